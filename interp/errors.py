@@ -1,0 +1,31 @@
+"""The errors a person may meet, all children of one class.
+
+A message says what was wrong, what was expected, the caller's values, and what to do next. The command line prints it without a
+traceback and leaves with a non-zero status; anything that is not one of these is a defect of the program.
+"""
+
+from __future__ import annotations
+
+
+class HeadscopeError(Exception):
+    """Parent of every error that is about the caller's input, model or files and not about a defect."""
+
+
+class UsageError(HeadscopeError):
+    """A value the caller gave can't be served: an unknown name, a length out of range, a mask of the wrong shape."""
+
+
+class ModelLoadError(HeadscopeError):
+    """The model, its tokenizer or its weights could not be found, fetched or read, or are damaged."""
+
+
+class RefusedModelError(HeadscopeError):
+    """The model was read, but its family or its files are refused, for a reason that the message gives."""
+
+
+class SelfCheckError(HeadscopeError):
+    """A check at load failed: on this machine this model's numbers would not mean what they claim."""
+
+
+class StoreError(HeadscopeError):
+    """A run directory or a stored file can't be used: not writable, another model's, another version's, damaged."""
