@@ -1,7 +1,7 @@
 """The errors a person may meet, all children of one class.
 
-A message says what was wrong, what was expected, the caller's values, and what to do next. The command line prints it without a
-traceback and leaves with a non-zero status; anything that is not one of these is a defect of the program.
+A message says what was wrong, what was expected, the caller's values, and what to do next. The command line prints it
+without a traceback and leaves with a non-zero status; anything that is not one of these is a defect of the program.
 """
 
 from __future__ import annotations

@@ -1,0 +1,84 @@
+"""Types checked at run time, one shared SmolLM2, no network: what every test of the project stands on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+
+from jaxtyping import install_import_hook
+
+# Before any of the four packages is imported: each annotation, shapes included, is a check from here on.
+install_import_hook(["interp", "induction", "ablation", "headscope"], "beartype.beartype")
+
+import torch
+
+if TYPE_CHECKING:
+    from interp.model import HookedModel
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def find_chromium() -> str | None:
+    """The browser of the machine, or None; nothing is downloaded."""
+    named = os.environ.get("HEADSCOPE_CHROMIUM")
+    return named or next((path for name in CHROMIUM_NAMES if (path := shutil.which(name))), None)
+
+
+def data_folder() -> Path | None:
+    named = os.environ.get("HEADSCOPE_DATA")
+    return Path(named) if named and Path(named).is_dir() else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, with a reason, what this machine can't run."""
+    without = {
+        "data": None if data_folder() else "HEADSCOPE_DATA names no folder with the documents of the 14 tasks",
+        "browser": None if find_chromium() else f"no Chromium: none of {', '.join(CHROMIUM_NAMES)} is on the path",
+    }
+    for item in items:
+        for marker, reason in without.items():
+            if reason and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def torch_threads() -> Iterator[None]:
+    """Two threads unless OMP_NUM_THREADS says otherwise: tiny models get slower, not faster, with more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(before, int(os.environ.get("OMP_NUM_THREADS", "2"))))
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> HookedModel:
+    """The embedded model, loaded when the first test asks for it; read-only. Its tests carry the marker `slow`."""
+    import interp
+
+    return interp.load_model("smollm2-135m")
+
+
+@pytest.fixture(scope="session")
+def icl14() -> Path:
+    """The folder of HEADSCOPE_DATA; tests that use it carry the marker `data`."""
+    folder = data_folder()
+    if folder is None:
+        pytest.fail("a test that uses the documents of the 14 tasks must carry the marker `data`")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    """The machine's own Chromium, in place of the one Playwright would download."""
+    sandbox = [] if os.geteuid() else ["--no-sandbox"]  # Chromium refuses to sandbox for root.
+    return {**browser_type_launch_args, "executable_path": find_chromium(), "args": sandbox}
