@@ -1,0 +1,71 @@
+# Everything starts from nothing: a target makes the virtual environment it needs. PYTHON, VENV and RUN may be given.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+RUN ?= runs/smollm2-135m
+BIN := $(VENV)/bin
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+
+.DEFAULT_GOAL := help
+.PHONY: help report test test-fast check study docs bench audit chromium clean
+
+help:
+	@echo "make report   score every attention head of the embedded model, write $(RUN)/report.html"
+	@echo "make test     the whole test suite"
+	@echo "make check    ruff and mypy"
+	@echo "also: test-fast, study, docs, bench, audit, clean"
+
+# ---- environments: a stamp appears only when an install has succeeded
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "headscope needs Python 3.11 or newer; say which one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install pip; }
+
+$(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,dev]'
+	touch $@
+
+# ---- what a person runs
+report: $(VENV)/.run
+	$(BIN)/headscope induction --protocol quick -o $(RUN)
+	@echo "$(abspath $(RUN))/report.html"
+
+test: $(VENV)/.dev chromium
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not slow and not browser"
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+study: $(VENV)/.run
+	$(BIN)/headscope study -o $(RUN)
+
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build --strict
+
+bench: $(VENV)/.dev
+	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+# Needs the network and its database of advisories.
+audit: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet -c constraints.txt pip-audit
+	$(BIN)/pip-audit --skip-editable
+
+# The browser tests use the machine's Chromium; where there is none and none can be installed they are skipped and say so.
+chromium:
+	@have() { command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null; }; \
+	if [ -n "$${HEADSCOPE_CHROMIUM:-}" ] || have || ! grep -rqs 'mark\.browser' tests || ! command -v apt-get >/dev/null; then exit 0; fi; \
+	as_root=(); if [ "$$(id -u)" != 0 ]; then as_root=(sudo -n); fi; \
+	{ "$${as_root[@]}" apt-get update -qq && "$${as_root[@]}" apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } \
+	  || echo "Chromium could not be installed: the browser tests will be skipped." >&2
+
+clean:
+	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis site
