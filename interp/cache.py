@@ -1,0 +1,114 @@
+"""Folders that are made once and kept: whole or not there, whatever was killed, copied or damaged in between.
+
+A folder is made under a temporary name and renamed when it is complete. A marker in it holds the size and SHA-256 of
+every file; the folder is used only while all of them hold (0.3 s for 540 MB), and is made again otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from filelock import FileLock
+
+from interp.errors import StoreError
+
+MARKER = "headscope-cache.json"
+# Part of every marker: a folder made by another version of the conversion is made again.
+FORMAT = 1
+
+
+def cache_root() -> Path:
+    """The user's cache folder for headscope; the environment variable HEADSCOPE_CACHE names another."""
+    named = os.environ.get("HEADSCOPE_CACHE")
+    return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("headscope", appauthor=False))
+
+
+def sha256_of(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def kept_folder(name: str, make: Callable[[Path], Mapping[str, Any]]) -> Path:
+    """The folder `models/name` of the cache, whole; `make(folder)` fills it when it is missing or damaged.
+
+    What `make` returns is kept in the marker, for `facts_of`. Two processes that ask at once make the folder once.
+    Raises StoreError when the cache can't be written; errors of `make` pass through, and nothing is left behind.
+    """
+    folder = cache_root() / "models" / name
+    if is_whole(folder):
+        return folder
+    with _alone_with(folder):
+        if not is_whole(folder):
+            _build(folder, make)
+    return folder
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the folder holds the files of its marker, each with its size and hash, and no other."""
+    marker = _marker(folder)
+    if marker.get("format") != FORMAT or not isinstance(marker.get("files"), dict):
+        return False
+    files = marker["files"]
+    if {name: size for name, (size, _) in files.items()} != _sizes(folder):
+        return False
+    return all(sha256_of(folder / name) == digest for name, (_, digest) in files.items())
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """What was noted about a kept folder when it was made; empty for any other folder."""
+    return dict(_marker(folder).get("facts", {}))
+
+
+def _marker(folder: Path) -> dict[str, Any]:
+    try:
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return marker if isinstance(marker, dict) else {}
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != MARKER)
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
+
+
+@contextmanager
+def _alone_with(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; say which folder it was when the disk refuses something."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / f"{folder.name}.lock"):
+            yield
+    except OSError as error:
+        raise StoreError(
+            f"The cache folder {folder.parent} can't be used: {error}. It has to be writable, with room for the "
+            "model's weights in float32. Set HEADSCOPE_CACHE to a folder that is."
+        ) from error
+
+
+def _build(folder: Path, make: Callable[[Path], Mapping[str, Any]]) -> None:
+    """Fill a temporary neighbour and give it the folder's name. The caller holds the lock."""
+    for leftover in folder.parent.glob(f".{folder.name}.*"):
+        shutil.rmtree(leftover)
+    new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        facts = dict(make(new))
+        files = {name: [size, sha256_of(new / name)] for name, size in _sizes(new).items()}
+        marker = {"format": FORMAT, "facts": facts, "files": files}
+        (new / MARKER).write_text(json.dumps(marker, indent=2, sort_keys=True), encoding="utf-8")
+        if folder.exists():
+            os.replace(folder, new.with_name(f"{new.name}.old"))
+        os.replace(new, folder)
+    finally:
+        for leftover in folder.parent.glob(f".{folder.name}.*"):
+            shutil.rmtree(leftover, ignore_errors=True)

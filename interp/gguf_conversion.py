@@ -1,0 +1,184 @@
+"""A `.gguf` file as an ordinary Hugging Face folder: weights dequantised to float32, with their tokenizer and config.
+
+transformers converts; here is refused what it would get wrong without a word (one part of a split file, an adapter,
+missing tensors), and the tokenizer is mended where the file names a pre-tokenizer that transformers takes for GPT-2's.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from interp.cache import facts_of, kept_folder, sha256_of
+from interp.errors import ModelLoadError, RefusedModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+# Pre-tokenizers of byte-level BPE files by llama.cpp's names (llama-vocab.cpp): these put each digit apart before
+# GPT-2's rule ...
+DIGITS_APART = frozenset({"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"})
+# ... and these are GPT-2's rule itself.
+GPT2_RULE = frozenset({"gpt-2", "phi-2", "roberta-bpe", "mpt", "olmo", "jais", "trillion", "exaone4"})
+
+
+@dataclass(frozen=True)
+class GGUFHeader:
+    """What the file says about itself, without its tensors' values."""
+
+    architecture: str
+    kind: str
+    parts: int
+    pre_tokenizer: str | None
+    tensor_types: dict[str, int]
+
+    @property
+    def quantisation(self) -> str:
+        """The type that holds most of the weights: `Q4_1`, `F16`, ..."""
+        return max(self.tensor_types, key=lambda name: self.tensor_types[name])
+
+
+def converted_gguf(path: Path | str) -> Path:
+    """Folder with the file's model in float32, its tokenizer and its config; converted once, kept by the file's hash.
+
+    Raises ModelLoadError for a file that is not there or no GGUF file, RefusedModelError for one that can't be served.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise ModelLoadError(f"There is no file {path}. Expected a .gguf file with a causal language model.")
+    digest = sha256_of(path)
+    folder = kept_folder(f"gguf-{digest[:16]}", lambda folder: {"gguf_sha256": digest, **convert(path, folder)})
+    if note := facts_of(folder).get("tokenizer_note"):
+        warnings.warn(note, stacklevel=2)
+    return folder
+
+
+def weights_note(folder: Path | str) -> str | None:
+    """What tables and reports have to say of converted weights (`Q4_1, dequantised to float32`); None for others."""
+    quantisation = facts_of(Path(folder)).get("quantisation", "F32")
+    return None if quantisation == "F32" else f"{quantisation}, dequantised to float32"
+
+
+def convert(path: Path, folder: Path) -> Mapping[str, Any]:
+    """Write the model of a GGUF file into the folder; returns what there is to know about the conversion."""
+    header = read_header(path)
+    model = _read_model(path, header)
+    tokenizer, note = _read_tokenizer(path, header)
+    tokenizer.model_max_length = getattr(model.config, "max_position_embeddings", tokenizer.model_max_length)
+    with _quiet():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return {"quantisation": header.quantisation, "tensor_types": header.tensor_types, "tokenizer_note": note}
+
+
+def read_header(path: Path) -> GGUFHeader:
+    """Read and vet the file's own description of itself."""
+    from gguf import GGUFReader
+
+    try:
+        reader = GGUFReader(path)
+    except (ValueError, OSError, IndexError) as error:
+        raise ModelLoadError(
+            f"{path} can't be read as a GGUF file ({error}): fetch it again, or name another"
+        ) from error
+
+    def field(name: str, default: Any = None) -> Any:
+        found = reader.get_field(name)
+        return default if found is None else found.contents()
+
+    sizes: Counter[str] = Counter()
+    for tensor in reader.tensors:
+        sizes[tensor.tensor_type.name] += int(tensor.n_elements)
+    header = GGUFHeader(
+        architecture=field("general.architecture", "unnamed"),
+        kind=field("general.type", "model"),
+        parts=int(field("split.count", 1)),
+        pre_tokenizer=field("tokenizer.ggml.pre") if field("tokenizer.ggml.model") == "gpt2" else None,
+        tensor_types=dict(sizes),
+    )
+    _vet(path, header)
+    return header
+
+
+def _vet(path: Path, header: GGUFHeader) -> None:
+    if header.kind != "model" or not header.tensor_types:
+        raise RefusedModelError(f"{path} holds no model but: {header.kind}. Name a .gguf file with a whole model.")
+    if header.parts > 1:
+        raise RefusedModelError(
+            f"{path} is one part of {header.parts}; only models in one file are read. "
+            "Join the parts first: llama-gguf-split --merge FIRST_PART OUT.gguf"
+        )
+
+
+def _read_model(path: Path, header: GGUFHeader) -> PreTrainedModel:
+    import torch
+    from transformers import AutoModelForCausalLM, GgufConfig
+
+    try:
+        with _quiet():
+            model, info = AutoModelForCausalLM.from_pretrained(
+                path.parent,
+                gguf_file=path.name,
+                dtype=torch.float32,
+                quantization_config=GgufConfig(dequantize=True),
+                output_loading_info=True,
+            )
+    except (ValueError, KeyError, NotImplementedError, RuntimeError, OSError) as error:
+        raise RefusedModelError(f"{path}: transformers can't convert a {header.architecture} file: {error}") from error
+    wrong = {kind: sorted(map(str, info[kind])) for kind in ("missing_keys", "mismatched_keys") if info[kind]}
+    if wrong:
+        raise RefusedModelError(
+            f"{path}: this {header.architecture} file lacks weights, or they have other shapes: {wrong}"
+        )
+    for name in (
+        "quantization_config",
+        "_model_name_or_path",
+    ):  # Leftovers of the file, which would go into config.json.
+        vars(model.config).pop(name, None)
+    return model
+
+
+def _read_tokenizer(path: Path, header: GGUFHeader) -> tuple[PreTrainedTokenizerBase, str | None]:
+    """The file's tokenizer, and a sentence where its pre-tokenizer may not be the one it was trained with."""
+    from tokenizers import pre_tokenizers
+    from transformers import AutoTokenizer
+
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    except (ValueError, KeyError, NotImplementedError, OSError) as error:
+        raise RefusedModelError(f"{path}: transformers can't convert the tokenizer of this file: {error}") from error
+    for name in ("is_local", "local_files_only"):  # How it was loaded, which would go into tokenizer_config.json.
+        tokenizer.init_kwargs.pop(name, None)
+    backend = tokenizer.backend_tokenizer
+    rule = json.loads(backend.to_str()).get("pre_tokenizer") or {}
+    if header.pre_tokenizer is None or rule.get("type") != "ByteLevel" or header.pre_tokenizer in GPT2_RULE:
+        return tokenizer, None
+    if header.pre_tokenizer in DIGITS_APART:
+        digits = pre_tokenizers.Digits(individual_digits=True)
+        backend.pre_tokenizer = pre_tokenizers.Sequence([digits, backend.pre_tokenizer])
+        return tokenizer, None
+    return tokenizer, (
+        f"{path.name} was trained with the pre-tokenizer {header.pre_tokenizer!r}, which is not known here: text is split"
+        " by GPT-2's rule, and some words may get other tokens than in training. Random token sequences are not touched."
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bars, which belong to the command line."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
