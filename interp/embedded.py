@@ -20,7 +20,9 @@ from typing import Any
 
 from interp.cache import kept_folder, sha256_of
 from interp.errors import ModelLoadError, UsageError
-from interp.gguf_conversion import convert
+from interp.gguf_conversion import convert, converted_gguf, weights_note
+
+__all__ = ["EMBEDDED", "EmbeddedModel", "converted_gguf", "embedded_model", "weights_note"]
 
 PIP_SECONDS = 1800
 

@@ -1,0 +1,46 @@
+"""Families outside the attention interface (Bloom, MPT, Falcon, GPT-J, GPT-Neo): their own eager weights.
+
+The module is asked for its weights; a hook reads them and puts None in their place, so that one layer's matrix is in
+memory at a time.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from interp.attention.door import Listener
+from interp.attention.rows import PatternRows
+from interp.errors import RefusedModelError
+
+
+@contextmanager
+def listening(modules: Sequence[tuple[int, nn.Module]], listener: Listener) -> Iterator[None]:
+    """Hand the pattern of these (layer, attention module) pairs to `listener` for as long as the context lasts."""
+    with ExitStack() as stack:
+        for layer, module in modules:
+            if "output_attentions" in inspect.signature(module.forward).parameters:
+                handle = module.register_forward_pre_hook(_ask, with_kwargs=True)
+                stack.callback(handle.remove)
+            handle = module.register_forward_hook(_reader(layer, listener))
+            stack.callback(handle.remove)
+        yield
+
+
+def _ask(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return args, {**kwargs, "output_attentions": True}
+
+
+def _reader(layer: int, listener: Listener) -> Any:
+    def read(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        found = [n for n, part in enumerate(output) if n > 0 and isinstance(part, Tensor) and part.dim() == 4]
+        if not found:
+            raise RefusedModelError(f"{type(module).__name__} in layer {layer} does not hand out its attention weights")
+        listener(layer, PatternRows(output[found[0]]))
+        return tuple(None if n == found[0] else part for n, part in enumerate(output))
+
+    return read

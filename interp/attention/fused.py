@@ -1,0 +1,41 @@
+"""CPU: torch's flash kernel returns the row-wise log-sum-exp beside the output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.attention.mask import additive, allowed_rows
+
+MASKED_BLOCK = 256
+
+
+def serves(q: Tensor, v: Tensor, *, softcap: float | None) -> bool:
+    return q.device.type == "cpu" and softcap is None and q.shape[-1] == v.shape[-1]
+
+
+def attend(
+    q: Float[Tensor, "batch head query d_head"],
+    k: Float[Tensor, "batch kv_head key d_head"],
+    v: Float[Tensor, "batch kv_head key d_head"],
+    mask: Tensor | None,
+    scale: float,
+    **_: Any,
+) -> tuple[Float[Tensor, "batch head query d_head"], Float[Tensor, "batch head query"]]:
+    """Output and log-sum-exp; plainly causal in one call, any other mask in blocks of query rows (memory stays linear)."""
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    if mask is None:
+        output, lse = kernel(q, k, v, 0.0, True, scale=scale)
+        return output, lse
+    outputs, sums = [], []
+    for start in range(0, q.shape[2], MASKED_BLOCK):
+        rows = q[:, :, start : start + MASKED_BLOCK]
+        allowed = allowed_rows(mask, start, start + rows.shape[2], k.shape[2])
+        output, lse = kernel(rows, k, v, 0.0, False, attn_mask=additive(allowed, q.dtype), scale=scale)
+        empty = ~allowed.any(-1)  # the kernel answers nonsense for a row that may see nothing
+        outputs.append(output.masked_fill(empty[..., None], 0.0))
+        sums.append(lse.masked_fill(empty, torch.inf))
+    return torch.cat(outputs, 2), torch.cat(sums, 2)

@@ -1,0 +1,117 @@
+"""What a listener gets from one attention layer: probabilities at pairs, or in blocks of query rows.
+
+A[i, j] = exp(scale q_i · k_j - lse_i): the fused kernel already knows the row-wise log-sum-exp, so any entry costs one
+dot product and the matrix is never built (METHODS 0: mask, soft-cap and sink included, float32 whatever the model's
+dtype).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.attention.mask import allowed_pairs, allowed_rows
+
+PAIR_ELEMENTS = 1 << 18
+BLOCK_ELEMENTS = 1 << 20
+
+
+class AttentionRows(Protocol):
+    """One layer's attention of one batch."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """batch, heads, positions."""
+        ...
+
+    def at(self, queries: Int[Tensor, " pair"], keys: Int[Tensor, " pair"]) -> Float[Tensor, "batch head pair"]:
+        """A at the pairs (queries[n], keys[n]), the same pairs in every sequence."""
+        ...
+
+    def block(self, start: int, stop: int) -> Float[Tensor, "batch head query key"]:
+        """The rows start..stop-1 against keys 0..stop-1; later keys hold 0."""
+        ...
+
+
+def blocks(rows: AttentionRows, start: int = 0) -> Iterator[tuple[int, int, Tensor]]:
+    """(first row, end row, probabilities) over all query rows, in blocks small enough for the processor's cache."""
+    batch, heads, length = rows.shape
+    size = max(16, BLOCK_ELEMENTS // max(1, batch * heads * length))
+    for first in range(start, length, size):
+        last = min(first + size, length)
+        yield first, last, rows.block(first, last)
+
+
+@dataclass(frozen=True)
+class FactoredRows:
+    """Rows from q, k and the log-sum-exp of each row."""
+
+    q: Float[Tensor, "batch head query d_head"]
+    k: Float[Tensor, "batch kv_head key d_head"]
+    lse: Float[Tensor, "batch head query"]
+    scale: float
+    mask: Tensor | None = None
+    softcap: float | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.q.shape[0], self.q.shape[1], self.q.shape[2]
+
+    def at(self, queries: Int[Tensor, " pair"], keys: Int[Tensor, " pair"]) -> Float[Tensor, "batch head pair"]:
+        batch, heads, _ = self.shape
+        size = max(1, PAIR_ELEMENTS // (batch * heads * self.q.shape[-1]))
+        parts = [self._at(q, k) for q, k in zip(queries.split(size), keys.split(size), strict=True)]
+        return torch.cat(parts, dim=-1) if parts else self.lse.new_zeros(batch, heads, 0)
+
+    def _at(self, queries: Tensor, keys: Tensor) -> Tensor:
+        q = rearrange(self.q[:, :, queries].float(), "b (kv g) n d -> b kv g n d", kv=self.k.shape[1])
+        k = self.k[:, :, keys].float().unsqueeze(2)
+        logits = rearrange((q * k).sum(-1), "b kv g n -> b (kv g) n")
+        probabilities = torch.exp(self._capped(logits) - self.lse[:, :, queries])
+        return probabilities.masked_fill_(~allowed_pairs(self.mask, queries, keys), 0.0)
+
+    def block(self, start: int, stop: int) -> Float[Tensor, "batch head query key"]:
+        logits = block_logits(self.q[:, :, start:stop], self.k[:, :, :stop])
+        probabilities = self._capped(logits).sub_(self.lse[:, :, start:stop, None]).exp_()
+        allowed = allowed_rows(self.mask, start, stop, stop, device=self.q.device)
+        return probabilities.masked_fill_(~allowed, 0.0)
+
+    def _capped(self, logits: Tensor) -> Tensor:
+        return cap(logits.mul_(self.scale), self.softcap)
+
+
+@dataclass(frozen=True)
+class PatternRows:
+    """Rows from a pattern that is already there."""
+
+    pattern: Float[Tensor, "batch head query key"]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.pattern.shape[0], self.pattern.shape[1], self.pattern.shape[2]
+
+    def at(self, queries: Int[Tensor, " pair"], keys: Int[Tensor, " pair"]) -> Float[Tensor, "batch head pair"]:
+        return self.pattern[:, :, queries, keys].float()
+
+    def block(self, start: int, stop: int) -> Float[Tensor, "batch head query key"]:
+        return self.pattern[:, :, start:stop, :stop].float()
+
+
+def block_logits(
+    q: Float[Tensor, "batch head query d_head"], k: Float[Tensor, "batch kv_head key d_head"]
+) -> Float[Tensor, "batch head query key"]:
+    """q k^T in float32, key heads shared by their group of query heads."""
+    rows = q.shape[2]
+    grouped = rearrange(q.float(), "b (kv g) q d -> b kv (g q) d", kv=k.shape[1])
+    return rearrange(grouped @ k.float().mT, "b kv (g q) k -> b (kv g) q k", q=rows)
+
+
+def cap(logits: Tensor, softcap: float | None) -> Tensor:
+    """Gemma 2's soft-capping, where a family has it."""
+    return logits if softcap is None else torch.tanh(logits / softcap) * softcap

@@ -1,0 +1,239 @@
+"""Reading and changing activations: places in a model, and hooks that are always undone.
+
+The only file with hook-name strings. A place is a `Point`: one of the names below, at a layer.
+
+| name | shape | what |
+|---|---|---|
+| resid_pre, resid_mid, resid_post | batch query d_model | the residual stream before, inside and after the block |
+| q, k, v | batch query (kv_)head d_head | outputs of the projections, before rotary embedding and q/k-norm |
+| rot_q, rot_k | batch query (kv_)head d_head | what attention multiplies: after both |
+| pattern | batch head query key | attention probabilities |
+| z | batch query head d_value | what enters the output projection |
+| mlp_out | batch query d_model | what the FFN adds to the residual stream |
+
+TransformerLens's spellings are accepted: `hook_z`, `blocks.3.attn.hook_z`, `hook_resid_pre`, `hook_mlp_out`, ...
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from interp.architecture import linear_weight
+from interp.attention.rows import FactoredRows, blocks
+from interp.errors import RefusedModelError, UsageError
+
+if TYPE_CHECKING:
+    from interp.model import HookedModel
+
+NAMES = ("resid_pre", "resid_mid", "resid_post", "q", "k", "v", "rot_q", "rot_k", "pattern", "z", "mlp_out")
+EDITABLE = ("resid_pre", "resid_post", "q", "k", "v", "z", "mlp_out")
+Edit = Callable[[Tensor], Tensor | None]
+Store = Callable[[int, Tensor], None]
+
+
+class Point(NamedTuple):
+    """A place in the model."""
+
+    name: str
+    layer: int
+
+
+def points(names: Iterable[str | tuple[str, int]], n_layers: int) -> list[Point]:
+    """Every place the names mean; a name without a layer means all layers."""
+    found: list[Point] = []
+    for name in names:
+        layer: int | None = None
+        if isinstance(name, tuple):
+            name, layer = name
+        short, inside = _parse(name)
+        layer = inside if layer is None else layer
+        for number in range(n_layers) if layer is None else (layer,):
+            if not -n_layers <= number < n_layers:
+                raise UsageError(f"{name!r}: layer {number} does not exist, the model has layers 0-{n_layers - 1}")
+            found.append(Point(short, number % n_layers))
+    return list(dict.fromkeys(found))
+
+
+def _parse(name: str) -> tuple[str, int | None]:
+    match = re.fullmatch(r"(?:blocks\.(\d+)\.)?(?:attn\.|mlp\.)?(?:hook_)?(\w+)", name)
+    if match is None or match[2] not in NAMES:
+        raise UsageError(f"{name!r} is not a place headscope reads; the places are {', '.join(NAMES)} "
+                         "(TransformerLens's spellings, as in blocks.3.attn.hook_z, are accepted)")
+    return match[2], None if match[1] is None else int(match[1])
+
+
+@contextmanager
+def edit(model: HookedModel, point: Point, change: Edit) -> Iterator[None]:
+    """Pass the activation at `point` through `change` (None leaves it) for as long as the context lasts."""
+    if point.name not in EDITABLE:
+        raise UsageError(f"{point.name} can be read but not changed; what can be changed: {', '.join(EDITABLE)}")
+    with ExitStack() as stack:
+        for handle in _attach(model, point, change):
+            stack.callback(handle.remove)
+        yield
+
+
+@contextmanager
+def capture(model: HookedModel, wanted: Iterable[Point], store: Callable[[Point, Tensor], None]) -> Iterator[None]:
+    """Hand every activation at the wanted places to `store`."""
+    attention: dict[str, list[int]] = {}
+    with ExitStack() as stack:
+        for point in wanted:
+            if point.name in ("pattern", "rot_q", "rot_k"):
+                attention.setdefault(point.name, []).append(point.layer)
+                continue
+            for handle in _attach(model, point, _reader(point, store)):
+                stack.callback(handle.remove)
+        for name, layers in attention.items():
+            stack.enter_context(model.watch_attention(_row_reader(name, store), layers=layers))
+        yield
+
+
+def _reader(point: Point, store: Callable[[Point, Tensor], None]) -> Edit:
+    def read(value: Tensor) -> None:
+        store(point, value)
+
+    return read
+
+
+def _row_reader(name: str, store: Callable[[Point, Tensor], None]) -> Any:
+    def read(layer: int, rows: Any) -> None:
+        if name == "pattern":
+            store(Point(name, layer), dense_pattern(rows))
+        elif isinstance(rows, FactoredRows):
+            value = rows.q if name == "rot_q" else rows.k
+            store(Point(name, layer), rearrange(value, "b h q d -> b q h d"))
+        else:
+            raise RefusedModelError(f"{name} is not visible in a family outside Hugging Face's attention interface")
+
+    return read
+
+
+def dense_pattern(rows: Any) -> Tensor:
+    """The whole attention matrix [batch head query key] of one layer."""
+    batch, heads, length = rows.shape
+    first = next(blocks(rows))[2]
+    pattern = first.new_zeros(batch, heads, length, length)
+    for start, stop, probabilities in blocks(rows):
+        pattern[:, :, start:stop, : probabilities.shape[-1]] = probabilities
+    return pattern
+
+
+def _attach(model: HookedModel, point: Point, change: Edit) -> list[Any]:
+    """Register the hooks of one place; `change` gets the activation in its documented shape."""
+    layout, hf, (name, layer) = model.layout, model.hf, point
+    block = layout.block(hf, layer)
+    if name == "z":
+        module = _need(model, layer, layout.o, "has no attention heads")
+        return [module.register_forward_pre_hook(_on_input(_in_heads(change, model.n_heads)))]
+    if name == "resid_pre":
+        return [block.register_forward_pre_hook(_on_input(change), with_kwargs=True)]
+    if name == "resid_post":
+        return [block.register_forward_hook(_on_output(change))]
+    if name == "mlp_out":
+        module = _need(model, layer, layout.ffn_out, "has no FFN")
+        return _unflattened(block, module, change, after=True)
+    if name == "resid_mid":
+        return _unflattened(block, _middle(model, layer), change, after=False)
+    return _attach_projection(model, point, change)
+
+
+def _attach_projection(model: HookedModel, point: Point, change: Edit) -> list[Any]:
+    layout, hf, (name, layer) = model.layout, model.hf, point
+    heads = model.n_heads if name == "q" else model.n_kv_heads
+    if layout.qkv is None:
+        module = _need(model, layer, getattr(layout, name), f"has no separate {name} projection")
+        return [module.register_forward_hook(_on_output(_in_heads(change, heads)))]
+    weight, bias = layout.projections(hf, layer)[name]
+
+    def read(module: nn.Module, args: tuple[Any, ...]) -> None:
+        value = nn.functional.linear(args[0], weight, bias)
+        if _in_heads(change, heads)(value) is not None:
+            raise UsageError(f"{layout.architecture} fuses q, k and v in one projection: {name} can be read, not changed")
+
+    return [_need(model, layer, layout.qkv, "has no attention").register_forward_pre_hook(read)]
+
+
+def _middle(model: HookedModel, layer: int) -> nn.Module:
+    """The module whose input is the residual stream between attention and FFN; parallel blocks have none."""
+    layout = model.layout
+    if model.parallel:
+        raise RefusedModelError(f"{layout.architecture} runs attention and FFN side by side: there is no resid_mid")
+    name = layout.ln2 if layout.ln2 is not None and not layout.post_norm else layout.ffn or "fc1"
+    return _need(model, layer, name, "has no FFN")
+
+
+def _need(model: HookedModel, layer: int, name: str | None, why: str) -> nn.Module:
+    module = model.layout.inner(model.hf, layer, name)
+    if module is None:
+        raise RefusedModelError(f"layer {layer} of {model.layout.architecture} {why}")
+    return module
+
+
+def _in_heads(change: Edit, heads: int) -> Edit:
+    def split(value: Tensor) -> Tensor | None:
+        changed = change(rearrange(value, "... q (h d) -> ... q h d", h=heads))
+        return None if changed is None else rearrange(changed, "... q h d -> ... q (h d)")
+
+    return split
+
+
+def _on_input(change: Edit) -> Any:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
+        named = not args
+        value = (kwargs or {})["hidden_states"] if named else args[0]
+        changed = change(value)
+        if changed is None:
+            return None
+        if kwargs is None:
+            return (changed, *args[1:])
+        return (args, {**kwargs, "hidden_states": changed}) if named else ((changed, *args[1:]), kwargs)
+
+    return hook
+
+
+def _on_output(change: Edit) -> Any:
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        changed = change(output[0] if isinstance(output, tuple) else output)
+        if changed is None:
+            return None
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+    return hook
+
+
+def _unflattened(block: nn.Module, module: nn.Module, change: Edit, *, after: bool) -> list[Any]:
+    """OPT runs its FFN on [batch * query, d_model]: note the block's shape on the way in and give it back."""
+    seen: dict[str, tuple[int, ...]] = {}
+
+    def note(owner: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen["shape"] = (args[0] if args else kwargs["hidden_states"]).shape[:2]
+
+    def shaped(value: Tensor) -> Tensor | None:
+        changed = change(value.view(*seen["shape"], value.shape[-1]))
+        return None if changed is None else changed.reshape(value.shape)
+
+    register = module.register_forward_hook if after else module.register_forward_pre_hook
+    hook = _on_output(shaped) if after else _on_input(shaped)
+    return [block.register_forward_pre_hook(note, with_kwargs=True), register(hook)]
+
+
+def o_rows(module: nn.Module, n_heads: int) -> Tensor:
+    """W_O of every head: [head d_value d_model]."""
+    return rearrange(linear_weight(module), "m (h d) -> h d m", h=n_heads)
+
+
+def trace_embedding(module: nn.Module) -> Any:
+    """Make an embedding's output require a gradient, so that frozen models can be differentiated."""
+
+    def hook(owner: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+        return output.requires_grad_() if torch.is_grad_enabled() else output
+
+    return module.register_forward_hook(hook)

@@ -1,0 +1,307 @@
+"""HookedModel: a Hugging Face causal language model with its heads within reach.
+
+The fast backend: the raw model, any attention kernel, plain PyTorch hooks (hooks.py), attention probabilities through
+the door (attention/). `bridge()` gives the rich backend, TransformerLens's, over the same tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from interp import gating, hooks
+from interp.architecture import Layout
+from interp.attention import door, eager
+from interp.attention.door import Listener, Route
+from interp.errors import RefusedModelError, UsageError
+from interp.masks import FFNMask, HeadMask
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+Tokens = Int[Tensor, "batch query"]
+Mask = Tensor | None
+
+
+class Cache(Mapping[Any, Tensor]):
+    """Captured activations: `cache["z", 3]`, `cache["blocks.3.attn.hook_z"]`, or `cache["z"]` for all layers stacked."""
+
+    def __init__(self, n_layers: int) -> None:
+        self._values: dict[hooks.Point, Tensor] = {}
+        self._n_layers = n_layers
+
+    def store(self, point: hooks.Point, value: Tensor) -> None:
+        self._values[point] = value
+
+    def __getitem__(self, name: Any) -> Tensor:
+        wanted = hooks.points([name], self._n_layers)
+        missing = [point for point in wanted if point not in self._values]
+        if missing and (len(wanted) == 1 or len(missing) == len(wanted)):
+            raise KeyError(f"{name!r} was not captured; captured: {sorted({point.name for point in self._values})}")
+        held = [self._values[point] for point in wanted if point in self._values]
+        return held[0] if len(wanted) == 1 and not _means_all(name) else torch.stack(held)
+
+    def __iter__(self) -> Iterator[hooks.Point]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def _means_all(name: Any) -> bool:
+    return isinstance(name, str) and "." not in name
+
+
+@dataclass
+class Gradients:
+    """Filled during `.backward()`: `z[layer]` and `z_grad[layer]`, [batch query head d_value] each."""
+
+    z: dict[int, Tensor] = field(default_factory=dict)
+    z_grad: dict[int, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class HookedModel:
+    """Tokens in, logits out, and every head readable, changeable and removable on the way.
+
+    hf: the raw Hugging Face model (frozen, in eval mode). layout: where things are in it. eager: whether its family
+    stands outside Hugging Face's attention interface. provenance: source, revision, dtype and what else identifies it.
+    """
+
+    hf: Any
+    tokenizer: Any
+    layout: Layout
+    eager: bool = False
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    # --- sizes -----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def config(self) -> Any:
+        """The text part of the model's configuration."""
+        return self.hf.config.get_text_config()
+
+    @cached_property
+    def n_layers(self) -> int:
+        return self.layout.n_layers(self.hf)
+
+    @cached_property
+    def n_heads(self) -> int:
+        return int(self.config.num_attention_heads)
+
+    @cached_property
+    def n_kv_heads(self) -> int:
+        """Key-value heads, from the width of the key projection; latent attention has as many as query heads."""
+        layer = self.attention_layers[0]
+        if self.layout.qkv is None and self.layout.inner(self.hf, layer, self.layout.k) is None:
+            return self.n_heads
+        projections = self.layout.projections(self.hf, layer)
+        return projections["k"][0].shape[0] // self.d_head
+
+    @cached_property
+    def d_head(self) -> int:
+        """Width of a query or key head."""
+        layer = self.attention_layers[0]
+        if self.layout.qkv is None and self.layout.inner(self.hf, layer, self.layout.q) is None:
+            return int(self.config.head_dim)
+        return self.layout.projections(self.hf, layer)["q"][0].shape[0] // self.n_heads
+
+    @cached_property
+    def d_value(self) -> int:
+        """Width of a head's z."""
+        module = self.o_module(self.attention_layers[0])
+        weight = module.weight
+        assert isinstance(weight, Tensor)
+        d_in = weight.shape[0] if type(module).__name__ == "Conv1D" else weight.shape[1]
+        return d_in // self.n_heads
+
+    @cached_property
+    def d_model(self) -> int:
+        return int(self.config.hidden_size)
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """Rows of the unembedding (tokenizers may have fewer tokens)."""
+        return int(self.hf.get_submodule(self.layout.unembed).weight.shape[0])
+
+    @cached_property
+    def max_length(self) -> int | None:
+        """Positions the model was made for; None where the configuration does not say."""
+        for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+            value = getattr(self.config, name, None)
+            if isinstance(value, int) and value > 0:
+                return value
+        return None
+
+    @cached_property
+    def attention_layers(self) -> tuple[int, ...]:
+        """Layers that have softmax attention heads; in the others every head score is NaN."""
+        layers = (n for n in range(self.n_layers) if self.layout.inner(self.hf, n, self.layout.o) is not None)
+        return tuple(layers)
+
+    @cached_property
+    def parallel(self) -> bool:
+        """Whether attention and FFN read the same residual stream (GPT-J, Phi, Falcon-7B, Pythia)."""
+        told = getattr(self.config, "use_parallel_residual", getattr(self.config, "parallel_attn", None))
+        if told is not None:
+            return bool(told)
+        return self.layout.ln2 is None and self.layout.ln2_post is None
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.hf.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.hf.dtype
+
+    @property
+    def route(self) -> str:
+        """How attention probabilities are read on this device (the manifest names it)."""
+        if self.eager:
+            return "eager"
+        softcap = getattr(self.config, "attn_logit_softcapping", None)
+        probe = torch.empty(1, 1, 1, self.d_head, device=self.device)
+        return door.choose("auto", probe, probe.new_empty(1, 1, 1, self.d_value), softcap)
+
+    def o_module(self, layer: int) -> nn.Module:
+        """The output projection of a layer's attention."""
+        module = self.layout.inner(self.hf, layer, self.layout.o)
+        if module is None:
+            raise RefusedModelError(f"layer {layer} has no attention heads")
+        return module
+
+    # --- running ---------------------------------------------------------------------------------------------------
+
+    def __call__(self, tokens: Tokens, attention_mask: Mask = None) -> Float[Tensor, "batch query vocab"]:
+        """Logits at every position."""
+        return self.hf(**self.inputs(tokens, attention_mask)).logits
+
+    def run(self, tokens: Tokens, attention_mask: Mask = None) -> Float[Tensor, "batch query d_model"]:
+        """The blocks and the final norm without the logits: enough, and cheaper, for anything that is read by hooks."""
+        return self.hf.base_model(**self.inputs(tokens, attention_mask))[0]
+
+    def inputs(self, tokens: Tokens, attention_mask: Mask = None) -> dict[str, Any]:
+        """Arguments for the Hugging Face model: positions counted from the first real token under padding."""
+        if tokens.dim() != 2:
+            raise UsageError(f"tokens must be [batch query], got shape {tuple(tokens.shape)}")
+        if self.max_length is not None and tokens.shape[1] > self.max_length:
+            raise UsageError(f"{tokens.shape[1]} tokens are more than the model's context of {self.max_length}")
+        arguments: dict[str, Any] = {"input_ids": tokens.to(self.device), "use_cache": False}
+        if attention_mask is not None and not bool(attention_mask.all()):
+            mask = attention_mask.to(self.device)
+            arguments["attention_mask"] = mask
+            if "position_ids" in self._arguments:
+                arguments["position_ids"] = (mask.long().cumsum(1) - 1).clamp_min(0)
+        return arguments
+
+    @cached_property
+    def _arguments(self) -> frozenset[str]:
+        import inspect
+
+        return frozenset(inspect.signature(self.hf.forward).parameters)
+
+    def run_with_cache(
+        self, tokens: Tokens, names: Sequence[str | tuple[str, int]], attention_mask: Mask = None
+    ) -> tuple[Float[Tensor, "batch query vocab"], Cache]:
+        """Logits and the activations at `names` (hooks.py lists the places); a name without a layer means all layers."""
+        wanted = hooks.points(names, self.n_layers)
+        if any(point.name in ("z", "q", "k", "v", "rot_q", "rot_k", "pattern") for point in wanted):
+            heads = set(self.attention_layers)
+            whole = {name for name in names if isinstance(name, str)}
+            wanted = [p for p in wanted if p.layer in heads or p.name not in whole]
+        cache = Cache(self.n_layers)
+        with hooks.capture(self, wanted, cache.store):
+            logits = self(tokens, attention_mask)
+        return logits, cache
+
+    # --- watching and changing -------------------------------------------------------------------------------------
+
+    @contextmanager
+    def watch_attention(
+        self, listener: Listener, *, layers: Iterable[int] | None = None, route: Route = "auto"
+    ) -> Iterator[None]:
+        """Hand `listener(layer, rows)` the attention rows of every layer (or of `layers`) that runs."""
+        modules = []
+        for layer in self.attention_layers if layers is None else layers:
+            module = self.layout.inner(self.hf, layer, self.layout.attn)
+            if module is None:
+                raise RefusedModelError(f"layer {layer} has no attention")
+            modules.append((layer, module))
+        if self.eager and route not in ("auto", "eager"):
+            raise UsageError(f"{self.layout.architecture} stands outside Hugging Face's attention interface: route 'eager'")
+        listening = eager.listening(modules, listener) if self.eager else door.listening(modules, listener, route)
+        with listening:
+            yield
+
+    @contextmanager
+    def edit(self, name: str | tuple[str, int], change: hooks.Edit, *, layer: int | None = None) -> Iterator[None]:
+        """Pass an activation through `change(value) -> value | None` for as long as the context lasts."""
+        wanted = name if layer is None or isinstance(name, tuple) else (name, layer)
+        with ExitStack() as stack:
+            for point in hooks.points([wanted], self.n_layers):
+                stack.enter_context(hooks.edit(self, point, change))
+            yield
+
+    @contextmanager
+    def gates(
+        self,
+        heads: HeadMask | Float[Tensor, "*batch layer head"] | None = None,
+        ffns: FFNMask | Float[Tensor, "*batch layer"] | None = None,
+        reference: gating.Reference | None = None,
+    ) -> Iterator[None]:
+        """Remove (0), keep (1) or interpolate heads and FFNs at every position (METHODS 3.3; gating.py)."""
+        with gating.gates(self, heads=heads, ffns=ffns, reference=reference):
+            yield
+
+    @contextmanager
+    def gradients(self) -> Iterator[Gradients]:
+        """Collect z and dL/dz of every head: build a loss inside, call `.backward()` inside, read `.z`, `.z_grad`.
+
+        Parameters stay frozen: the graph begins at the first layer's z.
+        """
+        found = Gradients()
+
+        def at(layer: int) -> hooks.Edit:
+            def begin(z: Tensor) -> Tensor:
+                z = z if z.requires_grad else z.detach().requires_grad_()
+                found.z[layer] = z.detach()
+                z.register_hook(lambda gradient: found.z_grad.__setitem__(layer, gradient))
+                return z
+
+            return begin
+
+        with ExitStack() as stack:
+            stack.enter_context(torch.enable_grad())
+            for layer in self.attention_layers:
+                stack.enter_context(hooks.edit(self, hooks.Point("z", layer), at(layer)))
+            yield found
+
+    # --- weights ---------------------------------------------------------------------------------------------------
+
+    def w_o(self, layer: int) -> Float[Tensor, "head d_value d_model"]:
+        """Each head's slice of the output projection; its bias belongs to no head (METHODS 0)."""
+        return hooks.o_rows(self.o_module(layer), self.n_heads)
+
+    def w_qkv(self, layer: int, name: str) -> Float[Tensor, "heads d_head d_model"]:
+        """Weights of the projection `name` (q, k or v) by head: query heads for q, kv heads for k and v."""
+        weight = self.layout.projections(self.hf, layer)[name][0]
+        heads = self.n_heads if name == "q" else self.n_kv_heads
+        return rearrange(weight, "(h d) m -> h d m", h=heads)
+
+    def bridge(self) -> TransformerBridge:
+        """TransformerLens's TransformerBridge over a second module tree that shares these tensors."""
+        from interp.bridge import build
+
+        return build(self)
+
+
+ModelChange = Callable[[HookedModel], None]

@@ -1,0 +1,279 @@
+"""The one table of the project: a value for every (layer, head), with its interval, null and provenance.
+
+Axis names, used in every signature and einops pattern of this repository:
+
+| axis | meaning |
+|---|---|
+| batch | sequences run together |
+| query, key | positions in a sequence, counted from 0 |
+| layer | blocks of the model, counted from 0 |
+| head | query heads of a layer, counted from 0 |
+| kv_head | key-value heads; query head h reads kv head h // (heads / kv_heads) |
+| d_head, d_value, d_model, vocab | widths |
+| item | what a score is averaged over: sequences (induction) or documents (ablation) |
+| draw | draws of a null or of a bootstrap |
+
+A layer without softmax attention has no heads: its row is NaN, never 0 (METHODS 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.errors import UsageError
+from interp.masks import FFNMask, HeadMask
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+BOOTSTRAP_DRAWS = 2000
+FAMILY_LEVEL = 0.05
+
+
+class ScoredHead(NamedTuple):
+    """One row of `HeadScores.top`."""
+
+    layer: int
+    head: int
+    score: float
+
+    def __str__(self) -> str:
+        return f"{self.layer}.{self.head} {self.score:.3f}"
+
+
+class ScoredFFN(NamedTuple):
+    """One row of `FFNScores.top`."""
+
+    layer: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Null:
+    """What a score looks like when there is nothing to find (METHODS 2.7).
+
+    `mean` is the null's average; `p` = (1 + #{null >= score}) / (draws + 1) for each component alone, `p_family` the
+    same against the maximum over all components.
+    """
+
+    name: str
+    mean: Float[Tensor, "..."]
+    p: Float[Tensor, "..."]
+    p_family: Float[Tensor, "..."]
+
+    @classmethod
+    def from_draws(
+        cls, name: str, observed: Float[Tensor, "*grid"], draws: Float[Tensor, "draw *grid"], *, two_sided: bool = False
+    ) -> Null:
+        """p-values of `observed` against `draws` of the same statistic; two-sided counts distance from the null mean."""
+        centre = draws.double().mean(0)
+        seen, null = observed.double(), draws.double()
+        if two_sided:
+            seen, null = (seen - centre).abs(), (null - centre).abs()
+        count = len(draws)
+        p = (1 + (null >= seen).sum(0)) / (count + 1)
+        highest = null.flatten(1).nan_to_num(nan=-torch.inf).amax(1)
+        p_family = (1 + (highest.view(-1, *[1] * observed.dim()) >= seen).sum(0)) / (count + 1)
+        missing = observed.isnan()
+        p, p_family = (value.masked_fill(missing, torch.nan).float() for value in (p, p_family))
+        return cls(name, centre.float(), p, p_family)
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """What head scores and FFN scores share; see `HeadScores` for the fields."""
+
+    name: str
+    mean: Float[Tensor, "..."]
+    std: Float[Tensor, "..."]
+    ci_low: Float[Tensor, "..."]
+    ci_high: Float[Tensor, "..."]
+    n: int
+    variant: str = ""
+    per_item: Float[Tensor, "item ..."] | None = None
+    nulls: tuple[Null, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def null_mean(self) -> Float[Tensor, "..."]:
+        """The highest mean among the nulls; NaN where no null was drawn."""
+        return self._over_nulls("mean")
+
+    @property
+    def p(self) -> Float[Tensor, "..."]:
+        """The largest p among the nulls, each component alone; NaN where no null was drawn."""
+        return self._over_nulls("p")
+
+    @property
+    def p_family(self) -> Float[Tensor, "..."]:
+        """The largest family-wise p (against the maximum over components) among the nulls."""
+        return self._over_nulls("p_family")
+
+    def above_null(self, level: float = FAMILY_LEVEL) -> Tensor:
+        """Which components beat every null at this family-wise level (METHODS 2.7); refuses when none was drawn."""
+        if not self.nulls:
+            raise UsageError(f"{self.name}: no null was drawn, so nothing can be called above it; score with draws > 0")
+        return self.p_family <= level
+
+    def with_nulls(self, *nulls: Null) -> Any:
+        return replace(self, nulls=self.nulls + nulls)
+
+    def _over_nulls(self, what: str) -> Tensor:
+        if not self.nulls:
+            return torch.full_like(self.mean, torch.nan)
+        return torch.stack([getattr(null, what) for null in self.nulls]).amax(0)
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        names = ("mean", "std", "ci_low", "ci_high", "null_mean", "p", "p_family")
+        return {name: getattr(self, name).flatten().numpy() for name in names}
+
+
+@dataclass(frozen=True)
+class HeadScores(_Scores):
+    """A score for every head, float32 [layer head] on the CPU.
+
+    mean, std, ci_low, ci_high: over items (sequences or documents), with a 95% percentile-bootstrap interval.
+    per_item: [item layer head], kept so that any other summary can be made; n: how many items.
+    nulls: what was drawn to compare with; null_mean, p and p_family read them.
+    """
+
+    n_kv_heads: int | None = None
+
+    @classmethod
+    def from_items(
+        cls, name: str, per_item: Float[Tensor, "item layer head"], *, seed: int = 0, **fields: Any
+    ) -> HeadScores:
+        """Mean, standard deviation and marginal bootstrap interval over items."""
+        items = per_item.detach().float().cpu()
+        return cls(name=name, **bootstrap(items, seed=seed), n=len(items), per_item=items, **fields)
+
+    def top(self, k: int = 10) -> list[ScoredHead]:
+        """The k highest heads, best first; heads that do not exist (NaN) are left out."""
+        n_heads = self.mean.shape[1]
+        order = _descending(self.mean.flatten())[:k]
+        return [ScoredHead(i // n_heads, i % n_heads, float(self.mean.flatten()[i])) for i in order]
+
+    def ranking(self) -> Ranking:
+        """Ascending order of the heads: the first is the first to be removed."""
+        return Ranking(kind="head", name=self.name, scores=self.mean)
+
+    def kv_group_max(self) -> Float[Tensor, "layer kv_head"]:
+        """A kv group's score: the maximum over its query heads (METHODS 0)."""
+        layers, heads = self.mean.shape
+        groups = self.n_kv_heads or heads
+        return self.mean.view(layers, groups, heads // groups).amax(-1)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a head, in the columns of `head_scores.parquet`."""
+        import pandas as pd
+
+        layers, heads = self.mean.shape
+        layer, head = np.divmod(np.arange(layers * heads), heads)
+        group = heads // (self.n_kv_heads or heads)
+        frame = {"layer": layer, "head": head, "kv_head": head // group, "score": self.name, "variant": self.variant}
+        return pd.DataFrame({**frame, **self._columns(), "n": self.n})
+
+    def figure(self, **options: Any) -> go.Figure:
+        """The mosaic of heads as a plotly figure."""
+        from interp.figure import mosaic
+
+        return mosaic(self.mean.numpy(), title=self.name, **options)
+
+
+@dataclass(frozen=True)
+class FFNScores(_Scores):
+    """A score for every FFN, float32 [layer]; fields as in `HeadScores`."""
+
+    @classmethod
+    def from_items(cls, name: str, per_item: Float[Tensor, "item layer"], *, seed: int = 0, **fields: Any) -> FFNScores:
+        items = per_item.detach().float().cpu()
+        return cls(name=name, **bootstrap(items, seed=seed), n=len(items), per_item=items, **fields)
+
+    def top(self, k: int = 10) -> list[ScoredFFN]:
+        return [ScoredFFN(layer, float(self.mean[layer])) for layer in _descending(self.mean)[:k]]
+
+    def ranking(self) -> Ranking:
+        """Ascending order of the FFNs: the first is the first to be removed."""
+        return Ranking(kind="ffn", name=self.name, scores=self.mean)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row an FFN, in the columns of `ffn_scores.parquet`."""
+        import pandas as pd
+
+        frame = {"layer": np.arange(len(self.mean)), "score": self.name, "variant": self.variant}
+        return pd.DataFrame({**frame, **self._columns(), "n": self.n})
+
+    def figure(self, **options: Any) -> go.Figure:
+        """The scores by layer as a plotly figure."""
+        from interp.figure import by_layer
+
+        return by_layer(self.mean.numpy(), title=self.name, **options)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Components in the order of removal: ascending by score, ties by position, components without a score left out."""
+
+    kind: Literal["head", "ffn"]
+    name: str
+    scores: Float[Tensor, "..."]
+
+    @property
+    def order(self) -> Int[Tensor, " component"]:
+        """Flat indices (layer * heads + head, or layer), least important first."""
+        flat = self.scores.flatten()
+        order = torch.sort(flat.nan_to_num(nan=torch.inf), stable=True).indices
+        return order[~flat[order].isnan()]
+
+    def removed(self, percent: float) -> int:
+        """How many components `percent` removes: floor(percent n / 100) (METHODS 4)."""
+        if not 0 <= percent <= 100:
+            raise UsageError(f"percent must lie between 0 and 100, not {percent}")
+        return int(percent * len(self.order) / 100 + 1e-9)
+
+    def mask(self, percent: float) -> HeadMask | FFNMask:
+        """1 keeps, 0 removes the `percent` lowest components."""
+        values = torch.ones_like(self.scores).flatten()
+        values[self.order[: self.removed(percent)]] = 0.0
+        values = values.view_as(self.scores)
+        return HeadMask(values) if self.kind == "head" else FFNMask(values)
+
+    def figure(self, **options: Any) -> go.Figure:
+        """Each component's place in the order, 0 = removed first."""
+        from interp.figure import by_layer, mosaic
+
+        places = torch.full_like(self.scores, torch.nan).flatten()
+        places[self.order] = torch.arange(len(self.order), dtype=places.dtype)
+        draw = mosaic if self.kind == "head" else by_layer
+        return draw(places.view_as(self.scores).numpy(), title=f"order of removal by {self.name}", **options)
+
+
+def bootstrap(items: Float[Tensor, "item *grid"], *, seed: int = 0, draws: int = BOOTSTRAP_DRAWS) -> dict[str, Tensor]:
+    """mean, std (n - 1), and the 95% percentile interval of the mean over items."""
+    n = len(items)
+    if n == 0:
+        raise UsageError("a score needs at least one item (sequence or document), got none")
+    flat = items.double().flatten(1)
+    mean = flat.mean(0)
+    std = flat.std(0) if n > 1 else torch.full_like(mean, torch.nan)
+    low = high = torch.full_like(mean, torch.nan)
+    if n > 1:
+        weights = torch.from_numpy(np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)) / n
+        quantiles = np.quantile((weights @ flat).numpy(), [0.025, 0.975], axis=0)
+        low, high = (torch.from_numpy(q) for q in quantiles)
+    shape = items.shape[1:]
+    values = {"mean": mean, "std": std, "ci_low": low, "ci_high": high}
+    return {name: value.view(shape).float() for name, value in values.items()}
+
+
+def _descending(flat: Float[Tensor, " component"]) -> Sequence[int]:
+    order = torch.sort(flat.nan_to_num(nan=-torch.inf), descending=True, stable=True).indices
+    return order[~flat[order].isnan()].tolist()
