@@ -166,7 +166,8 @@ def _read_tokenizer(path: Path, header: GGUFHeader) -> tuple[PreTrainedTokenizer
         return tokenizer, None
     return tokenizer, (
         f"{path.name} was trained with the pre-tokenizer {header.pre_tokenizer!r}, which is not known here: text is"
-        " split by GPT-2's rule, and some words may get other tokens than in training. Random token sequences stay as they are."
+        " split by GPT-2's rule, and some words may get other tokens than in training. Random token sequences are the"
+        " same."
     )
 
 
