@@ -1,0 +1,259 @@
+"""Random repeated token sequences, and where each token occurred before (METHODS 1).
+
+1. Draw L distinct candidate tokens and repeat the block R times, one token in front that is never content: the
+   tokenizer's BOS, or else one more random token; never EOS as a stand-in.
+2. Sequence k is drawn by a generator of its own, seeded by (seed, protocol, stream, k): it does not depend on how many
+   are drawn. Repeated and unrepeated sequences (R = 1) are separate streams.
+3. Targets come from token equality: query i, match p with x_p = x_i and p < i, successor p + 1.
+Token ids go to the model as they are: to decode them and tokenise again would break the repeats.
+
+Lengths. A protocol fixes L for every sequence k: `quick` is 50 for all of 20, `paper` is 25 + 2k for k = 0..99. With
+repeats=1 a protocol gives 4L distinct tokens, as many as its repeated sequence has, and the group keeps L as `length`.
+An explicit `length` is the number of distinct tokens, whatever `repeats` is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import torch
+from einops import repeat
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from induction.vocabulary import Candidates, candidate_tokens
+from interp.errors import UsageError
+from interp.model import HookedModel
+
+Protocol = Literal["quick", "paper"]
+# How often the block stands in a protocol's repeated sequence, and so how many times L its unrepeated one is long.
+REPEATS = 4
+SEQUENCES = {"quick": 20, "paper": 100}
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """Every (query, earlier copy) of a group's sequences: the same positions in each of them.
+
+    queries: positions i. matches: positions p < i of the same token, p content. One entry a pair, queries ascending.
+    """
+
+    queries: Int[Tensor, "pair"]
+    matches: Int[Tensor, "pair"]
+
+    @property
+    def successors(self) -> Int[Tensor, "pair"]:
+        """The positions p + 1, where a prefix-matching head looks."""
+        return self.matches + 1
+
+    @property
+    def prefix_pairs(self) -> tuple[Int[Tensor, "pair"], Int[Tensor, "pair"]]:
+        """(query, key) of METHODS 2.1."""
+        return self.queries, self.successors
+
+    @property
+    def duplicate_pairs(self) -> tuple[Int[Tensor, "pair"], Int[Tensor, "pair"]]:
+        """(query, key) of the duplicate-token score, METHODS 2.4."""
+        return self.queries, self.matches
+
+    @property
+    def query_positions(self) -> Int[Tensor, "query"]:
+        """Each query with an earlier copy once, ascending."""
+        return self.queries.unique()
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceGroup:
+    """Sequences of one length: a front token, then one block of distinct tokens `repeats` times.
+
+    length: the protocol's L. indices: which sequences of the protocol these are. front: what stands at position 0.
+    """
+
+    tokens: Int[Tensor, "sequence position"]
+    length: int
+    repeats: int
+    indices: tuple[int, ...]
+    front: Literal["bos", "random"]
+
+    @property
+    def block(self) -> int:
+        """Distinct content tokens of a sequence: L where it is repeated, 4L in a protocol's unrepeated one."""
+        return (self.tokens.shape[1] - 1) // self.repeats
+
+    @cached_property
+    def content(self) -> Bool[Tensor, "position"]:
+        """Which positions hold content: all but the front token."""
+        return torch.arange(self.tokens.shape[1], device=self.tokens.device) > 0
+
+    @cached_property
+    def targets(self) -> Targets:
+        """Queries with an earlier copy of their token, from token equality; empty for unrepeated sequences."""
+        found = earlier_copies(self.tokens[0], self.content)
+        distinct = {len(row.unique()) for row in self.tokens[:, 1:]}
+        if distinct != {self.block} or bool((self.tokens[:, found.queries] != self.tokens[:, found.matches]).any()):
+            raise UsageError(
+                f"These sequences do not repeat alike: expected {self.block} distinct tokens, {self.repeats} times, in "
+                f"each of {len(self.tokens)}; the counts of distinct tokens are {sorted(distinct)}."
+            )
+        return found
+
+    def batches(self, max_tokens: int) -> Iterator[SequenceGroup]:
+        """The group in parts of at most `max_tokens` tokens each, one sequence at least."""
+        size = max(1, max_tokens // self.tokens.shape[1])
+        for start in range(0, len(self.tokens), size):
+            part = slice(start, start + size)
+            yield replace(self, tokens=self.tokens[part], indices=self.indices[part])
+
+
+@dataclass(frozen=True, eq=False)
+class RepeatedSequences:
+    """All sequences of a protocol, grouped by length; iterate over the groups.
+
+    repeats: 1 for unrepeated sequences. candidates: what the tokens were drawn from.
+    """
+
+    groups: tuple[SequenceGroup, ...]
+    protocol: str
+    repeats: int
+    seed: int
+    candidates: Candidates
+
+    def __iter__(self) -> Iterator[SequenceGroup]:
+        return iter(self.groups)
+
+    def __len__(self) -> int:
+        """The number of sequences."""
+        return sum(len(group.indices) for group in self.groups)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """L of each group."""
+        return tuple(group.length for group in self.groups)
+
+    @property
+    def tokens(self) -> Int[Tensor, "sequence position"]:
+        """The tokens of the only group; UsageError where there are several lengths."""
+        if len(self.groups) != 1:
+            raise UsageError(
+                f"These sequences have {len(self.groups)} lengths ({self.lengths[0]} to {self.lengths[-1]}) and no "
+                "common tensor: iterate over the groups, each of which has .tokens."
+            )
+        return self.groups[0].tokens
+
+
+def repeated_sequences(
+    model: HookedModel,
+    *,
+    protocol: Protocol = "quick",
+    length: int | None = None,
+    repeats: int = REPEATS,
+    sequences: int | None = None,
+    seed: int = 0,
+    candidates: Candidates | None = None,
+) -> RepeatedSequences:
+    """Random repeated sequences for a model, on its device; with repeats=1 unrepeated ones for copying.
+
+    length: distinct tokens of every sequence, in place of the protocol's. sequences: how many, the first of the
+    protocol's. candidates: what to draw from, in place of `candidate_tokens` of the model's tokenizer.
+    Raises UsageError for a length under 2, a sequence beyond the model's context, too few candidates.
+    """
+    plan = _plan(protocol, length, repeats, sequences)
+    if candidates is None:
+        candidates = candidate_tokens(model.tokenizer, model.vocab_size, never=_control_ids(model.hf.config))
+    bos = getattr(model.tokenizer, "bos_token_id", None)
+    _refuse_impossible(model, candidates, bos, max(size.block for size in plan), repeats)
+    groups = []
+    for size in dict.fromkeys(plan):
+        indices = tuple(index for index, planned in enumerate(plan) if planned == size)
+        streams = [_generator(seed, protocol, repeats, index) for index in indices]
+        tokens = torch.stack([_draw(candidates, size.block, repeats, bos, stream) for stream in streams])
+        front: Literal["bos", "random"] = "random" if bos is None else "bos"
+        groups.append(SequenceGroup(tokens.to(model.device), size.length, repeats, indices, front))
+    return RepeatedSequences(tuple(groups), protocol, repeats, seed, candidates)
+
+
+def earlier_copies(tokens: Int[Tensor, "position"], content: Bool[Tensor, "position"]) -> Targets:
+    """All (i, p) with x_p = x_i, p < i, both content."""
+    seen: dict[int, list[int]] = {}
+    pairs: list[tuple[int, int]] = []
+    for position, token in enumerate(tokens.tolist()):
+        if content[position]:
+            copies = seen.setdefault(token, [])
+            pairs.extend((position, copy) for copy in copies)
+            copies.append(position)
+    both = torch.tensor(pairs, dtype=torch.long, device=tokens.device).reshape(-1, 2)
+    return Targets(both[:, 0], both[:, 1])
+
+
+class _Size(NamedTuple):
+    """A sequence's L and its number of distinct tokens."""
+
+    length: int
+    block: int
+
+
+def _plan(protocol: str, length: int | None, repeats: int, sequences: int | None) -> list[_Size]:
+    """The size of each sequence of the protocol."""
+    if protocol not in SEQUENCES:
+        raise UsageError(f"There is no protocol {protocol!r}; there are: {', '.join(SEQUENCES)}.")
+    if repeats < 1 or (length is not None and length < 2):
+        raise UsageError(f"A block has 2 tokens or more, once or more often; got length={length}, repeats={repeats}.")
+    count = SEQUENCES[protocol] if sequences is None else sequences
+    fixed = protocol == "paper" and length is None
+    if count < 1 or (fixed and count > SEQUENCES[protocol]):
+        allowed = f"1 to {SEQUENCES[protocol]}, one a length" if fixed else "1 or more"
+        raise UsageError(f"sequences={count} is none of what the protocol {protocol!r} allows: {allowed}.")
+    if length is not None:
+        return [_Size(length, length)] * count
+    lengths = [50] * count if protocol == "quick" else [25 + 2 * index for index in range(count)]
+    return [_Size(each, each * REPEATS if repeats == 1 else each) for each in lengths]
+
+
+def _control_ids(config: Any) -> set[int]:
+    """BOS, EOS and padding as the model's configuration has them; the tokenizer may not call them special."""
+    values = (getattr(config, name, None) for name in ("bos_token_id", "eos_token_id", "pad_token_id"))
+    return {token for value in values if value is not None for token in (value if isinstance(value, list) else [value])}
+
+
+def _refuse_impossible(model: HookedModel, candidates: Candidates, bos: int | None, block: int, repeats: int) -> None:
+    """Refuse what the model's context, its vocabulary or the candidates can't give."""
+    positions, limit = 1 + block * repeats, model.max_length
+    if limit is not None and positions > limit:
+        raise UsageError(
+            f"A sequence of 1 + {repeats} x {block} = {positions} tokens is longer than this model's context of "
+            f"{limit}. Give length={(limit - 1) // repeats} or less" + (", or fewer repeats." if repeats > 1 else ".")
+        )
+    needed = block + (bos is None)
+    if needed > len(candidates):
+        raise UsageError(
+            f"A sequence needs {needed} distinct tokens, but only {len(candidates)} can be drawn from this vocabulary "
+            f"(METHODS 1, ranked by {candidates.rule}). Give a smaller length."
+        )
+    front = -1 if bos is None else bos
+    highest = max(int(candidates.ids.max()), front)
+    if highest >= model.vocab_size or bool(torch.isin(candidates.ids, front).any()):
+        raise UsageError(
+            f"The candidates must be ids under {model.vocab_size} other than BOS ({bos}); the highest id is {highest}. "
+            "Leave candidates out to take them from the model's tokenizer."
+        )
+
+
+def _generator(seed: int, protocol: str, repeats: int, index: int) -> torch.Generator:
+    """The random stream of sequence `index`, on the CPU whatever the model's device."""
+    stream = "unrepeated" if repeats == 1 else "repeated"
+    digest = hashlib.sha256(f"{seed}/{protocol}/{stream}/{index}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def _draw(
+    candidates: Candidates, block: int, repeats: int, bos: int | None, generator: torch.Generator
+) -> Int[Tensor, "position"]:
+    """A front token and `repeats` times the same distinct tokens."""
+    order = torch.randperm(len(candidates), generator=generator)
+    drawn = candidates.ids[order[: block + (bos is None)]]
+    front = drawn[:1] if bos is None else torch.tensor([bos])
+    return torch.cat([front, repeat(drawn[-block:], "token -> (times token)", times=repeats)])
