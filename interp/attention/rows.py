@@ -13,7 +13,7 @@ from typing import Protocol
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.attention.mask import allowed_pairs, allowed_rows
@@ -36,6 +36,10 @@ class AttentionRows(Protocol):
 
     def block(self, start: int, stop: int) -> Float[Tensor, "batch head query key"]:
         """The rows start..stop-1 against keys 0..stop-1; later keys hold 0."""
+        ...
+
+    def reachable(self, queries: Int[Tensor, " pair"], keys: Int[Tensor, " pair"]) -> Bool[Tensor, " pair"]:
+        """Which pairs this layer's mask allows in every sequence (a sliding window does not reach far back)."""
         ...
 
 
@@ -82,6 +86,9 @@ class FactoredRows:
         allowed = allowed_rows(self.mask, start, stop, stop, device=self.q.device)
         return probabilities.masked_fill_(~allowed, 0.0)
 
+    def reachable(self, queries: Int[Tensor, " pair"], keys: Int[Tensor, " pair"]) -> Bool[Tensor, " pair"]:
+        return allowed_pairs(self.mask, queries, keys).all(0)[0]
+
     def _capped(self, logits: Tensor) -> Tensor:
         return cap(logits.mul_(self.scale), self.softcap)
 
@@ -101,6 +108,10 @@ class PatternRows:
 
     def block(self, start: int, stop: int) -> Float[Tensor, "batch head query key"]:
         return self.pattern[:, :, start:stop, :stop].float()
+
+    def reachable(self, queries: Int[Tensor, " pair"], keys: Int[Tensor, " pair"]) -> Bool[Tensor, " pair"]:
+        """No mask at hand: a pair is out of reach when every head of every sequence gives it exactly nothing."""
+        return (self.pattern[:, :, queries, keys] > 0).flatten(0, 1).any(0)
 
 
 def block_logits(
