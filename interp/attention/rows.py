@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from einops import rearrange
@@ -22,6 +22,7 @@ PAIR_ELEMENTS = 1 << 18
 BLOCK_ELEMENTS = 1 << 20
 
 
+@runtime_checkable
 class AttentionRows(Protocol):
     """One layer's attention of one batch."""
 
