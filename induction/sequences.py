@@ -138,9 +138,10 @@ class RepeatedSequences:
     def tokens(self) -> Int[Tensor, "sequence position"]:
         """The tokens of the only group; UsageError where there are several lengths."""
         if len(self.groups) != 1:
+            first = ", ".join(map(str, self.lengths[:3]))
             raise UsageError(
-                f"These sequences have {len(self.groups)} lengths ({self.lengths[0]} to {self.lengths[-1]}) and no "
-                "common tensor: iterate over the groups, each of which has .tokens."
+                f"There is no common tensor for {len(self.groups)} lengths ({first}, ...): "
+                "iterate over the groups, each of which has .tokens."
             )
         return self.groups[0].tokens
 
