@@ -1,0 +1,73 @@
+"""Files that are whole or not there: written under a temporary name, forced to disk, renamed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from pathlib import Path
+
+from interp.errors import StoreError
+
+SUFFIX = ".tmp"
+STALE_SECONDS = 3600.0
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Put `data` at `path`; a process killed on the way leaves what was there before.
+
+    Raises StoreError where the folder can't be written to (permissions, a full disk).
+    """
+    temporary = path.with_name(f".{secrets.token_hex(8)}{SUFFIX}")
+    try:
+        _write_to_disk(temporary, data)
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(
+            f"{path.name} could not be written into the folder '{path.parent}': {error.strerror or error}. "
+            "Free some space or choose another folder with -o; what was stored before is unharmed."
+        ) from error
+
+
+def make_writable(folder: Path) -> None:
+    """Make the folder if it is missing and try a write. Raises StoreError where that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{secrets.token_hex(8)}{SUFFIX}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise StoreError(
+            f"the folder '{folder}' can't be written to: {error.strerror or error}. Choose another one with -o."
+        ) from error
+
+
+def remove_stale(folder: Path, *, older_than: float = STALE_SECONDS) -> None:
+    """Delete temporary files that a killed process left behind; younger ones may still be someone's."""
+    for path in folder.glob(f".*{SUFFIX}"):
+        try:
+            if time.time() - path.stat().st_mtime > older_than:
+                path.unlink()
+        except OSError:
+            continue
+
+
+def _write_to_disk(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut; folders can't be opened on every system."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

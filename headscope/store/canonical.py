@@ -1,0 +1,54 @@
+"""One JSON text for one value: what identities and unit keys are compared and hashed by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from interp.errors import UsageError
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces. Raises UsageError for what JSON can't hold without loss.
+
+    Tuples and lists are one thing; 1, 1.0 and True are three; keys must be text; NaN has no place.
+    """
+    _refuse_other_keys(value)
+    try:
+        return json.dumps(value, default=_mapping, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"a key or an identity must be made of text, finite numbers, booleans, null, lists and mappings: {error}; "
+            f"got {value!r}"
+        ) from error
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical text, in hexadecimal."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """The value as it will be read back: tuples become lists."""
+    return json.loads(canonical(value))
+
+
+def _mapping(value: Any) -> Any:
+    """json writes dicts only; other mappings (read-only views) are the same to us."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is none of these")
+
+
+def _refuse_other_keys(value: Any) -> None:
+    """json.dumps would turn the key 1 into "1" without a word."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise UsageError(f"the names in a key or an identity must be text, not {key!r}")
+            _refuse_other_keys(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _refuse_other_keys(inner)

@@ -1,0 +1,162 @@
+"""The tables of a run directory: columns, types, and how new rows meet old ones.
+
+A table is one parquet file. Rows that share its `key` were computed together and are replaced together; `order` names
+a row and sorts the file, so that the order of writing leaves no trace.
+
+What `comparisons` holds (columns kind, a, b, level; DESIGN 4):
+
+| kind | a, b | level | value |
+|---|---|---|---|
+| cross_task | tasks | a statistic | correlation |
+| cross_shot | `TASK@0`, `TASK@5` (shots = -1) | a statistic | correlation |
+| induction_importance | a score, an importance | a statistic | correlation |
+| overlap | two rankings | `q=1` .. `q=30` | share of the top q% in common; p |
+| overlap_expected_free, overlap_expected_layer | two rankings | `q=1` .. `q=30` | the share chance gives |
+| retention_raw, retention_excess | a score, an importance | `p=0` .. `p=90` | share of the score left |
+
+Statistics: global, within_layer, global_corrected, within_layer_corrected, kendall, bansal_released.
+Scores and rankings are written `name` or `name/variant`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from headscope.store.atomic import write_atomically
+from interp.errors import StoreError, UsageError
+
+SCORE_KEY = ("score", "variant", "task", "shots")
+SCORE_VALUES = {name: "float32" for name in ("mean", "std", "ci_low", "ci_high", "null_mean", "p", "p_family")}
+SCORE_COLUMNS = {"score": "str", "variant": "str", "task": "str", "shots": "int64"}
+SWEEP = {
+    "task": "str", "shots": "int64", "demo_seed": "int64", "component": "str", "order": "str", "order_seed": "int64",
+    "ablation": "str", "percent_heads": "float64", "percent_ffns": "float64", "removed_heads": "int64",
+    "removed_ffns": "int64", "metric": "str",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """One parquet file: its columns and their types, the key of rows replaced together, the columns that name a row."""
+
+    name: str
+    columns: Mapping[str, str]
+    key: tuple[str, ...]
+    order: tuple[str, ...]
+    defaults: Mapping[str, Any]
+
+    def path(self, folder: Path) -> Path:
+        return folder / f"{self.name}.parquet"
+
+    def empty(self) -> pd.DataFrame:
+        return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in self.columns.items()})
+
+    def read(self, folder: Path) -> pd.DataFrame:
+        """The stored rows; none where the file is missing. Raises StoreError for a damaged or foreign file."""
+        path = self.path(folder)
+        if not path.is_file():
+            return self.empty()
+        frame = read_parquet(path)
+        if list(frame.columns) != list(self.columns):
+            raise StoreError(
+                f"{path.name} in '{folder}' has the columns {list(frame.columns)}, expected {list(self.columns)}: "
+                "it was written by another version of headscope or by another program. Choose another folder with -o."
+            )
+        return frame.astype(dict(self.columns))
+
+    def merged(self, old: pd.DataFrame, new: pd.DataFrame, *, replacing: pd.DataFrame | None = None) -> pd.DataFrame:
+        """Old rows without those that the new ones replace, the new rows, all in the table's order.
+
+        replacing: rows whose keys go even where the new rows do not have them.
+        """
+        fresh = self.checked(new)
+        gone = _index(fresh if replacing is None else replacing, self.key)
+        kept = old[~_index(old, self.key).isin(gone)] if len(gone) else old
+        rows = pd.concat([part for part in (kept, fresh) if len(part)] or [fresh], ignore_index=True)
+        return rows.sort_values(list(self.order), kind="stable", ignore_index=True)
+
+    def checked(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The rows in the table's columns and types. Raises UsageError for rows that do not belong into it."""
+        given = frame.assign(**{name: value for name, value in self.defaults.items() if name not in frame})
+        missing, unknown = set(self.columns) - set(given), set(given) - set(self.columns)
+        if missing or unknown:
+            raise UsageError(
+                f"rows for {self.name} lack the columns {sorted(missing)} and have the unknown columns "
+                f"{sorted(unknown)}; expected {list(self.columns)}"
+            )
+        if given[list(self.order)].isna().to_numpy().any():
+            raise UsageError(f"rows for {self.name} must not leave any of {list(self.order)} empty: they name the row")
+        rows = given[list(self.columns)].astype(dict(self.columns)).reset_index(drop=True)
+        if _index(rows, self.order).has_duplicates:
+            raise UsageError(f"two rows for {self.name} have the same {', '.join(self.order)}")
+        return rows
+
+    def write(self, folder: Path, frame: pd.DataFrame) -> None:
+        write_parquet(self.path(folder), frame)
+
+
+def _scores(name: str, place: tuple[str, ...], values: Mapping[str, str]) -> Table:
+    """Tables of scores begin with where the component is; a score is replaced whole."""
+    columns = {**dict.fromkeys(place, "int64"), **SCORE_COLUMNS, **values}
+    within = tuple(name for name in (*place, "null") if name in columns and name != "kv_head")
+    return Table(name, columns, SCORE_KEY, (*SCORE_KEY, *within), {"task": "", "shots": 0})
+
+
+_SUMMARY = {**SCORE_VALUES, "n": "int64"}
+_NULL = {"null": "str", "mean": "float32", "p": "float32", "p_family": "float32"}
+HEAD_SCORES = _scores("head_scores", ("layer", "head", "kv_head"), _SUMMARY)
+FFN_SCORES = _scores("ffn_scores", ("layer",), _SUMMARY)
+HEAD_NULLS = _scores("head_nulls", ("layer", "head"), _NULL)
+FFN_NULLS = _scores("ffn_nulls", ("layer",), _NULL)
+METRICS = Table(
+    "metrics",
+    {**SWEEP, "value": "float64", "stderr": "float64", "n": "int64"},
+    tuple(name for name in SWEEP if not name.startswith("removed_")),
+    tuple(name for name in SWEEP if not name.startswith("removed_")),
+    {},
+)
+COMPARISONS = Table(
+    "comparisons",
+    {
+        "kind": "str", "a": "str", "b": "str", "shots": "int64", "level": "str", "value": "float64",
+        "ci_low": "float64", "ci_high": "float64", "p": "float64", "p_holm": "float64", "n": "int64",
+    },
+    ("kind", "a", "b", "shots", "level"),
+    ("kind", "a", "b", "shots", "level"),
+    {},
+)  # fmt: skip
+CLASSES = Table(
+    "classes", {"layer": "int64", "head": "int64", "class": "str"}, ("layer", "head"), ("layer", "head"), {}
+)
+TABLES = (HEAD_SCORES, FFN_SCORES, HEAD_NULLS, FFN_NULLS, METRICS, COMPARISONS, CLASSES)
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Raises StoreError for a file that is no parquet file or was cut short."""
+    import pyarrow
+
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise StoreError(
+            f"'{path}' can't be read ({str(error).splitlines()[0]}): it was damaged. Delete it and run the command "
+            "that made it again; finished units are kept."
+        ) from error
+
+
+def write_parquet(path: Path, frame: pd.DataFrame) -> None:
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False, compression="zstd")
+    write_atomically(path, buffer.getvalue())
+
+
+def _index(frame: pd.DataFrame, names: tuple[str, ...]) -> Any:
+    # Negative zero and zero are one key.
+    columns = {name: frame[name] + 0.0 if frame[name].dtype.kind == "f" else frame[name] for name in names}
+    return pd.MultiIndex.from_frame(pd.DataFrame(columns))
