@@ -35,6 +35,7 @@ class GGUFHeader:
     architecture: str
     kind: str
     parts: int
+    tokens: int
     pre_tokenizer: str | None
     tensor_types: dict[str, int]
 
@@ -69,11 +70,10 @@ def convert(path: Path, folder: Path) -> Mapping[str, Any]:
     """Write the model of a GGUF file into the folder; returns what there is to know about the conversion."""
     header = read_header(path)
     model = _read_model(path, header)
-    tokenizer, note = _read_tokenizer(path, header)
-    tokenizer.model_max_length = getattr(model.config, "max_position_embeddings", tokenizer.model_max_length)
     with _quiet():
         model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        _read_tokenizer(path, getattr(model.config, "max_position_embeddings", None)).save_pretrained(folder)
+    note = mend_tokenizer(folder / "tokenizer.json", header)
     return {"quantisation": header.quantisation, "tensor_types": header.tensor_types, "tokenizer_note": note}
 
 
@@ -99,6 +99,7 @@ def read_header(path: Path) -> GGUFHeader:
         architecture=field("general.architecture", "unnamed"),
         kind=field("general.type", "model"),
         parts=int(field("split.count", 1)),
+        tokens=len(field("tokenizer.ggml.tokens", ())),
         pre_tokenizer=field("tokenizer.ggml.pre") if field("tokenizer.ggml.model") == "gpt2" else None,
         tensor_types=dict(sizes),
     )
@@ -144,9 +145,7 @@ def _read_model(path: Path, header: GGUFHeader) -> PreTrainedModel:
     return model
 
 
-def _read_tokenizer(path: Path, header: GGUFHeader) -> tuple[PreTrainedTokenizerBase, str | None]:
-    """The file's tokenizer, and a sentence where its pre-tokenizer may not be the one it was trained with."""
-    from tokenizers import pre_tokenizers
+def _read_tokenizer(path: Path, context: int | None) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
@@ -156,19 +155,32 @@ def _read_tokenizer(path: Path, header: GGUFHeader) -> tuple[PreTrainedTokenizer
         raise RefusedModelError(f"{path}: transformers can't convert the tokenizer of this file: {error}") from error
     for name in ("is_local", "local_files_only"):  # How it was loaded, which would go into tokenizer_config.json.
         tokenizer.init_kwargs.pop(name, None)
-    backend = tokenizer.backend_tokenizer
-    rule = json.loads(backend.to_str()).get("pre_tokenizer") or {}
-    if header.pre_tokenizer is None or rule.get("type") != "ByteLevel" or header.pre_tokenizer in GPT2_RULE:
-        return tokenizer, None
-    if header.pre_tokenizer in DIGITS_APART:
-        digits = pre_tokenizers.Digits(individual_digits=True)
-        backend.pre_tokenizer = pre_tokenizers.Sequence([digits, backend.pre_tokenizer])
-        return tokenizer, None
-    return tokenizer, (
-        f"{path.name} was trained with the pre-tokenizer {header.pre_tokenizer!r}, which is not known here: text is"
-        " split by GPT-2's rule, and some words may get other tokens than in training. Random token sequences are the"
-        " same."
-    )
+    tokenizer.model_max_length = context or tokenizer.model_max_length
+    return tokenizer
+
+
+def mend_tokenizer(file: Path, header: GGUFHeader) -> str | None:
+    """Make a tokenizer.json that of the GGUF file; a sentence where its pre-tokenizer is not known, else None.
+
+    1. Tokens that the file does not have go: transformers adds GPT-2's `<|endoftext|>`, which the model has no row for.
+    2. Digits stand apart where the file says so by its pre-tokenizer's name.
+    """
+    tokenizer = json.loads(file.read_text(encoding="utf-8"))
+    tokenizer["added_tokens"] = [token for token in tokenizer["added_tokens"] if token["id"] < header.tokens]
+    rule, name, note = tokenizer["pre_tokenizer"] or {}, header.pre_tokenizer, None
+    if (
+        name is not None and rule.get("type") == "ByteLevel"
+    ):  # GPT-2's rule, which is transformers' answer to all names.
+        if name in DIGITS_APART:
+            digits = {"type": "Digits", "individual_digits": True}
+            tokenizer["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, rule]}
+        elif name not in GPT2_RULE:
+            note = (
+                f"This GGUF file names the pre-tokenizer {name!r}, which is not known here: text is split by GPT-2's "
+                "rule, and some words may get other tokens than in training. Random token sequences are the same."
+            )
+    file.write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
+    return note
 
 
 @contextmanager
