@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+
+from tests.test_import_rule import all_imports
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("interp", "induction", "ablation", "headscope")
@@ -38,6 +42,18 @@ def canonical(name: str) -> str:
 def test_a_dependency_is_pinned_within_its_range(requirement: Requirement) -> None:
     if requirement.name not in UNPINNED:
         assert requirement.specifier.contains(pins()[canonical(requirement.name)])
+
+
+def test_what_the_packages_import_is_declared() -> None:
+    files = (path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    modules = set().union(*(all_imports(ast.parse(path.read_text(encoding="utf-8"))) for path in files))
+    foreign = modules - set(sys.stdlib_module_names) - set(PACKAGES) - {""}
+    extras = {"tasks", "inspector", "images", "ray"}
+    lines = [*PROJECT["dependencies"], *(line for name in extras for line in PROJECT["optional-dependencies"][name])]
+    declared = {canonical(Requirement(line).name) for line in lines}
+    owners = packages_distributions()
+    undeclared = {name for name in foreign if not {canonical(owner) for owner in owners.get(name, [])} & declared}
+    assert not undeclared, f"imported, but in no dependency of pyproject.toml: {sorted(undeclared)}"
 
 
 def test_the_makefile_installs_the_pinned_torch() -> None:

@@ -50,6 +50,15 @@ MEMBERS = {
 }
 
 
+# A name that is due from the moment its file is there.
+HOMES = {("headscope", "study"): "headscope/study.py"}
+
+
+def due(package: str) -> list[str]:
+    """The names that the package has to have now."""
+    return [name for name in PUBLIC[package] if (ROOT / HOMES.get((package, name), "")).exists()]
+
+
 def landed() -> list[str]:
     """The packages that declare public names."""
     return [name for name in PUBLIC if "__all__" in source(ROOT / name / "__init__.py")]
@@ -81,12 +90,12 @@ def test_a_package_declares_its_public_names(package: str) -> None:
         pytest.skip(f"{package}/__init__.py declares no __all__")
     module = importlib.import_module(package)
     assert sorted(set(module.__all__)) == sorted(module.__all__), "a name is listed twice"
-    assert set(PUBLIC[package]) <= set(module.__all__)
+    assert set(due(package)) <= set(module.__all__)
     for name in module.__all__:
         assert getattr(module, name, None) is not None, f"{package}.{name} is declared and not there"
 
 
-@pytest.mark.parametrize(("package", "name"), [(p, n) for p in landed() for n in PUBLIC[p]])
+@pytest.mark.parametrize(("package", "name"), [(p, n) for p in landed() for n in due(p)])
 def test_a_public_name_is_called_as_promised(package: str, name: str) -> None:
     value, wanted = getattr(importlib.import_module(package), name), PUBLIC[package][name]
     assert inspect.isclass(value) if wanted is None else callable(value)
