@@ -5,7 +5,6 @@ RUN ?= runs/smollm2-135m
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
 .PHONY: help report test test-fast check study docs bench audit chromium clean
