@@ -1,0 +1,226 @@
+"""Permutation tests of rank correlations, Holm's correction, and the rank of one result among its controls (METHODS 5).
+
+1. B = max(9999, 100 x family) permutations, `family` being the number of tests that are corrected together.
+2. The global coefficient is tested by permuting all heads, the within-layer one by permuting heads inside their
+   layer, so that a trend over layers is part of the null and not a finding.
+3. p = (b + 1) / (B + 1), with b permutations at least as extreme as what was observed.
+4. Holm's step-down adjustment within one matrix.
+All pairs of a matrix share the permutations: each p is right by itself, and Holm holds under any dependence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+
+from ablation.statistics.correlation import Level, StandardRanks, head_blocks, shared_heads, standard_ranks
+from interp.errors import UsageError
+
+Alternative = Literal["two_sided", "greater"]
+
+# Room for rounding in "at least as extreme": dot products of unit vectors are exact to about 1e-15.
+ROUNDING = 1e-12
+# Numbers held at once while permuting (32 MB).
+CHUNK = 2**22
+
+
+@dataclass(frozen=True)
+class PermutationTest:
+    """One coefficient and its p by permutation; NaN both where the coefficient is undefined."""
+
+    level: Level
+    alternative: Alternative
+    value: float
+    p: float
+    permutations: int
+    n_heads: int
+    heads_left_out: int
+
+
+@dataclass(frozen=True)
+class PermutationTable:
+    """All coefficients of a matrix, with p and Holm's p over the family; NaN where undefined and on the diagonal."""
+
+    level: Level
+    alternative: Alternative
+    value: Float[np.ndarray, "row column"]
+    p: Float[np.ndarray, "row column"]
+    p_holm: Float[np.ndarray, "row column"]
+    family: int
+    permutations: int
+    n_heads: int
+    heads_left_out: int
+
+
+@dataclass(frozen=True)
+class RankP:
+    """Where one outcome stands among its control sets: p = (1 + #controls at least as large) / (N + 1)."""
+
+    observed: float
+    median: float
+    at_least_as_large: int
+    n_controls: int
+    p: float
+
+
+def permutation_count(family: int) -> int:
+    """B = max(9999, 100 x family): enough for Holm's smallest step to be reachable."""
+    if family < 1:
+        raise UsageError(f"A family of {family} tests can't be corrected; expected 1 or more.")
+    return max(9_999, 100 * family)
+
+
+def permutation_test(
+    a: Float[np.ndarray, "layer head"],
+    b: Float[np.ndarray, "layer head"],
+    *,
+    level: Level,
+    family: int = 1,
+    alternative: Alternative = "two_sided",
+    seed: int | np.random.Generator = 0,
+) -> PermutationTest:
+    """Test one Spearman coefficient; `family` is the number of tests whose p are corrected together with it."""
+    table = _test_pairs(a[None], b[None], level=level, family=family, alternative=alternative, seed=seed)
+    return PermutationTest(
+        level=level,
+        alternative=alternative,
+        value=float(table.value[0, 0]),
+        p=float(table.p[0, 0]),
+        permutations=table.permutations,
+        n_heads=table.n_heads,
+        heads_left_out=table.heads_left_out,
+    )
+
+
+def permutation_table(
+    rows: Float[np.ndarray, "row layer head"],
+    columns: Float[np.ndarray, "column layer head"],
+    *,
+    level: Level,
+    alternative: Alternative = "two_sided",
+    seed: int | np.random.Generator = 0,
+) -> PermutationTable:
+    """Test every row ranking against every column ranking, Holm over the whole table."""
+    family = len(rows) * len(columns)
+    return _test_pairs(rows, columns, level=level, family=family, alternative=alternative, seed=seed)
+
+
+def permutation_matrix(
+    rankings: Float[np.ndarray, "ranking layer head"],
+    *,
+    level: Level,
+    alternative: Alternative = "two_sided",
+    seed: int | np.random.Generator = 0,
+) -> PermutationTable:
+    """Test every pair of rankings, Holm over the pairs; symmetric, with NaN as the p of the diagonal."""
+    if len(rankings) < 2:
+        raise UsageError(f"A matrix of correlations needs two rankings or more; got {len(rankings)}.")
+    above = np.triu(np.ones((len(rankings), len(rankings)), dtype=bool), k=1)
+    return _test_pairs(
+        rankings, rankings, level=level, family=int(above.sum()), alternative=alternative, seed=seed, above=above
+    )
+
+
+def _test_pairs(
+    rows: Float[np.ndarray, "row layer head"],
+    columns: Float[np.ndarray, "column layer head"],
+    *,
+    level: Level,
+    family: int,
+    alternative: Alternative,
+    seed: int | np.random.Generator,
+    above: Bool[np.ndarray, "row column"] | None = None,
+) -> PermutationTable:
+    """The test of all pairs; `above` marks those of a symmetric matrix, the others are mirrored from them."""
+    if alternative not in ("two_sided", "greater"):
+        raise UsageError(f"Unknown alternative {alternative!r}; expected 'two_sided' or 'greater'.")
+    valid = shared_heads(rows, columns)
+    row_ranks, column_ranks = (standard_ranks(tables, valid=valid, level=level) for tables in (rows, columns))
+    count, blocks, generator = permutation_count(family), head_blocks(valid, level), np.random.default_rng(seed)
+    value, exceed = _exceedances(row_ranks, column_ranks, blocks, count, alternative, generator)
+    p = np.where(np.isnan(value), np.nan, (exceed + 1) / (count + 1))
+    if above is None:
+        p_holm = holm(p)
+    else:
+        p = _mirror(np.where(above, p, np.nan), above)
+        p_holm = _mirror(holm(np.where(above, p, np.nan)), above)
+    return PermutationTable(
+        level=level,
+        alternative=alternative,
+        value=value,
+        p=p,
+        p_holm=p_holm,
+        family=family,
+        permutations=count,
+        n_heads=int(valid.sum()),
+        heads_left_out=int((~valid).sum()),
+    )
+
+
+def _mirror(upper: Float[np.ndarray, "row row"], above: Bool[np.ndarray, "row row"]) -> Float[np.ndarray, "row row"]:
+    return np.where(above, upper, upper.T)
+
+
+def _exceedances(
+    rows: StandardRanks,
+    columns: StandardRanks,
+    blocks: list[slice],
+    count: int,
+    alternative: Alternative,
+    generator: np.random.Generator,
+) -> tuple[Float[np.ndarray, "row column"], Float[np.ndarray, "row column"]]:
+    """The coefficients, and how many of `count` permutations of the columns' heads reach them."""
+    shared = (rows.varies[:, None] & columns.varies[None]).sum(axis=-1)
+    total = rows.units @ columns.units.T
+    value = np.clip(np.divide(total, shared, out=np.full(total.shape, np.nan), where=shared > 0), -1.0, 1.0)
+    target = (np.abs(total) if alternative == "two_sided" else total) - ROUNDING
+    exceed = np.zeros(total.shape)
+    chunk = max(1, CHUNK // max(1, columns.units.size))
+    for start in range(0, count, chunk):
+        order = permuted_heads(blocks, min(chunk, count - start), generator)
+        permuted = rearrange(columns.units[:, order], "column draw head -> (column draw) head")
+        null = rearrange(permuted @ rows.units.T, "(column draw) row -> draw row column", column=len(columns.units))
+        exceed += ((np.abs(null) if alternative == "two_sided" else null) >= target).sum(axis=0)
+    return value, exceed
+
+
+def permuted_heads(blocks: list[slice], draws: int, generator: np.random.Generator) -> Int[np.ndarray, "draw head"]:
+    """Random orders of the heads in which every head stays in its block."""
+    order = np.empty((draws, blocks[-1].stop if blocks else 0), dtype=np.int64)
+    for block in blocks:
+        inside = np.broadcast_to(np.arange(block.start, block.stop), (draws, block.stop - block.start))
+        order[:, block] = generator.permuted(inside, axis=1)
+    return order
+
+
+def holm(p: Float[np.ndarray, "*tests"]) -> Float[np.ndarray, "*tests"]:
+    """Holm's step-down adjusted p over all finite entries; NaN (no test was made) stays NaN and does not count."""
+    tested = np.isfinite(p)
+    order = np.argsort(p[tested], kind="stable")
+    steps = np.arange(order.size, 0, -1)
+    adjusted = np.empty(order.size)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[tested][order] * steps), 1.0)
+    result = np.full(p.shape, np.nan)
+    result[tested] = adjusted
+    return result
+
+
+def rank_p_value(observed: float, controls: Float[np.ndarray, "control"]) -> RankP:
+    """The causal check's p: how often a control set does at least as much as the tested set (METHODS 5)."""
+    if controls.size == 0 or not (np.isfinite(controls).all() and np.isfinite(observed)):
+        raise UsageError(
+            f"A rank p needs finite outcomes; got {observed} against {controls.size} controls, "
+            f"{int((~np.isfinite(controls)).sum())} of them not finite. Run the control sets first."
+        )
+    count = int((controls >= observed).sum())
+    return RankP(
+        observed=float(observed),
+        median=float(np.median(controls)),
+        at_least_as_large=count,
+        n_controls=controls.size,
+        p=(1 + count) / (controls.size + 1),
+    )
