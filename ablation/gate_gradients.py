@@ -1,0 +1,140 @@
+"""Gradients of head and FFN gates, position by position, while a frozen model runs backward (METHODS 3.1).
+
+The gradient of a gate at one position is z·dL/dz there: z enters the output projection as m z. An FFN's is the same dot
+product on what it adds to the residual stream. The graph begins at the first layer's z; what stands below is not
+differentiated. Sums over positions are formed as the gradients arrive, and nothing of one layer outlives its turn.
+
+Behind an RMS norm (Gemma 2/3, OLMo 2) scaling all heads of a layer together does nothing, so their plain gradients sum
+to 0. `frozen_norm` holds the norm's scale fixed: (gain * r / rms) · dL/d(output of the norm).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from einops import einsum, reduce
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from interp import hooks, norms
+from interp.errors import HeadscopeError, RefusedModelError
+
+if TYPE_CHECKING:
+    from interp.model import HookedModel
+
+
+@dataclass
+class GateSums:
+    """Sums over positions of z·dL/dz, filled during `.backward()`, one entry a layer.
+
+    `token`: of its absolute value; `group`: the same for kv groups, whose gates move together; `plain`: as it is.
+    """
+
+    n_kv_heads: int
+    head_token: dict[int, Float[Tensor, "batch head"]] = field(default_factory=dict)
+    head_plain: dict[int, Float[Tensor, "batch head"]] = field(default_factory=dict)
+    group_token: dict[int, Float[Tensor, "batch kv_head"]] = field(default_factory=dict)
+    ffn_token: dict[int, Float[Tensor, " batch"]] = field(default_factory=dict)
+    ffn_plain: dict[int, Float[Tensor, " batch"]] = field(default_factory=dict)
+
+    def add_heads(self, layer: int, dots: Float[Tensor, "batch query head"]) -> None:
+        grouped = reduce(dots, "b q (g h) -> b q g", "sum", g=self.n_kv_heads)
+        self.head_token[layer] = reduce(dots.abs(), "b q h -> b h", "sum")
+        self.head_plain[layer] = reduce(dots, "b q h -> b h", "sum")
+        self.group_token[layer] = reduce(grouped.abs(), "b q g -> b g", "sum")
+
+    def add_ffn(self, layer: int, dots: Float[Tensor, "batch query"]) -> None:
+        self.ffn_token[layer] = reduce(dots.abs(), "b q -> b", "sum")
+        self.ffn_plain[layer] = reduce(dots, "b q -> b", "sum")
+
+
+@contextmanager
+def gate_sums(model: HookedModel, *, frozen_norm: bool = False) -> Iterator[GateSums]:
+    """Build a loss inside, call `.backward()` inside; parameters stay frozen."""
+    sums = GateSums(model.n_kv_heads)
+    with ExitStack() as stack:
+        stack.enter_context(torch.enable_grad())
+        for layer in model.attention_layers:
+            norm = _post_norm(model, layer)
+            if frozen_norm and norm is not None:
+                _listen_behind_norm(stack, model, layer, norm, sums)
+            else:
+                _listen(stack, model, hooks.Point("z", layer), sums.add_heads)
+        for layer in model.ffn_layers:
+            _listen(stack, model, hooks.Point("mlp_out", layer), sums.add_ffn)
+        yield sums
+
+
+def post_norm_layers(model: HookedModel) -> tuple[int, ...]:
+    """Layers with a norm between the output projection and the residual stream."""
+    return tuple(layer for layer in model.attention_layers if _post_norm(model, layer) is not None)
+
+
+def _listen(stack: ExitStack, model: HookedModel, point: hooks.Point, add: Any) -> None:
+    adds_in_place = model.parallel and point.name == "mlp_out"  # Falcon adds attention's output onto the FFN's
+
+    def begin(value: Tensor) -> Tensor | None:
+        if not torch.is_grad_enabled():
+            return None
+        traced = value if value.requires_grad else value.detach().requires_grad_()
+        held = value.detach()
+        version = held._version
+
+        def arrived(gradient: Tensor) -> None:
+            if held._version != version:
+                raise HeadscopeError(f"{model.layout.architecture} changes {point.name} of layer {point.layer} in place: "
+                                     "its gate gradient can't be read; please report this family")
+            add(point.layer, _dots(held, gradient))
+
+        traced.register_hook(arrived)
+        return traced.clone() if adds_in_place else traced
+
+    stack.enter_context(hooks.edit(model, point, begin))
+
+
+def _dots(value: Tensor, gradient: Tensor) -> Tensor:
+    """Dot products over the last axis, in float32 or better."""
+    if value.dtype.itemsize < 4:
+        value, gradient = value.float(), gradient.float()
+    return (value * gradient).sum(-1)
+
+
+def _post_norm(model: HookedModel, layer: int) -> nn.Module | None:
+    return model.layout.inner(model.hf, layer, model.layout.ln1_post)
+
+
+def _listen_behind_norm(
+    stack: ExitStack, model: HookedModel, layer: int, norm: nn.Module, sums: GateSums
+) -> None:
+    """dL/d(output of the norm), carried back to z as if the norm's scale were a constant."""
+    linear = norms.probe(norm, model.d_model, device=model.device, dtype=model.dtype)
+    if linear.centres:
+        raise RefusedModelError(f"frozen_norm is for RMS norms behind the heads; layer {layer} has a LayerNorm there")
+    held: dict[str, Tensor] = {}
+
+    def keep(z: Tensor) -> Tensor | None:
+        if not torch.is_grad_enabled():
+            return None
+        held["z"] = z.detach()
+        return z if z.requires_grad else z.detach().requires_grad_()
+
+    def listen(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+        if not output.requires_grad:
+            return
+        scaled = args[0].detach() * linear.gain.to(output)
+        inverse_rms = (output.detach() * scaled).sum(-1) / scaled.square().sum(-1)
+        z = held.pop("z")
+
+        def arrived(gradient: Tensor) -> None:
+            weighted = gradient * linear.gain.to(gradient) * inverse_rms[..., None]
+            at_z = einsum(weighted, model.w_o(layer).to(gradient), "b q m, h d m -> b q h d")
+            sums.add_heads(layer, _dots(z, at_z))
+
+        output.register_hook(arrived)
+
+    stack.enter_context(hooks.edit(model, hooks.Point("z", layer), keep))
+    stack.callback(norm.register_forward_hook(listen).remove)

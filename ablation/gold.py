@@ -1,0 +1,78 @@
+"""Batches of gold sequences: each document's prompt with its gold continuation, padded on the right.
+
+Causal attention never looks right, so padding there changes no real position, needs no mask and leaves the kernel its
+causal fast path. Documents of similar length share a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from ablation.replacement import GoldDocument
+from interp.errors import UsageError
+
+if TYPE_CHECKING:
+    from interp.model import HookedModel
+
+
+@dataclass(frozen=True)
+class GoldBatch:
+    """Some documents in one tensor; pair k says: `targets[k]` is predicted at (`rows[k]`, `positions[k]`)."""
+
+    places: tuple[int, ...]
+    tokens: Int[Tensor, "batch query"]
+    rows: Int[Tensor, " pair"]
+    positions: Int[Tensor, " pair"]
+    targets: Int[Tensor, " pair"]
+
+    @property
+    def target_lengths(self) -> Int[Tensor, " batch"]:
+        """T_y of every document."""
+        return torch.bincount(self.rows, minlength=len(self.places))
+
+
+def gold_documents(model: HookedModel, task: Any) -> list[Any]:
+    """The token documents of a task; a sequence of token documents is taken as it is."""
+    documents = list(task.token_documents(model) if hasattr(task, "token_documents") else task)
+    if not documents:
+        raise UsageError("there is no document to score: the task is empty (a limit of 0?); give at least one")
+    return documents
+
+
+def gold_batches(documents: Sequence[GoldDocument], *, tokens: int) -> Iterator[GoldBatch]:
+    """All documents in batches of at most `tokens` tokens, padding included (one document may be longer)."""
+    order = sorted(range(len(documents)), key=lambda place: _length(documents[place]), reverse=True)
+    while order:
+        longest = _length(documents[order[0]])
+        count = max(1, tokens // longest)
+        yield gold_batch(documents, order[:count])
+        order = order[count:]
+
+
+def gold_batch(documents: Sequence[GoldDocument], places: Iterable[int]) -> GoldBatch:
+    """These documents, padded on the right."""
+    chosen = tuple(places)
+    held = [documents[place] for place in chosen]
+    tokens = torch.zeros(len(held), max(map(_length, held)), dtype=torch.long)
+    for row, document in enumerate(held):
+        tokens[row, : _length(document)] = torch.tensor([*document.context, *document.target])
+    pairs = [(row, position) for row, document in enumerate(held) for position in _before_targets(document)]
+    rows, positions = torch.tensor(pairs).T
+    return GoldBatch(chosen, tokens, rows, positions, tokens[rows, positions + 1])
+
+
+def _length(document: GoldDocument) -> int:
+    return len(document.context) + len(document.target)
+
+
+def _before_targets(document: GoldDocument) -> range:
+    if not document.context or not document.target:
+        raise UsageError("a document needs at least one token of context and one of target, got "
+                         f"{len(document.context)} and {len(document.target)}")
+    return range(len(document.context) - 1, _length(document) - 1)

@@ -1,0 +1,211 @@
+"""Importance of heads and FFNs to a task, by the gradient of their gates.
+
+Bansal et al. 2023, equations 8-9, after Michel et al. 2019; METHODS 3.1.
+1. Loss of a document: the mean over its T_y gold target tokens of -log p, everything in front of them given.
+2. The SUM of the documents' losses is differentiated, so that a score does not depend on the batch.
+3. Per document and head, over positions i: `token` sum_i |z·dL/dz|, `document` |sum_i z·dL/dz|, `signed`
+   -sum_i z·dL/dz, the first-order rise of the loss when the head is removed. FFNs alike, on what they add.
+4. Summed over documents and divided by N: `uniform` sum (length - 1); `paper` the last layer alone by sum T_y, which
+   lifts it; `layer_l2` (Michel et al.) uniform, then each layer by its Euclidean norm.
+
+`token` and `document` measure magnitude, of helpful and harmful heads alike; only `signed` says that a head is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ablation.gate_gradients import GateSums, gate_sums, post_norm_layers
+from ablation.gold import GoldBatch, gold_batches, gold_documents
+from ablation.target_logits import target_log_probabilities
+from interp.errors import UsageError
+from interp.scores import FFNScores, HeadScores
+
+if TYPE_CHECKING:
+    from interp.model import HookedModel
+
+Positions = Literal["token", "document", "signed"]
+Normalise = Literal["uniform", "paper", "layer_l2"]
+Progress = Callable[[int, int], None]
+POSITIONS: tuple[str, ...] = get_args(Positions)
+NORMALISATIONS: tuple[str, ...] = get_args(Normalise)
+BATCH_TOKENS = 1024
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Every document's unnormalised scores, all variants: what one pass over a task gives.
+
+    `head_plain` and `ffn_plain` are sum_i z·dL/dz: `signed` is their negative, `document` their absolute value. A layer
+    without the component is NaN. `log_likelihoods` are the gold continuations', in nats.
+    """
+
+    head_token: Float[Tensor, "item layer head"]
+    head_plain: Float[Tensor, "item layer head"]
+    group_token: Float[Tensor, "item layer kv_head"]
+    ffn_token: Float[Tensor, "item layer"]
+    ffn_plain: Float[Tensor, "item layer"]
+    log_likelihoods: Float[Tensor, " item"]
+    lengths: Int[Tensor, " item"]
+    target_lengths: Int[Tensor, " item"]
+    documents: tuple[str, ...]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def heads(self, *, positions: str = "token", normalise: str = "uniform") -> HeadScores:
+        """Scores of the heads; `per_item` averages to `mean`, and its ratios between documents are the raw ones'."""
+        raw = _variant(self.head_token, self.head_plain, positions)
+        items = normalised(raw, self.lengths, self.target_lengths, normalise)
+        return HeadScores.from_items(
+            "importance", items, variant=_label(positions, normalise), provenance=self.provenance,
+            n_kv_heads=self.group_token.shape[-1],
+        )  # fmt: skip
+
+    def kv_groups(self, *, positions: str = "token", normalise: str = "uniform") -> Float[Tensor, "layer kv_head"]:
+        """Scores of the kv groups' joint gates: heads are summed before any absolute value (METHODS 0)."""
+        plain = self.head_plain.unflatten(-1, (self.group_token.shape[-1], -1)).sum(-1)
+        raw = _variant(self.group_token, plain, positions)
+        return normalised(raw, self.lengths, self.target_lengths, normalise).mean(0)
+
+    def ffns(self, *, positions: str = "token", normalise: str = "uniform") -> FFNScores:
+        """Scores of the FFNs."""
+        _refuse_layer_l2(normalise)
+        raw = _variant(self.ffn_token, self.ffn_plain, positions)
+        items = normalised(raw[..., None], self.lengths, self.target_lengths, normalise)[..., 0]
+        return FFNScores.from_items(
+            "importance", items, variant=_label(positions, normalise), provenance=self.provenance
+        )
+
+
+def head_importance(
+    model: HookedModel, task: Any, *, positions: str = "token", normalise: str = "uniform", **options: Any
+) -> HeadScores:
+    """Importance of every head to a task (or to a sequence of token documents); `options` as in `importance`."""
+    _check(positions, normalise)
+    return importance(model, task, **options).heads(positions=positions, normalise=normalise)
+
+
+def ffn_importance(
+    model: HookedModel, task: Any, *, positions: str = "token", normalise: str = "uniform", **options: Any
+) -> FFNScores:
+    """Importance of every FFN to a task (or to a sequence of token documents); `options` as in `importance`."""
+    _check(positions, normalise)
+    _refuse_layer_l2(normalise)
+    return importance(model, task, **options).ffns(positions=positions, normalise=normalise)
+
+
+def importance(
+    model: HookedModel,
+    task: Any,
+    *,
+    batch_tokens: int = BATCH_TOKENS,
+    frozen_norm: bool = False,
+    progress: Progress | None = None,
+) -> Importance:
+    """All variants for heads and FFNs in one forward and one backward pass over the documents.
+
+    batch_tokens: tokens run together; changes speed and memory, not the scores. frozen_norm: hold fixed the scale of a
+    norm behind the heads (gate_gradients.py). progress(done, total) is called after every batch, in documents.
+    Gates that are held around the call apply: the scores are those of the gated model.
+    """
+    documents = gold_documents(model, task)
+    found = _empty(model, len(documents))
+    done = 0
+    for batch in gold_batches(documents, tokens=batch_tokens):
+        with gate_sums(model, frozen_norm=frozen_norm) as sums:
+            losses = document_losses(model, batch)
+            losses.sum().backward()
+        _store(found, batch, sums, losses.detach())
+        done += len(batch.places)
+        if progress is not None:
+            progress(done, len(documents))
+    return _finished(model, task, documents, found, frozen_norm)
+
+
+def document_losses(model: HookedModel, batch: GoldBatch) -> Float[Tensor, " batch"]:
+    """-(1/T_y) sum_j log p(y_j | x, y_<j) of every document of a batch."""
+    log_p = target_log_probabilities(
+        model, batch.tokens, rows=batch.rows, positions=batch.positions, targets=batch.targets
+    )
+    rows, counts = batch.rows.to(log_p.device), batch.target_lengths.to(log_p.device)
+    return log_p.new_zeros(len(batch.places)).index_add(0, rows, -log_p) / counts
+
+
+def normalised(
+    raw: Float[Tensor, "item layer component"],
+    lengths: Int[Tensor, " item"],
+    target_lengths: Int[Tensor, " item"],
+    normalise: str,
+) -> Float[Tensor, "item layer component"]:
+    """Per-document scores scaled so that their mean over documents is IS[l,h] = sum_docs s / N_l."""
+    if normalise not in NORMALISATIONS:
+        raise UsageError(f"{normalise!r} is no normalisation; there are {', '.join(NORMALISATIONS)}")
+    divisors = torch.full((raw.shape[1],), float((lengths - 1).sum()))
+    if normalise == "paper":
+        divisors[-1] = float(target_lengths.sum())
+    items = raw * (len(raw) / divisors)[None, :, None].to(raw)
+    if normalise == "layer_l2":
+        items = items / items.mean(0).norm(dim=-1)[None, :, None]
+    return items
+
+
+def _variant(token: Tensor, plain: Tensor, positions: str) -> Tensor:
+    if positions not in POSITIONS:
+        raise UsageError(f"{positions!r} is no way to sum over positions; there are {', '.join(POSITIONS)}")
+    return token if positions == "token" else plain.abs() if positions == "document" else -plain
+
+
+def _check(positions: str, normalise: str) -> None:
+    """Before the model runs."""
+    one = torch.ones(1, 1, 1)
+    _variant(one, one, positions)
+    normalised(one, torch.tensor([2]), torch.tensor([1]), normalise)
+
+
+def _refuse_layer_l2(normalise: str) -> None:
+    if normalise == "layer_l2":
+        raise UsageError("normalise='layer_l2' compares the heads of one layer; a layer has one FFN, whose score "
+                         "it would make 1: take 'uniform' or 'paper'")
+
+
+def _label(positions: str, normalise: str) -> str:
+    return positions if normalise == "uniform" else f"{positions}/{normalise}"
+
+
+def _empty(model: HookedModel, items: int) -> dict[str, Tensor]:
+    shapes = {"head_token": (model.n_heads,), "head_plain": (model.n_heads,), "group_token": (model.n_kv_heads,),
+              "ffn_token": (), "ffn_plain": (), "losses": None}  # fmt: skip
+    layers = {name: () if shape is None else (model.n_layers, *shape) for name, shape in shapes.items()}
+    return {name: torch.full((items, *shape), torch.nan) for name, shape in layers.items()}
+
+
+def _store(found: dict[str, Tensor], batch: GoldBatch, sums: GateSums, losses: Tensor) -> None:
+    places = torch.tensor(batch.places)
+    found["losses"][places] = losses.float().cpu()
+    for name in ("head_token", "head_plain", "group_token", "ffn_token", "ffn_plain"):
+        for layer, value in getattr(sums, name).items():
+            found[name][places, layer] = value.float().cpu()
+
+
+def _finished(
+    model: HookedModel, task: Any, documents: list[Any], found: dict[str, Tensor], frozen_norm: bool
+) -> Importance:
+    counts = torch.tensor([len(document.target) for document in documents])
+    lengths = torch.tensor([len(document.context) for document in documents]) + counts
+    told: dict[str, Any] = {"model": dict(model.provenance), "task": getattr(task, "name", ""),
+                            "shots": getattr(task, "shots", None), "frozen_norm": frozen_norm}  # fmt: skip
+    if behind := post_norm_layers(model):
+        told["post_norm"] = (
+            f"{len(behind)} layers have a norm behind the heads: scaling them together does nothing, so plain signed "
+            "scores sum to 0 over a layer and `document` is bounded; frozen_norm=True holds the norm's scale fixed"
+        )
+    losses = found.pop("losses")
+    return Importance(
+        **found, log_likelihoods=-losses * counts, lengths=lengths, target_lengths=counts,
+        documents=tuple(document.id for document in documents), provenance=told,
+    )  # fmt: skip
