@@ -2,7 +2,8 @@
 
 N1, wrong token: in the same forward pass, the score is read for the token d places further on in the block, d drawn
 once for each sequence and draw. N2, position only: the same (query, key) entries on an unrepeated sequence.
-The repeats are never permuted: an earlier copy of the current token is still there, and induction heads keep their score.
+The repeats are never permuted: an earlier copy of the current token is still there, and induction heads keep their
+score.
 
 Every draw is a draw of the reported statistic, the mean over sequences. N1 knows its per-sequence value for every d, so
 draws pick among them. Where a per-sequence value has to be drawn itself (the tokens of copying), n sequences share the
@@ -93,8 +94,8 @@ def position_null(
 ) -> Null:
     """N2: means over sequences, drawn with replacement, of the same entries on unrepeated sequences."""
     n = len(unrepeated)
-    picks = torch.from_numpy(np.random.default_rng((seed, 2)).multinomial(n, np.full(n, 1 / n), size=draws)) / n
-    means = (picks @ unrepeated.double().flatten(1)).view(draws, *observed.shape)
+    picks = np.random.default_rng((seed, 2)).multinomial(n, np.full(n, 1 / n), size=draws)
+    means = (torch.from_numpy(picks / n) @ unrepeated.double().flatten(1)).view(draws, *observed.shape)
     return Null.from_draws(N2, observed, means.float())
 
 
@@ -122,10 +123,10 @@ def recombined_null(
 def unrepeated_twin(model: HookedModel, sequences: RepeatedSequences) -> RepeatedSequences:
     """Unrepeated sequences of the same lengths, as many, from their own random streams: the input of N2."""
     options = {"seed": sequences.seed, "candidates": sequences.candidates, "repeats": 1}
-    twins = [
-        repeated_sequences(model, length=group.block * group.repeats, sequences=len(group.tokens), **options)  # type: ignore[arg-type]
-        for group in sequences
-    ]
+    twins = []
+    for group in sequences:
+        length = group.block * group.repeats
+        twins.append(repeated_sequences(model, length=length, sequences=len(group.tokens), **options))  # type: ignore[arg-type]
     groups = tuple(
         replace(twin.groups[0], length=group.length, indices=group.indices)
         for twin, group in zip(twins, sequences, strict=True)

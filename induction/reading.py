@@ -5,9 +5,9 @@ Never the attention matrices of all layers at once. Sequences of one length run 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float
@@ -21,14 +21,27 @@ TOKEN_BUDGET = 4096
 Progress = Callable[[int, int], None]
 
 
+class Units(Protocol):
+    """Where finished batches are kept, so that a killed run goes on from there (headscope/store/units.py)."""
+
+    def get(self, key: Mapping[str, Any], /) -> dict[str, Tensor] | None: ...
+
+    def put(self, key: Mapping[str, Any], tensors: Mapping[str, Tensor], /) -> Any: ...
+
+
 class Reader:
     """Base of all scores that are read during a forward pass.
 
     `start(batch)` once a batch, then for each layer `attention(layer, rows)` and, where `needs_z`, `heads(layer, z)`.
-    Values are kept with `keep(name, layer, values)`, [batch head] or [batch head extra], and collected by `items(name)`.
+    Values are kept with `keep(name, layer, values)`, [batch head] or [batch head extra]; `items(name)` collects them.
     """
 
     needs_z = False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything but the model and the sequences that determines what is kept."""
+        return {"reader": type(self).__name__}
 
     def __init__(self, model: HookedModel) -> None:
         self.model = model
@@ -49,6 +62,16 @@ class Reader:
 
     def keep(self, name: str, layer: int, values: Float[Tensor, "batch head *extra"]) -> None:
         self._batches[-1].setdefault(name, {})[layer] = values.detach().float().cpu()
+
+    def export(self) -> dict[str, Tensor]:
+        """What was kept of the current batch, by name and layer."""
+        return {f"{name}/{layer}": value for name, kept in self._batches[-1].items() for layer, value in kept.items()}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take `export` of an earlier run as this batch's."""
+        for key, value in tensors.items():
+            name, layer = key.rsplit("/", 1)
+            self._batches[-1].setdefault(name, {})[int(layer)] = value
 
     def ragged(self, name: str) -> list[Float[Tensor, "layer head *extra"]]:
         """One tensor a sequence, in the sequences' order; layers without heads are NaN."""
@@ -72,6 +95,7 @@ def read(
     *,
     token_budget: int = TOKEN_BUDGET,
     progress: Progress | None = None,
+    units: Units | None = None,
 ) -> None:
     """Run every sequence once and let all readers see it; `progress(done, total)` counts tokens."""
     total = sum(group.tokens.numel() for group in sequences)
@@ -80,11 +104,35 @@ def read(
         for batch in (part for group in sequences for part in group.batches(token_budget)):
             for reader in readers:
                 reader.start(batch)
-            with _listening(model, readers):
-                model.run(batch.tokens)
+            key = _key(batch, readers)
+            kept = None if units is None else units.get(key)
+            if kept is None:
+                with _listening(model, readers):
+                    model.run(batch.tokens)
+                if units is not None:
+                    units.put(key, _exported(readers))
+            else:
+                for number, reader in enumerate(readers):
+                    mine = f"{number}/"
+                    reader.restore({name.removeprefix(mine): t for name, t in kept.items() if name.startswith(mine)})
             done += batch.tokens.numel()
             if progress is not None:
                 progress(done, total)
+
+
+def _exported(readers: Sequence[Reader]) -> dict[str, Tensor]:
+    return {f"{number}/{name}": t for number, reader in enumerate(readers) for name, t in reader.export().items()}
+
+
+def _key(batch: SequenceGroup, readers: Sequence[Reader]) -> dict[str, Any]:
+    """All that determines a batch's values beside the model."""
+    return {
+        "tokens": batch.tokens.tolist(),
+        "length": batch.length,
+        "repeats": batch.repeats,
+        "indices": list(batch.indices),
+        "readers": [reader.settings for reader in readers],
+    }
 
 
 @contextmanager

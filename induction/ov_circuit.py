@@ -1,0 +1,113 @@
+"""OV eigenvalue copying: does the circuit from token to logits raise the token? (Elhage et al. 2021; METHODS 2.3)
+
+M = W_U N W_O W_V g_in E_eff, vocabulary by vocabulary; score = sum(lambda) / sum |lambda| in [-1, 1].
+1. E_eff = the residual stream after block 0 with its heads removed (position 1 behind BOS): what later layers know as
+   the token's embedding. Variant `raw` takes W_E itself, whose sign can be wrong on tied embeddings.
+2. Each token is normalised as the layer's input norm does it: scalar, centring, gain; biases are left out.
+3. M's non-zero eigenvalues are those of W_V g_in (E_eff' W_U) N W_O, a d_head x d_head matrix, over random tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from induction.circuits import DirectPath
+from induction.vocabulary import candidate_tokens
+from interp.architecture import linear_weight
+from interp.errors import RefusedModelError
+from interp.model import HookedModel
+from interp.norms import LinearNorm, probe
+from interp.scores import HeadScores
+
+TOKENS = 4000
+_BATCH = 256
+
+
+class _Stop(Exception):
+    """Raised behind block 0: nothing later is needed."""
+
+
+def ov_copying_score(
+    model: HookedModel, *, variant: Literal["", "raw"] = "", tokens: int = TOKENS, seed: int = 0
+) -> HeadScores:
+    """Sum of the OV circuit's eigenvalues over the sum of their sizes, in [-1, 1], one value a head."""
+    path = DirectPath(model)
+    chosen = random_tokens(model, tokens, seed)
+    with torch.no_grad():
+        embedding = raw_embedding(model, chosen) if variant == "raw" else effective_embedding(model, chosen)
+        columns = path.columns(chosen)  # d_model token
+        values = torch.full((model.n_layers, model.n_heads), torch.nan)
+        for layer in model.attention_layers:
+            values[layer] = _layer_scores(model, path, layer, embedding, columns)
+    return HeadScores.from_items(
+        "ov_copying", values[None], variant=variant, n_kv_heads=model.n_kv_heads, provenance={"tokens": len(chosen)}
+    )
+
+
+def _layer_scores(
+    model: HookedModel, path: DirectPath, layer: int, embedding: Float[Tensor, "token d_model"], columns: Tensor
+) -> Float[Tensor, " head"]:
+    outer = normalised(model, layer, embedding).T.double() @ columns.double().T  # d_model d_model: E' W_U^T
+    value = model.w_qkv(layer, "v").double()
+    group = model.n_heads // model.n_kv_heads
+    output = model.w_o(layer).double()
+    post = path.post_norm(layer)
+    if post is not None:
+        output = LinearNorm(post.gain.double(), post.centres).apply_to_rows(output)
+    cores = value.repeat_interleave(group, 0) @ outer @ output.mT  # head d_head d_head
+    eigenvalues = torch.linalg.eigvals(cores)
+    size = eigenvalues.abs().sum(-1)
+    return torch.where(size > 0, eigenvalues.real.sum(-1) / size, 0).float().cpu()
+
+
+def normalised(
+    model: HookedModel, layer: int, embedding: Float[Tensor, "token d_model"]
+) -> Float[Tensor, "token d_model"]:
+    """Every token as the layer's attention reads it: the input norm without its bias."""
+    module = model.layout.inner(model.hf, layer, model.layout.ln1)
+    if module is None:
+        return embedding  # no norm in front of attention (OLMo 2)
+    norm = probe(module, model.d_model, device=model.device, dtype=model.dtype)
+    centred = embedding - embedding.mean(-1, keepdim=True) if norm.centres else embedding
+    return centred / centred.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-12) * norm.gain
+
+
+def effective_embedding(model: HookedModel, tokens: Int[Tensor, " token"]) -> Float[Tensor, "token d_model"]:
+    """The residual stream after block 0 with its heads removed, every token at position 1 behind BOS."""
+    front = getattr(model.tokenizer, "bos_token_id", None)
+    first = tokens[:1] if front is None else torch.tensor([front], device=tokens.device)
+    mask = torch.ones(model.n_layers, model.n_heads)
+    mask[0] = 0
+    found: list[Tensor] = []
+
+    def stop(value: Tensor) -> None:
+        found.append(value[:, 1].float())
+        raise _Stop
+
+    with model.gates(heads=mask), model.edit("resid_post", stop, layer=0):
+        for part in tokens.split(_BATCH):
+            pairs = torch.stack([first.expand_as(part), part], dim=1)
+            try:
+                model.run(pairs)
+            except _Stop:
+                continue
+    return torch.cat(found)
+
+
+def raw_embedding(model: HookedModel, tokens: Int[Tensor, " token"]) -> Float[Tensor, "token d_model"]:
+    """W_E itself."""
+    weight = linear_weight(model.hf.get_submodule(model.layout.embed))
+    if weight.shape[1] != model.d_model:
+        raise RefusedModelError("the embedding is projected before the first block: the raw variant is not defined")
+    return weight[tokens].float()
+
+
+def random_tokens(model: HookedModel, count: int, seed: int) -> Int[Tensor, " token"]:
+    """Distinct candidate tokens, as many as asked for or as there are."""
+    candidates = candidate_tokens(model.tokenizer, model.vocab_size).ids
+    order = torch.randperm(len(candidates), generator=torch.Generator().manual_seed(seed))
+    return candidates[order[:count]].to(model.device)
