@@ -29,6 +29,12 @@ def build(model: HookedModel) -> TransformerBridge:
         shared = {id(tensor): tensor for tensor in chain(model.hf.parameters(), model.hf.buffers())}
         twin = copy.deepcopy(model.hf, shared)
         twin.set_attn_implementation("eager")
-        return build_bridge_from_module(
-            twin, model.layout.architecture, hf_config=twin.config, tokenizer=model.tokenizer, dtype=model.dtype
-        )
+        try:
+            return build_bridge_from_module(
+                twin, model.layout.architecture, hf_config=twin.config, tokenizer=model.tokenizer, dtype=model.dtype
+            )
+        except Exception as error:
+            raise RefusedModelError(
+                f"TransformerLens can't boot a bridge over this {model.layout.architecture} ({type(error).__name__}: "
+                f"{error}); everything else of headscope works without it"
+            ) from error

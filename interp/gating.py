@@ -1,6 +1,6 @@
 """Gates: what "removed" means (METHODS 3.3).
 
-m = 1 keeps, 0 removes, between interpolates: z' = m z + (1 - m) z_ref at every position. Without a reference z_ref is 0.
+m = 1 keeps, 0 removes, between interpolates: z' = m z + (1 - m) z_ref at every position; z_ref = 0 without a reference.
 A head's gate stands on z, at the input of the output projection; an FFN's on what is added to the residual stream.
 """
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from interp import hooks
-from interp.errors import UsageError
+from interp.errors import RefusedModelError, UsageError
 from interp.masks import FFNMask, HeadMask
 
 if TYPE_CHECKING:
@@ -42,14 +42,20 @@ def gates(
     ffns: FFNMask | Tensor | None = None,
     reference: Reference | None = None,
 ) -> Iterator[None]:
-    """Hold the gates for as long as the context lasts; a leading batch axis gives each sequence its own mask."""
+    """Hold the gates for as long as the context lasts; a leading batch axis gives each sequence its own mask.
+
+    Layers without heads (or without an FFN) have nothing to gate: their entries of a mask are not looked at.
+    Raises UsageError for masks of another shape or with NaN.
+    """
     head_values = _values(heads, (model.n_layers, model.n_heads), "heads")
     ffn_values = _values(ffns, (model.n_layers,), "ffns")
+    if ffn_values is not None and not model.ffn_layers:
+        raise RefusedModelError(f"{model.layout.architecture} has no FFN that headscope can place: none can be gated")
     with ExitStack() as stack:
         for layer in range(model.n_layers):
             if head_values is not None and layer in model.attention_layers:
                 _hold(stack, model, "z", layer, head_values[..., layer, :], reference)
-            if ffn_values is not None:
+            if ffn_values is not None and layer in model.ffn_layers:
                 _hold(stack, model, "mlp_out", layer, ffn_values[..., layer], reference)
         yield
 
@@ -59,16 +65,27 @@ def _hold(
 ) -> None:
     if not gate.requires_grad and bool((gate == 1).all()):
         return
+    sequences = gate.shape[0] if gate.dim() == (2 if name == "z" else 1) else 1
 
     def change(value: Tensor) -> Tensor:
+        if sequences not in (1, len(value)):
+            raise UsageError(f"masks were given for {sequences} sequences, but {len(value)} run together")
         other = None
         if reference is not None:
             other = reference.z(layer, value) if name == "z" else reference.ffn(layer, value)
         shaped = gate.to(value.device, value.dtype)
         shaped = shaped[..., None, :, None] if name == "z" else shaped[..., None, None]
-        return value * shaped if other is None else torch.lerp(other.to(value).expand_as(value), value, shaped)
+        return value * shaped if other is None else torch.lerp(_fitted(other, value, layer), value, shaped)
 
     stack.enter_context(hooks.edit(model, hooks.Point(name, layer), change))
+
+
+def _fitted(other: Tensor, value: Tensor, layer: int) -> Tensor:
+    try:
+        return other.to(value).expand_as(value)
+    except RuntimeError as error:
+        raise UsageError(f"the reference for layer {layer} has shape {tuple(other.shape)}, which does not broadcast to "
+                         f"{tuple(value.shape)}") from error
 
 
 def _values(mask: HeadMask | FFNMask | Tensor | None, shape: tuple[int, ...], what: str) -> Tensor | None:
@@ -78,4 +95,6 @@ def _values(mask: HeadMask | FFNMask | Tensor | None, shape: tuple[int, ...], wh
     if tuple(values.shape[-len(shape) :]) != shape or values.dim() > len(shape) + 1:
         raise UsageError(f"the mask over {what} must have shape {shape} (or one such mask a sequence), "
                          f"got {tuple(values.shape)}")
+    if not bool(torch.isfinite(values).all()):
+        raise UsageError(f"the mask over {what} holds NaN or infinity; 1 keeps, 0 removes, between interpolates")
     return values

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 NAMES = ("resid_pre", "resid_mid", "resid_post", "q", "k", "v", "rot_q", "rot_k", "pattern", "z", "mlp_out")
+OF_HEADS = ("q", "k", "v", "rot_q", "rot_k", "pattern", "z")
 EDITABLE = ("resid_pre", "resid_post", "q", "k", "v", "z", "mlp_out")
 Edit = Callable[[Tensor], Tensor | None]
 Store = Callable[[int, Tensor], None]
@@ -49,11 +50,7 @@ def points(names: Iterable[str | tuple[str, int]], n_layers: int) -> list[Point]
     """Every place the names mean; a name without a layer means all layers."""
     found: list[Point] = []
     for name in names:
-        layer: int | None = None
-        if isinstance(name, tuple):
-            name, layer = name
-        short, inside = _parse(name)
-        layer = inside if layer is None else layer
+        short, layer = _parse(name)
         for number in range(n_layers) if layer is None else (layer,):
             if not -n_layers <= number < n_layers:
                 raise UsageError(f"{name!r}: layer {number} does not exist, the model has layers 0-{n_layers - 1}")
@@ -61,12 +58,27 @@ def points(names: Iterable[str | tuple[str, int]], n_layers: int) -> list[Point]
     return list(dict.fromkeys(found))
 
 
-def _parse(name: str) -> tuple[str, int | None]:
-    match = re.fullmatch(r"(?:blocks\.(\d+)\.)?(?:attn\.|mlp\.)?(?:hook_)?(\w+)", name)
+def of_one_layer(name: str | tuple[str, int]) -> bool:
+    """Whether the name says which layer it means."""
+    return _parse(name)[1] is not None
+
+
+def _parse(name: str | tuple[str, int]) -> tuple[str, int | None]:
+    """The place and, where it is said, the layer."""
+    given: int | None = None
+    text: object = name
+    if isinstance(name, tuple):
+        if len(name) != 2 or not isinstance(name[1], int):
+            raise UsageError(f"{name!r} is not a place: write (name, layer), for example ('z', 3)")
+        text, given = name
+    match = re.fullmatch(r"(?:blocks\.(\d+)\.)?(?:attn\.|mlp\.)?(?:hook_)?(\w+)", str(text))
     if match is None or match[2] not in NAMES:
         raise UsageError(f"{name!r} is not a place headscope reads; the places are {', '.join(NAMES)} "
                          "(TransformerLens's spellings, as in blocks.3.attn.hook_z, are accepted)")
-    return match[2], None if match[1] is None else int(match[1])
+    inside = None if match[1] is None else int(match[1])
+    if given is not None and inside is not None and given != inside:
+        raise UsageError(f"{name!r} names two layers, {inside} and {given}")
+    return match[2], inside if given is None else given
 
 
 @contextmanager
@@ -98,7 +110,8 @@ def capture(model: HookedModel, wanted: Iterable[Point], store: Callable[[Point,
 
 def _reader(point: Point, store: Callable[[Point, Tensor], None]) -> Edit:
     def read(value: Tensor) -> None:
-        store(point, value)
+        # Falcon and OLMo go on to change theirs in place
+        store(point, value if point.name == "z" else value.clone())
 
     return read
 
@@ -138,8 +151,8 @@ def _attach(model: HookedModel, point: Point, change: Edit) -> list[Any]:
     if name == "resid_post":
         return [block.register_forward_hook(_on_output(change))]
     if name == "mlp_out":
-        module = _need(model, layer, layout.ffn_out, "has no FFN")
-        return _unflattened(block, module, change, after=True)
+        module = _need(model, layer, layout.ffn_out, "has no FFN that headscope can place")
+        return _unflattened(block, module, _scaled(change, layout.residual_scale), after=True)
     if name == "resid_mid":
         return _unflattened(block, _middle(model, layer), change, after=False)
     return _attach_projection(model, point, change)
@@ -150,13 +163,14 @@ def _attach_projection(model: HookedModel, point: Point, change: Edit) -> list[A
     heads = model.n_heads if name == "q" else model.n_kv_heads
     if layout.qkv is None:
         module = _need(model, layer, getattr(layout, name), f"has no separate {name} projection")
+        change = _ungated(change) if name == "q" and layout.gated_q else change
         return [module.register_forward_hook(_on_output(_in_heads(change, heads)))]
     weight, bias = layout.projections(hf, layer)[name]
 
     def read(module: nn.Module, args: tuple[Any, ...]) -> None:
         value = nn.functional.linear(args[0], weight, bias)
         if _in_heads(change, heads)(value) is not None:
-            raise UsageError(f"{layout.architecture} fuses q, k and v in one projection: {name} can be read, not changed")
+            raise UsageError(f"{layout.architecture} fuses q, k and v: {name} can be read, not changed")
 
     return [_need(model, layer, layout.qkv, "has no attention").register_forward_pre_hook(read)]
 
@@ -175,6 +189,27 @@ def _need(model: HookedModel, layer: int, name: str | None, why: str) -> nn.Modu
     if module is None:
         raise RefusedModelError(f"layer {layer} of {model.layout.architecture} {why}")
     return module
+
+
+def _scaled(change: Edit, scale: float) -> Edit:
+    """Granite adds its FFN's output times a constant: show what is added."""
+
+    def scaled(value: Tensor) -> Tensor | None:
+        changed = change(value * scale)
+        return None if changed is None else changed / scale
+
+    return change if scale == 1.0 else scaled
+
+
+def _ungated(change: Edit) -> Edit:
+    """Qwen3-Next's q projection also makes a gate, behind the query of each head: leave it alone."""
+
+    def ungated(value: Tensor) -> Tensor | None:
+        query, gate = value.chunk(2, dim=-1)
+        changed = change(query)
+        return None if changed is None else torch.cat((changed, gate), dim=-1)
+
+    return ungated
 
 
 def _in_heads(change: Edit, heads: int) -> Edit:
@@ -201,10 +236,11 @@ def _on_input(change: Edit) -> Any:
 
 def _on_output(change: Edit) -> Any:
     def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        changed = change(output[0] if isinstance(output, tuple) else output)
+        several = isinstance(output, (tuple, list))
+        changed = change(output[0] if several else output)
         if changed is None:
             return None
-        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+        return type(output)((changed, *output[1:])) if several else changed
 
     return hook
 
@@ -217,7 +253,7 @@ def _unflattened(block: nn.Module, module: nn.Module, change: Edit, *, after: bo
         seen["shape"] = (args[0] if args else kwargs["hidden_states"]).shape[:2]
 
     def shaped(value: Tensor) -> Tensor | None:
-        changed = change(value.view(*seen["shape"], value.shape[-1]))
+        changed = change(value.reshape(*seen["shape"], value.shape[-1]))
         return None if changed is None else changed.reshape(value.shape)
 
     register = module.register_forward_hook if after else module.register_forward_pre_hook
@@ -237,3 +273,9 @@ def trace_embedding(module: nn.Module) -> Any:
         return output.requires_grad_() if torch.is_grad_enabled() else output
 
     return module.register_forward_hook(hook)
+
+
+def is_touched(block: nn.Module) -> bool:
+    """Whether a hook of ours stands on this block or inside it."""
+    hooks = (h for part in block.modules() for h in (*part._forward_hooks.values(), *part._forward_pre_hooks.values()))
+    return any(getattr(hook, "__module__", None) == __name__ for hook in hooks)

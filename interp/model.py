@@ -6,7 +6,7 @@ the door (attention/). `bridge()` gives the rich backend, TransformerLens's, ove
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,11 +17,13 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from interp import gating, hooks
-from interp.architecture import Layout
+from interp import gating, hooks, inputs, offload, resume
+from interp.activations import Cache, Gradients
+from interp.architecture import Layout, linear_outputs, linear_width
 from interp.attention import door, eager
 from interp.attention.door import Listener, Route
 from interp.errors import RefusedModelError, UsageError
+from interp.identity import WeightHash, identity, weight_hash
 from interp.masks import FFNMask, HeadMask
 
 if TYPE_CHECKING:
@@ -29,43 +31,6 @@ if TYPE_CHECKING:
 
 Tokens = Int[Tensor, "batch query"]
 Mask = Tensor | None
-
-
-class Cache(Mapping[Any, Tensor]):
-    """Captured activations: `cache["z", 3]`, `cache["blocks.3.attn.hook_z"]`, or `cache["z"]` for all layers stacked."""
-
-    def __init__(self, n_layers: int) -> None:
-        self._values: dict[hooks.Point, Tensor] = {}
-        self._n_layers = n_layers
-
-    def store(self, point: hooks.Point, value: Tensor) -> None:
-        self._values[point] = value
-
-    def __getitem__(self, name: Any) -> Tensor:
-        wanted = hooks.points([name], self._n_layers)
-        missing = [point for point in wanted if point not in self._values]
-        if missing and (len(wanted) == 1 or len(missing) == len(wanted)):
-            raise KeyError(f"{name!r} was not captured; captured: {sorted({point.name for point in self._values})}")
-        held = [self._values[point] for point in wanted if point in self._values]
-        return held[0] if len(wanted) == 1 and not _means_all(name) else torch.stack(held)
-
-    def __iter__(self) -> Iterator[hooks.Point]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-
-def _means_all(name: Any) -> bool:
-    return isinstance(name, str) and "." not in name
-
-
-@dataclass
-class Gradients:
-    """Filled during `.backward()`: `z[layer]` and `z_grad[layer]`, [batch query head d_value] each."""
-
-    z: dict[int, Tensor] = field(default_factory=dict)
-    z_grad: dict[int, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,29 +64,33 @@ class HookedModel:
 
     @cached_property
     def n_kv_heads(self) -> int:
-        """Key-value heads, from the width of the key projection; latent attention has as many as query heads."""
-        layer = self.attention_layers[0]
-        if self.layout.qkv is None and self.layout.inner(self.hf, layer, self.layout.k) is None:
-            return self.n_heads
-        projections = self.layout.projections(self.hf, layer)
-        return projections["k"][0].shape[0] // self.d_head
+        """Key-value heads, from the width of the projections; latent attention has as many as query heads."""
+        fused = self._width(self.layout.qkv)
+        if fused is not None:
+            return (fused // self.d_head - self.n_heads) // 2
+        keys = self._width(self.layout.k)
+        return self.n_heads if keys is None else keys // self.d_head
 
     @cached_property
     def d_head(self) -> int:
         """Width of a query or key head."""
-        layer = self.attention_layers[0]
-        if self.layout.qkv is None and self.layout.inner(self.hf, layer, self.layout.q) is None:
-            return int(self.config.head_dim)
-        return self.layout.projections(self.hf, layer)["q"][0].shape[0] // self.n_heads
+        if self.layout.qkv is not None:
+            return self.d_value
+        queries = self._width(self.layout.q)
+        if queries is not None:
+            return queries // self.n_heads // (2 if self.layout.gated_q else 1)
+        latent = getattr(self.config, "qk_head_dim", None)
+        return int(latent or getattr(self.config, "head_dim", 0) or self.d_value)
+
+    def _width(self, name: str | None) -> int | None:
+        """Outputs of a projection in the first layer that has heads; None where there is no such projection."""
+        module = self.layout.inner(self.hf, self.attention_layers[0], name)
+        return None if module is None else linear_outputs(module)
 
     @cached_property
     def d_value(self) -> int:
         """Width of a head's z."""
-        module = self.o_module(self.attention_layers[0])
-        weight = module.weight
-        assert isinstance(weight, Tensor)
-        d_in = weight.shape[0] if type(module).__name__ == "Conv1D" else weight.shape[1]
-        return d_in // self.n_heads
+        return linear_width(self.o_module(self.attention_layers[0])) // self.n_heads
 
     @cached_property
     def d_model(self) -> int:
@@ -148,8 +117,16 @@ class HookedModel:
         return tuple(layers)
 
     @cached_property
+    def ffn_layers(self) -> tuple[int, ...]:
+        """Layers whose FFN contribution can be read and gated."""
+        layers = (n for n in range(self.n_layers) if self.layout.inner(self.hf, n, self.layout.ffn_out) is not None)
+        return tuple(layers)
+
+    @cached_property
     def parallel(self) -> bool:
         """Whether attention and FFN read the same residual stream (GPT-J, Phi, Falcon-7B, Pythia)."""
+        if getattr(self.config, "new_decoder_architecture", False):
+            return True
         told = getattr(self.config, "use_parallel_residual", getattr(self.config, "parallel_attn", None))
         if told is not None:
             return bool(told)
@@ -157,7 +134,7 @@ class HookedModel:
 
     @property
     def device(self) -> torch.device:
-        return next(self.hf.parameters()).device
+        return offload.main_device(self.hf)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -191,33 +168,22 @@ class HookedModel:
 
     def inputs(self, tokens: Tokens, attention_mask: Mask = None) -> dict[str, Any]:
         """Arguments for the Hugging Face model: positions counted from the first real token under padding."""
-        if tokens.dim() != 2:
-            raise UsageError(f"tokens must be [batch query], got shape {tuple(tokens.shape)}")
-        if self.max_length is not None and tokens.shape[1] > self.max_length:
-            raise UsageError(f"{tokens.shape[1]} tokens are more than the model's context of {self.max_length}")
-        arguments: dict[str, Any] = {"input_ids": tokens.to(self.device), "use_cache": False}
-        if attention_mask is not None and not bool(attention_mask.all()):
-            mask = attention_mask.to(self.device)
-            arguments["attention_mask"] = mask
-            if "position_ids" in self._arguments:
-                arguments["position_ids"] = (mask.long().cumsum(1) - 1).clamp_min(0)
-        return arguments
-
-    @cached_property
-    def _arguments(self) -> frozenset[str]:
-        import inspect
-
-        return frozenset(inspect.signature(self.hf.forward).parameters)
+        return inputs.arguments(self, tokens, attention_mask)
 
     def run_with_cache(
         self, tokens: Tokens, names: Sequence[str | tuple[str, int]], attention_mask: Mask = None
     ) -> tuple[Float[Tensor, "batch query vocab"], Cache]:
-        """Logits and the activations at `names` (hooks.py lists the places); a name without a layer means all layers."""
-        wanted = hooks.points(names, self.n_layers)
-        if any(point.name in ("z", "q", "k", "v", "rot_q", "rot_k", "pattern") for point in wanted):
-            heads = set(self.attention_layers)
-            whole = {name for name in names if isinstance(name, str)}
-            wanted = [p for p in wanted if p.layer in heads or p.name not in whole]
+        """Logits and the activations at `names` (hooks.py lists the places).
+
+        A name without a layer means every layer that has such a place.
+        """
+        there = {"mlp_out": self.ffn_layers, **dict.fromkeys(hooks.OF_HEADS, self.attention_layers)}
+        wanted = [
+            point
+            for name in names
+            for point in hooks.points([name], self.n_layers)
+            if hooks.of_one_layer(name) or point.layer in there.get(point.name, range(self.n_layers))
+        ]
         cache = Cache(self.n_layers)
         with hooks.capture(self, wanted, cache.store):
             logits = self(tokens, attention_mask)
@@ -237,7 +203,8 @@ class HookedModel:
                 raise RefusedModelError(f"layer {layer} has no attention")
             modules.append((layer, module))
         if self.eager and route not in ("auto", "eager"):
-            raise UsageError(f"{self.layout.architecture} stands outside Hugging Face's attention interface: route 'eager'")
+            raise UsageError(f"{self.layout.architecture} stands outside Hugging Face's attention interface: its route "
+                             "is 'eager'")
         listening = eager.listening(modules, listener) if self.eager else door.listening(modules, listener, route)
         with listening:
             yield
@@ -266,12 +233,14 @@ class HookedModel:
     def gradients(self) -> Iterator[Gradients]:
         """Collect z and dL/dz of every head: build a loss inside, call `.backward()` inside, read `.z`, `.z_grad`.
 
-        Parameters stay frozen: the graph begins at the first layer's z.
+        Parameters stay frozen: the graph begins at the first layer's z. Gates held around this context come before it.
         """
         found = Gradients()
 
         def at(layer: int) -> hooks.Edit:
-            def begin(z: Tensor) -> Tensor:
+            def begin(z: Tensor) -> Tensor | None:
+                if not torch.is_grad_enabled():  # the first, forgetful pass of a recomputed block
+                    return None
                 z = z if z.requires_grad else z.detach().requires_grad_()
                 found.z[layer] = z.detach()
                 z.register_hook(lambda gradient: found.z_grad.__setitem__(layer, gradient))
@@ -297,11 +266,31 @@ class HookedModel:
         heads = self.n_heads if name == "q" else self.n_kv_heads
         return rearrange(weight, "(h d) m -> h d m", h=heads)
 
+    def refuse_inner_norm(self) -> None:
+        """Refuse families with a norm between the heads and the output projection (METHODS 0: no per-head r there)."""
+        names = self.layout.inner_norms(self.hf, self.attention_layers[0])
+        if names:
+            raise RefusedModelError(
+                f"{self.layout.architecture} has a norm between its heads and the output projection ({names[0]}): it "
+                "mixes the heads, so a single head's result does not exist; prefix matching reads the pattern and works"
+            )
+
+    @cached_property
+    def weight_hash(self) -> WeightHash:
+        """SHA-256 over the weights (identity.py), computed when first asked for."""
+        return weight_hash(self.hf)
+
+    @cached_property
+    def block_returns(self) -> tuple[int, ...]:
+        """How many parts each block returns, 0 for a plain tensor (resume.py)."""
+        return resume.block_returns(self)
+
+    def identity(self) -> dict[str, Any]:
+        """What a stored number is filed under: source, revision, weight hash, dtype, route, versions (identity.py)."""
+        return identity(self)
+
     def bridge(self) -> TransformerBridge:
         """TransformerLens's TransformerBridge over a second module tree that shares these tensors."""
         from interp.bridge import build
 
         return build(self)
-
-
-ModelChange = Callable[[HookedModel], None]

@@ -6,10 +6,11 @@ root mean square 1, (norm(x) - norm(-x)) / 2x is the gain, and a bias cancels.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 _PROBE_SCALE = 1e3  # large enough for the norm's epsilon to vanish
@@ -35,10 +36,7 @@ class LinearNorm:
 
 def probe(norm: nn.Module, width: int, *, device: torch.device, dtype: torch.dtype) -> LinearNorm:
     """Gain and centring of a norm module."""
-    x = torch.cos(torch.arange(width, dtype=torch.float64) * 1.7 + 0.3)
-    x = torch.where(x.abs() < 0.1, x + 0.5, x)
-    x = x - x.mean()
-    x = x / x.square().mean().sqrt()
+    x = _balanced(width)
     plus, minus = _answer(norm, x, device, dtype), _answer(norm, -x, device, dtype)
     gain = (plus - minus) / (2 * x)
     shifted = _answer(norm, x + 3.0, device, dtype)
@@ -46,12 +44,18 @@ def probe(norm: nn.Module, width: int, *, device: torch.device, dtype: torch.dty
     return LinearNorm(gain.float().to(device), centres)
 
 
+def _balanced(width: int) -> Float[Tensor, " d_model"]:
+    """Numbers of mean 0 and root mean square 1, none of them near 0."""
+    x = torch.ones(width, dtype=torch.float64)
+    x[1::2] = -1.0
+    x = x - x.mean()
+    return x / x.square().mean().sqrt()
+
+
 def _answer(norm: nn.Module, x: Float[Tensor, " d_model"], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The norm's answer, in float64 where its weights can be copied (half precision would round the gain)."""
+    if not any(parameter.is_meta for parameter in norm.parameters()):
+        norm, dtype = copy.deepcopy(norm).double(), torch.float64
     with torch.no_grad():
         out = norm((x * _PROBE_SCALE).to(device, dtype)[None, None])
     return out.flatten().double().cpu()
-
-
-def close_to_unit(gain: Float[Tensor, " d_model"]) -> Bool[Tensor, ""]:
-    """Whether the gain is 1 everywhere."""
-    return (gain - 1).abs().max() < 1e-6

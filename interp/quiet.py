@@ -1,4 +1,4 @@
-"""Importing TransformerLens sets transformers' logger to ERROR; here the user's level is put back."""
+"""Libraries that talk or change log levels where there is nothing the user can do about it."""
 
 from __future__ import annotations
 
@@ -19,3 +19,11 @@ def transformer_lens_quietly() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def transformers_quietly() -> Iterator[None]:
+    """Ask transformers for something it may not have without its warning that it does not."""
+    with transformer_lens_quietly():
+        logging.getLogger("transformers").setLevel(logging.ERROR)
+        yield

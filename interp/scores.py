@@ -73,16 +73,16 @@ class Null:
     def from_draws(
         cls, name: str, observed: Float[Tensor, "*grid"], draws: Float[Tensor, "draw *grid"], *, two_sided: bool = False
     ) -> Null:
-        """p-values of `observed` against `draws` of the same statistic; two-sided counts distance from the null mean."""
+        """p-values of `observed` against `draws` of the same statistic; two-sided counts distance from their mean."""
         centre = draws.double().mean(0)
         seen, null = observed.double(), draws.double()
         if two_sided:
             seen, null = (seen - centre).abs(), (null - centre).abs()
         count = len(draws)
         p = (1 + (null >= seen).sum(0)) / (count + 1)
-        highest = null.flatten(1).nan_to_num(nan=-torch.inf).amax(1)
+        highest = null.flatten(1).masked_fill(null.flatten(1).isnan(), -torch.inf).amax(1)
         p_family = (1 + (highest.view(-1, *[1] * observed.dim()) >= seen).sum(0)) / (count + 1)
-        missing = observed.isnan()
+        missing = observed.isnan() | centre.isnan()
         p, p_family = (value.masked_fill(missing, torch.nan).float() for value in (p, p_family))
         return cls(name, centre.float(), p, p_family)
 
@@ -153,7 +153,8 @@ class HeadScores(_Scores):
     ) -> HeadScores:
         """Mean, standard deviation and marginal bootstrap interval over items."""
         items = per_item.detach().float().cpu()
-        return cls(name=name, **bootstrap(items, seed=seed), n=len(items), per_item=items, **fields)
+        summary: dict[str, Any] = {**bootstrap(items, seed=seed), **fields}
+        return cls(name=name, n=len(items), per_item=items, **summary)
 
     def top(self, k: int = 10) -> list[ScoredHead]:
         """The k highest heads, best first; heads that do not exist (NaN) are left out."""
@@ -195,7 +196,8 @@ class FFNScores(_Scores):
     @classmethod
     def from_items(cls, name: str, per_item: Float[Tensor, "item layer"], *, seed: int = 0, **fields: Any) -> FFNScores:
         items = per_item.detach().float().cpu()
-        return cls(name=name, **bootstrap(items, seed=seed), n=len(items), per_item=items, **fields)
+        summary: dict[str, Any] = {**bootstrap(items, seed=seed), **fields}
+        return cls(name=name, n=len(items), per_item=items, **summary)
 
     def top(self, k: int = 10) -> list[ScoredFFN]:
         return [ScoredFFN(layer, float(self.mean[layer])) for layer in _descending(self.mean)[:k]]
@@ -266,7 +268,8 @@ def bootstrap(items: Float[Tensor, "item *grid"], *, seed: int = 0, draws: int =
     std = flat.std(0) if n > 1 else torch.full_like(mean, torch.nan)
     low = high = torch.full_like(mean, torch.nan)
     if n > 1:
-        weights = torch.from_numpy(np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)) / n
+        counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
+        weights = torch.from_numpy(counts).double() / n
         quantiles = np.quantile((weights @ flat).numpy(), [0.025, 0.975], axis=0)
         low, high = (torch.from_numpy(q) for q in quantiles)
     shape = items.shape[1:]

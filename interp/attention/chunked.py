@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
 from interp.attention.mask import allowed_rows
-from interp.attention.rows import block_logits, cap
+from interp.attention.rows import at_least_float32, block_logits, cap
 
 QUERY_BLOCK = 256
 
@@ -33,12 +31,13 @@ def attend(
     offset = k.shape[2] - q.shape[2]
     for start in range(0, q.shape[2], QUERY_BLOCK):
         stop = min(start + QUERY_BLOCK, q.shape[2])
-        logits = cap(block_logits(q[:, :, start:stop], k) * scale, softcap)
-        allowed = allowed_rows(mask, start, stop, k.shape[2], offset, q.device)
+        keys = stop + offset  # what comes later is out of sight in every causal mask
+        logits = cap(block_logits(q[:, :, start:stop], k[:, :, :keys]) * scale, softcap)
+        allowed = allowed_rows(mask, start, stop, keys, offset, q.device)
         logits = logits.masked_fill(~allowed, -torch.inf)
         lse = logits.logsumexp(-1)
         lse = lse.masked_fill(~allowed.any(-1), torch.inf)
-        outputs.append(weighted(torch.exp(logits - lse[..., None]), v))
+        outputs.append(weighted(torch.exp(logits - lse[..., None]), v[:, :, :keys]))
         sums.append(lse)
     return torch.cat(outputs, 2).to(v.dtype), torch.cat(sums, 2)
 
@@ -49,4 +48,4 @@ def weighted(
     """Probabilities times values, value heads shared by their group of query heads."""
     rows = probabilities.shape[2]
     grouped = rearrange(probabilities, "b (kv g) q k -> b kv (g q) k", kv=v.shape[1])
-    return rearrange(grouped @ v.float(), "b kv (g q) d -> b (kv g) q d", q=rows)
+    return rearrange(grouped @ at_least_float32(v), "b kv (g q) d -> b (kv g) q d", q=rows)

@@ -16,8 +16,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from interp.attention import chunked, flex, fused
-from interp.attention.mask import boolean_mask
-from interp.attention.rows import AttentionRows, FactoredRows
+from interp.attention.mask import as_bool, boolean_mask
+from interp.attention.rows import AttentionRows, FactoredRows, at_least_float32
 from interp.errors import HeadscopeError, RefusedModelError, UsageError
 
 NAME = "headscope"
@@ -40,18 +40,23 @@ def register() -> None:
 @contextmanager
 def listening(modules: Sequence[tuple[int, nn.Module]], listener: Listener, route: Route = "auto") -> Iterator[None]:
     """Hand the rows of these (layer, attention module) pairs to `listener` for as long as the context lasts."""
-    for layer, module in modules:
-        present = getattr(module, _LISTENERS, ())
-        setattr(module, _LISTENERS, (*present, (layer, listener, route)))
+    mine = [(module, (layer, listener, route)) for layer, module in modules]
     try:
+        for module, entry in mine:
+            setattr(module, _LISTENERS, (*getattr(module, _LISTENERS, ()), entry))
         yield
     finally:
-        for _, module in modules:
-            left = tuple(entry for entry in getattr(module, _LISTENERS) if entry[1] is not listener)
+        for module, entry in mine:
+            left = tuple(other for other in getattr(module, _LISTENERS, ()) if other is not entry)
             if left:
                 setattr(module, _LISTENERS, left)
-            else:
+            elif hasattr(module, _LISTENERS):
                 delattr(module, _LISTENERS)
+
+
+def recomputing() -> bool:
+    """Whether a forward pass runs inside a backward one (recompute.py): its rows were heard before."""
+    return bool(torch._C._current_graph_task_id() != -1)
 
 
 def attention_function(
@@ -67,7 +72,7 @@ def attention_function(
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """What Hugging Face calls in every attention layer: [batch head query d] in, [batch query head d] out."""
-    listeners = getattr(module, _LISTENERS, ())
+    listeners = () if recomputing() else getattr(module, _LISTENERS, ())
     if not listeners and softcap is None and s_aux is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -76,21 +81,23 @@ def attention_function(
         raise RefusedModelError(f"{type(module).__name__} adds a learned position bias, which headscope does not read")
     if dropout:
         raise UsageError("the model is in training mode with attention dropout: call .eval() first")
+    if listeners and query.shape[2] != key.shape[2]:
+        raise UsageError("attention is read on whole sequences: run without a key-value cache")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    route = choose(listeners[0][2] if listeners else "chunked", query, value, softcap)
-    output, lse = _ROUTES[route].attend(query, key, value, attention_mask, scale, softcap=softcap)
+    wanted = next((route for _, _, route in listeners if route != "auto"), "auto") if listeners else "chunked"
+    mask = None if attention_mask is None else as_bool(attention_mask)
+    attend = _ROUTES[choose(wanted, query, value, softcap)].attend
+    output, lse = attend(query, key, value, mask, scale, softcap=softcap)
     if s_aux is not None:
         output, lse = with_sink(output, lse, s_aux)
     if listeners:
-        if query.shape[2] != key.shape[2]:
-            raise UsageError("attention is read on whole sequences: run without a key-value cache")
-        rows = FactoredRows(query, key, lse.float(), float(scale), attention_mask, softcap)
+        rows = FactoredRows(query.detach(), key.detach(), lse.detach(), float(scale), mask, softcap)
         for layer, listener, _ in listeners:
             listener(layer, rows)
     return rearrange(output, "b h q d -> b q h d").contiguous(), None
 
 
-def choose(wanted: Route, query: Tensor, value: Tensor, softcap: float | None) -> str:
+def choose(wanted: str, query: Tensor, value: Tensor, softcap: float | None) -> str:
     """The route for these tensors: the fastest that serves them, or the one asked for if it does."""
     device = query.device.type
     for name in _PREFERRED.get(device, ("chunked",)) if wanted == "auto" else (wanted,):
@@ -104,6 +111,7 @@ def choose(wanted: Route, query: Tensor, value: Tensor, softcap: float | None) -
 
 def with_sink(output: Tensor, lse: Tensor, sink: Tensor) -> tuple[Tensor, Tensor]:
     """GPT-OSS: one more logit a head that takes attention and gives no value, so that rows sum to less than 1."""
-    extra = rearrange(sink.float(), "h -> 1 h 1")
-    share = torch.sigmoid(lse.float() - extra).unsqueeze(-1).to(output.dtype)
-    return output * share, torch.logaddexp(lse.float(), extra)
+    lse = at_least_float32(lse)
+    extra = rearrange(sink.to(lse.dtype), "h -> 1 h 1")
+    share = torch.sigmoid(lse - extra).unsqueeze(-1).to(output.dtype)
+    return output * share, torch.logaddexp(lse, extra)

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from interp.attention.door import Listener
+from interp.attention.door import Listener, recomputing
 from interp.attention.rows import PatternRows
 from interp.errors import RefusedModelError
 
@@ -40,7 +40,8 @@ def _reader(layer: int, listener: Listener) -> Any:
         found = [n for n, part in enumerate(output) if n > 0 and isinstance(part, Tensor) and part.dim() == 4]
         if not found:
             raise RefusedModelError(f"{type(module).__name__} in layer {layer} does not hand out its attention weights")
-        listener(layer, PatternRows(output[found[0]]))
-        return tuple(None if n == found[0] else part for n, part in enumerate(output))
+        if not recomputing():
+            listener(layer, PatternRows(output[found[0]].detach()))
+        return type(output)(None if n == found[0] else part for n, part in enumerate(output))
 
     return read

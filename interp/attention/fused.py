@@ -25,7 +25,7 @@ def attend(
     scale: float,
     **_: Any,
 ) -> tuple[Float[Tensor, "batch head query d_head"], Float[Tensor, "batch head query"]]:
-    """Output and log-sum-exp; plainly causal in one call, any other mask in blocks of query rows (memory stays linear)."""
+    """Output and log-sum-exp; plainly causal in one call, any other mask in blocks of rows (memory stays linear)."""
     kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     if mask is None:
         output, lse = kernel(q, k, v, 0.0, True, scale=scale)
@@ -33,8 +33,10 @@ def attend(
     outputs, sums = [], []
     for start in range(0, q.shape[2], MASKED_BLOCK):
         rows = q[:, :, start : start + MASKED_BLOCK]
-        allowed = allowed_rows(mask, start, start + rows.shape[2], k.shape[2])
-        output, lse = kernel(rows, k, v, 0.0, False, attn_mask=additive(allowed, q.dtype), scale=scale)
+        stop = start + rows.shape[2]  # keys from here on are out of sight in every causal mask
+        allowed = allowed_rows(mask, start, stop, stop)
+        bias = additive(allowed, q.dtype)
+        output, lse = kernel(rows, k[:, :, :stop], v[:, :, :stop], 0.0, False, attn_mask=bias, scale=scale)
         empty = ~allowed.any(-1)  # the kernel answers nonsense for a row that may see nothing
         outputs.append(output.masked_fill(empty[..., None], 0.0))
         sums.append(lse.masked_fill(empty, torch.inf))

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from interp.errors import RefusedModelError
+
 
 def boolean_mask(*args: Any, **kwargs: Any) -> Bool[Tensor, "batch one query key"] | None:
     """Hugging Face's own boolean mask; None lets a kernel use its causal flag.
@@ -41,8 +43,11 @@ def additive(allowed: Bool[Tensor, "..."], dtype: torch.dtype) -> Float[Tensor, 
     return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, -torch.inf)
 
 
-def as_bool(mask: Tensor) -> Tensor:
-    """Boolean masks as they are; additive masks allow what they leave above half the lowest number."""
+def as_bool(mask: Tensor) -> Bool[Tensor, "..."]:
+    """Boolean masks as they are; additive ones must hold 0 (allowed) and very low numbers, and no bias in between."""
     if mask.dtype == torch.bool:
         return mask
-    return mask > torch.finfo(mask.dtype).min / 2
+    allowed = mask == 0
+    if not bool((allowed | (mask < torch.finfo(mask.dtype).min / 2)).all()):
+        raise RefusedModelError("the attention mask of this family holds a bias, which headscope does not read")
+    return allowed

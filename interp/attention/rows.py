@@ -69,14 +69,15 @@ class FactoredRows:
         return self.q.shape[0], self.q.shape[1], self.q.shape[2]
 
     def at(self, queries: Int[Tensor, " pair"], keys: Int[Tensor, " pair"]) -> Float[Tensor, "batch head pair"]:
+        queries, keys = queries.to(self.q.device), keys.to(self.q.device)
         batch, heads, _ = self.shape
         size = max(1, PAIR_ELEMENTS // (batch * heads * self.q.shape[-1]))
         parts = [self._at(q, k) for q, k in zip(queries.split(size), keys.split(size), strict=True)]
         return torch.cat(parts, dim=-1) if parts else self.lse.new_zeros(batch, heads, 0)
 
     def _at(self, queries: Tensor, keys: Tensor) -> Tensor:
-        q = rearrange(self.q[:, :, queries].float(), "b (kv g) n d -> b kv g n d", kv=self.k.shape[1])
-        k = self.k[:, :, keys].float().unsqueeze(2)
+        q = rearrange(at_least_float32(self.q[:, :, queries]), "b (kv g) n d -> b kv g n d", kv=self.k.shape[1])
+        k = at_least_float32(self.k[:, :, keys]).unsqueeze(2)
         logits = rearrange((q * k).sum(-1), "b kv g n -> b (kv g) n")
         probabilities = torch.exp(self._capped(logits) - self.lse[:, :, queries])
         return probabilities.masked_fill_(~allowed_pairs(self.mask, queries, keys), 0.0)
@@ -118,10 +119,15 @@ class PatternRows:
 def block_logits(
     q: Float[Tensor, "batch head query d_head"], k: Float[Tensor, "batch kv_head key d_head"]
 ) -> Float[Tensor, "batch head query key"]:
-    """q k^T in float32, key heads shared by their group of query heads."""
+    """q k^T in float32 (float64 stays), key heads shared by their group of query heads."""
     rows = q.shape[2]
-    grouped = rearrange(q.float(), "b (kv g) q d -> b kv (g q) d", kv=k.shape[1])
-    return rearrange(grouped @ k.float().mT, "b kv (g q) k -> b (kv g) q k", q=rows)
+    grouped = rearrange(at_least_float32(q), "b (kv g) q d -> b kv (g q) d", kv=k.shape[1])
+    return rearrange(grouped @ at_least_float32(k).mT, "b kv (g q) k -> b (kv g) q k", q=rows)
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """float32 whatever the model's dtype; float64 stays."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def cap(logits: Tensor, softcap: float | None) -> Tensor:

@@ -1,0 +1,99 @@
+"""Checks of what is read: logits, attention rows, padding."""
+
+from __future__ import annotations
+
+import torch
+from einops import reduce
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from interp.attention.rows import AttentionRows, blocks
+from interp.checks.result import Check, is_precise, relative, tolerance
+from interp.model import HookedModel
+
+PADDING = 3
+
+
+def logits_are_finite(logits: Float[Tensor, "batch query vocab"]) -> Check:
+    """No NaN and no infinity: catches what the weights' own check can't see, offloaded ones included."""
+    bad = int((~torch.isfinite(logits)).sum())
+    return Check("logits are finite", bad == 0, float(bad), f"{bad} of {logits.numel()} are not" if bad else "all are")
+
+
+def same_as_untouched(model: HookedModel, tokens: Int[Tensor, "batch query"], plain: Tensor) -> Check:
+    """Logits with our attention function, watched or not, equal those with Hugging Face's own."""
+    implementation = model.hf.config._attn_implementation
+    heard: list[int] = []
+    try:
+        model.hf.set_attn_implementation("eager")
+        untouched = model.hf(input_ids=tokens, use_cache=False).logits
+    finally:
+        model.hf.set_attn_implementation(implementation)
+    with model.watch_attention(lambda layer, rows: heard.append(layer)):
+        watched = model(tokens)
+    difference = max(relative(plain, untouched), relative(watched, untouched))
+    silent = sorted(set(model.attention_layers) - set(heard))
+    detail = f"layers that were never heard: {silent}" if silent else "plain and watched against Hugging Face's eager"
+    return Check("logits equal the untouched model's", difference < tolerance(model) and not silent, difference, detail)
+
+
+def looks_back_only(model: HookedModel, tokens: Int[Tensor, "batch query"], plain: Tensor) -> Check:
+    """The last token changes nothing before it."""
+    other = tokens.clone()
+    other[:, -1] = tokens[:, 0]
+    difference = relative(model(other)[:, :-1], plain[:, :-1])
+    return Check("the model looks back only", difference < tolerance(model), difference, "last token exchanged")
+
+
+def padding_changes_nothing(model: HookedModel, tokens: Int[Tensor, "batch query"], plain: Tensor) -> Check:
+    """Padding on either side, with its mask, changes neither the logits of real tokens nor their attention."""
+    real = tokens[0, : tokens.shape[1] - PADDING]
+    length = len(real)
+    pads = real.new_zeros(PADDING)
+    padded = torch.stack([torch.cat([pads, real]), torch.cat([real, pads])])
+    mask = torch.stack([torch.cat([pads, torch.ones_like(real)]), torch.cat([torch.ones_like(real), pads])])
+    alone: dict[int, Tensor] = {}
+    worst: dict[str, float] = {"logits": 0.0, "attention": 0.0}
+    with model.watch_attention(lambda layer, rows: alone.__setitem__(layer, rows.block(0, length)[0])):
+        model.run(real[None])
+
+    def compare(layer: int, rows: AttentionRows) -> None:
+        both = rows.block(0, length + PADDING)
+        for row, first in ((0, PADDING), (1, 0)):
+            inside = both[row, :, first : first + length, first : first + length]
+            worst["attention"] = max(worst["attention"], _largest(inside - alone[layer]))
+
+    with model.watch_attention(compare):
+        logits = model(padded, mask)
+    expected = plain[0, :length]
+    worst["logits"] = max(relative(logits[0, PADDING:], expected), relative(logits[1, :length], expected))
+    limit = 1e-3 if is_precise(model) else 0.2
+    detail = f"logits {worst['logits']:.2g}, attention {worst['attention']:.2g}"
+    return Check("padding changes nothing", max(worst.values()) < limit, max(worst.values()), detail)
+
+
+def rows_sum_to_one(model: HookedModel, tokens: Int[Tensor, "batch query"]) -> Check:
+    """Attention rows sum to 1, or below 1 where the family has a sink."""
+    sums: dict[int, Tensor] = {}
+
+    def add(layer: int, rows: AttentionRows) -> None:
+        sums[layer] = torch.cat([reduce(p, "b h q k -> b h q", "sum") for _, _, p in blocks(rows)], -1)
+
+    with model.watch_attention(add):
+        model.run(tokens)
+    sink = {layer for layer in sums if _sinks(model, layer) is not None}
+    off = {n: _largest((s - 1).clamp_min(0) if n in sink else s - 1) for n, s in sums.items()}
+    where = max(off, key=lambda layer: off[layer])
+    note = f"sinks in {len(sink)} layers, whose rows sum below 1; " if sink else ""
+    limit = 1e-4 if is_precise(model) else 2e-2
+    return Check("attention rows sum to 1", off[where] < limit, off[where], f"{note}worst in layer {where}")
+
+
+def _sinks(model: HookedModel, layer: int) -> nn.Parameter | None:
+    return getattr(model.layout.inner(model.hf, layer, model.layout.attn), "sinks", None)
+
+
+def _largest(difference: Tensor) -> float:
+    """Largest magnitude; infinite where something is NaN."""
+    largest = float(difference.abs().max())
+    return largest if largest == largest else float("inf")

@@ -1,0 +1,91 @@
+"""Which model a number belongs to: where it came from, a hash of its weights, and what computed it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from interp.offload import in_memory
+
+if TYPE_CHECKING:
+    from interp.model import HookedModel
+
+FULL_BYTES = 4 << 30
+SAMPLES = 1024
+
+
+@dataclass(frozen=True)
+class WeightHash:
+    """SHA-256 over every weight's name, shape, dtype and bytes.
+
+    full: whether all bytes were read; else `SAMPLES` evenly spaced values of every weight.
+    """
+
+    sha256: str
+    full: bool
+
+
+def weight_hash(hf: nn.Module, *, full_bytes: int = FULL_BYTES) -> WeightHash:
+    """The hash of a model's parameters and of the buffers saved with them; full up to `full_bytes` of weights."""
+    sizes = (weight.numel() * weight.element_size() for _, weight in _weights(hf, load=False))
+    full = sum(sizes) <= full_bytes
+    digest = hashlib.sha256(b"full" if full else b"sampled")
+    for name, weight in _weights(hf, load=True):
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}\n".encode())
+        digest.update(_bytes(weight if full else _sampled(weight)))
+    return WeightHash(digest.hexdigest(), full)
+
+
+def identity(model: HookedModel) -> dict[str, Any]:
+    """What a stored number is filed under; the hash is computed once a model."""
+    hashed = model.weight_hash
+    return {
+        "source": None,
+        "revision": None,
+        **model.provenance,
+        "weight_hash": hashed.sha256,
+        "weight_hash_covers": "all bytes" if hashed.full else f"{SAMPLES} values a tensor",
+        "architecture": model.layout.architecture,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "route": model.route,
+        "versions": dict(_versions()),
+    }
+
+
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    return tuple((name, version(name)) for name in ("torch", "transformers", "transformer-lens"))
+
+
+def _weights(hf: nn.Module, *, load: bool) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and saved buffers in order of name, each once: a tied weight goes by the name it is tied to."""
+    owners = {}
+    for prefix, module in hf.named_modules():
+        for name in (*module._parameters, *module._buffers.keys() - module._non_persistent_buffers_set):
+            if getattr(module, name) is not None:
+                owners[f"{prefix}.{name}".removeprefix(".")] = (module, name)
+    for path in sorted(owners.keys() - dict(getattr(hf, "all_tied_weights_keys", None) or {}).keys()):
+        module, name = owners[path]
+        if not load:
+            yield path, getattr(module, name)
+            continue
+        with in_memory(module, recurse=False):
+            yield path, getattr(module, name).detach()
+
+
+def _sampled(weight: Tensor) -> Tensor:
+    flat = weight.flatten()
+    places = torch.linspace(0, flat.numel() - 1, min(SAMPLES, flat.numel()), dtype=torch.float64).long()
+    return flat[places.to(flat.device)]
+
+
+def _bytes(weight: Tensor) -> bytes | memoryview:
+    held = weight.detach().cpu().contiguous().flatten().view(torch.uint8)
+    return held.numpy().data
