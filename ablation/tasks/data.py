@@ -1,0 +1,170 @@
+"""Where documents come from: the hub (through `datasets`) or a folder TASK/{train,validation}.jsonl (DESIGN 3).
+
+`load` is what the YAML files name as `custom_dataset`: the harness calls it with the YAML's `dataset_kwargs` and the
+`metadata` of its TaskManager, where `data_root` is the folder. Four columns are added to the hub's fields:
+`document_id` (task, split, row), `cluster_id` (METHODS 4), `unit_id` (what one metric value is about: the question in
+MultiRC) and `pool_id` (demonstrations come from the same pool only; the probes use it).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ablation.tasks.clusters import by_text, twins
+from interp.errors import UsageError
+
+SPLITS = ("train", "validation")
+COLUMNS = ("document_id", "cluster_id", "unit_id", "pool_id")
+VARIABLE = "HEADSCOPE_DATA"
+
+
+def load(
+    *,
+    task: str,
+    path: str | None = None,
+    name: str | None = None,
+    hub_validation: str = "validation",
+    cluster: str | None = None,
+    unit: Sequence[str] | None = None,
+    data_root: str | None = None,
+    **ignored: Any,
+) -> Any:
+    """The task's train and validation documents as a DatasetDict, with the four columns.
+
+    `path`, `name` and `hub_validation` say where the hub keeps them; `cluster` is a field name or `twins`; `unit` are
+    the fields that make documents one unit. The harness passes more keywords, which are ignored.
+    """
+    from datasets import DatasetDict
+
+    if data_root is not None:
+        splits = read_folder(Path(data_root), task)
+    else:
+        splits = read_hub(task, str(path), name, {"train": "train", "validation": hub_validation})
+    columns = {split: identify(rows, task=task, split=split, unit=unit) for split, rows in splits.items()}
+    label_clusters(splits, columns, task=task, cluster=cluster)
+    return DatasetDict({split: with_columns(rows, columns[split]) for split, rows in splits.items()})
+
+
+def identify(rows: Any, *, task: str, split: str, unit: Sequence[str] | None) -> dict[str, list[str]]:
+    """The four columns of one split, each document its own cluster."""
+    ids = [f"{task}/{split}/{index}" for index in range(len(rows))]
+    units = ids
+    if unit:
+        texts = zip(*(field(rows, name, task=task, split=split) for name in unit), strict=True)
+        units = by_text(f"{task}/{split}", ["\n".join(parts) for parts in texts])
+    return {"document_id": ids, "cluster_id": list(ids), "unit_id": units, "pool_id": [""] * len(ids)}
+
+
+def label_clusters(
+    splits: Mapping[str, Any], columns: Mapping[str, dict[str, list[str]]], *, task: str, cluster: str | None
+) -> None:
+    """Put the clusters into the columns: over both splits at once, so that no demonstration shares one."""
+    if cluster is None:
+        return
+
+    def joined(name: str) -> list[str]:
+        return [str(v) for split, rows in splits.items() for v in field(rows, name, task=task, split=split)]
+
+    if cluster == "twins":
+        ids = [i for split in splits for i in columns[split]["document_id"]]
+        pairs = zip(joined("option1"), joined("option2"), strict=True)
+        found = twins(ids, joined("sentence"), [frozenset(option.strip().lower() for option in pair) for pair in pairs])
+    else:
+        found = by_text(task, joined(cluster))
+    start = 0
+    for split, rows in splits.items():
+        columns[split]["cluster_id"] = found[start : start + len(rows)]
+        start += len(rows)
+
+
+def with_columns(rows: Any, columns: Mapping[str, list[str]]) -> Any:
+    """The dataset with the columns added."""
+    for name, values in columns.items():
+        rows = rows.add_column(name, values)
+    return rows
+
+
+def field(rows: Any, name: str, *, task: str, split: str) -> Sequence[str]:
+    """One column of a split, or a sentence that says which one is missing."""
+    if name not in rows.column_names:
+        raise UsageError(
+            f"The {split} documents of {task} have no field {name!r}: they have {', '.join(rows.column_names)}. "
+            "Documents must carry the field names of the Hugging Face data set."
+        )
+    return rows[name]
+
+
+def folder_for(task: str, data: str | Path) -> Path | None:
+    """The folder to read from, or None for the hub: `data` itself, or HEADSCOPE_DATA where that has the task."""
+    if str(data) != "hub":
+        folder = Path(data)
+    elif VARIABLE not in os.environ:
+        return None
+    else:
+        folder = Path(os.environ[VARIABLE])
+        if folder.is_dir() and not (folder / task).is_dir():
+            return None
+    if folder.is_dir() and (folder / task).is_dir():
+        return folder
+    raise missing_folder(folder, task)
+
+
+def missing_folder(folder: Path, task: str) -> UsageError:
+    """What to say when the folder, or the task in it, is not there."""
+    wanted = f"Expected {task}/train.jsonl and {task}/validation.jsonl in it, in the hub's field names"
+    if not folder.is_dir():
+        return UsageError(f"The data folder {str(folder)!r} is no folder. {wanted}; or use `--data hub`.")
+    found = sorted(path.parent.name for path in folder.glob("*/validation.jsonl"))
+    listed = ", ".join(found) if found else "none"
+    return UsageError(f"The data folder {str(folder)!r} has no task {task!r}. {wanted}. Tasks found there: {listed}.")
+
+
+def read_folder(root: Path, task: str) -> dict[str, Any]:
+    """Both splits of a task from its folder."""
+    from datasets import Dataset
+
+    return {split: Dataset.from_list(read_rows(root / task / f"{split}.jsonl")) for split in SPLITS}
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The documents of one file, one JSON object a line."""
+    if not path.is_file():
+        raise UsageError(f"There is no file {str(path)!r}. Expected one JSON object a line, in the hub's field names.")
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UsageError(f"Line {number} of {str(path)!r} is no JSON: {error}. Mend or delete the line.") from error
+        if not isinstance(row, dict):
+            raise UsageError(f"Line {number} of {str(path)!r} is a {type(row).__name__}, expected a JSON object.")
+        rows.append(row)
+    if not rows:
+        raise UsageError(f"The file {str(path)!r} holds no documents. Expected one JSON object a line.")
+    return rows
+
+
+def read_hub(task: str, path: str, name: str | None, splits: Mapping[str, str]) -> dict[str, Any]:
+    """Both splits of a task from the hub, or one sentence that says what to do without network."""
+    from datasets import load_dataset
+
+    try:
+        return {ours: load_dataset(path, name, split=theirs) for ours, theirs in splits.items()}
+    except Exception as error:  # `datasets` raises a dozen kinds when the hub is out of reach.
+        raise unreachable_hub(task, path, error) from error
+
+
+def unreachable_hub(task: str, path: str, error: Exception) -> UsageError:
+    """The one sentence for documents that could not be fetched."""
+    reason = f"{type(error).__name__}: {error}".split("\n")[0].rstrip(".")
+    return UsageError(
+        f"The documents of {task} come from the Hugging Face hub ({path}) and could not be fetched ({reason}): check "
+        f"the network, or give a folder that has {task}/train.jsonl and {task}/validation.jsonl by `--data DIR` or "
+        f"{VARIABLE}, or use the built-in tasks, `--tasks probes`."
+    )

@@ -1,0 +1,88 @@
+"""From a task's name to its definition: a task object of lm-evaluation-harness that knows its documents and texts."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ablation.tasks.data import folder_for, unreachable_hub
+from ablation.tasks.names import ICL14, PROBES, STOCK_PREFIX
+from ablation.tasks.stock import stock_task
+from interp.errors import HeadscopeError, UsageError
+
+HERE = Path(__file__).resolve().parent
+
+
+def definition(name: str, data: str | Path) -> tuple[Any, str]:
+    """The harness's task object, and where its documents are from: `built in`, `hub` or `folder`.
+
+    Raises UsageError for an unknown or unfit task, a folder without it, an unreachable hub, and documents whose fields
+    do not fit.
+    """
+    require_harness()
+    if name in PROBES:
+        return own_task(name, None), "built in"
+    bare = name.removeprefix(STOCK_PREFIX)
+    folder = folder_for(bare, data)
+    try:
+        with quiet_harness():
+            task = own_task(name, folder) if name in ICL14 else stock_task(name, folder)
+    except HeadscopeError:
+        raise
+    except Exception as error:  # The harness imports code and renders one document here: any kind of error.
+        raise failure(bare, folder, error) from error
+    return task, "hub" if folder is None else "folder"
+
+
+def own_task(name: str, folder: Path | None) -> Any:
+    """One of the project's own tasks, from its YAML file."""
+    from lm_eval.tasks import TaskManager
+
+    metadata = {} if folder is None else {"data_root": str(folder)}
+    place = HERE / ("probes" if name in PROBES else "icl14")
+    with quiet_harness():
+        manager = TaskManager(include_path=str(place), include_defaults=False, metadata=metadata)
+        return manager.load(name)["tasks"][name]
+
+
+def require_harness() -> None:
+    """Say how to install the harness where it is missing."""
+    try:
+        import lm_eval.tasks  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            f"Tasks need lm-evaluation-harness, which can't be imported ({error}). "
+            "Install it with: pip install 'headscope[tasks]'"
+        ) from error
+
+
+def failure(task: str, folder: Path | None, error: Exception) -> UsageError:
+    """The error for a task that could not be built: no documents from the hub, or documents that do not fit."""
+    if folder is None and isinstance(error, OSError | ValueError):
+        return unreachable_hub(task, "the data set that lm-evaluation-harness names", error)
+    return misfit(f"the first document of {task}", error)
+
+
+def misfit(document: str, error: Exception) -> UsageError:
+    """The error for documents whose fields are not those that the prompt needs."""
+    return UsageError(
+        f"No prompt can be made from {document}: {type(error).__name__}: {error}. "
+        "Expected the field names and values of the Hugging Face data set, with gold labels."
+    )
+
+
+@contextmanager
+def quiet_harness() -> Iterator[None]:
+    """Use the harness without its advice on how to call it; the caller's log level and random numbers are put back."""
+    logger = logging.getLogger("lm_eval")
+    level, numbers = logger.level, random.getstate()
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        random.setstate(numbers)

@@ -1,0 +1,127 @@
+"""`load_task`: the one way from a task's name to its documents (DESIGN 3, METHODS 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ablation.tasks.definitions import definition, misfit, quiet_harness
+from ablation.tasks.names import ICL14
+from ablation.tasks.rendering import LABELS, Renderer
+from ablation.tasks.sampler import DEMOS
+from ablation.tasks.task import Task
+from ablation.tasks.tokens import BOS, Document
+from interp.errors import HeadscopeError, UsageError
+
+METRICS = {"record": "em", "multirc": "question_acc"}
+SPLITS = ("validation", "train")
+
+
+def load_task(
+    name: str,
+    *,
+    shots: int = 0,
+    limit: int | None = None,
+    seed: int = 0,
+    data: str | Path = "hub",
+    split: str = "validation",
+    demos: str = "document",
+    bos: str = "auto",
+    labels: str = "true",
+) -> Task:
+    """A multiple-choice task with its prompts: one of the 14, a probe, or one of lm-evaluation-harness's own.
+
+    `limit` takes the first documents of the split (the first questions in MultiRC). `data` is `hub` or a folder with
+    TASK/{train,validation}.jsonl; with `hub`, HEADSCOPE_DATA is read where it has the task. Demonstrations are drawn
+    from train by (seed, task, document id), or by (seed, task) with `demos="fixed"`, and never include the document,
+    its twin, its passage or a copy. `bos` says what stands in front of a prompt (`auto`: what the tokenizer adds by
+    itself); `labels="shuffled"` gives the demonstrations random answers of their own choices.
+
+    Raises UsageError for a value out of range, an unknown or unfit task, and documents that can't be had or read.
+    """
+    check_arguments(shots=shots, limit=limit, split=split, demos=demos, bos=bos, labels=labels)
+    source, place = definition(name, data)
+    metric = METRICS.get(name, "acc") if name in ICL14 else "acc"
+    pool = demonstration_pool(source, name)
+    if shots > len(pool):
+        raise UsageError(
+            f"{shots} shots were asked for, but {name} has {len(pool)} documents to draw demonstrations from. "
+            f"Ask for at most {len(pool)} shots."
+        )
+    renderer = Renderer(source, pool, shots=shots, seed=seed, demos=demos, labels=labels, metric=metric)
+    documents = render(renderer, evaluated(source, name, split), limit)
+    return Task(
+        name=name,
+        shots=shots,
+        documents=documents,
+        metric=metric,
+        split=split,
+        seed=seed,
+        demos=demos,
+        labels=labels,
+        bos=bos,
+        data=place,
+    )
+
+
+def check_arguments(*, shots: int, limit: int | None, **words: str) -> None:
+    """Refuse values out of range."""
+    if shots < 0:
+        raise UsageError(f"The number of shots is {shots}. Expected 0 (no demonstrations) or more.")
+    if limit is not None and limit < 1:
+        raise UsageError(f"The limit is {limit}. Expected at least 1 document; leave it out to use all of them.")
+    known = {"split": SPLITS, "demos": DEMOS, "bos": BOS, "labels": LABELS}
+    for name, word in words.items():
+        if word not in known[name]:
+            raise UsageError(f"{name} is {word!r}. Expected one of: {', '.join(known[name])}.")
+
+
+def render(renderer: Renderer, rows: Iterator[Mapping[str, Any]], limit: int | None) -> tuple[Document, ...]:
+    """The documents of the first `limit` units."""
+    documents: list[Document] = []
+    row: Mapping[str, Any] = {}
+    try:
+        with quiet_harness():
+            for row in first_units(rows, limit):
+                documents.append(renderer.document(row))
+    except HeadscopeError:
+        raise
+    except Exception as error:  # Jinja and the prompts raise any kind at a field that is missing or odd.
+        raise misfit(str(row.get("document_id", "the task")), error) from error
+    return tuple(documents)
+
+
+def first_units(rows: Iterator[Mapping[str, Any]], limit: int | None) -> Iterator[Mapping[str, Any]]:
+    """Rows of the first `limit` units (documents, or questions in MultiRC), wherever they stand."""
+    kept: set[str] = set()
+    for row in rows:
+        unit = str(row.get("unit_id") or row["document_id"])
+        if limit is None or unit in kept or len(kept) < limit:
+            kept.add(unit)
+            yield row
+        elif unit == row["document_id"]:
+            return
+
+
+def evaluated(source: Any, name: str, split: str) -> Iterator[Mapping[str, Any]]:
+    """The rows of the split; `validation` is the split that the harness evaluates."""
+    rows = source.training_docs() if split == "train" else source.eval_docs
+    if rows is None:
+        raise UsageError(f"{name} has no train documents: use `split='validation'`.")
+    return (numbered(row, name, split, index) for index, row in enumerate(rows))
+
+
+def demonstration_pool(source: Any, name: str) -> Sequence[Mapping[str, Any]]:
+    """The rows that demonstrations are drawn from: train, or what one of the harness's own tasks says."""
+    sampler = getattr(source, "sampler", None)
+    split = "train" if source.has_training_docs() and source.fewshot_cfg.split in (None, "train") else "demonstrations"
+    return [numbered(row, name, split, index) for index, row in enumerate(sampler.df if sampler else [])]
+
+
+def numbered(row: Mapping[str, Any], name: str, split: str, index: int) -> Mapping[str, Any]:
+    """The row with a document id and a cluster, where its data set has none of ours."""
+    if "document_id" in row:
+        return row
+    identifier = f"{name}/{split}/{index}"
+    return {**row, "document_id": identifier, "cluster_id": identifier, "pool_id": ""}

@@ -1,0 +1,79 @@
+"""Which tasks there are, and what a list of names on the command line means (METHODS 6, DESIGN 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from interp.errors import UsageError
+
+ICL14 = (
+    "hellaswag",
+    "piqa",
+    "arc_easy",
+    "arc_challenge",
+    "openbookqa",
+    "winogrande",
+    "boolq",
+    "cb",
+    "copa",
+    "wic",
+    "wsc",
+    "multirc",
+    "rte",
+    "record",
+)
+PROBES = (
+    "probe_pattern",
+    "probe_labels",
+    "probe_capitals",
+    "probe_antonyms",
+    "probe_plurals",
+    "probe_past_tense",
+    "probe_french",
+    "probe_letter_case",
+    "probe_list_position",
+    "probe_list_category",
+)
+GROUPS = {"icl14": ICL14, "probes": PROBES}
+# In front of a name: the harness's own task, even where one of the 14 has the same name.
+STOCK_PREFIX = "lm_eval:"
+
+
+def expand_task_names(spec: str) -> list[str]:
+    """Names of single tasks from a comma-separated list of tasks and groups (`icl14`, `probes`), each once, in order.
+
+    Names that are not the project's own are looked up in lm-evaluation-harness, whose index takes seconds to build.
+    Raises UsageError for an empty list and for an unknown name, with the nearest known ones.
+    """
+    written = [name.strip() for name in spec.split(",") if name.strip()]
+    if not written:
+        raise UsageError(
+            f"No task was named: got {spec!r}. Expected task names separated by commas, or a group: "
+            f"{', '.join(GROUPS)}. Try `--tasks probes`, which needs no documents from elsewhere."
+        )
+    names = list(dict.fromkeys(task for name in written for task in GROUPS.get(name, (name,))))
+    for name in names:
+        if not is_own(name):
+            require_stock(name)
+    return names
+
+
+def is_own(name: str) -> bool:
+    """Whether the task is one of the project's own: the 14, or a probe."""
+    return name in ICL14 or name in PROBES
+
+
+def require_stock(name: str) -> None:
+    """Refuse a name that neither the project nor the harness knows, or that is not multiple choice."""
+    from ablation.tasks.stock import stock_yaml
+
+    stock_yaml(name)
+
+
+def unknown_task(name: str, known: Iterable[str]) -> UsageError:
+    """The error for a name nobody knows: it tells the nearest names first, the project's own before the harness's."""
+    own = get_close_matches(name, [*ICL14, *PROBES, *GROUPS], n=3, cutoff=0.5)
+    near = list(dict.fromkeys([*own, *get_close_matches(name, list(known), n=4, cutoff=0.6)]))[:5]
+    hint = f"Nearest names: {', '.join(near)}." if near else f"The project's own: {', '.join([*GROUPS, *ICL14])}."
+    return UsageError(f"There is no task {name!r}, neither here nor in lm-evaluation-harness. {hint}")

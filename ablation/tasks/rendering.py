@@ -1,0 +1,125 @@
+"""From rows to documents: the harness's own texts, our demonstrations (METHODS 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from ablation.tasks.metrics import record_right
+from ablation.tasks.sampler import draw
+from ablation.tasks.tokens import Demonstration, Document
+from interp.errors import UsageError
+
+Row = Mapping[str, Any]
+LABELS = ("true", "shuffled")
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """Renders documents of one task; `pool` are the rows that demonstrations are drawn from.
+
+    With `labels="shuffled"` each demonstration ends with a choice drawn evenly from its own choices (the control of
+    METHODS 5; Min et al. 2022), seeded by the document and the demonstration.
+    """
+
+    definition: Any
+    pool: Sequence[Row]
+    shots: int
+    seed: int
+    demos: str
+    labels: str
+    metric: str
+    shown: dict[tuple[int, int | None], str] = field(default_factory=dict)
+
+    def document(self, row: Row) -> Document:
+        """One document with its demonstrations."""
+        identifier = str(row["document_id"])
+        continuations = self.continuations(row)
+        gold, right = self.answers(row, len(continuations))
+        if not 0 <= gold < len(continuations):
+            raise UsageError(
+                f"{identifier} has no gold label among its {len(continuations)} choices (got {gold}). "
+                "Expected labelled documents: test splits without labels can't be used."
+            )
+        preamble, queries = self.queries(row, len(continuations))
+        return Document(
+            id=identifier,
+            cluster=str(row["cluster_id"]),
+            unit=str(row.get("unit_id") or identifier),
+            preamble=preamble,
+            demonstrations=tuple(self.demonstrations(row)),
+            queries=queries,
+            continuations=continuations,
+            gold=gold,
+            right=right,
+            metric=self.metric,
+        )
+
+    def continuations(self, row: Row) -> tuple[str, ...]:
+        """What is scored behind each context."""
+        task, choices = self.definition, self.definition.doc_to_choice(row)
+        texts = [task.doc_to_target(row)] * len(choices) if task.multiple_input else choices
+        return tuple(f"{task.config.target_delimiter}{text}" for text in texts)
+
+    def queries(self, row: Row, n: int) -> tuple[str, tuple[str, ...]]:
+        """The task's description, and the prompt without demonstrations, one a choice."""
+        task = self.definition
+        preamble = task.resolve_field(row, task.config.description) or ""
+        text = task.fewshot_context(row, 0, gen_prefix=task.doc_to_prefix(row))
+        texts = text if task.multiple_input else [text] * n
+        return preamble, tuple(query.removeprefix(preamble) for query in texts)
+
+    def answers(self, row: Row, n: int) -> tuple[int, tuple[int, ...]]:
+        """The gold choice, and all choices that count as right."""
+        task = self.definition
+        gold = task.doc_to_text(row) if task.multiple_input else task.doc_to_target(row)
+        if self.metric == "em":
+            return gold, record_right(row)
+        if isinstance(gold, str):
+            choices = task.doc_to_choice(row)
+            gold = choices.index(gold) if gold in choices else -1
+        golds = [int(index) for index in gold] if isinstance(gold, list) else [int(gold)]
+        return (golds or [-1])[0], tuple(index for index in golds if 0 <= index < n)
+
+    def demonstrations(self, row: Row) -> Iterator[Demonstration]:
+        """The demonstrations of one document, in prompt order."""
+        if not self.shots:
+            return
+        for index in draw(self.pool, row, self.shots, seed=self.seed, demos=self.demos):
+            shown = self.pool[index]
+            choice = self.random_choice(row, shown) if self.labels == "shuffled" else None
+            yield Demonstration(id=str(shown["document_id"]), text=self.turn(index, choice))
+
+    def random_choice(self, row: Row, shown: Row) -> int:
+        """One of a demonstration's choices, seeded by the document and the demonstration."""
+        key = f"{self.seed}|{row['document_id'] if self.demos == 'document' else ''}|{shown['document_id']}|label"
+        return Random(key).randrange(len(self.definition.doc_to_choice(shown)))  # noqa: S311  (no secret)
+
+    def turn(self, index: int, choice: int | None) -> str:
+        """A row of the pool as a demonstration, with its gold answer or with another choice; rendered once."""
+        if (index, choice) not in self.shown:
+            self.shown[index, choice] = render_turn(self.definition, self.pool[index], choice)
+        return self.shown[index, choice]
+
+
+def render_turn(task: Any, row: Row, choice: int | None) -> str:
+    """Text, answer and blank line of one demonstration, by the harness's few-shot settings."""
+    settings = task.fewshot_cfg
+    text = task.doc_to_text(row, settings.doc_to_text)
+    choices = task.doc_to_choice(row, settings.doc_to_choice) if settings.doc_to_choice else None
+    answer = task.doc_to_target(row, settings.doc_to_target)
+    if task.multiple_input and choices is not None:
+        text, choices = choices[text if choice is None else choice], None
+    elif choice is not None:
+        answer = choice
+    turn = task.build_qa_turn(
+        q=text,
+        c=choices,
+        a=answer,
+        gen_prefix=task.resolve_field(row, settings.gen_prefix),
+        tgt_delim=settings.target_delimiter,
+        few_delim=settings.fewshot_delimiter,
+    )
+    return "".join(message.to_text() for message in turn)

@@ -1,0 +1,115 @@
+"""A task as the likelihood engine sees it: documents with their prompts and choices, and the metric (METHODS 4, 6)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ablation.tasks.tokens import Document, TokenDocuments, front_ids
+from interp.errors import UsageError
+
+
+@dataclass(frozen=True)
+class TaskScore:
+    """The metric, one value a unit: a document, or in MultiRC a question.
+
+    `clusters` names each unit's cluster: units of one cluster are not independent (METHODS 4).
+    """
+
+    values: Float[np.ndarray, "unit"]
+    units: tuple[str, ...]
+    clusters: tuple[str, ...]
+
+    @property
+    def mean(self) -> float:
+        """The task's metric, in [0, 1]."""
+        return float(self.values.mean())
+
+
+@dataclass(frozen=True)
+class Task:
+    """Documents of one split with their demonstrations, ready to be tokenised and scored.
+
+    `metric` is `acc`, `em` (ReCoRD) or `question_acc` (MultiRC); `data` is `built in`, `hub` or `folder`; `split`,
+    `seed`, `demos`, `labels` and `bos` are what `load_task` was asked for.
+    """
+
+    name: str
+    shots: int
+    documents: tuple[Document, ...]
+    metric: str
+    split: str
+    seed: int
+    demos: str
+    labels: str
+    bos: str
+    data: str
+
+    def token_documents(self, model: Any) -> TokenDocuments:
+        """The documents as token ids, tokenised when they are asked for.
+
+        `model` needs `.tokenizer` and `.max_length` (None: unlimited). Raises UsageError where the tokenizer has no
+        BOS token to put in front.
+        """
+        front = front_ids(model.tokenizer, self.bos)
+        return TokenDocuments(self.documents, tokenizer=model.tokenizer, max_length=model.max_length, front=front)
+
+    def select(self, indices: Iterable[int]) -> Task:
+        """The same task with some of its documents: a shard. Prompts do not change."""
+        return replace(self, documents=tuple(self.documents[index] for index in indices))
+
+    def score(self, log_likelihoods: Iterable[Iterable[float]]) -> TaskScore:
+        """The metric from one log-likelihood a choice, for every document in order; ties go to the first choice."""
+        rows = [np.fromiter(row, dtype=float) for row in log_likelihoods]
+        check_log_likelihoods(rows, self.documents)
+        return self.score_choices([int(np.argmax(row)) for row in rows])
+
+    def score_choices(self, chosen: Sequence[int]) -> TaskScore:
+        """The metric when these choices are taken: a unit is right when all its documents are."""
+        right: dict[str, bool] = {}
+        clusters: dict[str, str] = {}
+        for document, choice in zip(self.documents, chosen, strict=True):
+            right[document.unit] = right.get(document.unit, True) and choice in document.right
+            clusters.setdefault(document.unit, document.cluster)
+        values = np.array(list(right.values()), dtype=float)
+        return TaskScore(values=values, units=tuple(right), clusters=tuple(clusters.values()))
+
+    @property
+    def chance(self) -> float:
+        """Mean over units of 1 / number of choices (METHODS 4); a MultiRC question multiplies those of its answers."""
+        share: dict[str, float] = {}
+        for document in self.documents:
+            share[document.unit] = share.get(document.unit, 1.0) / len(document.continuations)
+        return float(np.mean(list(share.values())))
+
+    @property
+    def majority(self) -> float:
+        """The metric of always taking the same choice, at its best."""
+        widest = max(len(document.continuations) for document in self.documents)
+        return max(self.score_choices([place] * len(self.documents)).mean for place in range(widest))
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all prompts, choices and labels, for stores that must notice other documents."""
+        parts = (repr((d.id, d.cluster, d.unit, d.contexts, d.continuations, d.gold, d.right)) for d in self.documents)
+        return hashlib.sha256("\n".join((self.name, self.metric, self.bos, *parts)).encode()).hexdigest()
+
+
+def check_log_likelihoods(rows: Sequence[np.ndarray], documents: Sequence[Document]) -> None:
+    """Refuse what can't be scored: too few documents or choices, and NaN."""
+    if len(rows) != len(documents):
+        raise UsageError(f"Log-likelihoods of {len(rows)} documents were given, expected {len(documents)}.")
+    for row, document in zip(rows, documents, strict=True):
+        if len(row) != len(document.continuations):
+            raise UsageError(
+                f"{document.id} has {len(document.continuations)} choices, but {len(row)} log-likelihoods were given."
+            )
+        if np.isnan(row).any():
+            raise UsageError(
+                f"A log-likelihood of {document.id} is NaN: {row.tolist()}. Check the model with `doctor`."
+            )
