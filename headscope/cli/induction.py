@@ -1,0 +1,155 @@
+"""`headscope induction`: score every head, print the top ones, write the run directory and its report."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from headscope.cli import options as opt
+
+
+def induction(
+    model: opt.Model = "smollm2-135m",
+    out: opt.Out = None,
+    protocol: Annotated[str, typer.Option(help="quick: 20 sequences, L = 50. paper: 100, L = 25 to 223.")] = "quick",
+    sequences: Annotated[int | None, typer.Option(help="How many sequences, in place of the protocol's number.")] = None,
+    length: Annotated[int | None, typer.Option(help="Block length L, in place of the protocol's.")] = None,
+    seed: opt.Seed = 0,
+    top: Annotated[int, typer.Option(help="How many heads to print.")] = 12,
+    device: opt.Device = None,
+    dtype: opt.Dtype = None,
+    revision: opt.Revision = None,
+    trust_remote_code: opt.TrustRemoteCode = False,
+    allow_pickle: opt.AllowPickle = False,
+    wheel: opt.Wheel = None,
+    offload_folder: opt.Offload = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Score every attention head: does it look back and copy?
+
+    Random tokens are repeated; prefix matching is the attention on what followed an earlier copy of the current token,
+    copying is how far the head writes what it attends to. Every score comes with an interval over sequences and with
+    its null. A killed run goes on from where it was when the same command is given again.
+    """
+    from headscope.measure import measure_induction, stage_of
+    from headscope.run import check_output_folder
+
+    folder = opt.run_folder(model, out)
+    chosen = {"protocol": protocol, "sequences": sequences, "length": length, "seed": seed}
+    check_output_folder(folder, stage_of(**chosen))
+    loaded = opt.load(
+        model, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle, wheel=wheel, offload_folder=offload_folder,
+    )  # fmt: skip
+    with opt.progress("scoring heads") as tell:
+        measured = measure_induction(loaded, folder, **chosen, progress=tell)
+    with opt.status("rendering the report"):
+        from headscope.report import render
+
+        page = render(folder)
+    if as_json:
+        print(json.dumps(told(measured, loaded, page, top), indent=2, allow_nan=False))
+    else:
+        show(measured, loaded, page, top)
+
+
+def told(measured: Any, model: Any, page: Any, top: int) -> dict[str, Any]:
+    """What the table shows, for scripts; a value that does not exist is null."""
+    prefix = measured.scores.get("prefix_matching")
+    heads = []
+    for head in prefix.top(top):
+        scores = {
+            label(score): {name: number(getattr(score, name)[head.layer, head.head]) for name in VALUES}
+            for score in measured.scores.scores
+        }
+        kind = str(measured.scores.heads.classes[head.layer, head.head])
+        heads.append({"layer": head.layer, "head": head.head, "class": kind, "scores": scores})
+    return {
+        "model": {name: value for name, value in model.identity().items() if name != "versions"},
+        "protocol": measured.protocol,
+        "sequences": prefix.n,
+        "repeat_score": number(measured.in_context.repeat),
+        "induction_heads": {str(at): count for at, count in measured.scores.heads.sweep.items()},
+        "refused": measured.scores.refused,
+        "heads": heads,
+        "report": str(page),
+    }
+
+
+VALUES = ("mean", "std", "ci_low", "ci_high", "null_mean", "p", "p_family")
+
+
+def number(value: Any) -> float | None:
+    found = float(value)
+    return found if found == found and abs(found) != float("inf") else None
+
+
+def label(score: Any) -> str:
+    return f"{score.name}/{score.variant}" if score.variant else str(score.name)
+
+
+COLUMNS = {  # label of the score: heading, decimals
+    "prefix_matching": ("prefix\nmatching", 3),
+    "copying/argmax": ("copying\n(argmax)", 3),
+    "copying/successor": ("copying\n(successor)", 3),
+    "copying/signed": ("direct effect\n(signed, sd)", 2),
+    "previous_token": ("previous\ntoken", 3),
+    "duplicate_token": ("duplicate\ntoken", 3),
+}
+
+
+def show(measured: Any, model: Any, page: Any, top: int) -> None:
+    """The top heads as a table: value, 95% interval, and below it the null's mean and the family-wise p."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    scores = {label(score): score for score in measured.scores.scores}
+    prefix = scores["prefix_matching"]
+    shown = {name: column for name, column in COLUMNS.items() if name in scores}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title(measured, model), title_justify="left")
+    table.add_column("head", style="bold")
+    for heading, _ in shown.values():
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("class", no_wrap=True)
+    for head in prefix.top(top):
+        at = (head.layer, head.head)
+        cells = [cell(scores[name], at, decimals) for name, (_, decimals) in shown.items()]
+        table.add_row(f"{head.layer}.{head.head}", *cells, str(measured.scores.heads.classes[at]) or "-")
+    console = Console()
+    console = Console(width=max(console.width, 132)) if not console.is_terminal else console
+    console.print(table)
+    for line in summary(measured, prefix):
+        console.print(line, highlight=False, soft_wrap=True)
+    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+
+
+def title(measured: Any, model: Any) -> str:
+    note = model.provenance.get("quantization")
+    name = model.provenance.get("source", model.layout.architecture)
+    return f"{name}{f' ({note})' if note else ''} · {measured.protocol} · value [95% interval], null mean, family-wise p"
+
+
+def cell(score: Any, at: tuple[int, int], decimals: int) -> str:
+    value, low, high = (f"{float(getattr(score, name)[at]):.{decimals}f}" for name in ("mean", "ci_low", "ci_high"))
+    first = f"{value} \\[{low}, {high}]"
+    if not score.nulls:
+        return first
+    p = float(score.p_family[at])
+    return f"{first}\n[dim]null {float(score.null_mean[at]):.{decimals}f}, p {p:.4f}[/dim]"
+
+
+def summary(measured: Any, prefix: Any) -> list[str]:
+    found = measured.scores.heads
+    kinds = {kind: int((found.classes == kind).sum()) for kind in ("copying", "anti-copying", "matching only")}
+    total = int((~prefix.mean.isnan()).sum())
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    lines = [
+        f"{len(found.heads)} of {total} heads are induction heads (prefix matching >= {found.threshold} and above both "
+        f"nulls): {counts}.",
+        f"Repeat score (loss with an earlier copy in sight minus loss on the first block): "
+        f"{measured.in_context.repeat:+.2f} nats.",
+    ]
+    return lines + [f"Not scored: {what}: {why}" for what, why in measured.scores.refused.items()]

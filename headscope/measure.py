@@ -1,0 +1,98 @@
+"""The induction stage: score a model's heads into a run directory. What `headscope induction` and `study` both call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headscope.run import Run
+from headscope.store.manifest import Stage
+
+if TYPE_CHECKING:
+    from induction import InContextLearning, InductionScores, RepeatedSequences
+    from interp.model import HookedModel
+
+EXAMPLE_LENGTH, EXAMPLE_REPEATS = 12, 4
+LOGIT_BUDGET = 1024  # tokens whose logits are held at once
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the induction stage found."""
+
+    scores: InductionScores
+    in_context: InContextLearning
+    protocol: str
+
+
+def stage_of(*, protocol: str, sequences: int | None, length: int | None, seed: int) -> Stage:
+    """The manifest's entry: everything that must agree for two runs to be the same."""
+    return Stage("induction", {"protocol": protocol, "sequences": sequences, "length": length}, seed=seed)
+
+
+def measure_induction(
+    model: HookedModel,
+    folder: str | Path,
+    *,
+    protocol: str = "quick",
+    sequences: int | None = None,
+    length: int | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Measured:
+    """Score every head and store scores, items, classes and an attention example; finished units are not run again."""
+    import induction
+
+    options: dict[str, Any] = {"protocol": protocol, "sequences": sequences, "length": length, "seed": seed}
+    repeated = induction.repeated_sequences(model, **options)
+    stage = stage_of(protocol=protocol, sequences=sequences, length=length, seed=seed)
+    identity = {name: value for name, value in model.identity().items() if name != "versions"}
+    with Run.create(folder, identity, stage) as run:
+        found = induction.induction_scores(model, repeated, progress=progress, units=run.units)
+        in_context = induction.in_context_learning_score(model, repeated, token_budget=LOGIT_BUDGET)
+        lengths = {group_index: group.length for group in repeated for group_index in group.indices}
+        columns = {"length": [lengths[index] for index in sorted(lengths)]}
+        for scores in found.scores:
+            run.add_scores(scores, item_columns=columns if scores.n == len(repeated) else None)
+        run.add_classes(found.heads.classes)
+        run.record(
+            candidates={"rule": repeated.candidates.rule, "ids": repeated.candidates.ids.tolist()},
+            lengths=sorted(set(repeated.lengths)),
+            sequences=len(repeated),
+            induction_heads_by_threshold={str(at): count for at, count in found.heads.sweep.items()},
+            repeat_score=in_context.repeat,
+            refused=found.refused,
+        )
+        store_example(run, model, seed=seed)
+    return Measured(found, in_context, _described(protocol, repeated))
+
+
+def store_example(run: Any, model: HookedModel, *, seed: int) -> None:
+    """Every head's attention on one short repeated sequence, in 8 bits, for the report's head cards."""
+    import torch
+
+    import induction
+    from interp.hooks import dense_pattern
+
+    group = next(iter(induction.repeated_sequences(
+        model, length=EXAMPLE_LENGTH, repeats=EXAMPLE_REPEATS, sequences=1, seed=seed
+    )))  # fmt: skip
+    positions = group.tokens.shape[1]
+    patterns = torch.zeros(model.n_layers, model.n_heads, positions, positions, dtype=torch.uint8)
+
+    def keep(layer: int, rows: Any) -> None:
+        patterns[layer] = (dense_pattern(rows)[0].clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+
+    with torch.no_grad(), model.watch_attention(keep):
+        model.run(group.tokens)
+    texts = [model.tokenizer.decode([token]) for token in group.tokens[0].tolist()]
+    blocks = [1 + repeat * group.block for repeat in range(group.repeats)]
+    run.store_attention_example(texts, patterns, blocks=blocks)
+
+
+def _described(protocol: str, sequences: RepeatedSequences) -> str:
+    lengths = sequences.lengths
+    span = f"{lengths[0]}" if len(set(lengths)) == 1 else f"{min(lengths)} to {max(lengths)}"
+    return f"protocol {protocol}: {len(sequences)} sequences, L = {span}, {sequences.repeats} repeats"
