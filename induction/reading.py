@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,7 @@ TOKEN_BUDGET = 4096
 Progress = Callable[[int, int], None]
 
 
+@runtime_checkable
 class Units(Protocol):
     """Where finished batches are kept, so that a killed run goes on from there (headscope/store/units.py)."""
 
