@@ -14,6 +14,7 @@ Bansal et al. 2023, equations 8-9, after Michel et al. 2019; METHODS 3.1.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -25,6 +26,8 @@ from ablation.gate_gradients import GateSums, gate_sums, post_norm_layers
 from ablation.gold import GoldBatch, gold_batches, gold_documents
 from ablation.target_logits import target_log_probabilities
 from interp.errors import UsageError
+from interp.offload import is_offloaded
+from interp.recompute import recompute_blocks
 from interp.scores import FFNScores, HeadScores
 
 if TYPE_CHECKING:
@@ -105,19 +108,23 @@ def importance(
     *,
     batch_tokens: int = BATCH_TOKENS,
     frozen_norm: bool = False,
+    recompute: bool | None = None,
     progress: Progress | None = None,
 ) -> Importance:
     """All variants for heads and FFNs in one forward and one backward pass over the documents.
 
     batch_tokens: tokens run together; changes speed and memory, not the scores. frozen_norm: hold fixed the scale of a
-    norm behind the heads (gate_gradients.py). progress(done, total) is called after every batch, in documents.
+    norm behind the heads (gate_gradients.py). recompute: run every block again on the way back instead of remembering
+    it; unset, where the weights are offloaded. progress(done, total) is called after every batch, in documents.
     Gates that are held around the call apply: the scores are those of the gated model.
     """
     documents = gold_documents(model, task)
     found = _empty(model, len(documents))
+    again = is_offloaded(model.hf) if recompute is None else recompute
     done = 0
     for batch in gold_batches(documents, tokens=batch_tokens):
-        with gate_sums(model, frozen_norm=frozen_norm) as sums:
+        blocks = recompute_blocks(model) if again else nullcontext()
+        with gate_sums(model, frozen_norm=frozen_norm) as sums, blocks:
             losses = document_losses(model, batch)
             losses.sum().backward()
         _store(found, batch, sums, losses.detach())

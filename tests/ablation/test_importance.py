@@ -106,6 +106,15 @@ def test_batches_and_order_change_nothing() -> None:
         torch.testing.assert_close(getattr(whole, name), getattr(turned, name).flip(0), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(("family", "frozen_norm"), [("llama", False), ("gemma2", True), ("falcon", False)])
+def test_recomputed_blocks_give_the_same_scores(family: str, frozen_norm: bool) -> None:
+    model, docs = load(family), documents()
+    kept = importance(model, docs, frozen_norm=frozen_norm, recompute=False)
+    again = importance(model, docs, frozen_norm=frozen_norm, recompute=True)
+    assert torch.equal(kept.head_plain, again.head_plain)
+    assert torch.equal(kept.ffn_token, again.ffn_token)
+
+
 def test_uniform_divides_by_all_positions_but_one_a_document() -> None:
     model, docs = load("gpt2"), documents()
     found = importance(model, docs)
