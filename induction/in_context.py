@@ -79,7 +79,7 @@ def _repeat_scores(model: HookedModel, batch: SequenceGroup) -> Float[Tensor, " 
     return (again - losses[:, : batch.block].mean(1)).cpu()
 
 
-def token_losses(model: HookedModel, tokens: Int[Tensor, "batch query"]) -> Float[Tensor, "batch query"]:
+def token_losses(model: HookedModel, tokens: Int[Tensor, "batch query"]) -> Float[Tensor, "batch query-1"]:
     """Loss of the token predicted from each position but the last, in nats."""
     logits = model(tokens)[:, :-1].float()
     return torch.nn.functional.cross_entropy(logits.mT, tokens[:, 1:].to(logits.device), reduction="none")

@@ -25,7 +25,7 @@ PUBLIC: dict[str, dict[str, str | None]] = {
     "induction": {
         "repeated_sequences": "model * protocol length repeats sequences seed",
         "prefix_matching_score": "model sequences",
-        "copying_score": "model sequences * variant",
+        "copying_score": "model sequences variant",
         "ov_copying_score": "model",
         "previous_token_score": "model sequences",
         "duplicate_token_score": "model sequences",
