@@ -63,7 +63,7 @@ class Task:
         """The same task with some of its documents: a shard. Prompts do not change."""
         return replace(self, documents=tuple(self.documents[index] for index in indices))
 
-    def score(self, log_likelihoods: Iterable[Iterable[float]]) -> TaskScore:
+    def score(self, log_likelihoods: Iterable[Iterable[Any]]) -> TaskScore:
         """The metric from one log-likelihood a choice, for every document in order; ties go to the first choice."""
         rows = [np.fromiter(row, dtype=float) for row in log_likelihoods]
         check_log_likelihoods(rows, self.documents)
