@@ -89,6 +89,13 @@ def test_aggregate_is_the_mean_of_the_tasks_shares_on_every_part() -> None:
         np.testing.assert_allclose(table, np.mean([one / one.sum() for one in sums], axis=0))
 
 
+def test_aggregate_keeps_the_sign_of_signed_scores() -> None:
+    """A task whose scores sum to less than nothing must not turn its ranking round."""
+    per_item, tasks = np.tile([[[2.0, -1.0, -3.0]]], (8, 1, 1)), np.repeat([0, 1], 4)
+    found = resample(ClusteredScores(per_item, np.arange(8), tasks=tasks))
+    np.testing.assert_allclose(found.full, [[1 / 3, -1 / 6, -1 / 2]])
+
+
 def test_equal_columns_stay_exactly_equal() -> None:
     """Rounding must not break ties: two heads with the same item scores score the same on every part."""
     rng = np.random.default_rng(3)
