@@ -29,7 +29,8 @@ class Measured:
 
 def stage_of(*, protocol: str, sequences: int | None, length: int | None, seed: int) -> Stage:
     """The manifest's entry: everything that must agree for two runs to be the same."""
-    return Stage("induction", {"protocol": protocol, "sequences": sequences, "length": length}, seed=seed)
+    told = {"protocol": protocol, "sequences": sequences, "length": length}
+    return Stage("induction", {name: value for name, value in told.items() if value is not None}, seed=seed)
 
 
 def measure_induction(
