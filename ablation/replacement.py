@@ -84,36 +84,33 @@ class Replacement(Protocol):
 def make_replacement(
     model: HookedModel,
     ablation: str,
-    documents: Iterable[GoldDocument] | None = None,
+    references: Iterable[GoldDocument] | None = None,
     *,
+    evaluated: Iterable[GoldDocument] = (),
     seed: int = 0,
     minimum: int = MINIMUM_DOCUMENTS,
 ) -> Replacement | None:
     """The replacement called `zero` (None), `mean` or `resample`, made from reference documents.
 
-    The documents must be disjoint from those evaluated; fewer than `minimum` are refused.
+    Raises UsageError for fewer than `minimum` of them, and for any that is `evaluated` as well.
     """
     if ablation not in ABLATIONS:
         raise UsageError(f"{ablation!r} is no kind of ablation; the kinds are {', '.join(ABLATIONS)}")
     if ablation == "zero":
         return None
-    held = list(documents or ())
+    held = list(references or ())
     if len(held) < minimum:
         raise UsageError(
             f"{ablation} ablation needs at least {minimum} reference documents that are not evaluated, "
-            f"got {len(held)}: raise the limit of the ranking documents, or take ablation='zero'"
+            f"got {len(held)}: give more, from the train split for example, or take ablation='zero'"
         )
-    return mean_of(model, held) if ablation == "mean" else Resampled(model, tuple(held), seed)
-
-
-def check_disjoint(references: Iterable[GoldDocument], evaluated: Iterable[GoldDocument]) -> None:
-    """Refuse reference documents that are evaluated as well."""
-    shared = {document.id for document in references} & {document.id for document in evaluated}
+    shared = {document.id for document in held} & {document.id for document in evaluated}
     if shared:
         raise UsageError(
             f"{len(shared)} documents are reference and evaluated at once (such as {min(shared)!r}): mean "
             "and resample ablation need disjoint ones, for example the train split"
         )
+    return mean_of(model, held) if ablation == "mean" else Resampled(model, tuple(held), seed)
 
 
 # ---- mean -----------------------------------------------------------------------------------------------------------
@@ -246,7 +243,7 @@ class _PlacedSamples:
 
     def _gathered(self, name: str, layer: int, value: Tensor) -> Tensor:
         rows = zip(self.values, self.index, strict=True)
-        return torch.stack([held[name, layer][index.to(value.device)] for held, index in rows]).to(value)
+        return torch.stack([held[name, layer][index] for held, index in rows]).to(value)
 
 
 # ---- sparing position 0 ---------------------------------------------------------------------------------------------
@@ -283,7 +280,7 @@ def _activations(model: HookedModel, document: GoldDocument) -> dict[tuple[str, 
     places += [hooks.Point("mlp_out", layer) for layer in model.ffn_layers]
 
     def store(point: hooks.Point, value: Tensor) -> None:
-        found[point.name, point.layer] = value[0].detach().clone()
+        found[point.name, point.layer] = value[0].detach().clone().cpu()
 
     tokens = torch.tensor([[*document.context, *document.target]])
     with torch.no_grad(), hooks.capture(model, places, store):

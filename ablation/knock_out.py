@@ -1,0 +1,180 @@
+"""Importance by knock-out: what a task loses when one head or one FFN is removed.
+
+Bansal et al. 2023, equation 7; METHODS 3.2-3.3.
+1. Score every choice of every document with nothing removed, and with each component removed (removals.py).
+2. Full minus removed, paired by document: the gold continuation's log-likelihood (in nats, no ties), and the metric.
+   Positive = needed.
+3. FFNs are removed twice: at all positions, and at positions >= 1, because an early FFN may make the attention sink at
+   position 0 that all later layers stand on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ablation.gold import gold_documents
+from ablation.likelihood import default_budget
+from ablation.removals import Prompts, Removal, plain_and_removed
+from ablation.replacement import Replacement, make_replacement
+from interp.errors import UsageError
+from interp.scores import FFNScores, HeadScores
+
+if TYPE_CHECKING:
+    from interp.model import HookedModel
+
+Component = Literal["head", "ffn"]
+Outcome = Literal["log_likelihood", "metric"]
+COMPONENTS: tuple[str, ...] = get_args(Component)
+OUTCOMES: tuple[str, ...] = get_args(Outcome)
+HEAD_DOCUMENTS = 48
+POSITIONS = ("all", "later")
+
+
+@dataclass(frozen=True)
+class KnockOut:
+    """Log-likelihoods of every choice, with nothing removed and with each component removed.
+
+    `choices[d]` says how many of the requests are document d's. `plain_metric` and `metric` are the task's metric by
+    unit (a document, or a question in MultiRC); None where the documents came without a task.
+    """
+
+    component: str
+    ablation: str
+    removals: tuple[Removal, ...]
+    documents: tuple[str, ...]
+    clusters: tuple[str, ...]
+    gold: tuple[int, ...]
+    choices: tuple[int, ...]
+    plain: Float[np.ndarray, "request"]
+    removed: Float[np.ndarray, "removal request"]
+    plain_metric: Float[np.ndarray, "unit"] | None
+    metric: Float[np.ndarray, "removal unit"] | None
+    units: tuple[str, ...]
+    unit_clusters: tuple[str, ...]
+    grid: tuple[int, ...]
+    n_kv_heads: int
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def scores(self, *, outcome: str = "log_likelihood", positions: str = "all") -> HeadScores | FFNScores:
+        """Full minus removed, in nats or in points of the metric; one item a document (or a unit of the metric).
+
+        positions: for FFNs, removed at `all` positions or at `later` ones (>= 1). Components that do not exist are NaN.
+        """
+        items = self.differences(outcome=outcome, positions=positions)
+        variant = outcome if positions == "all" else f"{outcome}/later"
+        told = {**self.provenance, "ablation": self.ablation}
+        if self.component == "ffn":
+            return FFNScores.from_items("knock_out", items, variant=variant, provenance=told)
+        return HeadScores.from_items("knock_out", items, variant=variant, provenance=told, n_kv_heads=self.n_kv_heads)
+
+    def differences(
+        self, *, outcome: str = "log_likelihood", positions: str = "all"
+    ) -> Float[Tensor, "item layer ..."]:
+        """Full minus removed for every item and component."""
+        if outcome not in OUTCOMES:
+            raise UsageError(f"{outcome!r} is no outcome; there are {', '.join(OUTCOMES)}")
+        if positions not in POSITIONS or (positions == "later" and self.component == "head"):
+            raise UsageError(f"positions={positions!r}: heads are removed at 'all' positions, FFNs at 'all' or 'later' "
+                             "ones (position 0 spared)")
+        full, removed = self._outcomes(outcome)
+        values = np.full((len(full), *self.grid), np.nan)
+        for row, removal in enumerate(self.removals):
+            if removal.spare == (positions == "later"):
+                place = (removal.layer,) if removal.head is None else (removal.layer, removal.head)
+                values[(slice(None), *place)] = full - removed[row]
+        return torch.from_numpy(values)
+
+    def _outcomes(self, outcome: str) -> tuple[np.ndarray, np.ndarray]:
+        if outcome == "log_likelihood":
+            first = np.cumsum([0, *self.choices[:-1]])
+            return self.plain[first + self.gold], self.removed[:, first + self.gold]
+        if self.plain_metric is None or self.metric is None:
+            raise UsageError("the metric needs a Task (its documents alone do not say what counts as right): "
+                             "pass what load_task returns")
+        return self.plain_metric, self.metric
+
+
+def knock_out(
+    model: HookedModel,
+    task: Any,
+    *,
+    component: str,
+    ablation: str = "zero",
+    limit: int | None = None,
+    replacement: Replacement | None = None,
+    references: Sequence[Any] | None = None,
+    seed: int = 0,
+    layers: Sequence[int] | None = None,
+    batch_tokens: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> KnockOut:
+    """Remove every head, or every FFN, one at a time, and score the task without it; exact.
+
+    limit: documents; unset, all for FFNs and HEAD_DOCUMENTS for heads (`estimate_knock_out` says what more would cost).
+    ablation: `zero`, `mean` or `resample`; the last two need `references`, token documents that are not evaluated (or
+    a `replacement` made of them before). layers: only these. progress(done, total).
+    """
+    chosen = chosen_documents(task, component, limit)
+    documents = gold_documents(model, chosen)
+    if replacement is None and ablation != "zero":
+        replacement = make_replacement(model, ablation, references, evaluated=documents, seed=seed)
+    removals = all_removals(model, component, layers)
+    plain, removed = plain_and_removed(
+        model, Prompts.of(documents), removals, replacement=replacement,
+        budget=batch_tokens or default_budget(model), progress=progress,
+    )  # fmt: skip
+    counts = tuple(len(document.choices) for document in documents)
+    units = _metric(chosen, plain, counts)
+    return KnockOut(
+        component=component, ablation=replacement.name if replacement is not None else "zero", removals=removals,
+        documents=tuple(d.id for d in documents), clusters=tuple(d.cluster for d in documents),
+        gold=tuple(d.gold for d in documents), choices=counts, plain=plain, removed=removed,
+        plain_metric=None if units is None else units.values,
+        metric=None if units is None else np.stack([_metric(chosen, row, counts).values for row in removed]),
+        units=() if units is None else units.units, unit_clusters=() if units is None else units.clusters,
+        grid=(model.n_layers,) if component == "ffn" else (model.n_layers, model.n_heads),
+        n_kv_heads=model.n_kv_heads,
+        provenance={"model": dict(model.provenance), "task": getattr(task, "name", ""),
+                    "shots": getattr(task, "shots", None)},
+    )  # fmt: skip
+
+
+def chosen_documents(task: Any, component: str, limit: int | None) -> Any:
+    """The first `limit` documents; a unit of the metric that would be cut in two is left out."""
+    if component not in COMPONENTS:
+        raise UsageError(f"{component!r} can't be knocked out; there are {', '.join(COMPONENTS)}")
+    if limit is not None and limit < 1:
+        raise UsageError(f"a limit of {limit} leaves nothing to score: give at least 1, or no limit")
+    count = limit if limit is not None else HEAD_DOCUMENTS if component == "head" else None
+    if not hasattr(task, "token_documents"):
+        return list(task)[:count]
+    if count is None or count >= len(task.documents):
+        return task
+    cut = task.documents[count].unit
+    whole = [n for n in range(count) if task.documents[n].unit != cut]
+    return task.select(whole or range(count))
+
+
+def all_removals(model: HookedModel, component: str, layers: Sequence[int] | None = None) -> tuple[Removal, ...]:
+    """Every component, in order; FFNs twice, position 0 removed and spared."""
+    there = model.attention_layers if component == "head" else model.ffn_layers
+    wanted = there if layers is None else tuple(dict.fromkeys(layers))
+    if missing := sorted(set(wanted) - set(there)):
+        raise UsageError(f"layers {missing} have no {component} to remove; there are {there[0]} to {there[-1]}"
+                         if there else f"{model.layout.architecture} has no {component} that headscope can remove")
+    if component == "head":
+        return tuple(Removal(layer, head) for layer in wanted for head in range(model.n_heads))
+    return tuple(Removal(layer, None, spare) for layer in wanted for spare in (False, True))
+
+
+def _metric(task: Any, log_likelihoods: np.ndarray, counts: Sequence[int]) -> Any:
+    if not hasattr(task, "score"):
+        return None
+    return task.score(np.split(log_likelihoods, np.cumsum(counts)[:-1]))
