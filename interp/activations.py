@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -64,3 +65,12 @@ class Gradients:
 
     z: dict[int, Tensor] = field(default_factory=dict)
     z_grad: dict[int, Tensor] = field(default_factory=dict)
+
+    def begin(self, layer: int, z: Tensor) -> Tensor | None:
+        """Note z, and its gradient when it comes; where nothing before z has one, the graph begins here."""
+        if not torch.is_grad_enabled():  # the first, forgetful pass of a recomputed block
+            return None
+        z = z if z.requires_grad else z.detach().requires_grad_()
+        self.z[layer] = z.detach()
+        z.register_hook(partial(self.z_grad.__setitem__, layer))
+        return z

@@ -257,6 +257,6 @@ def _version() -> str:
     return version("transformer-lens")
 
 
-def _bias(module: nn.Module) -> Tensor | None:
+def _bias(module: Any) -> Tensor | None:
     bias = getattr(module, "bias", None)
     return bias.detach() if isinstance(bias, Tensor) else None

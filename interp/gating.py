@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
@@ -67,17 +68,21 @@ def _hold(
         return
     sequences = gate.shape[0] if gate.dim() == (2 if name == "z" else 1) else 1
 
-    def change(value: Tensor) -> Tensor:
-        if sequences not in (1, len(value)):
-            raise UsageError(f"masks were given for {sequences} sequences, but {len(value)} run together")
-        other = None
-        if reference is not None:
-            other = reference.z(layer, value) if name == "z" else reference.ffn(layer, value)
-        shaped = gate.to(value.device, value.dtype)
-        shaped = shaped[..., None, :, None] if name == "z" else shaped[..., None, None]
-        return value * shaped if other is None else torch.lerp(_fitted(other, value, layer), value, shaped)
-
+    change = partial(_gated, gate, sequences, name, layer, reference)
     stack.enter_context(hooks.edit(model, hooks.Point(name, layer), change))
+
+
+def _gated(
+    gate: Tensor, sequences: int, name: str, layer: int, reference: Reference | None, value: Tensor
+) -> Tensor:
+    if sequences not in (1, len(value)):
+        raise UsageError(f"masks were given for {sequences} sequences, but {len(value)} run together")
+    other = None
+    if reference is not None:
+        other = reference.z(layer, value) if name == "z" else reference.ffn(layer, value)
+    shaped = gate.to(value.device, value.dtype)
+    shaped = shaped[..., None, :, None] if name == "z" else shaped[..., None, None]
+    return value * shaped if other is None else torch.lerp(_fitted(other, value, layer), value, shaped)
 
 
 def _fitted(other: Tensor, value: Tensor, layer: int) -> Tensor:

@@ -19,12 +19,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from interp import changes
 from interp.architecture import linear_weight
 from interp.attention.rows import FactoredRows, blocks
 from interp.errors import RefusedModelError, UsageError
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 NAMES = ("resid_pre", "resid_mid", "resid_post", "q", "k", "v", "rot_q", "rot_k", "pattern", "z", "mlp_out")
 OF_HEADS = ("q", "k", "v", "rot_q", "rot_k", "pattern", "z")
 EDITABLE = ("resid_pre", "resid_post", "q", "k", "v", "z", "mlp_out")
-Edit = Callable[[Tensor], Tensor | None]
+Edit = changes.Change
 Store = Callable[[int, Tensor], None]
 
 
@@ -101,32 +103,26 @@ def capture(model: HookedModel, wanted: Iterable[Point], store: Callable[[Point,
             if point.name in ("pattern", "rot_q", "rot_k"):
                 attention.setdefault(point.name, []).append(point.layer)
                 continue
-            for handle in _attach(model, point, _reader(point, store)):
+            for handle in _attach(model, point, partial(_read, point, store)):
                 stack.callback(handle.remove)
         for name, layers in attention.items():
-            stack.enter_context(model.watch_attention(_row_reader(name, store), layers=layers))
+            stack.enter_context(model.watch_attention(partial(_read_rows, name, store), layers=layers))
         yield
 
 
-def _reader(point: Point, store: Callable[[Point, Tensor], None]) -> Edit:
-    def read(value: Tensor) -> None:
-        # Falcon and OLMo go on to change theirs in place
-        store(point, value if point.name == "z" else value.clone())
-
-    return read
+def _read(point: Point, store: Callable[[Point, Tensor], None], value: Tensor) -> None:
+    # Falcon and OLMo go on to change theirs in place
+    store(point, value if point.name == "z" else value.clone())
 
 
-def _row_reader(name: str, store: Callable[[Point, Tensor], None]) -> Any:
-    def read(layer: int, rows: Any) -> None:
-        if name == "pattern":
-            store(Point(name, layer), dense_pattern(rows))
-        elif isinstance(rows, FactoredRows):
-            value = rows.q if name == "rot_q" else rows.k
-            store(Point(name, layer), rearrange(value, "b h q d -> b q h d"))
-        else:
-            raise RefusedModelError(f"{name} is not visible in a family outside Hugging Face's attention interface")
-
-    return read
+def _read_rows(name: str, store: Callable[[Point, Tensor], None], layer: int, rows: Any) -> None:
+    if name == "pattern":
+        store(Point(name, layer), dense_pattern(rows))
+    elif isinstance(rows, FactoredRows):
+        value = rows.q if name == "rot_q" else rows.k
+        store(Point(name, layer), rearrange(value, "b h q d -> b q h d"))
+    else:
+        raise RefusedModelError(f"{name} is not visible in a family outside Hugging Face's attention interface")
 
 
 def dense_pattern(rows: Any) -> Tensor:
@@ -145,34 +141,37 @@ def _attach(model: HookedModel, point: Point, change: Edit) -> list[Any]:
     block = layout.block(hf, layer)
     if name == "z":
         module = _need(model, layer, layout.o, "has no attention heads")
-        return [module.register_forward_pre_hook(_on_input(_in_heads(change, model.n_heads)))]
+        change = changes.in_heads(change, model.n_heads)
+        return [module.register_forward_pre_hook(changes.at_input(change))]
     if name == "resid_pre":
-        return [block.register_forward_pre_hook(_on_input(change), with_kwargs=True)]
+        return [block.register_forward_pre_hook(changes.at_input(change), with_kwargs=True)]
     if name == "resid_post":
-        return [block.register_forward_hook(_on_output(change))]
+        return [block.register_forward_hook(changes.at_output(change))]
     if name == "mlp_out":
         module = _need(model, layer, layout.ffn_out, "has no FFN that headscope can place")
-        return _unflattened(block, module, _scaled(change, layout.residual_scale), after=True)
+        return changes.unflattened(block, module, changes.scaled(change, layout.residual_scale), after=True)
     if name == "resid_mid":
-        return _unflattened(block, _middle(model, layer), change, after=False)
+        return changes.unflattened(block, _middle(model, layer), change, after=False)
     return _attach_projection(model, point, change)
 
 
 def _attach_projection(model: HookedModel, point: Point, change: Edit) -> list[Any]:
     layout, hf, (name, layer) = model.layout, model.hf, point
-    heads = model.n_heads if name == "q" else model.n_kv_heads
+    in_heads = changes.in_heads(change, model.n_heads if name == "q" else model.n_kv_heads)
     if layout.qkv is None:
         module = _need(model, layer, getattr(layout, name), f"has no separate {name} projection")
-        change = _ungated(change) if name == "q" and layout.gated_q else change
-        return [module.register_forward_hook(_on_output(_in_heads(change, heads)))]
+        if name == "q" and layout.gated_q:
+            in_heads = changes.in_heads(changes.without_gate(change), model.n_heads)
+        return [module.register_forward_hook(changes.at_output(in_heads))]
     weight, bias = layout.projections(hf, layer)[name]
+    module = _need(model, layer, layout.qkv, "has no attention")
+    return [module.register_forward_pre_hook(changes.at_input(partial(_projected, in_heads, weight, bias, name)))]
 
-    def read(module: nn.Module, args: tuple[Any, ...]) -> None:
-        value = nn.functional.linear(args[0], weight, bias)
-        if _in_heads(change, heads)(value) is not None:
-            raise UsageError(f"{layout.architecture} fuses q, k and v: {name} can be read, not changed")
 
-    return [_need(model, layer, layout.qkv, "has no attention").register_forward_pre_hook(read)]
+def _projected(change: Edit, weight: Tensor, bias: Tensor | None, name: str, value: Tensor) -> None:
+    """Where q, k and v come from one projection, its part is computed a second time, to be read."""
+    if change(nn.functional.linear(value, weight, bias)) is not None:
+        raise UsageError(f"this family makes q, k and v in one projection: {name} can be read, not changed")
 
 
 def _middle(model: HookedModel, layer: int) -> nn.Module:
@@ -191,76 +190,6 @@ def _need(model: HookedModel, layer: int, name: str | None, why: str) -> nn.Modu
     return module
 
 
-def _scaled(change: Edit, scale: float) -> Edit:
-    """Granite adds its FFN's output times a constant: show what is added."""
-
-    def scaled(value: Tensor) -> Tensor | None:
-        changed = change(value * scale)
-        return None if changed is None else changed / scale
-
-    return change if scale == 1.0 else scaled
-
-
-def _ungated(change: Edit) -> Edit:
-    """Qwen3-Next's q projection also makes a gate, behind the query of each head: leave it alone."""
-
-    def ungated(value: Tensor) -> Tensor | None:
-        query, gate = value.chunk(2, dim=-1)
-        changed = change(query)
-        return None if changed is None else torch.cat((changed, gate), dim=-1)
-
-    return ungated
-
-
-def _in_heads(change: Edit, heads: int) -> Edit:
-    def split(value: Tensor) -> Tensor | None:
-        changed = change(rearrange(value, "... q (h d) -> ... q h d", h=heads))
-        return None if changed is None else rearrange(changed, "... q h d -> ... q (h d)")
-
-    return split
-
-
-def _on_input(change: Edit) -> Any:
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
-        named = not args
-        value = (kwargs or {})["hidden_states"] if named else args[0]
-        changed = change(value)
-        if changed is None:
-            return None
-        if kwargs is None:
-            return (changed, *args[1:])
-        return (args, {**kwargs, "hidden_states": changed}) if named else ((changed, *args[1:]), kwargs)
-
-    return hook
-
-
-def _on_output(change: Edit) -> Any:
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        several = isinstance(output, (tuple, list))
-        changed = change(output[0] if several else output)
-        if changed is None:
-            return None
-        return type(output)((changed, *output[1:])) if several else changed
-
-    return hook
-
-
-def _unflattened(block: nn.Module, module: nn.Module, change: Edit, *, after: bool) -> list[Any]:
-    """OPT runs its FFN on [batch * query, d_model]: note the block's shape on the way in and give it back."""
-    seen: dict[str, tuple[int, ...]] = {}
-
-    def note(owner: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        seen["shape"] = (args[0] if args else kwargs["hidden_states"]).shape[:2]
-
-    def shaped(value: Tensor) -> Tensor | None:
-        changed = change(value.reshape(*seen["shape"], value.shape[-1]))
-        return None if changed is None else changed.reshape(value.shape)
-
-    register = module.register_forward_hook if after else module.register_forward_pre_hook
-    hook = _on_output(shaped) if after else _on_input(shaped)
-    return [block.register_forward_pre_hook(note, with_kwargs=True), register(hook)]
-
-
 def o_rows(module: nn.Module, n_heads: int) -> Tensor:
     """W_O of every head: [head d_value d_model]."""
     return rearrange(linear_weight(module), "m (h d) -> h d m", h=n_heads)
@@ -268,14 +197,14 @@ def o_rows(module: nn.Module, n_heads: int) -> Tensor:
 
 def trace_embedding(module: nn.Module) -> Any:
     """Make an embedding's output require a gradient, so that frozen models can be differentiated."""
+    return module.register_forward_hook(_trace)
 
-    def hook(owner: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-        return output.requires_grad_() if torch.is_grad_enabled() else output
 
-    return module.register_forward_hook(hook)
+def _trace(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+    return output.requires_grad_() if torch.is_grad_enabled() else output
 
 
 def is_touched(block: nn.Module) -> bool:
     """Whether a hook of ours stands on this block or inside it."""
     hooks = (h for part in block.modules() for h in (*part._forward_hooks.values(), *part._forward_pre_hooks.values()))
-    return any(getattr(hook, "__module__", None) == __name__ for hook in hooks)
+    return any(changes.is_ours(hook) for hook in hooks)

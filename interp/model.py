@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -237,21 +237,10 @@ class HookedModel:
         """
         found = Gradients()
 
-        def at(layer: int) -> hooks.Edit:
-            def begin(z: Tensor) -> Tensor | None:
-                if not torch.is_grad_enabled():  # the first, forgetful pass of a recomputed block
-                    return None
-                z = z if z.requires_grad else z.detach().requires_grad_()
-                found.z[layer] = z.detach()
-                z.register_hook(lambda gradient: found.z_grad.__setitem__(layer, gradient))
-                return z
-
-            return begin
-
         with ExitStack() as stack:
             stack.enter_context(torch.enable_grad())
             for layer in self.attention_layers:
-                stack.enter_context(hooks.edit(self, hooks.Point("z", layer), at(layer)))
+                stack.enter_context(hooks.edit(self, hooks.Point("z", layer), partial(found.begin, layer)))
             yield found
 
     # --- weights ---------------------------------------------------------------------------------------------------

@@ -55,6 +55,12 @@ def _checkpointed(forward: Any) -> Any:
     def run(*args: Any, **kwargs: Any) -> Any:
         if not args:
             args = (kwargs.pop("hidden_states"),)
-        return checkpoint(partial(forward, **kwargs), *args, use_reentrant=True, preserve_rng_state=False)
+        return checkpoint(partial(_as_tuple, forward, kwargs), *args, use_reentrant=True, preserve_rng_state=False)
 
     return run
+
+
+def _as_tuple(forward: Any, kwargs: dict[str, Any], *args: Any) -> Any:
+    """What the block returns; GPT-1 returns a list, which checkpointing would not follow."""
+    output = forward(*args, **kwargs)
+    return tuple(output) if isinstance(output, list) else output

@@ -27,29 +27,22 @@ def attend(
     """Output and log-sum-exp."""
     from torch.nn.attention.flex_attention import AuxRequest, create_block_mask
 
-    length = q.shape[2]
+    length, device = q.shape[2], q.device.type
     if mask is None:
-        blocks = create_block_mask(_causal, None, None, length, length, device=q.device.type)
+        blocks = create_block_mask(lambda b, h, i, j: i >= j, None, None, length, length, device=device)
         empty = None
     else:
         allowed = allowed_rows(mask, 0, length, k.shape[2]).expand(q.shape[0], -1, -1, -1)
-
-        def visible(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            return allowed[batch, 0, query, key]
-
-        blocks = create_block_mask(visible, q.shape[0], None, length, k.shape[2], device=q.device.type)
+        size = (q.shape[0], None, length, k.shape[2])
+        blocks = create_block_mask(lambda b, h, i, j: allowed[b, 0, i, j], *size, device=device)
         empty = ~allowed.any(-1)
-    output, aux = _kernel(q.device.type)(
+    output, aux = _kernel(device)(
         q, k, v, block_mask=blocks, scale=scale, enable_gqa=q.shape[1] != k.shape[1], return_aux=AuxRequest(lse=True)
     )
     lse = aux.lse
     if empty is not None:
         output, lse = output.masked_fill(empty[..., None], 0.0), lse.masked_fill(empty, torch.inf)
     return output, lse
-
-
-def _causal(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-    return query >= key
 
 
 @lru_cache
