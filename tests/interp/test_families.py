@@ -1,0 +1,365 @@
+"""Every family: what is read and changed equals Hugging Face's own, TransformerLens's and what zeroed weights give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+import pytest
+import torch
+from einops import einsum, reduce
+from torch import Tensor, nn
+
+from interp import HookedModel
+from interp.attention.rows import AttentionRows
+from interp.errors import RefusedModelError
+from interp.hooks import dense_pattern
+from interp.norms import probe
+from interp.recompute import recompute_blocks
+from interp.resume import resumed, stored_residuals
+from tests.interp.conftest import Family
+from tests.interp.families import FAMILIES, POST_NORM, VOCAB, WITHOUT_BRIDGE, load, padded, random_tokens
+
+TOKENS = random_tokens(batch=2, length=20)
+SIDES = ("none", "left", "right")
+BRIDGED = sorted(set(FAMILIES) - set(WITHOUT_BRIDGE))
+READ = ("z", "pattern", "mlp_out", "resid_pre", "resid_post")
+
+
+@cache
+def read(model: HookedModel) -> dict[tuple[str, int], Tensor]:
+    """Every place of every layer, once a model."""
+    with torch.no_grad():
+        logits, found = model.run_with_cache(TOKENS, READ)
+    return {("logits", 0): logits, **{(point.name, point.layer): value for point, value in found.items()}}
+
+
+def close(a: Tensor, b: Tensor, tolerance: float = 1e-5) -> None:
+    torch.testing.assert_close(a.detach(), b.detach().to(a), atol=tolerance, rtol=0, check_stride=False)
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_logits_are_the_untouched_models(family: Family, side: str) -> None:
+    tokens, mask = padded(TOKENS, side)
+    with torch.no_grad():
+        mine, theirs = family.model(tokens, mask), family.untouched(tokens, mask).logits
+    real = slice(None) if mask is None else mask.bool()
+    close(mine[real], theirs[real])
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_probabilities_equal_eager_attention(family: Family, side: str) -> None:
+    tokens, mask = padded(TOKENS, side)
+    attentions = [a for a in family.untouched(tokens, mask, output_attentions=True).attentions if a is not None]
+    expected = dict(zip(family.model.attention_layers, attentions, strict=True))
+    queries, keys = torch.tril_indices(tokens.shape[1], tokens.shape[1])
+    heard = []
+
+    def compare(layer: int, rows: AttentionRows) -> None:
+        heard.append(layer)
+        real = torch.ones_like(tokens).bool() if mask is None else mask.bool()
+        whole = expected[layer].transpose(1, 2)  # batch query head key
+        close(dense_pattern(rows).transpose(1, 2)[real], whole[real])
+        close(rows.block(7, 16).transpose(1, 2)[real[:, 7:16]], whole[:, 7:16, :, :16][real[:, 7:16]])
+        pairs = expected[layer][:, :, queries, keys].transpose(1, 2)
+        close(rows.at(queries, keys).transpose(1, 2)[real[:, queries]], pairs[real[:, queries]])
+
+    with torch.no_grad(), family.model.watch_attention(compare):
+        family.model.run(tokens, mask)
+    assert heard == list(family.model.attention_layers)
+
+
+def test_z_through_the_output_projection_is_what_attention_adds(family: Family) -> None:
+    model = family.model
+    for layer in model.attention_layers:
+        seen: list[Tensor] = []
+        module = model.layout.inner(family.hf, layer, model.layout.o)
+        assert module is not None
+        handle = module.register_forward_hook(lambda module, args, out, seen=seen: seen.append(out))
+        family.untouched(TOKENS)
+        handle.remove()
+        result = einsum(read(model)["z", layer], model.w_o(layer), "b q h d, h d m -> b q m")
+        bias = getattr(model.o_module(layer), "bias", None)
+        close(result if bias is None else result + bias, seen[0])
+
+
+def test_z_at_the_first_position_is_the_value_there(family: Family) -> None:
+    """Only one key is in sight: z = A[0,0] v, with the value of the head's own kv head."""
+    model = family.model
+    if family.name == "qwen3_next":
+        pytest.skip("an output gate stands between the value and z")
+    if family.name == "bitnet":
+        pytest.skip("a norm stands between the value and z")
+    if family.name == "deepseek_v3":
+        with pytest.raises(RefusedModelError, match="no separate v projection"):
+            model.run_with_cache(TOKENS, [("v", 0)])
+        return
+    for layer in model.attention_layers:
+        value = model.run_with_cache(TOKENS, [("v", layer)])[1]["v", layer][:, 0]
+        value = value.clamp(-0.3, 0.3) if family.name == "olmo_clipped" else value
+        shared = value.repeat_interleave(model.n_heads // model.n_kv_heads, dim=1)
+        weight = read(model)["pattern", layer][:, :, 0, 0]
+        close(read(model)["z", layer][:, 0], weight[..., None] * shared)
+
+
+def test_sizes_are_those_of_the_configuration(family: Family) -> None:
+    model, config = family.model, family.hf.config
+    assert (model.n_layers, model.n_heads, model.d_model, model.vocab_size) == (2, 4, 32, VOCAB)
+    groups = {"gpt_bigcode": 1, "falcon": 1, "falcon_40b": 2, "falcon_11b": 2, "falcon_alibi": 4}
+    assert model.n_kv_heads == groups.get(family.name, getattr(config, "num_key_value_heads", None) or 4)
+    width = {"deepseek_v3": 12}.get(family.name, getattr(config, "head_dim", None) or 8)
+    assert model.d_head == width
+    assert model.d_value == (6 if family.name == "deepseek_v3" else width)
+
+
+def test_the_residual_stream_adds_up(family: Family) -> None:
+    model, found = family.model, read(family.model)
+    for layer in range(model.n_layers):
+        before, after, ffn = (found[name, layer] for name in ("resid_pre", "resid_post", "mlp_out"))
+        if model.parallel:
+            bias = getattr(model.o_module(layer), "bias", None)
+            attention = einsum(found["z", layer], model.w_o(layer), "b q h d, h d m -> b q m")
+            close(after, before + attention + ffn + (0 if bias is None else bias))
+            with pytest.raises(RefusedModelError, match="side by side"):
+                model.run_with_cache(TOKENS, [("resid_mid", layer)])
+            continue
+        middle = model.run_with_cache(TOKENS, [("resid_mid", layer)])[1]["resid_mid", layer]
+        assert float((middle - before).abs().max()) > 1e-3
+        if family.name in POST_NORM:
+            norm = model.layout.inner(model.hf, layer, model.layout.ln2)
+            assert norm is not None
+            close(norm(middle + ffn), after)
+        else:
+            close(middle + ffn, after)
+    if model.n_layers > 1 and family.name not in POST_NORM:
+        close(found["resid_post", 0], found["resid_pre", 1])
+
+
+@pytest.mark.parametrize("name", BRIDGED)
+def test_what_is_read_is_what_transformer_lens_reads(name: str) -> None:
+    from tests.interp.conftest import family_named
+
+    model = family_named(name).model
+    wanted = {"z": "attn.hook_z", "pattern": "attn.hook_pattern", "mlp_out": "hook_mlp_out", "q": "attn.hook_q",
+              "k": "attn.hook_k", "v": "attn.hook_v", "resid_pre": "hook_resid_pre",
+              "resid_post": "hook_resid_post"}  # fmt: skip
+    if name == "qwen3_next":
+        del wanted["q"]  # TransformerLens shows the query together with the output gate
+    if name == "gpt1":
+        del wanted["resid_post"]  # no such hook there
+    if name == "deepseek_v3":
+        wanted = {place: hook for place, hook in wanted.items() if place not in "qkv"}  # no such projections
+    hooks = {f"blocks.{n}.{hook}": (place, n) for place, hook in wanted.items() for n in range(model.n_layers)}
+    with torch.no_grad():
+        logits, theirs = model.bridge().run_with_cache(TOKENS, names_filter=lambda hook: hook in hooks)
+        mine = model.run_with_cache(TOKENS, list(wanted))[1]
+    close(read(model)["logits", 0], logits)
+    expected = {hook for hook, (place, n) in hooks.items() if (place, n) in mine}
+    assert expected <= set(theirs)
+    for hook in expected:
+        value = mine[hooks[hook]]
+        close(value, theirs[hook].reshape(value.shape))
+
+
+# --- changing ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def zeroed(weights: list[Tensor]) -> Iterator[None]:
+    kept = [weight.clone() for weight in weights]
+    try:
+        for weight in weights:
+            weight.data.zero_()
+        yield
+    finally:
+        for weight, values in zip(weights, kept, strict=True):
+            weight.data.copy_(values)
+
+
+def test_a_head_gate_of_0_is_its_rows_zeroed(family: Family) -> None:
+    model = family.model
+    for layer, head in ((layer, head) for layer in model.attention_layers for head in (0, 3)):
+        mask = torch.ones(model.n_layers, model.n_heads)
+        mask[layer, head] = 0
+        with torch.no_grad(), model.gates(heads=mask):
+            gated = model(TOKENS)
+        module = model.layout.inner(family.hf, layer, model.layout.o)
+        assert module is not None
+        weight = module.get_parameter("weight")
+        rows = weight if type(module).__name__ == "Conv1D" else weight.T
+        width = model.d_value
+        with zeroed([rows.data[head * width : (head + 1) * width]]):
+            close(gated, family.untouched(TOKENS).logits)
+        assert float((gated - read(model)["logits", 0]).abs().max()) > 1e-4
+
+
+def test_a_head_gate_of_a_half_is_half_its_result(family: Family) -> None:
+    """z' = z / 2, seen where it enters the output projection."""
+    model = family.model
+    layer = model.attention_layers[-1]
+    mask = torch.ones(model.n_layers, model.n_heads)
+    mask[layer, 1] = 0.5
+    with torch.no_grad(), model.gates(heads=mask):
+        half = model.run_with_cache(TOKENS, [("z", layer)])[1]["z", layer]
+    expected = read(model)["z", layer].clone()
+    expected[:, :, 1] /= 2
+    close(half, expected)
+
+
+def ffn_weights(family: Family, layer: int) -> list[Tensor]:
+    layout = family.model.layout
+    module = layout.inner(family.hf, layer, layout.ffn or layout.ffn_out)
+    assert module is not None
+    return list(module.parameters())
+
+
+def test_an_ffn_gate_of_0_is_its_weights_and_biases_zeroed(family: Family) -> None:
+    model = family.model
+    for layer in range(model.n_layers):
+        mask = torch.ones(model.n_layers)
+        mask[layer] = 0
+        with torch.no_grad(), model.gates(ffns=mask):
+            gated = model(TOKENS)
+        with zeroed(ffn_weights(family, layer)):
+            close(gated, family.untouched(TOKENS).logits)
+        assert float((gated - read(model)["logits", 0]).abs().max()) > 1e-4
+
+
+def test_an_ffn_gate_of_a_half_is_half_its_contribution(family: Family) -> None:
+    model, layer = family.model, family.model.n_layers - 1
+    place = "input of its norm" if family.name in POST_NORM else "output of the block"
+    outputs = [after_ffn(model, layer, gate) for gate in (1.0, 0.5, 0.0)]
+    assert float((outputs[0] - outputs[2]).abs().max()) > 1e-3, place
+    close(outputs[0] - outputs[1], (outputs[0] - outputs[2]) / 2)
+
+
+def after_ffn(model: HookedModel, layer: int, gate: float) -> Tensor:
+    """The residual stream right after the FFN's contribution was added, under this gate."""
+    mask = torch.ones(model.n_layers)
+    mask[layer] = gate
+    seen: list[Tensor] = []
+    block = model.layout.block(model.hf, layer)
+    place = block.get_submodule(str(model.layout.ln2)) if model.layout.post_norm else block
+    with torch.no_grad(), model.gates(ffns=mask):
+        if model.layout.post_norm:
+            handle = place.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+        else:
+            handle = place.register_forward_hook(lambda module, args, out: seen.append(out))
+        model.run(TOKENS)
+    handle.remove()
+    return seen[0] if isinstance(seen[0], Tensor) else seen[0][0]
+
+
+# --- gradients -----------------------------------------------------------------------------------------------------
+
+
+def loss_of(model: HookedModel) -> Tensor:
+    logits = model(TOKENS).double()
+    return nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), TOKENS[:, 1:].flatten())
+
+
+ROUTED = {"mixtral", "gpt_oss", "deepseek_v3", "qwen3_next"}  # their grouped products do not exist in float64
+STEPS = (1e-2, 1e-3, 1e-4, 1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_gate_gradients_are_finite_differences(name: str) -> None:
+    """Several steps, the best counts: large ones cross kinks (ReLU, clipping, a router's choice), small ones round."""
+    dtype = torch.float32 if name in ROUTED else torch.float64
+    model = load(name, dtype=dtype)
+    heads = torch.ones(model.n_layers, model.n_heads, dtype=dtype, requires_grad=True)
+    ffns = torch.ones(model.n_layers, dtype=dtype, requires_grad=True)
+    with model.gates(heads=heads, ffns=ffns):
+        loss_of(model).backward()
+    assert heads.grad is not None and ffns.grad is not None
+    for layer in model.attention_layers[:1]:
+        compare_with_differences(model, "heads", heads.grad, (layer, 1))
+    for layer in range(model.n_layers):
+        compare_with_differences(model, "ffns", ffns.grad, (layer,))
+
+
+def compare_with_differences(model: HookedModel, which: str, gradient: Tensor, place: tuple[int, ...]) -> None:
+    def loss(step: float) -> float:
+        mask = torch.ones_like(gradient)
+        mask[place] += step
+        with torch.no_grad(), model.gates(**{which: mask}):
+            return float(loss_of(model))
+
+    scale = float(gradient.abs().max())
+    measured = [(loss(step) - loss(-step)) / (2 * step) for step in STEPS]
+    assert scale > 1e-4
+    assert min(abs(value - float(gradient[place])) for value in measured) < 2e-3 * scale, (which, place, measured)
+
+
+def test_z_times_its_gradient_is_the_gate_gradient(family: Family) -> None:
+    model = family.model
+    gate = torch.ones(model.n_layers, model.n_heads, requires_grad=True)
+    with model.gates(heads=gate):
+        loss_of(model).backward()
+    with model.gradients() as found:
+        loss_of(model).backward()
+    assert gate.grad is not None and sorted(found.z) == list(model.attention_layers)
+    for layer in model.attention_layers:
+        product = reduce(found.z[layer] * found.z_grad[layer], "b q h d -> h", "sum")
+        close(product, gate.grad[layer], 1e-6)
+    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in model.hf.parameters())
+
+
+def test_recomputed_blocks_give_the_same_gradients(family: Family) -> None:
+    model = family.model
+    with model.gradients() as plain:
+        loss_of(model).backward()
+    with recompute_blocks(model), model.gradients() as again:
+        loss_of(model).backward()
+    for layer in model.attention_layers:
+        assert torch.equal(plain.z[layer], again.z[layer])
+        assert torch.equal(plain.z_grad[layer], again.z_grad[layer])
+    assert all("forward" not in vars(model.layout.block(model.hf, n)) for n in range(model.n_layers))
+
+
+# --- resuming, norms -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_run_resumed_at_any_block_is_the_whole_run(family: Family, side: str) -> None:
+    model = family.model
+    tokens, mask = padded(TOKENS, side)
+    residuals = stored_residuals(model, tokens, mask)
+    with torch.no_grad():
+        whole = model(tokens, mask)
+        for layer, residual in enumerate(residuals):
+            with resumed(model, layer, residual):
+                close(model(tokens, mask), whole, 1e-6)
+        with resumed(model, 1, residuals[1] * 0):
+            assert float((model(tokens, mask) - whole).abs().max()) > 1e-2, "the residual put in makes no difference"
+        close(model(tokens, mask), whole, 1e-6)
+
+
+def test_a_norm_is_the_linear_map_that_its_probe_says(family: Family) -> None:
+    """(norm(x) - norm(-x)) / 2 = N x times a positive number, for any x."""
+    model = family.model
+    names = {"ln1", "ln2", "ln1_post", "ln2_post"}
+    inside = [model.layout.inner(model.hf, 1, getattr(model.layout, name)) for name in sorted(names)]
+    top = None if model.layout.ln_final is None else model.hf.get_submodule(model.layout.ln_final)
+    norms = [norm for norm in (*inside, top) if norm is not None]
+    assert norms
+    x = torch.randn(7, model.d_model, generator=torch.Generator().manual_seed(1)) + 0.7
+    for norm in norms:
+        linear = probe(norm, model.d_model, device=model.device, dtype=model.dtype)
+        with torch.no_grad():
+            odd = (norm(x[None])[0] - norm(-x[None])[0]) / 2
+        close(nn.functional.cosine_similarity(odd, linear.apply_to_rows(x), dim=-1), torch.ones(7))
+        columns = torch.randn(model.d_model, 3, generator=torch.Generator().manual_seed(2))
+        close(linear.apply_to_rows(x) @ columns, x @ linear.apply_to_columns(columns), 1e-4)
+
+
+def test_a_norm_between_heads_and_output_projection_is_refused(family: Family) -> None:
+    if family.name == "bitnet":
+        with pytest.raises(RefusedModelError, match="attn_sub_norm"):
+            family.model.refuse_inner_norm()
+    else:
+        family.model.refuse_inner_norm()
