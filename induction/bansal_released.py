@@ -18,7 +18,7 @@ from torch import Tensor
 
 from induction.prefix_matching import NAME as PREFIX
 from induction.prefix_matching import probabilities
-from induction.reading import TOKEN_BUDGET, Progress, Reader, read
+from induction.reading import TOKEN_BUDGET, Progress, Reader, at_block_0, read
 from induction.sequences import RepeatedSequences, SequenceGroup
 from interp.architecture import linear_weight
 from interp.attention.rows import AttentionRows
@@ -80,7 +80,7 @@ def released_copying(
     with torch.no_grad():
         for group in sequences:
             for index, tokens in zip(group.indices, group.tokens, strict=True):
-                embedded = token_and_position(model, tokens)
+                embedded = at_block_0(model, tokens[None], "resid_pre")[0]  # token + position embedding
                 layers = [released_layer(model, layer, embedded, tokens) for layer in range(model.n_layers)]
                 found[index] = torch.stack(layers).cpu()
                 done += tokens.numel()
@@ -120,18 +120,6 @@ def _ratio(
     whole = raised.sum(-1)
     at_best = raised.gather(-1, best[..., None])[..., 0]
     return torch.where(whole > 0, at_best / whole, 0)[:, 1:].mean(-1).float()
-
-
-def token_and_position(model: HookedModel, tokens: Int[Tensor, " token"]) -> Float[Tensor, "token d_model"]:
-    """The input of block 0: token plus position embedding."""
-    found: list[Tensor] = []
-
-    def stop(value: Tensor) -> None:
-        found.append(value[0])
-
-    with model.edit("resid_pre", stop, layer=0):
-        model.run(tokens[None])
-    return found[0]
 
 
 def refuse_other_shapes(model: HookedModel) -> None:

@@ -41,7 +41,10 @@ class DirectPath:
 
     def columns(self, tokens: Int[Tensor, " token"]) -> Float[Tensor, "d_model token"]:
         """N^T W_U of these tokens without the layer's post-attention norm."""
-        columns = linear_weight(self.model.hf.get_submodule(self.model.layout.unembed))[tokens].float().T
+        layout, hf = self.model.layout, self.model.hf
+        columns = linear_weight(hf.get_submodule(layout.unembed))[tokens].float().T
+        if layout.project_out is not None:  # OPT with narrow embeddings: between the final norm and the unembedding
+            columns = linear_weight(hf.get_submodule(layout.project_out)).float().T @ columns
         return columns if self.final_norm is None else self.final_norm.apply_to_columns(columns)
 
     def from_heads(

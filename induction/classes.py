@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 
+from induction.null import N1, N2
 from interp.errors import UsageError
 from interp.scores import FAMILY_LEVEL, HeadScores
 
@@ -26,7 +27,7 @@ COPYING, ANTI_COPYING, MATCHING_ONLY, NO_CLASS = "copying", "anti-copying", "mat
 class InductionHeads:
     """The class of every head, "" for heads that are no induction heads, and how many there are at other thresholds."""
 
-    classes: np.ndarray
+    classes: Shaped[np.ndarray, "layer head"]
     threshold: float
     sweep: dict[float, int]
 
@@ -44,9 +45,7 @@ def induction_heads(
     Without `signed` (families whose heads have no direct path to the logits) every induction head is "matching only".
     Raises UsageError for scores of another kind or without nulls.
     """
-    if prefix.name != "prefix_matching" or (signed is not None and signed.variant != "signed"):
-        raise UsageError(f"classes need prefix matching and `signed` copying, got {prefix.name} and "
-                         f"{None if signed is None else signed.variant!r}")
+    _refuse_other_scores(prefix, signed)
     above = prefix.above_null()
     found = np.where(_at_least(prefix, above, threshold).numpy(), MATCHING_ONLY, NO_CLASS).astype(object)
     if signed is not None:
@@ -56,6 +55,20 @@ def induction_heads(
             found[(found != NO_CLASS) & mask.numpy()] = name
     counts = {value: int(_at_least(prefix, above, value).sum()) for value in SWEEP}
     return InductionHeads(found.astype(str), threshold, counts)
+
+
+def _refuse_other_scores(prefix: HeadScores, signed: HeadScores | None) -> None:
+    given = [(scores.name, scores.variant) for scores in (prefix, signed) if scores is not None]
+    if given not in ([("prefix_matching", "")], [("prefix_matching", ""), ("copying", "signed")]):
+        raise UsageError(f"classes need prefix matching (no other variant of it) and `signed` copying, got {given}")
+    if signed is not None and signed.mean.shape != prefix.mean.shape:
+        raise UsageError(f"these are scores of two models: {tuple(prefix.mean.shape)} heads and "
+                         f"{tuple(signed.mean.shape)}")
+    for scores, wanted in ((prefix, {N1, N2}), (signed, {N1})):
+        drawn = {null.name for null in scores.nulls} if scores is not None else wanted
+        if missing := sorted(wanted - drawn):
+            raise UsageError(f"classes need scores beside their nulls, and {missing} are missing: score with draws > 0, "
+                             "on blocks of 3 tokens or more")
 
 
 def _at_least(prefix: HeadScores, above: Tensor, threshold: float) -> Bool[Tensor, "layer head"]:

@@ -15,10 +15,10 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from induction.circuits import DirectPath
-from interp.errors import UsageError
+from interp.errors import RefusedModelError, UsageError
 from interp.model import HookedModel
 from interp.norms import probe
 
@@ -60,71 +60,102 @@ def composition_scores(
 
     Raises UsageError for all pairs of a model with more than 1,000 heads: ask for pairs.
     """
-    count = model.n_layers * model.n_heads
     wanted = None if pairs is None else list(pairs)
-    if wanted is None and count > MOST_HEADS:
-        raise UsageError(f"{count} heads make {count * count // 2} pairs: give the (earlier, later) pairs you need")
-    later = None if wanted is None else {head for _, head in wanted}
+    rows = _later_heads(model, wanted)
+    count = model.n_layers * model.n_heads
     ratio = torch.full((len(kinds), count, count), torch.nan)
     with torch.no_grad():
-        roots = _Roots(model)
+        path, readers = DirectPath(model), _Readers(model, rows)
         for layer in model.attention_layers:
-            for head in range(model.n_heads):
-                if layer > 0 and (later is None or (layer, head) in later):
-                    row = layer * model.n_heads + head
-                    ratio[:, row, : layer * model.n_heads] = roots.against_earlier(layer, head, kinds)
-    ratio = ratio * model.d_model**0.5
-    order = torch.sort(ratio.nan_to_num(nan=-torch.inf), dim=-1, descending=True, stable=True).indices
-    rank = torch.empty_like(ratio).scatter_(-1, order, torch.arange(1.0, count + 1).expand_as(ratio))
-    rank = rank.masked_fill(ratio.isnan(), torch.nan)
+            writers = _Writers(model, path, layer)
+            columns = slice(layer * model.n_heads, (layer + 1) * model.n_heads)
+            for later in (group for group in readers.layers if group > layer):
+                ratio[:, readers.rows(later), columns] = readers.against(writers, later, kinds)
+    rank = torch.full_like(ratio, torch.nan)
+    for row in rows:
+        rank[:, row] = _places(ratio[:, row])
     if wanted is not None:
         keep = torch.zeros(count, count, dtype=torch.bool)
-        for first, second in wanted:
-            if first[0] >= second[0]:
-                raise UsageError(f"head {first} is not in an earlier layer than {second}: there is nothing to compose")
-            keep[second[0] * model.n_heads + second[1], first[0] * model.n_heads + first[1]] = True
+        for (layer, head), (later, other) in wanted:
+            keep[later * model.n_heads + other, layer * model.n_heads + head] = True
         ratio, rank = (value.masked_fill(~keep, torch.nan) for value in (ratio, rank))
-    return Composition(tuple(kinds), model.n_heads, ratio, rank)
+    return Composition(tuple(kinds), model.n_heads, ratio * model.d_model**0.5, rank)
 
 
-class _Roots:
-    """Weights of all heads in float32, and square roots of their Gram matrices: |A X| = |R X| with R'R = A'A."""
+def _later_heads(model: HookedModel, pairs: list[tuple[Head, Head]] | None) -> list[int]:
+    """The heads that read, as layer * heads + head."""
+    count, heads = model.n_layers * model.n_heads, model.n_heads
+    if pairs is None and count > MOST_HEADS:
+        raise UsageError(f"{count} heads make {count * count // 2} pairs: give the (earlier, later) pairs you need")
+    if pairs is None:
+        return [layer * heads + head for layer in model.attention_layers[1:] for head in range(heads)]
+    for earlier, later in pairs:
+        for layer, head in (earlier, later):
+            if layer not in model.attention_layers or not 0 <= head < heads:
+                raise UsageError(f"there is no head {layer}.{head}: {len(model.attention_layers)} of the layers "
+                                 f"0-{model.n_layers - 1} have {heads} heads each")
+        if earlier[0] >= later[0]:
+            raise UsageError(f"head {earlier} is not in an earlier layer than {later}: there is nothing to compose")
+    return sorted({layer * heads + head for _, (layer, head) in pairs})
 
-    def __init__(self, model: HookedModel) -> None:
-        path = DirectPath(model)
-        shape = (model.n_layers * model.n_heads, model.d_head, model.d_model)
+
+def _places(ratios: Float[Tensor, "kind earlier"]) -> Float[Tensor, "kind earlier"]:
+    """1 for the highest ratio; NaN stays NaN."""
+    order = torch.sort(ratios.nan_to_num(nan=-torch.inf), dim=-1, descending=True, stable=True).indices
+    places = torch.empty_like(ratios).scatter_(-1, order, torch.arange(1.0, ratios.shape[-1] + 1).expand_as(ratios))
+    return places.masked_fill(ratios.isnan(), torch.nan)
+
+
+class _Writers:
+    """What the heads of one layer write: W_O with the post-attention norm, and W_V's Gram matrix.
+
+    Square roots of Gram matrices stand for wide matrices: |A X| = |R X| with R'R = A'A.
+    """
+
+    def __init__(self, model: HookedModel, path: DirectPath, layer: int) -> None:
+        output, post = model.w_o(layer).float(), path.post_norm(layer)
+        self.o = (output if post is None else post.apply_to_rows(output)).cpu()
+        v = _folded(model, layer, "v")
+        self.v_gram = v @ v.mT
+        self.norm = _norm(self.o @ self.o.mT, self.v_gram)
+
+
+class _Readers:
+    """What the later heads read: W_Q, W_K and W_V, with the Gram matrix of what follows each and the whole's norm."""
+
+    def __init__(self, model: HookedModel, rows: list[int]) -> None:
         self.n_heads = model.n_heads
-        self.q, self.k = torch.zeros(shape), torch.zeros(shape)
-        self.v = torch.zeros(shape[0], model.d_value, model.d_model)
-        self.o = torch.zeros(shape[0], model.d_value, model.d_model)
-        for layer in model.attention_layers:
-            rows = slice(layer * model.n_heads, (layer + 1) * model.n_heads)
-            self.q[rows], self.k[rows], self.v[rows] = (_folded(model, layer, name) for name in "qkv")
-            output, post = model.w_o(layer).float(), path.post_norm(layer)
-            self.o[rows] = output if post is None else post.apply_to_rows(output)
-        self.q_gram, self.k_gram = self.q @ self.q.mT, self.k @ self.k.mT
-        self.v_gram, self.o_gram = self.v @ self.v.mT, self.o @ self.o.mT
-        self.qk_norm = _trace(self.q_gram, self.k_gram)
-        self.ov_norm = _trace(self.o_gram, self.v_gram)
+        self._heads: dict[int, list[int]] = {}
+        self._parts: dict[int, dict[str, tuple[Tensor, Tensor, Tensor]]] = {}
+        for row in rows:
+            self._heads.setdefault(row // model.n_heads, []).append(row % model.n_heads)
+        for layer, heads in self._heads.items():
+            q, k, v = (_folded(model, layer, name)[heads] for name in "qkv")
+            o = model.w_o(layer).float().cpu()[heads]
+            q_gram, k_gram, o_gram = q @ q.mT, k @ k.mT, o @ o.mT
+            qk_norm, ov_norm = _norm(q_gram, k_gram), _norm(o_gram, v @ v.mT)
+            self._parts[layer] = {"q": (q, k_gram, qk_norm), "k": (k, q_gram, qk_norm), "v": (v, o_gram, ov_norm)}
 
-    def against_earlier(self, layer: int, head: int, kinds: Sequence[Kind]) -> Float[Tensor, "kind earlier"]:
-        """|outer core W_OV1| / (|outer core| |W_OV1|) for every head of the layers before."""
-        one, before = layer * self.n_heads + head, slice(0, layer * self.n_heads)
-        parts = {  # (what reads the residual stream, Gram matrix of what follows, norm of the whole)
-            "q": (self.q[one], self.k_gram[one], self.qk_norm[one]),
-            "k": (self.k[one], self.q_gram[one], self.qk_norm[one]),
-            "v": (self.v[one], self.o_gram[one], self.ov_norm[one]),
-        }
+    @property
+    def layers(self) -> list[int]:
+        return list(self._heads)
+
+    def rows(self, layer: int) -> list[int]:
+        """The heads of a layer that were asked for, as layer * heads + head."""
+        return [layer * self.n_heads + head for head in self._heads[layer]]
+
+    def against(self, writers: _Writers, layer: int, kinds: Sequence[Kind]) -> Float[Tensor, "kind later earlier"]:
+        """|outer core W_OV1| / (|outer core| |W_OV1|) for every pair."""
         found = []
         for kind in kinds:
-            reads, gram, norm = parts[kind]
-            core = reads @ self.o[before].mT  # earlier d_head d_value
-            squared = ((gram @ core) * (core @ self.v_gram[before])).sum((-1, -2))  # tr(core' gram core v_gram)
-            found.append(squared.clamp_min(0).sqrt() / (norm * self.ov_norm[before]).clamp_min(1e-30))
+            reads, gram, norm = self._parts[layer][kind]
+            core = reads[:, None] @ writers.o.mT  # later earlier a d
+            squared = ((gram[:, None] @ core) * (core @ writers.v_gram)).sum((-1, -2))  # tr(core' gram core v_gram)
+            found.append(squared.clamp_min(0).sqrt() / (norm[:, None] * writers.norm).clamp_min(1e-30))
         return torch.stack(found)
 
 
-def _trace(left: Float[Tensor, "head a a"], right: Float[Tensor, "head a a"]) -> Float[Tensor, " head"]:
+def _norm(left: Float[Tensor, "head a a"], right: Float[Tensor, "head a a"]) -> Float[Tensor, " head"]:
     """Frobenius norm of X'Y from the Gram matrices XX' and YY'."""
     return (left * right.mT).sum((-1, -2)).clamp_min(0).sqrt()
 
@@ -133,13 +164,23 @@ def _folded(model: HookedModel, layer: int, name: str) -> Float[Tensor, "head d_
     """A projection by query head, the input norm's gain and centring and the q/k-norm's gain folded in."""
     weight = model.w_qkv(layer, name).float()
     norm = model.layout.inner(model.hf, layer, getattr(model.layout, f"{name}_norm", None)) if name in "qk" else None
-    if norm is not None:
-        width = norm.weight.numel()  # type: ignore[union-attr, operator]  # one head's width, or all heads side by side
-        gain = probe(norm, int(width), device=model.device, dtype=model.dtype).gain
-        weight = weight * gain.view(-1, weight.shape[1], 1)
+    if norm is not None and list(norm.parameters()):
+        weight = weight * _gain(model, norm, weight.shape[0], weight.shape[1])
     module = model.layout.inner(model.hf, layer, model.layout.ln1)
     if module is not None:
         before = probe(module, model.d_model, device=model.device, dtype=model.dtype)
         weight = weight * before.gain
         weight = weight - weight.mean(-1, keepdim=True) if before.centres else weight
     return weight.repeat_interleave(model.n_heads // weight.shape[0], 0).cpu()
+
+
+def _gain(model: HookedModel, norm: nn.Module, heads: int, width: int) -> Float[Tensor, "head_or_one d_head one"]:
+    """The gain of a q- or k-norm over one head's width, or over all heads side by side (OLMo 2)."""
+    shapes = {tuple(parameter.shape) for parameter in norm.parameters()}
+    if shapes not in ({(width,)}, {(heads * width,)}):
+        raise RefusedModelError(
+            f"{model.layout.architecture} normalises queries and keys with parameters of shape {sorted(shapes)}, not "
+            f"one gain of {width} or {heads * width} numbers: composition is not read for it"
+        )
+    ((size,),) = shapes
+    return probe(norm, int(size), device=model.device, dtype=model.dtype).gain.view(-1, width, 1)

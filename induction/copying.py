@@ -58,6 +58,7 @@ class Copying(Reader):
         self.path = DirectPath(model)
         self.attended, self.null_values, self.attended_values = attended, null_values, attended_values
         self.seed = seed
+        self._chances: dict[int, float] = {}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -70,6 +71,8 @@ class Copying(Reader):
             raise UsageError("copying is scored on sequences without repeats: make them with repeats=1")
         tokens = batch.tokens[:, 1:]
         places = [self._places(index, tokens.shape[1]) for index in batch.indices]
+        chance = float((1 / torch.arange(2.0, batch.tokens.shape[1])).mean())  # mean over queries of 1 / |S_i|
+        self._chances |= dict.fromkeys(batch.indices, chance)
         self.content = _Content(content_columns(self.path, tokens), torch.stack(places).to(tokens.device))
 
     def attention(self, layer: int, rows: AttentionRows) -> None:
@@ -98,7 +101,7 @@ class Copying(Reader):
     def scores(self, variant: str = "argmax") -> HeadScores:
         beside = {name: self.items(name).mean(0) for name in ("on_content", "on_itself")}
         told = {"mean attention on content": beside["on_content"], "share of j* = i": beside["on_itself"],
-                "chance": self._chance()}  # fmt: skip
+                "chance": sum(self._chances.values()) / len(self._chances)}  # fmt: skip
         return HeadScores.from_items(
             NAME, self.items(variant), variant=variant, n_kv_heads=self.model.n_kv_heads, provenance=told
         )
@@ -141,10 +144,6 @@ class Copying(Reader):
         """u ~ U(0, 1), one a token and draw, from a stream of this sequence's own."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
         return torch.rand(count, max(self.null_values, self.attended_values), generator=generator)
-
-    def _chance(self) -> float:
-        """Mean over queries of 1 / |S_i|, for the last batch's length."""
-        return float((1 / torch.arange(2.0, self.batch.tokens.shape[1])).mean())
 
 
 def _replaced(places: Float[Tensor, "*shape"], size: Tensor) -> Int[Tensor, "..."]:

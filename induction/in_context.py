@@ -15,12 +15,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from induction.reading import TOKEN_BUDGET
 from induction.sequences import RepeatedSequences, SequenceGroup
 from interp.errors import UsageError
 from interp.model import HookedModel
 
 EARLY, LATE, NEEDED = (40, 60), (490, 510), 512
+TOKEN_BUDGET = 1024  # of logits held at once
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,11 @@ def _repeat_scores(model: HookedModel, batch: SequenceGroup) -> Float[Tensor, " 
 
 def token_losses(model: HookedModel, tokens: Int[Tensor, "batch query"]) -> Float[Tensor, "batch query-1"]:
     """Loss of the token predicted from each position but the last, in nats."""
-    logits = model(tokens)[:, :-1].float()
-    return torch.nn.functional.cross_entropy(logits.mT, tokens[:, 1:].to(logits.device), reduction="none")
+    losses = []
+    for logits, row in zip(model(tokens), tokens, strict=True):  # a row at a time: logits are large
+        following = row[1:].to(logits.device)
+        losses.append(torch.nn.functional.cross_entropy(logits[:-1].float(), following, reduction="none"))
+    return torch.stack(losses)
 
 
 def _natural(model: HookedModel, texts: Sequence[str]) -> tuple[Float[Tensor, " text"], str]:

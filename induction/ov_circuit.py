@@ -9,6 +9,7 @@ M = W_U N W_O W_V g_in E_eff, vocabulary by vocabulary; score = sum(lambda) / su
 
 from __future__ import annotations
 
+import copy
 from typing import Literal
 
 import torch
@@ -16,19 +17,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from induction.circuits import DirectPath
+from induction.reading import at_block_0
 from induction.vocabulary import candidate_tokens
 from interp.architecture import linear_weight
 from interp.errors import RefusedModelError
 from interp.model import HookedModel
-from interp.norms import LinearNorm, probe
+from interp.norms import LinearNorm
 from interp.scores import HeadScores
 
 TOKENS = 4000
 _BATCH = 256
-
-
-class _Stop(Exception):
-    """Raised behind block 0: nothing later is needed."""
 
 
 def ov_copying_score(
@@ -67,13 +65,14 @@ def _layer_scores(
 def normalised(
     model: HookedModel, layer: int, embedding: Float[Tensor, "token d_model"]
 ) -> Float[Tensor, "token d_model"]:
-    """Every token as the layer's attention reads it: the input norm without its bias."""
+    """Every token as the layer's attention reads it: the input norm's answer without its bias."""
     module = model.layout.inner(model.hf, layer, model.layout.ln1)
     if module is None:
         return embedding  # no norm in front of attention (OLMo 2)
-    norm = probe(module, model.d_model, device=model.device, dtype=model.dtype)
-    centred = embedding - embedding.mean(-1, keepdim=True) if norm.centres else embedding
-    return centred / centred.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-12) * norm.gain
+    offloaded = any(parameter.is_meta for parameter in module.parameters())  # its weights come when it is called
+    norm = module if offloaded else copy.deepcopy(module).float()
+    tokens = embedding.to(model.dtype) if offloaded else embedding
+    return (norm(tokens) - norm(torch.zeros_like(tokens[:1]))).float()
 
 
 def effective_embedding(model: HookedModel, tokens: Int[Tensor, " token"]) -> Float[Tensor, "token d_model"]:
@@ -82,19 +81,11 @@ def effective_embedding(model: HookedModel, tokens: Int[Tensor, " token"]) -> Fl
     first = tokens[:1] if front is None else torch.tensor([front], device=tokens.device)
     mask = torch.ones(model.n_layers, model.n_heads)
     mask[0] = 0
-    found: list[Tensor] = []
-
-    def stop(value: Tensor) -> None:
-        found.append(value[:, 1].float())
-        raise _Stop
-
-    with model.gates(heads=mask), model.edit("resid_post", stop, layer=0):
+    found = []
+    with model.gates(heads=mask):
         for part in tokens.split(_BATCH):
             pairs = torch.stack([first.expand_as(part), part], dim=1)
-            try:
-                model.run(pairs)
-            except _Stop:
-                continue
+            found.append(at_block_0(model, pairs, "resid_post")[:, 1].float())
     return torch.cat(found)
 
 

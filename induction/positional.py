@@ -8,46 +8,45 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from induction.null import DRAWS, WrongToken, position_null, unrepeated_twin, wrong_token_null
-from induction.prefix_matching import probabilities
+from induction.null import DRAWS, position_null, wrong_token_null
+from induction.prefix_matching import LookBack, probabilities
 from induction.reading import TOKEN_BUDGET, Progress, Reader, read
-from induction.sequences import RepeatedSequences, SequenceGroup
+from induction.sequences import RepeatedSequences, SequenceGroup, unrepeated_twin
+from induction.wrong_token import WrongToken
 from interp.attention.rows import AttentionRows
 from interp.errors import UsageError
 from interp.model import HookedModel
-from interp.scores import HeadScores, Null
+from interp.scores import HeadScores
 
-NEAREST, OFFSETS = 2, 64
+NEAREST = 2  # of the distances of the null
+_BLOCK_ELEMENTS = 1 << 20
 
 
 class PreviousToken(Reader):
-    """Reads A[i, i-1]; with `offsets` > 0 also A[i, i-d] for that many distances, the table of its null."""
+    """Reads A[i, i-1]; with `further` also A[i, i-d] for d = 2..L-1, the table of its null."""
 
-    def __init__(self, model: HookedModel, *, offsets: int = OFFSETS, seed: int = 0) -> None:
+    def __init__(self, model: HookedModel, *, further: bool = True) -> None:
         super().__init__(model)
-        self.offsets, self.seed = offsets, seed
+        self.further = further
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {**super().settings, "offsets": self.offsets, "seed": self.seed}
+        return {**super().settings, "further": self.further}
 
     def start(self, batch: SequenceGroup) -> None:
         super().start(batch)
-        length = batch.tokens.shape[1]
-        if length < 4:
-            raise UsageError(f"previous-token attention needs at least 3 content tokens, got {length - 1}")
-        self.distances = self._distances(batch.length)
+        if batch.tokens.shape[1] < 3:
+            raise UsageError(f"previous-token attention needs 2 content tokens, got {batch.tokens.shape[1] - 1}")
 
     def attention(self, layer: int, rows: AttentionRows) -> None:
-        self.keep("previous", layer, self._mean_at(rows, 1))
-        if self.offsets:
-            table = torch.stack([self._mean_at(rows, d) for d in self.distances], -1)
-            self.keep("further", layer, table)
+        queries = torch.arange(2, rows.shape[2], device=self.batch.tokens.device)
+        self.keep("previous", layer, probabilities(rows, queries, queries - 1).mean(-1))
+        if self.further:
+            self.keep("further", layer, mean_by_distance(rows, max(self.batch.length, NEAREST))[..., NEAREST:])
 
     def scores(self) -> HeadScores:
         return HeadScores.from_items("previous_token", self.items("previous"), n_kv_heads=self.model.n_kv_heads)
@@ -55,40 +54,34 @@ class PreviousToken(Reader):
     def tables(self) -> list[Float[Tensor, "shift layer head"]]:
         return [item.movedim(-1, 0) for item in self.ragged("further")]
 
-    def _distances(self, length: int) -> list[int]:
-        """Distances 2..L-1, or a seeded sample of them without repetition where there are many."""
-        every = np.arange(NEAREST, max(length, NEAREST + 1))
-        if len(every) <= self.offsets:
-            return every.tolist()
-        return np.sort(np.random.default_rng((self.seed, length)).choice(every, self.offsets, replace=False)).tolist()
 
-    def _mean_at(self, rows: AttentionRows, distance: int) -> Float[Tensor, "batch head"]:
-        """Mean of A[i, i-d] over content queries i whose key is content too."""
-        queries = torch.arange(1 + distance, rows.shape[2], device=self.batch.tokens.device)
-        return probabilities(rows, queries, queries - distance).mean(-1)
+def mean_by_distance(rows: AttentionRows, end: int) -> Float[Tensor, "batch head distance"]:
+    """Mean of A[i, i-d] over queries whose key is content, for d = 0..end-1 (NaN beyond the sequence)."""
+    batch, heads, length = rows.shape
+    step = max(16, _BLOCK_ELEMENTS // (batch * heads * length))
+    starts = range(1, length, step)
+    total = torch.stack([_by_distance(rows.block(n, min(n + step, length))[..., 1:], end) for n in starts]).sum(0)
+    count = torch.arange(length - 1, length - 1 - end, -1, device=total.device).clamp_min(0)
+    return total / count
 
 
-class DuplicateToken(Reader):
-    """Reads the attention on earlier copies, or the same entries on sequences without repeats (N2)."""
+def _by_distance(seen: Float[Tensor, "batch head query key"], end: int) -> Float[Tensor, "batch head distance"]:
+    """Sums along the diagonals of the last rows of a causal square matrix, the nearest `end` of them."""
+    queries, keys = seen.shape[-2:]
+    padded = torch.nn.functional.pad(seen, (end, 0))
+    first = keys - queries + 1  # where the first row's distance end - 1 stands
+    *outer, step, _ = padded.stride()
+    size = (*seen.shape[:2], queries, end)
+    diagonals = padded.as_strided(size, (*outer, step + 1, 1), padded.storage_offset() + first)
+    return diagonals.sum(-2).flip(-1)
 
-    def __init__(self, model: HookedModel, like: RepeatedSequences | None = None) -> None:
-        super().__init__(model)
-        self._like = {} if like is None else {group.length: group for group in like}
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        return {**super().settings, "position_only": bool(self._like)}
-
-    def start(self, batch: SequenceGroup) -> None:
-        super().start(batch)
-        self.queries, self.keys = self._like.get(batch.length, batch).targets.duplicate_pairs
-        if not len(self.queries):
-            raise UsageError("duplicate-token attention needs repeated sequences: make them with repeats >= 2")
+class DuplicateToken(LookBack):
+    """Keeps the attention on earlier copies, over all queries of later repeats: out of reach is no attention."""
 
     def attention(self, layer: int, rows: AttentionRows) -> None:
-        reach = rows.reachable(self.queries, self.keys)
-        queries, keys = self.queries[reach], self.keys[reach]
-        self.keep("mean", layer, probabilities(rows, queries, keys).sum(-1) / len(queries.unique()))
+        seen = probabilities(rows, *self.targets.duplicate_pairs)
+        self.keep("mean", layer, seen.sum(-1) / len(self.targets.query_positions))
 
     def scores(self) -> HeadScores:
         return HeadScores.from_items("duplicate_token", self.items("mean"), n_kv_heads=self.model.n_kv_heads)
@@ -105,7 +98,7 @@ def previous_token_score(
     """Attention on the token before, in [0, 1]; on repeated sequences it is read on their unrepeated twins."""
     if sequences.repeats > 1:
         sequences = unrepeated_twin(model, sequences)
-    reader = PreviousToken(model, offsets=OFFSETS if draws else 0, seed=sequences.seed)
+    reader = PreviousToken(model, further=draws > 0)
     read(model, sequences, [reader], token_budget=token_budget, progress=progress)
     return previous_with_null(reader, draws=draws, seed=sequences.seed)
 
@@ -142,9 +135,6 @@ def duplicate_with_nulls(
 ) -> HeadScores:
     """The score beside N1 and N2 (METHODS 2.7)."""
     scores = reader.scores()
-    wrong = wrong_token_null(scores.mean, fold.tables(first=0), draws=draws, seed=seed)
-    found: tuple[Null | None, ...] = (
-        wrong,
-        position_null(scores.mean, position.items("mean"), draws=draws, seed=seed),
-    )
-    return scores.with_nulls(*(null for null in found if null is not None))
+    wrong = wrong_token_null(scores.mean, fold.tables("duplicate"), draws=draws, seed=seed)
+    elsewhere = position_null(scores.mean, position.items("mean"), draws=draws, seed=seed)
+    return scores.with_nulls(*(null for null in (wrong, elsewhere) if null is not None))

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from induction.null import DRAWS, WrongToken, position_null, unrepeated_twin, wrong_token_null
+from induction.null import DRAWS, position_null, wrong_token_null
 from induction.reading import TOKEN_BUDGET, Progress, Reader, read
-from induction.sequences import RepeatedSequences, SequenceGroup
+from induction.sequences import RepeatedSequences, SequenceGroup, Targets, unrepeated_twin
+from induction.wrong_token import WrongToken
 from interp.attention.rows import AttentionRows
 from interp.errors import HeadscopeError, UsageError
 from interp.model import HookedModel
@@ -27,34 +29,50 @@ Variant = Literal["", "olsson", "bansal_released"]
 NAME = "prefix_matching"
 
 
-class PrefixMatching(Reader):
-    """Reads the look-back targets of repeated sequences, or the same entries on sequences without repeats (N2).
+class LookBack(Reader):
+    """Base of the scores read at earlier copies: on repeated sequences, or at the same entries on others (N2).
 
-    `like` gives the group whose targets are read, for sequences that have none of their own.
+    `like` gives the sequences whose targets are read, for those that have none of their own.
     """
 
     def __init__(self, model: HookedModel, like: RepeatedSequences | None = None) -> None:
         super().__init__(model)
-        self._like = {} if like is None else {group.length: group for group in like}
+        self._like = None if like is None else {group.length: group for group in like}
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {**super().settings, "position_only": bool(self._like)}
+        return {**super().settings, "position_only": self._like is not None}
 
     def start(self, batch: SequenceGroup) -> None:
         super().start(batch)
-        targets = self._like.get(batch.length, batch).targets
-        self.queries, self.keys = targets.prefix_pairs
-        if not len(self.queries):
-            raise UsageError("prefix matching needs repeated sequences: make them with repeats >= 2")
+        self.targets = self._targets(batch)
+
+    def _targets(self, batch: SequenceGroup) -> Targets:
+        model = batch if self._like is None else self._like.get(batch.length)
+        if model is None or model.tokens.shape[1] != batch.tokens.shape[1]:
+            raise UsageError(
+                "The sequences without repeats must be as long as the repeated ones: of these there are none of "
+                f"{batch.tokens.shape[1]} tokens for L = {batch.length}. Leave them out to have them made."
+            )
+        if not len(model.targets.queries):
+            raise UsageError("scores of earlier copies need repeated sequences: make them with repeats >= 2")
+        return model.targets
+
+
+class PrefixMatching(LookBack):
+    """Keeps both ways to average, and the share of (query, target) pairs within the model's reach."""
 
     def attention(self, layer: int, rows: AttentionRows) -> None:
-        reach = rows.reachable(self.queries, self.keys)
-        queries, keys = self.queries[reach], self.keys[reach]
+        queries, keys = self.targets.prefix_pairs
+        reach = rows.reachable(queries, keys)
+        share = float(reach.float().mean())
+        if share < 1:
+            queries, keys = queries[reach], keys[reach]
         seen = probabilities(rows, queries, keys)
-        self.keep("reachable", layer, reach.float().mean().expand(seen.shape[:2]))
-        self.keep("mean", layer, seen.sum(-1) / len(queries.unique()))
-        self.keep("olsson", layer, seen.mean(-1))
+        total = seen.sum(-1)
+        self.keep("reachable", layer, torch.full_like(total, share))
+        self.keep("mean", layer, total / len(queries.unique()))
+        self.keep("olsson", layer, total / len(queries))
 
     def scores(self, variant: Variant = "") -> HeadScores:
         share = self.items("reachable").mean((0, 2))
@@ -67,11 +85,13 @@ class PrefixMatching(Reader):
 def probabilities(rows: AttentionRows, queries: Tensor, keys: Tensor) -> Float[Tensor, "batch head pair"]:
     """Attention at pairs, checked to lie in [0, 1] (METHODS 2.1)."""
     seen = rows.at(queries, keys)
-    if seen.numel() and not (float(seen.min()) >= 0.0 and float(seen.max()) <= 1.0 + 1e-4):
-        raise HeadscopeError(
-            f"attention probabilities outside [0, 1] ({float(seen.min()):.3g} to {float(seen.max()):.3g}): the "
-            "attention route does not fit this model; run `headscope doctor` and report the family"
-        )
+    if seen.numel():
+        low, high = (float(end) for end in seen.aminmax())
+        if not (low >= 0.0 and high <= 1.0 + 1e-4):
+            raise HeadscopeError(
+                f"attention probabilities outside [0, 1] ({low:.3g} to {high:.3g}): the attention route does not fit "
+                "this model; run `headscope doctor` and report the family"
+            )
     return seen
 
 
@@ -108,11 +128,7 @@ def with_nulls(
     scores: HeadScores, fold: WrongToken, position: PrefixMatching, *, draws: int, seed: int
 ) -> HeadScores:
     """The score beside N1 and N2 (METHODS 2.7)."""
-    scale = 1.0
-    if scores.variant == "olsson":
-        repeats = fold.batch.repeats
-        scale = 2.0 / repeats  # queries (R-1) L, pairs R (R-1) L / 2
-    tables = [table * scale for table in fold.tables(first=1)]
+    tables = fold.tables("olsson" if scores.variant == "olsson" else "prefix")
     wrong = wrong_token_null(scores.mean, tables, draws=draws, seed=seed)
     elsewhere = position_null(scores.mean, position.items(scores.variant or "mean"), draws=draws, seed=seed)
     return scores.with_nulls(*(null for null in (wrong, elsewhere) if null is not None))

@@ -6,11 +6,12 @@ Never the attention matrices of all layers at once. Sequences of one length run 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any, Protocol, runtime_checkable
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from induction.sequences import RepeatedSequences, SequenceGroup
@@ -62,7 +63,7 @@ class Reader:
         """A layer's head outputs; comes after the layer's attention."""
 
     def keep(self, name: str, layer: int, values: Float[Tensor, "batch head *extra"]) -> None:
-        self._batches[-1].setdefault(name, {})[layer] = values.detach().float().cpu()
+        self._batches[-1].setdefault(name, {})[layer] = values.detach().float().cpu().contiguous()
 
     def export(self) -> dict[str, Tensor]:
         """What was kept of the current batch, by name and layer."""
@@ -138,22 +139,49 @@ def _key(batch: SequenceGroup, readers: Sequence[Reader]) -> dict[str, Any]:
 
 @contextmanager
 def _listening(model: HookedModel, readers: Sequence[Reader]) -> Iterator[None]:
+    """Hand every layer's attention, then its z, to the readers."""
+    early: dict[int, Tensor] = {}  # outside the attention interface a module hands out its weights after z is made
+
     def hear(layer: int, rows: AttentionRows) -> None:
         for reader in readers:
             reader.attention(layer, rows)
+        if layer in early:
+            _hand_on(readers, layer, early.pop(layer))
+
+    def hear_z(layer: int, z: Tensor) -> None:
+        if model.eager:
+            early[layer] = z
+        else:
+            _hand_on(readers, layer, z)
 
     with ExitStack() as stack:
         stack.enter_context(model.watch_attention(hear))
         if any(reader.needs_z for reader in readers):
             for layer in model.attention_layers:
-                stack.enter_context(model.edit("z", _z_reader(readers, layer), layer=layer))
+                stack.enter_context(model.edit("z", partial(hear_z, layer), layer=layer))
         yield
 
 
-def _z_reader(readers: Sequence[Reader], layer: int) -> Any:
-    def hear(z: Tensor) -> None:
-        for reader in readers:
-            if reader.needs_z:
-                reader.heads(layer, z)
+def _hand_on(readers: Sequence[Reader], layer: int, z: Tensor) -> None:
+    for reader in readers:
+        if reader.needs_z:
+            reader.heads(layer, z)
 
-    return hear
+
+class _Enough(Exception):
+    """Raised where nothing later in the model is needed."""
+
+
+def at_block_0(
+    model: HookedModel, tokens: Int[Tensor, "batch query"], place: Literal["resid_pre", "resid_post"]
+) -> Float[Tensor, "batch query d_model"]:
+    """The residual stream in front of or behind block 0; the blocks after it are not run."""
+    found: list[Tensor] = []
+
+    def take(value: Tensor) -> None:
+        found.append(value.clone())
+        raise _Enough
+
+    with model.edit(place, take, layer=0), suppress(_Enough):
+        model.run(tokens)
+    return found[0]

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from induction import copying, direct_effect, positional, prefix_matching
 from induction.classes import InductionHeads, induction_heads
-from induction.null import DRAWS, WrongToken, unrepeated_twin, values_per_sequence
+from induction.null import DRAWS, values_per_sequence
 from induction.ov_circuit import ov_copying_score
 from induction.reading import TOKEN_BUDGET, Progress, Reader, Units, read
-from induction.sequences import RepeatedSequences
+from induction.sequences import RepeatedSequences, unrepeated_twin
+from induction.wrong_token import WrongToken
 from interp.errors import RefusedModelError, UsageError
 from interp.model import HookedModel
 from interp.scores import HeadScores
@@ -49,7 +50,10 @@ def induction_scores(
     """Score every head; `unrepeated` must have the repeated sequences' lengths and is made when it is not given."""
     if draws < 1:
         raise UsageError("the classes need nulls: draws must be at least 1")
-    unrepeated = unrepeated or unrepeated_twin(model, repeated)
+    if min(group.block for group in repeated) < 3:
+        raise UsageError("a block of 2 tokens has no wrong token to compare with (N1): give length=3 or more")
+    if unrepeated is None:
+        unrepeated = unrepeated_twin(model, repeated)
     seed = repeated.seed
     prefix, duplicate, fold = (
         prefix_matching.PrefixMatching(model),
@@ -58,7 +62,7 @@ def induction_scores(
     )
     position = prefix_matching.PrefixMatching(model, like=repeated)
     position_duplicate = positional.DuplicateToken(model, like=repeated)
-    previous = positional.PreviousToken(model, seed=seed)
+    previous = positional.PreviousToken(model)
     copies, effect, refused = _copying_readers(model, unrepeated, draws)
 
     total = sum(group.tokens.numel() for sequences in (repeated, unrepeated) for group in sequences)

@@ -177,6 +177,22 @@ def repeated_sequences(
     return RepeatedSequences(tuple(groups), protocol, repeats, seed, candidates)
 
 
+def unrepeated_twin(model: HookedModel, sequences: RepeatedSequences) -> RepeatedSequences:
+    """Unrepeated sequences of the same lengths, as many, from the unrepeated stream: where N2 is read (METHODS 2.7).
+
+    Of a protocol's sequences they are its own with repeats=1. Raises UsageError where the candidates are too few.
+    """
+    twins = []
+    for group in sequences:
+        block = group.block * group.repeats
+        bos = None if group.front == "random" else int(group.tokens[0, 0])
+        _refuse_impossible(model, sequences.candidates, bos, block, 1)
+        streams = [_generator(sequences.seed, sequences.protocol, 1, index) for index in group.indices]
+        tokens = torch.stack([_draw(sequences.candidates, block, 1, bos, stream) for stream in streams])
+        twins.append(replace(group, tokens=tokens.to(model.device), repeats=1))
+    return replace(sequences, groups=tuple(twins), repeats=1)
+
+
 def earlier_copies(tokens: Int[Tensor, "position"], content: Bool[Tensor, "position"]) -> Targets:
     """All (i, p) with x_p = x_i, p < i, both content."""
     seen: dict[int, list[int]] = {}
