@@ -51,8 +51,11 @@ def measure_induction(
     stage = stage_of(protocol=protocol, sequences=sequences, length=length, seed=seed)
     identity = {name: value for name, value in model.identity().items() if name != "versions"}
     with Run.create(folder, identity, stage) as run:
-        found = induction.induction_scores(model, repeated, progress=progress, units=run.units)
+        tell = None if progress is None else _two_thirds(progress)
+        found = induction.induction_scores(model, repeated, progress=tell, units=run.units)
         in_context = induction.in_context_learning_score(model, repeated, token_budget=LOGIT_BUDGET)
+        if progress is not None:
+            progress(1, 1)
         lengths = {group_index: group.length for group in repeated for group_index in group.indices}
         columns = {"length": [lengths[index] for index in sorted(lengths)]}
         for scores in found.scores:
@@ -91,6 +94,11 @@ def store_example(run: Any, model: HookedModel, *, seed: int) -> None:
     texts = [model.tokenizer.decode([token]) for token in group.tokens[0].tolist()]
     blocks = [1 + repeat * group.block for repeat in range(group.repeats)]
     run.store_attention_example(texts, patterns, blocks=blocks)
+
+
+def _two_thirds(progress: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    """Two passes of three: the last one, with logits, is the in-context-learning score's."""
+    return lambda done, total: progress(2 * done, 3 * total)
 
 
 def _described(protocol: str, sequences: RepeatedSequences) -> str:

@@ -90,6 +90,8 @@ def label(score: Any) -> str:
     return f"{score.name}/{score.variant}" if score.variant else str(score.name)
 
 
+NO_TERMINAL_WIDTH = 168
+HEAD_WIDTH, CELL_WIDTH, CLASS_WIDTH = 6, 23, 14
 COLUMNS = {  # label of the score: heading, decimals
     "prefix_matching": ("prefix\nmatching", 3),
     "copying/argmax": ("copying\n(argmax)", 3),
@@ -108,9 +110,13 @@ def show(measured: Any, model: Any, page: Any, top: int) -> None:
 
     scores = {label(score): score for score in measured.scores.scores}
     prefix = scores["prefix_matching"]
-    shown = {name: column for name, column in COLUMNS.items() if name in scores}
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title(measured, model), title_justify="left")
-    table.add_column("head", style="bold")
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=NO_TERMINAL_WIDTH)
+    room = max(2, (console.width - HEAD_WIDTH - CLASS_WIDTH) // CELL_WIDTH)
+    shown = dict([(name, column) for name, column in COLUMNS.items() if name in scores][:room])
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("head", style="bold", no_wrap=True)
     for heading, _ in shown.values():
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("class", no_wrap=True)
@@ -118,18 +124,21 @@ def show(measured: Any, model: Any, page: Any, top: int) -> None:
         at = (head.layer, head.head)
         cells = [cell(scores[name], at, decimals) for name, (_, decimals) in shown.items()]
         table.add_row(f"{head.layer}.{head.head}", *cells, str(measured.scores.heads.classes[at]) or "-")
-    console = Console()
-    console = Console(width=max(console.width, 132)) if not console.is_terminal else console
+    for line in heading(measured, model):
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(table)
     for line in summary(measured, prefix):
         console.print(line, highlight=False, soft_wrap=True)
     console.print(f"report: {page}", highlight=False, soft_wrap=True)
 
 
-def title(measured: Any, model: Any) -> str:
+def heading(measured: Any, model: Any) -> list[str]:
     note = model.provenance.get("quantization")
     name = model.provenance.get("source", model.layout.architecture)
-    return f"{name}{f' ({note})' if note else ''} · {measured.protocol} · value [95% interval], null mean, family-wise p"
+    return [
+        f"{name}{f' ({note})' if note else ''}, {measured.protocol}",
+        "Top heads by prefix matching: value [95% interval], below it the null's mean and the family-wise p.",
+    ]
 
 
 def cell(score: Any, at: tuple[int, int], decimals: int) -> str:
