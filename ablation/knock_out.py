@@ -112,6 +112,7 @@ def knock_out(
     references: Sequence[Any] | None = None,
     seed: int = 0,
     layers: Sequence[int] | None = None,
+    positions: Sequence[str] = POSITIONS,
     batch_tokens: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> KnockOut:
@@ -119,13 +120,14 @@ def knock_out(
 
     limit: documents; unset, all for FFNs and HEAD_DOCUMENTS for heads (`estimate_knock_out` says what more would cost).
     ablation: `zero`, `mean` or `resample`; the last two need `references`, token documents that are not evaluated (or
-    a `replacement` made of them before). layers: only these. progress(done, total).
+    a `replacement` made of them before). layers: only these. positions: where FFNs are removed, each a run of its own.
+    progress(done, total).
     """
     chosen = chosen_documents(task, component, limit)
     documents = gold_documents(model, chosen)
     if replacement is None and ablation != "zero":
         replacement = make_replacement(model, ablation, references, evaluated=documents, seed=seed)
-    removals = all_removals(model, component, layers)
+    removals = all_removals(model, component, layers=layers, positions=positions)
     plain, removed = plain_and_removed(
         model, Prompts.of(documents), removals, replacement=replacement,
         budget=batch_tokens or default_budget(model), progress=progress,
@@ -162,8 +164,12 @@ def chosen_documents(task: Any, component: str, limit: int | None) -> Any:
     return task.select(whole or range(count))
 
 
-def all_removals(model: HookedModel, component: str, layers: Sequence[int] | None = None) -> tuple[Removal, ...]:
-    """Every component, in order; FFNs twice, position 0 removed and spared."""
+def all_removals(
+    model: HookedModel, component: str, *, layers: Sequence[int] | None = None, positions: Sequence[str] = POSITIONS
+) -> tuple[Removal, ...]:
+    """Every component, in order; an FFN once for each of the positions."""
+    if not positions or set(positions) - set(POSITIONS):
+        raise UsageError(f"positions={positions!r}: FFNs are removed at some of {', '.join(POSITIONS)}")
     there = model.attention_layers if component == "head" else model.ffn_layers
     wanted = there if layers is None else tuple(dict.fromkeys(layers))
     if missing := sorted(set(wanted) - set(there)):
@@ -171,7 +177,7 @@ def all_removals(model: HookedModel, component: str, layers: Sequence[int] | Non
                          if there else f"{model.layout.architecture} has no {component} that headscope can remove")
     if component == "head":
         return tuple(Removal(layer, head) for layer in wanted for head in range(model.n_heads))
-    return tuple(Removal(layer, None, spare) for layer in wanted for spare in (False, True))
+    return tuple(Removal(layer, None, name == "later") for layer in wanted for name in POSITIONS if name in positions)
 
 
 def _metric(task: Any, log_likelihoods: np.ndarray, counts: Sequence[int]) -> Any:
