@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from headscope.cli import doctor, induction, report
+from headscope.cli import doctor, importance, induction, report
 
 EXAMPLES = """
 Which attention heads and feed-forward networks carry in-context learning, and are they the induction heads?
@@ -30,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (induction.induction, report.report, doctor.doctor):
+for command in (induction.induction, importance.importance, report.report, doctor.doctor):
     app.command()(command)
 
 

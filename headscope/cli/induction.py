@@ -33,7 +33,7 @@ def induction(
     copying is how far the head writes what it attends to. Every score comes with an interval over sequences and with
     its null. A killed run goes on from where it was when the same command is given again.
     """
-    from headscope.measure import measure_induction, stage_of
+    from headscope.stages.induction import measure_induction, stage_of
     from headscope.run import check_output_folder
 
     folder = opt.run_folder(model, out)

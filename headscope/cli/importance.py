@@ -1,0 +1,121 @@
+"""`headscope importance`: which heads and FFNs a task needs, by gradient."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from headscope.cli import options as opt
+
+
+def importance(
+    model: opt.Model = "smollm2-135m",
+    tasks: opt.Tasks = "probes",
+    shots: opt.Shots = "0,5",
+    out: opt.Out = None,
+    limit: opt.Limit = 100,
+    data: opt.Data = "hub",
+    demos: opt.Demos = "document",
+    demo_seeds: opt.DemoSeeds = 1,
+    bos: opt.Bos = "auto",
+    labels: Annotated[str, typer.Option(help="true, or shuffled: demonstrations with random answers.")] = "true",
+    normalise: Annotated[str, typer.Option(help="uniform; paper or layer_l2 are stored beside it.")] = "uniform",
+    frozen_norm: Annotated[bool, typer.Option("--frozen-norm", help="Hold a norm behind the heads fixed.")] = False,
+    seed: opt.Seed = 0,
+    top: Annotated[int, typer.Option(help="How many heads to print.")] = 12,
+    device: opt.Device = None,
+    dtype: opt.Dtype = None,
+    revision: opt.Revision = None,
+    trust_remote_code: opt.TrustRemoteCode = False,
+    allow_pickle: opt.AllowPickle = False,
+    wheel: opt.Wheel = None,
+    offload_folder: opt.Offload = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Rank heads and FFNs by their importance to tasks: the gradient of their gates on training documents.
+
+    One backward pass gives all of them. `token` and `document` measure size, of helpful and harmful heads alike;
+    `signed` says what is needed. A killed run goes on from where it was when the same command is given again.
+    """
+    from headscope.run import check_output_folder
+    from headscope.stages.importance import check_normalise, importance_stage, measure_importance
+
+    check_normalise(normalise)
+    choice = opt.task_choice(
+        tasks, shots, limit=limit, data=data, demos=demos, demo_seeds=demo_seeds, bos=bos, labels=labels, seed=seed
+    )
+    folder = opt.run_folder(model, out)
+    check_output_folder(folder, importance_stage(choice, normalise=normalise, frozen_norm=frozen_norm))
+    with opt.status("reading the documents"):
+        cells = choice.cells("train")
+    loaded = opt.load(
+        model, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle, wheel=wheel, offload_folder=offload_folder,
+    )  # fmt: skip
+    with opt.progress("importance") as tell:
+        ranked = measure_importance(
+            loaded, folder, choice, cells=cells, normalise=normalise, frozen_norm=frozen_norm, progress=tell
+        )
+    told = {"tasks": [vars(one) for one in ranked], "heads": top_heads(folder, choice, top), "run": str(folder)}
+    if as_json:
+        print(json.dumps(told, indent=2, allow_nan=False))
+    else:
+        show(told, choice)
+
+
+def top_heads(folder: Path, choice: Any, count: int) -> list[dict[str, Any]]:
+    """The heads of highest aggregate importance at the most shots, with their signed importance."""
+    from headscope.run import open_run
+    from headscope.stages.importance import NAMES
+    from headscope.stages.rankings import aggregate, tables
+
+    run, shots, name = open_run(folder), max(choice.shots), NAMES[choice.labels]
+    token, signed = (
+        aggregate(tables(run, name, variant, shots, tasks=choice.names)) for variant in ("token", "signed")
+    )
+    order = [divmod(int(place), token.shape[1]) for place in (-token).argsort(axis=None, kind="stable")]
+    found = [at for at in order if token[at] == token[at]][:count]
+    return [
+        {"layer": at[0], "head": at[1], "token": float(token[at]), "signed": float(signed[at])} for at in found
+    ]  # fmt: skip
+
+
+def show(told: dict[str, Any], choice: Any) -> None:
+    """What was scored, then the heads that matter most over all tasks."""
+    from rich.console import Console
+
+    console = Console()
+    console.print(_documents(told))
+    console.print(_heads(told, choice))
+    cut = sum(one["cut"] for one in told["tasks"])
+    if cut:
+        print(f"{cut} prompts were longer than the model's context and were cut: demonstrations first, then on the left.")
+    print(f"stored in {told['run']}; `headscope compare {told['run']}` compares the rankings")
+
+
+def _documents(told: dict[str, Any]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="documents scored", title_justify="left")
+    for heading in ("task", "shots", "documents", "mean gold log-likelihood, nats", "cut prompts"):
+        table.add_column(heading, justify="left" if heading == "task" else "right")
+    for one in told["tasks"]:
+        table.add_row(one["task"], str(one["shots"]), str(one["documents"]), f"{one['log_likelihood']:.2f}", str(one["cut"]))
+    return table
+
+
+def _heads(told: dict[str, Any], choice: Any) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    title = f"most important heads, {len(choice.names)} tasks at {max(choice.shots)} shots (share of all heads' total)"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    for heading in ("head", "importance (token)", "signed: positive = needed"):
+        table.add_column(heading, justify="left" if heading == "head" else "right")
+    for one in told["heads"]:
+        table.add_row(f"{one['layer']}.{one['head']}", f"{one['token']:.2%}", f"{one['signed']:+.2%}")
+    return table
