@@ -67,8 +67,8 @@ def _refuse_other_scores(prefix: HeadScores, signed: HeadScores | None) -> None:
     for scores, wanted in ((prefix, {N1, N2}), (signed, {N1})):
         drawn = {null.name for null in scores.nulls} if scores is not None else wanted
         if missing := sorted(wanted - drawn):
-            raise UsageError(f"classes need scores beside their nulls, and {missing} are missing: score with draws > 0, "
-                             "on blocks of 3 tokens or more")
+            raise UsageError(f"classes need scores beside their nulls; {missing} are missing: score with draws > 0, on "
+                             "blocks of 3 tokens or more")
 
 
 def _at_least(prefix: HeadScores, above: Tensor, threshold: float) -> Bool[Tensor, "layer head"]:
