@@ -235,13 +235,13 @@ class Ranking:
         order = torch.sort(flat.nan_to_num(nan=torch.inf), stable=True).indices
         return order[~flat[order].isnan()]
 
-    def removed(self, percent: float) -> int:
+    def removed(self, percent: int | float) -> int:
         """How many components `percent` removes: floor(percent n / 100) (METHODS 4)."""
         if not 0 <= percent <= 100:
             raise UsageError(f"percent must lie between 0 and 100, not {percent}")
         return int(percent * len(self.order) / 100 + 1e-9)
 
-    def mask(self, percent: float) -> HeadMask | FFNMask:
+    def mask(self, percent: int | float) -> HeadMask | FFNMask:
         """1 keeps, 0 removes the `percent` lowest components."""
         values = torch.ones_like(self.scores).flatten()
         values[self.order[: self.removed(percent)]] = 0.0
