@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from headscope.cli import options as opt
 
 
+Protocol = Literal["quick", "paper"]
+
+
 def induction(
     model: opt.Model = "smollm2-135m",
     out: opt.Out = None,
-    protocol: Annotated[str, typer.Option(help="quick: 20 sequences, L = 50. paper: 100, L = 25 to 223.")] = "quick",
-    sequences: Annotated[int | None, typer.Option(help="How many sequences, in place of the protocol's number.")] = None,
+    protocol: Annotated[Protocol, typer.Option(help="quick: 20 sequences, L = 50. paper: 100, L = 25 to 223.")] = "quick",
+    sequences: Annotated[int | None, typer.Option(help="How many, in place of the protocol's number.")] = None,
     length: Annotated[int | None, typer.Option(help="Block length L, in place of the protocol's.")] = None,
     seed: opt.Seed = 0,
     top: Annotated[int, typer.Option(help="How many heads to print.")] = 12,
@@ -33,11 +36,11 @@ def induction(
     copying is how far the head writes what it attends to. Every score comes with an interval over sequences and with
     its null. A killed run goes on from where it was when the same command is given again.
     """
-    from headscope.stages.induction import measure_induction, stage_of
     from headscope.run import check_output_folder
+    from headscope.stages.induction import measure_induction, stage_of
 
     folder = opt.run_folder(model, out)
-    chosen = {"protocol": protocol, "sequences": sequences, "length": length, "seed": seed}
+    chosen: dict[str, Any] = {"protocol": protocol, "sequences": sequences, "length": length, "seed": seed}
     check_output_folder(folder, stage_of(**chosen))
     loaded = opt.load(
         model, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code,
@@ -117,8 +120,8 @@ def show(measured: Any, model: Any, page: Any, top: int) -> None:
     shown = dict([(name, column) for name, column in COLUMNS.items() if name in scores][:room])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("head", style="bold", no_wrap=True)
-    for heading, _ in shown.values():
-        table.add_column(heading, justify="right", no_wrap=True)
+    for name_of_column, _ in shown.values():
+        table.add_column(name_of_column, justify="right", no_wrap=True)
     table.add_column("class", no_wrap=True)
     for head in prefix.top(top):
         at = (head.layer, head.head)
