@@ -29,6 +29,8 @@ from interp.masks import FFNMask, HeadMask
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
+    from interp.view import AttentionView
+
 Tokens = Int[Tensor, "batch query"]
 Mask = Tensor | None
 
@@ -277,6 +279,12 @@ class HookedModel:
     def identity(self) -> dict[str, Any]:
         """What a stored number is filed under: source, revision, weight hash, dtype, route, versions (identity.py)."""
         return identity(self)
+
+    def attention_view(self, text: str, layer: int, head: int | None = None, *, start: int = 0) -> AttentionView:
+        """A layer's attention on a text, or a head's, as a notebook shows it: 64 tokens from `start` on (view.py)."""
+        from interp.view import attention_view
+
+        return attention_view(self, text, layer, head, start=start)
 
     def bridge(self) -> TransformerBridge:
         """TransformerLens's TransformerBridge over a second module tree that shares these tensors."""

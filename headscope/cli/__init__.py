@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from headscope.cli import doctor, importance, induction, report
+from headscope.cli import attention, doctor, importance, induction, report
 
 EXAMPLES = """
 Which attention heads and feed-forward networks carry in-context learning, and are they the induction heads?
@@ -17,6 +17,8 @@ MODEL is `smollm2-135m` (ships inside a package, the default), a hub id such as 
 \b
   headscope induction                       score every head of the embedded model, write a report
   headscope induction gpt2 -o runs/gpt2     the same for a model of the hub
+  headscope attention --text "..." --layer 18 --head 6 -o head.html
+                                            what a head looks at
   headscope doctor MODEL                    check that the numbers would mean what they claim
   headscope report runs/gpt2                render the report again
 """
@@ -30,7 +32,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (induction.induction, importance.importance, report.report, doctor.doctor):
+for command in (
+    induction.induction, importance.importance, report.report, attention.attention, doctor.doctor,
+):  # fmt: skip
     app.command()(command)
 
 

@@ -1,0 +1,86 @@
+"""Attention as a heat map: queries downwards, keys across, tokens at the axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+
+from headscope.figures.style import colour, colour_bar, colourscale, plain_text, styled
+from interp.view import shown
+
+LABEL = 14
+EVERY = 40
+
+
+def attention_map(
+    pattern: Float[np.ndarray, "query key"],
+    tokens: Sequence[str],
+    *,
+    start: tuple[int, int] = (0, 0),
+    blocks: Sequence[int] = (),
+    title: str = "",
+    height: int = 560,
+) -> go.Figure:
+    """A window of one head's attention, its first query and key at `start` among the tokens.
+
+    Colour saturates at the highest attention paid to a position other than the first, which takes what a head does not
+    need. blocks: positions where lines mark a new copy of a repeated block.
+    """
+    rows, columns = (labels(tokens, first, size) for first, size in zip(start, pattern.shape, strict=True))
+    trace = go.Heatmap(
+        z=causal(pattern, start), x=columns, y=rows, colorscale=colourscale("sequential"), zmin=0.0,
+        zmax=saturation(pattern, start), hoverongaps=False, colorbar=colour_bar(),
+        hovertemplate="from %{y}<br>to %{x}<br>attention %{z:.3f}<extra></extra>",
+    )  # fmt: skip
+    figure = styled([trace], x="key", y="query", title=title, height=height)
+    axis = {
+        "type": "category",
+        "showgrid": False,
+        "zeroline": False,
+        "showline": False,
+        "ticks": "",
+        "tickfont": {"size": 10},
+    }
+    figure.update_xaxes(**axis, tickangle=-90, dtick=1 if len(columns) <= EVERY else None)
+    figure.update_yaxes(**axis, autorange="reversed", dtick=1 if len(rows) <= EVERY else None)
+    for block in blocks:
+        _mark(figure, block, start, pattern.shape)
+    return figure
+
+
+def causal(pattern: Float[np.ndarray, "query key"], start: tuple[int, int] = (0, 0)) -> Float[np.ndarray, "query key"]:
+    """Four decimals, and nothing where the key comes after the query."""
+    later = np.arange(pattern.shape[1])[None] + start[1] > np.arange(pattern.shape[0])[:, None] + start[0]
+    return np.where(later, np.nan, np.round(pattern.astype(np.float64), 4))
+
+
+def saturation(pattern: Float[np.ndarray, "query key"], start: tuple[int, int] = (0, 0)) -> float:
+    """The highest attention to a position other than the first."""
+    beyond = pattern[:, 1:] if start[1] == 0 else pattern
+    return max(0.05, float(np.nanmax(beyond, initial=0.0)))
+
+
+def labels(tokens: Sequence[str], first: int, size: int) -> list[str]:
+    """`12 ridge`: position and token, cut where it is long; positions make them differ."""
+    return [f"{place} {label(tokens[place])}" for place in range(first, first + size)]
+
+
+def label(token: str) -> str:
+    """A token as text of a figure."""
+    text = shown(token)
+    return plain_text(text if len(text) <= LABEL else f"{text[: LABEL - 1]}…")
+
+
+def _mark(figure: go.Figure, block: int, start: tuple[int, int], shape: tuple[int, ...]) -> None:
+    """Two lines where a block begins: down from the diagonal and across to it."""
+    query, key = block - start[0] - 0.5, block - start[1] - 0.5
+    line = {"color": colour("rule"), "width": 1}
+    if 0 < query < shape[0] - 0.5:
+        figure.add_shape(type="line", x0=-0.5, x1=min(max(key, -0.5), shape[1] - 0.5), y0=query, y1=query, line=line)
+    if 0 < key < shape[1] - 0.5:
+        figure.add_shape(
+            type="line", x0=key, x1=key, y0=min(max(query, -0.5), shape[0] - 0.5), y1=shape[0] - 0.5, line=line
+        )
