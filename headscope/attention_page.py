@@ -31,8 +31,8 @@ body { margin: 0 auto; max-width: 1100px; padding: 28px 32px 48px; background: v
   font: 16px/1.55 var(--serif); overflow-wrap: anywhere; }
 h1 { font-size: 30px; font-weight: 500; line-height: 1.2; margin: 14px 0 8px; }
 p, label { font: 14px/1.6 var(--sans); color: var(--muted); margin: 0 0 12px; }
-blockquote { margin: 0 0 16px; padding-left: 14px; border-left: 3px solid var(--rule); white-space: pre-wrap; max-width: 80ch;
-  max-height: 12em; overflow: auto; }
+blockquote { margin: 0 0 16px; padding-left: 14px; border-left: 3px solid var(--rule); white-space: pre-wrap;
+  max-width: 80ch; max-height: 12em; overflow: auto; }
 select { font: 13px/1.4 var(--sans); color: var(--ink); background: var(--panel); border: 1px solid var(--rule);
   border-radius: 5px; padding: 4px 9px; }
 .kicker { font: 600 13px/1 var(--sans); letter-spacing: .04em; }
@@ -182,7 +182,8 @@ def write_picture(figure: go.Figure, path: Path, **size: Any) -> None:
     try:
         kaleido.write_fig_sync(figure, path=str(path), opts={"scale": 2, "width": width}, kopts={"mathjax": False})
     except Exception as error:  # whatever the browser, or the way to it, fails with
+        reason = next(iter(str(error).splitlines()), "no reason given")
         raise HeadscopeError(
-            f"'{path}' could not be drawn ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}). "
+            f"'{path}' could not be drawn ({type(error).__name__}: {reason}). "
             "Pictures need Chrome or Chromium (BROWSER_PATH names one); a .html page needs neither."
         ) from error

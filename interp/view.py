@@ -63,7 +63,8 @@ class AttentionView:
         """Which tokens are shown, where that is not all of them."""
         if len(self.tokens) == self.length:
             return ""
-        return f"tokens {self.start} to {self.start + len(self.tokens) - 1} of {self.length}, counted from 0 in the drawing"
+        last = self.start + len(self.tokens) - 1
+        return f"tokens {self.start} to {last} of {self.length}, counted from 0 in the drawing"
 
     def _repr_html_(self) -> str:
         drawn = self.drawing
@@ -80,7 +81,7 @@ class AttentionView:
 def draw(tokens: tuple[str, ...], patterns: Float[np.ndarray, "head query key"], names: tuple[str, ...]) -> Drawing:
     """The safe CircuitsVis call. Raises UsageError for more than 64 tokens and for shapes that do not fit together."""
     if patterns.shape != (len(names), len(tokens), len(tokens)):
-        raise UsageError(f"{len(names)} heads and {len(tokens)} tokens need patterns of that shape, got {patterns.shape}")
+        raise UsageError(f"{len(names)} heads and {len(tokens)} tokens do not fit patterns of shape {patterns.shape}")
     if len(tokens) > WINDOW:
         raise UsageError(f"a view holds at most {WINDOW} tokens, got {len(tokens)}: choose a window of the text")
     from circuitsvis.attention import attention_heads, attention_pattern
@@ -101,7 +102,7 @@ def _taken_apart(source: str) -> Drawing:
     """Script and call of CircuitsVis's HTML; the call is made safe to stand in a script element."""
     before, found, after = source.rpartition(_CALL)
     element = re.search(r'id="(circuits-vis-[0-9a-f-]+)"', before)
-    _, opened, bundle = before.partition("<script crossorigin type=\"module\">")
+    _, opened, bundle = before.partition('<script crossorigin type="module">')
     arguments, closed, _ = after.rpartition("</script>")
     if not (found and element and opened and closed):
         raise UsageError("this version of circuitsvis makes other HTML than headscope knows: install circuitsvis 1.43")
@@ -124,7 +125,9 @@ def document(body: str, script: str, *, title: str, style: str = "") -> str:
     )
 
 
-def attention_view(model: HookedModel, text: str, layer: int, head: int | None = None, *, start: int = 0) -> AttentionView:
+def attention_view(
+    model: HookedModel, text: str, layer: int, head: int | None = None, *, start: int = 0
+) -> AttentionView:
     """A head's attention on a text, or that of all heads of a layer, from token `start` on, 64 tokens at most.
 
     Raises UsageError for a text without tokens or beyond the model's context, and for a layer, head or start that is
@@ -146,7 +149,7 @@ def check_place(model: HookedModel, layer: int, head: int | None) -> list[int]:
         raise UsageError(f"layer {layer} has no attention heads; layers with heads: "
                          f"{', '.join(map(str, model.attention_layers))}")  # fmt: skip
     if head is not None and not 0 <= head < model.n_heads:
-        raise UsageError(f"head {layer}.{head} does not exist: the model has heads 0-{model.n_heads - 1} in every layer")
+        raise UsageError(f"head {layer}.{head} does not exist: each layer has heads 0-{model.n_heads - 1}")
     return list(range(model.n_heads)) if head is None else [head]
 
 
@@ -156,7 +159,7 @@ def text_ids(model: HookedModel, text: str) -> list[int]:
     if not ids:
         raise UsageError("the text is empty: there is nothing to attend to. Give a text of at least one token")
     if model.max_length is not None and len(ids) > model.max_length:
-        raise UsageError(f"the text has {len(ids)} tokens, more than the model's context of {model.max_length}: shorten it")
+        raise UsageError(f"the text has {len(ids)} tokens, and the model's context is {model.max_length}: shorten it")
     return ids
 
 
