@@ -1,15 +1,19 @@
-"""Arbitrary labels: animals and foods are called foo and bar, or bar and foo."""
+"""Arbitrary labels: animals are A and numbers are B, or the other way round.
+
+The two kinds are easy to tell apart, so that what has to be learnt is the label and not the kind.
+"""
 
 from __future__ import annotations
 
 from ablation.tasks.probes.suite import Item, half, shuffled
-from ablation.tasks.probes.words import ANIMALS, FOODS
+from ablation.tasks.probes.words import ANIMALS
 
-RULES = ("animal is foo", "animal is bar")
+RULES = ("animals are A", "animals are B")
+NUMBERS = tuple(str(number) for number in range(101, 101 + 9 * len(ANIMALS), 9))
 
 
 def items(split: str) -> list[Item]:
-    """As many animals as foods."""
-    animals = [Item(word, ("foo", "bar")) for word in half(ANIMALS, split, "labels")]
-    foods = [Item(word, ("bar", "foo")) for word in half(FOODS, split, "labels")]
-    return shuffled([*animals, *foods], f"labels/{split}")
+    """As many animals as numbers."""
+    animals = [Item(word, ("A", "B")) for word in half(ANIMALS, split, "labels")]
+    numbers = [Item(number, ("B", "A")) for number in half(NUMBERS, split, "labels")]
+    return shuffled([*animals, *numbers], f"labels/{split}")

@@ -91,6 +91,33 @@ def test_the_hub_out_of_reach_is_one_sentence() -> None:
     assert "\n" not in message
 
 
+def test_what_is_asked_of_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    asked = []
+
+    def hub(path: str, name: str | None, *, split: str) -> Any:
+        asked.append((path, name, split))
+        rows = (folder / task / f"{'train' if split == 'train' else 'validation'}.jsonl").read_text(encoding="utf-8")
+        return datasets.Dataset.from_list([json.loads(line) for line in rows.split("\n") if line])
+
+    monkeypatch.setattr(datasets, "load_dataset", hub)
+    for task in ICL14:
+        from_hub, from_folder = load_task(task, shots=1), load_task(task, shots=1, data=folder)
+        assert (from_hub.documents, from_hub.data) == (from_folder.documents, "hub")
+    assert {(path, name) for path, name, _ in asked if "super_glue" in path} == {
+        ("aps/super_glue", name) for name in ("boolq", "cb", "copa", "wic", "wsc.fixed", "multirc", "rte", "record")
+    }
+    tested = {(path, name) for path, name, split in asked if split == "test"}
+    assert tested == {
+        ("allenai/ai2_arc", "ARC-Easy"),
+        ("allenai/ai2_arc", "ARC-Challenge"),
+        ("allenai/openbookqa", "main"),
+    }
+    assert ("allenai/winogrande", "winogrande_xl", "validation") in asked
+    assert ("Rowan/hellaswag", None, "train") in asked and ("baber/piqa", None, "validation") in asked
+
+
 def test_the_variable_names_a_folder_for_the_tasks_that_it_has(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
