@@ -63,7 +63,7 @@ def load_model(
     hf = _weights(folder, source, config, {**options, **wanted, "use_safetensors": safe})
     if device != "auto":
         hf = hf.to(device)
-    found = {"revision": getattr(hf.config, "_commit_hash", None) or revision, **provenance}
+    found = {"revision": _commit(folder, revision), **provenance}
     return wrap(hf, tokenizer, found, check=check)
 
 
@@ -142,6 +142,16 @@ def _named(folder: Path) -> dict[str, Any]:
     if folder.parent.name == "snapshots" and repository.startswith("models--"):
         return {"source": repository.removeprefix("models--").replace("--", "/"), "revision": folder.name}
     return {"source": folder.name}
+
+
+def _commit(source: str, revision: str | None) -> str | None:
+    """The commit of a hub id, as the hub's cache knows it; a folder has none."""
+    if os.path.isdir(source):
+        return revision
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(source, "config.json", revision=revision)
+    return Path(found).parent.name if isinstance(found, str) else revision
 
 
 def _config(folder: str, source: Any, options: dict[str, Any]) -> Any:

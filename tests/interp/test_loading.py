@@ -1,0 +1,287 @@
+"""From a source to a model: what is loaded, and each refusal with its sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+import interp
+from interp.errors import ModelLoadError, RefusedModelError, SelfCheckError, UsageError
+from interp.quiet import transformers_quietly
+from tests.interp.families import VOCAB, build, random_tokens
+from tests.interp.saved import COMMIT, as_hub_cache, save, save_tokenizer, write_config
+
+TOKENS = random_tokens(length=12)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved Llama; read-only."""
+    return save(tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    """The same to break."""
+    import shutil
+
+    return Path(shutil.copytree(folder, tmp_path / "broken"))
+
+
+# --- loading -------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_loaded_checked_and_frozen(folder: Path) -> None:
+    model = interp.load_model(folder)
+    torch.testing.assert_close(model(TOKENS), build("llama")(TOKENS).logits, atol=1e-6, rtol=0)
+    assert model.tokenizer("t5 t9")["input_ids"] == [5, 9]
+    assert not model.hf.training and not any(parameter.requires_grad for parameter in model.hf.parameters())
+    assert model.provenance == {"source": "tiny-llama", "revision": None, "architecture": "LlamaForCausalLM",
+                                "dtype": "float32"}  # fmt: skip
+    assert (model.route, model.eager, model.max_length) == ("fused", False, 64)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "bf16", "float16", "float64", torch.float64])
+def test_a_dtype_by_name_and_by_value(folder: Path, dtype: str | torch.dtype) -> None:
+    model = interp.load_model(folder, dtype=dtype)
+    assert model.dtype == next(model.hf.parameters()).dtype
+    assert str(model.dtype).endswith({"bf16": "bfloat16"}.get(str(dtype), str(dtype)))
+    assert model.run_with_cache(TOKENS, [("pattern", 0)])[1]["pattern", 0].dtype in (torch.float32, torch.float64)
+
+
+def test_a_model_in_memory(folder: Path) -> None:
+    hf = build("gpt2")
+    model = interp.load_model(hf)
+    assert model.hf is hf and model.tokenizer is None and model.provenance["source"] == "GPT2LMHeadModel"
+
+
+def test_a_hub_id_from_a_filled_cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline, as HF_HOME and HF_HUB_CACHE lay it out; the revision is the commit."""
+    snapshot = as_hub_cache(folder, tmp_path / "hub", "someone/tiny-llama")
+    for module in ("huggingface_hub.constants", "huggingface_hub.file_download", "transformers.utils.hub"):
+        for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE"):
+            monkeypatch.setattr(f"{module}.{name}", str(tmp_path / "hub"), raising=False)
+    for source in ("someone/tiny-llama", str(snapshot)):
+        model = interp.load_model(source)
+        assert model.provenance["source"] == "someone/tiny-llama"
+        assert model.provenance["revision"] == COMMIT
+        torch.testing.assert_close(model(TOKENS), build("llama")(TOKENS).logits, atol=1e-6, rtol=0)
+
+
+def test_loading_leaves_transformers_logger_alone(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = transformers.logging.get_verbosity()
+    interp.load_model(build("bloom"))
+    assert transformers.logging.get_verbosity() == before
+    assert "attention implementation" not in capfd.readouterr().err
+    with transformers_quietly():
+        assert transformers.logging.get_verbosity() == transformers.logging.ERROR
+    assert transformers.logging.get_verbosity() == before
+
+
+# --- refusals ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["nobody/nothing-at-all", "no-such-model"])
+def test_an_unknown_model(source: str) -> None:
+    sentence = f"could not read the configuration of '{source}'.*needs network or a filled cache"
+    with pytest.raises(ModelLoadError, match=sentence):
+        interp.load_model(source)
+
+
+@pytest.mark.parametrize("source", ["./nowhere", "/no/such/folder", "a/b/c", "~/no-such-folder-here"])
+def test_a_folder_that_is_not_there(source: str) -> None:
+    with pytest.raises(ModelLoadError, match=f"there is no folder '{source}'"):
+        interp.load_model(source)
+
+
+def test_a_file_that_is_not_there() -> None:
+    with pytest.raises(ModelLoadError, match=r"there is no file 'nowhere\.gguf'"):
+        interp.load_model("nowhere.gguf")
+
+
+def test_a_folder_without_tokenizer(tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match=r"has no tokenizer \(none of tokenizer\.json, .*save the model's"):
+        interp.load_model(save(tmp_path, tokenizer=False))
+
+
+def test_a_folder_without_config(copy: Path) -> None:
+    (copy / "config.json").unlink()
+    with pytest.raises(ModelLoadError, match=r"holds no config\.json: it is not a saved Hugging Face model"):
+        interp.load_model(copy)
+
+
+def test_a_config_that_is_not_json(copy: Path) -> None:
+    (copy / "config.json").write_text("{half")
+    with pytest.raises(ModelLoadError, match="could not read the configuration"):
+        interp.load_model(copy)
+
+
+def test_an_encoder(tmp_path: Path) -> None:
+    config = transformers.BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64,
+                                     vocab_size=VOCAB)  # fmt: skip
+    transformers.BertForMaskedLM(config).save_pretrained(tmp_path)
+    save_tokenizer(tmp_path)
+    with pytest.raises(RefusedModelError, match=r"\(bert\) is an encoder-only model: its heads look both ways"):
+        interp.load_model(tmp_path)
+
+
+def test_a_state_space_model(tmp_path: Path) -> None:
+    config = transformers.MambaConfig(hidden_size=32, num_hidden_layers=1, vocab_size=VOCAB, state_size=8)
+    transformers.MambaForCausalLM(config).save_pretrained(tmp_path)
+    save_tokenizer(tmp_path)
+    with pytest.raises(RefusedModelError, match=r"\(mamba\) is a state-space or recurrent model: it has no"):
+        interp.load_model(tmp_path)
+
+
+def test_an_encoder_decoder(tmp_path: Path) -> None:
+    config = transformers.T5Config(d_model=32, num_layers=1, num_heads=4, d_ff=64, vocab_size=VOCAB, d_kv=8)
+    transformers.T5ForConditionalGeneration(config).save_pretrained(tmp_path)
+    save_tokenizer(tmp_path)
+    with pytest.raises(RefusedModelError, match=r"\(t5\) is an encoder-decoder model"):
+        interp.load_model(tmp_path)
+
+
+def test_an_architecture_that_nobody_placed() -> None:
+    config = transformers.BioGptConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=4, vocab_size=VOCAB,
+                                       intermediate_size=64)  # fmt: skip
+    with pytest.raises(RefusedModelError, match=r"BioGptForCausalLM is not an architecture that Transformer.* knows"):
+        interp.load_model(transformers.BioGptForCausalLM(config))
+
+
+def test_a_kind_that_transformers_does_not_know(tmp_path: Path) -> None:
+    with pytest.raises(RefusedModelError, match="does not know; a newer one may"):
+        interp.load_model(write_config(tmp_path, model_type="strange"))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_damaged_weights(copy: Path, value: float) -> None:
+    weights = load_file(copy / "model.safetensors")
+    weights["model.layers.1.mlp.up_proj.weight"][3, 4] = value
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    sentence = r"NaN or infinite weights \(model\.layers\.1\.mlp\.up_proj\.weight\): the checkpoint is damaged"
+    with pytest.raises(ModelLoadError, match=sentence):
+        interp.load_model(copy)
+
+
+def test_large_weights_whose_sum_overflows_are_no_damage() -> None:
+    hf = build("llama", dtype=torch.float64)
+    hf.model.embed_tokens.weight.data[:] *= 1e38
+    assert interp.load_model(hf, check=False).dtype == torch.float64
+
+
+def test_incomplete_weights(copy: Path) -> None:
+    """transformers draws what is missing at random and only says so."""
+    weights = load_file(copy / "model.safetensors")
+    del weights["model.layers.0.self_attn.q_proj.weight"]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelLoadError, match=r"incomplete: 1 are not there \(model\.layers\.0\.self_attn\.q_proj"):
+        interp.load_model(copy)
+
+
+def test_weights_of_another_shape(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    write_config(copy, **{**config, "intermediate_size": 128})
+    with pytest.raises(ModelLoadError, match=r"have other shapes than its config\.json says"):
+        interp.load_model(copy)
+
+
+def test_a_file_cut_short(copy: Path) -> None:
+    whole = (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelLoadError, match="could not read the weights"):
+        interp.load_model(copy)
+
+
+def test_no_weights(copy: Path) -> None:
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(ModelLoadError, match="holds no weights"):
+        interp.load_model(copy)
+
+
+def test_pickled_weights_only_by_name(copy: Path) -> None:
+    torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(RefusedModelError, match=r"pickled weights only \(pytorch_model\.bin\).*--allow-pickle"):
+        interp.load_model(copy)
+    model = interp.load_model(copy, allow_pickle=True)
+    torch.testing.assert_close(model(TOKENS), build("llama")(TOKENS).logits, atol=1e-6, rtol=0)
+
+
+def test_pickled_weights_in_the_hubs_cache(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
+    (copy / "model.safetensors").unlink()
+    as_hub_cache(copy, tmp_path / "hub", "someone/pickled")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    with pytest.raises(RefusedModelError, match="has no safetensors weights"):
+        interp.load_model("someone/pickled")
+
+
+def test_remote_code_only_by_name(copy: Path) -> None:
+    """Its code is never run unless asked for: the file would write a witness."""
+    config = json.loads((copy / "config.json").read_text())
+    own = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
+    write_config(copy, **{**config, "model_type": "own", "auto_map": own})
+    (copy / "own.py").write_text(
+        "from pathlib import Path\n"
+        "from transformers import LlamaConfig, LlamaForCausalLM\n"
+        f"Path({str(copy / 'witness')!r}).write_text('ran')\n"
+        "class OwnConfig(LlamaConfig):\n    model_type = 'own'\n"
+        "class OwnModel(LlamaForCausalLM):\n    config_class = OwnConfig\n"
+    )
+    with pytest.raises(RefusedModelError, match=r"wants to run Python code of its own.*--trust-remote-code"):
+        interp.load_model(copy)
+    assert not (copy / "witness").exists()
+    with pytest.raises(RefusedModelError, match="OwnModel is not an architecture that TransformerLens"):
+        interp.load_model(copy, trust_remote_code=True)
+    assert (copy / "witness").exists()
+
+
+@pytest.mark.parametrize("dtype", ["float31", "int8", torch.int8, "nn", "complex64"])
+def test_a_bad_dtype(folder: Path, dtype: str | torch.dtype) -> None:
+    with pytest.raises(UsageError, match="is not a dtype headscope computes in: give float32"):
+        interp.load_model(folder, dtype=dtype)
+
+
+@pytest.mark.parametrize("device", ["banana", "cuda:99", "meta", "cpu:x"])
+def test_a_bad_device(folder: Path, device: str) -> None:
+    with pytest.raises(UsageError, match=f"'{device}' is not a device of this machine"):
+        interp.load_model(folder, device=device)
+
+
+def test_offloading_wants_the_device_auto(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="need device='auto', not 'cpu'"):
+        interp.load_model(folder, device="cpu", offload_folder=tmp_path)
+
+
+def test_heads_that_are_not_alike() -> None:
+    hf = build("llama")
+    layer = hf.model.layers[1].self_attn
+    layer.o_proj = torch.nn.Linear(16, 32, bias=False)
+    with pytest.raises(RefusedModelError, match="layer 1 has heads of another number or width"):
+        interp.load_model(hf)
+
+
+def test_a_quantised_output_projection() -> None:
+    hf = build("llama")
+    hf.model.layers[0].self_attn.o_proj.weight = torch.nn.Parameter(torch.zeros(32, 32, dtype=torch.int8), False)
+    with pytest.raises(RefusedModelError, match=r"layer 0 keeps its output projection in a quantised form"):
+        interp.load_model(hf)
+
+
+def test_a_model_that_looks_ahead_is_refused_at_load() -> None:
+    hf = build("llama")
+    for block in hf.model.layers:
+        block.self_attn.is_causal = False
+        forward = block.self_attn.forward
+
+        def ahead(*args: object, forward=forward, **kwargs: object) -> object:  # type: ignore[no-untyped-def]
+            return forward(*args, **{**kwargs, "attention_mask": torch.zeros(1, 1, 1, 1)})
+
+        block.self_attn.forward = ahead
+    with pytest.raises(SelfCheckError, match="self-check failed for LlamaForCausalLM"):
+        interp.load_model(hf)
