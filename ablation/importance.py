@@ -24,6 +24,7 @@ from torch import Tensor
 
 from ablation.gate_gradients import GateSums, gate_sums, post_norm_layers
 from ablation.gold import GoldBatch, gold_batches, gold_documents
+from ablation.provenance import told
 from ablation.target_logits import target_log_probabilities
 from interp.errors import UsageError
 from interp.offload import is_offloaded
@@ -204,15 +205,14 @@ def _finished(
 ) -> Importance:
     counts = torch.tensor([len(document.target) for document in documents])
     lengths = torch.tensor([len(document.context) for document in documents]) + counts
-    told: dict[str, Any] = {"model": dict(model.provenance), "task": getattr(task, "name", ""),
-                            "shots": getattr(task, "shots", None), "frozen_norm": frozen_norm}  # fmt: skip
+    facts: dict[str, Any] = {"frozen_norm": frozen_norm}
     if behind := post_norm_layers(model):
-        told["post_norm"] = (
+        facts["post_norm"] = (
             f"{len(behind)} layers have a norm behind the heads: scaling them together does nothing, so plain signed "
             "scores sum to 0 over a layer and `document` is bounded; frozen_norm=True holds the norm's scale fixed"
         )
     losses = found.pop("losses")
     return Importance(
         **found, log_likelihoods=-losses * counts, lengths=lengths, target_lengths=counts,
-        documents=tuple(document.id for document in documents), provenance=told,
+        documents=tuple(document.id for document in documents), provenance=told(model, task, **facts),
     )  # fmt: skip

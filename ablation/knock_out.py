@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ablation.gold import gold_documents
 from ablation.likelihood import default_budget
+from ablation.provenance import told
 from ablation.removals import Prompts, Removal, plain_and_removed
 from ablation.replacement import Replacement, make_replacement
 from interp.errors import UsageError
@@ -125,7 +126,7 @@ def knock_out(
     """
     chosen = chosen_documents(task, component, limit)
     documents = gold_documents(model, chosen)
-    if replacement is None and ablation != "zero":
+    if replacement is None:
         replacement = make_replacement(model, ablation, references, evaluated=documents, seed=seed)
     removals = all_removals(model, component, layers=layers, positions=positions)
     plain, removed = plain_and_removed(
@@ -143,8 +144,7 @@ def knock_out(
         units=() if units is None else units.units, unit_clusters=() if units is None else units.clusters,
         grid=(model.n_layers,) if component == "ffn" else (model.n_layers, model.n_heads),
         n_kv_heads=model.n_kv_heads,
-        provenance={"model": dict(model.provenance), "task": getattr(task, "name", ""),
-                    "shots": getattr(task, "shots", None)},
+        provenance=told(model, task),
     )  # fmt: skip
 
 
@@ -159,8 +159,8 @@ def chosen_documents(task: Any, component: str, limit: int | None) -> Any:
         return list(task)[:count]
     if count is None or count >= len(task.documents):
         return task
-    cut = task.documents[count].unit
-    whole = [n for n in range(count) if task.documents[n].unit != cut]
+    outside = {document.unit for document in task.documents[count:]}
+    whole = [n for n in range(count) if task.documents[n].unit not in outside]
     return task.select(whole or range(count))
 
 

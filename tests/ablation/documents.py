@@ -14,6 +14,15 @@ from ablation.tasks.tokens import TokenDocument
 from tests.interp.families import VOCAB
 
 
+@dataclass(frozen=True)
+class SmallDocument(TokenDocument):
+    """Right = the gold choice."""
+
+    @property
+    def right(self) -> tuple[int, ...]:
+        return (self.gold,)
+
+
 def documents(n: int = 3, *, seed: int = 5, name: str = "t") -> list[TokenDocument]:
     """Prompts of different lengths, three choices each, the gold one not always the first."""
     draw = torch.Generator().manual_seed(seed)
@@ -26,7 +35,7 @@ def documents(n: int = 3, *, seed: int = 5, name: str = "t") -> list[TokenDocume
         context = ids(7 + 5 * (place % 4))
         choices = tuple(ids(length) for length in (3, 1 + place % 3, 4))
         unit = f"{name}/{place}"
-        made.append(TokenDocument(unit, f"c{place}", unit, (context,) * 3, choices, place % 3, 0, 0))
+        made.append(SmallDocument(unit, f"c{place}", unit, (context,) * 3, choices, place % 3, 0, 0))
     return made
 
 

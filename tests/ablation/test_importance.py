@@ -10,24 +10,10 @@ import torch
 from ablation.importance import Importance, ffn_importance, head_importance, importance
 from ablation.tasks.tokens import TokenDocument
 from interp.errors import UsageError
-from tests.interp.families import VOCAB, build, load
+from tests.ablation.documents import documents
+from tests.interp.families import build, load
 
 SERVED = ("gpt2", "opt", "opt-350m", "gptj", "llama", "gemma2", "olmo2", "bloom", "mpt", "falcon", "mixtral", "gpt_oss")
-
-
-def documents(n: int = 3, *, seed: int = 5) -> list[TokenDocument]:
-    """Prompts of different lengths, three choices each, the gold one not always the first."""
-    draw = torch.Generator().manual_seed(seed)
-
-    def ids(length: int) -> tuple[int, ...]:
-        return tuple(torch.randint(3, VOCAB, (length,), generator=draw).tolist())
-
-    made = []
-    for place in range(n):
-        context = ids(7 + 5 * place)
-        choices = tuple(ids(length) for length in (3, 1 + place, 4))
-        made.append(TokenDocument(f"t/{place}", f"c{place}", f"t/{place}", (context,) * 3, choices, place % 3, 0, 0))
-    return made
 
 
 def slow_loop(family: str, docs: list[TokenDocument]) -> dict[str, torch.Tensor]:

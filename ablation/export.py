@@ -1,0 +1,156 @@
+"""The pruned model as an ordinary Hugging Face checkpoint, for anything that reads one.
+
+A removed head's rows of W_O are set to zero (the bias of the output projection belongs to no head and stays). A removed
+FFN's last linear is set to zero, weight and bias; where a norm stands behind it, or a mixture of experts has no single
+last linear, all of the FFN's weights and the norm's bias are. Before anything is written the changed model is compared
+with the gated one. The model in memory is as it was when this returns. Only zero ablation can be written as weights of
+the same architecture.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ablation.provenance import model_mark
+from interp import hooks
+from interp.errors import RefusedModelError, StoreError, UsageError
+from interp.masks import FFNMask, HeadMask
+from interp.offload import is_offloaded
+
+if TYPE_CHECKING:
+    from interp.model import HookedModel
+
+RECORD = "pruned.json"
+LENGTH = 16
+
+
+def export(
+    model: HookedModel,
+    heads: HeadMask | Float[Tensor, "..."] | None,
+    ffns: FFNMask | Float[Tensor, "..."] | None,
+    out_dir: str | Path,
+    *,
+    ablation: str = "zero",
+) -> Path:
+    """Write the model without the components whose mask is 0; returns the folder.
+
+    The folder must not exist or be empty; it appears complete or not at all. Raises UsageError for another ablation or
+    a mask that does not fit, RefusedModelError where zeroed weights would not be the gated model, StoreError where the
+    folder can't be written.
+    """
+    if ablation != "zero":
+        raise UsageError(f"a model pruned with {ablation!r} ablation can't be written as an ordinary checkpoint: its "
+                         "removed components still give something. Export with ablation='zero', or evaluate with gates")
+    removed_heads = _removed(heads, (model.n_layers, model.n_heads), "heads")
+    removed_ffns = [place[0] for place in _removed(ffns, (model.n_layers,), "ffns")]
+    if is_offloaded(model.hf):
+        raise RefusedModelError("weights that are offloaded can't be changed: load the model into memory to export it")
+    if missing := sorted({layer for layer, _ in removed_heads} - set(model.attention_layers)):
+        raise UsageError(f"the mask removes heads of layers {missing}, which have no attention heads")
+    target = Path(out_dir)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise StoreError(f"{str(target)!r} is there already and is not an empty folder: give another one")
+    with zeroed(model, removed_heads, removed_ffns) as difference:
+        record = {"model": model_mark(model), "ablation": ablation, "largest_difference": difference,
+                  "removed_heads": [f"{layer}.{head}" for layer, head in removed_heads], "removed_ffns": removed_ffns}
+        _write(model, target, record)
+    return target
+
+
+@contextmanager
+def zeroed(
+    model: HookedModel, heads: Sequence[Sequence[int]], ffns: Sequence[int]
+) -> Iterator[float]:
+    """The model with these components' weights set to zero, for as long as the context lasts.
+
+    Gives the largest difference of its logits from the gated model's, in units of their spread.
+    """
+    gated = _logits(model, heads, ffns)
+    outputs = [model.o_module(layer).get_parameter("weight") for layer in sorted({layer for layer, _ in heads})]
+    whole = [weight for layer in ffns for weight in ffn_weights(model, layer)]
+    kept = [(weight, weight.detach().clone()) for weight in (*outputs, *whole)]
+    try:
+        with torch.no_grad():
+            for layer, head in heads:
+                hooks.o_rows(model.o_module(layer), model.n_heads)[head].zero_()
+            for weight in whole:
+                weight.zero_()
+        difference = float((_logits(model) - gated).abs().max() / gated.std().clamp_min(1e-12))
+        if not difference < (1e-3 if model.dtype.itemsize >= 4 else 0.2):
+            raise RefusedModelError(f"{model.layout.architecture} with zeroed weights is not the model with removed "
+                                    f"components (logits differ by {difference:.2g}): it can't be exported")
+        yield difference
+    finally:
+        for weight, value in kept:
+            weight.data.copy_(value)
+
+
+def ffn_weights(model: HookedModel, layer: int) -> list[Tensor]:
+    """What to set to zero so that the FFN adds nothing."""
+    layout = model.layout
+    last = layout.inner(model.hf, layer, layout.ffn_out)
+    if last is None:
+        raise RefusedModelError(f"layer {layer} of {layout.architecture} has no FFN to remove")
+    if layout.ffn_out == layout.ln2_post:
+        whole = layout.inner(model.hf, layer, layout.ffn)
+        bias = getattr(last, "bias", None)
+        return [*(whole.parameters() if whole is not None else ()), *([bias] if isinstance(bias, Tensor) else [])]
+    return list(last.parameters())
+
+
+def _removed(mask: HeadMask | FFNMask | Tensor | None, shape: tuple[int, ...], what: str) -> list[tuple[int, ...]]:
+    """Places whose mask is 0."""
+    if mask is None:
+        return []
+    values = mask if isinstance(mask, Tensor) else mask.values
+    if tuple(values.shape) != shape:
+        raise UsageError(f"the mask over {what} has shape {tuple(values.shape)}, but this model's is {shape}: it was "
+                         "made for another model")
+    if not bool(((values == 0) | (values == 1)).all()):
+        raise UsageError(f"the mask over {what} must hold 1 (keep) or 0 (remove) to be exported, got "
+                         f"{sorted({round(float(v), 3) for v in values.flatten() if v not in (0, 1)})[:3]}")
+    return [tuple(place) for place in (values == 0).nonzero().tolist()]
+
+
+def _logits(model: HookedModel, heads: Sequence[Sequence[int]] = (), ffns: Sequence[int] = ()) -> Tensor:
+    """Logits of a few spread-out tokens, with these components gated to 0."""
+    length = min(LENGTH, model.max_length or LENGTH)
+    tokens = (torch.arange(1, length + 1) * max(1, model.vocab_size // (length + 1)))[None] % model.vocab_size
+    head_mask, ffn_mask = torch.ones(model.n_layers, model.n_heads), torch.ones(model.n_layers)
+    for layer, head in heads:
+        head_mask[layer, head] = 0.0
+    ffn_mask[list(ffns)] = 0.0
+    with torch.no_grad(), model.gates(heads=head_mask, ffns=ffn_mask if ffns else None):
+        return model(tokens).double()
+
+
+def _write(model: HookedModel, target: Path, record: dict[str, Any]) -> None:
+    """Into a folder beside the target, which takes its name when all is there."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise StoreError(f"{str(target)!r} can't be written ({error.strerror}): give another folder") from error
+    try:
+        model.hf.save_pretrained(made)
+        if model.tokenizer is not None:
+            model.tokenizer.save_pretrained(made)
+        (made / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        made.chmod(0o755)
+        if target.exists():
+            target.rmdir()
+        made.rename(target)
+    except OSError as error:
+        raise StoreError(f"{str(target)!r} can't be written ({error}): make room or give another folder") from error
+    finally:
+        shutil.rmtree(made, ignore_errors=True)

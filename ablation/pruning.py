@@ -1,0 +1,212 @@
+"""Pruning: a task's metric and gold log-likelihood as more and more heads and FFNs are removed.
+
+Bansal et al. 2023, sections 5.1-5.3; METHODS 4.
+One order from the full model, floor(p n / 100) components removed at p = 0, 10, ..., 90; for heads and FFNs together
+the grid {0..70} x {0..50}. Evaluate on other documents than those that made the order. The area under a curve and the
+removable share are in statistics/curves.py; everything they need is kept, unit by unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ablation.evaluation import Evaluation, evaluate, number
+from ablation.orders import Order, Scores
+from ablation.provenance import refuse_other_model
+from ablation.replacement import Replacement, make_replacement
+from ablation.statistics.curves import Outcome, PruningArea, RemovableShare, area_under_curve, removable_share
+from ablation.statistics.intervals import cluster_mean
+from interp.errors import UsageError
+from interp.masks import FFNMask, HeadMask
+from interp.scores import Ranking
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from interp.model import HookedModel
+
+Orderlike = Order | Ranking | Scores
+Orders = Orderlike | tuple[Orderlike, Orderlike]
+PERCENTS = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90)
+GRID = tuple((heads, ffns) for ffns in range(0, 60, 10) for heads in range(0, 80, 10))
+LOG_LIKELIHOOD = "log_likelihood"
+
+
+@dataclass(frozen=True)
+class PrunedStep:
+    """The task with some heads and FFNs removed."""
+
+    percent_heads: float
+    percent_ffns: float
+    removed_heads: int
+    removed_ffns: int
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """All steps of one order on one task. The first is the full model where the percentages begin at 0.
+
+    component: `head`, `ffn` or `both`. order_seed tells random orders of one name apart.
+    """
+
+    task: str
+    shots: int
+    demo_seed: int
+    component: str
+    order: str
+    order_seed: int
+    ablation: str
+    chance: float
+    majority: float
+    steps: tuple[PrunedStep, ...]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Two rows a step, in the columns of `metrics.parquet`: the metric, and the mean gold log-likelihood (nats)."""
+        return [row for step in self.steps for row in self._rows(step)]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The same as a table."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows())
+
+    def metric(self) -> Float[np.ndarray, "percent unit"]:
+        """The metric by step and unit."""
+        return np.stack([step.evaluation.values for step in self.steps])
+
+    def gold_log_likelihoods(self) -> Float[np.ndarray, "percent document"]:
+        """The gold continuation's log-likelihood by step and document, in nats."""
+        return np.stack([step.evaluation.gold_log_likelihoods for step in self.steps])
+
+    def area(self) -> PruningArea:
+        """The normalised area under the metric's curve; 1 = pruning costs nothing."""
+        first, metric = self.steps[0].evaluation, self.metric()
+        chance = np.full(metric.shape[1], self.chance)
+        clusters = number(first.clusters)
+        return area_under_curve(metric, chance, clusters, percents=self._percents(), majority=self.majority)
+
+    def removable(self, outcome: Outcome = "metric") -> RemovableShare:
+        """The largest percentage that costs less than the margin, as all below it do."""
+        first = self.steps[0].evaluation
+        values = self.metric() if outcome == "metric" else self.gold_log_likelihoods()
+        labels = first.clusters if outcome == "metric" else first.document_clusters
+        return removable_share(values, number(labels), percents=self._percents(), outcome=outcome)
+
+    def _percents(self) -> list[int]:
+        if self.component == "both":
+            raise UsageError("the joint grid of heads and FFNs has no single curve: take one of them at a time")
+        return [int(step.percent_heads + step.percent_ffns) for step in self.steps]
+
+    def _rows(self, step: PrunedStep) -> Iterator[dict[str, Any]]:
+        run = {"task": self.task, "shots": self.shots, "demo_seed": self.demo_seed, "component": self.component,
+               "order": self.order, "order_seed": self.order_seed, "ablation": self.ablation}  # fmt: skip
+        sizes = {"percent_heads": step.percent_heads, "percent_ffns": step.percent_ffns,
+                 "removed_heads": step.removed_heads, "removed_ffns": step.removed_ffns}  # fmt: skip
+        told = step.evaluation
+        gold = told.gold_log_likelihoods
+        measured = ((told.metric_name, told.metric, told.stderr, len(told.values)),
+                    (LOG_LIKELIHOOD, float(gold.mean()), _stderr(gold, told.document_clusters), len(gold)))  # fmt: skip
+        for metric, value, stderr, n in measured:
+            yield {**run, **sizes, "metric": metric, "value": value, "stderr": stderr, "n": n}
+
+
+def prune(
+    model: HookedModel,
+    task: Any,
+    order: Orders,
+    *,
+    component: str | None = None,
+    percents: Sequence[Any] | None = None,
+    ablation: str = "zero",
+    references: Sequence[Any] | None = None,
+    replacement: Replacement | None = None,
+    full: Evaluation | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Pruning:
+    """Evaluate a task with components removed in an order, lowest first.
+
+    order: an Order (orders.py), a Ranking or scores; for component `both` a pair, heads first. percents: numbers, or
+    for `both` pairs (heads, FFNs). ablation: `zero`; `mean` and `resample` need `references`, token documents that are
+    not evaluated (or a `replacement` made of them before). full: the evaluation of the whole model, where it is known.
+    progress(done, total) counts steps.
+    Raises UsageError for an order of another model or kind.
+    """
+    orders = tuple(_as_order(one) for one in (order if isinstance(order, tuple) else (order,)))
+    kind = _check(model, orders, component)
+    if replacement is None:
+        evaluated = task.token_documents(model) if ablation != "zero" else ()
+        replacement = make_replacement(model, ablation, references, evaluated=evaluated)
+    steps: list[PrunedStep] = []
+    sizes = list(_sizes(kind, percents))
+    for heads, ffns in sizes:
+        masks, counts = _masks(orders, kind, heads, ffns)
+        if full is None or any(counts):
+            found = evaluate(model, task, heads=masks[0], ffns=masks[1], replacement=replacement)
+            full = found if not any(counts) else full
+        else:
+            found = full
+        steps.append(PrunedStep(heads, ffns, *counts, found))
+        if progress is not None:
+            progress(len(steps), len(sizes))
+    names = dict.fromkeys(one.name for one in orders)
+    return Pruning(
+        task=task.name, shots=task.shots, demo_seed=task.seed, component=kind, order="+".join(names),
+        order_seed=orders[0].seed, ablation="zero" if replacement is None else replacement.name,
+        chance=task.chance, majority=task.majority, steps=tuple(steps),
+    )  # fmt: skip
+
+
+def _as_order(order: Orderlike) -> Order:
+    if isinstance(order, Order):
+        return order
+    if isinstance(order, Ranking):
+        return Order(order.name, order)
+    return Order("own", order.ranking(), provenance=order.provenance)
+
+
+def _check(model: HookedModel, orders: tuple[Order, ...], component: str | None) -> str:
+    """`head`, `ffn` or `both`: what the orders are of, if it is what was asked for and of this model."""
+    kinds = tuple(order.kind for order in orders)
+    found = {("head",): "head", ("ffn",): "ffn", ("head", "ffn"): "both"}.get(kinds)
+    if found is None or component not in (None, found):
+        raise UsageError(f"component {component!r} was asked for with an order of {' and '.join(kinds)}: give an order "
+                         "of heads, of FFNs, or for 'both' the pair (heads, FFNs)")
+    for order in orders:
+        shape = tuple(order.ranking.scores.shape)
+        refuse_other_model(model, order.provenance, shape, f"the order {order.name!r} of {order.kind}s")
+    return found
+
+
+def _sizes(kind: str, percents: Sequence[Any] | None) -> Iterator[tuple[float, float]]:
+    """(percent of heads, percent of FFNs) of every step."""
+    for given in percents if percents is not None else GRID if kind == "both" else PERCENTS:
+        if isinstance(given, tuple) != (kind == "both"):
+            raise UsageError(f"percents of {kind!r} are {'pairs (heads, FFNs)' if kind == 'both' else 'numbers'}, "
+                             f"got {given!r}")
+        if isinstance(given, tuple):
+            yield float(given[0]), float(given[1])
+        else:
+            yield (float(given), 0.0) if kind == "head" else (0.0, float(given))
+
+
+def _masks(
+    orders: tuple[Order, ...], kind: str, heads: float, ffns: float
+) -> tuple[tuple[HeadMask | None, FFNMask | None], tuple[int, int]]:
+    """The masks of a step, and how many components each removes."""
+    head_order = orders[0] if kind != "ffn" else None
+    ffn_order = orders[-1] if kind != "head" else None
+    head_mask = head_order.mask(heads) if head_order is not None else None
+    ffn_mask = ffn_order.mask(ffns) if ffn_order is not None else None
+    counts = (head_order.removed(heads) if head_order else 0, ffn_order.removed(ffns) if ffn_order else 0)
+    return (head_mask, ffn_mask), counts  # type: ignore[return-value]
+
+
+def _stderr(values: Float[np.ndarray, "item"], clusters: Sequence[str]) -> float:
+    labels = number(clusters)
+    return cluster_mean(values, labels).stderr if labels.max() else float("nan")

@@ -1,0 +1,114 @@
+"""Pruning: each step is an evaluation with the order's lowest components removed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ablation import orders
+from ablation.evaluation import evaluate
+from ablation.importance import importance
+from ablation.pruning import GRID, prune
+from interp.errors import UsageError
+from interp.masks import FFNMask, HeadMask
+from interp.scores import Ranking
+from tests.ablation.documents import SmallTask, documents
+from tests.interp.families import load
+
+COLUMNS = ["task", "shots", "demo_seed", "component", "order", "order_seed", "ablation", "percent_heads",
+           "percent_ffns", "removed_heads", "removed_ffns", "metric", "value", "stderr", "n"]  # fmt: skip
+TASK = SmallTask(tuple(documents(12)))
+
+
+def test_steps_are_evaluations_under_the_orders_masks() -> None:
+    model = load("gpt2")
+    scores = importance(model, TASK).heads()
+    found = prune(model, TASK, scores, component="head", percents=(0, 25, 60))
+    assert [step.removed_heads for step in found.steps] == [0, 2, 4]
+    for step in found.steps:
+        mask = scores.ranking().mask(step.percent_heads)
+        assert isinstance(mask, HeadMask)
+        expected = evaluate(model, TASK, heads=mask)
+        np.testing.assert_allclose(step.evaluation.gold_log_likelihoods, expected.gold_log_likelihoods, atol=1e-6)
+        assert step.evaluation.metric == expected.metric
+
+
+def test_rows_are_those_of_the_metrics_table() -> None:
+    model = load("gpt2")
+    order = orders.random_orders(importance(model, TASK).ffns(), n=1, seed=7)[0]
+    frame = prune(model, TASK, order, percents=(0, 50)).to_frame()
+    assert list(frame.columns) == COLUMNS and len(frame) == 4
+    assert set(frame["metric"]) == {"acc", "log_likelihood"}
+    assert frame["order"].unique().tolist() == ["random"] and frame["order_seed"].unique().tolist() == [7]
+    assert frame["percent_heads"].eq(0).all() and frame["removed_ffns"].tolist() == [0, 0, 1, 1]
+    assert frame["n"].eq(12).all() and frame["stderr"].notna().all()
+
+
+def test_the_joint_grid_removes_both() -> None:
+    model = load("gpt2")
+    found = importance(model, TASK)
+    grid = ((0, 0), (25, 0), (25, 50))
+    pruned = prune(model, TASK, (found.heads(), found.ffns()), component="both", percents=grid)
+    assert [(step.removed_heads, step.removed_ffns) for step in pruned.steps] == [(0, 0), (2, 0), (2, 1)]
+    masks = found.heads().ranking().mask(25), found.ffns().ranking().mask(50)
+    assert isinstance(masks[0], HeadMask) and isinstance(masks[1], FFNMask)
+    expected = evaluate(model, TASK, heads=masks[0], ffns=masks[1]).gold_log_likelihoods
+    np.testing.assert_allclose(pruned.steps[2].evaluation.gold_log_likelihoods, expected, atol=1e-6)
+    assert len(GRID) == 48 and GRID[0] == (0, 0) and GRID[-1] == (70, 50)
+    with pytest.raises(UsageError, match="no single curve"):
+        pruned.area()
+
+
+def test_the_full_model_is_evaluated_once() -> None:
+    model = load("gpt2")
+    scores = importance(model, TASK).heads()
+    full = evaluate(model, TASK)
+    pruned = prune(model, TASK, scores, percents=(0, 5, 50), full=full)
+    assert pruned.steps[0].evaluation is full and pruned.steps[1].evaluation is full  # floor(5% of 8) = 0
+    assert pruned.steps[2].evaluation is not full
+
+
+def test_curves_are_summarised_by_cluster() -> None:
+    model = load("gpt2")
+    pruned = prune(model, TASK, importance(model, TASK).heads(), percents=(0, 50, 90))
+    share = pruned.removable("log_likelihood")
+    gold = pruned.gold_log_likelihoods()
+    np.testing.assert_allclose(share.difference, (gold - gold[0]).mean(1))
+    assert share.n_clusters == 12
+    assert pruned.area().check.chance == pytest.approx(1 / 3)
+
+
+def test_mean_ablation_needs_reference_documents_and_then_differs_from_zero() -> None:
+    model = load("gpt2")
+    scores = importance(model, TASK).heads()
+    with pytest.raises(UsageError, match="at least 64"):
+        prune(model, TASK, scores, percents=(0, 50), ablation="mean")
+    with pytest.raises(UsageError, match="at once"):
+        prune(model, TASK, scores, percents=(0, 50), ablation="mean", references=documents(64))
+    mean = prune(model, TASK, scores, percents=(0, 50), ablation="mean", references=documents(64, name="r", seed=1))
+    zero = prune(model, TASK, scores, percents=(0, 50))
+    assert mean.ablation == "mean" and zero.ablation == "zero"
+    assert not np.allclose(mean.gold_log_likelihoods()[1], zero.gold_log_likelihoods()[1])
+
+
+def test_progress_counts_steps() -> None:
+    told: list[tuple[int, int]] = []
+    model = load("gpt2")
+    prune(model, TASK, importance(model, TASK).heads(), percents=(0, 50), progress=lambda *pair: told.append(pair))
+    assert told == [(1, 2), (2, 2)]
+
+
+def test_an_order_of_another_model_or_kind_is_refused() -> None:
+    model, other = load("gpt2"), load("gpt2", seed=1)
+    found = importance(model, TASK)
+    with pytest.raises(UsageError, match="on another model"):
+        prune(other, TASK, found.heads(), component="head")
+    with pytest.raises(UsageError, match="of another model"):
+        prune(model, TASK, Ranking("head", "own", torch.rand(3, 4)))
+    with pytest.raises(UsageError, match="component 'ffn'"):
+        prune(model, TASK, found.heads(), component="ffn")
+    with pytest.raises(UsageError, match="pair"):
+        prune(model, TASK, (found.ffns(), found.heads()), component="both")
+    with pytest.raises(UsageError, match="pairs"):
+        prune(model, TASK, (found.heads(), found.ffns()), component="both", percents=(0, 10))
