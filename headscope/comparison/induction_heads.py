@@ -1,0 +1,221 @@
+"""Are the induction heads the heads that tasks need? (METHODS 5)
+
+Primary, fixed beforehand: within layers, Spearman of prefix matching with the aggregate importance (`token`) at 5 shots
+(at the most shots where the tasks are the built-in probes), permuted within layers.
+Exploratory, Holm over all of them: the copying scores; `signed` importance; the top heads and the set of METHODS 2.8;
+prefix matching with log mean |r| and the previous-token score partialled out; 5 shots against 0 shots and against
+demonstrations with shuffled labels. An agreement as large at 0 shots says nothing about learning in context.
+Described without being tests of the question: the same over all heads (a trend over layers counts there), Kendall's tau
+and the released script's number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from ablation.statistics import (
+    bansal_released,
+    kendall,
+    partial_spearman_within_layers,
+    permutation_count,
+    permutation_test,
+    set_overlap,
+    spearman_within_layers,
+)
+from headscope.comparison.gain import gain
+from headscope.comparison.matrices import agreed
+from headscope.comparison.rows import NO_INTERVAL, Row, row, with_holm
+from headscope.comparison.scored import IMPORTANCE, SHUFFLED, Scored, Shelf, name_of
+
+PREFIX = ("prefix_matching", "")
+PREVIOUS = ("previous_token", "")
+COPYING = (
+    ("copying", "argmax"), ("copying", "attended"), ("copying", "successor"), ("copying", "signed"),
+    ("copying", "bansal_released"), ("ov_copying", ""),
+)  # fmt: skip
+PRIMARY_SHOTS = 5
+SET = "induction heads"
+KIND = "induction_importance"
+
+
+@dataclass(frozen=True)
+class Exploratory:
+    """One test of the family: its row, and its p once the size of the family is known."""
+
+    row: Row
+    p: Callable[[int], float]
+
+
+def primary_shots(shelf: Shelf) -> int:
+    """5, or the most there are: for the probes, and where 5 shots were not run."""
+    from ablation.tasks.names import PROBES
+
+    shots = shelf.shots()
+    tasks = {task for count in shots for task in shelf.tasks(IMPORTANCE, "token", count)}
+    return PRIMARY_SHOTS if PRIMARY_SHOTS in shots and not tasks <= set(PROBES) else max(shots)
+
+
+def induction_against_importance(shelf: Shelf) -> list[Row]:
+    """The primary test, the exploratory family, and what describes them."""
+    shots = primary_shots(shelf)
+    prefix, importance = shelf.of_sequences(*PREFIX), shelf.aggregate(IMPORTANCE, "token", shots)
+    rows = list(primary(prefix, importance, shots, shelf.seed))
+    family = list(exploratory(shelf, shots))
+    if family:
+        tested = ({**one.row, "p": one.p(len(family))} for one in family)
+        rows += with_holm(tested)
+        size, draws = len(family), permutation_count(len(family))
+        rows.append(row("exploratory_family", prefix.name, importance.name, shots, "tests", size, n=draws))
+    return rows + described(shelf, shots)
+
+
+def primary(prefix: Scored, importance: Scored, shots: int, seed: int) -> Iterator[Row]:
+    """The one test that was fixed beforehand: no correction."""
+    test = permutation_test(prefix.table, importance.table, level="within_layer", seed=seed)
+    interval, corrected = intervals(prefix, importance)
+    for kind in (f"{KIND}_primary", KIND):
+        told: dict[str, Any] = {"interval": interval, "p": test.p, "n": test.n_heads}
+        yield row(kind, prefix.name, importance.name, shots, "within_layer", test.value, **told)
+    yield from corrected_rows(KIND, prefix.name, importance.name, shots, corrected, test.n_heads)
+
+
+def exploratory(shelf: Shelf, shots: int) -> Iterator[Exploratory]:
+    """All tests of the family that the run has scores for."""
+    prefix = shelf.of_sequences(*PREFIX)
+    copying = [shelf.of_sequences(*key) for key in COPYING if shelf.has(*key)]
+    token, signed = (shelf.aggregate(IMPORTANCE, variant, shots) for variant in ("token", "signed"))
+    for score in copying:
+        yield correlated(score, token, shots, shelf.seed)
+    for score in (prefix, *copying):
+        yield correlated(score, signed, shots, shelf.seed)
+    for importance in (token, signed):
+        yield from partialled(shelf, prefix, importance, shots)
+        yield from sets(shelf, importance, shots)
+    for variant in ("token", "signed"):
+        yield from against(shelf, prefix, variant, shots)
+
+
+def correlated(score: Scored, importance: Scored, shots: int, seed: int) -> Exploratory:
+    """Spearman within layers, permuted within layers."""
+    test = partial(permutation_test, score.table, importance.table, level="within_layer", seed=seed)
+    found, (interval, _) = spearman_within_layers(score.table, importance.table), intervals(score, importance)
+    place = (KIND, score.name, importance.name, shots, "within_layer")
+    told = row(*place, found.value, interval=interval, n=found.n_heads)
+    return Exploratory(told, lambda family: test(family=family).p)
+
+
+def partialled(shelf: Shelf, prefix: Scored, importance: Scored, shots: int) -> Iterator[Exploratory]:
+    """What is left when how much a head writes and its previous-token score are held fixed."""
+    norm = shelf.mean_norm(shots)
+    if norm is None or not shelf.has(*PREVIOUS):
+        return
+    covariates = [np.log(np.maximum(norm, np.finfo(float).tiny)), shelf.of_sequences(*PREVIOUS).table]
+    test = partial(partial_spearman_within_layers, prefix.table, importance.table, covariates, seed=shelf.seed)
+    found = test()
+    told = row(f"{KIND}_partial", prefix.name, importance.name, shots, "within_layer", found.value, n=found.n_heads)
+    yield Exploratory(told, lambda family: test(family=family).p)
+
+
+def sets(shelf: Shelf, importance: Scored, shots: int) -> Iterator[Exploratory]:
+    """The induction heads of METHODS 2.8 against as many most important heads; p exact and layer-matched."""
+    heads, valid = shelf.induction_heads, np.isfinite(importance.table)
+    if heads is None or not heads.any():
+        return
+    found = set_overlap(heads & valid, highest(importance.table, int((heads & valid).sum())), valid=valid)
+    place = (SET, importance.name, shots, f"k={found.size_a}")
+    share = found.overlap / max(found.size_a, 1)
+    yield Exploratory(row("set_overlap", *place, share, n=found.n_heads), lambda family: found.p_layer)
+
+
+def against(shelf: Shelf, prefix: Scored, variant: str, shots: int) -> Iterator[Exploratory]:
+    """Is the agreement larger than at 0 shots, and than with shuffled labels?"""
+    references = [(IMPORTANCE, 0), (SHUFFLED, shots)]
+    for score, count in references:
+        tasks = sorted(set(shelf.tasks(score, variant, count)) & set(shelf.tasks(IMPORTANCE, variant, shots)))
+        if not tasks or (score, count) == (IMPORTANCE, shots):
+            continue
+        more = shelf.aggregate(IMPORTANCE, variant, shots, tasks)
+        less = shelf.aggregate(score, variant, count, tasks)
+        found = gain(prefix, more, less, seed=shelf.seed)
+        b = f"{more.name}@{shots} - {name_of(score, variant)}@{count}"
+        told = row(f"{KIND}_gain", prefix.name, b, shots, "within_layer", found.value, interval=found.interval,
+                   n=found.n_heads)  # fmt: skip
+        yield Exploratory(told, found.p)
+
+
+def described(shelf: Shelf, shots: int) -> list[Row]:
+    """Without a claim: all heads together, with p by free permutation and Holm among these, tau-b, the released one."""
+    importances = [shelf.aggregate(IMPORTANCE, variant, shots) for variant in ("token", "signed")]
+    scores = [shelf.of_sequences(*key) for key in (PREFIX, *COPYING) if shelf.has(*key)]
+    rows = with_holm(everywhere(a, b, shots, len(scores) * 2, shelf.seed) for a in scores for b in importances)
+    for name, statistic in (("kendall", kendall), ("bansal_released", bansal_released)):
+        found = statistic(scores[0].table, importances[0].table)
+        rows.append(row(KIND, scores[0].name, importances[0].name, shots, name, found.value, n=found.n_heads))
+    if 0 in shelf.shots() and shots != 0:
+        rows += [at_no_shots(shelf, variant) for variant in ("token", "signed")]
+    for importance in importances:
+        rows += set_expectations(shelf, importance, shots)
+    return rows
+
+
+def everywhere(score: Scored, importance: Scored, shots: int, family: int, seed: int) -> Row:
+    """Spearman over all heads; a trend over layers is part of it."""
+    test = permutation_test(score.table, importance.table, level="global", family=family, seed=seed)
+    found = agreed(score, importance, "global")
+    interval = NO_INTERVAL if found is None else (found.ci_low, found.ci_high)
+    place = (KIND, score.name, importance.name, shots, "global")
+    return row(*place, test.value, interval=interval, p=test.p, n=test.n_heads)
+
+
+def at_no_shots(shelf: Shelf, variant: str) -> Row:
+    """The coefficient at 0 shots by itself; the test is the gain over it."""
+    prefix, importance = shelf.of_sequences(*PREFIX), shelf.aggregate(IMPORTANCE, variant, 0)
+    test = permutation_test(prefix.table, importance.table, level="within_layer", seed=shelf.seed)
+    interval, _ = intervals(prefix, importance)
+    return row(KIND, prefix.name, importance.name, 0, "within_layer", test.value, interval=interval, n=test.n_heads)
+
+
+def set_expectations(shelf: Shelf, importance: Scored, shots: int) -> Iterator[Row]:
+    """What chance gives for the overlap of the two sets, freely and layer by layer; p beside each."""
+    heads, valid = shelf.induction_heads, np.isfinite(importance.table)
+    if heads is None or not heads.any():
+        return
+    found = set_overlap(heads & valid, highest(importance.table, int((heads & valid).sum())), valid=valid)
+    size = max(found.size_a, 1)
+    for name, expected, p in (
+        ("free", found.expected_free, found.p_free), ("layer", found.expected_layer, found.p_layer)
+    ):  # fmt: skip
+        kind, level = f"set_overlap_expected_{name}", f"k={found.size_a}"
+        yield row(kind, SET, importance.name, shots, level, expected / size, p=p, n=found.n_heads)
+
+
+def intervals(a: Scored, b: Scored) -> tuple[tuple[float, float], tuple[float, float, float] | None]:
+    """The interval of rho within layers, and rho* with its own; NaN and None where documents are too few."""
+    found = agreed(a, b, "within_layer")
+    if found is None:
+        return NO_INTERVAL, None
+    return (found.ci_low, found.ci_high), (found.rho_star, found.star_low, found.star_high)
+
+
+def corrected_rows(
+    kind: str, a: str, b: str, shots: int, corrected: tuple[float, float, float] | None, n: int
+) -> Iterator[Row]:
+    if corrected is not None:
+        value, low, high = corrected
+        yield row(kind, a, b, shots, "within_layer_corrected", value, interval=(low, high), n=n)
+
+
+def highest(table: Float[np.ndarray, "layer head"], k: int) -> Bool[np.ndarray, "layer head"]:
+    """The k heads of highest score, ties by position."""
+    order = np.argsort(-np.where(np.isfinite(table), table, -np.inf), axis=None, kind="stable")
+    chosen = np.zeros(table.size, dtype=bool)
+    chosen[order[:k]] = True
+    return chosen.reshape(table.shape)
+
+

@@ -1,0 +1,122 @@
+"""Do tasks, and do numbers of shots, need the same heads? All pairs of rankings (METHODS 5).
+
+For every pair: rho over all heads and within layers, each with its jackknife interval and its permutation p (Holm
+within the matrix); rho* free of the noise of both rankings; Kendall's tau-b; and what the paper's released script calls
+the rank correlation. The reliability of every ranking stands beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from ablation.statistics import (
+    Agreement,
+    Level,
+    agreement,
+    bansal_released,
+    kendall,
+    overlap,
+    permutation_test,
+    reliability,
+)
+from ablation.statistics.clusters import same_clusters
+from headscope.comparison.rows import NO_INTERVAL, Row, row, with_holm
+from headscope.comparison.scored import AGGREGATE, IMPORTANCE, Scored, Shelf, name_of
+
+LEVELS: tuple[Level, ...] = ("global", "within_layer")
+SUFFIX = {"token": "", "signed": "_signed"}
+OVERLAPS = (5, 10, 20, 30)
+BETWEEN_SHOTS = -1
+Pair = tuple[str, Scored, str, Scored]
+
+
+def cross_task(shelf: Shelf, variant: str, shots: int) -> list[Row]:
+    """Every pair of tasks at one number of shots; none with fewer than two tasks."""
+    tasks = shelf.tasks(IMPORTANCE, variant, shots)
+    found = {task: shelf.of_task(IMPORTANCE, variant, task, shots) for task in tasks}
+    pairs = [(a, found[a], b, found[b]) for a, b in combinations(tasks, 2)]
+    rows = matrix(f"cross_task{SUFFIX[variant]}", pairs, shots=shots, seed=shelf.seed)
+    rows += [one for task in tasks for one in reliabilities(found[task], task, variant, shots)]
+    return rows + (list(_overlaps(pairs, shots, shelf.seed)) if variant == "token" else [])
+
+
+def cross_shot(shelf: Shelf, variant: str) -> list[Row]:
+    """Every pair of numbers of shots, task by task and for the aggregate over the tasks that have them all."""
+    shots = shelf.shots(IMPORTANCE, variant)
+    held = {count: set(shelf.tasks(IMPORTANCE, variant, count)) for count in shots}
+    pairs: list[Pair] = []
+    for few, many in combinations(shots, 2):
+        shared = sorted(held[few] & held[many])
+        for task in shared:
+            a, b = (shelf.of_task(IMPORTANCE, variant, task, count) for count in (few, many))
+            pairs.append((f"{task}@{few}", a, f"{task}@{many}", b))
+        if len(shared) > 1:
+            a, b = (shelf.aggregate(IMPORTANCE, variant, count, shared) for count in (few, many))
+            pairs.append((f"{AGGREGATE}@{few}", a, f"{AGGREGATE}@{many}", b))
+    return matrix(f"cross_shot{SUFFIX[variant]}", pairs, shots=BETWEEN_SHOTS, seed=shelf.seed)
+
+
+def matrix(kind: str, pairs: Sequence[Pair], *, shots: int, seed: int) -> list[Row]:
+    """All statistics of all pairs, p corrected over the pairs."""
+    rows: list[Row] = []
+    for level in LEVELS:
+        each = (_compared(kind, pair, level, shots, family=len(pairs), seed=seed) for pair in pairs)
+        rows += with_holm(one for part in each for one in part)
+    for name, statistic in (("kendall", kendall), ("bansal_released", bansal_released)):
+        for a, left, b, right in pairs:
+            found = statistic(left.table, right.table)
+            rows.append(row(kind, a, b, shots, name, found.value, n=found.n_heads))
+    return rows
+
+
+def agreed(a: Scored, b: Scored, level: Level) -> Agreement | None:
+    """rho with its interval, and rho*; None where a ranking has too few clusters of documents for one."""
+    left, right = a.resampled, b.resampled
+    if left is None or right is None:
+        return None
+    return agreement(left, right, level=level, shared=shared(a, b))
+
+
+def shared(a: Scored, b: Scored) -> bool:
+    """Whether both were scored on the same documents, so that they share their noise."""
+    left, right = a.resampled, b.resampled
+    if left is None or right is None or a.documents_of != b.documents_of:
+        return False
+    return same_clusters(left, right)
+
+
+def reliabilities(scored: Scored, name: str, variant: str, shots: int) -> Iterator[Row]:
+    """How well a ranking would agree with itself on other documents; `n` counts clusters of documents."""
+    if scored.resampled is None:
+        return
+    for level in LEVELS:
+        found = reliability(scored.resampled, level=level)
+        value = found.value if np.isfinite(found.value) else np.nan
+        yield row("reliability", name, name_of(IMPORTANCE, variant), shots, level, value, n=found.n_clusters)
+
+
+def _compared(kind: str, pair: Pair, level: Level, shots: int, *, family: int, seed: int) -> Iterator[Row]:
+    """rho with its interval and p, then rho* with its own."""
+    a, left, b, right = pair
+    test = permutation_test(left.table, right.table, level=level, family=family, seed=seed)
+    found = agreed(left, right, level)
+    interval = NO_INTERVAL if found is None else (found.ci_low, found.ci_high)
+    yield row(kind, a, b, shots, level, test.value, interval=interval, p=test.p, n=test.n_heads)
+    if found is not None:
+        stretched = (found.star_low, found.star_high)
+        yield row(kind, a, b, shots, f"{level}_corrected", found.rho_star, interval=stretched, n=found.n_heads)
+
+
+def _overlaps(pairs: Sequence[Pair], shots: int, seed: int) -> Iterator[Row]:
+    """Share of the top heads that two tasks have in common, p layer-matched."""
+    for q in OVERLAPS:
+        rows = []
+        for a, left, b, right in pairs:
+            found = overlap(left.table, right.table, percents=(q,), seed=seed)
+            told: dict[str, Any] = {"shots": shots, "level": f"q={q}", "n": found.n_heads}
+            rows.append(row("cross_task_overlap", a, b, value=found.share[0], p=found.p_layer[0], **told))
+        yield from with_holm(rows)

@@ -1,0 +1,58 @@
+"""How many of the top heads two rankings have in common, at every cut from 1% to 30%, beside what chance gives.
+
+METHODS 5. `overlap` has the layer-matched p (Holm over all cuts and pairs); the rows of the two expectations have the p
+of their own chance model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float
+
+from ablation.statistics import Overlap, overlap
+from headscope.comparison.rows import Row, row, with_holm
+from headscope.comparison.scored import IMPORTANCE, Scored, Shelf
+
+PAIRS = (
+    (("prefix_matching", ""), "token"), (("prefix_matching", ""), "signed"), (("copying", "successor"), "token"),
+    (("copying", "argmax"), "token"),
+)  # fmt: skip
+
+
+def overlaps(shelf: Shelf, shots: int) -> list[Row]:
+    """Induction scores against the aggregate importance at one number of shots."""
+    rows: list[Row] = []
+    beside: list[Row] = []
+    for key, variant in PAIRS:
+        if shelf.has(*key):
+            score, importance = shelf.of_sequences(*key), shelf.aggregate(IMPORTANCE, variant, shots)
+            found = overlap(score.table, importance.table, seed=shelf.seed)
+            rows += _rows("overlap", score, importance, shots, found, found.share, found.p_layer)
+            beside += _expected(score, importance, shots, found)
+    return with_holm(rows) + beside
+
+
+def _expected(a: Scored, b: Scored, shots: int, found: Overlap) -> Iterator[Row]:
+    for name, expected, p, jaccard in (
+        ("free", found.expected_free, found.p_free, found.jaccard_expected_free),
+        ("layer", found.expected_layer, found.p_layer, found.jaccard_expected_layer),
+    ):
+        yield from _rows(f"overlap_expected_{name}", a, b, shots, found, expected / found.k, p)
+        yield from _rows(f"overlap_jaccard_expected_{name}", a, b, shots, found, jaccard)
+    yield from _rows("overlap_jaccard", a, b, shots, found, found.jaccard)
+
+
+def _rows(
+    kind: str,
+    a: Scored,
+    b: Scored,
+    shots: int,
+    found: Overlap,
+    values: Float[np.ndarray, "percent"],
+    p: Float[np.ndarray, "percent"] | None = None,
+) -> Iterator[Row]:
+    tests = np.full(len(values), np.nan) if p is None else p
+    for percent, value, test in zip(found.percent, values, tests, strict=True):
+        yield row(kind, a.name, b.name, shots, f"q={percent}", value, p=test, n=found.n_heads)

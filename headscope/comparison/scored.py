@@ -1,0 +1,164 @@
+"""A ranking with the documents (or sequences) it was made from, as the statistics want it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+
+from ablation.statistics import ClusteredScores, Resampled, resample
+from ablation.statistics.clusters import MINIMUM_CLUSTERS
+from headscope.run import Run
+from headscope.stages.rankings import aggregate
+from headscope.store.scores import component_names, label
+from interp.scores import HeadScores
+
+IMPORTANCE, SHUFFLED, NORM = "importance", "importance_shuffled", "head_norm"
+AGGREGATE = "aggregate"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One ranking of the heads.
+
+    stored: the table as it was stored. items: None where none were kept. documents_of: whose documents the items are;
+    rankings of other tasks' documents are independent, whatever their numbers.
+    """
+
+    name: str
+    stored: Float[np.ndarray, "layer head"]
+    items: ClusteredScores | None = None
+    null_mean: Float[np.ndarray, "layer head"] | None = None
+    documents_of: tuple[str, ...] = ()
+    seed: int = 0
+
+    @cached_property
+    def resampled(self) -> Resampled | None:
+        """The same without part of the documents, and on halves; None with too few clusters for an interval."""
+        if self.items is None or np.unique(self.items.clusters).size < MINIMUM_CLUSTERS:
+            return None
+        return resample(self.items, seed=self.seed)
+
+    @property
+    def table(self) -> Float[np.ndarray, "layer head"]:
+        """The score of every head, NaN where there is none."""
+        return self.stored if self.resampled is None else self.resampled.full
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The rankings of a run, each read and resampled once."""
+
+    run: Run
+    seed: int = 0
+    held: dict[tuple[object, ...], Scored] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def stored(self) -> pd.DataFrame:
+        """Which scores there are: columns score, variant, task, shots."""
+        return self.run.head_scores[["score", "variant", "task", "shots"]].drop_duplicates(ignore_index=True)
+
+    def tasks(self, score: str, variant: str, shots: int) -> tuple[str, ...]:
+        """The tasks that have this score at this number of shots."""
+        rows = self.stored.query("score == @score and variant == @variant and shots == @shots and task != ''")
+        return tuple(sorted(rows["task"]))
+
+    def shots(self, score: str = IMPORTANCE, variant: str = "token") -> tuple[int, ...]:
+        """The numbers of shots at which tasks have this score."""
+        rows = self.stored.query("score == @score and variant == @variant and task != ''")
+        return tuple(sorted({int(shots) for shots in rows["shots"]}))
+
+    def has(self, score: str, variant: str = "", task: str = "", shots: int = 0) -> bool:
+        return bool((self.stored == (score, variant, task, shots)).all(axis=1).any())
+
+    def of_sequences(self, score: str, variant: str = "") -> Scored:
+        """A score that needs no task; its items are sequences."""
+        return self._once((score, variant), lambda: self._of_sequences(score, variant))
+
+    def of_task(self, score: str, variant: str, task: str, shots: int) -> Scored:
+        """A task's score; its items are documents."""
+        return self._once((score, variant, task, shots), lambda: self._of_task(score, variant, task, shots))
+
+    def aggregate(self, score: str, variant: str, shots: int, tasks: Sequence[str] | None = None) -> Scored:
+        """Each task's table divided by its total, then averaged (METHODS 4)."""
+        names = self.tasks(score, variant, shots) if tasks is None else tuple(tasks)
+        return self._once((score, variant, names, shots), lambda: self._aggregate(score, variant, names, shots))
+
+    def mean_norm(self, shots: int) -> Float[np.ndarray, "layer head"] | None:
+        """Mean over tasks of mean |r|; None where it was not stored."""
+        names = self.tasks(NORM, "", shots)
+        if not names:
+            return None
+        return np.mean([_table(self.run.head_score(NORM, task=task, shots=shots)) for task in names], axis=0)
+
+    @cached_property
+    def induction_heads(self) -> Bool[np.ndarray, "layer head"] | None:
+        """The set of METHODS 2.8; None where no classes were stored."""
+        rows = self.run.classes
+        if rows.empty:
+            return None
+        heads = np.zeros((int(rows["layer"].max()) + 1, int(rows["head"].max()) + 1), dtype=bool)
+        heads[rows["layer"], rows["head"]] = rows["class"] != ""
+        return heads
+
+    def _once(self, key: tuple[object, ...], make: Callable[[], Scored]) -> Scored:
+        if key not in self.held:
+            self.held[key] = make()
+        return self.held[key]
+
+    def _of_sequences(self, score: str, variant: str) -> Scored:
+        found = self.run.head_score(score, variant)
+        name = f"head-{label(score, variant)}"
+        items = None
+        if name in self.run.item_names:
+            values = _values(self.run.items(name), found)
+            items = ClusteredScores(values, np.arange(len(values)))
+        null = found.null_mean.double().numpy() if found.nulls else None
+        return Scored(name_of(score, variant), _table(found), items, null, ("sequences",), self.seed)
+
+    def _of_task(self, score: str, variant: str, task: str, shots: int) -> Scored:
+        found = self.run.head_score(score, variant, task=task, shots=shots)
+        name = f"head-{label(score, variant, task, shots)}"
+        items = _documents([self.run.items(name)], found) if name in self.run.item_names else None
+        return Scored(task, _table(found), items, documents_of=(task,), seed=self.seed)
+
+    def _aggregate(self, score: str, variant: str, tasks: Sequence[str], shots: int) -> Scored:
+        found = [self.run.head_score(score, variant, task=task, shots=shots) for task in tasks]
+        names = [f"head-{label(score, variant, task, shots)}" for task in tasks]
+        items = None
+        if set(names) <= set(self.run.item_names):
+            items = _documents([self.run.items(name) for name in names], found[0])
+        table = aggregate(np.stack([_table(one) for one in found]))
+        return Scored(name_of(score, variant), table, items, documents_of=tuple(tasks), seed=self.seed)
+
+
+def name_of(score: str, variant: str) -> str:
+    """How a score is written in `comparisons`."""
+    return f"{score}/{variant}" if variant else score
+
+
+def _table(scores: HeadScores) -> Float[np.ndarray, "layer head"]:
+    return np.asarray(scores.mean.double().numpy())
+
+
+def _values(items: pd.DataFrame, like: HeadScores) -> Float[np.ndarray, "item layer head"]:
+    shape = tuple(like.mean.shape)
+    return items[component_names(shape)].to_numpy(dtype=np.float64).reshape(len(items), *shape)
+
+
+def _documents(tables: Sequence[pd.DataFrame], like: HeadScores) -> ClusteredScores:
+    """The documents of all tasks: scores, clusters (labels of their own for each task), lengths and task."""
+    layers = like.mean.shape[0]
+    task = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
+    labels = [f"{place}|{cluster}" for place, table in enumerate(tables) for cluster in table["cluster"]]
+    lengths = np.concatenate([table["length"].to_numpy(dtype=np.float64) - 1 for table in tables])
+    return ClusteredScores(
+        per_item=np.concatenate([_values(table, like) for table in tables]),
+        clusters=np.unique(labels, return_inverse=True)[1].astype(np.int64),
+        sizes=np.repeat(lengths[:, None], layers, axis=1),
+        tasks=task if len(tables) > 1 else None,
+    )

@@ -1,0 +1,214 @@
+"""What the rows of a comparison say, in plain sentences; every number is read from the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isfinite
+from typing import Any
+
+import pandas as pd
+
+from ablation.statistics.reliability import LOW_RELIABILITY
+from headscope.comparison.induction_heads import KIND, SET
+from headscope.comparison.scored import AGGREGATE
+from headscope.figures.stored import chosen
+
+LEVEL = 0.05
+RELEASED = (
+    "For comparison only: the paper's released script correlates the numbers of the heads that stand at equal places "
+    "of two orders, not the ranks of one head in both"
+)
+SAID = {
+    "prefix_matching": "prefix matching", "copying/argmax": "copying (argmax)",
+    "copying/attended": "copying (attended)", "copying/successor": "copying of the successor",
+    "copying/signed": "the signed direct effect",
+    "copying/bansal_released": "copying as released", "ov_copying": "OV copying", SET: SET,
+    "importance/token": "importance (token)", "importance/signed": "signed importance",
+}  # fmt: skip
+
+
+def sentences(rows: pd.DataFrame) -> list[str]:
+    """The findings, the primary test first; nothing is said about what was not compared."""
+    parts = (primary, gains, exploratory, sets, overlap_told, tasks_told, shots_told, retention_told)
+    return [sentence for part in parts for sentence in part(rows)]
+
+
+def primary(rows: pd.DataFrame) -> Iterator[str]:
+    """The test that was fixed beforehand."""
+    for one in chosen(rows, kind=f"{KIND}_primary").itertuples(index=False):
+        verdict = "more important than their neighbours" if one.value > 0 else "less important than their neighbours"
+        sure = f"heads that match prefixes are {verdict} in the layer" if one.p <= LEVEL else "no relation is shown"
+        yield (
+            f"Primary test, fixed beforehand: within layers, prefix matching and the aggregate importance (token, "
+            f"{at(one.shots)}) correlate at rho = {told(one)}, p = {p_told(one.p)} by permutation within layers over "
+            f"{one.n} heads: {sure}."
+        )
+        corrected = chosen(rows, kind=KIND, a=one.a, b=one.b, shots=one.shots, level="within_layer_corrected")
+        for freed in corrected.itertuples(index=False):
+            yield f"Corrected for the noise of both rankings it is rho* = {told(freed)}."
+        everywhere = chosen(rows, kind=KIND, a=one.a, b=one.b, shots=one.shots, level="global")
+        for over in everywhere.itertuples(index=False):
+            yield f"Over all heads, where a trend over layers counts too, rho = {told(over)}."
+        released = chosen(rows, kind=KIND, a=one.a, b=one.b, shots=one.shots, level="bansal_released")
+        for other in released.itertuples(index=False):
+            yield f"{RELEASED}; it would have said {other.value:+.2f} here."
+
+
+def gains(rows: pd.DataFrame) -> Iterator[str]:
+    """Whether the agreement has to do with the examples in the context."""
+    for one in chosen(rows, kind=f"{KIND}_gain").itertuples(index=False):
+        first, _, second = str(one.b).partition(" - ")
+        shuffled = "shuffled" in second
+        against = "with shuffled labels" if shuffled else "without examples"
+        verdict = "larger" if one.value > 0 else "smaller"
+        sure = f"{verdict} than {against}" if one.p_holm <= LEVEL else f"not shown to differ from that {against}"
+        yield (
+            f"The agreement of prefix matching with {said(first.partition('@')[0])} at {at(one.shots)} minus that "
+            f"{against} is {told(one)} (p = {p_told(one.p)}, Holm {p_told(one.p_holm)}): {sure}."
+        )
+
+
+def exploratory(rows: pd.DataFrame) -> Iterator[str]:
+    """How many exploratory tests there were, and which hold after Holm's correction."""
+    for family in chosen(rows, kind="exploratory_family").itertuples(index=False):
+        tests = chosen(rows, kind=[KIND, f"{KIND}_partial"], shots=family.shots, level="within_layer")
+        tests = tests[tests["p_holm"].notna()]
+        held = tests[tests["p_holm"] <= LEVEL]
+        listed = "; ".join(
+            f"{said(one.a)} with {said(one.b)}{' (partialled)' if str(one.kind).endswith('partial') else ''} "
+            f"{one.value:+.2f}"
+            for one in held.sort_values("value", key=abs, ascending=False).itertuples(index=False)
+        )
+        yield (
+            f"Exploratory: {family.value:.0f} further tests, Holm-adjusted together ({family.n:,} permutations each). "
+            f"Of {len(tests)} correlations within layers {len(held)} hold{f': {listed}' if listed else ''}."
+        )
+
+
+def sets(rows: pd.DataFrame) -> Iterator[str]:
+    """Induction heads among the most important heads."""
+    for one in chosen(rows, kind="set_overlap").itertuples(index=False):
+        place = {"a": one.a, "b": one.b, "shots": one.shots, "level": one.level}
+        size = int(str(one.level).partition("=")[2])
+        free, layer = (first(chosen(rows, kind=f"set_overlap_expected_{name}", **place)) for name in ("free", "layer"))
+        yield (
+            f"Of the {size} induction heads {round(one.value * size)} are among the {size} heads of highest "
+            f"{said(one.b)} at {at(one.shots)}; chance gives {free * size:.1f}, with the same number of heads in every "
+            f"layer {layer * size:.1f} (p = {p_told(one.p)}, Holm {p_told(one.p_holm)})."
+        )
+
+
+def overlap_told(rows: pd.DataFrame) -> Iterator[str]:
+    """The top tenth of prefix matching against the top tenth of importance, at the most shots."""
+    found = chosen(rows, kind="overlap", a="prefix_matching", level="q=10")
+    for one in found[found["shots"] == found["shots"].max()].itertuples(index=False):
+        place = {"a": one.a, "b": one.b, "shots": one.shots, "level": one.level}
+        layer = first(chosen(rows, kind="overlap_expected_layer", **place))
+        yield (
+            f"The top 10% by prefix matching and by {said(one.b)} ({at(one.shots)}) have {one.value:.0%} in common; "
+            f"with the same number of heads in every layer chance gives {layer:.0%} (p = {p_told(one.p)}, Holm over "
+            f"all cuts {p_told(one.p_holm)})."
+        )
+
+
+def tasks_told(rows: pd.DataFrame) -> Iterator[str]:
+    """Do tasks need the same heads?"""
+    for kind, name in (("cross_task", "token"), ("cross_task_signed", "signed")):
+        for shots, part in chosen(rows, kind=kind).groupby("shots"):
+            within, everywhere = (chosen(part, level=level) for level in ("within_layer", "global"))
+            line = (
+                f"Tasks against tasks, {name} importance at {at(shots)}: {len(within)} pairs, rho "
+                f"{spread(everywhere)}, within layers {spread(within)}; {significant(within)} of {len(within)} hold "
+                "within layers after Holm"
+            )
+            freed = chosen(part, level="within_layer_corrected")
+            yield f"{line}{f'; corrected for noise {spread(freed)}' if freed['value'].notna().any() else ''}."
+            if kind == "cross_task":
+                yield from _top_third(rows, int(shots))
+                yield from _unreliable(rows, int(shots))
+                yield f"{RELEASED}; for these pairs it gives {spread(chosen(part, level='bansal_released'))}."
+
+
+def _top_third(rows: pd.DataFrame, shots: int) -> Iterator[str]:
+    common = chosen(rows, kind="cross_task_overlap", shots=shots, level="q=30")
+    if len(common):
+        yield f"The top 30% of two tasks have {common['value'].mean():.0%} in common on average; chance gives 30%."
+
+
+def _unreliable(rows: pd.DataFrame, shots: int) -> Iterator[str]:
+    found = chosen(rows, kind="reliability", shots=shots, b="importance/token", level="within_layer")
+    low = sorted(found[~(found["value"] >= LOW_RELIABILITY)]["a"])
+    if low:
+        yield (
+            f"The rankings of {len(low)} of {len(found)} tasks have a reliability under {LOW_RELIABILITY} within "
+            f"layers at {at(shots)} ({', '.join(low)}): corrected coefficients with them are flagged."
+        )
+
+
+def shots_told(rows: pd.DataFrame) -> Iterator[str]:
+    """Do more examples call for other heads?"""
+    for kind, name in (("cross_shot", "token"), ("cross_shot_signed", "signed")):
+        part = chosen(rows, kind=kind)
+        whole = part[part["a"].str.startswith(f"{AGGREGATE}@")]
+        single = part[~part["a"].str.startswith(f"{AGGREGATE}@")]
+        for one in chosen(whole, level="within_layer").itertuples(index=False):
+            few, many = (str(side).partition("@")[2] for side in (one.a, one.b))
+            over = chosen(whole, a=one.a, b=one.b, level="global")
+            alone = single[single["a"].str.endswith(f"@{few}") & single["b"].str.endswith(f"@{many}")]
+            yield (
+                f"{few} shots against {many}, aggregate {name} importance: rho {first(over):.2f}, within layers "
+                f"{told(one)}; task by task within layers {spread(chosen(alone, level='within_layer'))}."
+            )
+
+
+def retention_told(rows: pd.DataFrame) -> Iterator[str]:
+    """What is left of prefix matching and copying when most heads are pruned."""
+    found = chosen(rows, kind="retention_raw", level="p=70", b="importance/token")
+    for one in found[found["shots"] == found["shots"].max()].itertuples(index=False):
+        place = {"a": one.a, "b": one.b, "shots": one.shots, "level": one.level}
+        excess = chosen(rows, kind="retention_excess", **place)
+        more = f" and {first(excess):.0%} of what exceeds its null" if len(excess) else ""
+        yield (
+            f"When the 70% of heads of lowest importance ({at(one.shots)}) are pruned, {one.value:.0%} of all "
+            f"{said(one.a)} is left{more}; pruning at random leaves 30%."
+        )
+
+
+# ---- words ----------------------------------------------------------------------------------------------------------
+
+
+def at(shots: Any) -> str:
+    return f"{shots} shot" if shots == 1 else f"{shots} shots"
+
+
+def said(name: str) -> str:
+    return SAID.get(name, name.replace("_", " "))
+
+
+def told(one: Any) -> str:
+    """A value with its interval where it has one."""
+    if not isfinite(one.ci_low):
+        return f"{one.value:+.2f} (too few documents for an interval)"
+    return f"{one.value:+.2f} [{one.ci_low:+.2f}, {one.ci_high:+.2f}]"
+
+
+def p_told(p: float) -> str:
+    return f"{p:.4f}" if p >= 0.0001 else f"{p:.0e}" if p == p else "not tested"
+
+
+def spread(rows: pd.DataFrame) -> str:
+    """Mean and range of a column of coefficients."""
+    values = rows["value"].dropna()
+    if values.empty:
+        return "not defined"
+    if len(values) == 1:
+        return f"{values.iloc[0]:.2f}"
+    return f"{values.mean():.2f} on average ({values.min():.2f} to {values.max():.2f})"
+
+
+def significant(rows: pd.DataFrame) -> int:
+    return int((rows["p_holm"] <= LEVEL).sum())
+
+
+def first(rows: pd.DataFrame) -> float:
+    return float(rows["value"].iloc[0]) if len(rows) else float("nan")
