@@ -26,7 +26,10 @@ def run_checks(model: HookedModel, *, every_layer: bool = False) -> Iterator[Che
     chosen = layers if every_layer else sorted({layers[0], layers[len(layers) // 2], layers[-1]})
     with torch.no_grad():
         plain = model(tokens)
-        yield reading.logits_are_finite(plain)
+        finite = reading.logits_are_finite(plain)
+        yield finite
+        if not finite.passed:  # nothing else could be told from them
+            return
         yield reading.same_as_untouched(model, tokens, plain)
         yield reading.looks_back_only(model, tokens, plain)
         yield reading.padding_changes_nothing(model, tokens, plain)

@@ -1,0 +1,233 @@
+"""Each check passes on sound models and goes red when its subject is broken on purpose."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import interp
+from interp import HookedModel, gating, hooks
+from interp.attention import chunked, door, fused
+from interp.checks import changing, reading
+from interp.checks.result import Check, relative
+from interp.errors import HeadscopeError, SelfCheckError
+from interp.selfcheck import run_checks, verify
+from tests.interp.families import FAMILIES, build, load
+
+NAMES = [
+    "logits are finite",
+    "logits equal the untouched model's",
+    "the model looks back only",
+    "padding changes nothing",
+    "attention rows sum to 1",
+    "a head's gate of 0 = its W_O rows zeroed",
+    "an FFN's gate of 0 = its weights zeroed",
+    "an FFN's gate of .5 = half its contribution",
+    "a gate's gradient = a finite difference",
+    "a run resumed at a block = a whole run",
+]
+
+
+def failed(model: HookedModel) -> set[str]:
+    return {check.name for check in run_checks(model, every_layer=True) if not check.passed}
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_every_check_of_every_layer_passes(name: str) -> None:
+    checks = list(run_checks(load(name), every_layer=True))
+    assert [check for check in checks if not check.passed] == []
+    assert list(dict.fromkeys(check.name for check in checks)) == NAMES or name == "lfm2"
+    precise = [check for check in checks if "gradient" not in check.name and check.name != "logits are finite"]
+    assert max(check.difference for check in precise) < 1e-4
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_other_dtypes_pass(dtype: torch.dtype) -> None:
+    for name in ("llama", "gpt2", "gemma2"):
+        assert failed(load(name, dtype=dtype)) == set()
+
+
+def test_a_defect_of_transformers_itself_is_found() -> None:
+    """Bloom in float64: the mask's lowest number becomes minus infinity in its float32 softmax, padding becomes NaN."""
+    assert failed(load("bloom")) == set()
+    assert failed(load("bloom", dtype=torch.float64)) == {"padding changes nothing"}
+
+
+def test_a_failure_names_the_model_the_check_and_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Check("attention rows sum to 1", False, 0.25, "worst in layer 1")
+    monkeypatch.setattr(reading, "rows_sum_to_one", lambda model, tokens: broken)
+    sentence = r"LlamaForCausalLM: attention rows sum to 1 \(worst in layer 1; largest difference 0\.25\).*doctor"
+    with pytest.raises(SelfCheckError, match=sentence):
+        verify(load("llama"))
+    with pytest.raises(SelfCheckError):
+        interp.load_model(build("llama"))
+    assert interp.load_model(build("llama"), check=False).n_layers == 2
+
+
+def test_checks_leave_the_model_as_it_was() -> None:
+    model = load("gpt2")
+    kept = {name: value.clone() for name, value in model.hf.state_dict().items()}
+    list(run_checks(model, every_layer=True))
+    assert all(torch.equal(value, kept[name]) for name, value in model.hf.state_dict().items())
+    assert model.hf.config._attn_implementation == "headscope"
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.hf.modules())
+    assert not any(parameter.requires_grad for parameter in model.hf.parameters())
+
+
+def test_a_context_too_short_to_check_is_said() -> None:
+    hf = build("llama")
+    hf.config.max_position_embeddings = 3
+    model = interp.load_model(hf, check=False)
+    with pytest.raises(HeadscopeError, match="a context of 3 tokens is too short to check anything"):
+        list(run_checks(model))
+
+
+def test_nan_is_never_a_small_difference() -> None:
+    a, b = torch.tensor([1.0, torch.nan, 2.0]), torch.tensor([1.0, 2.0, 3.0])
+    assert relative(a, b) == relative(b, a) == torch.inf
+
+
+# --- broken on purpose ---------------------------------------------------------------------------------------------
+
+
+def break_route(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
+    """Let the fused route answer `change(output, log-sum-exp)`; it is used only where somebody listens."""
+    attend = fused.attend
+    monkeypatch.setattr(fused, "attend", lambda *args, **kwargs: change(*attend(*args, **kwargs)))
+
+
+def test_red_when_weights_are_not_finite() -> None:
+    hf = build("llama")
+    model = interp.load_model(hf, check=False)
+    hf.model.layers[1].mlp.up_proj.weight.data[0, 0] = torch.nan
+    assert [check.name for check in run_checks(model)] == ["logits are finite"] and failed(model)
+
+
+def test_red_when_the_watched_output_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    break_route(monkeypatch, lambda output, lse: (output * 1.01, lse))
+    assert failed(load("llama")) == {"logits equal the untouched model's", "padding changes nothing"}
+
+
+def test_red_when_the_log_sum_exp_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    break_route(monkeypatch, lambda output, lse: (output, lse + 0.01))
+    assert failed(load("llama")) == {"attention rows sum to 1"}
+
+
+def test_red_when_rows_are_nan(monkeypatch: pytest.MonkeyPatch) -> None:
+    break_route(monkeypatch, lambda output, lse: (output, lse * torch.nan))
+    assert failed(load("llama")) == {"attention rows sum to 1", "padding changes nothing"}
+
+
+def test_red_when_the_mask_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+    model = load("llama")
+    monkeypatch.setitem(ALL_MASK_ATTENTION_FUNCTIONS._global_mapping, door.NAME, lambda *args, **kwargs: None)
+    assert failed(model) == {"padding changes nothing"}
+    windowed = load("mistral")
+    monkeypatch.setitem(ALL_MASK_ATTENTION_FUNCTIONS._global_mapping, door.NAME, lambda *args, **kwargs: None)
+    assert "logits equal the untouched model's" in failed(windowed)
+
+
+def test_red_when_only_the_listening_route_drops_the_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    attend = fused.attend
+    monkeypatch.setattr(fused, "attend", lambda q, k, v, mask, scale, **more: attend(q, k, v, None, scale, **more))
+    expected = {"logits equal the untouched model's", "padding changes nothing", "attention rows sum to 1"}
+    assert failed(load("mistral")) == expected
+
+
+def test_red_when_positions_ignore_the_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    from interp import inputs
+
+    arguments = inputs.arguments
+
+    def without_positions(model: HookedModel, tokens: Tensor, mask: Tensor | None) -> dict[str, Any]:
+        return {name: value for name, value in arguments(model, tokens, mask).items() if name != "position_ids"}
+
+    monkeypatch.setattr(inputs, "arguments", without_positions)
+    assert failed(load("gpt2")) == {"padding changes nothing"}
+
+
+def test_red_when_the_model_looks_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No mask at all, in Hugging Face's eager attention as in ours."""
+    from transformers.models.llama import modeling_llama as module
+
+    eager = module.eager_attention_forward
+    unmasked = partial(lambda mod, q, k, v, mask, *args, **kwargs: eager(mod, q, k, v, None, *args, **kwargs))
+    monkeypatch.setattr(module, "eager_attention_forward", unmasked)
+    model = load("llama")
+    model.hf.set_attn_implementation("eager")
+    assert "the model looks back only" in failed(replace(model, eager=True))
+
+
+def test_red_when_layers_are_deaf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A family that never calls the attention function is noticed, and served by its own eager weights instead."""
+    model = load("llama")
+    monkeypatch.setattr(door, "listening", lambda modules, listener, route: hooks.capture(model, [], print))
+    check = reading.same_as_untouched(model, torch.arange(16)[None], model(torch.arange(16)[None]))
+    assert not check.passed and "layers that were never heard: [0, 1]" in check.detail
+
+
+def test_red_when_a_head_gate_stands_behind_the_projection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The classic mistake: the attention module's output, cut into as many parts as there are heads."""
+    attach = hooks._attach
+
+    def behind(model: HookedModel, point: hooks.Point, change: Any) -> Any:
+        if point.name != "z":
+            return attach(model, point, change)
+        in_heads = hooks.changes.in_heads(change, model.n_heads)
+        return [model.o_module(point.layer).register_forward_hook(hooks.changes.at_output(in_heads))]
+
+    monkeypatch.setattr(hooks, "_attach", behind)
+    assert failed(load("llama")) == {"a head's gate of 0 = its W_O rows zeroed"}
+
+
+def test_red_when_an_ffn_gate_stands_in_front_of_a_norm() -> None:
+    """Gemma 2: in front of the post-FFN norm a gate of .5 all but vanishes."""
+    model = load("gemma2")
+    moved = replace(model, layout=replace(model.layout, ffn_out="mlp.down_proj"))
+    assert failed(moved) == {"an FFN's gate of .5 = half its contribution"}
+
+
+def test_red_when_an_ffn_gate_takes_the_residual_along() -> None:
+    """Bloom's FFN module adds the residual stream itself."""
+    model = load("bloom")
+    moved = replace(model, layout=replace(model.layout, ffn_out="mlp"))
+    assert "an FFN's gate of 0 = its weights zeroed" in failed(moved)
+
+
+def test_red_when_a_gate_of_0_keeps_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    gated = gating._gated
+    monkeypatch.setattr(gating, "_gated", lambda gate, *rest: gated(0.1 + 0.9 * gate, *rest))
+    expected = {"a head's gate of 0 = its W_O rows zeroed", "an FFN's gate of 0 = its weights zeroed"}
+    assert failed(load("llama")) == expected
+
+
+def test_red_when_the_gradient_is_not_the_gates(monkeypatch: pytest.MonkeyPatch) -> None:
+    loss = changing.gated_loss
+
+    def doubled(model: HookedModel, tokens: Tensor, heads: Tensor) -> Tensor:
+        scaled = 2 * heads - heads.detach() if heads.requires_grad else heads
+        return loss(model, tokens, scaled)
+
+    monkeypatch.setattr(changing, "gated_loss", doubled)
+    assert failed(load("llama")) == {"a gate's gradient = a finite difference"}
+
+
+def test_red_when_resuming_starts_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = changing.stored_residuals
+    monkeypatch.setattr(changing, "stored_residuals", lambda model, tokens: stored(model, tokens)[::-1])
+    assert failed(load("llama")) == {"a run resumed at a block = a whole run"}
+
+
+def test_red_when_the_chunked_route_forgets_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    attend = chunked.attend
+    monkeypatch.setattr(chunked, "attend", lambda *args, softcap=None: attend(*args))
+    assert "logits equal the untouched model's" in failed(load("gemma2"))
+
+
