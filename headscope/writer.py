@@ -20,7 +20,7 @@ from headscope.run import Run
 from headscope.store import tables
 from headscope.store.atomic import make_writable, remove_stale
 from headscope.store.attention_example import LEVELS, AttentionExample
-from headscope.store.canonical import canonical
+from headscope.store.canonical import noted
 from headscope.store.manifest import Manifest, Stage, check_identity, read_manifest
 from headscope.store.scores import item_frame, label, null_rows, score_rows, tables_of
 from headscope.store.units import UnitStore
@@ -47,19 +47,21 @@ class RunWriter(Run):
         item_columns: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
         """Store a score: its rows, nulls, items (with further columns, such as length or cluster) and provenance."""
-        canonical(scores.provenance)  # What can't be noted is refused before anything is written.
+        provenance = noted(dict(scores.provenance))  # What can't be noted is refused before anything is written.
         kind = "head" if isinstance(scores, HeadScores) else "ffn"
         name = f"{kind}-{label(scores.name, scores.variant, task, shots)}"
         table, nulls = tables_of(scores)
         rows, drawn = (build(scores, task=task, shots=shots) for build in (score_rows, null_rows))
         items = item_frame(scores, item_columns or {})
         with _locked(self.folder):
-            self._refuse_other_shape(table, rows)
+            stored, stored_nulls = table.read(self.folder), nulls.read(self.folder)
+            _refuse_other_shape(stored, rows, folder=self.folder)
             if items is not None:
                 self._write_items(name, items)
-            nulls.write(self.folder, nulls.merged(nulls.read(self.folder), drawn, replacing=rows))
-            self._merge(table, rows)
-        self._update(lambda stage: _with_provenance(stage, name, scores.provenance))
+            if len(drawn) or len(stored_nulls):
+                nulls.write(self.folder, nulls.merged(stored_nulls, drawn, replacing=rows))
+            table.write(self.folder, table.merged(stored, rows))
+        self._update(lambda stage: _with_provenance(stage, name, provenance))
 
     def add_metrics(self, rows: pd.DataFrame) -> None:
         """Store evaluations of pruned models, in the columns of `metrics.parquet`."""
@@ -70,6 +72,14 @@ class RunWriter(Run):
         """Store comparisons of rankings, in the columns of `comparisons.parquet`."""
         with _locked(self.folder):
             self._merge(tables.COMPARISONS, rows)
+
+    def replace_comparisons(self, rows: pd.DataFrame, *, kinds: Sequence[str]) -> None:
+        """Store comparisons in place of all stored ones of these kinds: a new comparison leaves nothing of an older."""
+        with _locked(self.folder):
+            stored = tables.COMPARISONS.read(self.folder)
+            gone = pd.concat([stored[stored["kind"].isin(list(kinds))], rows[stored.columns]], ignore_index=True)
+            merged = tables.COMPARISONS.merged(stored, rows, replacing=gone)
+            tables.COMPARISONS.write(self.folder, merged)
 
     def add_classes(self, classes: Shaped[np.ndarray, "layer head"]) -> None:
         """Store each head's class as text, empty for heads that are no induction heads (METHODS 2.8)."""
@@ -103,7 +113,8 @@ class RunWriter(Run):
 
     def record(self, **facts: Any) -> None:
         """Note what was found on the way (vocabulary rule, skipped lengths) in this stage of the manifest."""
-        self._update(lambda stage: replace(stage, record={**stage.record, **facts}))
+        told = noted(facts)
+        self._update(lambda stage: replace(stage, record={**stage.record, **told}))
 
     def finish(self) -> None:
         """Mark the stage as finished; until then the report calls it interrupted."""
@@ -132,15 +143,6 @@ class RunWriter(Run):
         folder.mkdir(exist_ok=True)
         tables.write_parquet(folder / f"{name}.parquet", frame)
 
-    def _refuse_other_shape(self, table: tables.Table, rows: pd.DataFrame) -> None:
-        """All scores of one model have the same layers and heads."""
-        stored = table.read(self.folder)
-        axes = [axis for axis in ("layer", "head") if axis in rows]
-        given = [int(rows[axis].max()) + 1 for axis in axes]
-        held = [int(stored[axis].max()) + 1 for axis in axes] if len(stored) else given
-        if held != given:
-            raise UsageError(f"the run '{self.folder}' holds scores of shape {held} {axes}, got one of shape {given}")
-
 
 def begin(folder: Path, identity: Mapping[str, Any], stage: Stage) -> RunWriter:
     """A writer on a folder that may be written to, holds no other model and no other protocol (StoreError)."""
@@ -166,6 +168,15 @@ def _admit(folder: Path, identity: Mapping[str, Any], stage: Stage) -> Manifest:
     manifest.refuse_other(identity, folder)
     manifest.with_stage(stage, folder)
     return manifest
+
+
+def _refuse_other_shape(stored: pd.DataFrame, rows: pd.DataFrame, *, folder: Path) -> None:
+    """All scores of one model have the same layers and heads."""
+    axes = [axis for axis in ("layer", "head") if axis in rows]
+    given = [int(rows[axis].max()) + 1 for axis in axes]
+    held = [int(stored[axis].max()) + 1 for axis in axes] if len(stored) else given
+    if held != given:
+        raise UsageError(f"the run '{folder}' holds scores of shape {held} {axes}, got one of shape {given}")
 
 
 def _with_provenance(stage: Stage, name: str, provenance: Mapping[str, Any]) -> Stage:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
+from torch import Tensor
 
 from interp.errors import UsageError
 
@@ -33,6 +37,17 @@ def digest(value: Any) -> str:
 def plain(value: Any) -> Any:
     """The value as it will be read back: tuples become lists."""
     return json.loads(canonical(value))
+
+
+def noted(value: Any) -> Any:
+    """Facts as JSON can hold them: tensors and arrays as lists, NaN as null. Raises UsageError for anything else."""
+    if isinstance(value, Mapping):
+        return plain({name: noted(inner) for name, inner in value.items()})
+    if isinstance(value, Tensor | np.ndarray | np.generic):
+        return noted(value.tolist())
+    if isinstance(value, list | tuple):
+        return [noted(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else plain(value)
 
 
 def _mapping(value: Any) -> Any:

@@ -191,7 +191,10 @@ def test_pickled_weights_only_when_asked_for(
 
 def test_remote_code_only_when_asked_for(headscope: Callable[..., Outcome], model: Path, tmp_path: Path) -> None:
     config = json.loads((model / "config.json").read_text())
-    config |= {"model_type": "homemade", "auto_map": {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"}}
+    config |= {
+        "model_type": "homemade",
+        "auto_map": {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"},
+    }
     (model / "config.json").write_text(json.dumps(config))
     (model / "code.py").write_text("raise SystemExit('ran')\n")
     refused(headscope("induction", model, "-o", tmp_path / "run"), "--trust-remote-code")

@@ -46,7 +46,13 @@ def head_scores(name: str = "prefix_matching", *, seed: int = 0, variant: str = 
     generator = torch.Generator().manual_seed(seed)
     items = torch.rand(5, 3, 4, generator=generator)
     items[:, 1] = torch.nan  # a layer without attention heads
-    scores = HeadScores.from_items(name, items, variant=variant, n_kv_heads=2, provenance={"lengths": (50, 52)})
+    scores = HeadScores.from_items(
+        name,
+        items,
+        variant=variant,
+        n_kv_heads=2,
+        provenance={"lengths": (50, 52), "chance": torch.tensor([0.5, torch.nan])},
+    )
     draws = torch.rand(19, 3, 4, generator=generator)
     return scores.with_nulls(*(Null.from_draws(f"N{k + 1}", scores.mean, draws) for k in range(nulls)))
 
@@ -79,7 +85,7 @@ def test_a_head_score_comes_back_as_it_was(writer: RunWriter, folder: Path) -> N
     found = open_run(folder).head_score("prefix_matching", "olsson", task="copa", shots=5)
     for name in ("mean", "std", "ci_low", "ci_high", "null_mean", "p", "p_family", "per_item"):
         torch.testing.assert_close(getattr(found, name), getattr(scores, name), rtol=0, atol=0, equal_nan=True)
-    assert (found.n, found.n_kv_heads, found.provenance) == (5, 2, {"lengths": [50, 52]})
+    assert (found.n, found.n_kv_heads, found.provenance) == (5, 2, {"lengths": [50, 52], "chance": [0.5, None]})
     assert [null.name for null in found.nulls] == ["N1", "N2"]
     items = open_run(folder).items("head-prefix_matching-olsson-copa-5shot")
     assert list(items.columns[:3]) == ["item", "length", "0.0"]
@@ -215,7 +221,7 @@ def test_item_columns_must_fit(writer: RunWriter) -> None:
 
 def test_provenance_that_cannot_be_written_is_refused_before_anything_is(writer: RunWriter) -> None:
     with pytest.raises(UsageError, match=r"finite numbers"):
-        writer.add_scores(replace(head_scores(), provenance={"ids": torch.zeros(2)}))
+        writer.add_scores(replace(head_scores(), provenance={"ids": object()}))
     assert open_run(writer.folder).head_scores.empty
 
 

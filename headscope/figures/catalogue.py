@@ -1,0 +1,281 @@
+"""The figures a run can show: what each is called, what it says, which rows it is drawn from, which command makes them.
+
+An entry gives panels: one for every metric, number of shots, task or level that the run has. The report shows them all;
+`draw` picks one. Panels are drawn when they are asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from headscope.figures.ffn_knockout import ffn_knockout
+from headscope.figures.importance_scatter import importance_scatter
+from headscope.figures.joint_grid import joint_grid
+from headscope.figures.mosaic import mosaic
+from headscope.figures.overlap import CHANCE, overlap_curves
+from headscope.figures.pruning import metric_name, pruning_curves
+from headscope.figures.rank_matrix import rank_matrix
+from headscope.figures.removal import COMPONENT, removal
+from headscope.figures.retention import KINDS, retention_curves
+from headscope.figures.stored import IMPORTANCE, Stored, chosen, combinations, grid
+from headscope.figures.transfer import transfer_matrix
+from headscope.run import Run
+from interp.errors import UsageError
+
+KNOCK_OUT = "knock_out"
+TRANSFER_PERCENT = 50.0
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot of a figure; `labels` tell it from the others; a folded one is one task's among many."""
+
+    title: str
+    draw: Callable[[], go.Figure]
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A figure by name; `command` makes its data."""
+
+    name: str
+    title: str
+    caption: str
+    command: str
+    panels: Callable[[Stored], Iterator[Panel]]
+
+
+def draw(run: Run, name: str, **labels: Any) -> go.Figure:
+    """The first panel of a figure with these labels (`task="copa"`, `shots=5`, `metric="acc"`, `score=...`).
+
+    Raises UsageError for a name that is none of NAMES, and for a panel that the run has no data for.
+    """
+    entry = next((entry for entry in CATALOGUE if entry.name == name), None)
+    if entry is None:
+        near = difflib.get_close_matches(name, NAMES, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UsageError(f"there is no figure {name!r}: {hint}there are {', '.join(NAMES)}")
+    panels = list(entry.panels(Stored(run)))
+    if not panels:
+        raise UsageError(f"the run '{run.folder}' has no data for the figure {name!r} yet: {entry.command} makes it")
+    for panel in panels:
+        if all(panel.labels.get(key) == value for key, value in labels.items()):
+            return panel.draw()
+    told = "; ".join(dict.fromkeys(str(dict(panel.labels)) for panel in panels[:12]))
+    raise UsageError(f"the figure {name!r} has no panel with {labels}; it has {told}")
+
+
+def _mosaics(stored: Stored) -> Iterator[Panel]:
+    for labels in combinations(stored.head_scores, "score", "variant", "task", "shots"):
+        rows = chosen(stored.head_scores, **labels)
+        title = " ".join(str(labels[name]) for name in ("score", "variant", "task") if labels[name])
+        yield Panel(title, lambda rows=rows, title=title: mosaic(grid(rows), title=title), labels)
+
+
+def _knockouts(stored: Stored) -> Iterator[Panel]:
+    rows = stored.ffn_scores[stored.ffn_scores["score"].str.startswith(KNOCK_OUT)]
+    for labels in combinations(rows, "score", "shots"):
+        part = chosen(rows, **labels)
+        title = in_context(labels["shots"])
+        yield Panel(title, lambda part=part, title=title: ffn_knockout(part, title=title), labels)
+        for task in sorted(set(part["task"])) if part["task"].nunique() > 1 else []:
+            one, name = chosen(part, task=task), f"{task}, {in_context(labels['shots'])}"
+            yield Panel(name, lambda one=one, name=name: ffn_knockout(one, title=name), {**labels, "task": task}, True)
+
+
+def _pruning(component: str) -> Callable[[Stored], Iterator[Panel]]:
+    def panels(stored: Stored) -> Iterator[Panel]:
+        rows = chosen(stored.metrics, component=component)
+        for labels in combinations(rows, "metric", "shots"):
+            part = chosen(rows, **labels)
+            tasks = sorted(set(part["task"]))
+            title = f"{_count(tasks, 'task')}, {in_context(labels['shots'])}"
+            yield Panel(title, _curves(part, component, title), labels)
+            for task in tasks if len(tasks) > 1 else []:
+                title = f"{task}, {in_context(labels['shots'])}"
+                drawn = _curves(chosen(part, task=task), component, title, legend=False, height=280)
+                yield Panel(title, drawn, {**labels, "task": task}, True)
+
+    return panels
+
+
+def _curves(rows: pd.DataFrame, component: str, title: str, **options: Any) -> Callable[[], go.Figure]:
+    return lambda: pruning_curves(rows, component=component, title=title, **options)
+
+
+def _joint(stored: Stored) -> Iterator[Panel]:
+    rows = chosen(stored.metrics, component="both", order="own")
+    for labels in combinations(rows, "metric", "shots"):
+        part = chosen(rows, **labels)
+        title = f"{metric_name(part).capitalize()}, {in_context(labels['shots'])}"
+        if ((part["percent_heads"] == 0) & (part["percent_ffns"] == 0)).any():
+            yield Panel(title, lambda part=part, title=title: joint_grid(part, title=title), labels)
+
+
+def _transfer(stored: Stored) -> Iterator[Panel]:
+    rows = chosen(stored.metrics, component="head")
+    rows = chosen(rows, order=["own", "aggregate", *set(rows["task"])])
+    if not set(rows["order"]) - {"own", "aggregate"}:
+        return
+    percents = sorted(set(rows["percent_heads"]) - {0.0})
+    percent = min(percents, key=lambda value: abs(value - TRANSFER_PERCENT)) if percents else 0.0
+    for labels in combinations(rows, "metric", "shots"):
+        part = chosen(rows, **labels, percent_heads=[0.0, percent])
+        title = f"{percent:g}% of heads removed, {in_context(labels['shots'])}"
+        yield Panel(title, lambda part=part, title=title: transfer_matrix(part, title=title), labels)
+
+
+def _matrices(kind: str) -> Callable[[Stored], Iterator[Panel]]:
+    def panels(stored: Stored) -> Iterator[Panel]:
+        rows = chosen(stored.comparisons, kind=kind)
+        for labels in _listed(combinations(rows, "level", "shots"), "level", LEVELS):
+            part = chosen(rows, **labels)
+            shots = f", {in_context(labels['shots'])}" if labels["shots"] >= 0 else ""
+            title = LEVELS.get(str(labels["level"]), str(labels["level"])) + shots
+            yield Panel(title, lambda part=part, title=title: rank_matrix(part, title=title), labels)
+
+    return panels
+
+
+def _retention(stored: Stored) -> Iterator[Panel]:
+    rows = chosen(stored.comparisons, kind=list(KINDS))
+    for labels in combinations(rows, "b", "shots"):
+        part, title = chosen(rows, **labels), f"Pruned by {labels['b']}, {in_context(labels['shots'])}"
+        yield Panel(title, lambda part=part, title=title: retention_curves(part, title=title), labels)
+
+
+def _overlap(stored: Stored) -> Iterator[Panel]:
+    rows = chosen(stored.comparisons, kind=["overlap", *CHANCE])
+    for labels in combinations(rows, "shots"):
+        part, title = chosen(rows, **labels), in_context(labels["shots"])
+        yield Panel(title, lambda part=part, title=title: overlap_curves(part, title=title), labels)
+
+
+def _scatter(stored: Stored) -> Iterator[Panel]:
+    found = chosen(stored.head_scores, score="prefix_matching", variant="", task="")
+    if found.empty:
+        return
+    rows = chosen(stored.head_scores, score=IMPORTANCE)
+    for labels in _listed(combinations(rows[rows["task"] != ""], "variant", "shots"), "variant", VARIANTS):
+        importance = stored.aggregate(str(labels["variant"]), int(labels["shots"]))
+        if importance is not None:
+            told = {"classes": stored.classes, "y": f"aggregate importance ({labels['variant']})"}
+            title = f"Importance ({labels['variant']}), {in_context(labels['shots'])}"
+            yield Panel(title, _points(grid(found), importance, title=title, **told), labels)
+
+
+def _points(*scores: Any, **options: Any) -> Callable[[], go.Figure]:
+    return lambda: importance_scatter(*scores, **options)
+
+
+def _removal(stored: Stored) -> Iterator[Panel]:
+    rows = chosen(stored.metrics, component=COMPONENT)
+    for labels in combinations(rows, "metric", "ablation", "shots"):
+        shots = int(labels["shots"])
+        part = chosen(rows, metric=labels["metric"], ablation=labels["ablation"], shots=[0, shots])
+        if shots and (part["shots"] == 0).any():
+            title = f"{metric_name(part).capitalize()}, {labels['ablation']} ablation, {in_context(shots)}"
+            yield Panel(title, lambda p=part, s=shots, t=title: removal(p, shots=s, title=t), labels)
+
+
+def in_context(shots: Any) -> str:
+    """How many examples the context held."""
+    return f"{shots} shot" if shots == 1 else f"{shots} shots"
+
+
+def _listed(labels: list[Mapping[str, Any]], name: str, order: Iterable[str]) -> list[Mapping[str, Any]]:
+    """In the order of a list, what it does not name at the end."""
+    places = {value: place for place, value in enumerate(order)}
+    return sorted(labels, key=lambda one: places.get(one[name], len(places)))
+
+
+def _count(things: list[str], noun: str) -> str:
+    return f"Mean of {len(things)} {noun}s" if len(things) > 1 else things[0]
+
+
+LEVELS = {
+    "global": "Spearman's rho",
+    "within_layer": "Rho within layers",
+    "global_corrected": "Rho, disattenuated",
+    "within_layer_corrected": "Rho within layers, disattenuated",
+    "kendall": "Kendall's tau-b",
+    "bansal_released": "As in the paper's released code",
+}
+VARIANTS = ("token", "signed", "document")
+CATALOGUE = (
+    Entry(
+        "mosaic", "The mosaic of heads", "One score of every head, layers downwards.", "`headscope induction`", _mosaics
+    ),
+    Entry(
+        "ffn_knockout", "FFN knock-out by layer",
+        "What changes when one FFN is removed: the metric or log-likelihood of the full model minus that of the model "
+        "without the FFN, so that a positive value means the FFN is needed. Thin lines are single tasks.",
+        "`headscope knockout --component ffn`", _knockouts,
+    ),
+    Entry(
+        "pruning_heads", "Pruning heads",
+        "The metric as attention heads are removed, least important first, beside its controls: random orders and orders "
+        "with the identities of heads shuffled within each layer (median and 5th to 95th percentile over draws), and the "
+        "inverse order. Heads are ranked on training documents and evaluated on validation documents.",
+        "`headscope prune --component head`", _pruning("head"),
+    ),
+    Entry(
+        "pruning_ffns", "Pruning FFNs", "As the figure of pruned heads, for feed-forward networks.",
+        "`headscope prune --component ffn`", _pruning("ffn"),
+    ),
+    Entry(
+        "joint_grid", "Pruning heads and FFNs together",
+        "Change of the metric against the full model when both are removed, each in its own order.",
+        "`headscope prune --component both`", _joint,
+    ),
+    Entry(
+        "cross_task", "Do tasks need the same heads?",
+        "Correlation of the importance of heads between tasks; a star marks p of at most .05 after Holm's correction "
+        "within the matrix. Within layers, a trend over layers alone counts for nothing; disattenuated means divided by what "
+        "the reliability of the scores allows. The paper's released code correlates the order of head numbers, not ranks.",
+        "`headscope compare`", _matrices("cross_task"),
+    ),
+    Entry(
+        "cross_shot", "Do more examples call for other heads?",
+        "Correlation of the importance of heads between numbers of examples in the context.",
+        "`headscope compare`", _matrices("cross_shot"),
+    ),
+    Entry(
+        "transfer", "Pruning by another task's ranking",
+        "Change of the metric of the task in the row when heads are removed by the ranking of the task in the column.",
+        "`headscope prune --order TASK`", _transfer,
+    ),
+    Entry(
+        "importance_scatter", "Induction heads against important heads",
+        "One point a head: prefix matching, and importance averaged over tasks after dividing each task's scores by "
+        "their total. Marks show the class of induction heads.",
+        "`headscope importance`, after `headscope induction`,", _scatter,
+    ),
+    Entry(
+        "overlap", "Overlap of induction heads and important heads",
+        "Share of the top heads that two rankings have in common, and what chance gives freely and with the same number "
+        "of heads in every layer.",
+        "`headscope compare`", _overlap,
+    ),
+    Entry(
+        "retention", "What pruning leaves of each score",
+        "Share of a score's total still in the model after the least important heads are removed; the dotted line is "
+        "pruning in random order.",
+        "`headscope compare`", _retention,
+    ),
+    Entry(
+        "induction_removal", "Removing induction heads",
+        "The gain from examples in the context after removing the strongest induction heads (diamonds) and after "
+        "removing as many other heads (points: every control set). Below zero: learning in context suffers.",
+        "`headscope study`", _removal,
+    ),
+)  # fmt: skip
+NAMES = tuple(entry.name for entry in CATALOGUE)

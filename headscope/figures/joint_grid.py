@@ -1,0 +1,24 @@
+"""Heads and FFNs removed together: what the metric loses in each cell of the grid (METHODS 4; the paper's section 5.3)."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from headscope.figures.style import bare, colour_bar, heat, styled, told
+
+
+def joint_grid(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
+    """Rows of `metrics` of one metric and number of shots with component `both`; mean over tasks, minus the full model."""
+    by_cell = rows.groupby(["task", "percent_ffns", "percent_heads"])["value"].mean()
+    cells = by_cell.unstack("task").dropna().mean(axis=1).unstack("percent_heads")
+    change = (cells - cells.loc[0.0, 0.0]).sort_index().sort_index(axis=1)
+    values = change.to_numpy(dtype=float)
+    trace = go.Heatmap(
+        z=values, x=[f"{p:g}" for p in change.columns], y=[f"{p:g}" for p in change.index], xgap=1, ygap=1,
+        text=told(values, 3), texttemplate="%{text}", colorbar=colour_bar("change"), hoverongaps=False,
+        hovertemplate="%{x}% of heads, %{y}% of FFNs removed<br>change %{z:+.4f}<extra></extra>",
+        **heat(values, signed=True),
+    )  # fmt: skip
+    axis = bare(type="category")
+    return styled([trace], x="heads removed, %", y="FFNs removed, %", title=title, xaxis=axis, yaxis=axis)

@@ -1,0 +1,45 @@
+"""Retention: how much of a score is left when the least important heads are pruned (METHODS 5; the paper's Figure 11)."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from headscope.figures.style import CYCLE, colour, plain_text, styled
+
+KINDS = {"retention_raw": ("share of the score", "solid"), "retention_excess": ("of its excess over null", "dash")}
+
+
+def retention_curves(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
+    """Rows of `comparisons` of the kinds retention_raw and retention_excess, beside the diagonal of random pruning."""
+    traces = [_diagonal()]
+    for place, (score, part) in enumerate(rows.groupby("a", sort=True)):
+        for kind, (label, dash) in KINDS.items():
+            found = part[part["kind"] == kind]
+            if len(found):
+                curve = found.assign(percent=percent_of(found["level"])).groupby("percent")["value"].mean().sort_index()
+                name = f"{plain_text(str(score))}: {label}"
+                traces.append(_line(curve, name, CYCLE[place % len(CYCLE)], dash))
+    return styled(
+        traces, x="heads removed, least important first, %", y="share left", title=title, height=420,
+        hovermode="x unified", yaxis={"range": [0, 1.03]},
+    )  # fmt: skip
+
+
+def percent_of(level: pd.Series) -> pd.Series:
+    """The number in levels such as `p=30` and `q=5`."""
+    return level.str.partition("=")[2].astype(float)
+
+
+def _line(curve: pd.Series, name: str, role: str, dash: str) -> go.Scatter:
+    return go.Scatter(
+        x=list(curve.index), y=curve.to_numpy(), name=name, mode="lines+markers", hovertemplate="%{y:.3f}",
+        line={"color": colour(role), "width": 2, "dash": dash}, marker={"size": 5},
+    )  # fmt: skip
+
+
+def _diagonal() -> go.Scatter:
+    return go.Scatter(
+        x=[0, 100], y=[1, 0], mode="lines", name="random pruning", hoverinfo="skip",
+        line={"color": colour("grey"), "width": 1, "dash": "dot"},
+    )  # fmt: skip

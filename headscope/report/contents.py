@@ -1,0 +1,129 @@
+"""What the page shows, as plain values: scores, classes, the attention example and the figures of a run."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from headscope.figures.catalogue import CATALOGUE
+from headscope.figures.stored import Stored, combinations, grid
+from headscope.figures.stored import chosen as rows_with
+from headscope.figures.style import DIVERGING, PALETTE, SEQUENTIAL, is_signed, swaps
+from headscope.report.attention import encoded_example
+from headscope.report.glossary import TERMS, term
+from headscope.store.tables import SCORE_KEY
+from interp.scores import FAMILY_LEVEL
+
+COLUMNS = {"mean": "mean", "low": "ci_low", "high": "ci_high", "null": "null_mean", "p": "p", "family": "p_family"}
+WITHOUT_TASK = "Scores without a task"
+DIGITS = 4
+
+
+def page_data(stored: Stored) -> dict[str, Any]:
+    """All that the scripts of the page read."""
+    scores = score_entries(stored)
+    layers, heads = shape(stored)
+    return {
+        "layers": layers,
+        "heads": heads,
+        "kv": kv_heads(stored),
+        "scores": scores,
+        "groups": list(dict.fromkeys(score["group"] for score in scores)),
+        "classes": class_names(stored),
+        "level": FAMILY_LEVEL,
+        "attention": attention(stored, scores),
+        "figures": figures(stored),
+        "theme": {
+            "light": {name: pair[0] for name, pair in PALETTE.items()},
+            "dark": {name: pair[1] for name, pair in PALETTE.items()},
+            "sequential": SEQUENTIAL,
+            "diverging": DIVERGING,
+            "swaps": swaps(),
+        },
+    }
+
+
+def shape(stored: Stored) -> tuple[int, int]:
+    """Layers and heads; none where no head score is stored."""
+    frame = stored.head_scores
+    return (0, 0) if frame.empty else (int(frame["layer"].max()) + 1, int(frame["head"].max()) + 1)
+
+
+def kv_heads(stored: Stored) -> int:
+    """Key-value heads a layer, by the scores that know them (others count every head as its own)."""
+    return int(stored.head_scores.groupby(list(SCORE_KEY))["kv_head"].max().min()) + 1 if shape(stored)[0] else 0
+
+
+def score_entries(stored: Stored) -> list[dict[str, Any]]:
+    """Every stored head score, in the order of the page."""
+    keys = sorted(combinations(stored.head_scores, *SCORE_KEY), key=_place)
+    return [_entry(rows_with(stored.head_scores, **key), key) for key in keys]
+
+
+def _place(key: Any) -> tuple[Any, ...]:
+    """Scores without a task first, then the order of the glossary; other scores by name."""
+    listed = list(TERMS)
+    named = (key["score"], key["variant"])
+    rank = listed.index(named) if named in listed else len(listed)
+    return (key["task"] != "", key["shots"] if key["task"] else 0, rank, *named, key["task"])
+
+
+def _entry(rows: pd.DataFrame, key: Any) -> dict[str, Any]:
+    found = term(key["score"], key["variant"])
+    arrays = {name: grid(rows, column) for name, column in COLUMNS.items()}
+    told = {name: rounded(values) for name, values in arrays.items() if np.isfinite(values).any()}
+    shots = f", {key['shots']} {'shot' if key['shots'] == 1 else 'shots'}" if key["task"] else ""
+    return {
+        "id": "/".join(str(key[name]) for name in SCORE_KEY),
+        "label": f"{found.label}: {key['task']}{shots}" if key["task"] else found.label,
+        "short": key["task"] or found.short,
+        "group": f"{found.label}{shots}" if key["task"] else WITHOUT_TASK,
+        "meaning": found.meaning,
+        "signed": is_signed(arrays["mean"]),
+        "n": int(rows["n"].iloc[0]),
+        **{name: told.get(name, []) for name in COLUMNS},
+    }
+
+
+def rounded(values: Float[np.ndarray, "layer head"]) -> list[float | None]:
+    """Flat, layer by layer, to four significant digits; None where there is no value."""
+    return [float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None for value in values.flatten().tolist()]
+
+
+def class_names(stored: Stored) -> list[str] | None:
+    """Each head's class, flat; None where no classes were stored."""
+    return None if stored.classes is None else [str(name) for name in stored.classes.flatten()]
+
+
+def attention(stored: Stored, scores: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The encoded example, heads in the order of the first score; None where none was stored."""
+    example = stored.run.attention_example
+    if example is None:
+        return None
+    layers, heads = example.patterns.shape[:2]
+    first = scores[0]["mean"] if scores and len(scores[0]["mean"]) == layers * heads else [0.0] * (layers * heads)
+    order = sorted(range(layers * heads), key=lambda place: -(first[place] if first[place] is not None else -math.inf))
+    return encoded_example(example, (divmod(place, heads) for place in order))
+
+
+def figures(stored: Stored) -> list[dict[str, Any]]:
+    """Every figure of the catalogue that the run has data for, but the mosaic, which the page draws itself."""
+    found = []
+    for entry in CATALOGUE:
+        panels = [] if entry.name == "mosaic" else list(entry.panels(stored))
+        if panels:
+            drawn = [{"folded": panel.folded, **json.loads(panel.draw().to_json())} for panel in panels]
+            found.append({"name": entry.name, "title": entry.title, "caption": entry.caption, "panels": drawn})
+    return found
+
+
+def top(values: Iterable[float | None], count: int) -> list[int]:
+    """Flat places of the highest values, best first."""
+    pairs = [(value, place) for place, value in enumerate(values) if value is not None]
+    return [place for _, place in sorted(pairs, key=lambda pair: (-pair[0], pair[1]))[:count]]

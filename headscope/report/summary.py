@@ -1,0 +1,168 @@
+"""The page's words about this model: what was measured and how, what was found, and with which versions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from headscope.report.contents import top
+from headscope.store.manifest import Manifest, Stage
+
+CLASSES = ("copying", "anti-copying", "matching only")
+NO_CLASS = "no induction head"
+
+
+def summary(manifest: Manifest, data: Mapping[str, Any]) -> dict[str, Any]:
+    """What the template prints: title, facts, paragraphs, numbers, the table of scores, provenance."""
+    return {
+        "model": str(manifest.identity["source"]),
+        "facts": facts(manifest.identity, data),
+        "sentences": [*measured(manifest, data), *found(data)],
+        "numbers": numbers(data),
+        "above": above_null(data),
+        "classes": CLASSES if data["classes"] else (),
+        "interrupted": [stage.command for stage in manifest.stages if not stage.finished],
+        "stages": [_stage(stage) for stage in manifest.stages],
+        "identity": [(name.replace("_", " "), value) for name, value in manifest.identity.items() if _shown(value)],
+        "terms": list(
+            dict.fromkeys((s["label"].partition(":")[0], s["meaning"]) for s in data["scores"] if s["meaning"])
+        ),
+    }
+
+
+def facts(identity: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
+    """The line under the title."""
+    shape = f"{data['layers']} layers of {data['heads']} heads" if data["layers"] else ""
+    groups = f"{data['kv']} key-value heads a layer" if data["kv"] != data["heads"] else ""
+    revision = f"revision {identity['revision']}" if identity.get("revision") else ""
+    precision = identity.get("quantization") or identity.get("dtype") or ""
+    return [str(told) for told in (identity.get("architecture"), shape, groups, precision, revision) if told]
+
+
+def measured(manifest: Manifest, data: Mapping[str, Any]) -> list[str]:
+    """What was measured, on what, from which weights."""
+    told = []
+    stage = next((stage for stage in manifest.stages if stage.command == "induction"), None)
+    free = [score for score in data["scores"] if score["p"] or score["id"].startswith("prefix_matching/")]
+    if stage is not None and free:
+        told.append(
+            f"Each of the {data['layers'] * data['heads']} attention heads was scored on {_sequences(stage, free[0]['n'])} "
+            f"({_protocol(stage)}, seed {stage.seed}), without looking at any task."
+        )
+    tasks = sorted({name for stage in manifest.stages for name in stage.tasks})
+    if tasks:
+        told.append(f"Importance for tasks was measured on {len(tasks)}: {', '.join(tasks)}.")
+    if manifest.identity.get("quantization"):
+        told.append(
+            f"Weights: {manifest.identity['quantization']}; the numbers are those of these weights, not of the original "
+            "checkpoint."
+        )
+    return told
+
+
+def _sequences(stage: Stage, n: int) -> str:
+    length, repeats = stage.options.get("length"), stage.options.get("repeats")
+    kind = "sequence" if n == 1 else "sequences"
+    if isinstance(length, int) and isinstance(repeats, int):
+        return f"{n} {kind} of {length} random tokens, each repeated to {repeats} copies"
+    return f"{n} {kind} of random repeated tokens"
+
+
+def _protocol(stage: Stage) -> str:
+    told = stage.protocol
+    if isinstance(told, Mapping):
+        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
+    return f"protocol {told}"
+
+
+def found(data: Mapping[str, Any]) -> list[str]:
+    """The strongest head, and how many heads are induction heads, by class."""
+    score = next((score for score in data["scores"] if score["id"].startswith("prefix_matching//")), None)
+    if score is None:
+        return []
+    told = []
+    counts = Counter(data["classes"] or ())
+    if data["classes"]:
+        total = sum(counts[name] for name in CLASSES)
+        told.append(
+            f"{_heads(total)} {'is an induction head' if total == 1 else 'are induction heads'}: prefix matching is high "
+            f"and beats both nulls. Of these, {counts['copying']} also write in favour of the token that comes next "
+            f"(copying), {counts['anti-copying']} write against it (anti-copying), and for {counts['matching only']} no "
+            "direct effect is seen (matching only)."
+        )
+    for place in top(score["mean"], 1):
+        layer, head = divmod(place, data["heads"])
+        told.append(f"The strongest prefix matching is that of head {layer}.{head}: {_value(score, place)}.")
+    return told
+
+
+def _heads(count: int) -> str:
+    return {0: "No head", 1: "One head"}.get(count, f"{count} heads")
+
+
+def _value(score: Mapping[str, Any], place: int) -> str:
+    told = f"{score['mean'][place]:.2f}"
+    if score["low"] and score["low"][place] is not None:
+        told += f" (95% interval {score['low'][place]:.2f} to {score['high'][place]:.2f})"
+    if score["null"] and score["null"][place] is not None:
+        told += f", against {score['null'][place]:.2f} for the null"
+    return told
+
+
+def numbers(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A few counts to stand in large type."""
+    if not data["classes"]:
+        return []
+    counts = Counter(data["classes"])
+    total = sum(counts[name] for name in CLASSES)
+    return [
+        (str(data["layers"] * data["heads"]), "heads"),
+        (str(total), "induction heads"),
+        *((str(counts[name]), name) for name in CLASSES),
+    ]
+
+
+def above_null(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """For each score with a null: how many heads beat it family-wise, by class, and the strongest head."""
+    rows = []
+    for score in data["scores"]:
+        if not score["family"]:
+            continue
+        beats = [p is not None and p <= data["level"] for p in score["family"]]
+        kinds = Counter(kind for kind, over in zip(data["classes"] or [], beats, strict=False) if over)
+        (best,) = top(
+            [abs(v) if v is not None else None for v in score["mean"]] if score["signed"] else score["mean"], 1
+        )
+        layer, head = divmod(best, data["heads"])
+        rows.append(
+            {
+                "label": score["label"],
+                "count": sum(beats),
+                "kinds": [kinds[name] for name in (*CLASSES, "")] if data["classes"] else [],
+                "best": f"{layer}.{head}",
+                "value": f"{score['mean'][best]:.2f}".replace("-", "\N{MINUS SIGN}"),
+            }
+        )
+    return rows
+
+
+def _stage(stage: Stage) -> dict[str, Any]:
+    options = ", ".join(f"{name} {_plain(value)}" for name, value in stage.options.items())
+    return {
+        "command": stage.command,
+        "protocol": _protocol(stage),
+        "seed": stage.seed,
+        "tasks": ", ".join(stage.tasks),
+        "options": options,
+        "when": stage.finished or "not finished",
+        "versions": ", ".join(f"{name} {version}" for name, version in stage.versions.items()),
+    }
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(str(part) for part in value) if isinstance(value, list | tuple) else str(value)
+
+
+def _shown(value: Any) -> bool:
+    return value not in (None, "") and not isinstance(value, dict | list)

@@ -1,0 +1,220 @@
+"""A run directory as SmolLM2-135M might leave it, drawn at random: 30 layers of 9 heads, some of them induction heads.
+
+Nothing in it was measured. `write_run(folder)` holds what `headscope induction` stores, `study=True` what the other
+commands add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from headscope.run import Run
+from headscope.store.attention_example import quantise
+from headscope.store.manifest import Stage
+from interp.scores import FFNScores, HeadScores, Null
+
+IDENTITY = {
+    "source": "smollm2-135m", "revision": None, "weight_hash": "5ca1ab1e" * 8, "dtype": "float32",
+    "kernel_route": "fused", "quantization": "Q4_1, dequantised to float32", "architecture": "LlamaForCausalLM",
+}  # fmt: skip
+SCORES = (
+    ("prefix_matching", ""), ("prefix_matching", "olsson"), ("copying", "argmax"), ("copying", "attended"),
+    ("copying", "successor"), ("copying", "signed"), ("ov_copying", ""), ("previous_token", ""), ("duplicate_token", ""),
+)  # fmt: skip
+TASKS = ("arc_easy", "boolq", "copa", "hellaswag", "piqa", "rte")
+HOSTILE = ("</script><script>alert(1)</script>", "\"quoted\" 'text'", "\u202eright to left\u200f", "🙂", " <b>bold</b>",
+           "\n", "&amp;")  # fmt: skip
+WORDS = " ridge gold lamp seven under paper north quick fern cloud salt bridge three glass winter stone".split(" ")
+
+
+@dataclass(frozen=True)
+class Shape:
+    layers: int = 30
+    heads: int = 9
+    kv_heads: int = 3
+
+
+def write_run(
+    folder: Path,
+    *,
+    shape: Shape | None = None,
+    study: bool = False,
+    tasks: Sequence[str] = TASKS,
+    tokens: Sequence[str] | None = None,
+    identity: dict[str, Any] | None = None,
+) -> Path:
+    shape = shape or Shape()
+    rng = np.random.default_rng(11)
+    kinds = classes(shape, rng)
+    stage = Stage("induction", "quick", options={"length": 50, "repeats": 4, "sequences": 20})
+    with Run.create(folder, identity or IDENTITY, stage) as writer:
+        for name, variant in SCORES:
+            writer.add_scores(head_score(name, variant, shape, kinds, rng))
+        writer.add_classes(kinds)
+        shown = list(
+            tokens or ["<|im_start|>", *[f" {word}" if place else "Ridge" for place, word in enumerate(WORDS)] * 3]
+        )
+        writer.store_attention_example(shown, example(len(shown), shape, kinds, rng), blocks=blocks(len(shown)))
+    if study:
+        add_study(folder, shape, rng, list(tasks), identity or IDENTITY)
+    return folder
+
+
+def blocks(length: int) -> tuple[int, ...]:
+    block = (length - 1) // 3
+    return (1, 1 + block, 1 + 2 * block) if block else ()
+
+
+def classes(shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    """A dozen induction heads in the upper half."""
+    kinds = np.full((shape.layers, shape.heads), "", dtype=object)
+    names = ["copying"] * 5 + ["anti-copying"] * 3 + ["matching only"] * 5
+    for name in names:
+        kinds[rng.integers(shape.layers // 2, shape.layers), rng.integers(shape.heads)] = name
+    return kinds
+
+
+def head_score(name: str, variant: str, shape: Shape, kinds: np.ndarray, rng: np.random.Generator) -> HeadScores:
+    grid = (shape.layers, shape.heads)
+    strong = kinds != ""
+    base = rng.beta(1.2, 18, grid)
+    if name == "prefix_matching":
+        base = np.where(strong, rng.uniform(0.42, 0.95, grid), base) * (0.5 if variant else 1.0)
+    if name == "previous_token":
+        base = np.where(rng.random(grid) < 0.04, rng.uniform(0.4, 0.9, grid), base)
+    if name == "ov_copying":
+        base = rng.normal(0.1, 0.35, grid).clip(-1, 1)
+    if variant == "signed":
+        base = rng.normal(0, 0.25, grid) + 3.0 * (kinds == "copying") - 2.6 * (kinds == "anti-copying")
+    noise = rng.normal(0, 0.03 + 0.05 * np.abs(base), (20, *grid))
+    signed = variant == "signed" or name == "ov_copying"
+    items = torch.from_numpy(base + noise if signed else (base + noise).clip(0, 1)).float()
+    score = HeadScores.from_items(name, items, variant=variant, n_kv_heads=shape.kv_heads)
+    if name == "ov_copying":
+        return score
+    draws = torch.from_numpy(rng.normal(0.0 if variant == "signed" else 0.04, 0.02, (99, *grid))).float()
+    names = ("N1 wrong token", "N2 position only") if name != "copying" else ("token drawn at random",)
+    nulls = [Null.from_draws(null, score.mean, draws, two_sided=variant == "signed") for null in names]
+    return score.with_nulls(*nulls)
+
+
+def example(length: int, shape: Shape, kinds: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+    """Induction heads look one block back and one on, some heads at the previous token, the rest at the first."""
+    block = max(1, (length - 1) // 3)
+    attention = torch.full((shape.layers, shape.heads, length, length), 0.0)
+    for layer, head in np.ndindex(shape.layers, shape.heads):
+        pattern = torch.from_numpy(rng.dirichlet(np.full(length, 0.08), length)).float()
+        weight = 0.85 if kinds[layer, head] else 0.0
+        for query in range(length):
+            target = query - block + 1 if query > block else 0
+            pattern[query] *= 1 - weight - (0.1 if not weight else 0)
+            pattern[query, target] += weight
+            pattern[query, 0] += 0.1 if not weight else 0
+        attention[layer, head] = pattern
+    attention = attention.tril()
+    return quantise(attention / attention.sum(-1, keepdim=True))
+
+
+def add_study(folder: Path, shape: Shape, rng: np.random.Generator, tasks: list[str], identity: dict[str, Any]) -> None:
+    stage = Stage("study", "probes", tasks=tuple(tasks), options={"shots": [0, 5], "limit": 48})
+    with Run.create(folder, identity, stage) as writer:
+        for task in tasks:
+            for shots in (0, 5):
+                for variant in ("token", "signed"):
+                    shared = np.random.default_rng(5).gamma(0.6, 1.0, (shape.layers, shape.heads))
+                    items = shared * rng.gamma(2.0, 0.5, (12, shape.layers, shape.heads))
+                    items = items - (0.8 * shared if variant == "signed" else 0)
+                    score = HeadScores.from_items("importance", torch.from_numpy(items).float(), variant=variant)
+                    writer.add_scores(score, task=task, shots=shots)
+                for variant in ("all positions", "positions from 1 on"):
+                    items = rng.normal(0.02, 0.03, (12, shape.layers)) + 0.5 * (np.arange(shape.layers) == 11)
+                    score = FFNScores.from_items("knock_out", torch.from_numpy(items).float(), variant=variant)
+                    writer.add_scores(score, task=task, shots=shots)
+        writer.add_metrics(pd.DataFrame([*pruning(rng, tasks, shape), *removal(rng, tasks)]))
+        writer.add_comparisons(pd.DataFrame([*matrices(rng, tasks), *overlaps(rng), *retentions()]))
+
+
+def metric(task: str, shots: int, component: str, value: float, **changed: Any) -> dict[str, Any]:
+    row = {
+        "task": task, "shots": shots, "demo_seed": 0, "component": component, "order": "own", "order_seed": 0,
+        "ablation": "zero", "percent_heads": 0.0, "percent_ffns": 0.0, "removed_heads": 0, "removed_ffns": 0,
+        "metric": "acc", "value": value, "stderr": 0.02, "n": 200,
+    }  # fmt: skip
+    return {**row, **changed}
+
+
+def pruning(rng: np.random.Generator, tasks: list[str], shape: Shape) -> Iterator[dict[str, Any]]:
+    orders = [("own", 0), ("aggregate", 0), ("signed", 0), ("inverse", 0), *((task, 0) for task in tasks)]
+    orders += [(name, draw) for name in ("random", "layer_matched") for draw in range(8)]
+    steep = {"own": 6.0, "aggregate": 5.0, "signed": 5.5, "inverse": 0.4, "random": 1.4, "layer_matched": 2.0}
+    total = shape.layers * shape.heads
+    for task in tasks:
+        for shots in (0, 5):
+            full = 0.45 + 0.1 * rng.random() + 0.01 * shots
+            for order, draw in orders:
+                for p in range(0, 100, 10):
+                    drop = 0.22 * (p / 100) ** steep.get(order, 3.0) + (rng.normal(0, 0.006) if p else 0)
+                    told = {"order": order, "order_seed": draw}
+                    if order != task:
+                        yield metric(task, shots, "head", full - drop, **told, percent_heads=float(p),
+                                     removed_heads=p * total // 100)  # fmt: skip
+                    if order in ("own", "random"):
+                        yield metric(task, shots, "ffn", full - 1.3 * drop, **told, percent_ffns=float(p),
+                                     removed_ffns=p * shape.layers // 100)  # fmt: skip
+            for p in range(0, 80, 10):
+                for q in range(0, 60, 10):
+                    drop = 0.3 * (p / 100) ** 3 + 0.35 * (q / 100) ** 2 + (rng.normal(0, 0.004) if p + q else 0)
+                    yield metric(task, shots, "both", full - drop, percent_heads=float(p), percent_ffns=float(q),
+                                 removed_heads=p * total // 100, removed_ffns=q * shape.layers // 100)  # fmt: skip
+
+
+def removal(rng: np.random.Generator, tasks: list[str]) -> Iterator[dict[str, Any]]:
+    for task in tasks:
+        for shots in (0, 5):
+            yield metric(task, shots, "induction_heads", 0.5 + 0.02 * shots, order="induction")
+            for size, percent in ((3, 1.0), (9, 3.0), (14, 5.0), (27, 10.0)):
+                orders = [("induction", 0)] + [
+                    (k, s) for k in ("random", "layer_matched", "norm_matched") for s in range(39)
+                ]
+                for order, draw in orders:
+                    loss = (0.02 if order == "induction" else 0.004) * size**0.5 * (shots > 0) + rng.normal(0, 0.006)
+                    yield metric(task, shots, "induction_heads", 0.5 + 0.02 * shots - loss, order=order,
+                                 order_seed=draw, percent_heads=percent, removed_heads=size)  # fmt: skip
+
+
+def comparison(kind: str, a: str, b: str, level: str, value: float, **changed: Any) -> dict[str, Any]:
+    row = {"kind": kind, "a": a, "b": b, "shots": 5, "level": level, "value": value, "ci_low": value - 0.08,
+           "ci_high": value + 0.08, "p": 0.001, "p_holm": 0.01 if value > 0.4 else 0.2, "n": 270}  # fmt: skip
+    return {**row, **changed}
+
+
+def matrices(rng: np.random.Generator, tasks: list[str]) -> Iterator[dict[str, Any]]:
+    for level, centre in (("global", 0.6), ("within_layer", 0.45), ("bansal_released", 0.02)):
+        for i, a in enumerate(tasks):
+            for b in tasks[i + 1 :]:
+                yield comparison("cross_task", a, b, level, centre + 0.15 * rng.normal())
+        for task in tasks[:1]:
+            for a, b in (("0", "1"), ("0", "5"), ("1", "5")):
+                yield comparison("cross_shot", f"{task}@{a}", f"{task}@{b}", level, centre + 0.2, shots=-1)
+
+
+def overlaps(rng: np.random.Generator) -> Iterator[dict[str, Any]]:
+    for q in range(1, 31):
+        pair = ("prefix_matching", "importance/token")
+        yield comparison("overlap", *pair, f"q={q}", 0.1 + q / 60 + 0.02 * rng.normal())
+        yield comparison("overlap_expected_free", *pair, f"q={q}", q / 100)
+        yield comparison("overlap_expected_layer", *pair, f"q={q}", q / 100 + 0.05)
+
+
+def retentions() -> Iterator[dict[str, Any]]:
+    for score, bend in (("prefix_matching", 3.0), ("copying/argmax", 1.2)):
+        for p in range(0, 100, 10):
+            yield comparison("retention_raw", score, "importance/token", f"p={p}", 1 - (p / 100) ** bend)
+            yield comparison("retention_excess", score, "importance/token", f"p={p}", 1 - (p / 100) ** (bend + 1))
