@@ -1,0 +1,122 @@
+"""A task's metric on a model, whole or with heads and FFNs removed (METHODS 4, 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import nan
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ablation.likelihood import Progress, log_likelihoods
+from ablation.replacement import Replacement
+from ablation.statistics.intervals import cluster_mean
+from interp.masks import FFNMask, HeadMask
+
+if TYPE_CHECKING:
+    from interp.model import HookedModel
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What every document got, and what follows for the task.
+
+    log_likelihoods: a list a document of one value a choice, in nats. values, units and clusters: the metric by unit (a
+    document, or in MultiRC a question). documents, document_clusters and right: the same by document, `right` being
+    whether its best choice is a right one. gold and target_lengths: the gold choice and its number of tokens.
+    dropped and trimmed: demonstrations and tokens that over-long prompts lost.
+    """
+
+    task: str
+    shots: int
+    metric_name: str
+    log_likelihoods: list[list[float]]
+    values: Float[np.ndarray, "unit"]
+    units: tuple[str, ...]
+    clusters: tuple[str, ...]
+    documents: tuple[str, ...]
+    document_clusters: tuple[str, ...]
+    right: Float[np.ndarray, "document"]
+    gold: tuple[int, ...]
+    target_lengths: tuple[int, ...]
+    dropped: tuple[int, ...]
+    trimmed: tuple[int, ...]
+
+    @property
+    def metric(self) -> float:
+        """The task's metric, in [0, 1]."""
+        return float(self.values.mean())
+
+    @cached_property
+    def stderr(self) -> float:
+        """Standard error of the metric, clusters being the unit; NaN with a single cluster."""
+        labels = number(self.clusters)
+        return cluster_mean(self.values, labels).stderr if labels.max() else nan
+
+    @property
+    def per_document(self) -> Float[np.ndarray, "document"]:
+        """1.0 where a document's best choice is right, else 0.0."""
+        return self.right
+
+    @property
+    def gold_log_likelihoods(self) -> Float[np.ndarray, "document"]:
+        """log p of each document's gold continuation, in nats."""
+        return np.asarray([row[gold] for row, gold in zip(self.log_likelihoods, self.gold, strict=True)])
+
+    @property
+    def n_cut(self) -> int:
+        """Documents whose prompt was longer than the model's context."""
+        return sum(bool(lost) for lost in zip(self.dropped, self.trimmed, strict=True) if any(lost))
+
+
+def evaluate(
+    model: HookedModel,
+    task: Any,
+    *,
+    heads: HeadMask | Float[Tensor, "layer head"] | None = None,
+    ffns: FFNMask | Float[Tensor, " layer"] | None = None,
+    replacement: Replacement | None = None,
+    token_budget: int | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score every choice of every document of a task (`load_task`) and take its metric; ties go to the first choice.
+
+    `heads` and `ffns` (1 keeps, 0 removes) and `replacement` (zero if None) are METHODS 3.3's. Raises UsageError for a
+    task that does not fit the model.
+    """
+    documents = list(task.token_documents(model))
+    rows = log_likelihoods(
+        model, documents, heads=heads, ffns=ffns, replacement=replacement, token_budget=token_budget, progress=progress
+    )
+    score = task.score(rows)
+    right = [float(np.argmax(row) in right_choices(d)) for row, d in zip(rows, task.documents, strict=True)]
+    return Evaluation(
+        task=task.name,
+        shots=task.shots,
+        metric_name=task.metric,
+        log_likelihoods=rows,
+        values=score.values,
+        units=score.units,
+        clusters=score.clusters,
+        documents=tuple(document.id for document in documents),
+        document_clusters=tuple(document.cluster for document in documents),
+        right=np.asarray(right),
+        gold=tuple(document.gold for document in documents),
+        target_lengths=tuple(len(document.target) for document in documents),
+        dropped=tuple(document.dropped for document in documents),
+        trimmed=tuple(document.trimmed for document in documents),
+    )
+
+
+def right_choices(document: Any) -> tuple[int, ...]:
+    """The choices that count as right: the gold one, where a document does not name more."""
+    return getattr(document, "right", (document.gold,))
+
+
+def number(labels: Sequence[str]) -> Int[np.ndarray, "item"]:
+    """Equal labels, equal numbers from 0 on."""
+    return np.unique(np.asarray(labels), return_inverse=True)[1].astype(np.int64)

@@ -1,0 +1,215 @@
+"""The likelihood engine: on every family, what one request at a time gives through plain Hugging Face."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ablation.likelihood import default_budget, log_likelihoods, score_requests
+from ablation.replacement import Placement, make_replacement
+from ablation.sharing import rotary_types, window_of
+from interp.errors import HeadscopeError, UsageError
+from interp.masks import FFNMask, HeadMask
+from interp.model import HookedModel
+from tests.ablation.documents import documents, partial
+from tests.interp.families import FAMILIES, VOCAB, build, load
+
+# ALiBi, linear attention or convolution, windows by index, position ids that are not taken: a row each.
+ALONE = {"bloom", "mpt", "falcon_alibi", "gpt_neo", "qwen3_next", "lfm2", "gpt1"}
+Pair = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def requests(seed: int = 0) -> list[Pair]:
+    """Demonstrations that all share, contexts of several lengths, choices that share beginnings, one-token choices."""
+    draw = torch.Generator().manual_seed(seed)
+
+    def ids(length: int) -> tuple[int, ...]:
+        return tuple(torch.randint(3, VOCAB, (length,), generator=draw).tolist())
+
+    shown, pairs = ids(20), []
+    for place in range(4):
+        context, start = shown[: 20 - place % 2] + ids(3 + 4 * place), ids(3)
+        pairs += [(context, start + ids(2)), (context, start), (context, ids(1)), (context, ids(1)), (context, start[:1])]
+    return pairs
+
+
+def one_by_one(hf: Any, pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of log-probabilities, and whether each token is the likeliest, from all logits of one request at a time."""
+    values, greedy = [], []
+    for context, continuation in pairs:
+        with torch.no_grad():
+            logits = hf(input_ids=torch.tensor([[*context, *continuation]]), use_cache=False).logits[0].double()
+        log_p = logits.log_softmax(-1)[len(context) - 1 : -1]
+        wanted = torch.tensor(continuation)
+        values.append(float(log_p.gather(1, wanted[:, None]).sum()))
+        greedy.append(bool((log_p.argmax(-1) == wanted).all()))
+    return np.array(values), np.array(greedy)
+
+
+@contextmanager
+def counted(model: HookedModel) -> Iterator[list[int]]:
+    """Tokens that enter the model, pass by pass."""
+    seen: list[int] = []
+
+    def count(module: Any, args: Any, kwargs: Any) -> None:
+        seen.append(kwargs["input_ids"].numel())
+
+    handle = model.hf.register_forward_pre_hook(count, with_kwargs=True)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_scores_as_one_by_one(family: str) -> None:
+    model, pairs = load(family), requests()
+    values, greedy = one_by_one(build(family), pairs)
+    alone = sum(len({(*context, *choice[:-1]) for context, choice in pairs if context == c}) for c, _ in pairs[::5])
+    for budget in (None, 40):
+        score_requests(model, pairs[:1])  # whether it may share is found out here
+        with counted(model) as seen:
+            scores = score_requests(model, pairs, token_budget=budget)
+        np.testing.assert_allclose(scores.log_likelihoods, values, atol=2e-5)
+        assert (scores.greedy == greedy).all()
+        if budget is None:
+            assert (sum(seen) < 0.8 * sum(len(c) + len(t) - 1 for c, t in pairs)) == (family not in ALONE), alone
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gates_give_what_a_full_run_with_gates_gives(family: str) -> None:
+    model, pairs = load(family), requests(1)
+    draw = torch.Generator().manual_seed(7)
+    heads = torch.randint(0, 3, (model.n_layers, model.n_heads), generator=draw) / 2
+    ffns = torch.tensor([0.5, 0.0] * model.n_layers)[: model.n_layers]
+    whole = score_requests(model, pairs).log_likelihoods
+    gated = score_requests(model, pairs, heads=HeadMask(heads), ffns=FFNMask(ffns)).log_likelihoods
+    with model.gates(heads, ffns):
+        expected, _ = one_by_one(model.hf, pairs)
+    np.testing.assert_allclose(gated, expected, atol=2e-5)
+    assert np.abs(gated - whole).max() > 1e-2
+    np.testing.assert_array_equal(score_requests(model, pairs).log_likelihoods, whole)  # no cache outlives a mask
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2", "bloom"])
+@pytest.mark.parametrize("ablation", ["mean", "resample"])
+def test_replacements_stand_where_a_full_run_has_them(family: str, ablation: str) -> None:
+    model = load(family)
+    docs = [*documents(5, seed=1), *partial(3)]
+    replacement = make_replacement(model, ablation, documents(6, seed=2, name="ref"), minimum=1)
+    assert replacement is not None
+    heads = torch.tensor([[0.0, 1.0, 0.5, 0.0]] * model.n_layers)
+    ffns = torch.tensor([1.0, 0.3])
+    found = log_likelihoods(model, docs, heads=heads, ffns=ffns, replacement=replacement)
+    for document, row in zip(docs, found, strict=True):
+        for context, choice, value in zip(document.contexts, document.choices, row, strict=True):
+            placement = Placement.whole([document.id], [len(context)], len(context) + len(choice))
+            with model.gates(heads, ffns, replacement.placed(placement)):
+                expected, _ = one_by_one(model.hf, [(context, choice)])
+            np.testing.assert_allclose(value, expected[0], atol=2e-5)
+
+
+def test_documents_get_a_list_of_choices_each_in_any_shard() -> None:
+    model, docs = load("llama"), documents(7)
+    whole = log_likelihoods(model, docs)
+    assert [len(row) for row in whole] == [len(document.choices) for document in docs]
+    parts = [*log_likelihoods(model, docs[4:]), *log_likelihoods(model, docs[:4])]
+    np.testing.assert_allclose([*parts[3:], *parts[:3]], whole, atol=1e-5)
+    assert log_likelihoods(model, []) == []
+
+
+def test_fixed_demonstrations_are_run_once() -> None:
+    model, shown = load("llama"), tuple(range(3, 43))
+    pairs = [((*shown, 50 + n, 60 + n), (70, 71 + k)) for n in range(20) for k in range(2)]
+    score_requests(model, pairs[:1])
+    with counted(model) as seen:
+        scores = score_requests(model, pairs)
+    assert sum(seen) == 40 + 20 * 3
+    np.testing.assert_allclose(scores.log_likelihoods, one_by_one(model.hf, pairs)[0], atol=2e-5)
+
+
+def test_what_depends_on_the_longest_row_is_never_padded() -> None:
+    model = load("llama")
+    model.hf.config.rope_parameters = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+    with counted(model) as seen:
+        score_requests(model, [((5, 6), (7,) * n) for n in (1, 2, 2, 3)])
+    assert sorted(seen) == [2, 3, 4]
+
+
+def test_windows_and_rotary_kinds_are_read_from_configurations() -> None:
+    windows = {family: window_of(build(family).config) for family in ("llama", "mistral", "qwen2", "gemma3", "gpt_oss")}
+    assert windows == {"llama": None, "mistral": 8, "qwen2": None, "gemma3": 8, "gpt_oss": 8}
+    config = build("llama").config
+    config.rope_parameters = {"a": {"rope_type": "default"}, "b": {"rope_type": "longrope"}}
+    assert "longrope" in rotary_types(config)
+
+
+def test_a_family_that_mistakes_masks_is_given_a_row_a_request() -> None:
+    """The trial at first use notices a model that ignores its mask."""
+    model, pairs = load("llama"), requests()
+    forward = model.hf.forward
+    model.hf.forward = lambda attention_mask=None, **others: forward(**others)
+    scores = score_requests(model, pairs)
+    assert vars(model.hf)["_headscope_sharing"] == {40: False}
+    model.hf.forward = forward
+    np.testing.assert_allclose(scores.log_likelihoods, one_by_one(model.hf, pairs)[0], atol=2e-5)
+
+
+def test_half_precision_agrees_as_far_as_it_can() -> None:
+    model, pairs = load("llama", dtype=torch.bfloat16), requests()
+    values, _ = one_by_one(model.hf, pairs)
+    assert np.abs(score_requests(model, pairs).log_likelihoods - values).max() < 0.3
+    assert vars(model.hf)["_headscope_sharing"] == {40: True}
+
+
+def test_progress_counts_up_to_all_requests() -> None:
+    told: list[tuple[int, int]] = []
+    score_requests(load("llama"), requests(), token_budget=40, progress=lambda *counts: told.append(counts))
+    assert len(told) > 1 and told[-1] == (20, 20)
+    assert all(a[0] < b[0] for a, b in itertools.pairwise(told))
+
+
+def test_budgets_shrink_for_large_vocabularies() -> None:
+    model = load("llama")
+    assert default_budget(model) == 1024
+    model.__dict__["vocab_size"] = 256_000
+    assert default_budget(model) == 524
+
+
+@pytest.mark.parametrize(
+    ("pair", "sentence"),
+    [
+        (((1,) * 60, (2,) * 6), "65 tokens, its context holds 64"),
+        (((1, VOCAB), (2,)), f"the model has 0 to {VOCAB - 1}"),
+        (((1, -1), (2,)), "token ids -1 to 2"),
+        (((), (2,)), "one of each at least"),
+    ],
+)
+def test_unfit_requests_are_refused(pair: Pair, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        score_requests(load("llama"), [((5,), (6,)), pair])
+
+
+def test_nan_is_refused() -> None:
+    model = load("llama")
+    model.hf.get_submodule(model.layout.unembed).weight.data[3, 0] = torch.nan
+    with pytest.raises(HeadscopeError, match="NaN"):
+        score_requests(model, requests())
+
+
+def test_masks_of_the_wrong_shape_are_refused() -> None:
+    with pytest.raises(UsageError, match="must have shape"):
+        score_requests(load("llama"), requests(), ffns=torch.ones(3))
+
+
+def test_replacements_want_a_name_a_request() -> None:
+    model = load("llama")
+    replacement = make_replacement(model, "mean", documents(2), minimum=1)
+    with pytest.raises(UsageError, match="1 document names"):
+        score_requests(model, requests(), replacement=replacement, documents=["a"])
