@@ -28,7 +28,7 @@ def iterative_order(
     task: Any,
     *,
     component: str,
-    percents: Sequence[float] = STEPS,
+    percents: Sequence[float | int] = STEPS,
     positions: str = "token",
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
