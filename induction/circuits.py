@@ -41,10 +41,7 @@ class DirectPath:
 
     def columns(self, tokens: Int[Tensor, " token"]) -> Float[Tensor, "d_model token"]:
         """N^T W_U of these tokens without the layer's post-attention norm."""
-        layout, hf = self.model.layout, self.model.hf
-        columns = linear_weight(hf.get_submodule(layout.unembed))[tokens].float().T
-        if layout.project_out is not None:  # OPT with narrow embeddings: between the final norm and the unembedding
-            columns = linear_weight(hf.get_submodule(layout.project_out)).float().T @ columns
+        columns = linear_weight(self.model.hf.get_submodule(self.model.layout.unembed))[tokens].float().T
         return columns if self.final_norm is None else self.final_norm.apply_to_columns(columns)
 
     def from_heads(
@@ -68,6 +65,12 @@ def refuse_unreadable(model: HookedModel) -> None:
         raise RefusedModelError(
             f"{layout.architecture} normalises the residual stream after every addition (post-LN, as opt-350m does): a "
             "head's direct effect on the logits is not defined, so copying scores are refused; prefix matching works"
+        )
+    if layout.ln_final is None or layout.project_out is not None:
+        raise RefusedModelError(
+            f"headscope can't place what stands between the last block of this {layout.architecture} and its "
+            "unembedding (a final norm, a projection of narrow embeddings), so copying scores are refused; prefix "
+            "matching works"
         )
     model.refuse_inner_norm()
 

@@ -36,7 +36,7 @@ def shift_table(by_place: Float[Tensor, "layer head place"], first: int) -> Floa
 
 def wrong_token_null(
     observed: Float[Tensor, "layer head"],
-    tables: Sequence[Float[Tensor, "shift layer head"]],
+    tables: Sequence[Float[Tensor, "_ layer head"]],  # as many shifts as the sequence's length allows
     *,
     draws: int = DRAWS,
     seed: int = 0,

@@ -51,7 +51,7 @@ class PreviousToken(Reader):
     def scores(self) -> HeadScores:
         return HeadScores.from_items("previous_token", self.items("previous"), n_kv_heads=self.model.n_kv_heads)
 
-    def tables(self) -> list[Float[Tensor, "shift layer head"]]:
+    def tables(self) -> list[Float[Tensor, "_ layer head"]]:
         return [item.movedim(-1, 0) for item in self.ragged("further")]
 
 

@@ -75,7 +75,7 @@ class Reader:
             name, layer = key.rsplit("/", 1)
             self._batches[-1].setdefault(name, {})[int(layer)] = value
 
-    def ragged(self, name: str) -> list[Float[Tensor, "layer head *extra"]]:
+    def ragged(self, name: str) -> list[Float[Tensor, "layer head ..."]]:
         """One tensor a sequence, in the sequences' order; layers without heads are NaN."""
         found: dict[int, Tensor] = {}
         for items, batch in zip(self._items, self._batches, strict=True):

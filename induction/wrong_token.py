@@ -41,7 +41,7 @@ class WrongToken(Reader):
         self.keep("prefix", layer, prefix / reached)
         self.keep("olsson", layer, prefix / pairs)
 
-    def tables(self, name: Table) -> list[Float[Tensor, "shift layer head"]]:
+    def tables(self, name: Table) -> list[Float[Tensor, "_ layer head"]]:
         """For each sequence, its null values for d = 1..L-2."""
         return [shift_table(item, 0) for item in self.ragged(name)]
 
