@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help report test test-fast check study docs bench audit chromium clean
+.PHONY: help report test test-fast check study readme docs bench audit chromium clean
 
 help:
 	@echo "make report   score every attention head of the embedded model, write $(RUN)/report.html"
@@ -46,6 +46,10 @@ check: $(VENV)/.dev
 
 study: $(VENV)/.run
 	$(BIN)/headscope study -o $(RUN)
+
+# The README's table and picture, from the run of `make report`.
+readme: $(VENV)/.dev chromium
+	$(BIN)/python docs/readme.py $(RUN)
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict

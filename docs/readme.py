@@ -38,7 +38,7 @@ def table(run: headscope.Run, top: int = 12) -> str:
 def cell(score: object, at: tuple[int, int], decimals: int) -> str:
     """`0.92 [0.91, 0.93] (0.00)`."""
     values = (float(getattr(score, name)[at]) for name in ("mean", "ci_low", "ci_high", "null_mean"))
-    mean, low, high, null = (f"{value:.{decimals}f}" for value in values)
+    mean, low, high, null = (f"{round(value, decimals) + 0.0:.{decimals}f}" for value in values)  # no -0.00
     return f"{mean} [{low}, {high}] ({null})"
 
 
@@ -49,7 +49,7 @@ def replaced(text: str, inside: str) -> str:
 
 
 def picture(run: headscope.Run, path: Path) -> None:
-    """The upper part of the report as a person with a wide screen sees it."""
+    """The report's mosaic, head card and attention as a person with a wide screen sees them."""
     import os
     import shutil
 
@@ -63,7 +63,7 @@ def picture(run: headscope.Run, path: Path) -> None:
         page.locator(".plotly .main-svg").first.wait_for()
         page.wait_for_timeout(500)
         path.parent.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=path, clip={"x": 0, "y": 0, "width": 1440, "height": 1250}, full_page=True)
+        page.locator("section", has=page.get_by_role("heading", name="Head by head")).screenshot(path=path)
         browser.close()
 
 
