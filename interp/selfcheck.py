@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from interp.checks import changing, reading
 from interp.checks.result import Check, short_input
@@ -22,8 +23,6 @@ __all__ = ["Check", "run_checks", "verify"]
 def run_checks(model: HookedModel, *, every_layer: bool = False) -> Iterator[Check]:
     """All checks, one after the other."""
     tokens = short_input(model)
-    layers = model.attention_layers
-    chosen = layers if every_layer else sorted({layers[0], layers[len(layers) // 2], layers[-1]})
     with torch.no_grad():
         plain = model(tokens)
         finite = reading.logits_are_finite(plain)
@@ -34,19 +33,26 @@ def run_checks(model: HookedModel, *, every_layer: bool = False) -> Iterator[Che
         yield reading.looks_back_only(model, tokens, plain)
         yield reading.padding_changes_nothing(model, tokens, plain)
         yield reading.rows_sum_to_one(model, tokens)
+    layers = model.attention_layers
+    few = sorted({layers[0], layers[len(layers) // 2], layers[-1]})
+    groups = [(layer,) for layer in layers] if every_layer else [tuple(few)]
+    for group in groups:
+        yield from _changes(model, tokens, plain, group)
+
+
+def _changes(model: HookedModel, tokens: Tensor, plain: Tensor, layers: tuple[int, ...]) -> Iterator[Check]:
+    """Checks of gates and resumed runs: of these layers together, or of the one in their middle."""
+    middle = layers[len(layers) // 2]
+    with torch.no_grad():
         if is_offloaded(model.hf):
             left_out = "left out: NaN in each weight, gates against zeroed weights"
             yield Check("weights in memory", True, 0.0, f"no, they are offloaded; {left_out}")
         else:
-            for layer in chosen:
-                yield changing.head_gate_is_zeroed_weights(model, tokens, layer)
-                yield changing.ffn_gate_is_zeroed_weights(model, tokens, layer)
-        for layer in chosen:
-            yield changing.ffn_gate_is_linear(model, tokens, layer)
-    for layer in chosen if every_layer else (chosen[len(chosen) // 2],):
-        yield changing.gradient_is_finite_difference(model, tokens, layer)
-        with torch.no_grad():
-            yield changing.resumed_run_is_whole_run(model, tokens, layer)
+            yield changing.head_gate_is_zeroed_weights(model, tokens, layers)
+            yield changing.ffn_gate_is_zeroed_weights(model, tokens, layers)
+        yield changing.ffn_gate_is_linear(model, tokens, middle)
+        yield changing.resumed_run_is_whole_run(model, tokens, plain, (middle,))
+    yield changing.gradient_is_finite_difference(model, tokens, middle)
 
 
 def verify(model: HookedModel) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -9,42 +11,53 @@ from torch import Tensor, nn
 from interp import hooks
 from interp.checks.result import Check, changed, is_precise, relative, tolerance
 from interp.errors import RefusedModelError
+from interp.masks import FFNMask, HeadMask
 from interp.model import HookedModel
 from interp.resume import resumed, stored_residuals
 
 STEPS = (1e-2, 3e-3, 1e-3)
 
 
-def head_gate_is_zeroed_weights(model: HookedModel, tokens: Int[Tensor, "batch query"], layer: int) -> Check:
-    """A gate of 0 on a head equals zeroing its rows of W_O."""
-    head = layer % model.n_heads
-    mask = torch.ones(model.n_layers, model.n_heads)
-    mask[layer, head] = 0
-    with model.gates(heads=mask):
+def head_gate_is_zeroed_weights(model: HookedModel, tokens: Int[Tensor, "batch query"], layers: Sequence[int]) -> Check:
+    """A gate of 0 on a head (one in each of these layers) equals zeroing its rows of W_O."""
+    heads = [(layer, layer % model.n_heads) for layer in layers]
+    with model.gates(heads=HeadMask.keep_all(model.n_layers, model.n_heads).without(heads)):
         gated = model(tokens)
-    module = model.o_module(layer)
-    with changed([module.get_parameter("weight")], lambda: hooks.o_rows(module, model.n_heads)[head].zero_()):
+    modules = [model.o_module(layer) for layer in layers]
+
+    def zero() -> None:
+        for module, (_, head) in zip(modules, heads, strict=True):
+            hooks.o_rows(module, model.n_heads)[head].zero_()
+
+    with changed([module.get_parameter("weight") for module in modules], zero):
         zeroed = model(tokens)
     difference = relative(gated, zeroed)
-    name = "a head's gate of 0 = its W_O rows zeroed"
-    return Check(name, difference < tolerance(model), difference, f"{layer}.{head}")
+    told = ", ".join(f"{layer}.{head}" for layer, head in heads)
+    return Check("a head's gate of 0 = its W_O rows zeroed", difference < tolerance(model), difference, told)
 
 
-def ffn_gate_is_zeroed_weights(model: HookedModel, tokens: Int[Tensor, "batch query"], layer: int) -> Check:
-    """A gate of 0 on an FFN equals zeroing all its weights and biases."""
+def ffn_gate_is_zeroed_weights(model: HookedModel, tokens: Int[Tensor, "batch query"], layers: Sequence[int]) -> Check:
+    """A gate of 0 on the FFNs of these layers equals zeroing all their weights and biases."""
     name = "an FFN's gate of 0 = its weights zeroed"
-    module = model.layout.inner(model.hf, layer, model.layout.ffn or model.layout.ffn_out)
-    if module is None or layer not in model.ffn_layers:
-        return Check(name, True, 0.0, f"layer {layer} has no FFN")
-    mask = torch.ones(model.n_layers)
-    mask[layer] = 0
-    with model.gates(ffns=mask):
+    there = [layer for layer in layers if layer in model.ffn_layers]
+    if not there:
+        return Check(name, True, 0.0, f"no FFN in {_told(layers)}")
+    with model.gates(ffns=FFNMask.keep_all(model.n_layers).without(there)):
         gated = model(tokens)
-    weights = list(module.parameters())
+    inside = model.layout.ffn or model.layout.ffn_out
+    weights = [w for layer in there for w in _there(model, layer, inside).parameters()]
     with changed(weights, lambda: [weight.zero_() for weight in weights]):
         zeroed = model(tokens)
     difference = relative(gated, zeroed)
-    return Check(name, difference < tolerance(model), difference, f"layer {layer}")
+    return Check(name, difference < tolerance(model), difference, _told(there))
+
+
+def _there(model: HookedModel, layer: int, name: str | None) -> nn.Module:
+    return model.layout.block(model.hf, layer).get_submodule(str(name))
+
+
+def _told(layers: Sequence[int]) -> str:
+    return f"layer {', '.join(map(str, layers))}"
 
 
 def ffn_gate_is_linear(model: HookedModel, tokens: Int[Tensor, "batch query"], layer: int) -> Check:
@@ -68,7 +81,7 @@ def _after_addition(model: HookedModel, tokens: Int[Tensor, "batch query"], laye
     seen: list[Tensor] = []
     block = model.layout.block(model.hf, layer)
     if model.layout.post_norm:
-        norm = block.get_submodule(str(model.layout.ln2))
+        norm = _there(model, layer, model.layout.ln2)
         handle = norm.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     else:
         handle = block.register_forward_hook(
@@ -114,13 +127,18 @@ def gated_loss(model: HookedModel, tokens: Int[Tensor, "batch query"], heads: Te
     return nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
 
 
-def resumed_run_is_whole_run(model: HookedModel, tokens: Int[Tensor, "batch query"], layer: int) -> Check:
-    """Starting at a block from the stored residual stream gives the logits of a whole run."""
+def resumed_run_is_whole_run(
+    model: HookedModel, tokens: Int[Tensor, "batch query"], plain: Tensor, layers: Sequence[int]
+) -> Check:
+    """Starting at one of these blocks from its stored residual stream gives the logits of a whole run."""
     name = "a run resumed at a block = a whole run"
-    try:
-        with resumed(model, layer, stored_residuals(model, tokens)[layer]):
-            logits = model(tokens)
-    except RefusedModelError as refusal:
-        return Check(name, True, 0.0, f"left out: {refusal}")
-    difference = relative(logits, model(tokens))
-    return Check(name, difference < tolerance(model), difference, f"block {layer}")
+    residuals = stored_residuals(model, tokens)
+    differences = {}
+    for layer in layers:
+        try:
+            with resumed(model, layer, residuals[layer]):
+                differences[layer] = relative(model(tokens), plain)
+        except RefusedModelError as refusal:
+            return Check(name, True, 0.0, f"left out: {refusal}")
+    worst = max(differences, key=lambda layer: differences[layer])
+    return Check(name, differences[worst] < tolerance(model), differences[worst], f"block {worst}")

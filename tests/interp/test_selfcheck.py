@@ -28,8 +28,8 @@ NAMES = [
     "a head's gate of 0 = its W_O rows zeroed",
     "an FFN's gate of 0 = its weights zeroed",
     "an FFN's gate of .5 = half its contribution",
-    "a gate's gradient = a finite difference",
     "a run resumed at a block = a whole run",
+    "a gate's gradient = a finite difference",
 ]
 
 
