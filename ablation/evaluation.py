@@ -92,13 +92,19 @@ def evaluate(
     rows = log_likelihoods(
         model, documents, heads=heads, ffns=ffns, replacement=replacement, token_budget=token_budget, progress=progress
     )
-    score = task.score(rows)
-    right = [float(np.argmax(row) in right_choices(d)) for row, d in zip(rows, task.documents, strict=True)]
+    return judged(task, documents, rows)
+
+
+def judged(task: Any, documents: Sequence[Any], log_likelihoods: list[list[float]]) -> Evaluation:
+    """What `evaluate` makes of the log-likelihoods of a task's token documents: one list a document, in order."""
+    score = task.score(log_likelihoods)
+    pairs = zip(log_likelihoods, task.documents, strict=True)
+    right = [float(np.argmax(row) in right_choices(document)) for row, document in pairs]
     return Evaluation(
         task=task.name,
         shots=task.shots,
         metric_name=task.metric,
-        log_likelihoods=rows,
+        log_likelihoods=log_likelihoods,
         values=score.values,
         units=score.units,
         clusters=score.clusters,
