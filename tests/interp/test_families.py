@@ -18,7 +18,7 @@ from interp.hooks import dense_pattern
 from interp.norms import probe
 from interp.recompute import recompute_blocks
 from interp.resume import resumed, stored_residuals
-from tests.interp.conftest import Family
+from tests.interp.conftest import Family, family_named
 from tests.interp.families import FAMILIES, POST_NORM, VOCAB, WITHOUT_BRIDGE, load, padded, random_tokens
 
 TOKENS = random_tokens(batch=2, length=20)
@@ -106,6 +106,41 @@ def test_z_at_the_first_position_is_the_value_there(family: Family) -> None:
         close(read(model)["z", layer][:, 0], weight[..., None] * shared)
 
 
+def test_weights_by_head_make_the_queries_keys_and_values(family: Family) -> None:
+    """W_Q, W_K, W_V by head, times what the projection is given, plus its bias, is q, k and v."""
+    model = family.model
+    if family.name == "deepseek_v3":
+        with pytest.raises(RefusedModelError, match="no plain q, k and v projections"):
+            model.w_qkv(0, "q")
+        return
+    for layer in model.attention_layers:
+        seen: list[Tensor] = []
+        module = model.layout.inner(model.hf, layer, model.layout.qkv or model.layout.q)
+        assert module is not None
+        handle = module.register_forward_pre_hook(lambda module, args, seen=seen: seen.append(args[0]))
+        found = model.run_with_cache(TOKENS, ["q", "k", "v"])[1]
+        handle.remove()
+        biases = model.layout.projections(model.hf, layer)
+        for name in "qkv":
+            value = einsum(seen[0], model.w_qkv(layer, name), "b q m, h d m -> b q h d")
+            bias = biases[name][1]
+            close(found[name, layer], value if bias is None else value + bias.view(value.shape[2:]))
+
+
+@pytest.mark.parametrize("name", ["falcon", "falcon_alibi", "falcon_40b", "falcon_11b"])
+def test_falcons_fused_projection_is_taken_apart_as_falcon_does(name: str) -> None:
+    """By Hugging Face's own method, which repeats each key and value for all heads of its group."""
+    model = family_named(name).model
+    attention = model.layout.block(model.hf, 1).get_submodule("self_attention")
+    seen: list[Tensor] = []
+    handle = attention.get_submodule("query_key_value").register_forward_hook(lambda m, args, out: seen.append(out))
+    found = model.run_with_cache(TOKENS, ["q", "k", "v"])[1]
+    handle.remove()
+    for place, theirs in zip("qkv", attention._split_heads(seen[0]), strict=True):
+        mine = found[place, 1]
+        close(mine.repeat_interleave(theirs.shape[2] // mine.shape[2], dim=2), theirs)
+
+
 def test_sizes_are_those_of_the_configuration(family: Family) -> None:
     model, config = family.model, family.hf.config
     assert (model.n_layers, model.n_heads, model.d_model, model.vocab_size) == (2, 4, 32, VOCAB)
@@ -141,8 +176,6 @@ def test_the_residual_stream_adds_up(family: Family) -> None:
 
 @pytest.mark.parametrize("name", BRIDGED)
 def test_what_is_read_is_what_transformer_lens_reads(name: str) -> None:
-    from tests.interp.conftest import family_named
-
     model = family_named(name).model
     wanted = {"z": "attn.hook_z", "pattern": "attn.hook_pattern", "mlp_out": "hook_mlp_out", "q": "attn.hook_q",
               "k": "attn.hook_k", "v": "attn.hook_v", "resid_pre": "hook_resid_pre",
