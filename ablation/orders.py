@@ -2,7 +2,7 @@
 
 An order is made once, from the full model, and is nested: what is gone at 10% is gone at 20%.
 `own` scores of the evaluated task; another TASK's scores (transfer); `aggregate` over tasks. Controls on the same axes:
-`random`; `layer-matched`, an order whose identities are shuffled within each layer, so that every layer loses as many;
+`random`; `layer_matched`, an order whose identities are shuffled within each layer, so that every layer loses as many;
 `inverse`; `signed`; and `iterative` (iterative.py), scored again at each step.
 """
 
@@ -23,7 +23,7 @@ from interp.scores import FFNScores, HeadScores, Ranking
 Scores = HeadScores | FFNScores
 Rule = Literal["share", "paper"]
 RANDOM_ORDERS = 20
-ORDERS = ("own", "TASK", "aggregate", "random", "layer-matched", "inverse", "signed", "iterative")
+ORDERS = ("own", "TASK", "aggregate", "random", "layer_matched", "inverse", "signed", "iterative")
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def layer_matched_orders(order: Order | Scores, *, n: int = RANDOM_ORDERS, seed:
     if ranking.kind == "ffn":
         raise UsageError("a layer has one FFN, so a layer-matched order of FFNs is the order itself: use random orders")
     return [
-        Order("layer-matched", _shuffled(ranking, seed + k, within_layers=True), seed + k, order.provenance)
+        Order("layer_matched", _shuffled(ranking, seed + k, within_layers=True), seed + k, order.provenance)
         for k in range(n)
     ]
 
@@ -120,4 +120,4 @@ def _shuffled(ranking: Ranking, seed: int, *, within_layers: bool) -> Ranking:
         there = (~row.isnan()).nonzero().flatten()
         values = row[there] if within_layers else torch.arange(len(there), dtype=row.dtype)
         row[there] = values[torch.randperm(len(there), generator=draw)]
-    return replace(ranking, name="layer-matched" if within_layers else "random", scores=scores)
+    return replace(ranking, name="layer_matched" if within_layers else "random", scores=scores)

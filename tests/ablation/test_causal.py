@@ -1,0 +1,137 @@
+"""The causal check: its control sets, and an outcome whose answer is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ablation.causal import CausalCheck, Removed, Shots, causal_check
+from ablation.control_sets import KINDS, HeadSet, all_sets, control_sets, induction_sets, norm_gap
+from ablation.evaluation import Evaluation, evaluate
+from ablation.replacement import make_replacement
+from interp.errors import UsageError
+from interp.masks import HeadMask
+from tests.ablation.documents import SmallTask, documents
+from tests.interp.families import load
+
+GRID = np.ones((10, 9), dtype=bool)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000), size=st.integers(1, 12), kind=st.sampled_from(KINDS))
+def test_control_sets_never_hold_a_tested_head(seed: int, size: int, kind: str) -> None:
+    draw = np.random.default_rng(seed)
+    tested = [(int(p) // 9, int(p) % 9) for p in draw.choice(90, size, replace=False)]
+    norms = draw.lognormal(size=GRID.shape)
+    made = control_sets(tested, GRID, kind=kind, norms=norms, seed=seed)
+    assert len({one.heads for one in made}) == len(made) <= 39
+    for one in made:
+        assert len(set(one.heads)) == size and not set(one.heads) & set(tested)
+        if kind != "random" and not one.moved:
+            assert sorted(layer for layer, _ in one.heads) == sorted(layer for layer, _ in tested)
+
+
+def test_39_sets_unless_there_are_fewer() -> None:
+    assert len(control_sets([(0, 0), (3, 2), (5, 5)], GRID, kind="layer_matched")) == 39
+    assert len(control_sets([(0, 0)], GRID, kind="layer_matched")) == 8
+
+
+def test_norm_matched_sets_are_closer_in_norm() -> None:
+    draw = np.random.default_rng(0)
+    norms, tested = draw.lognormal(sigma=2, size=GRID.shape), [(1, 1), (4, 7), (4, 2), (8, 0)]
+    near = control_sets(tested, GRID, kind="norm_matched", norms=norms)
+    any_ = control_sets(tested, GRID, kind="layer_matched", norms=norms)
+    assert max(one.norm_gap for one in near) < np.median([one.norm_gap for one in any_])
+    assert norm_gap(tested, tested[::-1], norms) == 0
+
+
+def test_a_full_layer_borrows_from_the_nearest() -> None:
+    tested = [(3, head) for head in range(6)]  # three heads left in layer 3
+    for one in control_sets(tested, GRID, kind="layer_matched", n=5):
+        layers = [layer for layer, _ in one.heads]
+        assert one.moved == 3 and layers.count(3) == 3 and set(layers) <= {2, 3, 4}
+
+
+def test_layers_without_heads_are_left_out() -> None:
+    exists = GRID.copy()
+    exists[2] = False
+    for kind in ("random", "layer_matched"):
+        for one in control_sets([(1, 0), (3, 0)], exists, kind=kind):
+            assert all(layer != 2 for layer, _ in one.heads)
+
+
+def test_induction_sets_are_the_highest_scores_and_the_class() -> None:
+    scores = np.full((10, 9), np.nan)
+    scores[1:] = np.arange(81).reshape(9, 9)
+    sets = induction_sets(scores, classed=[(4, 1)])
+    assert {name: len(heads) for name, heads in sets.items()} == {
+        "top 1%": 1, "top 3%": 3, "top 5%": 5, "top 10%": 9, "induction heads": 1}  # fmt: skip
+    assert sets["top 3%"] == ((9, 8), (9, 7), (9, 6))
+
+
+def evaluation(values: list[float], gold: list[float]) -> Evaluation:
+    """Documents d0, d1, ... with one choice each."""
+    names, zeros, right = tuple(f"d{n}" for n in range(len(values))), (0,) * len(values), np.array(values, float)
+    return Evaluation(
+        task="t", shots=0, metric_name="acc", log_likelihoods=[[float(value)] for value in gold], values=right,
+        units=names, clusters=names, documents=names, document_clusters=names, right=right, gold=zeros,
+        target_lengths=zeros, dropped=zeros, trimmed=zeros,
+    )  # fmt: skip
+
+
+def test_the_drop_is_of_the_gain_from_demonstrations() -> None:
+    """Heads that take the k-shot gain away, and controls that lower both alike, which is no drop."""
+    full = Shots(evaluation([1, 1, 1, 1], [-1] * 4), evaluation([0, 0, 1, 1], [-3] * 4))
+    tested = Shots(evaluation([0, 0, 1, 1], [-4] * 4), evaluation([0, 0, 1, 1], [-4] * 4))
+    control = Shots(evaluation([1, 1, 0, 0], [-2] * 4), evaluation([0, 0, 0, 0], [-4] * 4))
+    sets = [Removed(HeadSet("top", "induction", 0, ((0, 0),)), "zero", tested, 0.5)]
+    sets += [Removed(HeadSet("top", "random", n, ((1, n),)), "zero", control) for n in range(39)]
+    check = CausalCheck("t", 5, full, tuple(sets))
+    metric, = check.tests("metric")
+    assert metric.drop == 0.5 and metric.rank.p == 1 / 40 and metric.rank.median == 0
+    gold, = check.tests("log_likelihood")
+    assert gold.drop == 2 and gold.rank.median == 0 and len(gold.controls) == 39
+    frame = check.to_frame()
+    assert len(frame) == 80 and frame.loc[0, "repeat_loss"] == 0.5 and frame["kind"].value_counts()["random"] == 78
+    with pytest.raises(UsageError, match="outcome"):
+        check.tests("loss")
+
+
+def test_all_sets_are_evaluated_with_and_without_demonstrations() -> None:
+    model, docs = load("gpt2"), documents(6)
+    few = SmallTask(tuple(replace(d, contexts=tuple((9, 8, 7, *c) for c in d.contexts)) for d in docs), shots=1)
+    none = SmallTask(tuple(docs))
+    references = documents(5, seed=8, name="r")
+    ways = {"zero": None, "mean": make_replacement(model, "mean", references, minimum=5)}
+    told: list[tuple[int, int]] = []
+    check = causal_check(
+        model, few, none, {"top": [(0, 1)]}, norms=np.ones((2, 4)), controls=2, replacements=ways,
+        repeat_loss=lambda mask, replacement: float(len(mask.removed())), progress=lambda *pair: told.append(pair),
+    )  # fmt: skip
+    assert len(check.removed) == 2 * (1 + 3 * 2) and told[-1] == (14, 14)
+    assert [one.repeat_loss for one in check.removed if one.heads.kind == "induction"] == [1.0, 1.0]
+    mask = HeadMask.keep_all(2, 4).without([(0, 1)])
+    gains = [
+        evaluate(model, few, heads=m).gold_log_likelihoods - evaluate(model, none, heads=m).gold_log_likelihoods
+        for m in (None, mask)
+    ]
+    np.testing.assert_allclose(check.drop(check.removed[0], "log_likelihood"), gains[0] - gains[1], atol=1e-5)
+    assert {(t.ablation, t.control) for t in check.tests()} == {
+        (a, c) for a in ("zero", "mean") for c in ("random", "layer_matched", "norm_matched")}  # fmt: skip
+
+
+def test_what_can_not_be_matched_is_refused() -> None:
+    with pytest.raises(UsageError, match="no control set"):
+        control_sets([(0, head) for head in range(5)], np.ones((1, 9), dtype=bool), kind="random")
+    with pytest.raises(UsageError, match="norms"):
+        control_sets([(0, 0)], GRID, kind="norm_matched")
+    with pytest.raises(UsageError, match="norm_matched"):
+        control_sets([(0, 0)], GRID, kind="same")
+    assert {one.kind for one in all_sets({"a": [(0, 0)]}, GRID, controls=2)} == {"induction", "random", "layer_matched"}
+    few, none = evaluation([1.0], [0.0]), evaluation([1.0, 1.0], [0.0, 0.0])
+    with pytest.raises(UsageError, match="same documents"):
+        Shots(few, none)
