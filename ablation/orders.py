@@ -86,7 +86,7 @@ def aggregate_scores(scores: Sequence[Scores], *, rule: str = "share") -> Float[
                          f"{sorted({str(tuple(one.mean.shape)) for one in scores})}")
     means = [one.mean.double() for one in scores]
     if rule == "share":
-        means = [mean / mean.nan_to_num().abs().sum() for mean in means]
+        means = [mean / (mean.nan_to_num().abs().sum() or 1.0) for mean in means]
     return torch.stack(means).mean(0).float()
 
 

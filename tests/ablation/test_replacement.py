@@ -1,0 +1,121 @@
+"""Replacements: means against a loop, alignment from the context's end, and the same answer on any route."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ablation.evaluation import evaluate
+from ablation.knock_out import knock_out
+from ablation.replacement import Means, Placement, Resampled, Sparing, make_replacement
+from interp.errors import UsageError
+from interp.masks import FFNMask, HeadMask
+from tests.ablation.documents import SmallTask, documents, partial
+from tests.interp.families import load
+
+
+def test_means_are_over_positions_from_1_on_and_position_0_has_its_own() -> None:
+    model, references = load("gpt2"), documents(6, name="r")
+    means = make_replacement(model, "mean", references, minimum=6)
+    assert isinstance(means, Means) and means.n_documents == 6
+    first, rest, out = [], [], []
+    for d in references:
+        tokens = torch.tensor([[*d.context, *d.target]])
+        _, cache = model.run_with_cache(tokens, ["z", "mlp_out"])
+        first.append(cache["z", 1][0, 0])
+        rest += list(cache["z", 1][0, 1:])
+        out += list(cache["mlp_out", 0][0, 1:])
+    torch.testing.assert_close(means.z_first[1], torch.stack(first).mean(0))
+    torch.testing.assert_close(means.z_rest[1], torch.stack(rest).mean(0))
+    torch.testing.assert_close(means.ffn_rest[0], torch.stack(out).mean(0))
+
+
+def test_whole_sequences_need_no_placement() -> None:
+    model, docs = load("llama"), documents(4, name="r")
+    means = make_replacement(model, "mean", docs, minimum=4)
+    assert isinstance(means, Means)
+    tokens = torch.tensor([[*docs[0].context, *docs[0].target]])
+    mask = HeadMask.keep_all(2, 4).without([(0, 1)])
+    placed = means.placed(Placement.whole(["x"], [len(docs[0].context)], tokens.shape[1]))
+    with torch.no_grad():
+        with model.gates(heads=mask, reference=means):
+            direct = model(tokens)
+        with model.gates(heads=mask, reference=placed):
+            told = model(tokens)
+    assert torch.equal(direct, told)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bloom", "gemma2"])
+@pytest.mark.parametrize("ablation", ["mean", "resample"])
+def test_evaluation_and_knock_out_agree(family: str, ablation: str) -> None:
+    """Two routes: packed or cached prefixes from block 0 on, and a resumed run with a mask a row."""
+    model, docs = load(family), [*documents(4), *partial(2)]
+    references = documents(6, seed=8, name="r")
+    replacement = make_replacement(model, ablation, references, evaluated=docs, minimum=6, seed=3)
+    heads = knock_out(model, docs, component="head", replacement=replacement)
+    ffns = knock_out(model, docs, component="ffn", replacement=replacement, positions=["all"])
+    task = SmallTask(tuple(docs))
+    for row, removal in enumerate(heads.removals):
+        mask = HeadMask.keep_all(2, 4).without([(removal.layer, removal.head)])
+        found = evaluate(model, task, heads=mask, replacement=replacement).log_likelihoods
+        np.testing.assert_allclose(heads.removed[row], np.concatenate(found), atol=2e-5)
+    for row, removal in enumerate(ffns.removals):
+        mask = FFNMask.keep_all(2).without([removal.layer])
+        found = evaluate(model, task, ffns=mask, replacement=replacement).log_likelihoods
+        np.testing.assert_allclose(ffns.removed[row], np.concatenate(found), atol=2e-5)
+
+
+def test_resampled_documents_are_aligned_at_the_end_of_the_context() -> None:
+    model, references = load("gpt2"), documents(1, name="r")
+    other = references[0]  # 7 tokens of context, then the target
+    resampled = Resampled(model, tuple(references))
+    length = len(other.context) + len(other.target)
+    same = resampled.aligned(0, torch.arange(length), len(other.context))
+    assert same.tolist() == list(range(length))
+    longer = resampled.aligned(0, torch.arange(12), 10)
+    assert longer[0] == 0 and longer[9] == 6 and longer[10] == 7  # last of the context, first of the target
+    assert longer.min() == 0 and longer[1:].min() == 1 and longer.max() <= length - 1
+
+
+def test_which_document_stands_in_depends_on_seed_and_name_alone() -> None:
+    model, references = load("gpt2"), tuple(documents(20, name="r"))
+    names = [f"d{n}" for n in range(40)]
+    chosen = [Resampled(model, references, 1).chosen(name) for name in names]
+    assert chosen == [Resampled(model, references, 1).chosen(name) for name in names]
+    assert chosen != [Resampled(model, references, 2).chosen(name) for name in names]
+    assert len(set(chosen)) > 10
+    assert all(references[Resampled(model, references, 1).chosen(d.id)].id != d.id for d in references)
+
+
+def test_only_a_few_resampled_documents_are_held() -> None:
+    model, references = load("gpt2"), tuple(documents(20, name="r"))
+    resampled = Resampled(model, references)
+    for place in range(20):
+        resampled.activations(place)
+    assert list(resampled.kept) == list(range(12, 20))
+
+
+def test_sparing_leaves_position_0_of_some_rows() -> None:
+    value = torch.ones(2, 3, 4)
+    placement = Placement(("a", "b"), torch.tensor([[0, 1, 2], [5, 6, 7]]), torch.tensor([2, 7]))
+    spared = Sparing.first_position(placement, torch.tensor([True, True]), None).ffn(0, value)
+    assert spared[0, 0].eq(1).all() and spared[0, 1:].eq(0).all() and spared[1].eq(0).all()
+
+
+def test_a_placement_can_be_repeated() -> None:
+    placement = Placement.whole(["a", "b"], [2, 3], 4).repeated(2)
+    assert placement.documents == ("a", "a", "b", "b") and placement.context_lengths.tolist() == [2, 2, 3, 3]
+
+
+def test_too_few_and_shared_references_are_refused() -> None:
+    model, docs = load("gpt2"), documents(70)
+    with pytest.raises(UsageError, match="zero, mean, resample"):
+        make_replacement(model, "noise", docs)
+    with pytest.raises(UsageError, match="got 63"):
+        make_replacement(model, "mean", docs[:63])
+    with pytest.raises(UsageError, match="at once"):
+        make_replacement(model, "resample", docs, evaluated=[replace(docs[3])])
+    assert make_replacement(model, "zero") is None
