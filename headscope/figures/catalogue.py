@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -19,9 +20,9 @@ from headscope.figures.importance_scatter import importance_scatter
 from headscope.figures.joint_grid import joint_grid
 from headscope.figures.mosaic import mosaic
 from headscope.figures.overlap import CHANCE, overlap_curves
-from headscope.figures.pruning import metric_name, pruning_curves
+from headscope.figures.pruning import metric_label, pruning_curves
 from headscope.figures.rank_matrix import rank_matrix
-from headscope.figures.removal import COMPONENT, removal
+from headscope.figures.removal import removal
 from headscope.figures.retention import KINDS, retention_curves
 from headscope.figures.stored import IMPORTANCE, Stored, chosen, combinations, grid
 from headscope.figures.transfer import transfer_matrix
@@ -77,47 +78,58 @@ def _mosaics(stored: Stored) -> Iterator[Panel]:
     for labels in combinations(stored.head_scores, "score", "variant", "task", "shots"):
         rows = chosen(stored.head_scores, **labels)
         title = " ".join(str(labels[name]) for name in ("score", "variant", "task") if labels[name])
-        yield Panel(title, lambda rows=rows, title=title: mosaic(grid(rows), title=title), labels)
+        yield Panel(title, partial(mosaic, grid(rows), title=title), labels)
 
 
 def _knockouts(stored: Stored) -> Iterator[Panel]:
-    rows = stored.ffn_scores[stored.ffn_scores["score"].str.startswith(KNOCK_OUT)]
-    for labels in combinations(rows, "score", "shots"):
-        part = chosen(rows, **labels)
-        title = in_context(labels["shots"])
-        yield Panel(title, lambda part=part, title=title: ffn_knockout(part, title=title), labels)
-        for task in sorted(set(part["task"])) if part["task"].nunique() > 1 else []:
-            one, name = chosen(part, task=task), f"{task}, {in_context(labels['shots'])}"
-            yield Panel(name, lambda one=one, name=name: ffn_knockout(one, title=name), {**labels, "task": task}, True)
+    """Variants are `OUTCOME` and `OUTCOME/later`: a panel holds one outcome, its lines are the positions."""
+    rows = stored.ffn_scores[stored.ffn_scores["score"] == KNOCK_OUT]
+    parts = [variant.partition("/") for variant in rows["variant"]]
+    rows = rows.assign(outcome=[part[0] for part in parts], variant=[part[2] for part in parts])
+    for labels in combinations(rows, "outcome", "shots"):
+        part, outcome = chosen(rows, **labels), metric_label(str(labels["outcome"]))
+        tasks = sorted(set(part["task"]))
+        for names in [tasks, *([task] for task in tasks if len(tasks) > 1)]:
+            title = f"{outcome.capitalize()}, {in_context(labels['shots'])}"
+            folded = len(names) < len(tasks)
+            title = f"{names[0]}: {title}" if folded else title
+            drawn = partial(ffn_knockout, chosen(part, task=names), title=title)
+            yield Panel(title, drawn, {**labels, "task": names[0]} if folded else labels, folded)
 
 
 def _pruning(component: str) -> Callable[[Stored], Iterator[Panel]]:
     def panels(stored: Stored) -> Iterator[Panel]:
         rows = chosen(stored.metrics, component=component)
-        for labels in combinations(rows, "metric", "shots"):
+        for labels in combinations(rows, "metric", "shots", "ablation"):
             part = chosen(rows, **labels)
             tasks = sorted(set(part["task"]))
-            title = f"{_count(tasks, 'task')}, {in_context(labels['shots'])}"
-            yield Panel(title, _curves(part, component, title), labels)
+            yield Panel(*_curves(part, component, _count(tasks, "task")), labels)
             for task in tasks if len(tasks) > 1 else []:
-                title = f"{task}, {in_context(labels['shots'])}"
-                drawn = _curves(chosen(part, task=task), component, title, legend=False, height=280)
-                yield Panel(title, drawn, {**labels, "task": task}, True)
+                drawn = _curves(chosen(part, task=task), component, task, legend=False, height=280)
+                yield Panel(*drawn, {**labels, "task": task}, True)
 
     return panels
 
 
-def _curves(rows: pd.DataFrame, component: str, title: str, **options: Any) -> Callable[[], go.Figure]:
-    return lambda: pruning_curves(rows, component=component, title=title, **options)
+def _curves(rows: pd.DataFrame, component: str, name: str, **options: Any) -> tuple[str, Callable[[], go.Figure]]:
+    title = f"{name}, {_setting(rows)}"
+    return title, partial(pruning_curves, rows, component=component, title=title, **options)
+
+
+def _setting(rows: pd.DataFrame) -> str:
+    """Shots, and the ablation where it is another than zero."""
+    first = rows.iloc[0]
+    ablation = "" if first["ablation"] == "zero" else f", {first['ablation']} ablation"
+    return in_context(first["shots"]) + ablation
 
 
 def _joint(stored: Stored) -> Iterator[Panel]:
     rows = chosen(stored.metrics, component="both", order="own")
-    for labels in combinations(rows, "metric", "shots"):
+    for labels in combinations(rows, "metric", "shots", "ablation"):
         part = chosen(rows, **labels)
-        title = f"{metric_name(part).capitalize()}, {in_context(labels['shots'])}"
         if ((part["percent_heads"] == 0) & (part["percent_ffns"] == 0)).any():
-            yield Panel(title, lambda part=part, title=title: joint_grid(part, title=title), labels)
+            title = f"{metric_label(str(labels['metric'])).capitalize()}, {_setting(part)}"
+            yield Panel(title, partial(joint_grid, part, title=title), labels)
 
 
 def _transfer(stored: Stored) -> Iterator[Panel]:
@@ -127,10 +139,10 @@ def _transfer(stored: Stored) -> Iterator[Panel]:
         return
     percents = sorted(set(rows["percent_heads"]) - {0.0})
     percent = min(percents, key=lambda value: abs(value - TRANSFER_PERCENT)) if percents else 0.0
-    for labels in combinations(rows, "metric", "shots"):
+    for labels in combinations(rows, "metric", "shots", "ablation"):
         part = chosen(rows, **labels, percent_heads=[0.0, percent])
-        title = f"{percent:g}% of heads removed, {in_context(labels['shots'])}"
-        yield Panel(title, lambda part=part, title=title: transfer_matrix(part, title=title), labels)
+        title = f"{metric_label(str(labels['metric'])).capitalize()}, {percent:g}% of heads removed, {_setting(part)}"
+        yield Panel(title, partial(transfer_matrix, part, title=title), labels)
 
 
 def _matrices(kind: str) -> Callable[[Stored], Iterator[Panel]]:
@@ -140,7 +152,7 @@ def _matrices(kind: str) -> Callable[[Stored], Iterator[Panel]]:
             part = chosen(rows, **labels)
             shots = f", {in_context(labels['shots'])}" if labels["shots"] >= 0 else ""
             title = LEVELS.get(str(labels["level"]), str(labels["level"])) + shots
-            yield Panel(title, lambda part=part, title=title: rank_matrix(part, title=title), labels)
+            yield Panel(title, partial(rank_matrix, part, title=title), labels)
 
     return panels
 
@@ -149,14 +161,14 @@ def _retention(stored: Stored) -> Iterator[Panel]:
     rows = chosen(stored.comparisons, kind=list(KINDS))
     for labels in combinations(rows, "b", "shots"):
         part, title = chosen(rows, **labels), f"Pruned by {labels['b']}, {in_context(labels['shots'])}"
-        yield Panel(title, lambda part=part, title=title: retention_curves(part, title=title), labels)
+        yield Panel(title, partial(retention_curves, part, title=title), labels)
 
 
 def _overlap(stored: Stored) -> Iterator[Panel]:
     rows = chosen(stored.comparisons, kind=["overlap", *CHANCE])
     for labels in combinations(rows, "shots"):
         part, title = chosen(rows, **labels), in_context(labels["shots"])
-        yield Panel(title, lambda part=part, title=title: overlap_curves(part, title=title), labels)
+        yield Panel(title, partial(overlap_curves, part, title=title), labels)
 
 
 def _scatter(stored: Stored) -> Iterator[Panel]:
@@ -173,17 +185,17 @@ def _scatter(stored: Stored) -> Iterator[Panel]:
 
 
 def _points(*scores: Any, **options: Any) -> Callable[[], go.Figure]:
-    return lambda: importance_scatter(*scores, **options)
+    return partial(importance_scatter, *scores, **options)
 
 
 def _removal(stored: Stored) -> Iterator[Panel]:
-    rows = chosen(stored.metrics, component=COMPONENT)
-    for labels in combinations(rows, "metric", "ablation", "shots"):
-        shots = int(labels["shots"])
-        part = chosen(rows, metric=labels["metric"], ablation=labels["ablation"], shots=[0, shots])
-        if shots and (part["shots"] == 0).any():
-            title = f"{metric_name(part).capitalize()}, {labels['ablation']} ablation, {in_context(shots)}"
-            yield Panel(title, lambda p=part, s=shots, t=title: removal(p, shots=s, title=t), labels)
+    rows = stored.causal
+    for labels in combinations(rows, "outcome", "ablation", "shots") if len(rows) else []:
+        part = chosen(rows, **labels)
+        outcome = metric_label(str(labels["outcome"]))
+        title = f"{outcome.capitalize()}, {labels['ablation']} ablation, {in_context(labels['shots'])}"
+        y = f"drop of ({labels['shots']}-shot minus 0-shot)"
+        yield Panel(title, partial(removal, part, title=title, y=y), labels)
 
 
 def in_context(shots: Any) -> str:
@@ -216,15 +228,15 @@ CATALOGUE = (
     ),
     Entry(
         "ffn_knockout", "FFN knock-out by layer",
-        "What changes when one FFN is removed: the metric or log-likelihood of the full model minus that of the model "
-        "without the FFN, so that a positive value means the FFN is needed. Thin lines are single tasks.",
+        "What is lost when one FFN is removed: the full model's value minus that without the FFN, so that positive "
+        "means needed. Where position 0 is spared, the FFN is removed everywhere else. Thin lines are single tasks.",
         "`headscope knockout --component ffn`", _knockouts,
     ),
     Entry(
         "pruning_heads", "Pruning heads",
-        "The metric as attention heads are removed, least important first, beside its controls: random orders and orders "
-        "with the identities of heads shuffled within each layer (median and 5th to 95th percentile over draws), and the "
-        "inverse order. Heads are ranked on training documents and evaluated on validation documents.",
+        "The metric as attention heads are removed, least important first, beside its controls: random orders and "
+        "orders with the identities of heads shuffled within each layer (median and 5th to 95th percentile over "
+        "draws), and the inverse order. Heads are ranked on training documents and evaluated on validation documents.",
         "`headscope prune --component head`", _pruning("head"),
     ),
     Entry(
@@ -239,8 +251,8 @@ CATALOGUE = (
     Entry(
         "cross_task", "Do tasks need the same heads?",
         "Correlation of the importance of heads between tasks; a star marks p of at most .05 after Holm's correction "
-        "within the matrix. Within layers, a trend over layers alone counts for nothing; disattenuated means divided by what "
-        "the reliability of the scores allows. The paper's released code correlates the order of head numbers, not ranks.",
+        "within the matrix. Within layers, a trend over layers alone counts for nothing; disattenuated means divided "
+        "by what the reliability of the scores allows. The paper's released code correlates head numbers, not ranks.",
         "`headscope compare`", _matrices("cross_task"),
     ),
     Entry(
@@ -261,8 +273,8 @@ CATALOGUE = (
     ),
     Entry(
         "overlap", "Overlap of induction heads and important heads",
-        "Share of the top heads that two rankings have in common, and what chance gives freely and with the same number "
-        "of heads in every layer.",
+        "Share of the top heads that two rankings have in common, and what chance gives freely and with the same "
+        "number of heads in every layer.",
         "`headscope compare`", _overlap,
     ),
     Entry(
@@ -273,8 +285,8 @@ CATALOGUE = (
     ),
     Entry(
         "induction_removal", "Removing induction heads",
-        "The gain from examples in the context after removing the strongest induction heads (diamonds) and after "
-        "removing as many other heads (points: every control set). Below zero: learning in context suffers.",
+        "How much less the examples in the context are worth after removing the strongest induction heads (diamonds), "
+        "and after removing as many other heads (points: every control set). Above zero: learning in context suffers.",
         "`headscope study`", _removal,
     ),
 )  # fmt: skip

@@ -7,6 +7,8 @@ import plotly.graph_objects as go
 
 from headscope.figures.style import CYCLE, colour, level_line, plain_text, styled
 
+POSITIONS = {"": "all positions", "later": "position 0 spared"}
+
 
 def ffn_knockout(rows: pd.DataFrame, *, title: str = "", y: str = "full model minus without") -> go.Figure:
     """Rows of `ffn_scores` of one score; variants become lines, several tasks their mean with the tasks as thin lines.
@@ -15,7 +17,7 @@ def ffn_knockout(rows: pd.DataFrame, *, title: str = "", y: str = "full model mi
     """
     traces: list[go.Scatter] = []
     for place, (variant, part) in enumerate(rows.groupby("variant", sort=True)):
-        name, role = plain_text(str(variant) or "all positions"), CYCLE[place % len(CYCLE)]
+        name, role = POSITIONS.get(str(variant), plain_text(str(variant))), CYCLE[place % len(CYCLE)]
         tasks = [task for _, task in part.groupby("task", sort=True)]
         if len(tasks) == 1:
             traces.append(_line(tasks[0].sort_values("layer"), name, role, interval=True))

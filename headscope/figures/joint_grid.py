@@ -1,4 +1,4 @@
-"""Heads and FFNs removed together: what the metric loses in each cell of the grid (METHODS 4; the paper's section 5.3)."""
+"""Heads and FFNs removed together: what the metric loses in each cell of the grid (METHODS 4; paper 5.3)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from headscope.figures.style import bare, colour_bar, heat, styled, told
 
 
 def joint_grid(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
-    """Rows of `metrics` of one metric and number of shots with component `both`; mean over tasks, minus the full model."""
+    """Rows of `metrics` of one metric and number of shots, component `both`; mean over tasks, minus the full model."""
     by_cell = rows.groupby(["task", "percent_ffns", "percent_heads"])["value"].mean()
     cells = by_cell.unstack("task").dropna().mean(axis=1).unstack("percent_heads")
     change = (cells - cells.loc[0.0, 0.0]).sort_index().sort_index(axis=1)

@@ -24,7 +24,7 @@ LOOK: dict[str, tuple[str, str, str]] = {
     "layer_matched": ("layer-matched random", "ochre", "solid"),
 }
 BANDS = {"random": "band_grey", "layer_matched": "band_ochre"}
-METRICS = {"acc": "accuracy", "log_likelihood": "log-likelihood of the answer, nats", "em": "exact match"}
+METRICS = {"acc": "accuracy", "log_likelihood": "log-likelihood of the answer", "em": "exact match"}
 SHARE = {"head": "percent_heads", "ffn": "percent_ffns"}
 
 
@@ -43,15 +43,15 @@ def pruning_curves(
     if len(transferred):
         draws = curves_by_draw(transferred.assign(order_seed=0), share)
         traces.append(_line("transfer", draws.mean(axis=1), ("other tasks' rankings, mean", "sky", "dashdot")))
+    names = {"head": "heads removed, %", "ffn": "FFNs removed, %"}
     return styled(
-        traces, x={"head": "heads removed, %", "ffn": "FFNs removed, %"}[component], y=metric_name(rows), title=title,
-        height=height, showlegend=legend, hovermode="x unified", xaxis={"dtick": 20},
+        traces, x=names[component], y=metric_label(str(rows["metric"].iloc[0])), title=title, height=height,
+        showlegend=legend, hovermode="x unified", xaxis={"dtick": 20},
     )  # fmt: skip
 
 
-def metric_name(rows: pd.DataFrame) -> str:
-    """The rows' metric in words."""
-    name = str(rows["metric"].iloc[0])
+def metric_label(name: str) -> str:
+    """A metric in words."""
     return METRICS.get(name, name.replace("_", " "))
 
 

@@ -1,7 +1,8 @@
 """The causal check: in-context learning after removing induction heads and after removing controls (METHODS 5).
 
-Outcome of a set: the mean over tasks of (metric with k shots - metric with none), minus the same of the full model.
-Every control set is a point; the tested set's rank p = (1 + #{controls that cost at least as much}) / (controls + 1).
+The outcome of a set is what the k examples were worth to the whole model, less what they are worth without the heads:
+positive = the heads were needed. Every control set is a point; the tested set's rank p = (1 + #) / (N + 1), # the
+controls that cost at least as much. Tasks are averaged set by set.
 """
 
 from __future__ import annotations
@@ -9,73 +10,65 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from headscope.figures.style import colour, level_line, styled
+from headscope.figures.style import colour, level_line, plain_text, styled
 
-COMPONENT = "induction_heads"
+ITEMS = "causal"  # the name under which the sets are stored among the items
 TESTED = "induction"
 CONTROLS = {
-    # order: (label, colour, shift beside the tested set)
+    # kind: (label, colour, shift beside the tested set)
     "random": ("random sets", "grey", -0.22),
     "layer_matched": ("layer-matched sets", "ochre", 0.0),
     "norm_matched": ("layer- and norm-matched sets", "sky", 0.22),
 }
 
 
-def removal(rows: pd.DataFrame, *, shots: int, title: str = "") -> go.Figure:
-    """Rows of `metrics` with component `induction_heads`, of one metric and ablation, at 0 and at `shots` shots."""
-    outcome = outcomes(rows, shots=shots)
-    sizes = sorted(set(outcome["removed_heads"]))
-    place = {size: index for index, size in enumerate(sizes)}
+def removal(rows: pd.DataFrame, *, title: str = "", y: str = "drop of (k-shot minus 0-shot)") -> go.Figure:
+    """One row a set and task: tested, kind, draw, removed, drop; of one outcome, ablation and number of shots."""
+    drops = mean_drops(rows)
+    sizes = drops[drops["kind"] == TESTED].groupby("tested")["removed"].max().sort_values(kind="stable")
+    place = {name: index for index, name in enumerate(sizes.index)}
     traces = [
-        _control(outcome[outcome["order"] == order], place, look)
-        for order, look in CONTROLS.items()
-        if (outcome["order"] == order).any()
+        _control(part, place, look) for kind, look in CONTROLS.items() if len(part := drops[drops["kind"] == kind])
     ]
-    traces.append(_tested(outcome, place))
-    ticks = {"tickmode": "array", "tickvals": list(range(len(sizes))), "ticktext": [str(size) for size in sizes]}
+    labels = [f"{plain_text(str(name))}<br>{size} {'head' if size == 1 else 'heads'}" for name, size in sizes.items()]
+    ticks = {"tickmode": "array", "tickvals": list(range(len(sizes))), "ticktext": labels, "tickangle": 0}
     return styled(
-        traces, x="heads removed", y=f"change of ({shots}-shot minus 0-shot)", title=title, height=420,
+        [*traces, _tested(drops, place)], y=y, title=title, height=420,
         xaxis={**ticks, "showgrid": False, "range": [-0.6, len(sizes) - 0.4]}, shapes=[level_line()],
     )  # fmt: skip
 
 
-def outcomes(rows: pd.DataFrame, *, shots: int) -> pd.DataFrame:
-    """One row a set: order, order_seed, removed_heads and its outcome."""
-    key = ["order", "order_seed", "removed_heads"]
-    by_task = rows[rows["shots"].isin([0, shots])].groupby([*key, "task", "shots"])["value"].mean().unstack("shots")
-    gain = (by_task[shots] - by_task[0]).dropna().groupby(key).mean().reset_index(name="outcome")
-    full = gain[gain["removed_heads"] == 0]["outcome"]
-    changed = gain[gain["removed_heads"] > 0]
-    return changed.assign(outcome=changed["outcome"] - (full.mean() if len(full) else 0.0))
+def mean_drops(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row a set: its drop, averaged over tasks (sets that some task lacks are left out)."""
+    key = ["tested", "kind", "draw", "removed"]
+    return rows.groupby([*key, "task"])["drop"].mean().unstack("task").dropna().mean(axis=1).reset_index(name="drop")
 
 
-def rank_p(outcome: pd.DataFrame, order: str, size: int) -> tuple[float, int]:
+def rank_p(drops: pd.DataFrame, tested: str, kind: str) -> tuple[float, int]:
     """The tested set's rank p against one kind of control, and how many controls there are."""
-    part = outcome[outcome["removed_heads"] == size]
-    tested = part[part["order"] == TESTED]["outcome"].min()
-    control = part[part["order"] == order]["outcome"]
-    return (1 + int((control <= tested).sum())) / (len(control) + 1), len(control)
+    part = drops[drops["tested"] == tested]
+    own = part[part["kind"] == TESTED]["drop"].max()
+    controls = part[part["kind"] == kind]["drop"]
+    return (1 + int((controls >= own).sum())) / (len(controls) + 1), len(controls)
 
 
-def _control(part: pd.DataFrame, place: dict[int, int], look: tuple[str, str, float]) -> go.Scatter:
+def _control(part: pd.DataFrame, place: dict[str, int], look: tuple[str, str, float]) -> go.Scatter:
     label, role, shift = look
-    count = part.groupby("removed_heads")["order_seed"].nunique().max()
+    count = part.groupby("tested")["draw"].nunique().max()
     return go.Scatter(
-        x=[place[size] + shift for size in part["removed_heads"]], y=part["outcome"], mode="markers",
-        name=f"{label} ({count})", marker={"color": colour(role), "size": 5, "opacity": 0.6},
-        hovertemplate="%{y:+.4f}",
+        x=[place[name] + shift for name in part["tested"]], y=part["drop"], mode="markers", name=f"{label} ({count})",
+        marker={"color": colour(role), "size": 5, "opacity": 0.6}, hovertemplate="%{y:+.4f}",
     )  # fmt: skip
 
 
-def _tested(outcome: pd.DataFrame, place: dict[int, int]) -> go.Scatter:
-    tested = outcome[outcome["order"] == TESTED].sort_values("removed_heads")
+def _tested(drops: pd.DataFrame, place: dict[str, int]) -> go.Scatter:
+    tested = drops[drops["kind"] == TESTED]
     told = []
-    for size in tested["removed_heads"]:
-        ranks = [(look[0], *rank_p(outcome, order, size)) for order, look in CONTROLS.items()]
+    for name in tested["tested"]:
+        ranks = [(look[0], *rank_p(drops, name, kind)) for kind, look in CONTROLS.items()]
         told.append("".join(f"<br>p = {p:.3f} against {count} {label}" for label, p, count in ranks if count))
     return go.Scatter(
-        x=[place[size] for size in tested["removed_heads"]], y=tested["outcome"], mode="markers",
-        name="induction heads",
+        x=[place[name] for name in tested["tested"]], y=tested["drop"], mode="markers", name="induction heads",
         marker={"color": colour("vermilion"), "size": 12, "symbol": "diamond"}, customdata=told,
         hovertemplate="%{y:+.4f}%{customdata}<extra>induction heads</extra>",
     )  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
 
+from headscope.figures.removal import ITEMS as CAUSAL
 from headscope.run import Run
 
 IMPORTANCE = "importance"
@@ -39,6 +40,11 @@ class Stored:
         return self.run.comparisons
 
     @cached_property
+    def causal(self) -> pd.DataFrame:
+        """The sets of the causal check, one row a set, task, ablation and outcome; empty where there was none."""
+        return self.run.items(CAUSAL) if CAUSAL in self.run.item_names else pd.DataFrame()
+
+    @cached_property
     def classes(self) -> Shaped[np.ndarray, "layer head"] | None:
         """Each head's class as text; None where no classes were stored."""
         rows = self.run.classes
@@ -49,7 +55,7 @@ class Stored:
         return grid
 
     def aggregate(self, variant: str, shots: int) -> Float[np.ndarray, "layer head"] | None:
-        """Importance over tasks: each task's scores divided by their total, then averaged (METHODS 4); None without any.
+        """Importance over tasks (METHODS 4): each task's scores over their total, then averaged; None without any.
 
         The total is of absolute values, which keeps the sign of `signed` scores.
         """

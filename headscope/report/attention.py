@@ -1,7 +1,7 @@
-"""The attention example as text small enough for a page: a head's triangle of bytes, compressed, decoded when it is shown.
+"""The attention example as text small enough for a page: each head's bytes, compressed, decoded when they are shown.
 
-Each head is deflated and written in base64 on its own, so that the page decodes one head when one is selected. Where all
-heads together exceed the budget, those with the highest scores are kept; `report.heads` then lacks the others.
+Each head is deflated and written in base64 on its own, so that the page decodes one head when one is selected. Where
+all heads together exceed the budget, those with the highest scores are kept; `heads` then lacks the others.
 """
 
 from __future__ import annotations

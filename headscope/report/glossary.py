@@ -17,11 +17,11 @@ class Term:
 TERMS: dict[tuple[str, str], Term] = {
     ("prefix_matching", ""): Term(
         "Prefix matching", "Prefix",
-        "Mean attention, from tokens that occurred before, to the tokens that followed their earlier copies. 0 to 1.",
+        "Mean attention, from tokens that occurred before, to what followed their earlier copies. 0 to 1.",
     ),
     ("prefix_matching", "olsson"): Term(
         "Prefix matching (Olsson)", "Prefix (Olsson)",
-        "The same sum of attention, divided by the number of earlier copies: with four repeats half of the score above.",
+        "The same sum of attention, divided by the number of earlier copies: with four repeats, half the score above.",
     ),
     ("prefix_matching", "bansal_released"): Term(
         "Prefix matching (released code)", "Prefix (released)",
@@ -67,8 +67,8 @@ TERMS: dict[tuple[str, str], Term] = {
     ),
     ("importance", "token"): Term(
         "Importance (token)", "Token",
-        "By gradient: the size of the first-order effect of the head's output on the loss, summed over positions without "
-        "signs. It measures magnitude, of helpful and harmful heads alike.",
+        "By gradient: the size of the first-order effect of the head's output on the loss, summed over positions "
+        "without signs. It measures magnitude, of helpful and harmful heads alike.",
     ),
     ("importance", "document"): Term(
         "Importance (document)", "Document",

@@ -47,26 +47,41 @@ def measured(manifest: Manifest, data: Mapping[str, Any]) -> list[str]:
     free = [score for score in data["scores"] if score["p"] or score["id"].startswith("prefix_matching/")]
     if stage is not None and free:
         told.append(
-            f"Each of the {data['layers'] * data['heads']} attention heads was scored on {_sequences(stage, free[0]['n'])} "
-            f"({_protocol(stage)}, seed {stage.seed}), without looking at any task."
+            f"Each of the {data['layers'] * data['heads']} attention heads was scored on "
+            f"{_sequences(stage, free[0]['n'])} ({_protocol(stage)}, seed {stage.seed}), without looking at any task."
         )
+        told += _learning(stage)
     tasks = sorted({name for stage in manifest.stages for name in stage.tasks})
     if tasks:
         told.append(f"Importance for tasks was measured on {len(tasks)}: {', '.join(tasks)}.")
     if manifest.identity.get("quantization"):
         told.append(
-            f"Weights: {manifest.identity['quantization']}; the numbers are those of these weights, not of the original "
-            "checkpoint."
+            f"Weights: {manifest.identity['quantization']}; the numbers are those of these weights, not of the "
+            "original checkpoint."
         )
     return told
 
 
 def _sequences(stage: Stage, n: int) -> str:
-    length, repeats = stage.options.get("length"), stage.options.get("repeats")
+    """How many sequences of which lengths, as far as the stage recorded them."""
+    told = {**stage.options, **stage.record}
+    lengths = told.get("lengths") or [told.get("length")]
     kind = "sequence" if n == 1 else "sequences"
-    if isinstance(length, int) and isinstance(repeats, int):
-        return f"{n} {kind} of {length} random tokens, each repeated to {repeats} copies"
-    return f"{n} {kind} of random repeated tokens"
+    if not all(isinstance(length, int) for length in lengths):
+        return f"{n} {kind} of random repeated tokens"
+    span = str(lengths[0]) if len(set(lengths)) == 1 else f"{min(lengths)} to {max(lengths)}"
+    return f"{n} {kind}, each a block of {span} random tokens repeated"
+
+
+def _learning(stage: Stage) -> list[str]:
+    """What the whole model gains from a repeat, and which scores it does not have."""
+    told, gain = [], stage.record.get("repeat_score")
+    if isinstance(gain, float):
+        way = "falls" if gain < 0 else "rises"
+        told.append(f"On the repeats the model's loss {way} by {abs(gain):.2f} nats against the first time.")
+    refused = stage.record.get("refused") or {}
+    told += [f"Not scored: {name} ({reason})." for name, reason in dict(refused).items()]
+    return told
 
 
 def _protocol(stage: Stage) -> str:
@@ -86,10 +101,11 @@ def found(data: Mapping[str, Any]) -> list[str]:
     if data["classes"]:
         total = sum(counts[name] for name in CLASSES)
         told.append(
-            f"{_heads(total)} {'is an induction head' if total == 1 else 'are induction heads'}: prefix matching is high "
-            f"and beats both nulls. Of these, {counts['copying']} also write in favour of the token that comes next "
-            f"(copying), {counts['anti-copying']} write against it (anti-copying), and for {counts['matching only']} no "
-            "direct effect is seen (matching only)."
+            f"{_heads(total)} {'is an induction head' if total == 1 else 'are induction heads'}: prefix matching is "
+            "high and beats both nulls. Of these, "
+            f"{counts['copying']} also write in favour of the token that comes next (copying), "
+            f"{counts['anti-copying']} write against it (anti-copying), and for {counts['matching only']} no direct "
+            "effect is seen (matching only)."
         )
     for place in top(score["mean"], 1):
         layer, head = divmod(place, data["heads"])

@@ -26,12 +26,16 @@ IDENTITY = {
 }  # fmt: skip
 SCORES = (
     ("prefix_matching", ""), ("prefix_matching", "olsson"), ("copying", "argmax"), ("copying", "attended"),
-    ("copying", "successor"), ("copying", "signed"), ("ov_copying", ""), ("previous_token", ""), ("duplicate_token", ""),
+    ("copying", "successor"), ("copying", "signed"), ("ov_copying", ""), ("previous_token", ""),
+    ("duplicate_token", ""),
 )  # fmt: skip
 TASKS = ("arc_easy", "boolq", "copa", "hellaswag", "piqa", "rte")
 HOSTILE = ("</script><script>alert(1)</script>", "\"quoted\" 'text'", "\u202eright to left\u200f", "🙂", " <b>bold</b>",
            "\n", "&amp;")  # fmt: skip
-WORDS = " ridge gold lamp seven under paper north quick fern cloud salt bridge three glass winter stone".split(" ")
+WORDS = (
+    "", "ridge", "gold", "lamp", "seven", "under", "paper", "north", "quick", "fern", "cloud", "salt", "bridge",
+    "three", "glass", "winter", "stone",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -133,11 +137,12 @@ def add_study(folder: Path, shape: Shape, rng: np.random.Generator, tasks: list[
                     items = items - (0.8 * shared if variant == "signed" else 0)
                     score = HeadScores.from_items("importance", torch.from_numpy(items).float(), variant=variant)
                     writer.add_scores(score, task=task, shots=shots)
-                for variant in ("all positions", "positions from 1 on"):
+                for variant in ("log_likelihood", "log_likelihood/later"):
                     items = rng.normal(0.02, 0.03, (12, shape.layers)) + 0.5 * (np.arange(shape.layers) == 11)
                     score = FFNScores.from_items("knock_out", torch.from_numpy(items).float(), variant=variant)
                     writer.add_scores(score, task=task, shots=shots)
-        writer.add_metrics(pd.DataFrame([*pruning(rng, tasks, shape), *removal(rng, tasks)]))
+        writer.add_metrics(pd.DataFrame([*pruning(rng, tasks, shape)]))
+        writer.store_items("causal", pd.DataFrame([*causal(rng, tasks)]))
         writer.add_comparisons(pd.DataFrame([*matrices(rng, tasks), *overlaps(rng), *retentions()]))
 
 
@@ -175,18 +180,18 @@ def pruning(rng: np.random.Generator, tasks: list[str], shape: Shape) -> Iterato
                                  removed_heads=p * total // 100, removed_ffns=q * shape.layers // 100)  # fmt: skip
 
 
-def removal(rng: np.random.Generator, tasks: list[str]) -> Iterator[dict[str, Any]]:
+def causal(rng: np.random.Generator, tasks: list[str]) -> Iterator[dict[str, Any]]:
+    kinds = [
+        ("induction", 0),
+        *((kind, draw) for kind in ("random", "layer_matched", "norm_matched") for draw in range(39)),
+    ]
     for task in tasks:
-        for shots in (0, 5):
-            yield metric(task, shots, "induction_heads", 0.5 + 0.02 * shots, order="induction")
-            for size, percent in ((3, 1.0), (9, 3.0), (14, 5.0), (27, 10.0)):
-                orders = [("induction", 0)] + [
-                    (k, s) for k in ("random", "layer_matched", "norm_matched") for s in range(39)
-                ]
-                for order, draw in orders:
-                    loss = (0.02 if order == "induction" else 0.004) * size**0.5 * (shots > 0) + rng.normal(0, 0.006)
-                    yield metric(task, shots, "induction_heads", 0.5 + 0.02 * shots - loss, order=order,
-                                 order_seed=draw, percent_heads=percent, removed_heads=size)  # fmt: skip
+        for name, size in (("top 1%", 3), ("top 3%", 9), ("top 5%", 14), ("top 10%", 27), ("induction heads", 13)):
+            for ablation in ("zero", "mean"):
+                for kind, draw in kinds:
+                    drop = (0.02 if kind == "induction" else 0.004) * size**0.5 + rng.normal(0, 0.006)
+                    yield {"task": task, "shots": 5, "tested": name, "kind": kind, "draw": draw, "ablation": ablation,
+                           "outcome": "metric", "removed": size, "drop": drop, "heads": "18.6"}  # fmt: skip
 
 
 def comparison(kind: str, a: str, b: str, level: str, value: float, **changed: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Figures from small tables whose answers are worked out by hand, and what every figure of the catalogue must keep to."""
+"""Figures from small tables whose answers are worked out by hand, and what every figure must keep to."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from headscope.figures.mosaic import mosaic
 from headscope.figures.overlap import overlap_curves
 from headscope.figures.pruning import curves_by_draw, pruning_curves
 from headscope.figures.rank_matrix import rank_matrix
-from headscope.figures.removal import outcomes, rank_p, removal
+from headscope.figures.removal import mean_drops, rank_p, removal
 from headscope.figures.retention import retention_curves
 from headscope.figures.stored import Stored
 from headscope.figures.style import PALETTE, colourscale, heat, plain_text, swaps, told
@@ -128,14 +128,23 @@ def test_the_rank_matrix_is_symmetric_with_stars() -> None:
     assert "p (Holm) 0.04" in cells.customdata[0][1] and "[0.420, 0.580]" in cells.customdata[0][1]
 
 
+def test_ablations_are_never_averaged(tmp_path: Path) -> None:
+    writer = Run.create(tmp_path / "run", IDENTITY, Stage("prune", "probes"))
+    writer.add_metrics(frame(metric("copa", 0, "head", 0.9), metric("copa", 0, "head", 0.1, ablation="mean")))
+    curves = {ablation: writer.figure("pruning_heads", ablation=ablation).data[0].y[0] for ablation in ("zero", "mean")}
+    assert curves == {"zero": 0.9, "mean": 0.1}
+    assert writer.figure("pruning_heads", ablation="mean").layout.title.text == "copa, 0 shots, mean ablation"
+
+
 def test_transfer_subtracts_the_full_model_of_the_same_task() -> None:
     rows = frame(
         metric("a", 0, "head", 0.8), metric("b", 0, "head", 0.6),
         metric("a", 0, "head", 0.7, percent_heads=50.0), metric("a", 0, "head", 0.5, percent_heads=50.0, order="b"),
         metric("b", 0, "head", 0.6, percent_heads=50.0), metric("b", 0, "head", 0.2, percent_heads=50.0, order="a"),
     )  # fmt: skip
-    (cells,) = transfer_matrix(rows).data
-    assert list(cells.x) == ["own", "a", "b"] and list(cells.y) == ["a", "b"]
+    figure = transfer_matrix(rows)
+    (cells,) = figure.data
+    assert figure.layout.xaxis.ticktext == ("own", "a", "b") and figure.layout.yaxis.ticktext == ("a", "b")
     np.testing.assert_allclose(cells.z, [[-0.1, np.nan, -0.3], [0.0, -0.4, np.nan]], atol=1e-12)
 
 
@@ -149,22 +158,22 @@ def test_retention_and_overlap_read_the_percentage_from_the_level() -> None:
     assert [one.name for one in overlap_curves(rows).data] == ["prefix_matching and importance/token", "chance"]
 
 
-def test_removal_counts_controls_that_cost_as_much() -> None:
-    def told_rows(order: str, seed: int, heads: int, gain: float) -> list[dict[str, Any]]:
-        options = {"order": order, "order_seed": seed, "removed_heads": heads}
-        return [
-            metric(task, shots, "induction_heads", base + gain * (shots > 0), **options)
-            for task, base in (("a", 0.3), ("b", 0.5)) for shots in (0, 5)
-        ]  # fmt: skip
+def test_removal_averages_tasks_and_counts_controls_that_cost_as_much() -> None:
+    def sets(kind: str, draw: int, *drops: float) -> list[dict[str, Any]]:
+        told = {"tested": "top 1%", "kind": kind, "draw": draw, "removed": 3}
+        return [{**told, "task": task, "drop": drop} for task, drop in zip("ab", drops, strict=False)]
 
-    rows = told_rows("induction", 0, 0, 0.2) + told_rows("induction", 0, 3, 0.05)
-    rows += [row for seed, gain in enumerate((0.2, 0.04, 0.05, 0.18)) for row in told_rows("random", seed, 3, gain)]
-    found = outcomes(frame(*rows), shots=5)
-    tested = found[found["order"] == "induction"]["outcome"]
-    np.testing.assert_allclose(tested, [-0.15], atol=1e-12)
-    assert rank_p(found.round(9), "random", 3) == (pytest.approx(3 / 5), 4)
-    figure = removal(frame(*rows), shots=5)
+    rows = frame(
+        *sets("induction", 0, 0.5, 0.25), *sets("random", 0, 0.0, 0.0), *sets("random", 1, 0.25, 0.5),
+        *sets("random", 2, 1.0, 0.0), *sets("random", 3, 0.125, 0.5), *sets("random", 4, 9.0),
+    )  # fmt: skip
+    drops = mean_drops(rows)
+    assert drops[drops["kind"] == "induction"]["drop"].tolist() == [0.375]
+    assert rank_p(drops, "top 1%", "random") == (pytest.approx(3 / 5), 4), "a set that one task lacks is left out"
+    figure = removal(rows)
     assert [one.name for one in figure.data] == ["random sets (4)", "induction heads"]
+    assert figure.layout.xaxis.ticktext == ("top 1%<br>3 heads",)
+    assert "p = 0.600 against 4 random sets" in figure.data[1].customdata[0]
 
 
 def test_the_scatter_leaves_out_heads_without_a_score_and_marks_classes() -> None:
@@ -176,7 +185,7 @@ def test_the_scatter_leaves_out_heads_without_a_score_and_marks_classes() -> Non
 
 
 def test_ffn_knockout_averages_tasks_and_shows_the_interval_of_one() -> None:
-    row = {"score": "knock_out", "variant": "all positions", "shots": 0, "ci_low": 0.0, "ci_high": 1.0}
+    row = {"score": "knock_out", "variant": "", "shots": 0, "ci_low": 0.0, "ci_high": 1.0}
     rows = frame(
         *({**row, "task": task, "layer": k, "mean": k + add} for task, add in (("a", 0), ("b", 1)) for k in (0, 1))
     )
@@ -189,8 +198,8 @@ def test_aggregate_importance_gives_each_task_the_same_weight(tmp_path: Path) ->
     rows = []
     for task, scale in (("a", 1.0), ("b", 100.0)):
         for head, value in enumerate((1.0, 3.0) if task == "a" else (1.0, 1.0)):
-            rows.append({"layer": 0, "head": head, "kv_head": 0, "score": "importance", "variant": "token", "task": task,
-                         "shots": 5, "mean": value * scale})  # fmt: skip
+            place = {"layer": 0, "head": head, "kv_head": 0, "task": task, "shots": 5}
+            rows.append({**place, "score": "importance", "variant": "token", "mean": value * scale})
     stored = Stored(Run(tmp_path))
     vars(stored)["head_scores"] = frame(*rows)
     found = stored.aggregate("token", 5)
@@ -230,6 +239,14 @@ def test_names_of_tasks_are_escaped_for_plotly(drawn: list[tuple[str, go.Figure]
     for name, figure in drawn:
         assert not any("<b>rte" in text for text in strings(json.loads(figure.to_json()))), name
     assert plain_text("<a>&%{x}") == "&lt;a&gt;&amp;% {x}"
+
+
+def test_long_names_are_cut_and_stay_apart() -> None:
+    long = [f"a_task_with_a_very_long_name_{k}" for k in (1, 2, 3)]
+    rows = frame(*(comparison("cross_task", *pair, "global", 0.1) for pair in ((long[0], long[1]), (long[1], long[2]))))
+    figure = rank_matrix(rows)
+    assert np.shape(figure.data[0].z) == (3, 3) and set(figure.layout.xaxis.ticktext) == {"a_task_with_a_very_…"}
+    assert long[2] in figure.data[0].customdata[1][2]
 
 
 def test_no_light_colour_stands_for_two_dark_ones() -> None:

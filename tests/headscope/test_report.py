@@ -74,7 +74,7 @@ def read(path: Path) -> tuple[Reader, dict[str, Any]]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """30 x 9 heads, all stages, 101 tokens."""
     tokens = ["<s>", *[f" token{place % 25}" for place in range(100)]]
-    return render(write_run(tmp_path_factory.mktemp("whole") / "run", study=True, tokens=tokens))
+    return render(write_run(tmp_path_factory.mktemp("whole") / "run", study=True, tasks=["copa", "rte"], tokens=tokens))
 
 
 @pytest.fixture(scope="module")
@@ -154,12 +154,20 @@ def test_the_words_agree_with_the_tables(whole: Path) -> None:
     prefix = data["scores"][0]["mean"]
     best = int(np.argmax(prefix))
     assert f"that of head {best // 9}.{best % 9}: {prefix[best]:.2f}" in text
-    assert (
-        "Q4_1, dequantised to float32" in text and "20 sequences of 50 random tokens, each repeated to 4 copies" in text
-    )
+    assert "Q4_1, dequantised to float32" in text
+    assert "20 sequences, each a block of 50 random tokens repeated" in text
     above = sum(p <= 0.05 for p in data["scores"][0]["family"])
     assert re.search(rf"Prefix matching\s*{above}\b", text)
     assert "Not finished" not in text
+
+
+def test_what_the_stage_recorded_is_told(tmp_path: Path) -> None:
+    with Run.create(tmp_path, IDENTITY, Stage("induction", {"protocol": "paper"}, seed=4)) as writer:
+        writer.add_scores(HeadScores.from_items("prefix_matching", torch.rand(3, 2, 3)))
+        writer.record(lengths=[25, 27], repeat_score=-3.456, refused={"copying": "post-LN"})
+    text = re.sub(r"\s+", " ", read(render(tmp_path))[0].text)
+    assert "3 sequences, each a block of 25 to 27 random tokens repeated (protocol paper, seed 4)" in text
+    assert "loss falls by 3.46 nats" in text and "Not scored: copying (post-LN)." in text
 
 
 def test_an_interrupted_stage_is_said_to_be_one(tmp_path: Path) -> None:

@@ -53,31 +53,54 @@ def listen(page: Any) -> Heard:
     return heard
 
 
-@pytest.fixture
-def opened(page: Any, report: Path) -> Iterator[Any]:
-    """The report, open; whatever the test does, the page says nothing and asks for nothing but itself."""
+@pytest.fixture(scope="module")
+def shared(browser: Any, report: Path) -> Iterator[tuple[Any, Heard]]:
+    """One page for the tests that only use it; loading it takes longer than any of them."""
+    page = browser.new_page(viewport={"width": 1440, "height": 900}, accept_downloads=True)
     heard = listen(page)
-    page.set_viewport_size({"width": 1440, "height": 900})
     page.goto(report.as_uri())
     page.wait_for_selector(READY)
     expect(page.locator("#attention .heatmaplayer image")).to_have_count(1)
+    yield page, heard
+    page.close()
+
+
+@pytest.fixture
+def opened(shared: tuple[Any, Heard], report: Path) -> Iterator[Any]:
+    """The report as it opens; whatever the test does, the page says nothing and asks for nothing but itself."""
+    page, heard = shared
+    page.evaluate(
+        """() => {
+            document.activeElement.blur();
+            document.getElementById("filters").reset();
+            history.replaceState(null, "", location.pathname);
+            page.recall();
+            selection.listeners.forEach((listener) => listener());
+            mosaic.show(mosaic.score);
+            table.columnsOf(report.groups[0]);
+            scrollTo(0, 0);
+        }"""
+    )
     yield page
-    page.wait_for_timeout(50)
+    page.wait_for_timeout(20)
     assert heard.messages == []
     addresses = {url.partition("#")[0] for url in heard.requests if not url.startswith(("data:", "blob:"))}
     assert addresses == {report.as_uri()}
 
 
 def click_head(page: Any, layer: int, head: int) -> None:
-    """A click on a cell of the mosaic."""
+    """A click on a cell of the mosaic; plotly takes two within 300 ms for a double one."""
+    page.locator("#mosaic").evaluate("plot => plot.scrollIntoView({ block: 'center' })")
     place = page.evaluate(
         """([x, y]) => {
-            const plot = document.getElementById("mosaic"), area = plot.querySelector(".nsewdrag").getBoundingClientRect();
+            const plot = document.getElementById("mosaic");
+            const area = plot.querySelector(".nsewdrag").getBoundingClientRect();
             const { xaxis, yaxis } = plot._fullLayout;
             return [area.x + xaxis.d2p(x), area.y + yaxis.d2p(y)];
         }""",
         [head, layer],
     )
+    page.wait_for_timeout(320)
     page.mouse.move(*place)
     page.mouse.click(*place)
 
@@ -160,11 +183,7 @@ def test_sideways_arrows_work_without_a_click(opened: Any) -> None:
 
 def test_another_score_is_shown_in_its_own_scale(opened: Any, run: Run) -> None:
     opened.locator("#score").select_option(label="Copying (signed)")
-    values, low, high = opened.evaluate(
-        "(() => { const [t] = mosaic$().data; return [t.z, t.zmin, t.zmax]; })()".replace(
-            "mosaic$()", "document.getElementById('mosaic')"
-        )
-    )
+    values, low, high = opened.locator("#mosaic").evaluate("({ data: [t] }) => [t.z, t.zmin, t.zmax]")
     np.testing.assert_allclose(values, run.head_score("copying", "signed").mean, rtol=1e-3)
     assert low == -high < 0
     expect(opened.locator("#meaning")).to_contain_text("anti-copying")
@@ -190,7 +209,7 @@ def test_tokens_are_shown_as_text(opened: Any) -> None:
     assert opened.locator("#strip script, #strip b").count() == 0
     labels = opened.evaluate("document.getElementById('attention').layout.xaxis.ticktext")
     assert not any("\u202e" in text or "<" in text for text in labels)
-    drawn = opened.locator("#attention .xaxislayer-above").inner_text()
+    drawn = opened.locator("#attention .xaxislayer-above").text_content()
     assert "</script>" in drawn and "&amp;" in drawn and "<b>" in drawn
     tops = opened.locator("#strip button").evaluate_all(
         "all => all.map((one) => Math.round(one.getBoundingClientRect().left))"
@@ -307,9 +326,33 @@ def test_no_button_sends_a_figure_away(opened: Any) -> None:
     assert all(not one["showSendToCloud"] and not one["plotlyServerURL"] for one in options)
 
 
-@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+OVERLAPS = """(chosen) => {
+    const kinds = ".xtick text, .ytick text, .xtitle, .ytitle, .gtitle, .legendtext";
+    const turned = (text) => /rotate/.test(text.getAttribute("transform") || "");
+    const found = [];
+    for (const plot of document.querySelectorAll(chosen)) {
+        const texts = [...plot.querySelectorAll(kinds)].filter((text) => text.getBoundingClientRect().width);
+        texts.forEach((a, place) => texts.slice(place + 1).forEach((b) => {
+            if (turned(a) && turned(b)) return;  // slanted labels side by side: their boxes overlap, they do not
+            const [p, q] = [a.getBoundingClientRect(), b.getBoundingClientRect()];
+            const wide = Math.min(p.right, q.right) - Math.max(p.left, q.left);
+            const high = Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top);
+            if (wide > 2 && high > 3) found.push([a.textContent, b.textContent]);
+        }));
+    }
+    return found;
+}"""
+
+
+def overlaps(page: Any, chosen: str) -> list[Any]:
+    """Pairs of texts in one plot whose boxes cover each other by more than a pixel or two."""
+    found: list[Any] = page.evaluate(OVERLAPS, chosen)
+    return found
+
+
+@pytest.mark.parametrize(("scheme", "width", "height"), [("light", 1440, 900), ("dark", 390, 844)])
 def test_every_panel_is_drawn_and_fits(page: Any, report: Path, scheme: str, width: int, height: int) -> None:
+    """Nothing is wider than the window, no panel stays empty, no text of a figure lies on another."""
     heard = listen(page)
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": height})
@@ -325,49 +368,21 @@ def test_every_panel_is_drawn_and_fits(page: Any, report: Path, scheme: str, wid
         assert box and box["width"] <= width
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (paper == "rgb(21, 23, 27)") == (scheme == "dark")
+    assert overlaps(page, "#figures .plot, #mosaic, #attention") == []
     assert heard.messages == []
 
 
-def overlaps(page: Any, chosen: str) -> list[Any]:
-    """Pairs of texts in one plot whose boxes cover each other by more than a pixel or two."""
-    return page.evaluate(
-        """(chosen) => [...document.querySelectorAll(chosen)].flatMap((plot) => {
-            const texts = [...plot.querySelectorAll(".xtick text, .ytick text, .xtitle, .ytitle, .gtitle, .legendtext")];
-            const boxes = texts.map((one) => [one.textContent, one.getBoundingClientRect()]).filter(([, box]) => box.width);
-            const slanted = (text) => /rotate/.test(text) ;
-            return boxes.flatMap(([a, p], i) => boxes.slice(i + 1).filter(([b, q], j) => {
-                const turned = slanted(texts[i].getAttribute("transform") || "") && slanted(texts[i + 1 + j].getAttribute("transform") || "");
-                const x = Math.min(p.right, q.right) - Math.max(p.left, q.left), y = Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top);
-                return !turned && x > 2 && y > 3;
-            }).map(([b]) => [a, b]));
-        })""",
-        chosen,
-    )
-
-
-@pytest.mark.parametrize("width", [1440, 390])
-def test_no_text_of_a_figure_lies_on_another(page: Any, report: Path, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 900})
-    page.goto(report.as_uri())
-    page.wait_for_selector(READY)
-    walk_down(page)
-    page.wait_for_timeout(300)
-    assert overlaps(page, "#figures .plot, #mosaic, #attention") == []
-
-
-def test_the_theme_can_be_changed(page: Any, report: Path) -> None:
-    page.emulate_media(color_scheme="light")
-    page.goto(report.as_uri())
-    page.wait_for_selector(READY)
-    walk_down(page)
-    first = page.locator("#figures .plot").first
+def test_the_theme_can_be_changed(opened: Any) -> None:
+    opened.locator("#figure-ffn_knockout").scroll_into_view_if_needed()
+    first = opened.locator("#figures .plot").first
+    expect(first.locator(".main-svg").first).to_be_attached()
     colours = []
     for text in ("Dark", "Light"):
-        button = page.locator("#theme")
+        button = opened.locator("#theme")
         expect(button).to_have_text(text)
         colours.append([
-            page.evaluate("getComputedStyle(document.body).backgroundColor"),
-            page.evaluate("document.getElementById('mosaic').layout.paper_bgcolor"),
+            opened.evaluate("getComputedStyle(document.body).backgroundColor"),
+            opened.evaluate("document.getElementById('mosaic').layout.paper_bgcolor"),
             first.evaluate("plot => plot.layout.font.color"),
         ])  # fmt: skip
         button.click()

@@ -39,7 +39,7 @@ IDENTITY = {"source": "tiny", "revision": "main", "weight_hash": "ab" * 32, "dty
 QUICK = Stage("induction", "quick", versions={"torch": "1"})
 WORKER = Path(__file__).with_name("killed_writer.py")
 
-ANY_FOLDER = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ANY_FOLDER = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def head_scores(name: str = "prefix_matching", *, seed: int = 0, variant: str = "", nulls: int = 2) -> HeadScores:
@@ -447,7 +447,7 @@ def test_keys_that_json_would_change_are_refused(key: dict[str, Any]) -> None:
     old=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.integers()), max_size=6),
     new=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.integers()), max_size=6),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_merge_is_a_dictionary_update(old: list[Any], new: list[Any]) -> None:
     table = tables.Table("t", {"a": "str", "b": "int64", "v": "object"}, ("a", "b"), ("a", "b"), {})
     first, second = ({(a, b): v for a, b, v in rows} for rows in (old, new))
@@ -519,7 +519,7 @@ def test_a_killed_run_goes_on_and_ends_as_one_never_killed(forks: Any, worker: M
     assert sum(name.endswith(".unit") for name in whole) == worker.UNITS
     chance = random.Random(7)
     kills = finished = 0
-    for attempt in range(12):
+    for attempt in range(8):
         ended, _ = run_once(forks, tmp_path / "killed", kill_after=chance.uniform(0.0, seconds))
         kills += ended != "done"
         units = len(list((tmp_path / "killed").glob("units/*.unit")))
