@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from headscope.cli import attention, compare, doctor, importance, induction, report
+from headscope.cli import attention, compare, doctor, importance, induction, knockout, prune, report
 
 EXAMPLES = """
 Which attention heads and feed-forward networks carry in-context learning, and are they the induction heads?
@@ -33,7 +33,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    induction.induction, importance.importance, compare.compare, report.report, attention.attention, doctor.doctor,
+    induction.induction, importance.importance, knockout.knockout, prune.prune, compare.compare, report.report,
+    attention.attention, doctor.doctor,
 ):  # fmt: skip
     app.command()(command)
 

@@ -20,10 +20,7 @@ def compare(folder: opt.Folder, seed: opt.Seed = 0, as_json: opt.Json = False) -
 
     with opt.progress("comparing") as tell:
         rows = compare_rankings(folder, seed=seed, progress=tell)
-    with opt.status("rendering the report"):
-        from headscope.report import render
-
-        page = render(folder)
+    page = opt.render_report(folder)
     if as_json:
         print(json.dumps({"rows": len(rows), "findings": sentences(rows), "report": str(page)}, indent=2))
         return

@@ -85,38 +85,16 @@ def top_heads(folder: Path, choice: Any, count: int) -> list[dict[str, Any]]:
 
 def show(told: dict[str, Any], choice: Any) -> None:
     """What was scored, then the heads that matter most over all tasks."""
-    from rich.console import Console
-
-    console = Console()
-    console.print(_documents(told))
-    console.print(_heads(told, choice))
+    headings = ("task", "shots", "documents", "mean gold log-likelihood, nats", "cut prompts")
+    opt.show_table("documents scored", headings, (
+        (one["task"], *(str(one[name]) for name in ("shots", "documents")), f"{one['log_likelihood']:.2f}",
+         str(one["cut"])) for one in told["tasks"]
+    ))  # fmt: skip
+    title = f"most important heads, {len(choice.names)} tasks at {max(choice.shots)} shots (share of all heads' total)"
+    opt.show_table(title, ("head", "importance (token)", "signed: positive = needed"), (
+        (f"{one['layer']}.{one['head']}", f"{one['token']:.2%}", f"{one['signed']:+.2%}") for one in told["heads"]
+    ))  # fmt: skip
     cut = sum(one["cut"] for one in told["tasks"])
     if cut:
         print(f"{cut} prompts were longer than the model's context: cut by whole demonstrations, then on the left.")
     print(f"stored in {told['run']}; `headscope compare {told['run']}` compares the rankings")
-
-
-def _documents(told: dict[str, Any]) -> Any:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="documents scored", title_justify="left")
-    for heading in ("task", "shots", "documents", "mean gold log-likelihood, nats", "cut prompts"):
-        table.add_column(heading, justify="left" if heading == "task" else "right")
-    for one in told["tasks"]:
-        counts = (str(one[name]) for name in ("shots", "documents"))
-        table.add_row(one["task"], *counts, f"{one['log_likelihood']:.2f}", str(one["cut"]))
-    return table
-
-
-def _heads(told: dict[str, Any], choice: Any) -> Any:
-    from rich import box
-    from rich.table import Table
-
-    title = f"most important heads, {len(choice.names)} tasks at {max(choice.shots)} shots (share of all heads' total)"
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-    for heading in ("head", "importance (token)", "signed: positive = needed"):
-        table.add_column(heading, justify="left" if heading == "head" else "right")
-    for one in told["heads"]:
-        table.add_row(f"{one['layer']}.{one['head']}", f"{one['token']:.2%}", f"{one['signed']:+.2%}")
-    return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,8 +33,10 @@ Data = Annotated[str, typer.Option(help="hub, or a folder with TASK/{train,valid
 Demos = Annotated[str, typer.Option(help="document: each has demonstrations of its own. fixed: one set for the task.")]
 DemoSeeds = Annotated[int, typer.Option(help="Draws of the demonstrations.")]
 Bos = Annotated[str, typer.Option(help="auto: what the tokenizer adds. always or never: the BOS token in front.")]
+Ablation = Annotated[str, typer.Option(help="What removed parts give: zero, mean or resample.")]
 Folder = Annotated[Path, typer.Argument(help="A run directory, as runs/smollm2-135m.")]
 
+NO_TERMINAL_WIDTH = 132
 LEFT = range(1, 10)  # tenths at which an estimate means something
 
 
@@ -52,6 +54,47 @@ def task_choice(tasks: str, shots: str, *, data: str = "hub", **options: Any) ->
     with status("looking up the tasks"):
         names = expand_task_names(tasks)
     return TaskChoice(tuple(names), parsed, data=data, **options)
+
+
+def names(text: str) -> list[str]:
+    """`own,random` -> ["own", "random"]."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def numbers(text: str, option: str) -> tuple[int, ...]:
+    """`0,10,20` -> (0, 10, 20)."""
+    from interp.errors import UsageError
+
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdigit() for part in parts):
+        raise UsageError(f"{text!r} is no list of whole numbers for {option}: write, for example, {option} 0,20,40")
+    return tuple(int(part) for part in parts)
+
+
+def render_report(folder: Path) -> Path:
+    """The page of what is stored, made again."""
+    from headscope.report import render
+
+    with status("rendering the report"):
+        return render(folder)
+
+
+def show_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> None:
+    """Rows under their headings; the first `left` columns are words, the others numbers. Wide where no terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=NO_TERMINAL_WIDTH)
+    console.print(title, style="bold", highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if place < left else "right", no_wrap=place < left)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
 
 
 def load(model: str, **options: Any) -> HookedModel:

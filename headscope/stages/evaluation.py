@@ -1,0 +1,112 @@
+"""Evaluations as work units: a shard of a cell's documents under one mask, whatever order or stage asks for it.
+
+The key of a unit is what determines its numbers: the documents, the mask and what stands in for what is removed. Equal
+masks of different orders are therefore run once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from headscope.stages.cells import Cell
+from interp.masks import FFNMask, HeadMask
+
+if TYPE_CHECKING:
+    from ablation.evaluation import Evaluation
+    from ablation.replacement import Replacement
+    from ablation.tasks import Task
+    from headscope.store.units import UnitStore
+    from interp.model import HookedModel
+
+EVALUATION_SHARD = 64
+Mask = HeadMask | FFNMask | Tensor | None
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some documents of a cell, tokenised, and the hash of their prompts."""
+
+    task: Task
+    documents: Sequence[Any]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Ablated:
+    """What stands in for a removed component; the replacement is made when a unit first needs it."""
+
+    name: str = "zero"
+    told: str = ""
+    make: Callable[[], Replacement | None] = lambda: None
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Evaluates cells under masks; finished units are read, not run."""
+
+    model: HookedModel
+    units: UnitStore
+    shards: dict[int, tuple[Shard, ...]] = field(default_factory=dict, repr=False)
+    cells: list[Cell] = field(default_factory=list, repr=False)
+
+    def evaluate(
+        self, cell: Cell, *, heads: Mask = None, ffns: Mask = None, ablated: Ablated | None = None
+    ) -> Evaluation:
+        """The cell's metric and log-likelihoods with these heads and FFNs removed (1 keeps, 0 removes)."""
+        from ablation.evaluation import judged
+
+        masks = {"heads": _values(heads), "ffns": _values(ffns)}
+        how = ablated or Ablated()
+        rows: list[list[float]] = []
+        for shard in self.of(cell):
+            unit = self.units.get_or_compute(_key(shard, masks, how), partial(self._run, shard, masks, how))
+            ends = unit["choices"].cumsum(0).tolist()
+            values = unit["log_likelihoods"].tolist()
+            rows += [values[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+        return judged(cell.task, [document for shard in self.of(cell) for document in shard.documents], rows)
+
+    def of(self, cell: Cell) -> tuple[Shard, ...]:
+        """The cell's shards, tokenised once."""
+        if id(cell) not in self.shards:
+            parts = cell.shards(EVALUATION_SHARD)
+            self.cells.append(cell)  # held, so that its id stays its own
+            self.shards[id(cell)] = tuple(
+                Shard(part, list(part.token_documents(self.model)), part.fingerprint) for part in parts
+            )
+        return self.shards[id(cell)]
+
+    def _run(self, shard: Shard, masks: dict[str, Tensor | None], how: Ablated) -> dict[str, Tensor]:
+        from ablation.likelihood import log_likelihoods
+
+        any_removed = any(mask is not None for mask in masks.values())
+        replacement = how.make() if any_removed else None
+        found = log_likelihoods(
+            self.model, shard.documents, heads=masks["heads"], ffns=masks["ffns"], replacement=replacement
+        )
+        return {
+            "log_likelihoods": torch.tensor([value for row in found for value in row], dtype=torch.float64),
+            "choices": torch.tensor([len(row) for row in found]),
+        }
+
+
+def _key(shard: Shard, masks: dict[str, Tensor | None], how: Ablated) -> dict[str, Any]:
+    removed = {name: _hash(mask) for name, mask in masks.items()}
+    told = [how.name, how.told] if any(removed.values()) else []
+    return {"what": "evaluation", "documents": shard.fingerprint, **removed, "ablation": told}
+
+
+def _hash(mask: Tensor | None) -> str | None:
+    return None if mask is None else hashlib.sha256(mask.float().contiguous().numpy().tobytes()).hexdigest()
+
+
+def _values(mask: Mask) -> Tensor | None:
+    """None where nothing is removed, so that the full model is one unit by every name."""
+    values = mask.values if isinstance(mask, HeadMask | FFNMask) else mask
+    return None if values is None or bool((values == 1).all()) else values

@@ -1,0 +1,151 @@
+"""What a task's pruning curves come to: area, removable share, and the full model against chance (METHODS 4).
+
+Rows of `comparisons`, a = task, b = order, level = component/ablation:
+
+| kind | value | interval |
+|---|---|---|
+| pruning_area | normalised area under the curve of the metric; p its rank among the random orders' | 95% by cluster |
+| removable_metric, removable_log_likelihood | the removable share in percent | none |
+| full_metric (b = `full model`) | the metric of the full model; its low bound | one-sided 95% |
+| at_chance (b = `full model`) | 1 where the bound is not above chance and the majority share | chance, majority |
+
+Random and layer-matched orders give the median over their draws, and the 5th and 95th percentile as the interval.
+The draws of the demonstrations are items of the same clusters: documents are what is independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ablation.statistics import PruningArea, area_under_curve, rank_p_value, removable_share
+from ablation.statistics.curves import Outcome
+from headscope.comparison.rows import Row, row
+
+if TYPE_CHECKING:
+    from ablation.pruning import Pruning
+
+ACC = "acc"
+FULL = "full model"
+DRAWN = ("random", "layer_matched")
+SUMMARY_KINDS = ("pruning_area", "removable_metric", "removable_log_likelihood", "full_metric", "at_chance")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One order on one cell: the metric and the gold log-likelihood of every item at every percentage."""
+
+    task: str
+    shots: int
+    order: str
+    order_seed: int
+    percents: tuple[int, ...]
+    chance: float
+    majority: float
+    metric: Float[np.ndarray, "percent unit"]
+    clusters: tuple[str, ...]
+    gold: Float[np.ndarray, "percent document"]
+    document_clusters: tuple[str, ...]
+
+    @classmethod
+    def of(cls, found: Pruning) -> Curve:
+        first = found.steps[0].evaluation
+        percents = tuple(int(step.percent_heads + step.percent_ffns) for step in found.steps)
+        return cls(
+            found.task, found.shots, found.order, found.order_seed, percents, found.chance, found.majority,
+            found.metric(), first.clusters, found.gold_log_likelihoods(), first.document_clusters,
+        )  # fmt: skip
+
+
+def summary_rows(curves: Sequence[Curve], *, component: str, ablation: str) -> Iterator[Row]:
+    """The rows of one task and number of shots; none for the joint grid, which has no single curve."""
+    by_order: dict[str, dict[int, list[Curve]]] = {}
+    for curve in curves:
+        by_order.setdefault(curve.order, {}).setdefault(curve.order_seed, []).append(curve)
+    level = f"{component}/{ablation}"
+    areas = {name: [_area(_joined(draw)) for draw in draws.values()] for name, draws in by_order.items()}
+    for place, (name, draws) in enumerate(by_order.items()):
+        whole = [_joined(draw) for draw in draws.values()]
+        if place == 0:
+            yield from _full(whole[0], areas[name][0], level)
+        yield from _order(name, whole, areas, level)
+
+
+def _order(name: str, draws: list[Curve], areas: dict[str, list[PruningArea | None]], level: str) -> Iterator[Row]:
+    """One order: its area and its removable shares."""
+    first = draws[0]
+    place = (first.task, name, first.shots, level)
+    found = [area for area in areas[name] if area is not None]
+    if found:
+        values = np.array([area.value for area in found])
+        interval = (found[0].ci_low, found[0].ci_high) if name not in DRAWN else _band(values)
+        p = _rank_p(values[0], areas.get("random", [])) if name not in DRAWN else float("nan")
+        yield row("pruning_area", *place, float(np.median(values)), interval=interval, p=p, n=len(draws))
+    for kind in ("removable_metric", "removable_log_likelihood"):
+        shares = [share for share in (_removable(draw, kind) for draw in draws) if share is not None]
+        if shares:
+            interval = _band(np.array(shares)) if name in DRAWN else (float("nan"), float("nan"))
+            yield row(kind, *place, float(np.median(shares)), interval=interval, n=len(draws))
+
+
+def _full(curve: Curve, area: PruningArea | None, level: str) -> Iterator[Row]:
+    """The full model's metric against chance; `n` counts items."""
+    place = (curve.task, FULL, curve.shots, level)
+    metric, n = float(curve.metric[0].mean()), curve.metric.shape[1]
+    low = area.check.lower_bound if area is not None else float("nan")
+    yield row("full_metric", *place, metric, interval=(low, float("nan")), n=n)
+    if area is not None:
+        told = (area.check.chance, area.check.majority)
+        yield row("at_chance", *place, float(area.check.at_chance), interval=told, n=n)
+
+
+def _joined(curves: Sequence[Curve]) -> Curve:
+    """The draws of the demonstrations side by side, as items of the same clusters."""
+    first = curves[0]
+    return Curve(
+        first.task, first.shots, first.order, first.order_seed, first.percents, first.chance, first.majority,
+        np.concatenate([one.metric for one in curves], axis=1), sum((one.clusters for one in curves), ()),
+        np.concatenate([one.gold for one in curves], axis=1), sum((one.document_clusters for one in curves), ()),
+    )  # fmt: skip
+
+
+def _area(curve: Curve) -> PruningArea | None:
+    """None where there is a single cluster of documents, which has no interval."""
+    labels, chance = numbered(curve.clusters), np.full(curve.metric.shape[1], curve.chance)
+    if not labels.max():
+        return None
+    return area_under_curve(curve.metric, chance, labels, percents=curve.percents, majority=curve.majority)
+
+
+def _removable(curve: Curve, kind: str) -> int | None:
+    """None with a single cluster, as above."""
+    of_metric = kind == "removable_metric"
+    values, names = (curve.metric, curve.clusters) if of_metric else (curve.gold, curve.document_clusters)
+    labels = numbered(names)
+    if not labels.max():
+        return None
+    outcome: Outcome = "metric" if of_metric else "log_likelihood"
+    return removable_share(values, labels, percents=curve.percents, outcome=outcome).percent
+
+
+def _rank_p(value: float, controls: Sequence[PruningArea | None]) -> float:
+    """How often a random order does at least as well: (1 + #) / (N + 1)."""
+    others = np.array([one.value for one in controls if one is not None])
+    if not others.size or not np.isfinite([value, *others]).all():
+        return float("nan")
+    return rank_p_value(value, others).p
+
+
+def _band(values: Float[np.ndarray, "draw"]) -> tuple[float, float]:
+    if not np.isfinite(values).all():
+        return float("nan"), float("nan")
+    return float(np.quantile(values, 0.05)), float(np.quantile(values, 0.95))
+
+
+def numbered(labels: Sequence[str]) -> Int[np.ndarray, "item"]:
+    """Equal labels, equal numbers."""
+    return np.unique(np.asarray(labels), return_inverse=True)[1].astype(np.int64)

@@ -1,0 +1,90 @@
+"""The orders of removal of a task, made from the scores that a run holds (METHODS 4; ablation/orders.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from headscope.run import Run
+from headscope.stages.importance import NAMES
+from interp.errors import UsageError
+
+if TYPE_CHECKING:
+    from ablation.orders import Order
+    from interp.scores import FFNScores, HeadScores
+
+IMPORTANCE = NAMES["true"]
+TRANSFER = "transfer"
+FFN_RANKINGS = {"importance": (IMPORTANCE, "token"), "knock_out": ("knock_out_log_likelihood", "")}
+MADE = ("own", "aggregate", TRANSFER, "signed", "inverse", "random", "layer_matched", "iterative")
+
+
+@dataclass(frozen=True)
+class Rankings:
+    """Which stored scores rank the components, for which tasks; `run` may be another folder of the same model."""
+
+    run: Run
+    component: str
+    tasks: tuple[str, ...]
+    ranking: str = "token"
+    ffn_ranking: str = "importance"
+
+    def scores(self, task: str, shots: int, *, signed: bool = False) -> HeadScores | FFNScores:
+        """A task's scores. Raises UsageError that names the command which makes them."""
+        name, variant = (IMPORTANCE, "signed") if signed else self._named()
+        read = self.run.head_score if self.component == "head" else self.run.ffn_score
+        try:
+            return read(name, variant, task=task, shots=shots)
+        except UsageError as error:
+            command = "knockout --component ffn" if name != IMPORTANCE else "importance"
+            raise UsageError(
+                f"the run '{self.run.folder}' holds no {name} ({variant or 'all positions'}) of {task} at {shots} "
+                f"shots to rank its {self.component}s by. Run `headscope {command} --tasks {task} --shots {shots} "
+                f"-o {self.run.folder}` first."
+            ) from error
+
+    def _named(self) -> tuple[str, str]:
+        if self.component == "head":
+            return IMPORTANCE, self.ranking
+        if self.ffn_ranking not in FFN_RANKINGS:
+            raise UsageError(f"{self.ffn_ranking!r} does not rank FFNs; there are {', '.join(FFN_RANKINGS)}")
+        return FFN_RANKINGS[self.ffn_ranking]
+
+    def all(self, shots: int) -> dict[str, Any]:
+        """The scores of all tasks, for an aggregate."""
+        return {task: self.scores(task, shots) for task in self.tasks}
+
+    def orders(self, name: str, task: str, shots: int, *, draws: int, seed: int) -> list[Order]:
+        """The orders that a name stands for: one, one a draw, or for `transfer` one for every other task."""
+        from ablation import orders
+
+        if name == TRANSFER:
+            return [orders.by_scores(self.scores(other, shots), name=other) for other in self.tasks if other != task]
+        if name == "signed":
+            return [orders.by_scores(self.scores(task, shots, signed=True), name="signed")]
+        if name == "aggregate":
+            return [orders.aggregate(self.all(shots), without=task)]
+        if name not in MADE:
+            return [orders.by_scores(self.scores(name, shots), name=name)]
+        own = self.scores(task, shots)
+        if name == "own":
+            return [orders.by_scores(own)]
+        if name == "inverse":
+            return [orders.inverse(own)]
+        made = orders.random_orders if name == "random" else orders.layer_matched_orders
+        return made(own, n=draws, seed=seed)
+
+
+def check_orders(names: Sequence[str], tasks: Sequence[str], component: str) -> None:
+    """Raises UsageError for an order that is none, and for one that the component or the tasks can't have."""
+    known = [*MADE, *tasks]
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"{name!r} is no order of removal; there are {', '.join(MADE)}, and the tasks of --tasks by name"
+            )
+    if component == "ffn" and "layer_matched" in names:
+        raise UsageError("a layer has one FFN, so a layer-matched order of FFNs is the order itself: use random")
+    if len(tasks) < 2 and {"aggregate", TRANSFER} & set(names):
+        raise UsageError("aggregate and transfer rank a task by other tasks' scores: name at least two tasks (--tasks)")
