@@ -83,7 +83,8 @@ def told(summaries: Any) -> list[dict[str, Any]]:
 def show(summaries: Any) -> None:
     """Area and removable shares of every task and order."""
     kinds = ("pruning_area", "removable_metric", "removable_log_likelihood")
-    chance = set(summaries[(summaries["kind"] == "at_chance") & (summaries["value"] == 1)]["a"])
+    flagged = summaries[(summaries["kind"] == "at_chance") & (summaries["value"] == 1)]
+    chance = set(zip(flagged["a"], flagged["shots"], strict=True))
     rows = []
     for (task, shots, order), part in summaries[summaries["kind"].isin(kinds)].groupby(["a", "shots", "b"], sort=False):
         found = {row.kind: row for row in part.itertuples()}
@@ -91,7 +92,7 @@ def show(summaries: Any) -> None:
         cells = [number(area.value if area is not None else None, ".2f")]
         cells += [f"{found[kind].value:.0f}%" if kind in found else "-" for kind in kinds[1:]]
         rows.append([task, order, str(shots), *cells, number(area.p if area is not None else None, ".3f"),
-                     "at chance" if task in chance else ""])  # fmt: skip
+                     "at chance" if (task, shots) in chance else ""])  # fmt: skip
     headings = ("task", "order", "shots", "area", "removable by metric", "by log-likelihood", "p of area", "")
     if rows:
         opt.show_table("pruning: an area of 1 costs nothing", headings, rows, left=2)

@@ -1,8 +1,9 @@
 """The knock-out stage: what a task loses when one head, or one FFN, is removed, on training documents.
 
-METHODS 3.2. A unit is a shard of documents with every component removed in turn. Stored are the change of the gold
-continuation's log-likelihood (`knock_out_log_likelihood`) and of the metric (`knock_out_metric`), full minus removed,
-by document; FFNs twice: at all positions, and from position 1 on (variant `positions from 1 on`).
+METHODS 3.2. A unit is a shard of documents with every component removed in turn. Stored is the score `knock_out`, full
+minus removed, by document: the gold continuation's log-likelihood (variant `log_likelihood`) and the metric (`metric`);
+FFNs twice: at all positions, and with position 0 spared (`.../later`). By another ablation than zero it is called
+`knock_out_mean` or `knock_out_resample`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 SPLIT = "train"
 SHARDS = {"head": 4, "ffn": 16}
-LATER = "positions from 1 on"
 KNOCK_OUT = "knock_out"
 
 
@@ -165,9 +165,8 @@ def _store(
             for _ in (one.units if by_unit else one.documents)
         ],
     }  # fmt: skip
-    variant = ", ".join(part for part in (ablation if ablation != "zero" else "", LATER if positions == "later" else "")
-                        if part)  # fmt: skip
-    name = f"{KNOCK_OUT}_{outcome}"
+    variant = outcome if positions == "all" else f"{outcome}/{positions}"
+    name = KNOCK_OUT if ablation == "zero" else f"{KNOCK_OUT}_{ablation}"
     score: HeadScores | FFNScores = (
         FFNScores.from_items(name, items, variant=variant)
         if items.dim() == 2

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 IMPORTANCE = NAMES["true"]
 TRANSFER = "transfer"
-FFN_RANKINGS = {"importance": (IMPORTANCE, "token"), "knock_out": ("knock_out_log_likelihood", "")}
+FFN_RANKINGS = {"importance": (IMPORTANCE, "token"), "knock_out": ("knock_out", "log_likelihood")}
 MADE = ("own", "aggregate", TRANSFER, "signed", "inverse", "random", "layer_matched", "iterative")
 
 
@@ -39,7 +39,7 @@ class Rankings:
         except UsageError as error:
             command = "knockout --component ffn" if name != IMPORTANCE else "importance"
             raise UsageError(
-                f"the run '{self.run.folder}' holds no {name} ({variant or 'all positions'}) of {task} at {shots} "
+                f"the run '{self.run.folder}' holds no {name} ({variant}) of {task} at {shots} "
                 f"shots to rank its {self.component}s by. Run `headscope {command} --tasks {task} --shots {shots} "
                 f"-o {self.run.folder}` first."
             ) from error

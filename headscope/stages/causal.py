@@ -1,0 +1,205 @@
+"""The causal stage: in-context learning after removing induction heads, and after removing control sets (METHODS 5).
+
+1. Tested sets: the top 1, 3, 5, 10% by prefix matching, and the heads classed as induction heads (METHODS 2.8).
+2. For each, control sets of the same size (ablation/control_sets.py) that hold none of its heads.
+3. Outcome: the drop of (k-shot minus 0-shot), paired by document, task by task; then the mean over tasks set by set.
+All sets stand in items/causal; `comparisons` has, for a = tested set, b = kind of control, level = outcome/ablation:
+`causal_drop` (interval by cluster, rank p against the controls, Holm over the rows of one outcome, n controls) and
+`causal_controls` (their median, and 5th to 95th percentile). `causal_repeats` is the manipulation check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from headscope.comparison.rows import Row, frame, row, with_holm
+from headscope.comparison.scored import Shelf
+from headscope.run import Run, open_run
+from headscope.stages.causal_over_tasks import over_tasks
+from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, fingerprints
+from headscope.stages.evaluation import Evaluator
+from headscope.stages.opening import open_stage
+from headscope.stages.references import ablated
+from headscope.stages.repeat_loss import RepeatLoss
+from headscope.store.manifest import Stage
+from interp.errors import UsageError
+
+if TYPE_CHECKING:
+    from ablation.causal import CausalCheck
+    from ablation.control_sets import Head, HeadSet
+    from headscope.writer import RunWriter
+    from interp.model import HookedModel
+
+SPLIT = "validation"
+ITEMS = "causal"
+KINDS = ("causal_drop", "causal_controls", "causal_repeats")
+CONTROLS = 39
+ABLATIONS = ("zero", "mean")
+OUTCOMES = ("metric", "log_likelihood")
+ALL_TASKS = "all tasks"
+
+
+@dataclass(frozen=True)
+class CausalChoice:
+    """Which sets are removed, how, and against how many controls of which kinds."""
+
+    percents: tuple[int, ...] = (1, 3, 5, 10)
+    ablations: tuple[str, ...] = ABLATIONS
+    kinds: tuple[str, ...] = ("random", "layer_matched", "norm_matched")
+    controls: int = CONTROLS
+
+    def stage(self, choice: TaskChoice) -> Stage:
+        """The manifest's entry; `shots` are 0 and k."""
+        told = {"percents": list(self.percents), "ablations": list(self.ablations), "kinds": list(self.kinds),
+                "controls": self.controls, "shots": list(choice.shots)}  # fmt: skip
+        return Stage("causal", {**choice.protocol, **told}, seed=choice.seed, tasks=choice.names)
+
+
+def measure_causal_check(
+    model: HookedModel,
+    folder: str | Path,
+    choice: TaskChoice,
+    causal: CausalChoice,
+    *,
+    cells: tuple[Cell, ...] | None = None,
+    progress: Tell | None = None,
+) -> pd.DataFrame:
+    """Remove induction heads and controls; `choice.shots` are 0 and k, `cells` its validation documents.
+
+    Raises UsageError where the run holds no induction scores yet.
+    """
+    run = open_run(folder)
+    sets, norms = tested_sets(run, causal, max(choice.shots))
+    held = choice.cells(SPLIT) if cells is None else cells
+    with open_stage(model, folder, causal.stage(choice)) as writer:
+        chosen = drawn_sets(model, sets, norms, causal, choice.seed)
+        writer.record(documents=fingerprints(held), sets={name: len(heads) for name, heads in sets.items()})
+        pairs = paired(held)
+        total = sum(len(few.task.documents) for few, _ in pairs) * len(chosen) * len(causal.ablations)
+        told = Progress(total, progress)
+        evaluator = Evaluator(model, writer.units)
+        checks = [checked(evaluator, choice, causal, pair, chosen, told) for pair in pairs]
+        rows = store(writer, checks, model, choice, causal, chosen)
+    return rows
+
+
+def tested_sets(
+    run: Run, causal: CausalChoice, shots: int
+) -> tuple[dict[str, tuple[Head, ...]], np.ndarray | None]:
+    """The sets under test, and the heads' mean |r| for norm-matched controls."""
+    from ablation.control_sets import induction_sets
+
+    shelf = Shelf(run)
+    if not shelf.has("prefix_matching"):
+        raise UsageError(
+            f"the run '{run.folder}' holds no induction scores to choose heads by. Run `headscope induction "
+            f"-o {run.folder}` first."
+        )
+    heads = shelf.induction_heads
+    classed = [] if heads is None else [(int(layer), int(head)) for layer, head in np.argwhere(heads)]
+    scores = run.head_score("prefix_matching").mean.double().numpy()
+    return induction_sets(scores, classed=classed, percents=causal.percents), shelf.mean_norm(shots)
+
+
+def drawn_sets(
+    model: HookedModel,
+    sets: Mapping[str, Sequence[Head]],
+    norms: np.ndarray | None,
+    causal: CausalChoice,
+    seed: int,
+) -> list[HeadSet]:
+    """Every tested set with its controls of the wanted kinds."""
+    from ablation.causal import existing
+    from ablation.control_sets import TESTED, all_sets
+
+    found = all_sets(sets, existing(model), norms=norms, controls=causal.controls, seed=seed)
+    return [one for one in found if one.kind in (TESTED, *causal.kinds)]
+
+
+def paired(cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
+    """Every draw of the k-shot cells beside its task's 0-shot cell."""
+    none = {cell.task.name: cell for cell in cells if cell.task.shots == 0}
+    few = [cell for cell in cells if cell.task.shots > 0]
+    if missing := sorted({cell.task.name for cell in few} - set(none)):
+        raise UsageError(f"the causal check compares k shots with none: {', '.join(missing)} has no cell at 0 shots")
+    if not few:
+        raise UsageError("the causal check compares k shots with none: give a number of shots above 0 as well")
+    return [(cell, none[cell.task.name]) for cell in few]
+
+
+def checked(
+    evaluator: Evaluator,
+    choice: TaskChoice,
+    causal: CausalChoice,
+    pair: tuple[Cell, Cell],
+    chosen: Sequence[HeadSet],
+    told: Progress,
+) -> CausalCheck:
+    """One task: every set removed in every way from the k-shot and from the 0-shot prompts."""
+    from ablation.causal import CausalCheck, Removed, Shots
+    from interp.masks import HeadMask
+
+    model, (few, none) = evaluator.model, pair
+    removed = []
+    for name in causal.ablations:
+        ways = [ablated(model, choice, cell, name, seed=choice.seed) for cell in pair]
+        for heads in chosen:
+            mask = HeadMask.keep_all(model.n_layers, model.n_heads).without(heads.heads)
+            found = [evaluator.evaluate(cell, heads=mask, ablated=how) for cell, how in zip(pair, ways, strict=True)]
+            removed.append(Removed(heads, name, Shots(*found)))
+            told.add(len(few.task.documents), f"{few.name}, {heads.tested or heads.kind}")
+    full = Shots(evaluator.evaluate(few), evaluator.evaluate(none))
+    return CausalCheck(task=few.task.name, shots=few.task.shots, full=full, removed=tuple(removed))
+
+
+def store(
+    writer: RunWriter,
+    checks: Sequence[CausalCheck],
+    model: HookedModel,
+    choice: TaskChoice,
+    causal: CausalChoice,
+    chosen: Sequence[HeadSet],
+) -> pd.DataFrame:
+    """Every set by task among the items, the summary over tasks among the comparisons."""
+    writer.store_items(ITEMS, pd.concat([check.to_frame() for check in checks], ignore_index=True))
+    rows = [one for outcome in OUTCOMES for one in outcome_rows(checks, outcome)]
+    rows += list(repeats(writer, model, choice, causal, chosen))
+    table = frame(rows)
+    writer.replace_comparisons(table, kinds=KINDS)
+    return table
+
+
+def outcome_rows(checks: Sequence[CausalCheck], outcome: str) -> list[Row]:
+    """The mean over tasks of every tested set's drop, against the same mean of its controls."""
+    tested, beside = [], []
+    shots = checks[0].shots
+    for one in over_tasks(checks, outcome):
+        place = (one.tested, one.control, shots, f"{outcome}/{one.ablation}")
+        interval = (one.drop - 1.96 * one.stderr, one.drop + 1.96 * one.stderr)
+        tested.append(row("causal_drop", *place, one.drop, interval=interval, p=one.rank.p, n=one.rank.n_controls))
+        low, high = (float(np.quantile(one.controls, share)) for share in (0.05, 0.95))
+        beside.append(row("causal_controls", *place, one.rank.median, interval=(low, high), n=one.rank.n_controls))
+    return with_holm(tested) + beside
+
+
+def repeats(
+    writer: RunWriter, model: HookedModel, choice: TaskChoice, causal: CausalChoice, chosen: Sequence[HeadSet]
+) -> Iterator[Row]:
+    """What repeats are worth without each tested set, beside the whole model; `n` counts the heads removed."""
+    from ablation.control_sets import TESTED
+    from headscope.stages.evaluation import Ablated
+    from interp.masks import HeadMask
+
+    loss = RepeatLoss(model, writer.units, seed=choice.seed)
+    whole = HeadMask.keep_all(model.n_layers, model.n_heads)
+    yield row("causal_repeats", "full model", "", 0, "zero", loss(whole, Ablated()), n=0)
+    for heads in chosen:
+        if heads.kind == TESTED:
+            value = loss(whole.without(heads.heads), Ablated())
+            yield row("causal_repeats", heads.tested, "", 0, "zero", value, n=len(heads.heads))
