@@ -30,11 +30,11 @@ from interp.scores import FFNScores, HeadScores
 if TYPE_CHECKING:
     from interp.model import HookedModel
 
-Component = Literal["head", "ffn"]
+Component = Literal["head", "ffn", "kv_group"]
 Outcome = Literal["log_likelihood", "metric"]
 COMPONENTS: tuple[str, ...] = get_args(Component)
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
-HEAD_DOCUMENTS = 48
+HEAD_DOCUMENTS = 48  # and for kv groups
 POSITIONS = ("all", "later")
 
 
@@ -67,6 +67,7 @@ class KnockOut:
         """Full minus removed, in nats or in points of the metric; one item a document (or a unit of the metric).
 
         positions: for FFNs, removed at `all` positions or at `later` ones (>= 1). Components that do not exist are NaN.
+        The kv groups of a layer stand where its heads would.
         """
         items = self.differences(outcome=outcome, positions=positions)
         variant = outcome if positions == "all" else f"{outcome}/later"
@@ -81,14 +82,14 @@ class KnockOut:
         """Full minus removed for every item and component."""
         if outcome not in OUTCOMES:
             raise UsageError(f"{outcome!r} is no outcome; there are {', '.join(OUTCOMES)}")
-        if positions not in POSITIONS or (positions == "later" and self.component == "head"):
+        if positions not in POSITIONS or (positions == "later" and self.component != "ffn"):
             raise UsageError(f"positions={positions!r}: heads are removed at 'all' positions, FFNs at 'all' or 'later' "
                              "ones (position 0 spared)")
         full, removed = self._outcomes(outcome)
         values = np.full((len(full), *self.grid), np.nan)
         for row, removal in enumerate(self.removals):
             if removal.spare == (positions == "later"):
-                place = (removal.layer,) if removal.head is None else (removal.layer, removal.head)
+                place = (removal.layer,) if removal.head is None else (removal.layer, removal.head // removal.width)
                 values[(slice(None), *place)] = full - removed[row]
         return torch.from_numpy(values)
 
@@ -117,7 +118,7 @@ def knock_out(
     batch_tokens: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> KnockOut:
-    """Remove every head, or every FFN, one at a time, and score the task without it; exact.
+    """Remove every head, every FFN or every kv group (its heads together), one at a time, and score without it; exact.
 
     limit: documents; unset, all for FFNs and HEAD_DOCUMENTS for heads (`estimate_knock_out` says what more would cost).
     ablation: `zero`, `mean` or `resample`; the last two need `references`, token documents that are not evaluated (or
@@ -142,7 +143,7 @@ def knock_out(
         plain_metric=None if units is None else units.values,
         metric=None if units is None else np.stack([_metric(chosen, row, counts).values for row in removed]),
         units=() if units is None else units.units, unit_clusters=() if units is None else units.clusters,
-        grid=(model.n_layers,) if component == "ffn" else (model.n_layers, model.n_heads),
+        grid=(model.n_layers, *{"head": (model.n_heads,), "kv_group": (model.n_kv_heads,), "ffn": ()}[component]),
         n_kv_heads=model.n_kv_heads,
         provenance=told(model, task),
     )  # fmt: skip
@@ -154,7 +155,7 @@ def chosen_documents(task: Any, component: str, limit: int | None) -> Any:
         raise UsageError(f"{component!r} can't be knocked out; there are {', '.join(COMPONENTS)}")
     if limit is not None and limit < 1:
         raise UsageError(f"a limit of {limit} leaves nothing to score: give at least 1, or no limit")
-    count = limit if limit is not None else HEAD_DOCUMENTS if component == "head" else None
+    count = limit if limit is not None else HEAD_DOCUMENTS if component != "ffn" else None
     if not hasattr(task, "token_documents"):
         return list(task)[:count]
     if count is None or count >= len(task.documents):
@@ -170,13 +171,14 @@ def all_removals(
     """Every component, in order; an FFN once for each of the positions."""
     if not positions or set(positions) - set(POSITIONS):
         raise UsageError(f"positions={positions!r}: FFNs are removed at some of {', '.join(POSITIONS)}")
-    there = model.attention_layers if component == "head" else model.ffn_layers
+    there = model.ffn_layers if component == "ffn" else model.attention_layers
     wanted = there if layers is None else tuple(dict.fromkeys(layers))
     if missing := sorted(set(wanted) - set(there)):
         raise UsageError(f"layers {missing} have no {component} to remove; there are {there[0]} to {there[-1]}"
                          if there else f"{model.layout.architecture} has no {component} that headscope can remove")
-    if component == "head":
-        return tuple(Removal(layer, head) for layer in wanted for head in range(model.n_heads))
+    if component != "ffn":
+        width = 1 if component == "head" else model.n_heads // model.n_kv_heads
+        return tuple(Removal(layer, head, width=width) for layer in wanted for head in range(0, model.n_heads, width))
     return tuple(Removal(layer, None, name == "later") for layer in wanted for name in POSITIONS if name in positions)
 
 

@@ -37,11 +37,15 @@ NO_TRUNKS = 1e9  # the price of a forward pass: a cache below block k would be o
 
 
 class Removal(NamedTuple):
-    """One component: a head, or with `head` None the layer's FFN; `spare` leaves position 0 as it is."""
+    """One component: `width` heads from `head` on, or the layer's FFN (`head` None).
+
+    `spare` leaves position 0 as it is.
+    """
 
     layer: int
     head: int | None = None
     spare: bool = False
+    width: int = 1
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,7 @@ def _masks(model: HookedModel, removals: Sequence[Removal], rows: int) -> dict[s
         if removal.head is None:
             ffns[n, removal.layer] = 0.0
         else:
-            heads[n, removal.layer, removal.head] = 0.0
+            heads[n, removal.layer, removal.head : removal.head + removal.width] = 0.0
     masks = {"heads": heads, "ffns": ffns}
     return {name: mask.repeat_interleave(rows, 0) for name, mask in masks.items() if not bool((mask == 1).all())}
 

@@ -12,8 +12,10 @@ import torch
 
 from ablation.knock_out import KnockOut, knock_out
 from ablation.knock_out_cost import estimate_knock_out
+from ablation.likelihood import log_likelihoods
 from ablation.replacement import make_replacement
 from interp.errors import UsageError
+from interp.masks import HeadMask
 from tests.ablation.documents import SmallTask, documents, partial
 from tests.interp.families import build, load
 
@@ -88,6 +90,16 @@ def test_position_0_can_be_spared() -> None:
         handle.remove()
     every, later = (found.scores(positions=name).mean for name in ("all", "later"))
     assert not torch.allclose(every, later)
+
+
+def test_the_heads_of_a_kv_group_are_removed_together() -> None:
+    model, docs = load("llama"), documents()
+    found = knock_out(model, docs, component="kv_group")
+    scores = found.scores()
+    assert scores.mean.shape == (2, 2)
+    mask = HeadMask.keep_all(2, 4).without([(1, 2), (1, 3)])
+    expected = np.concatenate(log_likelihoods(model, docs, heads=mask))
+    np.testing.assert_allclose(found.removed[3], expected, atol=2e-5)
 
 
 @pytest.mark.parametrize("component", ["head", "ffn"])
@@ -207,7 +219,7 @@ def test_progress_reaches_its_total() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"component": "neuron"}, "head, ffn"),
+        ({"component": "neuron"}, "head, ffn, kv_group"),
         ({"component": "head", "limit": 0}, "at least 1"),
         ({"component": "ffn", "ablation": "median"}, "zero, mean, resample"),
         ({"component": "ffn", "ablation": "mean"}, "at least 64 reference documents"),
