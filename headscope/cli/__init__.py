@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from headscope.cli import attention, compare, doctor, importance, induction, knockout, prune, report
+from headscope.cli import attention, compare, doctor, importance, induction, inspect, knockout, prune, report
 
 EXAMPLES = """
 Which attention heads and feed-forward networks carry in-context learning, and are they the induction heads?
@@ -19,6 +19,7 @@ MODEL is `smollm2-135m` (ships inside a package, the default), a hub id such as 
   headscope induction gpt2 -o runs/gpt2     the same for a model of the hub
   headscope attention --text "..." --layer 18 --head 6 -o head.html
                                             what a head looks at
+  headscope inspect                         look at heads in the browser, and remove them
   headscope doctor MODEL                    check that the numbers would mean what they claim
   headscope report runs/gpt2                render the report again
 """
@@ -34,7 +35,7 @@ app = typer.Typer(
 )
 for command in (
     induction.induction, importance.importance, knockout.knockout, prune.prune, compare.compare, report.report,
-    attention.attention, doctor.doctor,
+    attention.attention, inspect.inspect, doctor.doctor,
 ):  # fmt: skip
     app.command()(command)
 

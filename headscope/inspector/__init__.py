@@ -1,0 +1,26 @@
+"""The inspector: a page on the own machine where heads are looked at and removed (Dash, bound to 127.0.0.1).
+
+bench.py holds what is looked at (a run, a model, or both) -> asked.py reads what the browser asks for -> prompts.py,
+passes.py, token_copies.py and removal.py answer -> layout.py and the callbacks show. What a person has chosen lives in
+their browser alone: the server keeps only answers that can be made again, so two tabs never meet.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headscope.inspector.app import make_app
+    from headscope.inspector.bench import Bench
+    from headscope.inspector.server import serve
+
+__all__ = ["Bench", "make_app", "serve"]
+
+_HOMES = {"Bench": "bench", "make_app": "app", "serve": "server"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'headscope.inspector' has no attribute {name!r}")
+    return getattr(import_module(f"headscope.inspector.{_HOMES[name]}"), name)

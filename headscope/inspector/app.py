@@ -1,0 +1,86 @@
+"""The Dash application: layout, callbacks, routes, policy."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headscope.inspector.bench import Bench
+
+if TYPE_CHECKING:
+    from dash import Dash
+
+INDEX = """<!doctype html>
+<html lang="en">
+<head>
+{%metas%}
+<meta name="referrer" content="no-referrer">
+<link rel="icon" href="data:,">
+<title>{%title%}</title>
+<style>
+STYLE
+</style>
+{%css%}
+</head>
+<body>
+{%app_entry%}
+<footer class="scripts">{%config%}{%scripts%}{%renderer%}</footer>
+</body>
+</html>
+"""
+
+
+def make_app(bench: Bench) -> Dash:
+    """The application; start it with `serve`."""
+    from dash import Dash
+
+    from headscope.inspector import (
+        browser,
+        downloads,
+        frame,
+        heads,
+        layout,
+        outcomes,
+        reading,
+        security,
+        stored_figures,
+    )
+
+    app = Dash(
+        "headscope.inspector",
+        assets_folder=str(Path(str(files("headscope.inspector").joinpath("assets")))),
+        title=f"Attention heads of {bench.name}",
+        update_title="",
+        index_string=INDEX.replace("STYLE", style()),
+        meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
+        suppress_callback_exceptions=bench.model is None,  # without a model some panels are not there
+        on_error=failed,
+        enable_mcp=False,
+    )
+    app.layout = lambda: layout.page(bench)
+    for part in (browser, heads, reading, outcomes, stored_figures, downloads):
+        part.register(app, bench)
+    frame.add_routes(app, bench)
+    security.secure(app)
+    return app
+
+
+def failed(error: Exception) -> None:
+    """A defect: the page says that there is one, the terminal what it is."""
+    import traceback
+
+    from dash import set_props
+
+    traceback.print_exception(error)
+    told = f"That failed, which is a defect of the inspector ({type(error).__name__}); the terminal says more."
+    set_props("defect", {"children": told})
+
+
+def style() -> str:
+    """The report's palette and look, and what the inspector adds."""
+    from headscope.report.page import variables
+
+    report = files("headscope.report").joinpath("static", "report.css").read_text(encoding="utf-8")
+    own = files("headscope.inspector").joinpath("inspector.css").read_text(encoding="utf-8")
+    return variables() + report + own

@@ -1,0 +1,119 @@
+"""What a browser asks for, read from what it sends: nothing in it is believed before it is checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from typing import Any, Literal, get_args
+
+from interp.errors import UsageError
+
+Kind = Literal["text", "task", "repeated", "stored"]
+Ablation = Literal["zero", "mean"]
+CHARACTERS = 20_000
+SHOTS, DOCUMENTS, LENGTH, REPEATS = 10, 10_000, 256, 16
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text, a task's document with its demonstrations, a random repeated sequence, or the stored one of a run."""
+
+    kind: Kind
+    text: str = ""
+    task: str = ""
+    shots: int = 0
+    document: int = 0
+    length: int = 12
+    repeats: int = 4
+    seed: int = 0
+
+    @property
+    def key(self) -> str:
+        """A name for this prompt that can stand in an address."""
+        return hashlib.sha256(repr(astuple(self)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Heads and FFNs that are removed, and by what they are replaced."""
+
+    heads: tuple[tuple[int, int], ...] = ()
+    ffns: tuple[int, ...] = ()
+    ablation: Ablation = "zero"
+
+    def __bool__(self) -> bool:
+        return bool(self.heads or self.ffns)
+
+
+def asked_prompt(value: Any) -> Prompt:
+    """The prompt that was asked for. Raises UsageError where it is none, or too long."""
+    told = value if isinstance(value, Mapping) else {}
+    kind = told.get("kind")
+    if kind not in get_args(Kind):
+        raise UsageError(f"there is no kind of prompt {kind!r}; there are {', '.join(get_args(Kind))}")
+    if kind == "text":
+        return Prompt("text", text=_text(told.get("text")))
+    if kind == "task":
+        return Prompt(
+            "task",
+            task=str(told.get("task", ""))[:200],
+            shots=whole(told.get("shots", 0), "shots", 0, SHOTS),
+            document=whole(told.get("document", 0), "document", 0, DOCUMENTS),
+        )
+    if kind == "repeated":
+        return Prompt(
+            "repeated",
+            length=whole(told.get("length", 12), "block length", 2, LENGTH),
+            repeats=whole(told.get("repeats", 4), "repeats", 2, REPEATS),
+            seed=whole(told.get("seed", 0), "seed", 0, 1_000_000),
+        )
+    return Prompt("stored")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise UsageError("The prompt is empty: write a text of at least one token.")
+    if len(value) > CHARACTERS:
+        raise UsageError(
+            f"The prompt has {len(value):,} characters, and the inspector reads at most {CHARACTERS:,}: shorten it. "
+            "Heads are scored on longer texts by the commands `headscope induction` and `headscope importance`."
+        )
+    return value
+
+
+def whole(value: Any, name: str, low: int, high: int) -> int:
+    """A whole number within bounds. Raises UsageError for anything else."""
+    try:
+        number = int(str(value).strip() or "0")
+    except ValueError as error:
+        raise UsageError(f"{name} is {str(value)[:40]!r}, which is no whole number from {low} to {high}") from error
+    if not low <= number <= high:
+        raise UsageError(f"{name} is {number}; it can lie between {low} and {high}")
+    return number
+
+
+def asked_head(value: Any, layers: int, heads: int) -> tuple[int, int]:
+    """(layer, head). Raises UsageError where there is no such head."""
+    try:
+        layer, head = (int(part) for part in value)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{value!r} is not a head: expected [layer, head]") from error
+    if not (0 <= layer < layers and 0 <= head < heads):
+        raise UsageError(f"head {layer}.{head} does not exist: there are layers 0-{layers - 1}, heads 0-{heads - 1}")
+    return layer, head
+
+
+def asked_removal(value: Any, layers: int, heads: int) -> Removal:
+    """What is removed, each once, in order. Raises UsageError for heads and FFNs that are not there."""
+    told = value if isinstance(value, Mapping) else {}
+    ablation = told.get("ablation", "zero")
+    if ablation not in get_args(Ablation):
+        raise UsageError(f"there is no replacement {ablation!r}; there are {', '.join(get_args(Ablation))}")
+    found = {asked_head(head, layers, heads) for head in _listed(told.get("heads"))}
+    ffns = {whole(layer, "FFN", 0, layers - 1) for layer in _listed(told.get("ffns"))}
+    return Removal(tuple(sorted(found)), tuple(sorted(ffns)), ablation)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,114 @@
+"use strict";
+// What a person has chosen lives here and in the address, never on the server; each change goes into the stores that
+// callbacks listen to.
+
+const headscope = {
+  told: null, // of the model and the run: sizes, scores, defaults, palette
+  state: {},
+  past: [], // removals, for undo
+  booted: false,
+  $: (id) => document.getElementById(id),
+
+  /** Set properties of a component, if the page has it: without a model some are not there. */
+  props(id, values) {
+    if (this.$(id)) dash_clientside.set_props(id, values);
+  },
+
+  /** Put a value into a store, which calls whoever listens. */
+  store(id, data) {
+    dash_clientside.set_props(id, { data });
+  },
+
+  /** Change parts of the state, tell the server's callbacks and the address. */
+  set(changes) {
+    for (const [name, value] of Object.entries(changes)) {
+      if (JSON.stringify(this.state[name]) === JSON.stringify(value)) continue;
+      this.state[name] = value;
+      if (name !== "showAfter") this.store(name, value); // what the server hears of it is `after`
+      if (name === "removal") this.drawRemoved();
+      if (["head", "prompt", "removal", "after", "vis"].includes(name)) this.watch();
+      if (["removal", "after"].includes(name)) this.markAfter();
+    }
+    this.address.write();
+    this.mark();
+  },
+
+  /** Ask the server for progress until it has none to tell. */
+  watch() {
+    dash_clientside.set_props("poll", { disabled: false });
+  },
+
+  /** Removals can be undone. */
+  remove(change) {
+    const next = { ...this.state.removal, ...change };
+    if (JSON.stringify(next) === JSON.stringify(this.state.removal)) return;
+    this.past.push(this.state.removal);
+    this.set({ removal: next });
+  },
+
+  undo() {
+    if (this.past.length) this.set({ removal: this.past.pop() });
+  },
+
+  /** Take a head out, or back in. */
+  toggle(head) {
+    const kept = this.state.removal.heads.filter(([layer, number]) => layer !== head[0] || number !== head[1]);
+    const heads = kept.length < this.state.removal.heads.length ? kept : [...kept, head].sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+    this.remove({ heads });
+  },
+
+  isRemoved(head) {
+    return this.state.removal.heads.some(([layer, number]) => layer === head[0] && number === head[1]);
+  },
+
+  empty(removal) {
+    return !removal.heads.length && !removal.ffns.length;
+  },
+
+  /** The attention panel shows the model after removal where that was asked for. */
+  markAfter() {
+    const wanted = this.state.showAfter && !this.empty(this.state.removal) ? this.state.removal : null;
+    if (JSON.stringify(this.state.after) !== JSON.stringify(wanted)) this.set({ after: wanted });
+  },
+
+  inside(head) {
+    return Array.isArray(head) && head.length === 2 && head.every(Number.isInteger) && head[0] >= 0 && head[1] >= 0
+      && head[0] < this.told.layers && head[1] < this.told.heads;
+  },
+
+  select(head) {
+    if (this.inside(head)) this.set({ head });
+  },
+
+  move(layers, heads) {
+    const [layer, head] = this.state.head;
+    this.select([layer + layers, head + heads]);
+  },
+
+  /** The state that the address and the server's defaults give. */
+  begin(told) {
+    this.told = told;
+    const asked = this.address.read();
+    const known = (name, other) => (told.scores.includes(name) ? name : other);
+    const removal = {
+      heads: told.live ? asked.heads.filter((head) => this.inside(head)) : [],
+      ffns: told.live ? asked.ffns.filter((layer) => layer < told.layers) : [],
+      ablation: asked.ablation,
+    };
+    this.state = {};
+    this.past = [];
+    this.set({
+      head: this.inside(asked.head) ? asked.head : told.head,
+      pair: [known(asked.a, told.pair[0]), known(asked.b, told.pair[1])],
+      prompt: told.live ? asked.prompt || told.prompt : told.prompt,
+      query: asked.query,
+      removal,
+      window: asked.window,
+      vis: asked.vis,
+      showAfter: asked.after,
+      "stored-choice": asked.figure,
+    });
+    this.fillControls();
+  },
+};
+headscope.state.showAfter = false;

@@ -1,0 +1,65 @@
+"use strict";
+// The address bar holds the state: behind #, so that it never travels to a server.
+
+headscope.address = {
+  LONGEST: 6000,
+
+  prompt(prompt) {
+    if (prompt.kind === "text") return prompt.text.length > this.LONGEST ? "" : `text:${prompt.text}`;
+    if (prompt.kind === "task") return `task:${prompt.task}:${prompt.shots}:${prompt.document}`;
+    if (prompt.kind === "repeated") return `repeated:${prompt.length}:${prompt.repeats}:${prompt.seed}`;
+    return "";
+  },
+
+  write() {
+    const { head, pair, prompt, query, removal, window: part, vis, showAfter, "stored-choice": figure } = headscope.state;
+    if (!head || !pair || !prompt || !removal) return;
+    const told = new URLSearchParams();
+    const put = (name, value) => { if (value) told.set(name, value); };
+    put("head", head.join("."));
+    put("a", pair[0]);
+    put("b", pair[1]);
+    put("prompt", this.prompt(prompt));
+    put("query", query === null || query === undefined ? "" : String(query));
+    put("heads", removal.heads.map((one) => one.join(".")).join(","));
+    put("ffns", removal.ffns.join(","));
+    put("ablation", removal.ablation === "zero" ? "" : removal.ablation);
+    put("window", part && (part[0] || part[1]) ? part.join(",") : "");
+    put("vis", vis && vis.kind !== "off" ? `${vis.kind}:${vis.start}` : "");
+    put("after", showAfter ? "1" : "");
+    put("figure", figure ? figure.join(":") : "");
+    const next = `#${told}`;
+    if (next !== location.hash) history.replaceState(null, "", next);
+  },
+
+  read() {
+    const told = new URLSearchParams(location.hash.slice(1));
+    const numbers = (text, mark) => (text ? text.split(mark).map((part) => (/^\d+$/.test(part) ? Number(part) : NaN)) : []);
+    const whole = (list, length) => (list.length === length && list.every(Number.isInteger) ? list : null);
+    const [kind, start] = (told.get("vis") || "").split(":");
+    const figure = /^(\w+):(\d+)$/.exec(told.get("figure") || "");
+    return {
+      head: whole(numbers(told.get("head"), "."), 2),
+      a: told.get("a"),
+      b: told.get("b"),
+      prompt: this.readPrompt(told.get("prompt") || ""),
+      query: whole(numbers(told.get("query"), ","), 1)?.[0] ?? null,
+      heads: (told.get("heads") || "").split(",").map((part) => whole(numbers(part, "."), 2)).filter(Boolean),
+      ffns: numbers(told.get("ffns"), ",").filter(Number.isInteger),
+      ablation: told.get("ablation") === "mean" ? "mean" : "zero",
+      window: whole(numbers(told.get("window"), ","), 2) || [0, 0],
+      vis: ["head", "layer"].includes(kind) ? { kind, start: Number(start) || 0 } : { kind: "off", start: 0 },
+      after: told.get("after") === "1",
+      figure: figure ? [figure[1], Number(figure[2])] : null,
+    };
+  },
+
+  readPrompt(text) {
+    if (text.startsWith("text:")) return { kind: "text", text: text.slice(5) };
+    const task = /^task:([^:]+(?::[^:\d][^:]*)?):(\d+):(\d+)$/.exec(text);
+    if (task) return { kind: "task", task: task[1], shots: Number(task[2]), document: Number(task[3]) };
+    const repeated = /^repeated:(\d+):(\d+):(\d+)$/.exec(text);
+    if (repeated) return { kind: "repeated", length: Number(repeated[1]), repeats: Number(repeated[2]), seed: Number(repeated[3]) };
+    return null;
+  },
+};

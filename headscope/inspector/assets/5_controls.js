@@ -1,0 +1,119 @@
+"use strict";
+// Controls of the page: what they show follows the state, what is done to them changes it.
+
+Object.assign(headscope, {
+  field(id, value) {
+    this.props(id, { value: String(value) });
+  },
+
+  press(name, chosen) {
+    document.querySelectorAll(`[data-${name}]`).forEach((button) => button.setAttribute("aria-pressed", String(button.dataset[name] === chosen)));
+  },
+
+  /** The fields of the kind of prompt that is being edited. */
+  showFields(kind) {
+    this.editing = kind;
+    this.press("prompt", kind);
+    document.querySelectorAll("[data-fields]").forEach((fields) => { fields.hidden = fields.dataset.fields !== kind; });
+  },
+
+  /** Everything that follows the state at once. */
+  mark() {
+    const { pair, removal, vis } = this.state;
+    if (!pair || !removal) return;
+    pair.forEach((name, at) => { const select = this.$(`score-${"ab"[at]}`); if (select && select.value !== name) select.value = name; });
+    if (vis) this.press("vis", vis.kind);
+    this.press("ablation", removal.ablation);
+    const button = this.$("remove-head");
+    button.hidden = !this.told.live;
+    button.textContent = this.isRemoved(this.state.head) ? "Put back" : "Remove";
+    this.$("after-label").hidden = this.empty(removal);
+  },
+
+  /** Once, from the address. */
+  fillControls() {
+    const { prompt, removal } = this.state;
+    this.showFields(prompt.kind);
+    for (const [name, value] of Object.entries(prompt)) {
+      if (name === "text") this.field("own-text", value);
+      else if (name === "task" && this.$("task-name")) this.$("task-name").value = value;
+      else if (name !== "kind") this.field(`${prompt.kind}-${name}`, value);
+    }
+    this.props("after-box", { value: this.state.showAfter ? ["on"] : [] });
+    this.drawRemoved();
+    if (this.$("heads-list")) this.fillLists(removal);
+  },
+
+  fillLists(removal) {
+    this.field("heads-list", removal.heads.map((head) => head.join(".")).join(", "));
+    this.field("ffns-list", removal.ffns.join(", "));
+  },
+
+  /** What is removed, each with a way back. */
+  drawRemoved() {
+    const box = this.$("removed");
+    if (!box) return;
+    const { removal } = this.state;
+    const chip = (text, name) => {
+      const made = Object.assign(document.createElement("button"), { type: "button", className: "chip", textContent: text, title: "Put back" });
+      made.dataset.chip = name;
+      return made;
+    };
+    const chips = [...removal.heads.map((head) => chip(head.join("."), `h${head.join(".")}`)), ...removal.ffns.map((layer) => chip(`FFN ${layer}`, `f${layer}`))];
+    const none = Object.assign(document.createElement("span"), { className: "note", textContent: "Nothing is removed." });
+    box.replaceChildren(...(chips.length ? chips : [none]));
+    this.props("undo", { disabled: !this.past.length });
+    this.props("restore", { disabled: this.empty(removal) });
+    this.fillLists(removal);
+  },
+
+  putBack(name) {
+    const { heads, ffns } = this.state.removal;
+    if (name[0] === "h") this.remove({ heads: heads.filter((head) => `h${head.join(".")}` !== name) });
+    else this.remove({ ffns: ffns.filter((layer) => `f${layer}` !== name) });
+  },
+
+  value(id) {
+    return this.$(id) ? this.$(id).value : "";
+  },
+
+  readPrompt() {
+    const prompts = {
+      text: () => ({ kind: "text", text: this.value("own-text") }),
+      task: () => ({ kind: "task", task: this.value("task-name"), shots: this.value("task-shots"), document: this.value("task-document") }),
+      repeated: () => ({ kind: "repeated", length: this.value("repeated-length"), repeats: this.value("repeated-repeats"), seed: this.value("repeated-seed") }),
+      stored: () => ({ kind: "stored" }),
+    };
+    const prompt = prompts[this.editing]();
+    for (const name of ["shots", "document", "length", "repeats", "seed"]) {
+      if (/^\s*\d+\s*$/.test(prompt[name] ?? "")) prompt[name] = Number(prompt[name]);
+    }
+    this.set({ query: null, window: [0, 0], vis: { ...this.state.vis, start: 0 }, prompt });
+  },
+
+  /** The k heads with the highest values of a mosaic. */
+  top(letter) {
+    const values = this.values?.[letter] || [];
+    const count = Math.max(0, Math.min(values.length, Number.parseInt(this.value("top-k"), 10) || 0));
+    const order = values.map((value, place) => [value, place]).filter(([value]) => value !== null).sort((a, b) => b[0] - a[0] || a[1] - b[1]);
+    const heads = order.slice(0, count).map(([, place]) => [Math.floor(place / this.told.heads), place % this.told.heads]);
+    if (heads.length) this.remove({ heads: heads.sort((a, b) => a[0] - b[0] || a[1] - b[1]) });
+  },
+
+  /** Windows of a long prompt, for the heat map and for CircuitsVis. */
+  fillWindows(length) {
+    const fill = (id, size, step, chosen) => {
+      const select = this.$(id);
+      const last = Math.max(0, length - size);
+      const starts = [...new Set([...Array.from({ length: Math.ceil(last / step) }, (_, k) => k * step), last])];
+      select.replaceChildren(...starts.map((start) => Object.assign(document.createElement("option"), { value: String(start), textContent: `${start} to ${Math.min(length, start + size) - 1}` })));
+      const near = starts.reduce((best, start) => (Math.abs(start - chosen) < Math.abs(best - chosen) ? start : best), starts[0]);
+      select.value = String(near);
+    };
+    this.$("window-row").hidden = length <= 96;
+    fill("window-queries", 96, 48, this.state.window[0]);
+    fill("window-keys", 96, 48, this.state.window[1]);
+    this.$("vis-window-label").hidden = length <= 64;
+    fill("vis-window", 64, 32, this.state.vis.start);
+  },
+});

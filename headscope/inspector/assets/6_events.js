@@ -1,0 +1,86 @@
+"use strict";
+// Keys, clicks and changes.
+
+headscope.events = {
+  clicks: {
+    read: () => headscope.readPrompt(),
+    "remove-head": () => headscope.toggle(headscope.state.head),
+    undo: () => headscope.undo(),
+    restore: () => headscope.remove({ heads: [], ffns: [] }),
+    "top-a": () => headscope.top("a"),
+    "top-b": () => headscope.top("b"),
+    "set-list": () => headscope.store("list-asked", { heads: headscope.value("heads-list"), ffns: headscope.value("ffns-list"), at: Date.now() }),
+    share: () => headscope.events.share(),
+  },
+
+  async share() {
+    const button = headscope.$("share");
+    const { prompt } = headscope.state;
+    const whole = headscope.address.prompt(prompt) || prompt.kind === "stored";
+    try {
+      await navigator.clipboard.writeText(location.href);
+      button.textContent = whole ? "Copied" : "Copied, without the long prompt";
+    } catch {
+      button.textContent = "Copy it from the address bar";
+    }
+    setTimeout(() => { button.textContent = "Copy link"; }, 2500);
+  },
+
+  click(event) {
+    const target = event.target.closest("button");
+    if (!target || target.disabled) return;
+    const { data } = { data: target.dataset };
+    if (this.clicks[target.id]) this.clicks[target.id]();
+    else if (data.prompt) headscope.showFields(data.prompt);
+    else if (data.vis) headscope.set({ vis: { kind: data.vis, start: Number(headscope.value("vis-window")) || 0 } });
+    else if (data.ablation) headscope.remove({ ablation: data.ablation });
+    else if (data.token) headscope.set({ query: Number(data.token) });
+    else if (data.chip) headscope.putBack(data.chip);
+    else if (data.csv) headscope.store("csv", { what: data.csv, at: Date.now() });
+    else if (data.plot) this.picture(data.plot, data.kind);
+  },
+
+  picture(name, format) {
+    const plot = document.querySelector(`#${name} .js-plotly-plot`);
+    if (plot && window.Plotly) window.Plotly.downloadImage(plot, { format, scale: format === "png" ? 3 : 1, filename: `headscope-${name}`, width: plot.clientWidth, height: plot.clientHeight });
+  },
+
+  change(event) {
+    const { target } = event;
+    const { state } = headscope;
+    const number = () => Number(target.value);
+    const changes = {
+      "score-a": () => headscope.set({ pair: [target.value, state.pair[1]] }),
+      "score-b": () => headscope.set({ pair: [state.pair[0], target.value] }),
+      "window-queries": () => headscope.set({ window: [number(), state.window[1]] }),
+      "window-keys": () => headscope.set({ window: [state.window[0], number()] }),
+      "vis-window": () => headscope.set({ vis: { ...state.vis, start: number() } }),
+      "stored-name": () => headscope.set({ "stored-choice": [target.value, 0] }),
+      "stored-panel": () => headscope.set({ "stored-choice": [headscope.value("stored-name"), number()] }),
+    };
+    if (changes[target.id]) changes[target.id]();
+  },
+
+  /** Arrows move the selection from within the heads' section; sideways also when nothing has the focus. */
+  key(event) {
+    const { target } = event;
+    if (event.key === "Enter" && target.closest("#prompt-panel") && (target.id !== "own-text" || event.ctrlKey || event.metaKey) && target.tagName !== "BUTTON") {
+      event.preventDefault();
+      return headscope.readPrompt();
+    }
+    if (event.key === "Enter" && ["heads-list", "ffns-list"].includes(target.id)) return this.clicks["set-list"]();
+    const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+    if (!move || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return undefined;
+    if (target.closest("select, input, textarea, .scroll")) return undefined;
+    if (!target.closest("#heads") && !(target === document.body && move[0] === 0)) return undefined;
+    event.preventDefault();
+    return headscope.move(...move);
+  },
+
+  start() {
+    document.addEventListener("click", (event) => this.click(event));
+    document.addEventListener("change", (event) => this.change(event));
+    document.addEventListener("keydown", (event) => this.key(event));
+    addEventListener("hashchange", () => headscope.begin(headscope.told));
+  },
+};

@@ -1,0 +1,85 @@
+"use strict";
+// What Dash calls in the browser (inspector/browser.py): figures dressed in the theme with the selection on them.
+
+window.dash_clientside = window.dash_clientside || {};
+window.dash_clientside.headscope = {
+  boot(told, version) {
+    const first = !headscope.booted;
+    headscope.told = told;
+    if (first) {
+      headscope.booted = true;
+      headscope.store("tab", Math.random().toString(36).slice(2));
+      headscope.events.start();
+      headscope.theme.start();
+    }
+    if (first || headscope.version !== version) headscope.begin(told);
+    headscope.version = version;
+    document.documentElement.dataset.ready = "yes";
+    return true;
+  },
+
+  mosaic(made, theme, head, removal) {
+    if (!made || !head) return window.dash_clientside.no_update;
+    const figure = headscope.theme.dressed(made.figure);
+    const letter = headscope.state.pair[0] === made.name ? "a" : "b";
+    headscope.values = { ...headscope.values, [letter]: made.values };
+    if (headscope.state.pair[0] === headscope.state.pair[1]) headscope.values.b = made.values;
+    const [layer, number] = head;
+    figure.layout.shapes = [{ type: "rect", x0: number - 0.5, x1: number + 0.5, y0: layer - 0.5, y1: layer + 0.5, line: { color: headscope.theme.colour("accent"), width: 3 } }];
+    const heads = removal ? removal.heads : [];
+    figure.data.push({
+      type: "scatter", mode: "markers", x: heads.map(([, x]) => x), y: heads.map(([y]) => y), hoverinfo: "skip", showlegend: false,
+      marker: { symbol: "x", size: 9, color: headscope.theme.colour("accent"), line: { color: headscope.theme.colour("paper"), width: 1 } },
+    });
+    return figure;
+  },
+
+  /** A click selects; where clicks remove, it also takes the head out or puts it back. */
+  clicked(a, b, cell) {
+    const mosaic = a || b;
+    if (mosaic) {
+      const { x, y } = mosaic.points[0];
+      headscope.select([y, x]);
+      if (document.querySelector("#picking input:checked")) headscope.toggle([y, x]);
+      document.querySelector(`#mosaic-panel-${a ? "a" : "b"} .focusable`).focus({ preventScroll: true });
+    } else if (cell) {
+      headscope.set({ query: Number.parseInt(String(cell.points[0].y), 10) });
+    }
+    return [null, null, null];
+  },
+
+  attention(made, theme, query) {
+    if (!made) return window.dash_clientside.no_update;
+    const figure = headscope.theme.dressed(made.figure);
+    const rows = figure.data[0].y;
+    const at = query === null || query === undefined ? -1 : rows.findIndex((name) => Number.parseInt(name, 10) === query);
+    if (at >= 0) {
+      const line = { color: headscope.theme.colour("accent"), width: 1.5 };
+      figure.layout.shapes = [...(figure.layout.shapes || []), { type: "rect", x0: -0.5, x1: figure.data[0].x.length - 0.5, y0: at - 0.5, y1: at + 0.5, line }];
+    }
+    return figure;
+  },
+
+  dressed(made) {
+    return made ? headscope.theme.dressed(made.figure) : window.dash_clientside.no_update;
+  },
+
+  strip(reading, row) {
+    headscope.strip.draw(reading, row);
+    if (reading) headscope.fillWindows(reading.tokens.length);
+    return "";
+  },
+
+  afterBox(value) {
+    headscope.state.showAfter = value.includes("on");
+    headscope.markAfter();
+    headscope.address.write();
+    return "";
+  },
+
+  /** Heads and FFNs from the lists, read by the server. */
+  listed(answer) {
+    if (!answer.problem) headscope.remove({ heads: answer.heads, ffns: answer.ffns });
+    return answer.problem;
+  },
+};

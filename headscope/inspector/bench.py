@@ -1,0 +1,167 @@
+"""What the inspector looks at: a run, a model, or both; and the answers it keeps for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from headscope.figures.stored import Stored
+from headscope.inspector.asked import Prompt, Removal
+from headscope.inspector.cache import Kept
+from headscope.inspector.passes import Attention, Pass, StoredAttention, read_pass
+from headscope.inspector.prompts import Tokens, tokens_of
+from headscope.inspector.score_table import ScoreTable
+from headscope.inspector.scoring import Scoring
+from headscope.inspector.token_copies import TokenCopies, token_copies
+from headscope.inspector.work import Work
+from interp.errors import UsageError
+
+if TYPE_CHECKING:
+    from headscope.run import Run
+    from interp.gating import Reference
+    from interp.model import HookedModel
+
+PASSES = 512 << 20  # bytes of passes kept
+
+
+@dataclass(eq=False)
+class Bench:
+    """run or model, or both. why: why there is no model. data: where tasks' documents come from (`hub` or a folder).
+
+    scoring: scores that are being made while the page is looked at, if there are any.
+    """
+
+    name: str
+    run: Run | None = None
+    model: HookedModel | None = None
+    why: str = ""
+    data: str = "hub"
+    scoring: Scoring | None = None
+    work: Work = field(default_factory=Work)
+
+    def __post_init__(self) -> None:
+        if self.run is None and self.model is None:
+            raise UsageError("there is nothing to inspect: neither a run nor a model")
+        self._passes: Kept[Pass] = Kept(entries=32, size=PASSES, weigh=lambda found: found.size)
+        self._tokens: Kept[Tokens] = Kept(entries=128)
+        self._prompts: Kept[Prompt] = Kept(entries=512)
+        self._small: Kept[Any] = Kept(entries=1024)
+        self._scores: tuple[int, ScoreTable] | None = None
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What is known of the model."""
+        if self.run is not None:
+            return self.run.identity
+        model = self.live
+        return {"architecture": model.layout.architecture, **model.provenance}
+
+    # --- what is stored ----------------------------------------------------------------------------------------------
+
+    @property
+    def version(self) -> int:
+        """Rises when scores have been added."""
+        return self.scoring.version if self.scoring is not None else 0
+
+    @property
+    def stored(self) -> Stored | None:
+        """The tables of the run as they are now."""
+        run = self.run or (self.scoring.run if self.scoring is not None else None)
+        return None if run is None else self._small.made(("stored", self.version), lambda: Stored(run))
+
+    @property
+    def scores(self) -> ScoreTable:
+        """The scores as they are now; blank where there are none yet."""
+        version, stored = self.version, self.stored
+        if self._scores is None or self._scores[0] != version:
+            table = ScoreTable.read(stored) if stored is not None else ScoreTable(0, 0, 0)
+            if not table.entries and self.model is not None:
+                table = ScoreTable.blank(self.model)
+            self._scores = (version, table)
+        return self._scores[1]
+
+    @property
+    def example(self) -> StoredAttention | None:
+        """The sequence stored with the run."""
+        stored = self.stored
+        found = None if stored is None else stored.run.attention_example
+        return None if found is None else StoredAttention.of(found)
+
+    # --- what the model says -----------------------------------------------------------------------------------------
+
+    @property
+    def live(self) -> HookedModel:
+        """The model. Raises UsageError, with the reason, where there is none."""
+        if self.model is None:
+            raise UsageError(f"This needs the model, which is not loaded: {self.why}")
+        return self.model
+
+    def attention(self, prompt: Prompt, removal: Removal | None = None) -> Attention:
+        """What to look at for this prompt."""
+        if prompt.kind != "stored":
+            return self.read(prompt, removal)
+        found = self._small.made(("example", self.version), lambda: self.example)
+        if found is None:
+            raise UsageError("The run holds no stored sequence, and without a model no other can be read.")
+        return found
+
+    def read(self, prompt: Prompt, removal: Removal | None = None) -> Pass:
+        """The prompt's pass through the whole model, or without what is removed; made once, kept for a while."""
+        model, removal = self.live, removal or Removal()
+        self._prompts.put(prompt.key, prompt)
+        key = (prompt.key, removal)
+        found = self._passes.get(key)
+        if found is not None:
+            return found
+        reference = self.reference(removal)
+        with self.work.on_model("reading the prompt") as tell:
+            tokens = self._tokens.made(prompt.key, lambda: tokens_of(prompt, model, self.data))
+            with ExitStack() as stack:
+                self.gate(stack, removal, reference)
+                return self._passes.made(key, lambda: read_pass(model, tokens, tell))
+
+    def asked_before(self, key: str) -> Prompt | None:
+        """The prompt of this key, if it was read not long ago."""
+        return self._prompts.get(key)
+
+    def gate(self, stack: ExitStack, removal: Removal, reference: Reference | None) -> None:
+        """Hold the gates of a removal."""
+        from interp.masks import FFNMask, HeadMask
+
+        model = self.live
+        heads = HeadMask.keep_all(model.n_layers, model.n_heads).without(removal.heads) if removal.heads else None
+        ffns = FFNMask.keep_all(model.n_layers).without(removal.ffns) if removal.ffns else None
+        stack.enter_context(model.gates(heads=heads, ffns=ffns, reference=reference))
+
+    def reference(self, removal: Removal) -> Reference | None:
+        """What stands in for what is removed; the means are made once."""
+        if removal.ablation == "zero" or not removal:
+            return None
+        from headscope.inspector.removal import means
+
+        with self.work.on_model("averaging over reference documents") as tell:
+            found: Reference = self._small.made("means", lambda: means(self.live, tell))
+            return found
+
+    def repeat_score(self, removal: Removal) -> float:
+        """The in-context-learning score on a few repeated sequences, with the removal in place."""
+        from headscope.inspector.removal import repeat_score
+
+        model, found = self.live, self._small.get(("repeat", removal))
+        if found is not None:
+            return float(found)
+        reference = self.reference(removal)
+        with self.work.on_model("measuring in-context learning"), ExitStack() as stack:
+            self.gate(stack, removal, reference)
+            return float(self._small.made(("repeat", removal), lambda: repeat_score(model)))
+
+    def copies(self, layer: int, head: int) -> TokenCopies:
+        """What a head's OV circuit does with single tokens."""
+        model = self.live
+        found = self._small.get(("copies", layer, head))
+        if found is None:
+            with self.work.on_model("reading the OV circuit"):
+                found = self._small.made(("copies", layer, head), lambda: token_copies(model, self._small, layer, head))
+        return found

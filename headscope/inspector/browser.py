@@ -1,0 +1,41 @@
+"""What happens in the browser alone (assets/*.js): the selection, the address, themes, the drawing of figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dash import ClientsideFunction, Input, Output, State
+
+from headscope.inspector.bench import Bench
+
+if TYPE_CHECKING:
+    from dash import Dash
+
+
+def register(app: Dash, bench: Bench) -> None:
+    def script(name: str, *arguments: Output | Input | State, first: bool = True) -> None:
+        app.clientside_callback(ClientsideFunction("headscope", name), *arguments, prevent_initial_call=not first)
+
+    script("boot", Output("booted", "data"), Input("defaults", "data"), Input("version", "data"))
+    for letter in ("a", "b"):
+        script(
+            "mosaic", Output(f"mosaic-{letter}", "figure"), Input(f"fig-{letter}", "data"), Input("theme", "data"),
+            Input("head", "data"), Input("removal", "data"),
+        )  # fmt: skip
+    script(
+        "clicked", Output("mosaic-a", "clickData"), Output("mosaic-b", "clickData"), Output("attention", "clickData"),
+        Input("mosaic-a", "clickData"), Input("mosaic-b", "clickData"), Input("attention", "clickData"), first=False,
+    )  # fmt: skip
+    script(
+        "attention", Output("attention", "figure"), Input("fig-attention", "data"), Input("theme", "data"),
+        Input("query", "data"),
+    )  # fmt: skip
+    script("dressed", Output("stored", "figure"), Input("fig-stored", "data"), Input("theme", "data"))
+    script(
+        "strip", Output("strip", "title"), Input("reading", "data"), Input("strip-row", "data"), Input("theme", "data"),
+        first=False,
+    )  # fmt: skip
+    script("afterBox", Output("after-box", "className"), Input("after-box", "value"), first=False)
+    if bench.model is not None:
+        script("dressed", Output("loss", "figure"), Input("fig-loss", "data"), Input("theme", "data"))
+        script("listed", Output("removal-problem", "children"), Input("list-answer", "data"), first=False)

@@ -1,0 +1,196 @@
+"""What a person sets: the prompt, what is removed, which window is drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dash import dcc, html
+
+from headscope.inspector.bench import Bench
+from headscope.inspector.score_table import ScoreTable
+
+KINDS = (("repeated", "Random repeated"), ("task", "Task document"), ("text", "Own text"), ("stored", "Stored"))
+
+
+def score_options(scores: ScoreTable) -> list[Any]:
+    """Every score under its heading."""
+    if not scores.entries:
+        return [html.Option("not scored yet", value="")]
+    return [
+        html.Optgroup([html.Option(entry["label"], value=entry["id"]) for entry in entries], label=group)
+        for group, entries in scores.groups.items()
+    ]
+
+
+def prompt_bar(bench: Bench) -> html.Section:
+    """The kind of prompt, its fields, and what was read."""
+    live = bench.model is not None
+    kinds = [kind for kind in KINDS if (kind[0] != "stored" if live else kind[0] == "stored")]
+    fields = [repeated_fields(), task_fields(bench), text_fields()] if live else []
+    off = (
+        []
+        if live
+        else [html.P(f"Other prompts and removals need the model: {bench.why}", className="note", id="why-off")]
+    )
+    go = [html.Button("Read", id="read", type="button", className="plain strong")] if live else []
+    return html.Section(
+        [
+            html.Div(
+                [
+                    html.Span("Prompt", className="label"),
+                    html.Div(
+                        [html.Button(name, type="button", **{"data-prompt": kind}) for kind, name in kinds],
+                        className="segments", role="group", **{"aria-label": "Kind of prompt"},
+                    ),
+                    *fields,
+                    *go,
+                    html.P(id="prompt-told", className="note"),
+                ],
+                className="filters",
+            ),
+            *off,
+            html.P(id="prompt-problem", className="problem", role="alert"),
+        ],
+        id="prompt-panel",
+    )  # fmt: skip
+
+
+def field(name: str, control: Any) -> html.Label:
+    return html.Label([f"{name} ", control])
+
+
+def whole(name: str, value: int, width: int = 4) -> dcc.Input:
+    """A field for a whole number."""
+    return dcc.Input(id=name, type="text", inputMode="numeric", value=str(value), debounce=True, className="field",
+                     style={"width": f"{width + 2}ch"}, autoComplete="off")  # fmt: skip
+
+
+def text(name: str, example: str, kind: str) -> dcc.Input:
+    """A field for a list."""
+    return dcc.Input(id=name, type="text", placeholder=example, className=kind, debounce=True, autoComplete="off")
+
+
+def tick(name: str, label: str) -> dcc.Checklist:
+    """A box to tick."""
+    return dcc.Checklist(id=name, options=[{"label": label, "value": "on"}], value=[])
+
+
+def repeated_fields() -> html.Span:
+    return html.Span(
+        [
+            field("Block", whole("repeated-length", 12)),
+            field("Repeats", whole("repeated-repeats", 4, 2)),
+            field("Seed", whole("repeated-seed", 0)),
+        ],
+        className="fields", **{"data-fields": "repeated"},
+    )  # fmt: skip
+
+
+def task_fields(bench: Bench) -> html.Span:
+    options = [
+        html.Optgroup([html.Option(name, value=name) for name in names], label=group) for group, names in tasks()
+    ]
+    return html.Span(
+        [
+            field("Task", html.Select(options, id="task-name")),
+            field("Shots", whole("task-shots", 2, 2)),
+            field("Document", whole("task-document", 0)),
+        ],
+        className="fields", **{"data-fields": "task"},
+    )  # fmt: skip
+
+
+def tasks() -> list[tuple[str, tuple[str, ...]]]:
+    from ablation.tasks.names import ICL14, PROBES
+
+    return [("Built-in probes", PROBES), ("The 14 tasks", ICL14)]
+
+
+def text_fields() -> html.Span:
+    box = dcc.Textarea(
+        id="own-text", value="", rows=2, spellCheck=False, placeholder="A text to read. Ctrl+Enter reads it."
+    )
+    return html.Span(box, className="fields grow", **{"data-fields": "text"})
+
+
+def window_choice() -> html.P:
+    """Which part of a long prompt the heat map shows; scripts fill the choices."""
+    return html.P(
+        [
+            html.Label(["Queries ", html.Select(id="window-queries")]),
+            html.Label(["Keys ", html.Select(id="window-keys")]),
+        ],
+        className="filters",
+    )
+
+
+def vis_choice() -> html.Div:
+    kinds = (("off", "Off"), ("head", "Selected head"), ("layer", "Its whole layer"))
+    return html.Div(
+        [
+            html.Div(
+                [html.Button(name, type="button", **{"data-vis": kind}) for kind, name in kinds],
+                className="segments", role="group", **{"aria-label": "Draw with CircuitsVis"},
+            ),
+            html.Label(["Tokens ", html.Select(id="vis-window")], id="vis-window-label", hidden=True),
+        ],
+        className="filters",
+    )  # fmt: skip
+
+
+def removal_panel(bench: Bench) -> html.Section:
+    """What is removed, and what changes."""
+    if bench.model is None:
+        return html.Section(
+            [
+                html.H2("Removing heads and FFNs"),
+                html.P(f"This needs the model, which is not loaded: {bench.why}", className="note"),
+            ],
+            id="removal-panel",
+        )
+    from headscope.inspector.outcome import outcome_panels
+
+    return html.Section(
+        [
+            html.H2("Removing heads and FFNs"),
+            removal_controls(),
+            html.P(id="removal-problem", className="problem", role="alert"),
+            outcome_panels(),
+        ],
+        id="removal-panel",
+    )
+
+
+def removal_controls() -> html.Div:
+    ablations = (("zero", "by zero"), ("mean", "by the mean"))
+    return html.Div(
+        [
+            html.Div(
+                [
+                    field("Heads", text("heads-list", "18.7,17.3", "field")),
+                    field("FFNs", text("ffns-list", "11", "field short")),
+                    html.Button("Set", id="set-list", type="button", className="plain strong"),
+                    field("Top", whole("top-k", 5, 2)),
+                    html.Button("by score a", id="top-a", type="button", className="plain"),
+                    html.Button("by score b", id="top-b", type="button", className="plain"),
+                    tick("picking", "clicking a cell removes its head"),
+                ],
+                className="filters",
+            ),
+            html.Div(
+                [
+                    html.Span("Replaced", className="label"),
+                    html.Div(
+                        [html.Button(name, type="button", **{"data-ablation": kind}) for kind, name in ablations],
+                        className="segments", role="group", **{"aria-label": "What replaces them"},
+                    ),
+                    html.Div(id="removed", className="chips"),
+                    html.Span(className="grow"),
+                    html.Button("Undo", id="undo", type="button", className="plain", disabled=True),
+                    html.Button("Restore all", id="restore", type="button", className="plain", disabled=True),
+                ],
+                className="filters",
+            ),
+        ],
+        className="removal-controls",
+    )  # fmt: skip

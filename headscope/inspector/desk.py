@@ -1,0 +1,168 @@
+"""The panels about the selected head: two mosaics, its card, its attention, its circuits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dash import dcc, html
+
+from headscope.inspector import controls
+from headscope.inspector.bench import Bench
+from headscope.inspector.score_table import WIDE
+
+ATTENTION_HEIGHT = 580
+GRAPH = {
+    "displaylogo": False, "responsive": True, "showSendToCloud": False, "plotlyServerURL": "", "displayModeBar": False,
+}  # fmt: skip
+
+
+def desk(bench: Bench) -> html.Section:
+    """Two mosaics, the card and the attention of the selected head."""
+    wide = " wide-mosaic" if bench.scores.heads > WIDE else ""
+    return html.Section(
+        html.Div(
+            [mosaic("a", "Score", bench), mosaic("b", "Beside it", bench), card(), html.Div([attention(), strip()])],
+            className=f"desk{wide}",
+        ),
+        id="heads",
+        **{"aria-label": "Heads"},
+    )
+
+
+def mosaic(letter: str, name: str, bench: Bench) -> html.Figure:
+    select = html.Select(controls.score_options(bench.scores), id=f"score-{letter}", **{"aria-label": name})
+    graph = plot(f"mosaic-{letter}", bench.scores.mosaic_height)
+    return html.Figure(
+        [
+            html.H3([html.Span(letter, className="letter"), select]),
+            html.Div(graph, className="focusable", tabIndex=0, role="application",
+                     **{"aria-label": f"{name}: mosaic of heads; arrow keys move the selection"}),
+            html.Figcaption([
+                html.P(id=f"legend-{letter}", className="legend"), html.P(id=f"meaning-{letter}"),
+                save(f"mosaic-{letter}", "scores"),
+            ]),
+        ],
+        id=f"mosaic-panel-{letter}",
+    )  # fmt: skip
+
+
+def plot(name: str, height: int) -> dcc.Graph:
+    """An empty plot of this height; its width is the column's."""
+    return dcc.Graph(
+        id=name,
+        config=GRAPH,
+        responsive=True,
+        className="plot",
+        style={"height": f"{height}px"},
+        figure={
+            "data": [],
+            "layout": {
+                "xaxis": {"visible": False},
+                "yaxis": {"visible": False},
+                "paper_bgcolor": "rgba(0,0,0,0)",
+                "plot_bgcolor": "rgba(0,0,0,0)",
+            },
+        },
+    )
+
+
+def save(plot: str, table: str = "") -> html.P:
+    """Buttons that download a view."""
+    buttons: list[Any] = []
+    if plot:
+        for kind in ("png", "svg"):
+            data = {"data-plot": plot, "data-kind": kind}
+            buttons.append(html.Button(kind.upper(), type="button", className="save", **data))
+    if table:
+        buttons.append(html.Button("CSV", type="button", className="save", **{"data-csv": table}))
+    return html.P(buttons, className="saves")
+
+
+def card() -> html.Figure:
+    return html.Figure(
+        [
+            html.H3(
+                [
+                    html.Span("c", className="letter"), html.Span(id="card-title"), html.Span(id="card-class"),
+                    html.Span(className="grow"),
+                    html.Button("Remove", id="remove-head", type="button", className="plain"),
+                ]
+            ),
+            html.P(id="card-group", className="note"),
+            html.Div(id="card-scores"),
+            html.Figcaption(
+                [
+                    html.P(
+                        [
+                            html.Span(className="key dot"), "score with 95% interval",
+                            html.Span(className="key null"), "null", html.Span(className="key tick"), "other heads",
+                        ],
+                        className="legend", id="card-legend",
+                    ),
+                    save("", "head"),
+                ]
+            ),
+        ],
+        id="card",
+        **{"aria-live": "polite"},
+    )  # fmt: skip
+
+
+def attention() -> html.Figure:
+    return html.Figure(
+        [
+            html.H3(
+                [
+                    html.Span("d", className="letter"), html.Span(id="attention-title"), html.Span(className="grow"),
+                    html.Div(controls.tick("after-box", "after removal"), id="after-label", className="check"),
+                ]
+            ),
+            html.Div(id="attention-problem", className="problem", role="alert"),
+            html.Div(controls.window_choice(), id="window-row", hidden=True),
+            plot("attention", ATTENTION_HEIGHT),
+            html.Figcaption([html.P(id="attention-note"), save("attention", "attention")]),
+        ],
+        id="attention-panel",
+    )  # fmt: skip
+
+
+def strip() -> html.Figure:
+    """The prompt's tokens, shaded by the attention of one of them."""
+    told = (
+        "The prompt, shaded by the attention that the framed token pays (by its square root). Choose a token to see "
+        "what the head looks at from there, and what the model expects after it."
+    )
+    return html.Figure(
+        [
+            html.H3([html.Span("e", className="letter"), html.Span(id="strip-title")]),
+            html.Div(id="strip", dir="ltr"),
+            html.Figcaption(html.P(told)),
+        ],
+        id="strip-panel",
+    )
+
+
+def circuits(bench: Bench) -> html.Section:
+    """Query-key pairs on the prompt, and token copies by the OV circuit."""
+    return html.Section(
+        html.Div(
+            [
+                html.Figure(
+                    [
+                        html.H3([html.Span("f", className="letter"), "Strongest query-key pairs on the prompt"]),
+                        html.Div(id="pairs", className="scroll"),
+                        html.Figcaption(save("", "pairs")),
+                    ]
+                ),
+                html.Figure(
+                    [
+                        html.H3([html.Span("g", className="letter"), "Strongest token copies of its OV circuit"]),
+                        html.Div(id="copies", className="scroll"),
+                        html.Figcaption([html.P(id="copies-note"), save("", "copies")]),
+                    ]
+                ),
+            ],
+            className="halves",
+        ),
+        id="circuits",
+    )

@@ -1,0 +1,159 @@
+"""Views as tables in CSV. Pictures are made by the browser."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from dash import Input, Output, State, no_update
+
+from headscope.inspector import circuit_tables as tables
+from headscope.inspector import removal
+from headscope.inspector.asked import asked_head, asked_prompt, asked_removal
+from headscope.inspector.bench import Bench
+from headscope.inspector.reading import asked_query, seen
+from headscope.inspector.score_table import VALUES
+from headscope.inspector.stored_figures import chosen_panel
+from interp.errors import HeadscopeError, UsageError
+from interp.view import WINDOW
+
+if TYPE_CHECKING:
+    from dash import Dash
+
+Row = Iterable[Any]
+
+
+def register(app: Dash, bench: Bench) -> None:
+    names = ("head", "reading", "removal", "query", "after", "vis", "stored-choice", "tab")
+    outputs = [Output("download", "data"), Output("busy", "children", allow_duplicate=True)]
+
+    @app.callback(*outputs, Input("csv", "data"), *(State(name, "data") for name in names), prevent_initial_call=True)
+    def download(asked: Any, *values: Any) -> list[Any]:
+        state = dict(zip(names, values, strict=True))
+        what = asked.get("what") if isinstance(asked, dict) else None
+        if what not in FILES:
+            return [no_update, no_update]
+        try:
+            with bench.work.of(state["tab"]):
+                content = FILES[what](bench, state)
+        except HeadscopeError as error:
+            return [no_update, str(error)]
+        return [{"content": content, "filename": f"{what}.csv", "type": "text/csv"}, no_update]
+
+
+def text_of(header: Row, rows: Iterable[Row]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def head_of(bench: Bench, state: dict[str, Any]) -> tuple[int, int]:
+    return asked_head(state["head"], bench.scores.layers, bench.scores.heads)
+
+
+def head_csv(bench: Bench, state: dict[str, Any]) -> str:
+    head = head_of(bench, state)
+    place = bench.scores.place(head)
+    rows = [
+        [
+            *head,
+            *str(entry["id"]).split("/"),
+            *(entry[name][place] if entry[name] else None for name in VALUES),
+            entry["n"],
+        ]
+        for entry in bench.scores.entries
+    ]
+    return text_of(["layer", "head", "score", "variant", "task", "shots", *VALUES, "n"], rows)
+
+
+def read_back(state: dict[str, Any]) -> dict[str, Any]:
+    if not state["reading"]:
+        raise UsageError("No prompt has been read yet.")
+    return dict(state["reading"])
+
+
+def attention_csv(bench: Bench, state: dict[str, Any]) -> str:
+    attention, _ = seen(bench, read_back(state), state["after"])
+    pattern, texts = attention.pattern(*head_of(bench, state)), attention.tokens.texts
+    rows = ([q, texts[q], k, texts[k], f"{pattern[q, k]:.6f}"] for q in range(len(texts)) for k in range(q + 1))
+    return text_of(["query", "query_token", "key", "key_token", "attention"], rows)
+
+
+def window_csv(bench: Bench, state: dict[str, Any]) -> str:
+    attention, _ = seen(bench, read_back(state), state["after"])
+    layer, head = head_of(bench, state)
+    vis, texts = state["vis"] or {}, attention.tokens.texts
+    start = min(int(vis.get("start", 0)), len(texts) - 1)
+    stop = min(len(texts), start + WINDOW)
+    patterns = attention.window(layer, start, stop)
+    heads = [head] if vis.get("kind") == "head" else range(len(patterns))
+    rows = (
+        [layer, h, q, texts[q], k, texts[k], f"{patterns[h, q - start, k - start]:.6f}"]
+        for h in heads for q in range(start, stop) for k in range(start, q + 1)
+    )  # fmt: skip
+    return text_of(["layer", "head", "query", "query_token", "key", "key_token", "attention"], rows)
+
+
+def pairs_csv(bench: Bench, state: dict[str, Any]) -> str:
+    attention, _ = seen(bench, read_back(state), state["after"])
+    texts = attention.tokens.texts
+    pairs = tables.strongest_pairs(attention.pattern(*head_of(bench, state)), 200)
+    rows = ([pair.query, texts[pair.query], pair.key, texts[pair.key], f"{pair.attention:.6f}"] for pair in pairs)
+    return text_of(["query", "query_token", "key", "key_token", "attention"], rows)
+
+
+def copies_csv(bench: Bench, state: dict[str, Any]) -> str:
+    found = bench.copies(*head_of(bench, state))
+    rows = ([copy.token, f"{copy.deviations:.4f}", copy.rank, copy.most] for copy in found.copies)
+    return text_of(["token", "standard_deviations", "rank", "raises_most"], rows)
+
+
+def passes(bench: Bench, state: dict[str, Any]) -> tuple[Any, Any]:
+    prompt = asked_prompt(read_back(state).get("prompt"))
+    removed = asked_removal(state["removal"], bench.live.n_layers, bench.live.n_heads)
+    return bench.read(prompt), bench.read(prompt, removed)
+
+
+def loss_csv(bench: Bench, state: dict[str, Any]) -> str:
+    before, after = passes(bench, state)
+    both = zip(before.predicted.losses.tolist(), after.predicted.losses.tolist(), strict=True)
+    rows = ([at, before.tokens.texts[at], f"{a:.6f}", f"{b:.6f}"] for at, (a, b) in enumerate(both, start=1))
+    return text_of(["position", "token", "loss_before", "loss_after"], rows)
+
+
+def next_csv(bench: Bench, state: dict[str, Any]) -> str:
+    before, after = passes(bench, state)
+    place = asked_query(state["query"], len(before.tokens.ids))
+    rows = [
+        [name, place, rank, token.token, f"{token.p:.6f}"]
+        for name, here, other in (("before", before, after), ("after", after, before))
+        for rank, token in enumerate(removal.next_tokens(bench.live, here.predicted, other.predicted, place), start=1)
+    ]
+    return text_of(["pass", "position", "rank", "token", "p"], rows)
+
+
+def stored_csv(bench: Bench, state: dict[str, Any]) -> str:
+    """The numbers of every trace of the figure."""
+    chosen = chosen_panel(bench, state["stored-choice"])
+    if chosen is None:
+        raise UsageError("The run has no figures beside the mosaic.")
+    traces = chosen[2][chosen[1]].draw().data
+    rows: list[Row] = []
+    for trace in traces:
+        if trace.type == "heatmap":
+            xs, ys = (list(axis) if axis is not None else range(len(trace.z)) for axis in (trace.x, trace.y))
+            rows += [[trace.name, x, y, trace.z[j][i]] for j, y in enumerate(ys) for i, x in enumerate(xs)]
+        elif trace.x is not None and trace.y is not None:
+            rows += [[trace.name, x, y, ""] for x, y in zip(trace.x, trace.y, strict=False)]
+    return text_of(["trace", "x", "y", "value"], rows)
+
+
+FILES: dict[str, Any] = {
+    "scores": lambda bench, state: bench.scores.csv(), "head": head_csv, "attention": attention_csv,
+    "window": window_csv, "pairs": pairs_csv, "copies": copies_csv, "loss": loss_csv,
+    "next": next_csv, "stored": stored_csv,
+}  # fmt: skip

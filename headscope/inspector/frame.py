@@ -1,0 +1,117 @@
+"""Routes beside the page: CircuitsVis in a sandbox of its own, and the ticks of the card's lines."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+from dash import Input, Output, State, no_update
+from flask import Response, request
+
+from headscope.inspector import card, security
+from headscope.inspector.asked import asked_head, asked_removal, whole
+from headscope.inspector.bench import Bench
+from headscope.inspector.reading import seen
+from interp import view
+from interp.errors import HeadscopeError, UsageError
+
+if TYPE_CHECKING:
+    from dash import Dash
+
+STYLE = "body { margin: 8px 12px; background: #fff; color: #1c1b19; font: 14px/1.4 system-ui, sans-serif; }"
+
+
+def add_routes(app: Dash, bench: Bench) -> None:
+    server: Any = app.server
+
+    def attention(key: str, layer: int, head: str) -> Response:
+        try:
+            drawn = drawing(bench, key, layer, head, request.args)
+            body, status = drawn.page(title="Attention", style=STYLE), 200
+        except HeadscopeError as error:
+            body, status = f"<!doctype html><style>{STYLE}</style><p>{html.escape(str(error))}</p>", 404
+        headers = {"Content-Security-Policy": security.FRAME, "Cache-Control": "no-store"}
+        return Response(body.encode("utf-8", "replace"), status, headers, mimetype="text/html")
+
+    def ticks(version: int, index: int) -> Response:
+        entries = bench.scores.entries
+        if not 0 <= index < len(entries):
+            return Response("no such score", 404, mimetype="text/plain")
+        return Response(card.ticks_svg(entries[index]), headers={"Cache-Control": "no-cache"}, mimetype="image/svg+xml")
+
+    server.add_url_rule("/attention/<key>/<int:layer>/<head>", "attention", attention)
+    server.add_url_rule("/range/<int:version>/<int:index>.svg", "ticks", ticks)
+    register(app, bench)
+
+
+def register(app: Dash, bench: Bench) -> None:
+    outputs = [
+        Output("frame", "src"),
+        Output("frame", "hidden"),
+        Output("vis-note", "children"),
+        Output("frame-saves", "hidden"),
+    ]
+    asked = [Input("vis", "data"), Input("head", "data"), Input("reading", "data"), Input("after", "data")]
+
+    @app.callback(*outputs, *asked, State("tab", "data"))
+    def draw(vis: Any, head: Any, reading: Any, after: Any, tab: Any) -> list[Any]:
+        told = vis if isinstance(vis, dict) else {}
+        if told.get("kind") not in ("head", "layer") or head is None or not reading:
+            return [
+                no_update,
+                True,
+                "Off. A drawing takes a second or two; it then answers to the mouse by itself.",
+                True,
+            ]
+        return frame_parts(bench, told, head, reading, after, tab)
+
+
+def frame_parts(bench: Bench, vis: Any, asked: Any, reading: Any, after: Any, tab: Any) -> list[Any]:
+    """The frame's address, once the prompt has been read."""
+    try:
+        layer, head = asked_head(asked, bench.scores.layers, bench.scores.heads)
+        with bench.work.of(tab):
+            seen(bench, reading, after)
+        start = whole(vis.get("start", 0), "window", 0, 1 << 20)
+    except HeadscopeError as error:
+        return [no_update, True, str(error), True]
+    which = str(head) if vis["kind"] == "head" else "all"
+    removed = f"&without={address_of(after)}" if after else ""
+    length = len(reading.get("tokens", []))
+    last = min(length, start + view.WINDOW) - 1
+    part = f" Tokens {start} to {last} of {length}, counted from 0 in the drawing." if length > view.WINDOW else ""
+    what = f"Head {layer}.{head}" if which != "all" else f"The {bench.scores.heads} heads of layer {layer}"
+    return [f"/attention/{reading.get('key')}/{layer}/{which}?start={start}{removed}", False, f"{what}.{part}", False]
+
+
+def address_of(after: Any) -> str:
+    """A removal as part of an address: heads, FFNs, ablation."""
+    heads = "_".join(f"{layer}.{head}" for layer, head in after.get("heads", []))
+    return f"{heads}~{'_'.join(str(layer) for layer in after.get('ffns', []))}~{after.get('ablation', 'zero')}"
+
+
+def removal_of(text: str) -> dict[str, Any]:
+    """The removal of `address_of`."""
+    heads, ffns, ablation = [*text.split("~"), "", "zero"][:3] if text else ("", "", "zero")
+    return {"heads": [part.split(".") for part in heads.split("_") if part], "ffns": [n for n in ffns.split("_") if n],
+            "ablation": ablation}  # fmt: skip
+
+
+def drawing(bench: Bench, key: str, layer: int, head: str, arguments: Any) -> view.AttentionView:
+    """The view that an address asks for. Raises UsageError where its prompt is no longer held."""
+    scores = bench.scores
+    prompt = bench.asked_before(key)
+    if prompt is None:
+        raise UsageError("This prompt is no longer held: choose what to draw again.")
+    chosen = None if head == "all" else asked_head((layer, head), scores.layers, scores.heads)[1]
+    asked_head((layer, 0), scores.layers, scores.heads)
+    removal = asked_removal(removal_of(arguments.get("without", "")), scores.layers, scores.heads)
+    attention = bench.attention(prompt, removal)
+    texts = attention.tokens.texts
+    start = min(whole(arguments.get("start", "0"), "window", 0, 1 << 20), max(0, len(texts) - 1))
+    stop = min(len(texts), start + view.WINDOW)
+    patterns = attention.window(layer, start, stop)
+    names = [number for number in range(scores.heads) if chosen is None or number == chosen]
+    return view.AttentionView(
+        texts[start:stop], patterns[names], tuple(f"{layer}.{number}" for number in names), start, len(texts)
+    )

@@ -1,0 +1,126 @@
+"""Mosaics and the head's card: what is stored about heads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import plotly.graph_objects as go
+from dash import Input, Output, State, html, no_update
+
+from headscope.figures.mosaic import mosaic
+from headscope.figures.style import is_signed, plain_text
+from headscope.inspector import card, controls
+from headscope.inspector.asked import asked_head
+from headscope.inspector.bench import Bench
+from headscope.inspector.score_table import WIDE, ScoreTable, probability
+from interp.errors import HeadscopeError
+
+if TYPE_CHECKING:
+    from dash import Dash
+
+MARKS = {"copying": "●", "anti-copying": "▼", "matching only": "○"}
+
+
+def register(app: Dash, bench: Bench) -> None:
+    letters = ("a", "b")
+    mosaics = [Output(f"{what}-{letter}", prop) for letter in letters
+               for what, prop in (("fig", "data"), ("meaning", "children"), ("legend", "children"))]  # fmt: skip
+
+    @app.callback(*mosaics, Input("pair", "data"), Input("version", "data"), State("tab", "data"))
+    def show_mosaics(pair: Any, version: int, tab: Any) -> list[Any]:
+        names = [str(name) for name in pair] if isinstance(pair, list) and len(pair) == 2 else []
+        if not names:
+            return [no_update] * len(mosaics)
+        return [part for name in names for part in mosaic_parts(bench.scores, name, names)]
+
+    shown = [Output("card-title", "children"), Output("card-class", "children"), Output("card-class", "className"),
+             Output("card-group", "children"), Output("card-scores", "children")]  # fmt: skip
+
+    @app.callback(*shown, Input("head", "data"), Input("version", "data"))
+    def show_card(head: Any, version: int) -> list[Any]:
+        return [no_update] * len(shown) if head is None else card_parts(bench, head)
+
+    if bench.scoring is not None:
+        register_scoring(app, bench)
+
+
+def register_scoring(app: Dash, bench: Bench) -> None:
+    """How far the scoring is; when it has ended, the scores come in."""
+    outputs = [Output("scoring", "children"), Output("scoring", "hidden"), Output("scoring-poll", "disabled"),
+               Output("version", "data"), Output("defaults", "data"), Output("score-a", "children"),
+               Output("score-b", "children")]  # fmt: skip
+
+    @app.callback(*outputs, Input("scoring-poll", "n_intervals"), State("version", "data"), prevent_initial_call=True)
+    def follow(ticks: int, version: int) -> list[Any]:
+        from headscope.inspector.layout import defaults
+
+        scoring = bench.scoring
+        if scoring is None or scoring.version == version:
+            ended = scoring is None or bool(scoring.failed)
+            return [scoring.told if scoring else "", False, ended, *[no_update] * 4]
+        options = controls.score_options(bench.scores)
+        return ["", True, True, scoring.version, defaults(bench), options, options]
+
+
+def mosaic_parts(scores: ScoreTable, name: str, pair: list[str]) -> list[Any]:
+    """Figure with the values that scripts read, meaning, legend."""
+    entry = scores.by_id.get(name)
+    figure = mosaic_figure(scores, name, pair)
+    marked = bool(scores.classes) and scores.heads <= WIDE
+    legend = [html.Span(f"{mark} {kind}") for kind, mark in MARKS.items()] if marked else []
+    values = [None if np.isnan(value) else float(value) for value in scores.grid(name).flatten()] if entry else []
+    data = {"figure": figure.to_plotly_json(), "values": values, "name": name}
+    return [data, entry["meaning"] if entry else "", legend]
+
+
+def mosaic_figure(scores: ScoreTable, name: str, pair: list[str]) -> go.Figure:
+    """The mosaic, with marks of the classes, and values with intervals when hovered over."""
+    grid = scores.grid(name)
+    figure = mosaic(grid)
+    trace = figure.data[0]
+    hover = [hover_text(scores, divmod(place, scores.heads), pair) for place in range(grid.size)]
+    trace.customdata = np.array(hover, dtype=object).reshape(grid.shape)
+    trace.hovertemplate = "%{customdata}<extra></extra>"
+    if scores.classes and scores.heads <= WIDE:
+        marks = [MARKS.get(scores.class_of(divmod(place, scores.heads)), "") for place in range(grid.size)]
+        trace.text = np.array(marks, dtype=object).reshape(grid.shape)
+        trace.texttemplate, trace.textfont = "%{text}", {"size": 9}
+    signed = is_signed(grid)
+    trace.colorbar = {
+        "orientation": "h", "x": 0.5, "y": 1, "yanchor": "bottom", "len": 1.02, "thickness": 8, "outlinewidth": 0,
+        "ticks": "outside", "ticklen": 3, "tickfont": {"size": 10}, "nticks": 5 if signed else 6, "ypad": 4,
+    }  # fmt: skip
+    figure.update_layout(height=scores.mosaic_height, margin={"l": 40, "r": 8, "t": 36, "b": 40}, dragmode=False)
+    # Margins that give way to labels move the colour bar.
+    figure.update_xaxes(range=[-0.5, scores.heads - 0.5], fixedrange=True, automargin=False)
+    figure.update_yaxes(range=[scores.layers - 0.5, -0.5], fixedrange=True, automargin=False)
+    return figure
+
+
+def hover_text(scores: ScoreTable, head: tuple[int, int], pair: list[str]) -> str:
+    """The head, its class, both scores that are shown, with interval, null and p."""
+    place = scores.place(head)
+    kind = scores.class_of(head)
+    lines = [f"<b>head {head[0]}.{head[1]}</b>" + (f" {plain_text(kind)}" if kind else "")]
+    for name in dict.fromkeys(pair):
+        entry = scores.by_id.get(name)
+        if entry is None:
+            continue
+        lines.append(f"{plain_text(entry['label'])} {scores.told(entry, place)}")
+        if entry["null"] and entry["null"][place] is not None:
+            p, family = (probability(entry[what][place]) for what in ("p", "family"))
+            lines.append(f"   null {entry['null'][place]:.2f}, p {p}, family-wise {family}")
+    return "<br>".join(lines if len(lines) > 1 else [*lines, "not scored yet"])
+
+
+def card_parts(bench: Bench, asked: Any) -> list[Any]:
+    """Title, class, key-value group, scores."""
+    scores = bench.scores
+    try:
+        head = asked_head(asked, scores.layers, scores.heads)
+    except HeadscopeError as error:
+        return ["No such head", "", "", str(error), []]
+    kind = scores.class_of(head)
+    badge = f"badge {kind.replace(' ', '-')}" if kind else ""
+    return [f"Head {head[0]}.{head[1]}", kind, badge, scores.group_of(head), card.rows(scores, head, bench.version)]

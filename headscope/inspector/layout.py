@@ -1,0 +1,142 @@
+"""The page's skeleton: everything that callbacks fill and scripts listen to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dash import dcc, html
+
+from headscope.figures.style import DIVERGING, PALETTE, SEQUENTIAL, swaps
+from headscope.inspector import controls
+from headscope.inspector.bench import Bench
+from headscope.inspector.desk import circuits, desk, plot, save
+
+STORES = (
+    "head", "pair", "prompt", "query", "removal", "window", "vis", "after", "theme", "tab", "csv", "list-asked",
+    "list-answer", "reading", "fig-a", "fig-b", "fig-attention", "fig-loss", "fig-stored", "strip-row", "booted",
+    "stored-choice",
+)  # fmt: skip
+
+
+def page(bench: Bench) -> html.Div:
+    """The whole page."""
+    return html.Div(
+        [
+            *(dcc.Store(id=name) for name in STORES),
+            dcc.Store(id="defaults", data=defaults(bench)),
+            dcc.Store(id="version", data=bench.version),
+            dcc.Interval(id="poll", interval=400, disabled=True),
+            dcc.Interval(id="scoring-poll", interval=1000, disabled=bench.scoring is None),
+            dcc.Download(id="download"),
+            masthead(bench),
+            html.Main(
+                [
+                    *scoring_note(bench),
+                    controls.prompt_bar(bench),
+                    desk(bench),
+                    circuits(bench),
+                    controls.removal_panel(bench),
+                    frame(),
+                    stored_figures(),
+                ]
+            ),
+            html.Footer(
+                html.P("This page and its numbers come from this machine; nothing is sent or loaded elsewhere.")
+            ),
+        ]
+    )
+
+
+def defaults(bench: Bench) -> dict[str, Any]:
+    """What is shown where the address does not say otherwise, and what scripts must know of the model."""
+    scores = bench.scores
+    kind = "repeated" if bench.model is not None else "stored"
+    return {
+        "layers": scores.layers, "heads": scores.heads, "head": list(scores.strongest()), "pair": list(scores.pair()),
+        "scores": list(scores.by_id), "prompt": {"kind": kind, "length": 12, "repeats": 4, "seed": 0},
+        "live": bench.model is not None,
+        "theme": {
+            "light": {name: pair[0] for name, pair in PALETTE.items()},
+            "dark": {name: pair[1] for name, pair in PALETTE.items()},
+            "sequential": SEQUENTIAL, "diverging": DIVERGING, "swaps": swaps(),
+        },
+    }  # fmt: skip
+
+
+def masthead(bench: Bench) -> html.Header:
+    return html.Header(
+        [
+            html.Div(
+                [
+                    html.P("headscope", className="kicker"),
+                    html.Div(
+                        [
+                            html.Span(id="busy", className="note", role="status"),
+                            html.Button("Copy link", id="share", className="plain", type="button"),
+                            html.Button("Dark", id="theme-button", className="plain", type="button"),
+                        ],
+                        className="tools",
+                    ),
+                ],
+                className="bar",
+            ),
+            html.P(id="defect", className="problem", role="alert"),
+            html.H1(["Attention heads of ", html.Bdi(bench.name)]),
+            html.P([html.Span(html.Bdi(fact)) for fact in facts(bench)], className="facts"),
+        ],
+        className="masthead",
+    )
+
+
+def facts(bench: Bench) -> list[str]:
+    """The line under the title."""
+    scores = bench.scores
+    told = [f"{scores.layers} layers of {scores.heads} heads"] if scores.layers else []
+    if scores.kv and scores.kv != scores.heads:
+        told.append(f"{scores.kv} key-value heads a layer")
+    identity = bench.identity
+    told += [str(identity[name]) for name in ("architecture", "quantization") if identity.get(name)]
+    if bench.model is None:
+        told.append(f"stored values only: {bench.why}")
+    return told
+
+
+def scoring_note(bench: Bench) -> list[Any]:
+    """How far the scoring is, where the heads are being scored."""
+    if bench.scoring is None:
+        return []
+    return [html.P(bench.scoring.told, id="scoring", className="notice", role="status")]
+
+
+def frame() -> html.Section:
+    """CircuitsVis, when it is asked for."""
+    return html.Section(
+        [
+            html.H2("Interactive attention (CircuitsVis)"),
+            controls.vis_choice(),
+            html.P(id="vis-note", className="note"),
+            html.Iframe(id="frame", sandbox="allow-scripts", hidden=True, title="Attention drawn by CircuitsVis"),
+            html.Div(save("", "window"), id="frame-saves", hidden=True),
+        ],
+        id="vis-panel",
+    )
+
+
+def stored_figures() -> html.Section:
+    """The figures of the run."""
+    return html.Section(
+        [
+            html.H2("Stored figures"),
+            html.P(
+                [
+                    controls.field("Figure", html.Select(id="stored-name")),
+                    controls.field("Panel", html.Select(id="stored-panel")),
+                ],
+                className="filters",
+            ),
+            plot("stored", 460),
+            html.P(id="stored-caption", className="note"),
+            save("stored", "stored"),
+        ],
+        id="stored-panel-section", hidden=True,
+    )  # fmt: skip

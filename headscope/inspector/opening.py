@@ -1,0 +1,72 @@
+"""From what was named on the command line to a bench: a run with its model, or a model with its run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headscope.inspector.bench import Bench
+from headscope.inspector.scoring import Scoring
+from headscope.run import Run, check_output_folder, open_run
+from headscope.store.manifest import read_manifest
+from interp.errors import HeadscopeError, StoreError
+
+if TYPE_CHECKING:
+    from interp.model import HookedModel
+
+
+def open_run_directory(folder: Path, load: Callable[[str], HookedModel], *, data: str, with_model: bool) -> Bench:
+    """What the run holds; with its model, unless that can't be had, which the page then says."""
+    run = open_run(folder)
+    source = str(run.identity["source"])
+    if not with_model:
+        return Bench(source, run=run, why="it was started with --no-model.", data=data)
+    try:
+        model = load(source)
+    except HeadscopeError as error:
+        return Bench(source, run=run, why=f"{source!r} could not be loaded ({error}).", data=data)
+    differs = other_weights(run, model)
+    if differs:
+        return Bench(source, run=run, why=differs, data=data)
+    return Bench(source, run=run, model=model, data=data)
+
+
+def other_weights(run: Run, model: HookedModel) -> str:
+    """Why this model is not the run's; empty where it is."""
+    mine, its = run.identity.get("weight_hash"), model.identity()
+    if mine is None or mine == its["weight_hash"]:
+        return ""
+    return (
+        f"{its['source']!r} now has other weights ({its['weight_hash'][:12]}) than the run was made from ({mine[:12]})."
+    )
+
+
+def open_model(model: HookedModel, folder: Path, *, data: str) -> Bench:
+    """The model with its scores: those of its run directory, or those that are made while the page is looked at.
+
+    Raises StoreError for a folder that belongs to another model or can't be written to.
+    """
+    name = str(model.provenance.get("source") or model.layout.architecture)
+    run = run_of(model, folder)
+    if run is not None and not run.head_scores.empty:
+        return Bench(name, run=run, model=model, data=data)
+    if any(parameter.is_meta for parameter in model.hf.parameters()):
+        return Bench(name, model=model, data=data)  # offloaded weights have one place, and the page needs it
+    check_output_folder(folder)
+    return Bench(name, model=model, data=data, scoring=Scoring(folder).start(model))
+
+
+def run_of(model: HookedModel, folder: Path) -> Run | None:
+    """The run directory, if it is there and belongs to this model."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return None
+    run, identity = Run(folder), model.identity()
+    differs = other_weights(run, model)
+    if differs or manifest.identity.get("dtype") not in (None, identity["dtype"]):
+        raise StoreError(
+            f"the folder '{folder}' belongs to another model than {identity['source']!r}: {differs or 'another dtype'} "
+            "Choose another folder with -o, or inspect the folder itself."
+        )
+    return run

@@ -1,0 +1,101 @@
+"""From the prompt that was asked for to tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from headscope.inspector.asked import Prompt
+from interp.errors import UsageError
+from interp.view import token_texts
+
+if TYPE_CHECKING:
+    from interp.model import HookedModel
+
+TOKENS = 1024
+ROWS = 256 << 20  # bytes of attention kept for one prompt
+SHORTER = {"text": "shorten it.", "task": "take fewer demonstrations.", "repeated": "take a shorter block."}
+LOGITS = 512 << 20  # bytes of logits made at once
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A prompt as the model reads it.
+
+    blocks: where each copy of a repeated block begins. target: the first token of a document's gold continuation.
+    """
+
+    ids: tuple[int, ...]
+    texts: tuple[str, ...]
+    told: str
+    blocks: tuple[int, ...] = ()
+    target: int | None = None
+
+
+def tokens_of(prompt: Prompt, model: HookedModel, data: str) -> Tokens:
+    """Raises UsageError for a prompt that can't be had, and for one beyond the model or the inspector."""
+    made = {"text": _of_text, "task": _of_task, "repeated": _of_repeats}[prompt.kind](prompt, model, data)
+    limit = longest(model)
+    if len(made.ids) > limit:
+        raise UsageError(
+            f"The prompt has {len(made.ids):,} tokens, and at most {limit:,} can be looked at here ({why(model)}): "
+            + SHORTER[prompt.kind]
+        )
+    return made
+
+
+def longest(model: HookedModel) -> int:
+    """Tokens a prompt may have: those of the model, of the inspector, and what its attention leaves in memory."""
+    limit = min(TOKENS, model.max_length or TOKENS, LOGITS // (4 * model.vocab_size))
+    if model.eager:  # whole patterns are kept
+        limit = min(limit, int((ROWS / (4 * model.n_layers * model.n_heads)) ** 0.5))
+    per_token = 4 * model.n_layers * (model.n_heads + model.n_kv_heads) * model.d_head
+    return max(2, min(limit, ROWS // per_token))
+
+
+def why(model: HookedModel) -> str:
+    limit = longest(model)
+    return "the model's context" if limit == model.max_length else "so that every head stays at hand"
+
+
+def _of_text(prompt: Prompt, model: HookedModel, data: str) -> Tokens:
+    # Surrogates that a browser may send are no text that a tokenizer can read.
+    text = prompt.text.encode("utf-8", "replace").decode()
+    ids = model.tokenizer(text, verbose=False)["input_ids"]
+    if len(ids) < 2:
+        raise UsageError(f"The prompt has {len(ids)} tokens: write at least two, for one to look at another.")
+    return Tokens(tuple(ids), token_texts(model.tokenizer, ids), f"Own text, {len(ids)} tokens")
+
+
+def _of_repeats(prompt: Prompt, model: HookedModel, data: str) -> Tokens:
+    import induction
+
+    if 1 + prompt.length * prompt.repeats > longest(model):
+        count = 1 + prompt.length * prompt.repeats
+        return Tokens((0,) * count, (), "")  # refused by its length, before anything is drawn
+    made = induction.repeated_sequences(
+        model, length=prompt.length, repeats=prompt.repeats, sequences=1, seed=prompt.seed
+    )
+    (group,) = made
+    ids = group.tokens[0].tolist()
+    blocks = tuple(1 + copy * group.block for copy in range(group.repeats))
+    told = f"{prompt.length} random tokens, {prompt.repeats} times (seed {prompt.seed}), {len(ids)} tokens"
+    return Tokens(tuple(ids), token_texts(model.tokenizer, ids), told, blocks=blocks)
+
+
+def _of_task(prompt: Prompt, model: HookedModel, data: str) -> Tokens:
+    try:
+        from ablation.tasks import load_task
+    except ImportError as error:
+        raise UsageError("Tasks need the task engine: pip install 'headscope[tasks]'") from error
+
+    task = load_task(prompt.task, shots=prompt.shots, limit=prompt.document + 1, data=data)
+    if prompt.document >= len(task.documents):
+        raise UsageError(
+            f"{prompt.task} has {len(task.documents)} documents, numbered from 0; {prompt.document} is none"
+        )
+    document = task.token_documents(model)[prompt.document]
+    ids = [*document.context, *document.target]
+    cut = f", {document.dropped} demonstrations cut" if document.dropped else ""
+    told = f"{prompt.task}, document {prompt.document}, {prompt.shots} shots{cut}, {len(ids)} tokens"
+    return Tokens(tuple(ids), token_texts(model.tokenizer, ids), told, target=len(document.context))

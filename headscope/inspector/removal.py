@@ -1,0 +1,121 @@
+"""What changes when heads and FFNs are removed: next tokens, losses, in-context learning (METHODS 2.6, 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from headscope.inspector.passes import Pass, Predictions
+from interp.errors import UsageError
+from interp.view import token_texts
+
+if TYPE_CHECKING:
+    from interp.gating import Reference
+    from interp.model import HookedModel
+
+TOP = 10
+SEQUENCES, LENGTH, REPEATS = 4, 12, 4
+EARLY, LATE, NEEDED = (40, 60), (490, 510), 512
+REFERENCES = 8  # training documents of each of the ten probes: more than the 64 of METHODS 3.3
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """A candidate for the next token: probability here, and in the other pass (None: not among those kept)."""
+
+    token: str
+    p: float
+    other: float | None
+
+
+@dataclass(frozen=True)
+class LossChange:
+    """Means over tokens, in nats, of a part of the prompt, before and after."""
+
+    part: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Counted(Sequence):  # type: ignore[type-arg]
+    """Documents that tell how many of them have been read."""
+
+    documents: tuple[Any, ...]
+    tell: Callable[[int, int], None]
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.documents[place]
+
+    def __iter__(self) -> Iterator[Any]:
+        for place, document in enumerate(self.documents):
+            self.tell(place, len(self.documents))
+            yield document
+
+
+def next_tokens(model: HookedModel, here: Predictions, other: Predictions, query: int) -> list[NextToken]:
+    """The ten most likely tokens after position `query`, best first."""
+    elsewhere = dict(zip(other.next_ids[query].tolist(), other.next_log_p[query].tolist(), strict=True))
+    found = []
+    for token, log_p in zip(here.next_ids[query, :TOP].tolist(), here.next_log_p[query, :TOP].tolist(), strict=True):
+        told = elsewhere.get(token)
+        text = token_texts(model.tokenizer, [token])[0]
+        found.append(NextToken(text, float(np.exp(log_p)), None if told is None else float(np.exp(told))))
+    return found
+
+
+def loss_changes(before: Pass, after: Pass) -> list[LossChange]:
+    """Of all tokens, and of the parts that the prompt has: first copy and repeats, or demonstrations and answer."""
+    tokens = before.tokens
+    length = len(tokens.ids)
+    parts: dict[str, Sequence[int]] = {"all tokens": range(1, length)}
+    if len(tokens.blocks) > 1:
+        second = tokens.blocks[1]
+        # The first token of the second copy can't be known; its copy comes from there on.
+        parts |= {"first copy": range(1, second), "repeats": range(second + 1, length)}
+    if tokens.target is not None:
+        parts["the answer"] = range(tokens.target, length)
+    if length >= NEEDED:
+        parts |= {f"tokens {a} to {b}": range(a, b + 1) for a, b in (EARLY, LATE)}
+    return [
+        LossChange(name, *(mean_loss(found.predicted.losses, places) for found in (before, after)))
+        for name, places in parts.items()
+        if len(places)
+    ]
+
+
+def mean_loss(losses: Float[np.ndarray, " predicted"], places: Sequence[int]) -> float:
+    """Over tokens at these positions; the loss of token t stands at t - 1."""
+    return float(losses[np.asarray(places) - 1].mean())
+
+
+def repeat_score(model: HookedModel) -> float:
+    """Loss with an earlier copy in sight minus loss on the first copy, over four random sequences (METHODS 2.6)."""
+    import induction
+
+    length = LENGTH if model.max_length is None else min(LENGTH, (model.max_length - 1) // REPEATS)
+    sequences = induction.repeated_sequences(model, length=length, repeats=REPEATS, sequences=SEQUENCES)
+    return float(induction.in_context_learning_score(model, sequences).repeat)
+
+
+def means(model: HookedModel, tell: Callable[[int, int], None]) -> Reference:
+    """Mean activations over training documents of the built-in probes, which no prompt here is evaluated on."""
+    try:
+        from ablation.tasks import PROBES, load_task
+    except ImportError as error:
+        raise UsageError("Mean ablation needs the task engine: pip install 'headscope[tasks]'") from error
+    from ablation.replacement import mean_of
+
+    documents: list[Any] = []
+    for name in PROBES:
+        task = load_task(name, shots=2, limit=REFERENCES, split="train")
+        documents += list(task.token_documents(model))
+    found: Any = mean_of(model, Counted(tuple(documents), tell))
+    return found
