@@ -31,7 +31,7 @@ def removal(rows: pd.DataFrame, *, title: str = "", y: str = "drop of (k-shot mi
         _control(part, place, look) for kind, look in CONTROLS.items() if len(part := drops[drops["kind"] == kind])
     ]
     labels = [f"{plain_text(str(name))}<br>{size} {'head' if size == 1 else 'heads'}" for name, size in sizes.items()]
-    ticks = {"tickmode": "array", "tickvals": list(range(len(sizes))), "ticktext": labels, "tickangle": 0}
+    ticks = {"tickmode": "array", "tickvals": list(range(len(sizes))), "ticktext": labels}
     return styled(
         [*traces, _tested(drops, place)], y=y, title=title, height=420,
         xaxis={**ticks, "showgrid": False, "range": [-0.6, len(sizes) - 0.4]}, shapes=[level_line()],

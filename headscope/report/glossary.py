@@ -46,6 +46,11 @@ TERMS: dict[tuple[str, str], Term] = {
         "On the repeated sequence: the head's direct effect on the logit of the token that comes next, in standard "
         "deviations over the tokens of the block. Below the null: the head writes against that token (anti-copying).",
     ),
+    ("copying", "signed_auc"): Term(
+        "Copying (signed, by rank)", "Signed (rank)",
+        "On the repeated sequence: how far the token that comes next is ranked above the other tokens of the block by "
+        "the head's direct effect. 1: always first, 0: no better than chance, -1: always last.",
+    ),
     ("copying", "bansal_released"): Term(
         "Copying (released code)", "Copying (released)",
         "What the paper's released code computes. For comparison only.",

@@ -122,7 +122,8 @@ def _value(score: Mapping[str, Any], place: int) -> str:
     if score["low"] and score["low"][place] is not None:
         told += f" (95% interval {score['low'][place]:.2f} to {score['high'][place]:.2f})"
     if score["null"] and score["null"][place] is not None:
-        told += f", against {score['null'][place]:.2f} for the null"
+        null = score["null"][place]
+        told += f", against {null:.{2 if abs(null) >= 0.01 else 3}f} for the null"
     return told
 
 

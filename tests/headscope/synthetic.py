@@ -26,8 +26,8 @@ IDENTITY = {
 }  # fmt: skip
 SCORES = (
     ("prefix_matching", ""), ("prefix_matching", "olsson"), ("copying", "argmax"), ("copying", "attended"),
-    ("copying", "successor"), ("copying", "signed"), ("ov_copying", ""), ("previous_token", ""),
-    ("duplicate_token", ""),
+    ("copying", "successor"), ("copying", "signed"), ("copying", "signed_auc"), ("ov_copying", ""),
+    ("previous_token", ""), ("duplicate_token", ""),
 )  # fmt: skip
 TASKS = ("arc_easy", "boolq", "copa", "hellaswag", "piqa", "rte")
 HOSTILE = ("</script><script>alert(1)</script>", "\"quoted\" 'text'", "\u202eright to left\u200f", "🙂", " <b>bold</b>",

@@ -11,7 +11,7 @@ const mosaic = {
   told(score, place) {
     const kind = className(place);
     const lines = [`<b>head ${headName(place)}</b>${kind ? ` ${label(kind)}` : ""}`, `${label(score.label)} ${number(score.mean[place], score)} ${interval(score, place)}`];
-    if (score.null.length) lines.push(`null ${number(score.null[place], score)}`);
+    if (score.null.length) lines.push(`null ${nullMean(score, place)}`);
     if (score.p.length) lines.push(`p ${probability(score.p[place])}, family-wise ${probability(score.family[place])}`);
     return lines.join("<br>");
   },

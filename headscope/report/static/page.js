@@ -34,6 +34,15 @@ function decimals(score) {
   return score.decimals;
 }
 
+/** A null's mean is often far below the scores: one more digit where two would show 0.00. */
+function nullMean(score, place) {
+  const value = score.null[place];
+  const usual = number(value, score);
+  if (!known(value) || decimals(score) === null || Number(usual.replace("\u2212", "-")) !== 0) return usual;
+  const finer = value.toFixed(decimals(score) + 1);
+  return Number(finer) === 0 ? usual : finer.replace("-", "\u2212");
+}
+
 function interval(score, place) {
   if (!score.low.length || !known(score.low[place])) return "";
   return `[${number(score.low[place], score)}, ${number(score.high[place], score)}]`;
