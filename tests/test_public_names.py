@@ -80,8 +80,10 @@ def matches(wanted: str, given: inspect.Signature) -> str | None:
     if missing := set(after.split()) - keyword_only:
         return f"{sorted(missing)} are no keyword-only parameters"
     known = {*before.split(), *after.split()}
-    forced = [p.name for p in given.parameters.values() if p.name not in known and p.default is kinds.empty]
-    return f"{forced} have no default" if wanted and [n for n in forced if n not in ("args", "kwargs")] else None
+    taking_any = (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)
+    others = [p for p in given.parameters.values() if p.name not in known and p.kind not in taking_any]
+    forced = [p.name for p in others if p.default is kinds.empty]
+    return f"{forced} have no default" if wanted and forced else None
 
 
 @pytest.mark.parametrize("package", PUBLIC)

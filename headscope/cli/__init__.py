@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from headscope.cli import attention, compare, doctor, importance, induction, inspect, knockout, prune, report
+from headscope.cli import attention, compare, doctor, export, importance, induction, inspect, knockout, prune, report
 
 EXAMPLES = """
 Which attention heads and feed-forward networks carry in-context learning, and are they the induction heads?
@@ -34,7 +34,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    induction.induction, importance.importance, knockout.knockout, prune.prune, compare.compare, report.report,
+    induction.induction, importance.importance, knockout.knockout, prune.prune, compare.compare,
+    export.export, report.report,
     attention.attention, inspect.inspect, doctor.doctor,
 ):  # fmt: skip
     app.command()(command)
