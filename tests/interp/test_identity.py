@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -23,6 +24,15 @@ def test_the_hash_is_that_of_the_weights_alone(tmp_path: Path) -> None:
     assert weight_hash(build("llama", seed=1)) != hashed
     assert weight_hash(build("llama", dtype=torch.bfloat16)) != hashed
     assert weight_hash(build("mistral")) == hashed  # another architecture with the same names, shapes and draws
+
+
+def test_the_hash_by_hand() -> None:
+    """Names in alphabetical order, each with its shape, dtype and bytes: the same in every process."""
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    digest = hashlib.sha256(b"full")
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode() + value.numpy().tobytes())
+    assert weight_hash(model).sha256 == digest.hexdigest()
 
 
 @pytest.mark.parametrize("full_bytes", [1 << 30, 0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,18 @@ def test_recomputed_gate_gradients_are_the_plain_ones(both: tuple[HookedModel, H
     with recompute_blocks(both[0]), both[0].gates(heads=again):
         both[0](TOKENS).square().mean().backward()
     assert plain.grad is not None and again.grad is not None and torch.equal(plain.grad, again.grad)
+
+
+def test_blocks_forget_and_run_again_one_at_a_time(both: tuple[HookedModel, HookedModel]) -> None:
+    """Forward without a graph, backward from the last block to the first: no two blocks' graphs exist together."""
+    seen: list[tuple[int, bool]] = []
+    with ExitStack() as stack:
+        for layer in range(2):
+            note = partial(lambda layer, z: seen.append((layer, torch.is_grad_enabled())), layer)
+            stack.enter_context(both[1].edit(("z", layer), note))
+        stack.enter_context(recompute_blocks(both[1]))
+        both[1](TOKENS).square().mean().backward()
+    assert seen == [(0, False), (1, False), (1, True), (0, True)]
 
 
 def test_runs_resume(both: tuple[HookedModel, HookedModel]) -> None:
