@@ -87,8 +87,8 @@ def _listen(stack: ExitStack, model: HookedModel, point: hooks.Point, add: Any) 
         def arrived(gradient: Tensor) -> None:
             if held._version != version:
                 where = f"{point.name} of layer {point.layer}"
-                raise HeadscopeError(f"{model.layout.architecture} changes {where} in place, so its gate gradient can't "
-                                     "be read: importance does not serve this family")
+                raise HeadscopeError(f"{model.layout.architecture} changes {where} in place, so its gate gradient "
+                                     "can't be read: importance does not serve this family")
             add(point.layer, _dots(held, gradient))
 
         traced.register_hook(arrived)

@@ -105,13 +105,13 @@ def score_requests(
     """
     names = list(documents) if documents is not None else [str(number) for number in range(len(requests))]
     grouped = _grouped(requests, names) if replacement is not None else [Request(*pair) for pair in requests]
-    _check(model, grouped)
+    check_requests(model, grouped)
     if not grouped:
         return Likelihoods(np.zeros(0), np.zeros(0, dtype=bool))
     masks = {"heads": heads, "ffns": ffns}
     run = _Run(model, grouped, names, replacement, token_budget or default_budget(model), masks, progress=progress)
     with torch.no_grad():
-        sharing = find_sharing(model, max(len(request.ids) - 1 for request in grouped), _probe(model))
+        sharing = sharing_for(model, max(len(request.ids) - 1 for request in grouped))
         with model.gates(heads=heads, ffns=ffns) if replacement is None else nullcontext():
             run.all(sharing)
     return run.result()
@@ -140,7 +140,8 @@ def _grouped(requests: Sequence[tuple[Ids, Ids]], names: Sequence[str]) -> list[
     return [Request(*pair, group=number[key]) for key, pair in zip(keys, requests, strict=True)]
 
 
-def _check(model: HookedModel, requests: Sequence[Request]) -> None:
+def check_requests(model: HookedModel, requests: Sequence[Request]) -> None:
+    """Raises UsageError for inputs longer than the model's context, and for ids it does not have."""
     limit = model.max_length
     for number, request in enumerate(requests):
         ids = request.ids
@@ -156,13 +157,15 @@ def _check(model: HookedModel, requests: Sequence[Request]) -> None:
             )
 
 
-def _probe(model: HookedModel) -> Any:
+def sharing_for(model: HookedModel, longest: int) -> Sharing:
+    """Whether inputs of up to `longest` tokens may share prefixes on this model."""
+
     def score(requests: Sequence[Request], price: Price) -> Float[Tensor, " request"]:
         run = _Run(model, list(requests), [""] * len(requests), None, 4096, {}, price)
         run.all(Sharing(None))
         return run.scores
 
-    return score
+    return find_sharing(model, longest, score)
 
 
 @dataclass

@@ -21,13 +21,14 @@ from einops import repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from ablation import likelihood
+from ablation.likelihood import LONGEST_TREE, check_requests, normaliser, sharing_for
 from ablation.packing import Batch, batch_rows, collate, grow
 from ablation.prefix_plan import Price, Request, SortedInputs, make_plan
 from ablation.replacement import Placement, Replacement, Sparing
-from ablation.sharing import attention_arguments, find_sharing
+from ablation.sharing import attention_arguments
 from ablation.target_logits import logits_at
 from interp import hooks
+from interp.errors import HeadscopeError
 from interp.resume import resumed
 
 if TYPE_CHECKING:
@@ -65,17 +66,13 @@ class Prompts:
 
     def placement(self, batch: Batch) -> Placement:
         """Which document stands in each row of a batch, and where its context ends."""
-        first = torch.zeros(len(batch.tokens), dtype=torch.long)
-        first[batch.rows[batch.places]] = batch.requests
-        owners = first.tolist()
-        lengths = torch.tensor([len(self.requests[owner].context) for owner in owners])
-        return Placement(tuple(self.names[owner] for owner in owners), batch.positions, lengths)
+        lengths = torch.tensor([len(self.requests[owner].context) for owner in batch.owners])
+        return Placement(tuple(self.names[owner] for owner in batch.owners), batch.positions, lengths)
 
 
 def packed(model: HookedModel, requests: Sequence[Request], *, budget: int) -> Iterator[Batch]:
     """All requests in batches of at most `budget` tokens, a shared prompt once; a long document has a batch alone."""
-    longest = max(len(request.ids) - 1 for request in requests)
-    sharing = find_sharing(model, longest, likelihood._probe(model))
+    sharing = sharing_for(model, max(len(request.ids) - 1 for request in requests))
     shared = [n for n, request in enumerate(requests) if sharing.allows(len(request.ids) - 1)]
     alone = sorted(set(range(len(requests))) - set(shared))
     for numbers, share in ((shared, True), (alone, False)):
@@ -84,7 +81,7 @@ def packed(model: HookedModel, requests: Sequence[Request], *, budget: int) -> I
         inputs = SortedInputs.of([requests[n] for n in numbers], beginnings=sharing.padding)
         inputs = replace(inputs, requests=tuple(tuple(numbers[n] for n in held) for held in inputs.requests))
         price = Price(keys=4.0 * model.d_model, start=NO_TRUNKS)
-        plan = make_plan(inputs, price=price, row_limit=likelihood.LONGEST_TREE, share=share)
+        plan = make_plan(inputs, price=price, row_limit=LONGEST_TREE, share=share)
         for rows in batch_rows(plan.rows, token_budget=budget, padding=sharing.padding):
             yield collate([grow(requests, inputs, row) for row in rows], 0)
 
@@ -103,6 +100,7 @@ def plain_and_removed(
     `progress(done, total)` counts removals times requests.
     """
     count = len(prompts.requests)
+    check_requests(model, prompts.requests)
     plain, removed = np.zeros(count), np.zeros((len(removals), count))
     order = sorted(range(len(removals)), key=lambda n: removals[n].layer)
     done = 0
@@ -119,6 +117,9 @@ def plain_and_removed(
         done += len(removals) * len(batch.requests.unique())
         if progress is not None:
             progress(done, len(removals) * count)
+    if missing := int(np.isnan(plain).sum() + np.isnan(removed).sum()):
+        raise HeadscopeError(f"{missing} log-likelihoods are NaN: the model's numbers overflow; load it with dtype "
+                             "float32 and run `headscope doctor`")
     return plain, removed
 
 
@@ -191,6 +192,7 @@ def repeated(batch: Batch, times: int) -> Batch:
         places=shifted(batch.places, len(batch.rows)),
         targets=batch.targets.repeat(times),
         requests=batch.requests.repeat(times),
+        owners=batch.owners * times,
     )
 
 
@@ -199,9 +201,9 @@ def target_scores(model: HookedModel, batch: Batch) -> Float[np.ndarray, "target
     with torch.no_grad(), logits_at(model, batch.rows, batch.nodes):
         tokens = batch.tokens.to(model.device)
         logits = model.hf(input_ids=tokens, use_cache=False, **attention_arguments(model, batch)).logits[0]
-    precise = logits if logits.dtype.itemsize > 4 else logits.float()
     places, targets = batch.places.to(logits.device), batch.targets.to(logits.device)
-    return (precise[places, targets] - precise.logsumexp(-1)[places]).double().cpu().numpy()
+    total, _ = normaliser(logits)
+    return (logits[places, targets].to(total) - total[places]).double().cpu().numpy()
 
 
 def _chunks(values: list[int], size: int) -> Iterator[list[int]]:
