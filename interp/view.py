@@ -164,7 +164,7 @@ def text_ids(model: HookedModel, text: str) -> list[int]:
 
 
 def read_window(
-    model: HookedModel, tokens: Int[Tensor, "one query"], layer: int, start: int, stop: int
+    model: HookedModel, tokens: Int[Tensor, "one position"], layer: int, start: int, stop: int
 ) -> Float[np.ndarray, "head query key"]:
     """Attention among the positions start..stop-1, every head of a layer."""
     found: list[np.ndarray] = []

@@ -19,6 +19,7 @@ from interp.errors import HeadscopeError
 if TYPE_CHECKING:
     from dash import Dash
 
+BAR = 58  # above a plot, for its colour bar: as much as plotly would take by itself, later
 MARKS = {"copying": "●", "anti-copying": "▼", "matching only": "○"}
 
 
@@ -32,7 +33,8 @@ def register(app: Dash, bench: Bench) -> None:
         names = [str(name) for name in pair] if isinstance(pair, list) and len(pair) == 2 else []
         if not names:
             return [no_update] * len(mosaics)
-        return [part for name in names for part in mosaic_parts(bench.scores, name, names)]
+        both = zip(letters, names, strict=True)
+        return [part for letter, name in both for part in mosaic_parts(bench.scores, letter, name, names)]
 
     shown = [Output("card-title", "children"), Output("card-class", "children"), Output("card-class", "className"),
              Output("card-group", "children"), Output("card-scores", "children")]  # fmt: skip
@@ -63,14 +65,14 @@ def register_scoring(app: Dash, bench: Bench) -> None:
         return ["", True, True, scoring.version, defaults(bench), options, options]
 
 
-def mosaic_parts(scores: ScoreTable, name: str, pair: list[str]) -> list[Any]:
+def mosaic_parts(scores: ScoreTable, letter: str, name: str, pair: list[str]) -> list[Any]:
     """Figure with the values that scripts read, meaning, legend."""
     entry = scores.by_id.get(name)
     figure = mosaic_figure(scores, name, pair)
     marked = bool(scores.classes) and scores.heads <= WIDE
     legend = [html.Span(f"{mark} {kind}") for kind, mark in MARKS.items()] if marked else []
     values = [None if np.isnan(value) else float(value) for value in scores.grid(name).flatten()] if entry else []
-    data = {"figure": figure.to_plotly_json(), "values": values, "name": name}
+    data = {"figure": figure.to_plotly_json(), "values": values, "letter": letter}
     return [data, entry["meaning"] if entry else "", legend]
 
 
@@ -87,11 +89,12 @@ def mosaic_figure(scores: ScoreTable, name: str, pair: list[str]) -> go.Figure:
         trace.text = np.array(marks, dtype=object).reshape(grid.shape)
         trace.texttemplate, trace.textfont = "%{text}", {"size": 9}
     signed = is_signed(grid)
+    trace.showscale = name in scores.by_id
     trace.colorbar = {
         "orientation": "h", "x": 0.5, "y": 1, "yanchor": "bottom", "len": 1.02, "thickness": 8, "outlinewidth": 0,
         "ticks": "outside", "ticklen": 3, "tickfont": {"size": 10}, "nticks": 5 if signed else 6, "ypad": 4,
     }  # fmt: skip
-    figure.update_layout(height=scores.mosaic_height, margin={"l": 40, "r": 8, "t": 36, "b": 40}, dragmode=False)
+    figure.update_layout(height=scores.mosaic_height, margin={"l": 40, "r": 8, "t": BAR, "b": 40}, dragmode=False)
     # Margins that give way to labels move the colour bar.
     figure.update_xaxes(range=[-0.5, scores.heads - 0.5], fixedrange=True, automargin=False)
     figure.update_yaxes(range=[scores.layers - 0.5, -0.5], fixedrange=True, automargin=False)

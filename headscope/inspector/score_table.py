@@ -71,7 +71,7 @@ class ScoreTable:
     @property
     def mosaic_height(self) -> int:
         """Pixels of a mosaic: cells that can be hit, on a page that can be overlooked."""
-        return max(280, min(760, 96 + self.layers * (12 if self.heads > WIDE else 17)))
+        return max(320, min(760, 112 + self.layers * (12 if self.heads > WIDE else 17)))
 
     def place(self, head: tuple[int, int]) -> int:
         return head[0] * self.heads + head[1]

@@ -19,6 +19,17 @@ headscope.theme = {
     const text = JSON.stringify({ data: figure.data, layout: figure.layout });
     return JSON.parse(text.replace(/"(#[0-9a-f]{6}|rgba\([^"]*\))"/g, (whole, name) => (all[name] ? `"${all[name]}"` : whole)));
   },
+  /** Plotly now and then draws a colour bar without room for its labels, the first time: look, and draw again. */
+  settle(name, tries = 40) {
+    const plot = document.querySelector(`#${name} .js-plotly-plot`);
+    const bar = plot && plot.querySelector(".cbfills");
+    if (!bar || !window.Plotly) {
+      if (tries) setTimeout(() => this.settle(name, tries - 1), 100);
+      return;
+    }
+    const room = plot.querySelector(".nsewdrag").getBoundingClientRect().top - bar.getBoundingClientRect().bottom;
+    if (room < 15) window.Plotly.redraw(plot);
+  },
   tell() {
     headscope.$("theme-button").textContent = this.dark() ? "Light" : "Dark";
     headscope.store("theme", this.dark() ? "dark" : "light");

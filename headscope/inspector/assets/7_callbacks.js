@@ -21,9 +21,8 @@ window.dash_clientside.headscope = {
   mosaic(made, theme, head, removal) {
     if (!made || !head) return window.dash_clientside.no_update;
     const figure = headscope.theme.dressed(made.figure);
-    const letter = headscope.state.pair[0] === made.name ? "a" : "b";
+    const { letter } = made;
     headscope.values = { ...headscope.values, [letter]: made.values };
-    if (headscope.state.pair[0] === headscope.state.pair[1]) headscope.values.b = made.values;
     const [layer, number] = head;
     figure.layout.shapes = [{ type: "rect", x0: number - 0.5, x1: number + 0.5, y0: layer - 0.5, y1: layer + 0.5, line: { color: headscope.theme.colour("accent"), width: 3 } }];
     const heads = removal ? removal.heads : [];
@@ -31,6 +30,7 @@ window.dash_clientside.headscope = {
       type: "scatter", mode: "markers", x: heads.map(([, x]) => x), y: heads.map(([y]) => y), hoverinfo: "skip", showlegend: false,
       marker: { symbol: "x", size: 9, color: headscope.theme.colour("accent"), line: { color: headscope.theme.colour("paper"), width: 1 } },
     });
+    setTimeout(() => headscope.theme.settle(`mosaic-${letter}`), 200);
     return figure;
   },
 
@@ -51,6 +51,7 @@ window.dash_clientside.headscope = {
   attention(made, theme, query) {
     if (!made) return window.dash_clientside.no_update;
     const figure = headscope.theme.dressed(made.figure);
+    setTimeout(() => headscope.theme.settle("attention"), 200);
     const rows = figure.data[0].y;
     const at = query === null || query === undefined ? -1 : rows.findIndex((name) => Number.parseInt(name, 10) === query);
     if (at >= 0) {
