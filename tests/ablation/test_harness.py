@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,8 @@ def words(source: random.Random, n: int) -> str:
 def texts() -> list[tuple[str, str]]:
     """Choices behind shared contexts, an empty context, white space at the end, and a prompt that is too long."""
     source = random.Random(3)
-    pairs = [(context, " " + words(source, n)) for context in (words(source, 9), words(source, 14)) for n in (1, 1, 3, 5)]
+    contexts = [words(source, n) for n in (9, 14)]
+    pairs = [(context, " " + words(source, n)) for context in contexts for n in (1, 1, 3, 5)]
     return [*pairs, ("", words(source, 4)), (words(source, 5) + "  ", words(source, 2)), (words(source, 90), " w5 w6")]
 
 
@@ -147,8 +149,6 @@ def test_an_evaluation_holds_what_every_document_got(model: HookedModel) -> None
 
 
 def test_clusters_are_the_unit_of_the_standard_error(model: HookedModel) -> None:
-    from dataclasses import replace
-
     docs = documents(6)
     pairs = SmallTask(tuple(replace(d, cluster=f"c{n // 2}") for n, d in enumerate(docs)))
     found = evaluate(model, pairs)
@@ -159,8 +159,6 @@ def test_clusters_are_the_unit_of_the_standard_error(model: HookedModel) -> None
 
 
 def test_cut_prompts_are_counted(model: HookedModel) -> None:
-    from dataclasses import replace
-
     docs = documents(4)
     task = SmallTask((replace(docs[0], dropped=2), replace(docs[1], trimmed=5), *docs[2:]))
     found = evaluate(model, task)

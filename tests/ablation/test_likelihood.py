@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from ablation.likelihood import default_budget, log_likelihoods, score_requests
+from ablation.prefix_plan import Price, Request
 from ablation.replacement import Placement, make_replacement
-from ablation.sharing import rotary_types, window_of
+from ablation.sharing import Sharing, find_sharing, plain_log_likelihood, rotary_types, window_of
 from interp.errors import HeadscopeError, UsageError
 from interp.masks import FFNMask, HeadMask
 from interp.model import HookedModel
@@ -156,6 +157,18 @@ def test_windows_and_rotary_kinds_are_read_from_configurations() -> None:
     config = build("llama").config
     config.rope_parameters = {"a": {"rope_type": "default"}, "b": {"rope_type": "longrope"}}
     assert "longrope" in rotary_types(config)
+
+
+def test_windows_by_index_never_share_however_short_the_trial() -> None:
+    """A trial shorter than GPT-Neo's real window would find nothing wrong."""
+
+    def flawless(requests: Sequence[Request], price: Price) -> torch.Tensor:
+        return torch.stack([plain_log_likelihood(model, request) for request in requests])
+
+    model = load("gpt2")
+    assert find_sharing(model, 60, flawless) == Sharing(None)
+    model = load("gpt_neo")
+    assert find_sharing(model, 60, flawless) == Sharing(0)
 
 
 def test_a_family_that_mistakes_masks_is_given_a_row_a_request() -> None:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablation.packing import Batch, batch_rows, collate, grow, trunk_tree
-from ablation.prefix_plan import Price, Request, SortedInputs, Trunk, make_plan
+from ablation.prefix_plan import Ids, Price, Request, SortedInputs, Trunk, make_plan
 from interp.errors import UsageError
 
 EVERYDAY = Price(keys=2304.0)
@@ -67,9 +67,10 @@ stems = st.sampled_from([(), (1, 2) * 9, (1, 2) * 9 + (0,) * 18])
 parts = st.lists(st.tuples(stems, ids, ids, st.integers(0, 1)), min_size=1, max_size=14)
 
 
+@settings(deadline=None)
 @given(parts, st.sampled_from(PRICES), st.sampled_from([1, 20, 1000]), st.booleans())
 def test_every_token_is_scored_once_behind_its_prefix(
-    drawn: list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]], price: Price, row_limit: int, share: bool
+    drawn: list[tuple[Ids, Ids, Ids, int]], price: Price, row_limit: int, share: bool
 ) -> None:
     requests = [Request((*stem, *context), continuation, group) for stem, context, continuation, group in drawn]
     run(requests, price, row_limit=row_limit, share=share)
