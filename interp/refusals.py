@@ -26,7 +26,10 @@ def wrong_kind(config: Any, source: Any) -> None:
     if getattr(config, "is_encoder_decoder", False):
         raise RefusedModelError(f"{str(source)!r} ({config.model_type}) is an encoder-decoder model; headscope serves "
                                 "decoder-only causal language models")
-    if config.model_type in _ENCODERS or any(part in named for part in ("MaskedLM", "Classification")):
+    if "Classification" in named:
+        raise RefusedModelError(f"{str(source)!r} ({config.model_type}) is a classifier ({named}): it predicts no next "
+                                "token; give a causal language model")
+    if config.model_type in _ENCODERS or "MaskedLM" in named:
         raise RefusedModelError(f"{str(source)!r} ({config.model_type}) is an encoder-only model: its heads look both "
                                 "ways, so prefix matching does not exist for it; give a causal language model")
     if config.model_type in _ATTENTION_FREE:

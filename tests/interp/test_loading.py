@@ -121,13 +121,21 @@ def test_a_config_that_is_not_json(copy: Path) -> None:
         interp.load_model(copy)
 
 
-def test_an_encoder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("head", ["BertForMaskedLM", "BertModel", "BertLMHeadModel"])
+def test_an_encoder(tmp_path: Path, head: str) -> None:
     config = transformers.BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64,
                                      vocab_size=VOCAB)  # fmt: skip
-    transformers.BertForMaskedLM(config).save_pretrained(tmp_path)
+    getattr(transformers, head)(config).save_pretrained(tmp_path)
     save_tokenizer(tmp_path)
     with pytest.raises(RefusedModelError, match=r"\(bert\) is an encoder-only model: its heads look both ways"):
         interp.load_model(tmp_path)
+
+
+def test_a_classifier(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    write_config(copy, **{**config, "architectures": ["LlamaForSequenceClassification"]})
+    with pytest.raises(RefusedModelError, match=r"\(llama\) is a classifier"):
+        interp.load_model(copy)
 
 
 def test_a_state_space_model(tmp_path: Path) -> None:
