@@ -1,4 +1,4 @@
-"""Every family: what is read and changed equals Hugging Face's own, TransformerLens's and what zeroed weights give."""
+"""Every family: what is read equals Hugging Face's own and TransformerLens's, and the parts add up."""
 
 from __future__ import annotations
 
