@@ -53,7 +53,7 @@ def induction_sets(
     flat = scores.ravel()
     order = np.argsort(-np.where(np.isnan(flat), -np.inf, flat), kind="stable")
     n = int((~np.isnan(flat)).sum())
-    sets = {f"top {percent}%": tuple(_head(scores, place) for place in order[: math.ceil(percent * n / 100)])
+    sets = {f"top {percent}%": tuple(_head(scores, int(place)) for place in order[: math.ceil(percent * n / 100)])
             for percent in percents}  # fmt: skip
     return sets | ({"induction heads": tuple(sorted(classed))} if classed else {})
 
@@ -121,7 +121,7 @@ def _random(
     free: Bool[np.ndarray, "layer head"], count: int, draw: np.random.Generator
 ) -> tuple[tuple[Head, ...], int]:
     places = draw.choice(np.flatnonzero(free), size=count, replace=False)
-    return tuple(sorted(_head(free, place) for place in places)), 0
+    return tuple(sorted(_head(free, int(place)) for place in places)), 0
 
 
 def _matched(

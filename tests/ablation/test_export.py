@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def test_a_model_whose_zeroed_weights_are_not_its_gates_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load("gpt2")
-    monkeypatch.setattr("ablation.export.ffn_weights", lambda model, layer: [])
+    monkeypatch.setattr(sys.modules["ablation.export"], "ffn_weights", lambda model, layer: [])
     with pytest.raises(RefusedModelError, match="can't be exported"):
         export(model, None, FFNS, tmp_path / "pruned")
     assert not list(tmp_path.iterdir())
