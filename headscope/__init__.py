@@ -5,15 +5,29 @@ Importing this package loads nothing heavy; its names are loaded when they are f
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headscope.run import Run, open_run
+    from headscope.study import study
 
-__all__ = ["Run", "open_run"]
+__all__ = ["Run", "open_run", "study"]
 
-_HOMES = {"Run": "headscope.run", "open_run": "headscope.run"}
+_HOMES = {"Run": "headscope.run", "open_run": "headscope.run", "study": "headscope.study"}
+
+
+class _Package(ModuleType):
+    """`headscope.study` is the function, also once the file of that name has been imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

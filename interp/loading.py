@@ -67,6 +67,32 @@ def load_model(
     return wrap(hf, tokenizer, found, check=check)
 
 
+def read_config(
+    source: str | Path,
+    *,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    wheel: str | Path | None = None,
+) -> Any:
+    """A model's configuration without its weights. Raises as `load_model` does."""
+    folder, _ = _resolve(str(source), wheel)
+    config = _config(folder, source, {"revision": revision, "trust_remote_code": trust_remote_code})
+    refusals.wrong_kind(config, source)
+    return config
+
+
+def read_tokenizer(
+    source: str | Path,
+    *,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    wheel: str | Path | None = None,
+) -> Any:
+    """A model's tokenizer without its weights. Raises as `load_model` does."""
+    folder, _ = _resolve(str(source), wheel)
+    return _tokenizer(folder, source, {"revision": revision, "trust_remote_code": trust_remote_code})
+
+
 def wrap(hf: Any, tokenizer: Any, provenance: Mapping[str, Any], *, check: bool = True) -> HookedModel:
     """A HookedModel over a Hugging Face model in memory, through the attention interface where its family has one.
 

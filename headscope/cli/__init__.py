@@ -6,7 +6,20 @@ import sys
 
 import typer
 
-from headscope.cli import attention, compare, doctor, export, importance, induction, inspect, knockout, prune, report
+from headscope.cli import (
+    attention,
+    compare,
+    doctor,
+    export,
+    importance,
+    induction,
+    inspect,
+    knockout,
+    plan,
+    prune,
+    report,
+    study,
+)
 
 EXAMPLES = """
 Which attention heads and feed-forward networks carry in-context learning, and are they the induction heads?
@@ -34,8 +47,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    induction.induction, importance.importance, knockout.knockout, prune.prune, compare.compare,
-    export.export, report.report,
+    study.study, induction.induction, importance.importance, knockout.knockout, prune.prune, compare.compare,
+    export.export, plan.plan, report.report,
     attention.attention, inspect.inspect, doctor.doctor,
 ):  # fmt: skip
     app.command()(command)

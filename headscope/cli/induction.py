@@ -9,14 +9,15 @@ import typer
 
 from headscope.cli import options as opt
 
-
 Protocol = Literal["quick", "paper"]
 
 
 def induction(
     model: opt.Model = "smollm2-135m",
     out: opt.Out = None,
-    protocol: Annotated[Protocol, typer.Option(help="quick: 20 sequences, L = 50. paper: 100, L = 25 to 223.")] = "quick",
+    protocol: Annotated[
+        Protocol, typer.Option(help="quick: 20 sequences, L = 50. paper: 100, L = 25 to 223.")
+    ] = "quick",
     sequences: Annotated[int | None, typer.Option(help="How many, in place of the protocol's number.")] = None,
     length: Annotated[int | None, typer.Option(help="Block length L, in place of the protocol's.")] = None,
     seed: opt.Seed = 0,

@@ -111,6 +111,19 @@ def load(model: str, **options: Any) -> HookedModel:
         return load_model(model, **options)
 
 
+def configuration(model: str, revision: str | None, trust_remote_code: bool, wheel: Path | None) -> tuple[Any, Any]:
+    """A model's configuration, and its tokenizer or None; no weights."""
+    from interp.errors import ModelLoadError
+    from interp.loading import read_config, read_tokenizer
+
+    where: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code, "wheel": wheel}
+    config = read_config(model, **where)
+    try:
+        return config, read_tokenizer(model, **where)
+    except ModelLoadError:
+        return config, None
+
+
 @contextmanager
 def status(text: str) -> Iterator[None]:
     """A spinner on standard error while something runs; silent where it is no terminal."""

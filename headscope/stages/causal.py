@@ -42,7 +42,7 @@ KINDS = ("causal_drop", "causal_controls", "causal_repeats")
 CONTROLS = 39
 ABLATIONS = ("zero", "mean")
 OUTCOMES = ("metric", "log_likelihood")
-ALL_TASKS = "all tasks"
+FALLBACK = (5,)  # the top 5%, where no head is classed and no share was asked for
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ def tested_sets(
     heads = shelf.induction_heads
     classed = [] if heads is None else [(int(layer), int(head)) for layer, head in np.argwhere(heads)]
     scores = run.head_score("prefix_matching").mean.double().numpy()
-    return induction_sets(scores, classed=classed, percents=causal.percents), shelf.mean_norm(shots)
+    percents = causal.percents or (() if classed else FALLBACK)
+    return induction_sets(scores, classed=classed, percents=percents), shelf.mean_norm(shots)
 
 
 def drawn_sets(

@@ -1,0 +1,162 @@
+"""How much of a study is run: documents, draws, orders, controls (METHODS 4-5 say what the full measure is).
+
+`small` ends in well under an hour for the embedded model and the probes on two cores; `paper` is the full measure. A
+number of hours picks the richest structure of which at least half the documents fit, and then as many documents as fit.
+What a budget leaves out is said by `left_out`, and stands on the page of findings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from interp.errors import UsageError
+
+FULL_PERCENTS = tuple(range(0, 100, 10))
+FULL_GRID = (tuple(range(0, 80, 10)), tuple(range(0, 60, 10)))
+FULL_DRAWS, FULL_SEEDS, FULL_CONTROLS = 20, 3, 39
+KINDS = ("random", "layer_matched", "norm_matched")
+HEAD_ORDERS = ("own", "aggregate", "transfer", "signed", "inverse", "random", "layer_matched", "iterative")
+FFN_ORDERS = ("own", "aggregate", "signed", "inverse", "random", "iterative")
+FEWEST, MOST = 8, 1000
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The knobs. Documents are a task's. demos: how evaluations draw demonstrations; for scores, always by document."""
+
+    name: str
+    rank_documents: int
+    knockout_documents: int
+    prune_documents: int
+    causal_documents: int
+    shots: tuple[int, ...]
+    probe_shots: tuple[int, ...]
+    demo_seeds: int
+    demos: str
+    percents: tuple[int, ...]
+    grid: tuple[tuple[int, ...], tuple[int, ...]]
+    draws: int
+    head_orders: tuple[str, ...]
+    ffn_orders: tuple[str, ...]
+    prune_all_shots: bool
+    causal_percents: tuple[int, ...]
+    causal_ablations: tuple[str, ...]
+    causal_kinds: tuple[str, ...]
+    controls: int
+    protocol: str
+
+    def scaled(self, factor: float) -> Budget:
+        """With so many times the documents, within 8 and 1,000 a task (4 and 1,000 where each is run many times)."""
+        def count(base: int, fewest: int) -> int:
+            return max(fewest, min(MOST, int(base * factor)))
+
+        return replace(
+            self, rank_documents=count(self.rank_documents, FEWEST),
+            knockout_documents=count(self.knockout_documents, FEWEST // 2),
+            prune_documents=count(self.prune_documents, FEWEST),
+            causal_documents=count(self.causal_documents, FEWEST // 2),
+        )  # fmt: skip
+
+    def limited(self, documents: int | None) -> Budget:
+        """With at most so many documents a task, where a limit was given."""
+        if documents is None:
+            return self
+        if documents < 1:
+            raise UsageError(f"the limit is {documents}; expected at least 1 document, or no --limit")
+        counts = {name: min(getattr(self, name), documents) for name in DOCUMENTS}
+        return replace(self, **counts)
+
+    def left_out(self) -> list[str]:
+        """What this budget has less of than METHODS 4-5 ask for."""
+        less = []
+        if self.demo_seeds < FULL_SEEDS:
+            less.append(f"{self.demo_seeds} draw of the demonstrations in place of {FULL_SEEDS}")
+        if self.draws < FULL_DRAWS:
+            less.append(f"{self.draws} random and layer-matched orders in place of {FULL_DRAWS}")
+        if self.percents != FULL_PERCENTS:
+            less.append(f"pruning at {', '.join(map(str, self.percents))}% in place of every 10%")
+        if missing := [name for name in HEAD_ORDERS if name not in self.head_orders]:
+            less.append(f"no orders of heads by: {', '.join(missing)}")
+        if missing := [name for name in KINDS if name not in self.causal_kinds]:
+            less.append(f"no {', '.join(missing)} control sets in the causal check")
+        if "mean" not in self.causal_ablations:
+            less.append("the causal check by zero ablation only")
+        if set(self.causal_percents) != {1, 3, 5, 10}:
+            less.append(f"causal sets: {', '.join(f'the top {p}%' for p in self.causal_percents) or 'no top shares'}, "
+                        "and the classed induction heads")  # fmt: skip
+        if not self.prune_all_shots:
+            less.append("pruning at the most shots only")
+        return less
+
+    def told(self) -> dict[str, Any]:
+        """As a manifest holds it."""
+        return {name: _plain(value) for name, value in asdict(self).items()}
+
+
+DOCUMENTS = ("rank_documents", "knockout_documents", "prune_documents", "causal_documents")
+PAPER = Budget(
+    "paper", rank_documents=200, knockout_documents=100, prune_documents=200, causal_documents=100,
+    shots=(0, 1, 5), probe_shots=(0, 1, 5, 10), demo_seeds=FULL_SEEDS, demos="document", percents=FULL_PERCENTS,
+    grid=FULL_GRID, draws=FULL_DRAWS, head_orders=HEAD_ORDERS, ffn_orders=FFN_ORDERS, prune_all_shots=True,
+    causal_percents=(1, 3, 5, 10), causal_ablations=("zero", "mean"), causal_kinds=KINDS, controls=FULL_CONTROLS,
+    protocol="paper",
+)  # fmt: skip
+MEDIUM = replace(
+    PAPER, name="medium", rank_documents=64, knockout_documents=24, prune_documents=64, causal_documents=32,
+    shots=(0, 5), probe_shots=(0, 5, 10), demo_seeds=3, demos="fixed", draws=20,
+    head_orders=("own", "aggregate", "transfer", "signed", "inverse", "random", "layer_matched"),
+    ffn_orders=("own", "aggregate", "random"), percents=(0, 10, 30, 50, 70, 90),
+    grid=((0, 20, 40, 60, 70), (0, 10, 20, 30, 50)), prune_all_shots=False, causal_percents=(5, 10),
+    protocol="quick",
+)  # fmt: skip
+SMALL = replace(
+    MEDIUM, name="small", rank_documents=24, knockout_documents=8, prune_documents=24, causal_documents=8,
+    probe_shots=(0, 5), demo_seeds=1, draws=5, percents=(0, 20, 40, 60, 80),
+    grid=((0, 20, 40, 60), (0, 10, 20, 30)),
+    head_orders=("own", "aggregate", "signed", "inverse", "random", "layer_matched"), ffn_orders=("own", "random"),
+    causal_percents=(), causal_ablations=("zero",), causal_kinds=("layer_matched", "norm_matched"),
+)  # fmt: skip
+LEAST = replace(
+    SMALL, name="least", percents=(0, 30, 50, 70), draws=3, grid=((0, 30, 50), (0, 20)), prune_documents=24,
+    head_orders=("own", "aggregate", "signed", "random"), causal_kinds=("norm_matched",),
+)  # fmt: skip
+NAMED = {"small": SMALL, "paper": PAPER}
+TIERS = (PAPER, MEDIUM, SMALL, LEAST)
+WORTH = 0.5  # a richer structure is taken when at least this share of its documents fits
+
+
+def parse_budget(text: str) -> Budget | float:
+    """A named budget, or a number of hours. Raises UsageError for anything else."""
+    if text in NAMED:
+        return NAMED[text]
+    try:
+        hours = float(text.removesuffix("h"))
+    except ValueError:
+        hours = float("nan")
+    if not 0 < hours < float("inf"):
+        raise UsageError(f"{text!r} is no budget: give {' or '.join(NAMED)}, or a number of hours such as 2 (--budget)")
+    return hours
+
+
+def fitted(tokens: float, costs: Sequence[float]) -> Budget:
+    """The budget that `tokens` forward-equivalents pay for; `costs` are those of TIERS with their own documents."""
+    for tier, cost in zip(TIERS, costs, strict=True):
+        factor = tokens / cost
+        if factor >= WORTH or tier is TIERS[-1]:
+            return tier.scaled(factor)
+    raise AssertionError("there is a last tier")
+
+
+def restored(told: dict[str, Any]) -> Budget:
+    """A budget as a manifest holds it."""
+    return Budget(**{name: _tuples(value) for name, value in told.items()})
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(part) for part in value) if isinstance(value, list) else value

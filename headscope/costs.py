@@ -1,0 +1,125 @@
+"""What a study costs, in tokens through a forward pass of the whole model (METHODS 3-5).
+
+A document costs its prompt once and all its choices. A gradient costs 2.3 forward passes; a knock-out of all FFNs
+resumes at the removed block, half a pass on average, twice; an evaluation costs one pass a mask. With fixed
+demonstrations their tokens are run once a mask and not once a document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from headscope.budget import Budget
+
+if TYPE_CHECKING:
+    from headscope.stages.cells import Cell
+    from interp.model import HookedModel
+
+GRADIENT = 2.3
+SAMPLE = 8
+SEQUENCE_TOKENS = {"quick": 20 * 201, "paper": 100 * (1 + 4 * 124)}
+INDUCTION_PASSES = 3.0  # two passes, and copying
+CHARACTERS = 4.0  # a token, where there is no tokenizer
+
+
+@dataclass(frozen=True)
+class CellTokens:
+    """Mean tokens of a task's document at some number of shots; demonstrations: the part of the prompt they are."""
+
+    task: str
+    shots: int
+    prompt: float
+    choices: float
+    demonstrations: float
+    exact: bool = True
+
+    @property
+    def document(self) -> float:
+        return self.prompt + self.choices
+
+    def evaluated(self, documents: int, demos: str) -> float:
+        """One pass over so many documents."""
+        if demos == "document":
+            return documents * self.document
+        return self.demonstrations + documents * (self.document - self.demonstrations)
+
+
+def tokens_of(cells: Sequence[Cell], tokenizer: Any, max_length: int | None) -> list[CellTokens]:
+    """Counted on the first documents of every cell; by characters without a tokenizer."""
+    counted = [(cell, *_counted(cell.first(SAMPLE), tokenizer, max_length)) for cell in cells]
+    bare = {cell.task.name: prompt for cell, prompt, _ in counted if cell.task.shots == 0}
+    return [
+        CellTokens(cell.task.name, cell.task.shots, prompt, choices,
+                   max(0.0, prompt - bare.get(cell.task.name, prompt / (1 + cell.task.shots))), tokenizer is not None)
+        for cell, prompt, choices in counted
+    ]  # fmt: skip
+
+
+def _counted(cell: Cell, tokenizer: Any, max_length: int | None) -> tuple[float, float]:
+    """Tokens of prompt and choices of a document, on average."""
+    if tokenizer is None:
+        documents = cell.task.documents
+        prompt = sum(len(document.context) for document in documents) / len(documents) / CHARACTERS
+        return prompt, sum(len(c) for d in documents for c in d.continuations) / len(documents) / CHARACTERS
+    held = list(cell.task.token_documents(SimpleNamespace(tokenizer=tokenizer, max_length=max_length)))
+    prompt = sum(len(document.context) for document in held) / len(held)
+    return prompt, sum(len(choice) for document in held for choice in document.choices) / len(held)
+
+
+def study_cost(budget: Budget, cells: Sequence[CellTokens], layers: int) -> dict[str, float]:
+    """Forward-equivalent tokens of every stage."""
+    most = max(cell.shots for cell in cells)
+    at_most = [cell for cell in cells if cell.shots == most]
+    pruned = list(cells) if budget.prune_all_shots else at_most
+    seeds = [budget.demo_seeds if cell.shots else 1 for cell in pruned]
+    tasks = len({cell.task for cell in cells})
+    ranked = sum(cell.document for cell in [*cells, *at_most])  # once more with shuffled labels
+    masks = _masks(budget, tasks)
+    one_pass = sum(
+        cell.evaluated(budget.prune_documents, budget.demos) * count for cell, count in zip(pruned, seeds, strict=True)
+    )
+    both = [cell for cell in cells if cell.shots in (0, most)]
+    causal = sum(cell.evaluated(budget.causal_documents, budget.demos) for cell in both)
+    return {
+        "induction": SEQUENCE_TOKENS[budget.protocol] * INDUCTION_PASSES,
+        "importance": budget.rank_documents * ranked * GRADIENT,
+        "knockout": budget.knockout_documents * sum(cell.document for cell in pruned) * (1 + layers),
+        "prune heads": one_pass * masks["heads"],
+        "prune FFNs": one_pass * masks["ffns"],
+        "joint grid": one_pass * masks["joint"],
+        "causal": causal * masks["causal"],
+    }
+
+
+def _masks(budget: Budget, tasks: int) -> dict[str, int]:
+    """How many masks every cell is evaluated under."""
+    steps = len(budget.percents) - 1
+    many = {"random": budget.draws, "layer_matched": budget.draws, "transfer": max(0, tasks - 1), "iterative": 3}
+    heads, ffns = budget.grid
+    sets = (len(budget.causal_percents) + 1) * (1 + budget.controls * len(budget.causal_kinds))
+    return {
+        "heads": 1 + steps * sum(many.get(name, 1) for name in budget.head_orders),
+        "ffns": steps * sum(many.get(name, 1) for name in budget.ffn_orders),
+        "joint": (len(heads) - 1) * (len(ffns) - 1),
+        "causal": sets * len(budget.causal_ablations),
+    }
+
+
+def speed(model: HookedModel, *, rows: int = 4, length: int = 256) -> float:
+    """Tokens a second of a forward pass on this machine: the better of two, after one to warm up."""
+    import time
+
+    import torch
+
+    width = min(length, model.max_length or length)
+    tokens = torch.arange(rows * width).view(rows, width) % model.vocab_size
+    best = float("inf")
+    with torch.no_grad():
+        for _ in range(3):
+            start = time.perf_counter()
+            model.run(tokens)
+            best = min(best, time.perf_counter() - start)
+    return rows * width / best

@@ -1,0 +1,104 @@
+"""What a study found about each of the paper's claims, in plain words: every number is computed from the tables.
+
+`findings(run)` gives the lines of a page for one run; `publish(run, folder)` copies the run's tables into a folder of
+their own below `folder` and writes `folder/README.md` from all the runs that were published there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from headscope.claims import causal, knockouts, matching, removable, sharing
+from headscope.claims.evidence import Evidence
+from headscope.run import Run, open_run
+from headscope.store.atomic import make_writable, write_atomically
+from headscope.store.manifest import FILE, Manifest, Stage, describe
+from headscope.store.tables import TABLES
+
+Part = Callable[[Evidence], Iterator[str]]
+PARTS: tuple[tuple[str, Part], ...] = (
+    ("How many heads can be removed?", removable.heads),
+    ("How many FFNs can be removed?", removable.ffns),
+    ("Heads and FFNs together", removable.joint),
+    ("Which FFNs matter?", knockouts.ffn_knockouts),
+    ("Do tasks and numbers of examples need the same heads?", sharing.rankings),
+    ("Pruning a task by other tasks' rankings", sharing.transfer),
+    ("Are the induction heads the important heads?", matching.induction_heads),
+    ("What pruning leaves of the induction scores", matching.retained),
+    ("Does learning in context suffer without the induction heads?", causal.removal),
+)
+PAGE = "README.md"
+
+
+def findings(run: Run) -> list[str]:
+    """Lines of Markdown: what was run, then a section a claim; claims without data are left out."""
+    evidence = Evidence(run)
+    lines = list(setting(run.manifest))
+    for title, part in PARTS:
+        told = list(part(evidence))
+        if told:
+            lines += ["", f"### {title}", "", *told]
+    return lines
+
+
+def setting(manifest: Manifest) -> Iterator[str]:
+    """Model, tasks, documents, what the budget left out."""
+    yield f"Model: {describe(manifest.identity)}."
+    for stage in manifest.stages:
+        if stage.command == "study":
+            yield from _study(stage)
+
+
+def _study(stage: Stage) -> Iterator[str]:
+    budget = stage.record.get("budget", {})
+    shots = ", ".join(str(count) for count in stage.options.get("shots", ()))
+    yield f"Tasks: {', '.join(stage.tasks)}; numbers of examples in the context: {shots}; seed {stage.seed}."
+    if budget:
+        yield (
+            f"Documents a task: {budget['rank_documents']} training documents for importance, "
+            f"{budget['knockout_documents']} for FFN knock-outs, {budget['prune_documents']} validation documents for "
+            f"pruning and {budget['causal_documents']} for the causal check; demonstrations of evaluations: "
+            f"{budget['demos']}."
+        )
+    if stage.record.get("left_out"):
+        yield f"Less than the full measure: {'; '.join(stage.record['left_out'])}."
+
+
+def publish(run: Run, folder: str | Path) -> Path:
+    """The run's manifest and tables into `folder/NAME`, and the page of all runs there; returns the page.
+
+    NAME is the group of tasks where it is one (`probes`, `icl14`), else the run folder's name.
+    """
+    home = Path(folder)
+    place = home / name_of(run)
+    make_writable(place)
+    for file in (FILE, *(table.path(run.folder).name for table in TABLES)):
+        if (run.folder / file).is_file():
+            write_atomically(place / file, (run.folder / file).read_bytes())
+    page = home / PAGE
+    write_atomically(page, "\n".join(whole_page(home)).encode())
+    return page
+
+
+def name_of(run: Run) -> str:
+    from ablation.tasks.names import GROUPS
+
+    tasks = {name for stage in run.stages if stage.command == "study" for name in stage.tasks}
+    return next((group for group, names in GROUPS.items() if tasks == set(names)), run.folder.name)
+
+
+def whole_page(home: Path) -> Iterator[str]:
+    """Every published run under its name."""
+    runs = {path.parent.name: open_run(path.parent) for path in sorted(home.glob(f"*/{FILE}"))}
+    first = next(iter(runs.values()))
+    yield f"# {first.identity['source']}: which heads carry in-context learning, and are they the induction heads?"
+    yield ""
+    yield (
+        "Written by `headscope study` from the tables beside this page; nothing here is typed by hand. The claims are "
+        "those of Bansal et al. 2023 (OPT-66B). Brackets are 95% intervals unless they say otherwise; random orders "
+        "and control sets give their median and 5th to 95th percentile."
+    )
+    for name, run in runs.items():
+        yield from ("", f"## {name}", "", *findings(run))
+    yield ""
