@@ -104,7 +104,7 @@ class Bench:
             return self.read(prompt, removal)
         found = self._small.made(("example", self.version), lambda: self.example)
         if found is None:
-            raise UsageError("The run holds no stored sequence, and without a model no other can be read.")
+            raise UsageError("The run holds no stored sequence: `headscope induction` stores one.")
         return found
 
     def read(self, prompt: Prompt, removal: Removal | None = None) -> Pass:

@@ -37,7 +37,7 @@ def score_row(scores: ScoreTable, entry: Mapping[str, Any], place: int, ticks: s
     below = ""
     if null is not None:
         p, family = (probability(entry[name][place]) for name in ("p", "family"))
-        below = f"null {number(null, entry)}, p {p} (family-wise {family})"
+        below = f"null {number(null, entry)}, p {p}, family-wise {family}"
     return html.Div(
         [
             html.Header(
@@ -55,7 +55,7 @@ def score_row(scores: ScoreTable, entry: Mapping[str, Any], place: int, ticks: s
 
 def rank(scores: ScoreTable, entry: Mapping[str, Any], place: int) -> str:
     ranks = scores.ranks(str(entry["id"]))
-    return f"rank {ranks[place]} of {len(ranks)}" if place in ranks else "no such head"
+    return f"rank {ranks[place]}/{len(ranks)}" if place in ranks else "no such head"
 
 
 def marks(entry: Mapping[str, Any], place: int, ticks: str) -> list[Any]:

@@ -67,8 +67,8 @@ def copies_table(found: TokenCopies) -> html.Table:
         )
         for copy in found.copies
     ]
-    heading = [html.Th("attending to"), html.Th("raises it by (sd)", className="number"),
-               html.Th("its rank", className="number"), html.Th("raises most")]  # fmt: skip
+    heading = [html.Th("attending to"), html.Th("raises it (sd)", className="number"),
+               html.Th("rank", className="number"), html.Th("raises most")]  # fmt: skip
     return html.Table([html.Thead(html.Tr(heading)), html.Tbody(body)], className="plain-table")
 
 

@@ -17,16 +17,11 @@ GRAPH = {
 
 
 def desk(bench: Bench) -> html.Section:
-    """Two mosaics, the card and the attention of the selected head."""
+    """Mosaics and pairs on the left, the card and its token copies, attention and the prompt on the right."""
     wide = " wide-mosaic" if bench.scores.heads > WIDE else ""
-    return html.Section(
-        html.Div(
-            [mosaic("a", "Score", bench), mosaic("b", "Beside it", bench), card(), html.Div([attention(), strip()])],
-            className=f"desk{wide}",
-        ),
-        id="heads",
-        **{"aria-label": "Heads"},
-    )
+    mosaics = html.Div([mosaic("a", "Score", bench), mosaic("b", "Beside it", bench)], className="mosaics")
+    columns = [html.Div([mosaics, pairs()]), html.Div([card(), copies()]), html.Div([attention(), strip()])]
+    return html.Section(html.Div(columns, className=f"desk{wide}"), id="heads", **{"aria-label": "Heads"})
 
 
 def mosaic(letter: str, name: str, bench: Bench) -> html.Figure:
@@ -142,27 +137,23 @@ def strip() -> html.Figure:
     )
 
 
-def circuits(bench: Bench) -> html.Section:
-    """Query-key pairs on the prompt, and token copies by the OV circuit."""
-    return html.Section(
-        html.Div(
-            [
-                html.Figure(
-                    [
-                        html.H3([html.Span("f", className="letter"), "Strongest query-key pairs on the prompt"]),
-                        html.Div(id="pairs", className="scroll"),
-                        html.Figcaption(save("", "pairs")),
-                    ]
-                ),
-                html.Figure(
-                    [
-                        html.H3([html.Span("g", className="letter"), "Strongest token copies of its OV circuit"]),
-                        html.Div(id="copies", className="scroll"),
-                        html.Figcaption([html.P(id="copies-note"), save("", "copies")]),
-                    ]
-                ),
-            ],
-            className="halves",
-        ),
-        id="circuits",
+def pairs() -> html.Figure:
+    """The strongest query-key pairs of the prompt."""
+    return html.Figure(
+        [
+            html.H3([html.Span("f", className="letter"), "Strongest query-key pairs on the prompt"]),
+            html.Div(id="pairs", className="scroll"),
+            html.Figcaption(save("", "pairs")),
+        ]
+    )
+
+
+def copies() -> html.Figure:
+    """The strongest token copies of the OV circuit."""
+    return html.Figure(
+        [
+            html.H3([html.Span("g", className="letter"), "Strongest token copies of its OV circuit"]),
+            html.Div(id="copies", className="scroll"),
+            html.Figcaption([html.P(id="copies-note"), save("", "copies")]),
+        ]
     )

@@ -9,7 +9,7 @@ from dash import dcc, html
 from headscope.figures.style import DIVERGING, PALETTE, SEQUENTIAL, swaps
 from headscope.inspector import controls
 from headscope.inspector.bench import Bench
-from headscope.inspector.desk import circuits, desk, plot, save
+from headscope.inspector.desk import desk, plot, save
 
 STORES = (
     "head", "pair", "prompt", "query", "removal", "window", "vis", "after", "theme", "tab", "csv", "list-asked",
@@ -34,14 +34,13 @@ def page(bench: Bench) -> html.Div:
                     *scoring_note(bench),
                     controls.prompt_bar(bench),
                     desk(bench),
-                    circuits(bench),
                     controls.removal_panel(bench),
                     frame(),
                     stored_figures(),
                 ]
             ),
             html.Footer(
-                html.P("This page and its numbers come from this machine; nothing is sent or loaded elsewhere.")
+                "This page and its numbers come from this machine; nothing is sent or loaded elsewhere.", className="note"
             ),
         ]
     )
