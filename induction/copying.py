@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -114,12 +115,15 @@ class Copying(Reader):
     ) -> dict[str, Float[Tensor, "batch head *draw"]]:
         """The block's sums over queries; query q of it is content token start + q, S_i has start + q + 1 tokens."""
         size = torch.arange(start + 1, start + 1 + rho.shape[2], device=rho.device)
-        whole = rho.sum(-1)
+        whole, on_content = rho.sum(-1), pattern.sum(-1)
         inverse = torch.where(whole > 0, 1 / whole, 0)
+        share = (whole > 0) / size  # of the sum rho, in any one token on average
         best = pattern.argmax(-1)
         found = {
             "argmax": (rho.gather(-1, best[..., None])[..., 0] * inverse).sum(-1),
-            "on_content": pattern.sum((-1, -2)),
+            "argmax_expected": share.sum(-1),
+            "attended_expected": (share * on_content).sum(-1),
+            "on_content": on_content.sum(-1),
             "on_itself": (best == size - 1).float().sum(-1),
         }
         if self.null_values:
@@ -129,16 +133,25 @@ class Copying(Reader):
         if self.attended:
             found["attended"] = ((pattern * rho).sum(-1) * inverse).sum(-1)
         if self.attended_values:
-            null = [self._attended_null(rho, pattern, inverse, size, n) for n in range(self.attended_values)]
-            found["attended_null"] = torch.stack(null, -1)
+            found["attended_null"] = self._attended_null(rho, pattern * inverse[..., None], size)
         return found
 
     def _attended_null(
-        self, rho: Tensor, pattern: Tensor, inverse: Tensor, size: Tensor, draw: int
-    ) -> Float[Tensor, "batch head"]:
-        places = self.content.places[:, None, None, : rho.shape[-1], draw]
-        chosen = _replaced(places, size[:, None]).expand_as(rho)
-        return ((pattern * rho.gather(-1, chosen)).sum(-1) * inverse).sum(-1)
+        self,
+        rho: Float[Tensor, "batch head query token"],
+        weights: Float[Tensor, "batch head query token"],
+        size: Int[Tensor, " query"],
+    ) -> Float[Tensor, "batch head draw"]:
+        """Every draw replaces each token alike for all heads, which therefore lie side by side here."""
+        batch, _, queries, tokens = rho.shape
+        values = rearrange(rho, "b h q t -> (b q t) h").contiguous()
+        weights = rearrange(weights, "b h q t -> b (q t) h").contiguous()
+        row = torch.arange(batch * queries, device=rho.device).view(batch, queries, 1) * tokens
+        found = []
+        for draw in range(self.attended_values):
+            chosen = row + _replaced(self.content.places[:, None, :tokens, draw], size[:, None])
+            found.append(values.index_select(0, chosen.flatten()).view_as(weights).mul_(weights).sum(1))
+        return torch.stack(found, -1)
 
     def _places(self, index: int, count: int) -> Float[Tensor, "token draw"]:
         """u ~ U(0, 1), one a token and draw, from a stream of this sequence's own."""
@@ -191,5 +204,5 @@ def with_null(reader: Copying, variant: str, *, draws: int, seed: int) -> HeadSc
     scores = reader.scores(variant)
     if not draws:
         return scores
-    values = reader.items(f"{variant}_null")
-    return scores.with_nulls(recombined_null(scores.mean, values, draws=draws, seed=seed))
+    values, expected = reader.items(f"{variant}_null"), reader.items(f"{variant}_expected")
+    return scores.with_nulls(recombined_null(scores.mean, values, expected=expected, draws=draws, seed=seed))

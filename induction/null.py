@@ -76,22 +76,31 @@ def recombined_null(
     observed: Float[Tensor, "layer head"],
     values: Float[Tensor, "item layer head draw"],
     *,
+    expected: Float[Tensor, "item layer head"] | None = None,
     draws: int = DRAWS,
     seed: int = 0,
     name: str = N3,
 ) -> Null:
-    """Means over sequences, each of which contributes one of its own null values (the same draw for all its heads)."""
-    return Null.from_draws(name, observed, recombined(values, draws=draws, seed=seed).float())
+    """Means over sequences, each of which contributes one of its own null values (the same draw for all its heads).
+
+    expected: what the null values of a sequence are on average, where that is known.
+    """
+    return Null.from_draws(name, observed, recombined(values, expected=expected, draws=draws, seed=seed).float())
 
 
 def recombined(
-    values: Float[Tensor, "item layer head value"], *, draws: int, seed: int
+    values: Float[Tensor, "item layer head value"],
+    *,
+    expected: Float[Tensor, "item layer head"] | None = None,
+    draws: int,
+    seed: int,
 ) -> Float[Tensor, "draw layer head"]:
     """The draws of `recombined_null`; a pick among m values varies by (m - 1) / m too little, which is made good."""
     generator = np.random.default_rng((seed, 3))
     m = values.shape[-1]
-    centre = values.double().mean(-1, keepdim=True)
-    spread = (values.double() - centre) * (m / (m - 1)) ** 0.5
+    mean = values.double().mean(-1, keepdim=True)
+    spread = (values.double() - mean) * (m / (m - 1)) ** 0.5
+    centre = mean if expected is None else expected.double()[..., None]
     total = torch.zeros(draws, *values.shape[1:-1], dtype=torch.float64)
     for item in centre + spread:
         total += item.movedim(-1, 0)[torch.from_numpy(generator.integers(0, m, size=draws))]

@@ -49,7 +49,7 @@ def ov_copying_score(
 def _layer_scores(
     model: HookedModel, path: DirectPath, layer: int, embedding: Float[Tensor, "token d_model"], columns: Tensor
 ) -> Float[Tensor, " head"]:
-    outer = normalised(model, layer, embedding).T.double() @ columns.double().T  # d_model d_model: E' W_U^T
+    outer = (normalised(model, layer, embedding).T @ columns.T).double()  # d_model d_model: E' W_U^T
     value = model.w_qkv(layer, "v").double()
     group = model.n_heads // model.n_kv_heads
     output = model.w_o(layer).double()

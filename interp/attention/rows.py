@@ -76,9 +76,11 @@ class FactoredRows:
         return torch.cat(parts, dim=-1) if parts else self.lse.new_zeros(batch, heads, 0)
 
     def _at(self, queries: Tensor, keys: Tensor) -> Tensor:
-        q = rearrange(at_least_float32(self.q[:, :, queries]), "b (kv g) n d -> b kv g n d", kv=self.k.shape[1])
-        k = at_least_float32(self.k[:, :, keys]).unsqueeze(2)
-        logits = rearrange((q * k).sum(-1), "b kv g n -> b (kv g) n")
+        # positions first: the order in which most families keep them, so that a pair's heads lie side by side
+        q = at_least_float32(self.q.transpose(1, 2).index_select(1, queries))
+        k = at_least_float32(self.k.transpose(1, 2).index_select(1, keys))
+        logits = rearrange(q, "b n (kv g) d -> b n kv g d", kv=k.shape[2]) @ k.unsqueeze(-1)
+        logits = rearrange(logits, "b n kv g 1 -> b (kv g) n")
         probabilities = torch.exp(self._capped(logits) - self.lse[:, :, queries])
         return probabilities.masked_fill_(~allowed_pairs(self.mask, queries, keys), 0.0)
 

@@ -44,7 +44,7 @@ def test_no_direct_copying_is_not_no_induction(found: InductionScores) -> None:
     assert scores.mean[23, 2] > 5 / 50 and scores.p_family[23, 2] == pytest.approx(1 / (DRAWS + 1))
 
 
-def test_the_previous_token_head_composes_with_the_induction_heads(smollm2: HookedModel, found: InductionScores) -> None:
+def test_the_previous_token_head_composes_with_induction_heads(smollm2: HookedModel, found: InductionScores) -> None:
     previous = found.get("previous_token")
     assert previous.mean[16, 0] > 0.5 and previous.p_family[16, 0] == pytest.approx(1 / (DRAWS + 1))
     later = [(17, 3), (17, 4), (17, 5), (18, 6), (18, 7), (18, 8)]

@@ -12,7 +12,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import induction
 import interp
 from induction import InductionHeads, induction_heads
+from induction.copying import Copying
 from induction.null import N1, N2, recombined, recombined_null, values_per_sequence, wrong_token_null
+from induction.reading import read
 from induction.sequences import repeated_sequences, unrepeated_twin
 from interp.errors import UsageError
 from interp.model import HookedModel
@@ -43,6 +45,24 @@ def test_shared_draws_are_like_plain_ones(sequences: int) -> None:
     torch.testing.assert_close(sd, plain.std(1).double(), rtol=0.05, atol=0)
     one = found.mean(1)  # a run's null mean is off by sd * sqrt(n / B) at most
     assert ((one.std(0) / sd) < 1.5 * (sequences / DRAWS) ** 0.5 + 0.05).all()
+
+
+def test_a_known_mean_takes_the_place_of_the_drawn_one() -> None:
+    values = torch.rand(5, 2, 3, 4, generator=torch.Generator().manual_seed(3))
+    plain = recombined(values, draws=4000, seed=1)
+    moved = recombined(values, expected=values.mean(-1) + 1, draws=4000, seed=1)
+    torch.testing.assert_close(moved, plain + 1)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gemma3", "gpt_oss"])
+def test_what_copying_is_on_average_when_tokens_are_drawn(family: str) -> None:
+    model = tiny.model(family)
+    reader = Copying(model, attended=True, null_values=4000, attended_values=4000)
+    read(model, tiny.unrepeated(model), [reader])
+    for name in ("argmax", "attended"):
+        drawn, expected = reader.items(f"{name}_null"), reader.items(f"{name}_expected")
+        error = drawn.std(-1) / 4000**0.5
+        assert ((drawn.mean(-1) - expected).abs() < 4.5 * error + 1e-6).all()
 
 
 def test_a_draw_is_the_same_for_all_heads() -> None:
