@@ -219,7 +219,7 @@ class _Run:
             self.forward(batch, expanded(cache, len(rows)))
             self.report(sum(len(inputs.requests[n]) for row in rows for n in range(row.lo, row.hi)))
         for inner in trunk.trunks:
-            grown = expanded(cache, 1) or _empty_cache()
+            grown = _empty_cache() if cache is None else expanded(cache, 1)
             self.forward(collate([trunk_tree(self.requests, inputs, inner)], inner.start), grown)
             self.stand(inner, inputs, grown, padding=padding)
 
