@@ -157,7 +157,9 @@ def test_the_page_runs_one_script_whose_hash_it_names(tmp_path: Path) -> None:
     assert policy is not None
     assert f"script-src 'sha256-{digest}';" in policy[1] and "default-src 'none'" in policy[1]
     assert "unsafe-inline" not in policy[1].partition("style-src")[0]
-    assert page.count("CircuitsVis.render(") == len(attention_page.window_starts(len(tiny_model().tokenizer(HOSTILE + LONG)["input_ids"])))
+    assert page.count("CircuitsVis.render(") == len(
+        attention_page.window_starts(len(tiny_model().tokenizer(HOSTILE + LONG)["input_ids"]))
+    )
     assert "&lt;/script&gt;&lt;script&gt;alert(1)" in page and "<script>alert(1)" not in page
 
 
@@ -190,7 +192,12 @@ def test_the_heat_map_is_causal_marks_blocks_and_saturates_beside_the_first_key(
     np.testing.assert_allclose(values[np.tril_indices(9)], pattern[np.tril_indices(9)], atol=5e-5)
     assert figure.data[0].zmax == pytest.approx(pattern[:, 1:].max())
     assert figure.data[0].y[1] == "1 a" and figure.data[0].x[0] == "0 &lt;s&gt;"
-    assert {(shape.x0, shape.y0) for shape in figure.layout.shapes} == {(-0.5, 0.5), (0.5, 0.5), (-0.5, 4.5), (4.5, 4.5)}
+    assert {(shape.x0, shape.y0) for shape in figure.layout.shapes} == {
+        (-0.5, 0.5),
+        (0.5, 0.5),
+        (-0.5, 4.5),
+        (4.5, 4.5),
+    }
 
 
 def test_a_window_of_a_heat_map_keeps_its_positions() -> None:

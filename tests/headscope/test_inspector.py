@@ -292,7 +292,9 @@ def test_mean_ablation_replaces_by_the_means_of_training_documents(live: Bench) 
 
     told: list[tuple[int, int]] = []
     found: Any = removal.means(live.live, lambda done, total: told.append((done, total)))
-    documents = [d for name in PROBES for d in load_task(name, shots=2, limit=8, split="train").token_documents(live.live)]
+    documents = [
+        d for name in PROBES for d in load_task(name, shots=2, limit=8, split="train").token_documents(live.live)
+    ]
     expected = mean_of(live.live, documents)
     torch.testing.assert_close(found.z_rest, expected.z_rest)
     assert found.n_documents == len(documents) == told[-1][1] >= 64
@@ -332,7 +334,8 @@ def test_next_tokens_tell_what_they_were(live: Bench) -> None:
 def test_strongest_pairs_are_those_of_a_slow_search(length: int, seed: int) -> None:
     pattern = np.tril(np.random.default_rng(seed).random((length, length))).astype(np.float32)
     slow = sorted(
-        ((float(pattern[q, k]), q, k) for q in range(length) for k in range(1, q + 1) if pattern[q, k] > 0), reverse=True
+        ((float(pattern[q, k]), q, k) for q in range(length) for k in range(1, q + 1) if pattern[q, k] > 0),
+        reverse=True,
     )
     found = circuit_tables.strongest_pairs(pattern)
     assert [pair.attention for pair in found] == [value for value, _, _ in slow[:10]]
@@ -417,7 +420,7 @@ def test_a_run_without_its_model_shows_what_is_stored_and_says_why_the_rest_is_o
     np.testing.assert_allclose(example.pattern(26, 8), expected, atol=1e-6)
     np.testing.assert_allclose(example.window(26, 3, 9)[8], expected[3:9, 3:9], atol=1e-6)
     for ask in (lambda: stored.read(REPEATED), lambda: stored.copies(0, 0), lambda: stored.repeat_score(Removal())):
-        with pytest.raises(UsageError, match="needs the model.*--no-model"):
+        with pytest.raises(UsageError, match=r"needs the model.*--no-model"):
             ask()
 
 
