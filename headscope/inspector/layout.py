@@ -40,7 +40,8 @@ def page(bench: Bench) -> html.Div:
                 ]
             ),
             html.Footer(
-                "This page and its numbers come from this machine; nothing is sent or loaded elsewhere.", className="note"
+                "This page and its numbers come from this machine; nothing is sent or loaded elsewhere.",
+                className="note",
             ),
         ]
     )
