@@ -18,7 +18,8 @@ from torch import Tensor
 
 from induction.circuits import DirectPath
 from induction.reading import at_block_0
-from induction.vocabulary import candidate_tokens
+from induction.sequences import candidates_of
+from induction.vocabulary import Candidates
 from interp.architecture import linear_weight
 from interp.errors import RefusedModelError
 from interp.model import HookedModel
@@ -30,11 +31,19 @@ _BATCH = 256
 
 
 def ov_copying_score(
-    model: HookedModel, *, variant: Literal["", "raw"] = "", tokens: int = TOKENS, seed: int = 0
+    model: HookedModel,
+    *,
+    variant: Literal["", "raw"] = "",
+    tokens: int = TOKENS,
+    seed: int = 0,
+    candidates: Candidates | None = None,
 ) -> HeadScores:
-    """Sum of the OV circuit's eigenvalues over the sum of their sizes, in [-1, 1], one value a head."""
+    """Sum of the OV circuit's eigenvalues over the sum of their sizes, in [-1, 1], one value a head.
+
+    tokens: how many random ones. candidates: what to draw from, in place of the model's own (sequences.candidates_of).
+    """
     path = DirectPath(model)
-    chosen = random_tokens(model, tokens, seed)
+    chosen = random_tokens(model, tokens, seed, candidates)
     with torch.no_grad():
         embedding = raw_embedding(model, chosen) if variant == "raw" else effective_embedding(model, chosen)
         columns = path.columns(chosen)  # d_model token
@@ -97,8 +106,10 @@ def raw_embedding(model: HookedModel, tokens: Int[Tensor, " token"]) -> Float[Te
     return weight[tokens].float()
 
 
-def random_tokens(model: HookedModel, count: int, seed: int) -> Int[Tensor, " token"]:
+def random_tokens(
+    model: HookedModel, count: int, seed: int, candidates: Candidates | None = None
+) -> Int[Tensor, " token"]:
     """Distinct candidate tokens, as many as asked for or as there are."""
-    candidates = candidate_tokens(model.tokenizer, model.vocab_size).ids
-    order = torch.randperm(len(candidates), generator=torch.Generator().manual_seed(seed))
-    return candidates[order[:count]].to(model.device)
+    ids = (candidates_of(model) if candidates is None else candidates).ids
+    order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed))
+    return ids[order[:count]].to(model.device)

@@ -84,7 +84,7 @@ def induction_scores(
     scores.append(positional.duplicate_with_nulls(duplicate, fold, position_duplicate, draws=draws, seed=seed))
     for variant in ("", "raw"):
         try:
-            scores.append(ov_copying_score(model, variant=variant, seed=seed))  # type: ignore[arg-type]
+            scores.append(ov_copying_score(model, variant=variant, seed=seed, candidates=repeated.candidates))  # type: ignore[arg-type]
         except RefusedModelError as error:
             refused[f"ov_copying {variant}".strip()] = str(error)
     signed = next((found for found in scores if found.variant == "signed"), None)

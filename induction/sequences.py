@@ -164,7 +164,7 @@ def repeated_sequences(
     """
     plan = _plan(protocol, length, repeats, sequences)
     if candidates is None:
-        candidates = candidate_tokens(model.tokenizer, model.vocab_size, never=_control_ids(model.hf.config))
+        candidates = candidates_of(model)
     bos = getattr(model.tokenizer, "bos_token_id", None)
     _refuse_impossible(model, candidates, bos, max(size.block for size in plan), repeats)
     groups = []
@@ -175,6 +175,11 @@ def repeated_sequences(
         front: Literal["bos", "random"] = "random" if bos is None else "bos"
         groups.append(SequenceGroup(tokens.to(model.device), size.length, repeats, indices, front))
     return RepeatedSequences(tuple(groups), protocol, repeats, seed, candidates)
+
+
+def candidates_of(model: HookedModel) -> Candidates:
+    """What may be drawn for a model: its tokenizer's candidates without the ids its configuration calls control."""
+    return candidate_tokens(model.tokenizer, model.vocab_size, never=_control_ids(model.hf.config))
 
 
 def unrepeated_twin(model: HookedModel, sequences: RepeatedSequences) -> RepeatedSequences:
