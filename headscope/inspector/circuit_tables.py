@@ -51,7 +51,7 @@ def pairs_table(pairs: Sequence[Pair], tokens: Tokens) -> html.Table:
         )
         for pair in pairs
     ]  # fmt: skip
-    heading = [html.Th("query"), html.Th("attends to key"), html.Th("attention", className="number")]
+    heading = [html.Th("query"), html.Th("attends to key"), html.Th("attention")]
     return html.Table([html.Thead(html.Tr(heading)), html.Tbody(body)], className="plain-table")
 
 

@@ -19,7 +19,7 @@ GRAPH = {
 def desk(bench: Bench) -> html.Section:
     """Mosaics and pairs on the left, the card and its token copies, attention and the prompt on the right."""
     wide = " wide-mosaic" if bench.scores.heads > WIDE else ""
-    mosaics = html.Div([mosaic("a", "Score", bench), mosaic("b", "Beside it", bench)], className="mosaics")
+    mosaics = html.Div([mosaic("a", "Score", bench), mosaic("b", "Beside it", bench), below()], className="mosaics")
     columns = [html.Div([mosaics, pairs()]), html.Div([card(), copies()]), html.Div([attention(), strip()])]
     return html.Section(html.Div(columns, className=f"desk{wide}"), id="heads", **{"aria-label": "Heads"})
 
@@ -32,13 +32,16 @@ def mosaic(letter: str, name: str, bench: Bench) -> html.Figure:
             html.H3([html.Span(letter, className="letter"), select]),
             html.Div(graph, className="focusable", tabIndex=0, role="application",
                      **{"aria-label": f"{name}: mosaic of heads; arrow keys move the selection"}),
-            html.Figcaption([
-                html.P(id=f"legend-{letter}", className="legend"), html.P(id=f"meaning-{letter}"),
-                save(f"mosaic-{letter}", "scores"),
-            ]),
+            html.Figcaption([html.P(id=f"meaning-{letter}"), save(f"mosaic-{letter}", "scores")]),
         ],
         id=f"mosaic-panel-{letter}",
     )  # fmt: skip
+
+
+def below() -> html.Div:
+    """What holds for both mosaics."""
+    hint = "Click a cell to select its head; the arrow keys then move on. Hovering tells both scores."
+    return html.Div([html.P(id="legend", className="legend"), html.P(hint, className="note")], id="mosaics-note")
 
 
 def plot(name: str, height: int) -> dcc.Graph:
@@ -144,7 +147,8 @@ def pairs() -> html.Figure:
             html.H3([html.Span("f", className="letter"), "Strongest query-key pairs on the prompt"]),
             html.Div(id="pairs", className="scroll"),
             html.Figcaption(save("", "pairs")),
-        ]
+        ],
+        id="pairs-panel",
     )
 
 
@@ -155,5 +159,6 @@ def copies() -> html.Figure:
             html.H3([html.Span("g", className="letter"), "Strongest token copies of its OV circuit"]),
             html.Div(id="copies", className="scroll"),
             html.Figcaption([html.P(id="copies-note"), save("", "copies")]),
-        ]
+        ],
+        id="copies-panel",
     )

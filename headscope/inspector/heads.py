@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from dash import Input, Output, State, html, no_update
 
 from headscope.figures.mosaic import mosaic
-from headscope.figures.style import is_signed, plain_text
+from headscope.figures.style import plain_text
 from headscope.inspector import card, controls
 from headscope.inspector.asked import asked_head
 from headscope.inspector.bench import Bench
@@ -26,15 +26,16 @@ MARKS = {"copying": "●", "anti-copying": "▼", "matching only": "○"}
 def register(app: Dash, bench: Bench) -> None:
     letters = ("a", "b")
     mosaics = [Output(f"{what}-{letter}", prop) for letter in letters
-               for what, prop in (("fig", "data"), ("meaning", "children"), ("legend", "children"))]  # fmt: skip
+               for what, prop in (("fig", "data"), ("meaning", "children"))]  # fmt: skip
 
-    @app.callback(*mosaics, Input("pair", "data"), Input("version", "data"), State("tab", "data"))
-    def show_mosaics(pair: Any, version: int, tab: Any) -> list[Any]:
+    @app.callback(*mosaics, Output("legend", "children"), Input("pair", "data"), Input("version", "data"))
+    def show_mosaics(pair: Any, version: int) -> list[Any]:
         names = [str(name) for name in pair] if isinstance(pair, list) and len(pair) == 2 else []
         if not names:
-            return [no_update] * len(mosaics)
+            return [no_update] * (1 + len(mosaics))
         both = zip(letters, names, strict=True)
-        return [part for letter, name in both for part in mosaic_parts(bench.scores, letter, name, names)]
+        parts = [part for letter, name in both for part in mosaic_parts(bench.scores, letter, name, names)]
+        return [*parts, legend(bench.scores)]
 
     shown = [Output("card-title", "children"), Output("card-class", "children"), Output("card-class", "className"),
              Output("card-group", "children"), Output("card-scores", "children")]  # fmt: skip
@@ -66,14 +67,18 @@ def register_scoring(app: Dash, bench: Bench) -> None:
 
 
 def mosaic_parts(scores: ScoreTable, letter: str, name: str, pair: list[str]) -> list[Any]:
-    """Figure with the values that scripts read, meaning, legend."""
+    """Figure with the values that scripts read, meaning."""
     entry = scores.by_id.get(name)
     figure = mosaic_figure(scores, name, pair)
-    marked = bool(scores.classes) and scores.heads <= WIDE
-    legend = [html.Span(f"{mark} {kind}") for kind, mark in MARKS.items()] if marked else []
     values = [None if np.isnan(value) else float(value) for value in scores.grid(name).flatten()] if entry else []
     data = {"figure": figure.to_plotly_json(), "values": values, "letter": letter}
-    return [data, entry["meaning"] if entry else "", legend]
+    return [data, entry["meaning"] if entry else ""]
+
+
+def legend(scores: ScoreTable) -> list[Any]:
+    """The marks of the classes, where cells are wide enough to hold them."""
+    marked = bool(scores.classes) and scores.heads <= WIDE
+    return [html.Span(f"{mark} {kind}") for kind, mark in MARKS.items()] if marked else []
 
 
 def mosaic_figure(scores: ScoreTable, name: str, pair: list[str]) -> go.Figure:
@@ -88,17 +93,25 @@ def mosaic_figure(scores: ScoreTable, name: str, pair: list[str]) -> go.Figure:
         marks = [MARKS.get(scores.class_of(divmod(place, scores.heads)), "") for place in range(grid.size)]
         trace.text = np.array(marks, dtype=object).reshape(grid.shape)
         trace.texttemplate, trace.textfont = "%{text}", {"size": 9}
-    signed = is_signed(grid)
     trace.showscale = name in scores.by_id
     trace.colorbar = {
         "orientation": "h", "x": 0.5, "y": 1, "yanchor": "bottom", "len": 1.02, "thickness": 8, "outlinewidth": 0,
-        "ticks": "outside", "ticklen": 3, "tickfont": {"size": 10}, "nticks": 5 if signed else 6, "ypad": 4,
+        "ticks": "outside", "ticklen": 3, "tickfont": {"size": 10}, "tickangle": 0, "nticks": 4, "ypad": 4,
     }  # fmt: skip
     figure.update_layout(height=scores.mosaic_height, margin={"l": 40, "r": 8, "t": BAR, "b": 40}, dragmode=False)
-    # Margins that give way to labels move the colour bar.
-    figure.update_xaxes(range=[-0.5, scores.heads - 0.5], fixedrange=True, automargin=False)
-    figure.update_yaxes(range=[scores.layers - 0.5, -0.5], fixedrange=True, automargin=False)
+    # Margins that give way to labels move the colour bar; without them, titles find no place of their own.
+    figure.update_xaxes(range=[-0.5, scores.heads - 0.5], fixedrange=True, automargin=False, title_text="")
+    figure.update_yaxes(range=[scores.layers - 0.5, -0.5], fixedrange=True, automargin=False, title_text="")
+    axis_names(figure, x="head", y="layer", below=31, beside=32)
     return figure
+
+
+def axis_names(figure: go.Figure, *, x: str, y: str, below: float, beside: float) -> None:
+    """Names of both axes at a fixed distance, in pixels, from the plot."""
+    shared: dict[str, Any] = {"xref": "paper", "yref": "paper", "showarrow": False, "font": {"size": 12},
+                              "xanchor": "center", "yanchor": "middle"}  # fmt: skip
+    figure.add_annotation(text=x, x=0.5, y=0, yshift=-below, **shared)
+    figure.add_annotation(text=y, x=0, y=0.5, xshift=-beside, textangle=-90, **shared)
 
 
 def hover_text(scores: ScoreTable, head: tuple[int, int], pair: list[str]) -> str:

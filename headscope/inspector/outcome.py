@@ -58,9 +58,9 @@ def plain(value: float, digits: int = 2) -> str:
 
 def next_table(before: list[NextToken], after: list[NextToken] | None) -> html.Div:
     """One list, or two side by side."""
-    lists = [next_list("before removal" if after is not None else "the whole model", before, compared=False)]
+    lists = [next_list("before" if after is not None else "the whole model", before, compared=False)]
     if after is not None:
-        lists.append(next_list("after removal", after, compared=True))
+        lists.append(next_list("after", after, compared=True))
     return html.Div(lists, className="lists")
 
 
@@ -79,7 +79,7 @@ def next_list(heading: str, tokens: list[NextToken], *, compared: bool) -> html.
         )  # fmt: skip
     columns = [
         html.Th(heading),
-        html.Th("p", className="number"),
+        html.Th("p"),
         *([html.Th("was", className="number")] if compared else []),
     ]
     return html.Table([html.Thead(html.Tr(columns)), html.Tbody(rows)], className="plain-table next")

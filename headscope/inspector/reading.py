@@ -15,7 +15,7 @@ from headscope.inspector import circuit_tables as tables
 from headscope.inspector.asked import Removal, asked_head, asked_prompt, asked_removal, whole
 from headscope.inspector.bench import Bench
 from headscope.inspector.desk import ATTENTION_HEIGHT
-from headscope.inspector.heads import BAR
+from headscope.inspector.heads import BAR, axis_names
 from headscope.inspector.passes import Attention
 from interp.errors import HeadscopeError, UsageError
 
@@ -126,10 +126,11 @@ def window_map(pattern: Float[np.ndarray, "query key"], attention: Attention, wi
         "ticks": "outside", "ticklen": 3, "tickfont": {"size": 10}, "nticks": 6, "ypad": 4,
     }  # fmt: skip
     longest = max(len(unescape(name)) for name in (*figure.data[0].x, *figure.data[0].y))
-    room = 30 + 6.4 * min(longest, LABEL + 6)  # margins that give way to labels move the colour bar
+    room = 34 + 5.8 * min(longest, LABEL + 6)  # margins that give way to labels move the colour bar
     figure.update_layout(margin={"l": room, "r": 8, "t": BAR, "b": room}, dragmode=False)
-    figure.update_xaxes(automargin=False, title_standoff=2)
-    figure.update_yaxes(automargin=False, title_standoff=2)
+    figure.update_xaxes(automargin=False, title_text="")
+    figure.update_yaxes(automargin=False, title_text="")
+    axis_names(figure, x="key", y="query", below=room - 8, beside=room - 8)
     return figure
 
 

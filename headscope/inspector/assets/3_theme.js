@@ -19,6 +19,10 @@ headscope.theme = {
     const text = JSON.stringify({ data: figure.data, layout: figure.layout });
     return JSON.parse(text.replace(/"(#[0-9a-f]{6}|rgba\([^"]*\))"/g, (whole, name) => (all[name] ? `"${all[name]}"` : whole)));
   },
+  fit() {
+    const plot = document.querySelector("#attention .js-plotly-plot");
+    if (plot && plot.layout && plot.layout.margin && window.Plotly) window.Plotly.relayout(plot, { height: this.square({ layout: { margin: plot.layout.margin } }).layout.height });
+  },
   /** Plotly now and then draws a colour bar without room for its labels, the first time: look, and draw again. */
   settle(name, tries = 40) {
     const plot = document.querySelector(`#${name} .js-plotly-plot`);
@@ -29,6 +33,14 @@ headscope.theme = {
     }
     const room = plot.querySelector(".nsewdrag").getBoundingClientRect().top - bar.getBoundingClientRect().bottom;
     if (room < 15) window.Plotly.redraw(plot);
+  },
+  /** Cells of the heat map are as wide as high, whatever the column's width. */
+  square(figure) {
+    const box = headscope.$("attention");
+    const { l, r, t, b } = figure.layout.margin;
+    figure.layout.height = Math.round(Math.max(260, Math.min(720, box.clientWidth - l - r + t + b)));
+    box.style.height = `${figure.layout.height}px`;
+    return figure;
   },
   tell() {
     headscope.$("theme-button").textContent = this.dark() ? "Light" : "Dark";
@@ -42,6 +54,13 @@ headscope.theme = {
       this.tell();
     });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.tell());
+    let width = innerWidth;
+    addEventListener("resize", () => {
+      if (innerWidth === width) return; // phones resize when their bars come and go
+      width = innerWidth;
+      clearTimeout(this.resized);
+      this.resized = setTimeout(() => this.fit(), 150);
+    });
     this.tell();
   },
 };

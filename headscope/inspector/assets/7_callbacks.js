@@ -50,7 +50,7 @@ window.dash_clientside.headscope = {
 
   attention(made, theme, query) {
     if (!made) return window.dash_clientside.no_update;
-    const figure = headscope.theme.dressed(made.figure);
+    const figure = headscope.theme.square(headscope.theme.dressed(made.figure));
     setTimeout(() => headscope.theme.settle("attention"), 200);
     const rows = figure.data[0].y;
     const at = query === null || query === undefined ? -1 : rows.findIndex((name) => Number.parseInt(name, 10) === query);
