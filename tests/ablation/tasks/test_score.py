@@ -120,6 +120,18 @@ def test_passages_are_clusters_across_splits(tmp_path: Path, write: Any) -> None
         assert [demonstration.id for demonstration in shown] == ["boolq/train/1"]
 
 
+def test_a_wsc_passage_with_two_nouns_is_one_cluster_and_never_shows_itself(tmp_path: Path, write: Any) -> None:
+    base = {"text": "Ann saw Eve when she ran.", "span2_text": "she", "span2_index": 4, "span1_index": 0, "label": 0}
+    asked = [{**base, "span1_text": noun, "label": label} for noun, label in (("Ann", 0), ("Eve", 1))]
+    other = {**base, "text": "Bo hit Al when she cried.", "span1_text": "Al"}
+    write(tmp_path, "wsc", [*asked, other], asked)
+    task = load_task("wsc", data=tmp_path, shots=1, split="train")
+    assert [document.cluster == task.documents[0].cluster for document in task.documents] == [True, True, False]
+    for seed in range(10):
+        for document in load_task("wsc", data=tmp_path, shots=1, seed=seed).documents:
+            assert [shown.id for shown in document.demonstrations] == ["wsc/train/2"]
+
+
 def test_twins_share_options_and_words() -> None:
     sentences = [
         "Ann paid Eve because _ owed a lot of money to her friend.",
