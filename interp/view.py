@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 WINDOW = 64
+# CircuitsVis draws for a light page, as wide as it may, and 15 pixels beyond its box.
+PAPER = "background: #fff; color: #1c1b19; padding: 8px 18px; max-width: 760px"
+PAGE = f"body {{ margin: 20px auto; font: 14px/1.5 system-ui, sans-serif; {PAPER} }}"
 _CALL = "CircuitsVis.render("
 _INVISIBLE = re.compile("[\u200b-\u200f\u061c\u2028-\u202e\u2060-\u2069\ufeff]")
 
@@ -67,15 +70,19 @@ class AttentionView:
         return f"tokens {self.start} to {last} of {self.length}, counted from 0 in the drawing"
 
     def _repr_html_(self) -> str:
-        drawn = self.drawing
-        told = f"<p>{html.escape(self.caption)}</p>" if self.caption else ""
-        return f'{told}<div id="{drawn.element}"></div><script type="module">{drawn.bundle}\n{drawn.call}</script>'
+        drawn = draw(self.tokens, self.patterns, self.names)  # anew: two cells may show one view
+        box = f'<div style="{PAPER}">{self._told}<div id="{drawn.element}"></div></div>'
+        return f'{box}<script type="module">{drawn.bundle}\n{drawn.call}</script>'
 
-    def page(self, *, title: str, style: str = "") -> str:
+    def page(self, *, title: str, style: str = PAGE) -> str:
         """A whole HTML page that requests nothing."""
         drawn = self.drawing
         script = f"{drawn.bundle}\n{drawn.call}"
-        return document(f'<div id="{drawn.element}"></div>', script, title=title, style=style)
+        return document(f'{self._told}<div id="{drawn.element}"></div>', script, title=title, style=style)
+
+    @property
+    def _told(self) -> str:
+        return f"<p>{html.escape(self.caption)}</p>" if self.caption else ""
 
 
 def draw(tokens: tuple[str, ...], patterns: Float[np.ndarray, "head query key"], names: tuple[str, ...]) -> Drawing:
@@ -199,5 +206,9 @@ def _decode(tokenizer: Any, ids: list[int]) -> str:
 def shown(token: str) -> str:
     """A token as text that shows: characters without a shape of their own get one, so that none can reorder others."""
     text = token.replace("\r\n", "⏎").replace("\n", "⏎").replace("\t", "⇥")
-    text = re.sub("[\x00-\x1f]", lambda match: chr(0x2400 + ord(match[0])), text)
+    return visible(re.sub("[\x00-\x1f]", lambda match: chr(0x2400 + ord(match[0])), text))
+
+
+def visible(text: str) -> str:
+    """A text in which characters that hide or reorder others stand as their code points."""
     return _INVISIBLE.sub(lambda match: f"U+{ord(match[0]):04X}", text)

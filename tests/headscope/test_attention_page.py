@@ -161,6 +161,7 @@ def test_the_page_runs_one_script_whose_hash_it_names(tmp_path: Path) -> None:
         attention_page.window_starts(len(tiny_model().tokenizer(HOSTILE + LONG)["input_ids"]))
     )
     assert "&lt;/script&gt;&lt;script&gt;alert(1)" in page and "<script>alert(1)" not in page
+    assert "U+202Eright to leftU+200F" in page and not re.search("[\u202e\u200f]", page), "no mark turns the text"
 
 
 @pytest.mark.parametrize(
