@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from headscope.store import tables
-from headscope.store.atomic import make_writable
+from headscope.store.atomic import check_writable
 from headscope.store.attention_example import AttentionExample, read_example
 from headscope.store.manifest import Manifest, Stage, read_manifest
 from headscope.store.scores import label, labels, restore, rows_of
@@ -162,9 +162,12 @@ def open_run(folder: str | Path) -> Run:
 
 
 def check_output_folder(folder: str | Path, stage: Stage | None = None) -> None:
-    """Refuse an output folder before a model is loaded: not writable, another format, another protocol (StoreError)."""
+    """Refuse an output folder before a model is loaded: not writable, another format, another protocol (StoreError).
+
+    Nothing is made: a model that is refused afterwards leaves no folder behind.
+    """
     path = Path(folder)
     found = read_manifest(path)
     if found is not None and stage is not None:
         found.with_stage(stage, path)
-    make_writable(path)
+    check_writable(path)

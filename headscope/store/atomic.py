@@ -35,13 +35,17 @@ def make_writable(folder: Path) -> None:
     """Make the folder if it is missing and try a write. Raises StoreError where that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{secrets.token_hex(8)}{SUFFIX}"
-        probe.write_bytes(b"")
-        probe.unlink()
+        _try_a_write(folder)
     except OSError as error:
-        raise StoreError(
-            f"the folder '{folder}' can't be written to: {error.strerror or error}. Choose another one with -o."
-        ) from error
+        raise _not_writable(folder, error) from error
+
+
+def check_writable(folder: Path) -> None:
+    """Try a write where the folder is, or would be made; nothing is left. Raises StoreError where that fails."""
+    try:
+        _try_a_write(next(part for part in (folder, *folder.absolute().parents) if part.exists()))
+    except OSError as error:
+        raise _not_writable(folder, error) from error
 
 
 def remove_stale(folder: Path, *, older_than: float = STALE_SECONDS) -> None:
@@ -52,6 +56,18 @@ def remove_stale(folder: Path, *, older_than: float = STALE_SECONDS) -> None:
                 path.unlink()
         except OSError:
             continue
+
+
+def _try_a_write(folder: Path) -> None:
+    probe = folder / f".{secrets.token_hex(8)}{SUFFIX}"
+    probe.write_bytes(b"")
+    probe.unlink()
+
+
+def _not_writable(folder: Path, error: OSError) -> StoreError:
+    occupied = next((part for part in (folder, *folder.parents) if part.is_file()), None)
+    why = error.strerror or error if occupied is None else f"'{occupied}' is a file"
+    return StoreError(f"the folder '{folder}' can't be written to: {why}. Choose another one with -o.")
 
 
 def _write_to_disk(path: Path, data: bytes) -> None:
