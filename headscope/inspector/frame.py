@@ -18,7 +18,7 @@ from interp.errors import HeadscopeError, UsageError
 if TYPE_CHECKING:
     from dash import Dash
 
-STYLE = "body { margin: 8px 12px; background: #fff; color: #1c1b19; font: 14px/1.4 system-ui, sans-serif; }"
+STYLE = "body { margin: 8px 12px 8px 22px; background: #fff; color: #1c1b19; font: 14px/1.4 system-ui, sans-serif; }"
 
 
 def add_routes(app: Dash, bench: Bench) -> None:

@@ -22,7 +22,10 @@ Object.assign(headscope, {
     const { pair, removal, vis } = this.state;
     if (!pair || !removal) return;
     pair.forEach((name, at) => { const select = this.$(`score-${"ab"[at]}`); if (select && select.value !== name) select.value = name; });
-    if (vis) this.press("vis", vis.kind);
+    if (vis) {
+      this.press("vis", vis.kind);
+      this.$("vis-panel").dataset.kind = vis.kind;
+    }
     this.press("ablation", removal.ablation);
     const button = this.$("remove-head");
     button.hidden = !this.told.live;
