@@ -79,6 +79,15 @@ class Budget:
             less.append(f"pruning at {', '.join(map(str, self.percents))}% in place of every 10%")
         if missing := [name for name in HEAD_ORDERS if name not in self.head_orders]:
             less.append(f"no orders of heads by: {', '.join(missing)}")
+        if missing := [name for name in FFN_ORDERS if name not in self.ffn_orders]:
+            less.append(f"no orders of FFNs by: {', '.join(missing)}")
+        if self.grid != FULL_GRID:
+            told = " x ".join(", ".join(map(str, part)) for part in self.grid)
+            less.append(f"the joint grid at {told}% in place of every 10%")
+        if self.controls < FULL_CONTROLS:
+            less.append(f"{self.controls} control sets of a kind in place of {FULL_CONTROLS}")
+        if self.protocol != "paper":
+            less.append(f"induction scores by the protocol '{self.protocol}'")
         if missing := [name for name in KINDS if name not in self.causal_kinds]:
             less.append(f"no {', '.join(missing)} control sets in the causal check")
         if "mean" not in self.causal_ablations:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from headscope.claims import causal, knockouts, matching, removable, sharing
+from headscope.claims import causal, contrast, knockouts, matching, removable, sharing
 from headscope.claims.evidence import Evidence
 from headscope.run import Run, open_run
 from headscope.store.atomic import make_writable, write_atomically
@@ -27,8 +27,10 @@ PARTS: tuple[tuple[str, Part], ...] = (
     ("Are the induction heads the important heads?", matching.induction_heads),
     ("What pruning leaves of the induction scores", matching.retained),
     ("Does learning in context suffer without the induction heads?", causal.removal),
+    ("Beside the paper's OPT-66B", contrast.beside_the_paper),
 )
 PAGE = "README.md"
+DEMOS = {"fixed": "one set for all documents of a task", "document": "drawn for every document"}
 
 
 def findings(run: Run) -> list[str]:
@@ -48,6 +50,8 @@ def setting(manifest: Manifest) -> Iterator[str]:
     for stage in manifest.stages:
         if stage.command == "study":
             yield from _study(stage)
+    if open_stages := [stage.command for stage in manifest.stages if not stage.finished]:
+        yield f"Not finished, so that its numbers are of an earlier moment or missing: {', '.join(open_stages)}."
 
 
 def _study(stage: Stage) -> Iterator[str]:
@@ -56,10 +60,10 @@ def _study(stage: Stage) -> Iterator[str]:
     yield f"Tasks: {', '.join(stage.tasks)}; numbers of examples in the context: {shots}; seed {stage.seed}."
     if budget:
         yield (
-            f"Documents a task: {budget['rank_documents']} training documents for importance, "
+            f"Documents a task, at most: {budget['rank_documents']} training documents for importance, "
             f"{budget['knockout_documents']} for FFN knock-outs, {budget['prune_documents']} validation documents for "
-            f"pruning and {budget['causal_documents']} for the causal check; demonstrations of evaluations: "
-            f"{budget['demos']}."
+            f"pruning and {budget['causal_documents']} for the causal check; demonstrations of evaluations are "
+            f"{DEMOS[budget['demos']]}, {budget['demo_seeds']} {'draw' if budget['demo_seeds'] == 1 else 'draws'}."
         )
     if stage.record.get("left_out"):
         yield f"Less than the full measure: {'; '.join(stage.record['left_out'])}."
@@ -96,8 +100,11 @@ def whole_page(home: Path) -> Iterator[str]:
     yield ""
     yield (
         "Written by `headscope study` from the tables beside this page; nothing here is typed by hand. The claims are "
-        "those of Bansal et al. 2023 (OPT-66B). Brackets are 95% intervals unless they say otherwise; random orders "
-        "and control sets give their median and 5th to 95th percentile."
+        "those of Bansal et al. 2023 (OPT-66B). Brackets are 95% intervals; random and layer-matched orders and "
+        "control sets give their median and, as the bracket, their 5th to 95th percentile. Accuracy is each task's own "
+        "metric: exact match in ReCoRD, whole questions in MultiRC. Importance (token) measures how much a head's "
+        "output matters to the loss, for better or worse; signed importance says whether the task needs it. The tests "
+        "of different sections are not corrected for one another; only the primary test was fixed beforehand."
     )
     for name, run in runs.items():
         yield from ("", f"## {name}", "", *findings(run))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headscope.budget import TIERS, Budget, fitted, parse_budget, restored
+from headscope.budget import PAPER, TIERS, Budget, fitted, parse_budget, restored
 from headscope.run import Run, check_output_folder, open_run
 from headscope.stages.cells import TaskChoice, Tell, parse_shots
 from headscope.store.manifest import Stage, read_manifest
@@ -75,6 +75,8 @@ class StudyPlan:
     def left_out(self) -> list[str]:
         """What is not run, and why."""
         less = self.budget.left_out()
+        if missing := [str(count) for count in shots_of(self.names, PAPER) if count not in self.shots]:
+            less.append(f"nothing at {', '.join(missing)} shots")
         if len(self.names) < 2:
             less.append("one task alone has no transfer, no aggregate of others and no comparison of tasks")
         if not (0 in self.shots and self.most):
@@ -128,13 +130,22 @@ def run_stages(
     from headscope.stages.opening import open_stage
     from headscope.study_stages import RUNNERS
 
+    finished = only is not None and is_finished(folder, stage)
     writer = open_stage(model, folder, stage)
+    if finished:
+        writer.finish()  # One stage made again does not undo the study.
     writer.record(budget=plan.budget.told(), left_out=plan.left_out())
     for name in STAGES if only is None else (only,):
         if name == STAGES[-1] and only is None:
             writer.finish()  # The report is of a finished study.
         RUNNERS[name](model, folder, plan, show)
     return open_run(folder)
+
+
+def is_finished(folder: Path, stage: Stage) -> bool:
+    """Whether this very study has ended before."""
+    manifest = read_manifest(folder)
+    return manifest is not None and any(other.same(stage) and other.finished for other in manifest.stages)
 
 
 def study_stage(

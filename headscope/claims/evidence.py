@@ -12,6 +12,7 @@ import pandas as pd
 
 from headscope.figures.stored import chosen
 from headscope.run import Run
+from headscope.stages.pruning_together import ABOVE
 from headscope.store.manifest import Stage
 
 HEADS, FFNS = "head/zero", "ffn/zero"
@@ -60,15 +61,19 @@ class Evidence:
         found = self.rows(kind="at_chance", level=level, shots=shots)
         return sorted(found[found["value"] == 1]["a"])
 
-    def change(self, component: str, shots: int, order: str, tasks: Iterable[str]) -> pd.DataFrame:
-        """Mean over tasks (and draws) of accuracy minus the full model's, by percent of heads and of FFNs removed."""
-        rows = chosen(self.metrics, component=component, shots=shots, order=order, metric="acc", ablation="zero",
-                      task=list(tasks))  # fmt: skip
-        key = ["percent_heads", "percent_ffns"]
-        by_task = rows.groupby([*key, "task"])["value"].mean().unstack("task")
-        if by_task.empty or (0.0, 0.0) not in by_task.index:
-            return pd.DataFrame(columns=["change"])
-        return (by_task - by_task.loc[(0.0, 0.0)]).mean(axis=1).to_frame("change")
+    def untested(self, shots: int, level: str = HEADS) -> list[str]:
+        """Tasks of a single cluster of documents, which can't be compared with chance."""
+        tested = self.rows(kind="at_chance", level=level, shots=shots)
+        return sorted(set(self.tasks(shots, level)) - set(tested["a"]))
+
+    def together(self, kind: str, level: str, shots: int, **values: Any) -> pd.DataFrame:
+        """What the tasks above chance lose together, one row an order and step: columns percent, or heads and ffns."""
+        rows = self.rows(kind=kind, a=ABOVE, shots=shots, **values)
+        rows = rows[rows["level"].str.startswith(f"{level}/")]
+        steps = [dict(part.split("=") for part in step.rpartition("/")[2].split(",")) for step in rows["level"]]
+        names = {"p": "percent", "h": "heads", "f": "ffns"}
+        places = pd.DataFrame(steps, index=rows.index).rename(columns=names).astype(int)
+        return rows.join(places) if len(rows) else rows
 
 
 def at(shots: int) -> str:
@@ -79,9 +84,12 @@ def percent(value: float) -> str:
     return "not known" if not isfinite(value) else f"{value:.0f}%"
 
 
-def points(value: float) -> str:
-    """A difference of shares, in points."""
-    return "not known" if not isfinite(value) else f"{100 * value:+.1f} points"
+def change_told(rows: pd.DataFrame, unit: str = " points") -> str:
+    """A change of accuracy in points with its interval."""
+    if rows.empty or not isfinite(rows["value"].iloc[0]):
+        return "not known"
+    one = 100 * rows[["value", "ci_low", "ci_high"]].iloc[0]
+    return f"{one['value']:+.1f}{unit}{bracket(one['ci_low'], one['ci_high'], '+.1f')}"
 
 
 def number(value: float, form: str = ".2f") -> str:

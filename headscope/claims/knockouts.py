@@ -19,19 +19,20 @@ def ffn_knockouts(evidence: Evidence) -> Iterator[str]:
     for shots in sorted({int(count) for count in rows["shots"]}):
         for variant, where in WAYS.items():
             part = chosen(rows, shots=shots, variant=variant)
-            if len(part):
+            if part["mean"].notna().any():
                 yield _told(part, shots, where)
 
 
 def _told(rows: pd.DataFrame, shots: int, where: str) -> str:
-    by_layer = rows.groupby("layer")["mean"].mean()
+    by_layer = rows.groupby("layer")["mean"].mean().dropna()
     worst = int(by_layer.idxmax())
     tasks = rows[rows["layer"] == worst]
-    clear = int((tasks["ci_low"] > 0).sum())
-    slight, helpful = int((by_layer.abs() < SMALL).sum()), int((by_layer < 0).sum())
+    clear, count = int((tasks["ci_low"] > 0).sum()), len(tasks)
+    slight, better = int((by_layer.abs() < SMALL).sum()), int((by_layer < 0).sum())
     return (
-        f"- {at(shots)}, removed {where}: FFN {worst} costs most, {by_layer[worst]:+.2f} nats on average "
-        f"({tasks['mean'].min():+.2f} to {tasks['mean'].max():+.2f} over {len(tasks)} tasks; the interval excludes 0 "
-        f"on {clear}). {slight} of {len(by_layer)} FFNs change the right answer by less than {SMALL} nats; removing "
-        f"{helpful} of them helps."
+        f"- {at(shots)}, one FFN removed {where}, change of the right answer's log-likelihood, mean over {count} "
+        f"tasks: FFN {worst} costs most, {by_layer[worst]:.2f} nats ({tasks['mean'].min():.2f} to "
+        f"{tasks['mean'].max():.2f} task by task; the interval lies above 0 on {clear} of {count}; the layer is the "
+        f"worst of {len(by_layer)} on these same documents). {slight} of {len(by_layer)} FFNs change it by less than "
+        f"{SMALL} nats either way; without {better} of them it is higher, not lower."
     )

@@ -6,11 +6,25 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from headscope.claims.evidence import FFNS, HEADS, Evidence, at, bracket, number, percent, points, table
+from headscope.claims.evidence import (
+    FFNS,
+    HEADS,
+    Evidence,
+    at,
+    bracket,
+    change_told,
+    number,
+    percent,
+    table,
+)
+from headscope.stages.pruning_together import ABOVE
 
 PAPER_HEADS, PAPER_FFNS = 70, 20
-PAPER_JOINT = ((70, 20), (70, 10), (60, 20))
+PAPER_JOINT = "5 points at (70%, 20%) with 0 shots, 6 at (70%, 10%) with 1 and 4 at (60%, 20%) with 5"
+MARGIN = -0.02
 SHARES = ("removable_metric", "removable_log_likelihood")
+ORDERS = ("own", "random", "layer_matched", "aggregate", "signed", "inverse", "iterative")
+CONTROLS = ("random", "layer_matched")
 
 
 def heads(evidence: Evidence) -> Iterator[str]:
@@ -26,6 +40,7 @@ def ffns(evidence: Evidence) -> Iterator[str]:
 def _component(evidence: Evidence, level: str, name: str, paper: int) -> Iterator[str]:
     for shots in evidence.pruned_shots(level):
         chance, every = evidence.at_chance(shots, level), evidence.tasks(shots, level)
+        chance = sorted({*chance, *evidence.untested(shots, level)})
         kept = [task for task in every if task not in chance]
         yield f"**{at(shots).capitalize()}.** " + " ".join(_words(evidence, level, name, paper, shots, kept, chance))
         yield ""
@@ -37,34 +52,92 @@ def _words(
 ) -> Iterator[str]:
     """The summary over the tasks that are above chance."""
     if chance:
-        yield (f"{len(chance)} of {len(chance) + len(kept)} tasks are at chance with the full model "
-               f"({', '.join(chance)}) and stay out of the summary.")  # fmt: skip
+        yield (f"{len(chance)} of {len(chance) + len(kept)} tasks are not shown to be above chance and the majority "
+               f"share with the full model ({', '.join(chance)}) and stay out of the summary.")  # fmt: skip
     if not kept:
-        yield "No task is above chance, so that nothing can be said about what it needs."
+        yield "No task is shown to be above chance, so that nothing can be said about what it needs."
         return
-    shares = {kind: _values(evidence, kind, level, shots, "own", kept) for kind in SHARES}
-    metric, gold = (shares[kind] for kind in SHARES)
+    yield from _together(evidence, level, name, paper, shots)
+    yield from _task_by_task(evidence, level, name, shots, kept)
+    yield from _areas(evidence, level, shots, kept)
+
+
+def _together(evidence: Evidence, level: str, name: str, paper: int, shots: int) -> Iterator[str]:
+    """The tasks as one curve: own order beside the controls; then the change at the paper's share."""
+    own = [evidence.value(kind=kind, level=level, shots=shots, a=ABOVE, b="own") for kind in SHARES]
+    if own[0] == own[0]:
+        controls = [
+            f"{order.replace('_', '-')} orders {percent(metric)} and {percent(gold)}"
+            for order in CONTROLS
+            for metric, gold in [[evidence.value(kind=kind, level=level, shots=shots, a=ABOVE, b=order)
+                                  for kind in SHARES]]
+            if metric == metric
+        ]  # fmt: skip
+        beside = f" (controls: {'; '.join(controls)})" if controls else ""
+        yield (
+            f"All tasks above chance together, by their own rankings: {percent(own[0])} of the {name} can go while "
+            f"accuracy is shown to fall by less than 2 points at every step, and {percent(own[1])} while the right "
+            f"answer's log-likelihood is shown to fall by less than .05 nats{beside}; the paper removes about {paper}% "
+            "of OPT-66B's."
+        )
+    if evidence.value(kind="unchanged_bound", level=level, shots=shots, a=ABOVE) <= MARGIN:
+        yield (
+            "Even together the documents are too few to exclude a loss of 2 points of accuracy where no answer "
+            "changes: 0% by accuracy says nothing here."
+        )
+    yield from _at_the_papers_share(evidence, level, name, paper, shots)
+
+
+def _at_the_papers_share(evidence: Evidence, level: str, name: str, paper: int, shots: int) -> Iterator[str]:
+    changes = evidence.together("pruned_metric", level, shots)
+    if changes.empty or "own" not in set(changes["b"]):
+        return
+    near = min(sorted(set(changes["percent"])), key=lambda p: abs(p - paper))
+    told = [
+        f"{order.replace('_', '-')} {change_told(changes[(changes['b'] == order) & (changes['percent'] == near)])}"
+        for order in ORDERS if order in set(changes["b"])
+    ]  # fmt: skip
+    yield f"With {near}% of the {name} removed, the mean change of accuracy is: {', '.join(told)}."
+
+
+def _task_by_task(evidence: Evidence, level: str, name: str, shots: int, kept: Sequence[str]) -> Iterator[str]:
+    """The spread over tasks, and where accuracy can't say."""
+    metric, gold = (_values(evidence, kind, level, shots, "own", kept) for kind in SHARES)
+    if metric.empty:
+        return
     yield (
-        f"By their own ranking {percent(metric.median())} of the {name} (median over {len(metric)} tasks, "
-        f"{percent(metric.min())} to {percent(metric.max())}) can go while accuracy is shown to stay within 2 points "
-        f"at every step, and {percent(gold.median())} while the right answer's log-likelihood is shown to fall by less "
-        f"than .05 nats; the paper removes about {paper}% of OPT-66B's."
+        f"Task by task the removable share of the {name} is {_spread(metric)} by accuracy and {_spread(gold)} by "
+        f"log-likelihood, over {len(metric)} tasks."
     )
-    yield from _against_controls(evidence, level, shots, kept)
+    bounds = evidence.rows(kind="unchanged_bound", level=level, shots=shots, a=list(kept))
+    blind = int((bounds["value"] <= MARGIN).sum())
+    if blind:
+        yield (
+            f"On {blind} of these tasks the documents are too few to exclude a loss of 2 points of accuracy even where "
+            "no answer changes, so that their own share by accuracy is 0% whatever the model does."
+        )
 
 
-def _against_controls(evidence: Evidence, level: str, shots: int, kept: Sequence[str]) -> Iterator[str]:
+def _spread(values: pd.Series) -> str:
+    return f"{percent(values.median())} in the median ({percent(values.min())} to {percent(values.max())})"
+
+
+def _areas(evidence: Evidence, level: str, shots: int, kept: Sequence[str]) -> Iterator[str]:
     """The area under the curve, beside the other orders'."""
-    areas = {order: _values(evidence, "pruning_area", level, shots, order, kept).mean()
-             for order in ("own", "random", "layer_matched", "aggregate", "signed", "inverse")}  # fmt: skip
+    areas = {order: _values(evidence, "pruning_area", level, shots, order, kept).mean() for order in ORDERS}
     told = ", ".join(f"{order.replace('_', '-')} {number(value)}" for order, value in areas.items() if value == value)
-    yield f"Area under the curve (1 = costs nothing), mean over tasks: {told}."
+    if told:
+        yield f"Area under the curve (1 = costs nothing), mean over tasks: {told}."
     own = evidence.rows(kind="pruning_area", level=level, shots=shots, b="own", a=list(kept))
     tested = own[own["p"].notna()]
-    if len(tested):
-        draws = int(evidence.rows(kind="pruning_area", level=level, shots=shots, b="random")["n"].max())
-        best = int((tested["p"] <= 1 / (draws + 1) + 1e-9).sum())
-        yield f"It beats all {draws} random orders on {best} of {len(tested)} tasks (p = {1 / (draws + 1):.3f} there)."
+    draws = evidence.rows(kind="pruning_area", level=level, shots=shots, b="random", a=list(kept))["n"]
+    if len(tested) and len(draws):
+        least = 1 / (int(draws.max()) + 1)
+        best = int((tested["p"] <= least + 1e-9).sum())
+        yield (
+            f"The own order has a larger area than all {draws.max()} random orders on {best} of {len(tested)} tasks "
+            f"(rank p = {least:.3f} there, the smallest there can be, not corrected for the number of tasks)."
+        )
 
 
 def _by_task(
@@ -74,15 +147,17 @@ def _by_task(
     rows = []
     for task in tasks:
         full = evidence.rows(kind="full_metric", level=level, shots=shots, a=task).iloc[0]
-        bound = f"{full['value']:.2f} (at least {full['ci_low']:.2f})"
-        cells = [task + (" (at chance)" if task in chance else ""), bound]
+        name = f"{task} (not above chance)" if task in chance else task
+        cells = [name, number(full["value"]), number(full["ci_low"])]
         for order in ("own", "random"):
             area = evidence.rows(kind="pruning_area", level=level, shots=shots, a=task, b=order)
             cells.append(_with_interval(area))
-        cells += [percent(evidence.value(kind=kind, level=level, shots=shots, a=task, b="own")) for kind in SHARES]
+        for order in ("own", "random"):
+            shares = [evidence.value(kind=kind, level=level, shots=shots, a=task, b=order) for kind in SHARES]
+            cells.append(" / ".join(percent(share) for share in shares))
         rows.append(cells)
-    headings = ("task", "accuracy, full model", "area, own order", "area, random orders", "removable by accuracy",
-                "by log-likelihood")  # fmt: skip
+    headings = ("task", "accuracy, full model", "its one-sided 95% bound", "area, own order", "area, random orders",
+                "removable by accuracy / log-likelihood, own order", "the same, random orders")  # fmt: skip
     yield from table(headings, rows)
 
 
@@ -95,25 +170,31 @@ def _with_interval(rows: pd.DataFrame) -> str:
 
 def joint(evidence: Evidence) -> Iterator[str]:
     """Heads and FFNs together, mean change over the tasks above chance."""
-    found = evidence.metrics[evidence.metrics["component"] == "both"]
-    for shots in sorted({int(count) for count in found["shots"]}):
-        chance = evidence.at_chance(shots)
-        tasks = [task for task in sorted(set(found[found["shots"] == shots]["task"])) if task not in chance]
-        change = evidence.change("both", shots, "own", tasks)
-        if change.empty:
+    pruned = evidence.metrics[evidence.metrics["component"] == "both"]
+    for shots in sorted({int(count) for count in pruned["shots"]}):
+        found = evidence.together("pruned_metric", "both/zero", shots, b="own")
+        if found.empty:
+            yield f"**{at(shots).capitalize()}**: no task is shown to be above chance."
+            yield ""
             continue
-        grid = change["change"].unstack("percent_heads")
-        yield f"**{at(shots).capitalize()}**, change of accuracy, mean over {len(tasks)} tasks above chance:"
+        columns = sorted(set(found["heads"]))
+        yield (
+            f"**{at(shots).capitalize()}**, change of accuracy in points, mean over {found['n'].iloc[0]} tasks above "
+            "chance, heads and FFNs in their own orders:"
+        )
         yield ""
         yield from table(
-            ("FFNs removed", *(f"{p:.0f}% of heads" for p in grid.columns)),
-            ([f"{share:.0f}%", *(points(value) for value in row)] for share, row in grid.iterrows()),
+            ("FFNs removed", *(f"{share}% of heads" for share in columns)),
+            ([f"{ffns}%", *(_cell(found, heads, ffns) for heads in columns)] for ffns in sorted(set(found["ffns"]))),
         )
-        near = [(h, f) for h, f in PAPER_JOINT if h in grid.columns and f in grid.index]
-        for h, f in near:
-            yield f"At the paper's {h}% of heads and {f}% of FFNs: {points(grid.loc[f, h])}."
-        yield "The paper reports losses of 4 to 6 points at (70%, 20%), (70%, 10%) and (60%, 20%) for OPT-66B."
+        yield f"The paper reports losses of {PAPER_JOINT} for OPT-66B."
         yield ""
+
+
+def _cell(changes: pd.DataFrame, heads: int, ffns: int) -> str:
+    if not heads and not ffns:
+        return "0"
+    return change_told(changes[(changes["heads"] == heads) & (changes["ffns"] == ffns)], unit="")
 
 
 def _values(evidence: Evidence, kind: str, level: str, shots: int, order: str, tasks: Sequence[str]) -> pd.Series:

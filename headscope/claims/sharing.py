@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from headscope.claims.evidence import HEADS, Evidence, at, points
+from headscope.claims.evidence import HEADS, Evidence, at, change_told
 from headscope.comparison import sentences
-from headscope.figures.stored import chosen
 
-ORDERS = ("own", "aggregate", "random")
+SAID = {
+    "own": "own ranking", "aggregate": "aggregate of the other tasks", "transfer": "another task's ranking",
+    "random": "random orders",
+}  # fmt: skip
+HALF = 50
 
 
 def rankings(evidence: Evidence) -> Iterator[str]:
@@ -18,32 +21,16 @@ def rankings(evidence: Evidence) -> Iterator[str]:
 
 
 def transfer(evidence: Evidence) -> Iterator[str]:
-    """A task pruned by other tasks' rankings, which leave it out."""
+    """A task pruned by other tasks' rankings, which leave it out; nothing where no other ranking was tried."""
     for shots in evidence.pruned_shots():
-        tasks = [task for task in evidence.tasks(shots) if task not in evidence.at_chance(shots)]
-        changes = {order: evidence.change("head", shots, order, tasks) for order in ORDERS}
-        others = _others(evidence, shots, tasks)
-        percents = [p for p, _ in changes["own"].index if p]
-        if not percents or not tasks:
+        changes = evidence.together("pruned_metric", HEADS, shots, b=list(SAID))
+        if not {"aggregate", "transfer"} & set(changes["b"]):
             continue
-        near = min(percents, key=lambda p: abs(p - 50))
-        told = [f"{_said(order)} {points(float(change.loc[(near, 0.0), 'change']))}"
-                for order, change in changes.items() if (near, 0.0) in change.index]  # fmt: skip
-        told += [f"another task's ranking {points(others[near])}"] if near in others else []
+        near = min(sorted(set(changes["percent"])), key=lambda percent: abs(percent - HALF))
+        step = changes[changes["percent"] == near]
+        told = [f"{name} {change_told(step[step['b'] == order])}" for order, name in SAID.items()
+                if order in set(step["b"])]  # fmt: skip
         yield (
-            f"- {near:.0f}% of heads removed at {at(shots)}, change of accuracy over {len(tasks)} tasks above chance: "
-            f"{', '.join(told)}."
+            f"- {near}% of heads removed at {at(shots)}, change of accuracy over {step['n'].iloc[0]} tasks above "
+            f"chance: {', '.join(told)}."
         )
-
-
-def _others(evidence: Evidence, shots: int, tasks: list[str]) -> dict[float, float]:
-    """Mean change by percentage when each task is pruned by each other task's ranking."""
-    rows = chosen(evidence.metrics, component="head", shots=shots, metric="acc", ablation="zero", task=tasks)
-    full = rows[rows["percent_heads"] == 0].groupby("task")["value"].mean()
-    names = set(evidence.tasks(shots, HEADS))
-    by_other = rows[rows["order"].isin(names)].groupby(["percent_heads", "task"])["value"].mean().unstack("task")
-    return {} if by_other.empty else dict((by_other - full).mean(axis=1).items())
-
-
-def _said(order: str) -> str:
-    return {"own": "own ranking", "aggregate": "aggregate of the other tasks", "random": "random orders"}[order]

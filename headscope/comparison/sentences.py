@@ -36,8 +36,9 @@ def sentences(rows: pd.DataFrame) -> list[str]:
 def primary(rows: pd.DataFrame) -> Iterator[str]:
     """The test that was fixed beforehand."""
     for one in chosen(rows, kind=f"{KIND}_primary").itertuples(index=False):
-        verdict = "more important than their neighbours" if one.value > 0 else "less important than their neighbours"
-        sure = f"heads that match prefixes are {verdict} in the layer" if one.p <= LEVEL else "no relation is shown"
+        side = "higher" if one.value > 0 else "lower"
+        verdict = f"in a layer, heads that match prefixes more have the {side} importance"
+        sure = verdict if one.p <= LEVEL else "no relation is shown"
         yield (
             f"Primary test, fixed beforehand: within layers, prefix matching and the aggregate importance (token, "
             f"{at(one.shots)}) correlate at rho = {told(one)}, p = {p_told(one.p)} by permutation within layers over "
@@ -81,7 +82,7 @@ def exploratory(rows: pd.DataFrame) -> Iterator[str]:
         )
         yield (
             f"Exploratory: {family.value:.0f} further tests, Holm-adjusted together ({family.n:,} permutations each). "
-            f"Of {len(tests)} correlations within layers {len(held)} hold{f': {listed}' if listed else ''}."
+            f"Of {len(tests)} correlations within layers {len(held)} differ from 0{f': {listed}' if listed else ''}."
         )
 
 
@@ -118,8 +119,8 @@ def tasks_told(rows: pd.DataFrame) -> Iterator[str]:
             within, everywhere = (chosen(part, level=level) for level in ("within_layer", "global"))
             line = (
                 f"Tasks against tasks, {name} importance at {at(shots)}: {len(within)} pairs, rho "
-                f"{spread(everywhere)}, within layers {spread(within)}; {significant(within)} of {len(within)} hold "
-                "within layers after Holm"
+                f"{spread(everywhere)}, within layers {spread(within)}; {significant(within)} of {len(within)} "
+                "are above 0 within layers after Holm"
             )
             freed = chosen(part, level="within_layer_corrected")
             yield f"{line}{f'; corrected for noise {spread(freed)}' if freed['value'].notna().any() else ''}."
@@ -187,6 +188,8 @@ def said(name: str) -> str:
 
 def told(one: Any) -> str:
     """A value with its interval where it has one."""
+    if not isfinite(one.value):
+        return "not defined"
     if not isfinite(one.ci_low):
         return f"{one.value:+.2f} (too few documents for an interval)"
     return f"{one.value:+.2f} [{one.ci_low:+.2f}, {one.ci_high:+.2f}]"
@@ -207,7 +210,8 @@ def spread(rows: pd.DataFrame) -> str:
 
 
 def significant(rows: pd.DataFrame) -> int:
-    return int((rows["p_holm"] <= LEVEL).sum())
+    """Rows that are positive and hold after correction."""
+    return int(((rows["p_holm"] <= LEVEL) & (rows["value"] > 0)).sum())
 
 
 def first(rows: pd.DataFrame) -> float:

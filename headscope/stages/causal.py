@@ -5,7 +5,8 @@
 3. Outcome: the drop of (k-shot minus 0-shot), paired by document, task by task; then the mean over tasks set by set.
 All sets stand in items/causal; `comparisons` has, for a = tested set, b = kind of control, level = outcome/ablation:
 `causal_drop` (interval by cluster, rank p against the controls, Holm over the rows of one outcome, n controls) and
-`causal_controls` (their median, and 5th to 95th percentile). `causal_repeats` is the manipulation check.
+`causal_controls` (their median, and 5th to 95th percentile). `causal_gain` is what the demonstrations are worth to the
+whole model (n tasks); `causal_repeats` is the manipulation check.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ import pandas as pd
 from headscope.comparison.rows import Row, frame, row, with_holm
 from headscope.comparison.scored import Shelf
 from headscope.run import Run, open_run
-from headscope.stages.causal_over_tasks import over_tasks
+from headscope.stages.causal_over_tasks import gain_over_tasks, over_tasks
 from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, fingerprints
 from headscope.stages.evaluation import Evaluator
 from headscope.stages.opening import open_stage
-from headscope.stages.references import ablated
+from headscope.stages.references import ablated, check_references
 from headscope.stages.repeat_loss import RepeatLoss
 from headscope.store.manifest import Stage
 from interp.errors import UsageError
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 
 SPLIT = "validation"
 ITEMS = "causal"
-KINDS = ("causal_drop", "causal_controls", "causal_repeats")
+KINDS = ("causal_gain", "causal_drop", "causal_controls", "causal_repeats")
+FULL, Z = "full model", 1.96
 CONTROLS = 39
 ABLATIONS = ("zero", "mean")
 OUTCOMES = ("metric", "log_likelihood")
@@ -77,10 +79,11 @@ def measure_causal_check(
     run = open_run(folder)
     sets, norms = tested_sets(run, causal, max(choice.shots))
     held = choice.cells(SPLIT) if cells is None else cells
+    pairs, chosen = paired(held), drawn_sets(model, sets, norms, causal, choice.seed)
+    for ablation in causal.ablations:
+        check_references(choice, held, ablation)
     with open_stage(model, folder, causal.stage(choice)) as writer:
-        chosen = drawn_sets(model, sets, norms, causal, choice.seed)
         writer.record(documents=fingerprints(held), sets={name: len(heads) for name, heads in sets.items()})
-        pairs = paired(held)
         total = sum(len(few.task.documents) for few, _ in pairs) * len(chosen) * len(causal.ablations)
         told = Progress(total, progress)
         evaluator = Evaluator(model, writer.units)
@@ -129,8 +132,8 @@ def paired(cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
     few = [cell for cell in cells if cell.task.shots > 0]
     if missing := sorted({cell.task.name for cell in few} - set(none)):
         raise UsageError(f"the causal check compares k shots with none: {', '.join(missing)} has no cell at 0 shots")
-    if not few:
-        raise UsageError("the causal check compares k shots with none: give a number of shots above 0 as well")
+    if len({cell.task.shots for cell in few}) != 1:
+        raise UsageError("the causal check compares k shots with none: give 0 and one number of shots above 0")
     return [(cell, none[cell.task.name]) for cell in few]
 
 
@@ -180,13 +183,16 @@ def outcome_rows(checks: Sequence[CausalCheck], outcome: str) -> list[Row]:
     """The mean over tasks of every tested set's drop, against the same mean of its controls."""
     tested, beside = [], []
     shots = checks[0].shots
+    gain, stderr, tasks = gain_over_tasks(checks, outcome)
+    interval = (gain - Z * stderr, gain + Z * stderr)
+    whole = row("causal_gain", FULL, "", shots, outcome, gain, interval=interval, n=tasks)
     for one in over_tasks(checks, outcome):
         place = (one.tested, one.control, shots, f"{outcome}/{one.ablation}")
-        interval = (one.drop - 1.96 * one.stderr, one.drop + 1.96 * one.stderr)
+        interval = (one.drop - Z * one.stderr, one.drop + Z * one.stderr)
         tested.append(row("causal_drop", *place, one.drop, interval=interval, p=one.rank.p, n=one.rank.n_controls))
         low, high = (float(np.quantile(one.controls, share)) for share in (0.05, 0.95))
         beside.append(row("causal_controls", *place, one.rank.median, interval=(low, high), n=one.rank.n_controls))
-    return with_holm(tested) + beside
+    return [whole, *with_holm(tested), *beside]
 
 
 def repeats(
@@ -199,7 +205,7 @@ def repeats(
 
     loss = RepeatLoss(model, writer.units, seed=choice.seed)
     whole = HeadMask.keep_all(model.n_layers, model.n_heads)
-    yield row("causal_repeats", "full model", "", 0, "zero", loss(whole, Ablated()), n=0)
+    yield row("causal_repeats", FULL, "", 0, "zero", loss(whole, Ablated()), n=0)
     for heads in chosen:
         if heads.kind == TESTED:
             value = loss(whole.without(heads.heads), Ablated())

@@ -129,6 +129,6 @@ def shots_told(shots: int) -> str:
 def parse_shots(text: str) -> tuple[int, ...]:
     """`0,1,5` -> (0, 1, 5). Raises UsageError for anything that is no list of numbers."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdigit() for part in parts):
+    if not parts or not all(part.isdecimal() for part in parts):
         raise UsageError(f"{text!r} is no list of numbers of shots: write, for example, --shots 0,1,5")
     return tuple(sorted({int(part) for part in parts}))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from headscope.stages.by_cluster import by_cluster
 from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, by_task_and_shots, fingerprints
 from headscope.stages.head_norm import NORM_DOCUMENTS, norm_unit
 from headscope.stages.opening import open_stage
@@ -150,10 +151,10 @@ def _store(run: RunWriter, found: Importance, task: Task, *, normalise: str, col
     for way in dict.fromkeys(("uniform", normalise)):
         for positions in POSITIONS:
             heads = replace(found.heads(positions=positions, normalise=way), name=name)
-            run.add_scores(heads, **place)
+            run.add_scores(by_cluster(heads, columns["cluster"]), **place)
             if way != "layer_l2":
                 ffns = replace(found.ffns(positions=positions, normalise=way), name=name)
-                run.add_scores(ffns, **place)
+                run.add_scores(by_cluster(ffns, columns["cluster"]), **place)
 
 
 def _store_norm(model: HookedModel, run: RunWriter, cell: Cell) -> None:

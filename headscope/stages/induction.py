@@ -43,19 +43,24 @@ def measure_induction(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Measured:
-    """Score every head and store scores, items, classes and an attention example; finished units are not run again."""
+    """Score every head and store scores, items, classes and an attention example; finished units are not run again.
+
+    What the model or its vocabulary can't give is refused before anything is written.
+    """
     import induction
+    from induction.scoring import unrepeated_for
 
     options: dict[str, Any] = {"protocol": protocol, "sequences": sequences, "length": length, "seed": seed}
     repeated = induction.repeated_sequences(model, **options)
+    unrepeated = unrepeated_for(model, repeated)
     stage = stage_of(protocol=protocol, sequences=sequences, length=length, seed=seed)
     identity = {name: value for name, value in model.identity().items() if name != "versions"}
     with Run.create(folder, identity, stage) as run:
-        tell = None if progress is None else _two_thirds(progress)
-        found = induction.induction_scores(model, repeated, progress=tell, units=run.units)
-        in_context = induction.in_context_learning_score(model, repeated, token_budget=LOGIT_BUDGET)
-        if progress is not None:
-            progress(1, 1)
+        heads, loss = (None, None) if progress is None else _thirds(progress)
+        found = induction.induction_scores(model, repeated, unrepeated, progress=heads, units=run.units)
+        in_context = induction.in_context_learning_score(
+            model, repeated, token_budget=LOGIT_BUDGET, progress=loss, units=run.units
+        )
         lengths = {group_index: group.length for group in repeated for group_index in group.indices}
         columns = {"length": [lengths[index] for index in sorted(lengths)]}
         for scores in found.scores:
@@ -69,11 +74,11 @@ def measure_induction(
             repeat_score=in_context.repeat,
             refused=found.refused,
         )
-        store_example(run, model, seed=seed)
+        store_example(run, model, length=min(EXAMPLE_LENGTH, max(repeated.lengths)), seed=seed)
     return Measured(found, in_context, _described(protocol, repeated))
 
 
-def store_example(run: Any, model: HookedModel, *, seed: int) -> None:
+def store_example(run: Any, model: HookedModel, *, seed: int, length: int = EXAMPLE_LENGTH) -> None:
     """Every head's attention on one short repeated sequence, in 8 bits, for the report's head cards."""
     import torch
 
@@ -81,7 +86,7 @@ def store_example(run: Any, model: HookedModel, *, seed: int) -> None:
     from interp.hooks import dense_pattern
 
     group = next(iter(induction.repeated_sequences(
-        model, length=EXAMPLE_LENGTH, repeats=EXAMPLE_REPEATS, sequences=1, seed=seed
+        model, length=length, repeats=EXAMPLE_REPEATS, sequences=1, seed=seed
     )))  # fmt: skip
     positions = group.tokens.shape[1]
     patterns = torch.zeros(model.n_layers, model.n_heads, positions, positions, dtype=torch.uint8)
@@ -96,9 +101,11 @@ def store_example(run: Any, model: HookedModel, *, seed: int) -> None:
     run.store_attention_example(texts, patterns, blocks=blocks)
 
 
-def _two_thirds(progress: Callable[[int, int], None]) -> Callable[[int, int], None]:
-    """Two passes of three: the last one, with logits, is the in-context-learning score's."""
-    return lambda done, total: progress(2 * done, 3 * total)
+def _thirds(
+    progress: Callable[[int, int], None],
+) -> tuple[Callable[[int, int], None], Callable[[int, int], None]]:
+    """Two passes of three score heads; the last one, with logits, is the in-context-learning score's."""
+    return lambda done, total: progress(2 * done, 3 * total), lambda done, total: progress(2 * total + done, 3 * total)
 
 
 def _described(protocol: str, sequences: RepeatedSequences) -> str:

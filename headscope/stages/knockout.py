@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from headscope.stages.by_cluster import by_cluster
 from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, by_task_and_shots, fingerprints
 from headscope.stages.opening import open_stage
-from headscope.stages.references import ablated, check_ablation
+from headscope.stages.references import ablated, check_ablation, check_references
 from headscope.store.manifest import Stage
 from interp.errors import UsageError
 
@@ -69,6 +70,7 @@ def measure_knock_out(
     """Remove every head, or every FFN, one at a time; `cells` are the choice's training documents."""
     stage = knockout_stage(choice, component, ablation)
     held = choice.cells(SPLIT) if cells is None else cells
+    check_references(choice, held, ablation)
     told = Progress(sum(len(cell.task.documents) for cell in held), progress)
     with open_stage(model, folder, stage) as run:
         run.record(documents=fingerprints(held))
@@ -173,7 +175,7 @@ def _store(
         else HeadScores.from_items(name, items, variant=variant, n_kv_heads=found[0].n_kv_heads)
     )
     task = group[0].task
-    run.add_scores(score, task=task.name, shots=task.shots, item_columns=columns)
+    run.add_scores(by_cluster(score, columns["cluster"]), task=task.name, shots=task.shots, item_columns=columns)
 
 
 def _worst(loss: Tensor, count: int = 3) -> tuple[tuple[str, float], ...]:

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from headscope.comparison.rows import Row, frame
 from headscope.run import Run, open_run
 from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, by_task_and_shots, fingerprints
 from headscope.stages.evaluation import Ablated, Evaluator
 from headscope.stages.iterative import iterative
 from headscope.stages.opening import identity_of, open_stage
-from headscope.stages.pruning_summary import ACC, Curve, summary_rows
-from headscope.stages.references import ablated, check_ablation
+from headscope.stages.pruning_summary import ACC, Curve, summary_rows, with_demonstrations_joined
+from headscope.stages.pruning_together import together_rows
+from headscope.stages.references import ablated, check_ablation, check_references
 from headscope.stages.removal_orders import Rankings, check_orders
 from headscope.store.manifest import Stage
 from interp.errors import UsageError
@@ -89,16 +91,16 @@ class Pruner:
     rankings: tuple[Rankings, ...]
     told: Progress
 
-    def group(self, run: RunWriter, cells: Sequence[Cell]) -> list[dict[str, Any]]:
-        """One task and number of shots: every order on every draw of the demonstrations, then their summary."""
+    def group(self, run: RunWriter, cells: Sequence[Cell]) -> list[Curve]:
+        """One task and number of shots: every order on every draw of the demonstrations, which are joined."""
         orders = [pair for name in self.prune.orders for pair in self.orders(name, cells[0])]
         curves: list[Curve] = []
         for cell in cells:
             how = ablated(self.evaluator.model, self.choice, cell, self.prune.ablation, seed=self.choice.seed)
             found = [self.curve(cell, pair, how) for pair in orders]
             run.add_metrics(pd.DataFrame([row for one in found for row in one.rows()]))
-            curves += [Curve.of(one) for one in found if self.prune.component != "both"]
-        return list(summary_rows(curves, component=self.prune.component, ablation=self.prune.ablation))
+            curves += [Curve.of(one) for one in found]
+        return with_demonstrations_joined(curves)
 
     def orders(self, name: str, cell: Cell) -> Iterator[tuple[Order, ...]]:
         """Single orders, or for `both` the pair (heads, FFNs)."""
@@ -165,21 +167,38 @@ def measure_pruning(
     """Prune and evaluate; returns the summaries. `cells` are the validation documents; `rankings` another run of this
     model that holds the importance. Raises UsageError where a ranking is missing, StoreError for another model's.
     """
-    from headscope.comparison.rows import frame
-
     stage = prune.stage(choice)
     held = choice.cells(SPLIT) if cells is None else cells
-    source = open_run(folder if rankings is None else rankings) if rankings or Path(folder).is_dir() else None
-    if rankings is not None and source is not None:
+    source = Run(Path(folder)) if rankings is None else open_run(rankings)
+    if rankings is not None:
         source.manifest.refuse_other(identity_of(model), source.folder)
+    ranked = tuple(_rankings(source, choice, prune))
+    check_rankings(ranked, held, prune)
+    check_references(choice, held, prune.ablation)
     with open_stage(model, folder, stage) as run:
         run.record(documents=fingerprints(held))
-        ranked = tuple(_rankings(source or run, choice, prune))
         pruner = Pruner(Evaluator(model, run.units), choice, prune, ranked, _progress(held, choice, prune, progress))
-        rows = [row for group in by_task_and_shots(held).values() for row in pruner.group(run, group)]
-        summaries = frame(rows)
+        groups = [pruner.group(run, group) for group in by_task_and_shots(held).values()]
+        summaries = frame(summaries_of(groups, prune))
         run.add_comparisons(summaries)
     return summaries
+
+
+def summaries_of(groups: Sequence[Sequence[Curve]], prune: PruneChoice) -> Iterator[Row]:
+    """Every task and number of shots by itself, then the tasks above chance together."""
+    told = {"component": prune.component, "ablation": prune.ablation}
+    for group in groups:
+        yield from summary_rows(group, **told)
+    yield from together_rows([curve for group in groups for curve in group], **told)
+
+
+def check_rankings(rankings: Sequence[Rankings], cells: Sequence[Cell], prune: PruneChoice) -> None:
+    """Raises UsageError where a score is missing, before the stage is opened: a refusal must not bind the folder."""
+    for task, shots in by_task_and_shots(tuple(cells)):
+        for ranking in rankings:
+            for name in prune.orders:
+                if name != "iterative":
+                    ranking.orders(name, task, shots, draws=1, seed=0)
 
 
 def _rankings(run: Run, choice: TaskChoice, prune: PruneChoice) -> Iterator[Rankings]:

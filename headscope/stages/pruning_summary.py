@@ -9,6 +9,9 @@ Rows of `comparisons`, a = task, b = order, level = component/ablation:
 | full_metric (b = `full model`) | the metric of the full model; its low bound | one-sided 95% |
 | at_chance (b = `full model`) | 1 where the bound is not above chance and the majority share | chance, majority |
 
+| unchanged_bound (b = `full model`) | the lower bound of a metric that nothing changes; `n` counts clusters | none |
+
+Where `unchanged_bound` is not above -.02, the documents are too few for any `removable_metric` above 0.
 Random and layer-matched orders give the median over their draws, and the 5th and 95th percentile as the interval.
 The draws of the demonstrations are items of the same clusters: documents are what is independent.
 """
@@ -24,7 +27,8 @@ from jaxtyping import Float, Int
 
 from ablation.statistics import PruningArea, area_under_curve, rank_p_value, removable_share
 from ablation.statistics.curves import Outcome
-from headscope.comparison.rows import Row, row
+from ablation.statistics.intervals import PAIRED_LOSS, cluster_mean
+from headscope.comparison.rows import NO_INTERVAL, Row, row
 
 if TYPE_CHECKING:
     from ablation.pruning import Pruning
@@ -32,18 +36,21 @@ if TYPE_CHECKING:
 ACC = "acc"
 FULL = "full model"
 DRAWN = ("random", "layer_matched")
-SUMMARY_KINDS = ("pruning_area", "removable_metric", "removable_log_likelihood", "full_metric", "at_chance")
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One order on one cell: the metric and the gold log-likelihood of every item at every percentage."""
+    """One order on one cell: the metric and the gold log-likelihood of every item at every step.
+
+    percents: of the components removed; None for the joint grid, whose steps are no single curve.
+    """
 
     task: str
     shots: int
     order: str
     order_seed: int
-    percents: tuple[int, ...]
+    steps: tuple[str, ...]
+    percents: tuple[int, ...] | None
     chance: float
     majority: float
     metric: Float[np.ndarray, "percent unit"]
@@ -54,25 +61,49 @@ class Curve:
     @classmethod
     def of(cls, found: Pruning) -> Curve:
         first = found.steps[0].evaluation
-        percents = tuple(int(step.percent_heads + step.percent_ffns) for step in found.steps)
+        sizes = [(int(step.percent_heads), int(step.percent_ffns)) for step in found.steps]
+        both = found.component == "both"
         return cls(
-            found.task, found.shots, found.order, found.order_seed, percents, found.chance, found.majority,
+            found.task, found.shots, found.order, found.order_seed,
+            tuple(f"h={heads},f={ffns}" if both else f"p={heads + ffns}" for heads, ffns in sizes),
+            None if both else tuple(heads + ffns for heads, ffns in sizes), found.chance, found.majority,
             found.metric(), first.clusters, found.gold_log_likelihoods(), first.document_clusters,
         )  # fmt: skip
 
+    def values(self, outcome: str) -> Float[np.ndarray, "percent item"]:
+        """`metric` by unit, or `log_likelihood` by document."""
+        return self.metric if outcome == "metric" else self.gold
+
+    def labels(self, outcome: str) -> Int[np.ndarray, "item"]:
+        """The cluster of every item, numbered."""
+        return numbered(self.clusters if outcome == "metric" else self.document_clusters)
+
+    @property
+    def clustered(self) -> bool:
+        """Whether there are two clusters or more, so that there are intervals."""
+        return len(set(self.clusters)) > 1
+
+
+def with_demonstrations_joined(curves: Sequence[Curve]) -> list[Curve]:
+    """One curve a draw of an order: the draws of the demonstrations side by side, as items of the same clusters."""
+    by_draw: dict[tuple[str, int], list[Curve]] = {}
+    for curve in curves:
+        by_draw.setdefault((curve.order, curve.order_seed), []).append(curve)
+    return [_joined(draws) for draws in by_draw.values()]
+
 
 def summary_rows(curves: Sequence[Curve], *, component: str, ablation: str) -> Iterator[Row]:
-    """The rows of one task and number of shots; none for the joint grid, which has no single curve."""
-    by_order: dict[str, dict[int, list[Curve]]] = {}
+    """The rows of one task and number of shots, from joined curves; the joint grid has none of its own."""
+    by_order: dict[str, list[Curve]] = {}
     for curve in curves:
-        by_order.setdefault(curve.order, {}).setdefault(curve.order_seed, []).append(curve)
+        if curve.percents is not None:
+            by_order.setdefault(curve.order, []).append(curve)
     level = f"{component}/{ablation}"
-    areas = {name: [_area(_joined(draw)) for draw in draws.values()] for name, draws in by_order.items()}
+    areas = {name: [_area(draw) for draw in draws] for name, draws in by_order.items()}
     for place, (name, draws) in enumerate(by_order.items()):
-        whole = [_joined(draw) for draw in draws.values()]
         if place == 0:
-            yield from _full(whole[0], areas[name][0], level)
-        yield from _order(name, whole, areas, level)
+            yield from _full(draws[0], areas[name][0], level)
+        yield from _order(name, draws, areas, level)
 
 
 def _order(name: str, draws: list[Curve], areas: dict[str, list[PruningArea | None]], level: str) -> Iterator[Row]:
@@ -82,13 +113,13 @@ def _order(name: str, draws: list[Curve], areas: dict[str, list[PruningArea | No
     found = [area for area in areas[name] if area is not None]
     if found:
         values = np.array([area.value for area in found])
-        interval = (found[0].ci_low, found[0].ci_high) if name not in DRAWN else _band(values)
+        interval = (found[0].ci_low, found[0].ci_high) if name not in DRAWN else band(values)
         p = _rank_p(values[0], areas.get("random", [])) if name not in DRAWN else float("nan")
         yield row("pruning_area", *place, float(np.median(values)), interval=interval, p=p, n=len(draws))
     for kind in ("removable_metric", "removable_log_likelihood"):
         shares = [share for share in (_removable(draw, kind) for draw in draws) if share is not None]
         if shares:
-            interval = _band(np.array(shares)) if name in DRAWN else (float("nan"), float("nan"))
+            interval = band(np.array(shares, dtype=float)) if name in DRAWN else NO_INTERVAL
             yield row(kind, *place, float(np.median(shares)), interval=interval, n=len(draws))
 
 
@@ -101,13 +132,15 @@ def _full(curve: Curve, area: PruningArea | None, level: str) -> Iterator[Row]:
     if area is not None:
         told = (area.check.chance, area.check.majority)
         yield row("at_chance", *place, float(area.check.at_chance), interval=told, n=n)
+        unchanged = cluster_mean(np.zeros(n), curve.labels("metric"), pseudo=PAIRED_LOSS)
+        yield row("unchanged_bound", *place, unchanged.lower_bound(), n=unchanged.n_clusters)
 
 
 def _joined(curves: Sequence[Curve]) -> Curve:
-    """The draws of the demonstrations side by side, as items of the same clusters."""
     first = curves[0]
     return Curve(
-        first.task, first.shots, first.order, first.order_seed, first.percents, first.chance, first.majority,
+        first.task, first.shots, first.order, first.order_seed, first.steps, first.percents, first.chance,
+        first.majority,
         np.concatenate([one.metric for one in curves], axis=1), sum((one.clusters for one in curves), ()),
         np.concatenate([one.gold for one in curves], axis=1), sum((one.document_clusters for one in curves), ()),
     )  # fmt: skip
@@ -115,20 +148,18 @@ def _joined(curves: Sequence[Curve]) -> Curve:
 
 def _area(curve: Curve) -> PruningArea | None:
     """None where there is a single cluster of documents, which has no interval."""
-    labels, chance = numbered(curve.clusters), np.full(curve.metric.shape[1], curve.chance)
-    if not labels.max():
+    if curve.percents is None or not curve.clustered:
         return None
+    labels, chance = curve.labels("metric"), np.full(curve.metric.shape[1], curve.chance)
     return area_under_curve(curve.metric, chance, labels, percents=curve.percents, majority=curve.majority)
 
 
 def _removable(curve: Curve, kind: str) -> int | None:
     """None with a single cluster, as above."""
-    of_metric = kind == "removable_metric"
-    values, names = (curve.metric, curve.clusters) if of_metric else (curve.gold, curve.document_clusters)
-    labels = numbered(names)
-    if not labels.max():
+    outcome: Outcome = "metric" if kind == "removable_metric" else "log_likelihood"
+    if curve.percents is None or not curve.clustered:
         return None
-    outcome: Outcome = "metric" if of_metric else "log_likelihood"
+    values, labels = curve.values(outcome), curve.labels(outcome)
     return removable_share(values, labels, percents=curve.percents, outcome=outcome).percent
 
 
@@ -140,9 +171,10 @@ def _rank_p(value: float, controls: Sequence[PruningArea | None]) -> float:
     return rank_p_value(value, others).p
 
 
-def _band(values: Float[np.ndarray, "draw"]) -> tuple[float, float]:
+def band(values: Float[np.ndarray, "draw"]) -> tuple[float, float]:
+    """5th and 95th percentile over draws."""
     if not np.isfinite(values).all():
-        return float("nan"), float("nan")
+        return NO_INTERVAL
     return float(np.quantile(values, 0.05)), float(np.quantile(values, 0.95))
 
 

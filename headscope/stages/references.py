@@ -6,6 +6,7 @@ They come from the other split of the same task, at the same shots: what is eval
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,20 @@ def check_ablation(name: str) -> None:
 
     if name not in ABLATIONS:
         raise UsageError(f"{name!r} is no kind of ablation; the kinds are {', '.join(ABLATIONS)} (--ablation)")
+
+
+def check_references(choice: TaskChoice, cells: Sequence[Cell], ablation: str) -> None:
+    """Raises UsageError where a task has too few documents to stand in, before the stage is opened."""
+    from ablation.replacement import MINIMUM_DOCUMENTS
+
+    check_ablation(ablation)
+    for cell in cells if ablation != "zero" else ():
+        count = len(reference_task(choice, cell, MINIMUM_DOCUMENTS).documents)
+        if count < MINIMUM_DOCUMENTS:
+            raise UsageError(
+                f"{ablation} ablation needs {MINIMUM_DOCUMENTS} reference documents; the {OTHER[cell.task.split]} "
+                f"split of {cell.task.name} has {count}. Leave the task out, or take --ablation zero."
+            )
 
 
 def ablated(model: HookedModel, choice: TaskChoice, cell: Cell, ablation: str, *, seed: int = 0) -> Ablated:

@@ -34,7 +34,8 @@ class RepeatLoss:
     def __call__(self, mask: HeadMask, how: Ablated) -> float:
         """The mean over sequences with these heads removed."""
         removed = [list(head) for head in mask.removed()]
-        key = {"what": "repeat_loss", "removed": removed, "ablation": [how.name, how.told], "seed": self.seed}
+        drawn = {"sequences": SEQUENCES, "length": LENGTH, "seed": self.seed}
+        key = {"what": "repeat_loss", "removed": removed, "ablation": [how.name, how.told], **drawn}
         unit = self.units.get_or_compute(key, lambda: {"repeat": torch.tensor([self._run(mask, how)])})
         return float(unit["repeat"][0])
 

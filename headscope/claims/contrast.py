@@ -1,0 +1,75 @@
+"""The paper's figures of OPT-66B (64 layers of 72 heads) beside this model's, claim by claim (METHODS 5 and 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isfinite
+
+from headscope.claims.evidence import FFNS, HEADS, Evidence, at, change_told, number, percent, table
+from headscope.claims.removable import PAPER_FFNS, PAPER_HEADS, SHARES
+from headscope.figures.stored import chosen
+from headscope.stages.pruning_together import ABOVE
+
+JOINT = {0: (70, 20, 5), 1: (70, 10, 6), 5: (60, 20, 4)}
+MATCHING, COPYING = 31, 41
+LAYERS = 64
+Row = tuple[str, str, str]
+
+
+def beside_the_paper(evidence: Evidence) -> Iterator[str]:
+    """One row a figure that both have; nothing where this run has none."""
+    rows = [*_removable(evidence), *_joint(evidence), *_sharing(evidence), *_layers(evidence)]
+    if rows:
+        yield from table(("what", "OPT-66B, the paper", "this model"), rows)
+
+
+def _removable(evidence: Evidence) -> Iterator[Row]:
+    for name, level, paper in (("heads", HEADS, PAPER_HEADS), ("FFNs", FFNS, PAPER_FFNS)):
+        for shots in evidence.pruned_shots(level):
+            shares = [evidence.value(kind=kind, level=level, shots=shots, a=ABOVE, b="own") for kind in SHARES]
+            if isfinite(shares[0]):
+                told = f"{percent(shares[0])} by accuracy, {percent(shares[1])} by log-likelihood"
+                yield f"share of {name} that can go, {at(shots)}", f"about {paper}%", told
+
+
+def _joint(evidence: Evidence) -> Iterator[Row]:
+    """At the paper's shares where the grid has them; the numbers of shots need not be the same."""
+    for paper_shots, (heads, ffns, loss) in JOINT.items():
+        for shots in sorted({int(count) for count in evidence.rows(kind="pruned_metric", a=ABOVE)["shots"]}):
+            found = evidence.together("pruned_metric", "both/zero", shots, b="own")
+            found = found[found["level"] == f"both/zero/h={heads},f={ffns}"]
+            if len(found):
+                what = f"accuracy without {heads}% of heads and {ffns}% of FFNs"
+                yield what, f"-{loss} points ({at(paper_shots)})", f"{change_told(found)} ({at(shots)})"
+
+
+def _sharing(evidence: Evidence) -> Iterator[Row]:
+    """Rank correlation of two tasks' importance, as released and right; top 30% in common."""
+    rows = evidence.rows(kind="cross_task")
+    for shots in sorted({int(count) for count in rows["shots"]}):
+        values = {level: chosen(rows, shots=shots, level=level)["value"].mean()
+                  for level in ("bansal_released", "global", "within_layer")}  # fmt: skip
+        released = f"{number(values['bansal_released'])} by the released script"
+        right = f"Spearman {number(values['global'])}, within layers {number(values['within_layer'])}"
+        yield (
+            f"rank correlation of two tasks' heads, {at(shots)}", ".13 by the released script", f"{released}; {right}"
+        )
+        common = evidence.rows(kind="cross_task_overlap", shots=shots, level="q=30")["value"].mean()
+        if isfinite(common):
+            yield f"top 30% of two tasks in common, {at(shots)}", "71 to 76%", f"{common:.0%} (chance 30%)"
+
+
+def _layers(evidence: Evidence) -> Iterator[Row]:
+    """Where in the stack the induction heads are."""
+    classes = evidence.run.classes
+    layers = sorted(classes[classes["class"] != ""]["layer"])
+    if not len(classes):
+        return
+    depth = int(classes["layer"].max()) + 1
+    told = f"none of {len(classes)} heads" if not layers else (
+        f"{len(layers)} of {len(classes)}, in layers {layers[0]} to {layers[-1]} of {depth}"
+    )  # fmt: skip
+    yield (
+        "induction heads", f"prefix matching in layers {MATCHING} and up, copying mostly in {COPYING} and up, of "
+        f"{LAYERS}", told,
+    )  # fmt: skip

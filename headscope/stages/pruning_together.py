@@ -1,0 +1,140 @@
+"""All tasks above chance pruned together: the mean over tasks of what each loses, step by step (METHODS 4).
+
+1. Differences from the full model, paired item by item; tasks whose full model is at chance are left out.
+2. Every task counts alike, however many documents it has; whole clusters are the unit of every bound.
+3. Removable share: as for one task, the largest p up to which every one-sided 95% bound stays above the margin. One
+   task of a hundred documents can never exclude a loss of 2 points; ten of them together can.
+
+Rows of `comparisons`, a = `tasks above chance`, b = order (`transfer`: the mean over all other tasks' orders):
+
+| kind | level | value | interval |
+|---|---|---|---|
+| pruned_metric, pruned_log_likelihood | component/ablation/step | mean change from the full model | 95% by cluster |
+| removable_metric, removable_log_likelihood | component/ablation | the removable share in percent | none |
+| unchanged_bound (b = `full model`) | component/ablation | the lower bound of a metric that nothing changes | none |
+
+A step is `p=50`, or `h=70,f=20` in the joint grid. `n` counts tasks. Random and layer-matched orders give the median
+over their draws, and the 5th and 95th percentile as the interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ablation.statistics.curves import LOG_LIKELIHOOD_MARGIN, METRIC_MARGIN, chance_check
+from ablation.statistics.intervals import PAIRED_LOSS, ClusterEstimate, PseudoClusters, cluster_ratio
+from headscope.comparison.rows import NO_INTERVAL, Row, row
+from headscope.stages.pruning_summary import DRAWN, FULL, Curve, band
+from headscope.stages.removal_orders import TRANSFER
+
+ABOVE = "tasks above chance"
+MARGINS = {"metric": METRIC_MARGIN, "log_likelihood": LOG_LIKELIHOOD_MARGIN}
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One task: change from the full model by step and item, and the items' clusters."""
+
+    task: str
+    change: Float[np.ndarray, "step item"]
+    clusters: Int[np.ndarray, "item"]
+
+
+def together_rows(curves: Sequence[Curve], *, component: str, ablation: str) -> Iterator[Row]:
+    """The rows of every number of shots and order; `curves` hold one draw of an order each, its demonstrations joined.
+
+    None where no task is above chance.
+    """
+    for shots in sorted({curve.shots for curve in curves}):
+        kept = above_chance([curve for curve in curves if curve.shots == shots])
+        if kept:
+            yield _unchanged(kept, shots, f"{component}/{ablation}")
+        for order, draws in by_order(kept).items():
+            for outcome in MARGINS:
+                losses = [[_loss(tasks, outcome) for tasks in draw] for draw in draws]
+                yield from _rows(losses, draws[0][0][0], order, shots, outcome, f"{component}/{ablation}")
+
+
+def above_chance(curves: Sequence[Curve]) -> list[Curve]:
+    """The curves of tasks whose full model is above chance; a task with a single cluster has no bound and is left out.
+    """
+    return [curve for curve in curves if curve.clustered and not is_at_chance(curve)]
+
+
+def is_at_chance(curve: Curve) -> bool:
+    """Whether the full model's lower bound is not above chance and the majority share."""
+    metric = curve.metric[0]
+    check = chance_check(metric, np.full(metric.size, curve.chance), curve.labels("metric"), majority=curve.majority)
+    return check.at_chance
+
+
+def by_order(curves: Sequence[Curve]) -> dict[str, list[list[list[Curve]]]]:
+    """For every order, for every draw of it, for every task its curves: one, or for `transfer` one another task.
+
+    Orders that not every task has are left out: their mean would be over other tasks.
+    """
+    tasks = sorted({curve.task for curve in curves})
+    found: dict[str, dict[int, dict[str, list[Curve]]]] = {}
+    for curve in curves:
+        name = TRANSFER if curve.order in tasks and curve.order != curve.task else curve.order
+        found.setdefault(name, {}).setdefault(curve.order_seed, {}).setdefault(curve.task, []).append(curve)
+    return {
+        name: [[draw[task] for task in tasks] for draw in draws.values()]
+        for name, draws in found.items()
+        if all(set(draw) == set(tasks) for draw in draws.values())
+    }
+
+
+def _loss(curves: Sequence[Curve], outcome: str) -> Loss:
+    """A task's change, the mean over its curves item by item."""
+    changes = [values - values[:1] for values in (curve.values(outcome) for curve in curves)]
+    return Loss(curves[0].task, np.mean(changes, axis=0), curves[0].labels(outcome))
+
+
+def _rows(
+    draws: Sequence[Sequence[Loss]], like: Curve, order: str, shots: int, outcome: str, level: str
+) -> Iterator[Row]:
+    """Every step of one order, and its removable share where the steps are one curve."""
+    plain = [mean_change(tasks) for tasks in draws]
+    for step, name in enumerate(like.steps):
+        if step:
+            found = [estimates[step] for estimates in plain]
+            values = np.array([one.value for one in found])
+            interval = band(values) if order in DRAWN else found[0].interval()
+            place = (f"pruned_{outcome}", ABOVE, order, shots, f"{level}/{name}")
+            yield row(*place, float(np.median(values)), interval=interval, n=len(draws[0]))
+    if like.percents is not None:
+        shares = np.array([_removable(tasks, like.percents, outcome) for tasks in draws], dtype=float)
+        interval = band(shares) if order in DRAWN else NO_INTERVAL
+        place = (f"removable_{outcome}", ABOVE, order, shots, level)
+        yield row(*place, float(np.median(shares)), interval=interval, n=len(draws[0]))
+
+
+def mean_change(tasks: Sequence[Loss], pseudo: tuple[PseudoClusters, ...] = ()) -> list[ClusterEstimate]:
+    """The mean over tasks of the change at every step, clusters of all tasks being the unit."""
+    weights = np.concatenate([np.full(one.clusters.size, 1.0 / one.clusters.size) for one in tasks])
+    numbers = np.cumsum([0, *(int(one.clusters.max()) + 1 for one in tasks[:-1])])
+    clusters = np.concatenate([one.clusters + first for one, first in zip(tasks, numbers, strict=True)])
+    change = np.concatenate([one.change for one in tasks], axis=1)
+    return [cluster_ratio(step * weights, weights, clusters, pseudo=pseudo) for step in change]
+
+
+def _unchanged(curves: Sequence[Curve], shots: int, level: str) -> Row:
+    """Whether the documents of all tasks are enough to exclude a loss of 2 points at all; `n` counts tasks."""
+    first = {curve.task: curve for curve in curves}.values()
+    losses = [Loss(one.task, np.zeros((1, one.metric.shape[1])), one.labels("metric")) for one in first]
+    (bound,) = mean_change(losses, PAIRED_LOSS)
+    return row("unchanged_bound", ABOVE, FULL, shots, level, bound.lower_bound(), n=len(losses))
+
+
+def _removable(tasks: Sequence[Loss], percents: Sequence[int], outcome: str) -> int:
+    """The largest percentage up to which every bound is above the margin."""
+    bounds = mean_change(tasks, PAIRED_LOSS if outcome == "metric" else ())[1:]
+    holds = [True]  # Nothing is removed at 0%.
+    for bound in bounds:
+        holds.append(holds[-1] and bound.lower_bound() > -MARGINS[outcome])
+    return max(percent for percent, held in zip(percents, holds, strict=True) if held)
