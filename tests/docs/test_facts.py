@@ -1,0 +1,103 @@
+"""What the pages say about the code is what the code says."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.docs.scripts import ROOT, page
+
+PACKAGES = ("interp", "induction", "ablation", "headscope")
+
+
+def literals() -> Iterator[str]:
+    """Every string of the packages; what an f-string fills in becomes a mark."""
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.JoinedStr):
+                    parts = (str(v.value) if isinstance(v, ast.Constant) else "\0" for v in node.values)
+                    yield " ".join("".join(parts).split())
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield " ".join(node.value.split())
+
+
+def test_every_message_quoted_on_the_page_of_refusals_is_in_the_code() -> None:
+    rows = [line for line in page("refusals.md").splitlines() if line.startswith("| ")]
+    quoted = [part for row in rows for part in re.findall(r"(?<![*\w])\*([^*]+)\*", row)]
+    assert len(quoted) > 35
+    known = list(literals())
+    missing = [words for words in quoted if not any(words in text for text in known)]
+    assert not missing
+
+
+def test_the_page_of_refusals_names_every_error() -> None:
+    from interp import errors
+
+    classes = {name for name, value in vars(errors).items() if isinstance(value, type)} - {"HeadscopeError"}
+    assert classes == set(re.findall(r"^\| `(\w+Error)`", page("refusals.md"), re.MULTILINE))
+
+
+def test_the_tables_of_the_run_directory_are_the_stores() -> None:
+    from headscope.store.tables import TABLES
+
+    rows = [[re.findall(r"`(\w+)`", cell) for cell in line.split("|")[1:4]] for line in table("rows that are replaced")]
+    assert rows == [[[found.name], list(found.columns), list(found.key)] for found in TABLES]
+
+
+def kinds() -> Iterator[str]:
+    """Kinds of comparisons that the code writes: in constants called ...KINDS, and as the first argument of `row`."""
+    for path in (*(ROOT / "headscope" / "comparison").glob("*.py"), *(ROOT / "headscope" / "stages").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Assign) and any(str(getattr(t, "id", "")).endswith("KINDS") for t in node.targets):
+                yield from (part.value for part in ast.walk(node.value) if isinstance(part, ast.Constant))  # type: ignore[misc]
+            elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "row" and node.args:
+                yield from (str(part.value) for part in node.args[:1] if isinstance(part, ast.Constant))
+
+
+def test_every_kind_of_comparison_is_listed() -> None:
+    listed = {name for line in table("kind | a, b") for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert len(listed) > 25
+    assert set(kinds()) <= listed
+
+
+def table(heading: str) -> list[str]:
+    """The rows under a heading of the page of the run directory."""
+    lines = page("run-directory.md").splitlines()
+    start = next(n for n, line in enumerate(lines) if heading in line) + 2
+    return lines[start : next(n for n in range(start, len(lines)) if not lines[n].startswith("|"))]
+
+
+def test_the_families_listed_are_those_the_tests_run() -> None:
+    from tests.interp.families import FAMILIES
+
+    part = page("families.md").split("<!-- families -->")[1].split("<!-- end -->")[0]
+    listed = [name for line in part.strip().splitlines()[2:] for name in re.findall(r"`([\w-]+)`", line.split("|")[2])]
+    assert sorted(listed) == sorted(FAMILIES)
+
+
+@pytest.mark.parametrize("name", ["index.md", "tutorial.md", "scaling.md", "tasks.md", "method.md", "run-directory.md"])
+def test_options_that_pages_name_exist(name: str) -> None:
+    import typer
+
+    from headscope.cli import app
+
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    known = {option for command in commands.values() for p in command.params for option in (*p.opts, *p.secondary_opts)}
+    written = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page(name)))
+    assert written <= known
+
+
+def test_commands_that_pages_name_exist() -> None:
+    from headscope.cli import app
+
+    registered = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    for path in sorted((ROOT / "docs").glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        fenced = "".join(re.findall(r"^```.*?^```", text, re.MULTILINE | re.DOTALL))
+        named = re.findall(r"`headscope ([a-z]+)", text)
+        named += re.findall(r"^(?:\$ )?headscope ([a-z]+)", fenced, re.MULTILINE)
+        assert set(named) <= registered, path.name
