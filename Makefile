@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help report test test-fast check study readme docs bench audit chromium clean
+.PHONY: help report test test-fast check study readme screenshots docs bench audit chromium clean
 
 help:
 	@echo "make report   score every attention head of the embedded model, write $(RUN)/report.html"
@@ -50,6 +50,10 @@ study: $(VENV)/.run
 # The README's table and picture, from the run of `make report`.
 readme: $(VENV)/.dev chromium
 	$(BIN)/python docs/readme.py $(RUN)
+
+# The inspector and the report as they look, from the run of `make report` (or RUN=DIR), for the documentation.
+screenshots: $(VENV)/.dev chromium
+	$(BIN)/python docs/screenshots.py $(RUN)
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict

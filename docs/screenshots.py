@@ -1,0 +1,184 @@
+"""Take the pictures of the inspector and the report in the documentation: `make screenshots`, after `make report`.
+
+1. Open the run directory with its model in the inspector, and its report, in Chromium.
+2. At a desk's and at a phone's size, in light and in dark: choose a view, wait until it is drawn, take what is seen.
+3. Write it with a palette of its 256 most frequent colours, each other colour as the nearest of them.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+import sys
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "docs" / "images" / "screenshots"
+CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--font-render-hinting=none"]
+SIZES = {"desk": (1440, 900, 1), "phone": (390, 844, 2)}  # width, height, device pixels for one of the page's
+READY = "html[data-ready=yes]"
+WAIT = 120_000  # milliseconds, on a busy machine
+
+
+@dataclass(frozen=True)
+class View:
+    """A picture: the page's address behind #, what must be there, and what stands at the top of the window."""
+
+    name: str
+    page: str
+    address: str = ""
+    drawn: tuple[str, ...] = ()
+    top: str = ""
+    sizes: tuple[str, ...] = ("desk", "phone")
+
+
+HEAD = "head=18.6&a=prefix_matching///0&b=copying/signed//0"
+VIEWS = (
+    View("inspector", "inspector", HEAD, ("#attention .heatmaplayer image", "#copies tbody tr", "#card-scores .score")),
+    View("inspector-attention", "inspector", HEAD, ("#attention .heatmaplayer image",), "#attention-panel", ("phone",)),
+    View(
+        "inspector-removal", "inspector", f"{HEAD}&heads=17.3,17.4,18.6,18.7,23.7",
+        ("#next table:nth-child(2)", "#learning dd:nth-child(1)", "#loss .trace:nth-child(2)"), "#removal-panel",
+    ),
+    View(
+        "inspector-circuitsvis", "inspector", f"{HEAD}&vis=layer:0", ("#frame:not([hidden])",), "#vis-panel", ("desk",)
+    ),
+    View("report", "report", "head=18.6"),
+    View("report-heads", "report", "head=18.6", ("#mosaic .heatmaplayer image", "#card-scores .score"), "#heads"),
+)  # fmt: skip
+
+
+def main() -> None:
+    import os
+    import shutil
+
+    from playwright.sync_api import sync_playwright
+
+    run = Path(sys.argv[1]).resolve()
+    browser_path = os.environ.get("HEADSCOPE_CHROMIUM") or shutil.which("chromium")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with inspector(run) as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_path, args=CHROMIUM_ARGUMENTS)
+        decoder = browser.new_page()
+        pages = {"inspector": address, "report": (run / "report.html").as_uri()}
+        for size in SIZES:
+            for scheme in ("light", "dark"):
+                for view in VIEWS:
+                    if size in view.sizes:
+                        path = FOLDER / f"{view.name}-{size}-{scheme}.png"
+                        path.write_bytes(
+                            with_palette(pixels(decoder, taken(browser, pages[view.page], view, size, scheme)))
+                        )
+                        print(f"{path.relative_to(ROOT)}  {path.stat().st_size // 1000} kB")
+        browser.close()
+
+
+@contextmanager
+def inspector(run: Path) -> Iterator[str]:
+    """The run directory with its model, served in this process."""
+    from headscope.cli.inspect import make_bench
+    from headscope.inspector.server import make_server
+
+    bench = make_bench(str(run), None, "hub", {}, with_model=True)
+    if bench.model is None:
+        raise SystemExit(f"the pictures need the model: {bench.why}")
+    server = make_server(bench, 0)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def taken(browser: Any, address: str, view: View, size: str, scheme: str) -> bytes:
+    """What a person sees, as PNG."""
+    width, height, scale = SIZES[size]
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, device_scale_factor=scale, color_scheme=scheme,
+        is_mobile=size == "phone", has_touch=size == "phone",
+    )  # fmt: skip
+    page = context.new_page()
+    page.goto(f"{address}#{view.address}")
+    page.wait_for_selector(READY)
+    for chosen in view.drawn:
+        page.locator(chosen).first.wait_for(state="attached", timeout=WAIT)
+    settled(page, view)
+    png: bytes = page.screenshot()
+    context.close()
+    return png
+
+
+def settled(page: Any, view: View) -> None:
+    """Nothing is being worked on, figures have found their places, the view stands where it should."""
+    page.wait_for_timeout(800)
+    if view.page == "inspector":
+        page.locator("#busy:empty").wait_for(state="attached", timeout=WAIT)
+    if view.top:
+        page.locator(view.top).evaluate("part => scrollTo(0, part.getBoundingClientRect().top + scrollY - 12)")
+    page.wait_for_timeout(1200)
+
+
+def pixels(page: Any, png: bytes) -> UInt8[np.ndarray, "row column rgb"]:
+    """The picture's colours, decoded by the browser."""
+    width, height, raw = page.evaluate(
+        """async (text) => {
+            const image = await createImageBitmap(await (await fetch(`data:image/png;base64,${text}`)).blob());
+            const { width, height } = image;
+            const canvas = Object.assign(document.createElement("canvas"), { width, height });
+            const context = canvas.getContext("2d");
+            context.drawImage(image, 0, 0);
+            const { data } = context.getImageData(0, 0, width, height);
+            const parts = [];
+            for (let at = 0; at < data.length; at += 32768) {
+                parts.push(String.fromCharCode(...data.subarray(at, at + 32768)));
+            }
+            return [width, height, btoa(parts.join(""))];
+        }""",
+        base64.b64encode(png).decode(),
+    )
+    return np.frombuffer(base64.b64decode(raw), np.uint8).reshape(height, width, 4)[:, :, :3]
+
+
+def palette(colours: UInt8[np.ndarray, "colour rgb"], counts: np.ndarray) -> UInt8[np.ndarray, "kept rgb"]:
+    """The most frequent colour of each of the 256 most frequent neighbourhoods."""
+    neighbourhood = (colours >> 3).astype(np.int64) @ [1024, 32, 1]
+    names, place = np.unique(neighbourhood, return_inverse=True)
+    order = np.argsort(-np.bincount(place, counts, len(names)), kind="stable")[:256]
+    best = np.argsort(counts, kind="stable")
+    most = np.zeros(len(names), int)
+    most[place[best]] = best  # the last one written is the most frequent
+    return colours[most[order]]
+
+
+def with_palette(picture: UInt8[np.ndarray, "row column rgb"]) -> bytes:
+    """PNG of at most 256 colours."""
+    height, width, _ = picture.shape
+    colours, place, counts = np.unique(picture.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
+    kept = palette(colours, counts)
+    part = [
+        ((chunk[:, None].astype(np.int32) - kept[None].astype(np.int32)) ** 2).sum(-1).argmin(1)
+        for chunk in np.array_split(colours, max(1, len(colours) // 2000))
+    ]
+    indices = np.concatenate(part).astype(np.uint8)[place.reshape(height, width)]
+    rows = np.concatenate([np.zeros((height, 1), np.uint8), indices], axis=1)  # each row says: no filter
+    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"PLTE", kept.tobytes()), (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
+    )
+
+
+if __name__ == "__main__":
+    main()
