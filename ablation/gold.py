@@ -1,7 +1,8 @@
 """Batches of gold sequences: each document's prompt with its gold continuation, padded on the right.
 
 Causal attention never looks right, so padding there changes no real position, needs no mask and leaves the kernel its
-causal fast path. Documents of similar length share a batch.
+causal fast path. Documents of similar length share a batch; of equal length, where a model's rotary embedding follows
+the longest row (sharing.py).
 """
 
 from __future__ import annotations
@@ -45,12 +46,13 @@ def gold_documents(model: HookedModel, task: Any) -> list[Any]:
     return documents
 
 
-def gold_batches(documents: Sequence[GoldDocument], *, tokens: int) -> Iterator[GoldBatch]:
+def gold_batches(documents: Sequence[GoldDocument], *, tokens: int, padding: bool = True) -> Iterator[GoldBatch]:
     """All documents in batches of at most `tokens` tokens, padding included (one document may be longer)."""
     order = sorted(range(len(documents)), key=lambda place: _length(documents[place]), reverse=True)
     while order:
         longest = _length(documents[order[0]])
-        count = max(1, tokens // longest)
+        equal = len(order) if padding else sum(_length(documents[place]) == longest for place in order)
+        count = max(1, min(equal, tokens // longest))
         yield gold_batch(documents, order[:count])
         order = order[count:]
 

@@ -25,6 +25,7 @@ from torch import Tensor
 from ablation.gate_gradients import GateSums, gate_sums, post_norm_layers
 from ablation.gold import GoldBatch, gold_batches, gold_documents
 from ablation.provenance import told
+from ablation.sharing import may_pad
 from ablation.target_logits import target_log_probabilities
 from interp.errors import UsageError
 from interp.offload import is_offloaded
@@ -123,7 +124,7 @@ def importance(
     found = _empty(model, len(documents))
     again = is_offloaded(model.hf) if recompute is None else recompute
     done = 0
-    for batch in gold_batches(documents, tokens=batch_tokens):
+    for batch in gold_batches(documents, tokens=batch_tokens, padding=may_pad(model.config)):
         blocks = recompute_blocks(model) if again else nullcontext()
         with gate_sums(model, frozen_norm=frozen_norm) as sums, blocks:
             losses = document_losses(model, batch)

@@ -47,7 +47,7 @@ def find_sharing(model: HookedModel, longest: int, score: Score) -> Sharing:
 
     `score(requests, price)` gives log-likelihoods through shared prefixes, planned by that price.
     """
-    if rotary_types(model.config) & {"dynamic", "longrope"}:  # the longest row of a batch decides for all
+    if not may_pad(model.config):
         return Sharing(0, padding=False)
     if "position_ids" not in inspect.signature(type(model.hf).forward).parameters or has_local_layers(model.config):
         return Sharing(0)
@@ -122,6 +122,11 @@ def _layer_types(config: Any, sliding: Any) -> set[str]:
 def has_local_layers(config: Any) -> bool:
     """GPT-Neo: windows by index in the tensor, not by position."""
     return "local" in (getattr(config, "attention_layers", None) or ())
+
+
+def may_pad(config: Any) -> bool:
+    """Whether rows of unequal length may run together; not where the longest one decides on the rotary embedding."""
+    return not rotary_types(config) & {"dynamic", "longrope"}
 
 
 def rotary_types(config: Any) -> set[str]:

@@ -11,7 +11,7 @@ from ablation.importance import Importance, ffn_importance, head_importance, imp
 from ablation.tasks.tokens import TokenDocument
 from interp.errors import UsageError
 from tests.ablation.documents import documents
-from tests.interp.families import build, load
+from tests.interp.families import FAMILIES, build, load
 
 SERVED = ("gpt2", "opt", "opt-350m", "gptj", "llama", "gemma2", "olmo2", "bloom", "mpt", "falcon", "mixtral", "gpt_oss")
 
@@ -90,6 +90,21 @@ def test_batches_and_order_change_nothing() -> None:
     for name in ("head_token", "head_plain", "group_token", "ffn_token", "ffn_plain", "log_likelihoods"):
         torch.testing.assert_close(getattr(whole, name), getattr(single, name), rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(getattr(whole, name), getattr(turned, name).flip(0), rtol=1e-4, atol=1e-6)
+
+
+def test_batches_change_nothing_where_the_longest_row_decides_on_the_rotary_embedding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Long rotary factors beyond 16 tokens, as in Phi-3 beyond 4,096; some documents are shorter, some longer."""
+    rope = {"rope_type": "longrope", "rope_theta": 10_000.0, "short_factor": [1.0] * 4, "long_factor": [8.0] * 4,
+            "original_max_position_embeddings": 16}  # fmt: skip
+    name, options = FAMILIES["llama"]
+    monkeypatch.setitem(FAMILIES, "llama", (name, {**options, "rope_parameters": rope}))
+    model, docs = load("llama"), documents(5)
+    lengths = [len(d.context) + len(d.target) for d in docs]
+    assert min(lengths) <= 16 < max(lengths)
+    whole, single = (importance(model, docs, batch_tokens=tokens).head_token for tokens in (10_000, 1))
+    torch.testing.assert_close(whole, single, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(("family", "frozen_norm"), [("llama", False), ("gemma2", True), ("falcon", False)])
