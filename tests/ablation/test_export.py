@@ -1,4 +1,4 @@
-"""Export: plain transformers reads the pruned model and gives the gated model's logits."""
+"""Export: plain transformers reads the pruned model and gives the gated model's logits; so does the harness."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+import ablation.tasks
 from ablation.export import RECORD, export
+from ablation.harness import NAME, harness_model
+from ablation.importance import importance
+from ablation.pruning import prune
 from interp.errors import RefusedModelError, StoreError, UsageError
 from interp.masks import FFNMask, HeadMask
+from interp.model import HookedModel
+from tests.ablation.words import task, tokenizer
 from tests.interp.families import FAMILIES, load, random_tokens
 
 HEADS = HeadMask.keep_all(2, 4).without([(0, 1), (1, 0), (1, 3)])
@@ -40,6 +47,62 @@ def test_plain_transformers_gives_the_gated_logits(family: str, tmp_path: Path) 
     with torch.no_grad():
         assert float((found - model(tokens)).abs().max()) > 1e-3
     assert all(torch.equal(weight, before[name]) for name, weight in model.hf.state_dict().items())
+
+
+def by_the_harness(folder: Path, held: Any) -> tuple[float, np.ndarray]:
+    """Accuracy and gold log-likelihoods of a task's texts, from a checkpoint that HFLM loads by its path."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    peer, right, gold = HFLM(pretrained=str(folder), batch_size=4, device="cpu", dtype="float32"), [], []
+    for document in held.documents:
+        pairs = zip(document.contexts, document.continuations, strict=True)
+        asked: list[Any] = [Instance("loglikelihood", {}, pair, n) for n, pair in enumerate(pairs)]  # type: ignore[arg-type]
+        values = [value for value, _ in peer.loglikelihood(asked, disable_tqdm=True)]
+        right.append(float(np.argmax(values) == document.gold))
+        gold.append(values[document.gold])
+    return float(np.mean(right)), np.array(gold)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "gemma3"])
+def test_the_harness_gives_the_exported_model_what_prune_reported(family: str, tmp_path: Path) -> None:
+    model, held = load(family, tokenizer=tokenizer()), task(12)
+    found = importance(model, held)
+    heads, ffns = found.heads().ranking(), found.ffns().ranking()
+    pruned = prune(model, held, (heads, ffns), component="both", percents=((0, 0), (50, 0), (25, 50)))
+    golds = []
+    for step in pruned.steps:
+        masks = heads.mask(step.percent_heads), ffns.mask(step.percent_ffns)
+        folder = export(model, *masks, tmp_path / f"{step.percent_heads:g}-{step.percent_ffns:g}")
+        accuracy, gold = by_the_harness(folder, held)
+        assert accuracy == step.evaluation.metric
+        np.testing.assert_allclose(gold, step.evaluation.gold_log_likelihoods, atol=1e-4)
+        golds.append(gold)
+    assert np.abs(golds[1] - golds[0]).max() > 1e-2 and np.abs(golds[2] - golds[1]).max() > 1e-2
+
+
+@pytest.mark.slow
+def test_the_harness_runs_its_own_way_over_the_exported_model(smollm2: HookedModel, tmp_path: Path) -> None:
+    """`simple_evaluate` with our YAML file builds the prompts and loads the folder itself, as `hf` and as ours."""
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    held = ablation.tasks.load_task("probe_capitals", shots=3, limit=24, seed=7)
+    heads = importance(smollm2, ablation.tasks.load_task("probe_capitals", shots=3, limit=8, split="train")).heads()
+    pruned = prune(smollm2, held, heads, component="head", percents=(0, 20, 40))
+    place = Path(ablation.tasks.__file__).parent / "probes"
+    harness_model()  # known by its name from here on
+    for step, name in ((pruned.steps[1], "hf"), (pruned.steps[2], "hf"), (pruned.steps[2], NAME)):
+        folder = tmp_path / f"{step.percent_heads:g}"
+        if not folder.exists():
+            export(smollm2, heads.ranking().mask(step.percent_heads), None, folder)
+        results = lm_eval.simple_evaluate(
+            model=name, model_args={"pretrained": str(folder), "dtype": "float32"}, tasks=["probe_capitals"],
+            task_manager=TaskManager(include_path=str(place), include_defaults=False), num_fewshot=3, limit=24,
+            fewshot_random_seed=7, device="cpu", batch_size=4, bootstrap_iters=0, verbosity="ERROR",
+        )  # fmt: skip
+        assert results["results"]["probe_capitals"]["acc,none"] == pytest.approx(step.evaluation.metric)
+    assert pruned.steps[2].evaluation.metric != pruned.steps[0].evaluation.metric
 
 
 def test_what_was_removed_stands_beside_the_weights(tmp_path: Path) -> None:

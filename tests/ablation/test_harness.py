@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +18,10 @@ from ablation.likelihood import score_requests
 from interp.errors import UsageError
 from interp.model import HookedModel
 from tests.ablation.documents import SmallTask, documents
-from tests.interp.families import VOCAB, build, load
+from tests.ablation.words import tokenizer, words
+from tests.interp.families import build, load
 
 PROBE_FILES = Path(ablation.tasks.__file__).parent / "probes"
-
-
-@cache
-def tokenizer() -> Any:
-    """A word a token, `<s>` in front of every text."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    words = {"<unk>": 0, "<s>": 1, "</s>": 2, **{f"w{n}": n for n in range(3, VOCAB)}}
-    inner = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
-    )
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +45,6 @@ def instances(kind: str, arguments: list[tuple[str, ...]]) -> list[Any]:
     from lm_eval.api.instance import Instance
 
     return [Instance(kind, {}, given, number) for number, given in enumerate(arguments)]  # type: ignore[arg-type]
-
-
-def words(source: random.Random, n: int) -> str:
-    return " ".join(f"w{source.randrange(3, VOCAB)}" for _ in range(n))
 
 
 def texts() -> list[tuple[str, str]]:
@@ -194,7 +175,11 @@ def test_probes_on_the_real_model_are_those_of_the_harness(smollm2: HookedModel,
 
 @pytest.mark.slow
 @pytest.mark.data
-@pytest.mark.parametrize(("name", "shots"), [("record", 0), ("multirc", 0), ("winogrande", 1), ("hellaswag", 0)])
+@pytest.mark.parametrize(
+    ("name", "shots"),
+    [("record", 0), ("multirc", 0), ("winogrande", 1), ("hellaswag", 0), ("arc_easy", 1), ("arc_challenge", 0),
+     ("piqa", 1), ("openbookqa", 5), ("boolq", 0), ("wic", 1), ("rte", 1)],
+)  # fmt: skip
 def test_real_documents_on_the_real_model_are_those_of_the_harness(
     smollm2: HookedModel, icl14: Path, name: str, shots: int
 ) -> None:
