@@ -3,7 +3,9 @@
 (a) plain: Hugging Face's sdpa, a forward pass with logits at target positions and a backward pass to the embedding's
 output, parameters frozen, nothing read; `plain_full_logits` the same with every logit.
 (b) paper: all parameters get gradients, eager attention, every logit, z kept with its gradient.
-All in one process, turn by turn, each at its best; the last line is JSON.
+All in one process, turn by turn; the last line is JSON.
+
+    python benchmarks/importance.py [--model smollm2-135m] [--documents 4] [--rounds 5]
 """
 
 from __future__ import annotations
@@ -11,12 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
+from side_by_side import alternate, ratios, seconds
 from torch import nn
 
 import interp
@@ -97,51 +100,39 @@ def attention(model: Any, name: str, *, trainable: bool = False) -> Any:
         model.hf.requires_grad_(False)
 
 
-def timed(call: Callable[[], Any]) -> tuple[float, float, Any]:
-    """Wall-clock and processor seconds, and the result."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = call()
-    return time.perf_counter() - wall, time.process_time() - cpu, result
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--documents", type=int, default=8)
+    parser.add_argument("--documents", type=int, default=4)
     parser.add_argument("--length", type=int, default=300)
     parser.add_argument("--target", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    model = interp.load_model(arguments.model)
+    torch.set_num_threads(1)
+    model = interp.load_model(arguments.model, check=False)
     docs = documents(model, arguments.documents, length=arguments.length, target=arguments.target)
     batches = list(gold_batches(docs, tokens=BATCH_TOKENS))
     calls: dict[str, tuple[str, bool, Callable[[], Any]]] = {
         "ours": ("headscope", False, lambda: importance(model, docs)),
         "plain": ("sdpa", False, lambda: plain(model, batches)),
-        "plain_full_logits": ("sdpa", False, lambda: plain_full_logits(model, batches)),
+        "plain, every logit": ("sdpa", False, lambda: plain_full_logits(model, batches)),
         "paper": ("eager", True, lambda: paper(model, batches)),
     }
-    wall, cpu, results = dict.fromkeys(calls, torch.inf), dict.fromkeys(calls, torch.inf), {}
-    for _ in range(arguments.rounds):
-        for name, (kind, trainable, call) in calls.items():
-            with attention(model, kind, trainable=trainable):
-                seconds, processor, results[name] = timed(call)
-            wall[name], cpu[name] = min(wall[name], seconds), min(cpu[name], processor)
-            print(f"{name}: {seconds:.2f} s", flush=True)
+    results: dict[str, Any] = {}
+
+    def run(name: str) -> None:
+        kind, trainable, call = calls[name]
+        with attention(model, kind, trainable=trainable):
+            results[name] = call()
+
+    times = alternate({name: partial(run, name) for name in calls}, arguments.rounds)
     ours, theirs = results["ours"].head_token.sum(0), results["paper"]
     print(json.dumps({
-        "benchmark": "importance",
-        "model": arguments.model,
-        "threads": torch.get_num_threads(),
-        "documents": len(docs),
-        "tokens": sum(batch.tokens.numel() for batch in batches),
-        "seconds": {name: round(value, 3) for name, value in wall.items()},
-        "processor_seconds": {name: round(value, 3) for name, value in cpu.items()},
-        "ours_over_plain": round(wall["ours"] / wall["plain"], 3),
-        "ours_over_plain_processor_time": round(cpu["ours"] / cpu["plain"], 3),
-        "paper_over_ours": round(wall["paper"] / wall["ours"], 3),
-        "paper_over_ours_processor_time": round(cpu["paper"] / cpu["ours"], 3),
-        "largest_relative_difference": float((ours - theirs).abs().max() / theirs.abs().max()),
+        "benchmark": "importance", "model": arguments.model,
+        "clock": f"CPU seconds, 1 thread, medians of {arguments.rounds} alternating runs",
+        "documents": len(docs), "tokens": sum(batch.tokens.numel() for batch in batches), "seconds": seconds(times),
+        "ours over plain": ratios(times, "plain")["ours"], "paper over ours": ratios(times, "ours")["paper"],
+        "largest relative difference": float((ours - theirs).abs().max() / theirs.abs().max()),
     }))  # fmt: skip
 
 
