@@ -101,3 +101,17 @@ def test_commands_that_pages_name_exist() -> None:
         named = re.findall(r"`headscope ([a-z]+)", text)
         named += re.findall(r"^(?:\$ )?headscope ([a-z]+)", fenced, re.MULTILINE)
         assert set(named) <= registered, path.name
+
+
+def test_the_names_that_a_new_family_needs_exist() -> None:
+    code = (ROOT / "interp" / "architecture.py").read_text(encoding="utf-8")
+    for name in ("_POST_NORM", "ln2_post", "residual_multiplier"):
+        assert f"`{name}`" in page("families.md") and name in code
+    assert re.search(r"^FAMILIES\b", (ROOT / "tests" / "interp" / "families.py").read_text(), re.MULTILINE)
+
+
+def test_every_figure_is_named() -> None:
+    from headscope.figures.catalogue import NAMES
+
+    listed = page("looking.md").split("`run.figure` knows")[1].split(".")[0]
+    assert set(re.findall(r"`(\w+)`", listed)) == set(NAMES)
