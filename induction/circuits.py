@@ -72,6 +72,12 @@ def refuse_unreadable(model: HookedModel) -> None:
             "unembedding (a final norm, a projection of narrow embeddings), so copying scores are refused; prefix "
             "matching works"
         )
+    if not model.unembeds_final_norm:
+        raise RefusedModelError(
+            f"{layout.architecture} changes the final norm's output before the unembedding reads it (a prediction head "
+            "of its own, as ModernBERT's): a head's direct effect on the logits is not linear there, so copying scores "
+            "are refused; prefix matching works"
+        )
     model.refuse_inner_norm()
 
 

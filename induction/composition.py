@@ -23,6 +23,7 @@ from interp.model import HookedModel
 from interp.norms import probe
 
 Kind = Literal["q", "k", "v"]
+KINDS: tuple[Kind, ...] = ("q", "k", "v")
 Head = tuple[int, int]
 MOST_HEADS = 1000
 
@@ -53,7 +54,7 @@ class Composition:
 def composition_scores(
     model: HookedModel,
     *,
-    kinds: Sequence[Kind] = ("q", "k", "v"),
+    kinds: Sequence[Kind] = KINDS,
     pairs: Iterable[tuple[Head, Head]] | None = None,
 ) -> Composition:
     """Q-, K- and V-composition of every pair of heads in two layers, or of the (earlier, later) `pairs`.
@@ -130,7 +131,7 @@ class _Readers:
         for row in rows:
             self._heads.setdefault(row // model.n_heads, []).append(row % model.n_heads)
         for layer, heads in self._heads.items():
-            q, k, v = (_folded(model, layer, name)[heads] for name in "qkv")
+            q, k, v = (_folded(model, layer, name)[heads] for name in KINDS)
             o = model.w_o(layer).float().cpu()[heads]
             q_gram, k_gram, o_gram = q @ q.mT, k @ k.mT, o @ o.mT
             qk_norm, ov_norm = _norm(q_gram, k_gram), _norm(o_gram, v @ v.mT)
@@ -160,10 +161,10 @@ def _norm(left: Float[Tensor, "head a a"], right: Float[Tensor, "head a a"]) -> 
     return (left * right.mT).sum((-1, -2)).clamp_min(0).sqrt()
 
 
-def _folded(model: HookedModel, layer: int, name: str) -> Float[Tensor, "head d_head d_model"]:
+def _folded(model: HookedModel, layer: int, name: Kind) -> Float[Tensor, "head d_head d_model"]:
     """A projection by query head, the input norm's gain and centring and the q/k-norm's gain folded in."""
     weight = model.w_qkv(layer, name).float()
-    norm = model.layout.inner(model.hf, layer, getattr(model.layout, f"{name}_norm", None)) if name in "qk" else None
+    norm = None if name == "v" else model.layout.qk_norm(model.hf, layer, name)
     if norm is not None and list(norm.parameters()):
         weight = weight * _gain(model, norm, weight.shape[0], weight.shape[1])
     module = model.layout.inner(model.hf, layer, model.layout.ln1)
@@ -175,12 +176,16 @@ def _folded(model: HookedModel, layer: int, name: str) -> Float[Tensor, "head d_
 
 
 def _gain(model: HookedModel, norm: nn.Module, heads: int, width: int) -> Float[Tensor, "head_or_one d_head one"]:
-    """The gain of a q- or k-norm over one head's width, or over all heads side by side (OLMo 2)."""
-    shapes = {tuple(parameter.shape) for parameter in norm.parameters()}
+    """The gain of a q- or k-norm over one head's width, or over all heads side by side (OLMo 2).
+
+    Refuses a gain of another shape (Cohere) and one norm a head (StableLM): heads side by side would share the first's.
+    """
+    shapes = {tuple(parameter.shape) for parameter in norm.parameters(recurse=False)}
     if shapes not in ({(width,)}, {(heads * width,)}):
+        every = {name: tuple(parameter.shape) for name, parameter in norm.named_parameters()}
         raise RefusedModelError(
-            f"{model.layout.architecture} normalises queries and keys with parameters of shape {sorted(shapes)}, not "
-            f"one gain of {width} or {heads * width} numbers: composition is not read for it"
+            f"{model.layout.architecture} normalises queries and keys with parameters {every}, not with one gain of "
+            f"{width} or {heads * width} numbers: composition is not read for it"
         )
     ((size,),) = shapes
     return probe(norm, int(size), device=model.device, dtype=model.dtype).gain.view(-1, width, 1)

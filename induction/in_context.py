@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from induction.reading import Progress, Units
 from induction.sequences import RepeatedSequences, SequenceGroup
 from interp.errors import UsageError
 from interp.model import HookedModel
@@ -43,8 +44,13 @@ def in_context_learning_score(
     *,
     texts: Iterable[str] | None = None,
     token_budget: int = TOKEN_BUDGET,
+    progress: Progress | None = None,
+    units: Units | None = None,
 ) -> InContextLearning:
-    """How much the model's loss falls with context, on texts of 512 tokens or more and on repeated random tokens."""
+    """How much the model's loss falls with context, on texts of 512 tokens or more and on repeated random tokens.
+
+    progress, units: of the repeated sequences (reading.py).
+    """
     if sequences is None and texts is None:
         raise UsageError("give repeated sequences, texts, or both: there is nothing to measure")
     skipped, per_text = "", torch.zeros(0)
@@ -54,19 +60,35 @@ def in_context_learning_score(
         skipped = f"the model's context of {model.max_length} tokens is under {NEEDED}"
     else:
         per_text, skipped = _natural(model, list(texts))
-    per_sequence = torch.zeros(0) if sequences is None else repeat_scores(model, sequences, token_budget=token_budget)
+    per_sequence = torch.zeros(0)
+    if sequences is not None:
+        per_sequence = repeat_scores(model, sequences, token_budget=token_budget, progress=progress, units=units)
     return InContextLearning(_mean(per_text), _mean(per_sequence), per_text, per_sequence, skipped)
 
 
 def repeat_scores(
-    model: HookedModel, sequences: RepeatedSequences, *, token_budget: int = TOKEN_BUDGET
+    model: HookedModel,
+    sequences: RepeatedSequences,
+    *,
+    token_budget: int = TOKEN_BUDGET,
+    progress: Progress | None = None,
+    units: Units | None = None,
 ) -> Float[Tensor, " sequence"]:
     """Loss with an earlier copy in sight minus loss on repeat 1, one value a sequence."""
     found: dict[int, Tensor] = {}
-    with torch.no_grad():
-        for group in sequences:
-            for batch in group.batches(token_budget):
-                found |= dict(zip(batch.indices, _repeat_scores(model, batch), strict=True))
+    done, total = 0, sum(group.tokens.numel() for group in sequences)
+    for batch in (part for group in sequences for part in group.batches(token_budget)):
+        key = {"score": "repeat loss", "tokens": batch.tokens.tolist(), "repeats": batch.repeats}
+        kept = None if units is None else units.get(key)
+        if kept is None:
+            with torch.no_grad():
+                kept = {"loss": _repeat_scores(model, batch)}
+            if units is not None:
+                units.put(key, kept)
+        found |= dict(zip(batch.indices, kept["loss"], strict=True))
+        done += batch.tokens.numel()
+        if progress is not None:
+            progress(done, total)
     return torch.stack([found[index] for index in sorted(found)])
 
 

@@ -50,10 +50,8 @@ def induction_scores(
     """Score every head; `unrepeated` must have the repeated sequences' lengths and is made when it is not given."""
     if draws < 1:
         raise UsageError("the classes need nulls: draws must be at least 1")
-    if min(group.block for group in repeated) < 3:
-        raise UsageError("a block of 2 tokens has no wrong token to compare with (N1): give length=3 or more")
-    if unrepeated is None:
-        unrepeated = unrepeated_twin(model, repeated)
+    _refuse_short_blocks(repeated)
+    made = unrepeated_for(model, repeated) if unrepeated is None else unrepeated
     seed = repeated.seed
     prefix, duplicate, fold = (
         prefix_matching.PrefixMatching(model),
@@ -63,14 +61,14 @@ def induction_scores(
     position = prefix_matching.PrefixMatching(model, like=repeated)
     position_duplicate = positional.DuplicateToken(model, like=repeated)
     previous = positional.PreviousToken(model)
-    copies, effect, refused = _copying_readers(model, unrepeated, draws)
+    copies, effect, refused = _copying_readers(model, made, draws)
 
-    total = sum(group.tokens.numel() for sequences in (repeated, unrepeated) for group in sequences)
+    total = sum(group.tokens.numel() for sequences in (repeated, made) for group in sequences)
     half = sum(group.tokens.numel() for group in repeated)
     first: Sequence[Reader] = [prefix, duplicate, fold, *effect]
     second: Sequence[Reader] = [position, position_duplicate, previous, *copies]
     read(model, repeated, first, token_budget=token_budget, progress=_part(progress, 0, total), units=units)
-    read(model, unrepeated, second, token_budget=token_budget, progress=_part(progress, half, total), units=units)
+    read(model, made, second, token_budget=token_budget, progress=_part(progress, half, total), units=units)
 
     scores = [
         prefix_matching.with_nulls(prefix.scores(variant), fold, position, draws=draws, seed=seed)  # type: ignore[arg-type]
@@ -89,6 +87,20 @@ def induction_scores(
             refused[f"ov_copying {variant}".strip()] = str(error)
     signed = next((found for found in scores if found.variant == "signed"), None)
     return InductionScores(tuple(scores), induction_heads(scores[0], signed), refused)
+
+
+def unrepeated_for(model: HookedModel, repeated: RepeatedSequences) -> RepeatedSequences:
+    """The unrepeated sequences that all scores of these repeated ones need, before anything is run.
+
+    Raises UsageError where there is no wrong token to compare with, or where the candidates are too few.
+    """
+    _refuse_short_blocks(repeated)
+    return unrepeated_twin(model, repeated)
+
+
+def _refuse_short_blocks(repeated: RepeatedSequences) -> None:
+    if min(group.block for group in repeated) < 3:
+        raise UsageError("a block of 2 tokens has no wrong token to compare with (N1): give length=3 or more")
 
 
 def _copying_readers(

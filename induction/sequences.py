@@ -33,6 +33,7 @@ Protocol = Literal["quick", "paper"]
 # How often the block stands in a protocol's repeated sequence, and so how many times L its unrepeated one is long.
 REPEATS = 4
 SEQUENCES = {"quick": 20, "paper": 100}
+MOST_SEED = 2**32 - 1  # what every generator that is seeded from it takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,9 +161,9 @@ def repeated_sequences(
 
     length: distinct tokens of every sequence, in place of the protocol's. sequences: how many, the first of the
     protocol's. candidates: what to draw from, in place of `candidate_tokens` of the model's tokenizer.
-    Raises UsageError for a length under 2, a sequence beyond the model's context, too few candidates.
+    Raises UsageError for a length under 2, a negative seed, a sequence beyond the model's context, too few candidates.
     """
-    plan = _plan(protocol, length, repeats, sequences)
+    plan = _plan(protocol, length, repeats, sequences, seed)
     if candidates is None:
         candidates = candidates_of(model)
     bos = getattr(model.tokenizer, "bos_token_id", None)
@@ -191,7 +192,7 @@ def unrepeated_twin(model: HookedModel, sequences: RepeatedSequences) -> Repeate
     for group in sequences:
         block = group.block * group.repeats
         bos = None if group.front == "random" else int(group.tokens[0, 0])
-        _refuse_impossible(model, sequences.candidates, bos, block, 1)
+        _refuse_impossible(model, sequences.candidates, bos, block, 1, group.repeats)
         streams = [_generator(sequences.seed, sequences.protocol, 1, index) for index in group.indices]
         tokens = torch.stack([_draw(sequences.candidates, block, 1, bos, stream) for stream in streams])
         twins.append(replace(group, tokens=tokens.to(model.device), repeats=1))
@@ -218,12 +219,14 @@ class _Size(NamedTuple):
     block: int
 
 
-def _plan(protocol: str, length: int | None, repeats: int, sequences: int | None) -> list[_Size]:
-    """The size of each sequence of the protocol."""
+def _plan(protocol: str, length: int | None, repeats: int, sequences: int | None, seed: int) -> list[_Size]:
+    """The size of each sequence of the protocol; refuses what no model could give."""
     if protocol not in SEQUENCES:
         raise UsageError(f"There is no protocol {protocol!r}; there are: {', '.join(SEQUENCES)}.")
     if repeats < 1 or (length is not None and length < 2):
         raise UsageError(f"A block has 2 tokens or more, once or more often; got length={length}, repeats={repeats}.")
+    if not 0 <= seed <= MOST_SEED:
+        raise UsageError(f"A seed is a whole number from 0 to {MOST_SEED}; got {seed}.")
     count = SEQUENCES[protocol] if sequences is None else sequences
     fixed = protocol == "paper" and length is None
     if count < 1 or (fixed and count > SEQUENCES[protocol]):
@@ -241,19 +244,25 @@ def _control_ids(config: Any) -> set[int]:
     return {token for value in values if value is not None for token in (value if isinstance(value, list) else [value])}
 
 
-def _refuse_impossible(model: HookedModel, candidates: Candidates, bos: int | None, block: int, repeats: int) -> None:
-    """Refuse what the model's context, its vocabulary or the candidates can't give."""
+def _refuse_impossible(
+    model: HookedModel, candidates: Candidates, bos: int | None, block: int, repeats: int, times: int = 1
+) -> None:
+    """Refuse what the model's context, its vocabulary or the candidates can't give; a block is `times` lengths."""
     positions, limit = 1 + block * repeats, model.max_length
     if limit is not None and positions > limit:
+        longest = (limit - 1) // repeats
         raise UsageError(
             f"A sequence of 1 + {repeats} x {block} = {positions} tokens is longer than this model's context of "
-            f"{limit}. Give length={(limit - 1) // repeats} or less" + (", or fewer repeats." if repeats > 1 else ".")
+            f"{limit}. Give length={longest} (--length {longest}) or less"
+            + (", or fewer repeats." if repeats > 1 else ".")
         )
     needed = block + (bos is None)
     if needed > len(candidates):
+        longest = (len(candidates) - (bos is None)) // times
         raise UsageError(
-            f"A sequence needs {needed} distinct tokens, but only {len(candidates)} can be drawn from this vocabulary "
-            f"(METHODS 1, ranked by {candidates.rule}). Give a smaller length."
+            f"A sequence {f'without repeats, {times} blocks long, ' if times > 1 else ''}needs {needed} distinct "
+            f"tokens, but only {len(candidates)} can be drawn from this vocabulary (METHODS 1, ranked by "
+            f"{candidates.rule}). Give length={longest} (--length {longest}) or less."
         )
     front = -1 if bos is None else bos
     highest = max(int(candidates.ids.max()), front)

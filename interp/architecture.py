@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
@@ -89,6 +89,14 @@ class Layout:
             and not re.match(r"(q|k|v|kv|query|key|value)_", name.rpartition(".")[2])
             and getattr(getattr(module, "weight", None), "shape", None) == (width,)
         ]
+
+    def qk_norm(self, hf: nn.Module, layer: int, name: Literal["q", "k"]) -> nn.Module | None:
+        """The norm on a layer's queries or keys, also where TransformerLens names none (Phi)."""
+        attention, named = self.inner(hf, layer, self.attn), self.inner(hf, layer, getattr(self, f"{name}_norm"))
+        if attention is None or named is not None:
+            return named
+        wanted = re.compile("(q|query)_(layer)?norm" if name == "q" else "(k|key)_(layer)?norm")
+        return next((module for child, module in attention.named_children() if wanted.fullmatch(child)), None)
 
     def projections(self, hf: Any, layer: int) -> dict[str, tuple[Tensor, Tensor | None]]:
         """Weights [out d_model] and biases [out] of q, k and v, taken apart where the model fuses them."""

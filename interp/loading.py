@@ -157,6 +157,8 @@ def _resolve(source: str, wheel: str | Path | None) -> tuple[str, dict[str, Any]
         return str(converted_gguf(path)), {"source": path.name, "quantization": "GGUF, dequantised"}
     if path.is_dir():
         return str(path), _named(path.resolve())
+    if path.is_file():
+        raise ModelLoadError(f"{source!r} is a file, and no .gguf file: give the folder of a saved Hugging Face model")
     if path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
         raise ModelLoadError(f"there is no folder {source!r}")
     return source, {"source": source}
@@ -208,7 +210,9 @@ def _weights(folder: str, source: Any, config: Any, options: dict[str, Any]) -> 
     from transformers import AutoModelForCausalLM
 
     try:
-        hf, report = AutoModelForCausalLM.from_pretrained(folder, config=config, output_loading_info=True, **options)
+        with transformers_quietly():  # missing weights are refused in one sentence below
+            options = {**options, "config": config, "output_loading_info": True}
+            hf, report = AutoModelForCausalLM.from_pretrained(folder, **options)
     except Exception as error:
         raise refusals.explained(error, source, "weights") from error
     refusals.incomplete_weights(report["missing_keys"], source)

@@ -17,7 +17,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from interp import gating, hooks, inputs, offload, resume
+from interp import gating, hooks, inputs, norms, offload, resume
 from interp.activations import Cache, Gradients
 from interp.architecture import Layout, linear_outputs, linear_width
 from interp.attention import door, eager
@@ -265,6 +265,12 @@ class HookedModel:
                 f"{self.layout.architecture} has a norm between its heads and the output projection ({names[0]}): it "
                 "mixes the heads, so a single head's result does not exist; prefix matching reads the pattern and works"
             )
+
+    @cached_property
+    def unembeds_final_norm(self) -> bool:
+        """Whether nothing but a positive factor stands between the final norm and the unembedding."""
+        norm, unembed = (self.hf.get_submodule(str(name)) for name in (self.layout.ln_final, self.layout.unembed))
+        return norms.is_read_by(norm, unembed, lambda: self(torch.zeros(1, 2, dtype=torch.long)))
 
     @cached_property
     def weight_hash(self) -> WeightHash:

@@ -7,12 +7,15 @@ root mean square 1, (norm(x) - norm(-x)) / 2x is the gain, and a bias cancels.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+_SAME_DIRECTION = 0.999
 _PROBE_SCALE = 1e3  # large enough for the norm's epsilon to vanish
 
 
@@ -42,6 +45,19 @@ def probe(norm: nn.Module, width: int, *, device: torch.device, dtype: torch.dty
     shifted = _answer(norm, x + 3.0, device, dtype)
     centres = bool((shifted - plus).abs().max() < 0.05 * plus.abs().max())
     return LinearNorm(gain.float().to(device), centres)
+
+
+def is_read_by(norm: nn.Module, unembed: nn.Module, run: Callable[[], object]) -> bool:
+    """Whether `unembed` reads what `norm` last put out, up to a positive factor; `run` makes both of them run."""
+    seen: dict[str, Tensor] = {}
+    with ExitStack() as stack, torch.no_grad():
+        stack.callback(norm.register_forward_hook(lambda module, args, out: seen.update(written=out)).remove)
+        stack.callback(unembed.register_forward_pre_hook(lambda module, args: seen.update(read=args[0])).remove)
+        run()
+    if seen.keys() != {"written", "read"} or seen["written"].shape != seen["read"].shape:
+        return False
+    written, read = (seen[name].double().cpu() for name in ("written", "read"))
+    return bool((nn.functional.cosine_similarity(written, read, dim=-1) > _SAME_DIRECTION).all())
 
 
 def _balanced(width: int) -> Float[Tensor, " d_model"]:

@@ -54,6 +54,9 @@ for command in (
     app.command()(command)
 
 
+INTERRUPTED = 130  # the status typer leaves with when Ctrl-C is pressed
+
+
 def main() -> None:
     """Run the command; an error of the caller's is one sentence and a non-zero status."""
     from interp.errors import HeadscopeError, UsageError
@@ -63,6 +66,7 @@ def main() -> None:
     except HeadscopeError as error:
         print(f"headscope: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
-    except KeyboardInterrupt:
-        print("\nheadscope: interrupted; the same command goes on from the last finished unit", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            print("\nheadscope: interrupted; the same command goes on from the last finished unit", file=sys.stderr)
+        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any, Literal
 
 import typer
@@ -18,10 +19,10 @@ def induction(
     protocol: Annotated[
         Protocol, typer.Option(help="quick: 20 sequences, L = 50. paper: 100, L = 25 to 223.")
     ] = "quick",
-    sequences: Annotated[int | None, typer.Option(help="How many, in place of the protocol's number.")] = None,
-    length: Annotated[int | None, typer.Option(help="Block length L, in place of the protocol's.")] = None,
+    sequences: Annotated[int | None, typer.Option(min=1, help="How many, in place of the protocol's number.")] = None,
+    length: Annotated[int | None, typer.Option(min=3, help="Block length L, in place of the protocol's.")] = None,
     seed: opt.Seed = 0,
-    top: Annotated[int, typer.Option(help="How many heads to print.")] = 12,
+    top: Annotated[int, typer.Option(min=1, help="How many heads to print.")] = 12,
     device: opt.Device = None,
     dtype: opt.Dtype = None,
     revision: opt.Revision = None,
@@ -33,9 +34,28 @@ def induction(
 ) -> None:
     """Score every attention head: does it look back and copy?
 
-    Random tokens are repeated; prefix matching is the attention on what followed an earlier copy of the current token,
-    copying is how far the head writes what it attends to. Every score comes with an interval over sequences and with
-    its null. A killed run goes on from where it was when the same command is given again.
+    The model reads a block of L random tokens, four times over. The heads that match prefixes best are printed; all of
+    them, and more scores, are in the run directory and its report. A killed run goes on from where it was when the same
+    command is given again.
+
+    \b
+    The columns (as many as fit; --json has all):
+      prefix matching       attention on what followed earlier copies of the
+                            current token, 0 to 1
+      copying (argmax)      share of what the head raises that falls on the
+                            token it attends to most, no repeats in sight
+      copying (successor)   the same share for the token that comes next in
+                            the block; chance is 1/L
+      direct effect         logit of that next token above the block's mean,
+      (signed, sd)          in standard deviations; negative = held down
+      previous token        attention on the token just before
+      duplicate token       attention on earlier copies of the current token
+      class                 of heads that match prefixes (.4 or more, above
+                            both nulls): copying, anti-copying by the signed
+                            effect, or matching only; "-" for the others
+
+    In each cell: the mean over sequences and its 95% interval; below it the mean of the null (the score where there is
+    nothing to find) and p, the chance that the best of all heads reaches the value by the null alone.
     """
     from headscope.run import check_output_folder
     from headscope.stages.induction import measure_induction, stage_of
@@ -131,9 +151,8 @@ def show(measured: Any, model: Any, page: Any, top: int) -> None:
     for line in heading(measured, model):
         console.print(line, highlight=False, soft_wrap=True)
     console.print(table)
-    for line in summary(measured, prefix):
+    for line in [*summary(measured, prefix), *out_of_reach(prefix), f"report: {page}"]:
         console.print(line, highlight=False, soft_wrap=True)
-    console.print(f"report: {page}", highlight=False, soft_wrap=True)
 
 
 def heading(measured: Any, model: Any) -> list[str]:
@@ -141,17 +160,27 @@ def heading(measured: Any, model: Any) -> list[str]:
     name = model.provenance.get("source", model.layout.architecture)
     return [
         f"{name}{f' ({note})' if note else ''}, {measured.protocol}",
-        "Top heads by prefix matching: value [95% interval], below it the null's mean and the family-wise p.",
+        "Top heads by prefix matching: value [95% interval], below it the null's mean and the family-wise p "
+        "(headscope induction --help explains the columns).",
     ]
 
 
 def cell(score: Any, at: tuple[int, int], decimals: int) -> str:
     value, low, high = (f"{float(getattr(score, name)[at]):.{decimals}f}" for name in ("mean", "ci_low", "ci_high"))
-    first = f"{value} \\[{low}, {high}]"
+    first = value if math.isnan(float(score.ci_low[at])) else f"{value} \\[{low}, {high}]"  # one sequence has none
     if not score.nulls:
         return first
     p = float(score.p_family[at])
     return f"{first}\n[dim]null {float(score.null_mean[at]):.{decimals}f}, p {p:.4f}[/dim]"
+
+
+def out_of_reach(prefix: Any) -> list[str]:
+    """A sentence on layers whose window does not reach back to all earlier copies."""
+    share = prefix.provenance.get("reachable share of pairs by layer")
+    if share is None:
+        return []
+    told = ", ".join(f"{layer} ({100 * float(part):.0f}%)" for layer, part in enumerate(share) if part < 1)
+    return [f"Layers that see only a part of the look-back targets, and are scored on that part: {told}."]
 
 
 def summary(measured: Any, prefix: Any) -> list[str]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Model = Annotated[str, typer.Argument(help="smollm2-135m, a hub id, a folder or a .gguf file.", show_default=True)]
 Out = Annotated[Path | None, typer.Option("-o", "--out", help="Run directory.  [default: runs/<model name>]")]
-Seed = Annotated[int, typer.Option(help="Seed of all random draws.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of all random draws.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, or auto to spread over devices, memory and disk.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, ...  [default: float32 on the CPU]")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")]

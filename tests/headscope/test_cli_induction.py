@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     BertConfig,
@@ -20,6 +21,8 @@ from transformers import (
     MambaConfig,
     MambaForCausalLM,
     PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
 )
 
 from headscope.cli import main
@@ -119,6 +122,40 @@ def test_json_is_json_and_the_second_time_costs_nothing(
     assert json.loads(headscope(*arguments).out)["heads"] == first["heads"]
 
 
+def test_a_single_sequence_has_no_interval(headscope: Callable[..., Outcome], model: Path, tmp_path: Path) -> None:
+    found = headscope("induction", model, "-o", tmp_path / "run", "--sequences", 1, "--length", 8)
+    assert found.status == 0 and "nan" not in found.out
+
+
+def test_ctrl_c_says_how_to_go_on(
+    headscope: Callable[..., Outcome], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import induction
+
+    def pressed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(induction, "in_context_learning_score", pressed)
+    arguments = ("induction", model, "-o", tmp_path / "run", "--sequences", 2, "--length", 8)
+    found = headscope(*arguments)
+    assert found.status == 130 and "goes on from the last finished unit" in found.error
+    assert "Traceback" not in found.error and not (tmp_path / "run" / "head_scores.parquet").exists()
+    monkeypatch.undo()
+    assert headscope(*arguments).status == 0
+
+
+def test_windows_that_do_not_reach_back_are_told(
+    headscope: Callable[..., Outcome], tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    windows = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"], "use_sliding_window": True}
+    torch.manual_seed(0)
+    model = Qwen2ForCausalLM(Qwen2Config(**{**tiny_llama(len(tokenizer)).config.to_dict(), **windows}))
+    folder = saved(tmp_path / "window", model, tokenizer)
+    found = headscope("induction", folder, "-o", tmp_path / "run", "--sequences", 2, "--length", 10)
+    assert found.status == 0, found.error
+    assert "Layers that see only a part of the look-back targets, and are scored on that part: 0 (0%)." in found.out
+
+
 def refused(outcome: Outcome, *words: str) -> None:
     """A non-zero status and a sentence with these words, no traceback."""
     assert outcome.status != 0
@@ -133,7 +170,8 @@ def test_unknown_models_are_refused(headscope: Callable[..., Outcome], tmp_path:
     refused(headscope("induction", "nobody/no-such-model", "-o", folder), "nobody/no-such-model", "network")
     refused(headscope("induction", tmp_path / "nothing", "-o", folder), "no folder")
     refused(headscope("induction", tmp_path / "a.gguf", "-o", folder), "a.gguf")
-    assert not (folder / "manifest.json").exists()
+    refused(headscope("induction", __file__, "-o", folder), "is a file", ".gguf")
+    assert not folder.exists()
 
 
 def test_a_folder_without_a_tokenizer(
@@ -157,11 +195,19 @@ def test_sequences_that_do_not_fit(
     headscope: Callable[..., Outcome], tmp_path: Path, tokenizer: PreTrainedTokenizerFast, model: Path
 ) -> None:
     short = saved(tmp_path / "short", tiny_llama(len(tokenizer), positions=64), tokenizer)
-    refused(headscope("induction", short, "-o", tmp_path / "run"), "context", "64")
-    refused(headscope("induction", model, "-o", tmp_path / "run", "--length", 1), "2")
-    refused(headscope("induction", model, "-o", tmp_path / "run", "--sequences", 0), "sequences")
-    slow = headscope("induction", model, "-o", tmp_path / "run", "--protocol", "slow")
-    assert slow.status == 2 and "'slow' is not one of 'quick', 'paper'" in slow.error
+    refused(headscope("induction", short, "-o", tmp_path / "run"), "context", "64", "--length 15")
+    too_many = headscope("induction", model, "-o", tmp_path / "run", "--protocol", "paper", "--sequences", 101)
+    refused(too_many, "1 to 100")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--length", 2), ("--sequences", 0), ("--seed", -1), ("--top", 0), ("--protocol", "slow")]
+)
+def test_options_out_of_range(headscope: Callable[..., Outcome], tmp_path: Path, option: str, value: object) -> None:
+    found = headscope("induction", "any-model", "-o", tmp_path / "run", option, value)
+    assert found.status == 2 and f"Invalid value for '{option}'" in found.error
+    assert not (tmp_path / "run").exists()
 
 
 def test_more_distinct_tokens_than_the_vocabulary_gives(
@@ -169,12 +215,24 @@ def test_more_distinct_tokens_than_the_vocabulary_gives(
 ) -> None:
     wide = saved(tmp_path / "wide", tiny_llama(len(tokenizer), positions=9000), tokenizer)
     refused(headscope("induction", wide, "-o", tmp_path / "run", "--length", 2000), "distinct tokens", "vocabulary")
+    # enough for the repeated sequences, too few for the ones without repeats: still nothing is written
+    for length in (90, 200):
+        told = headscope("induction", wide, "-o", tmp_path / "run", "--length", length)
+        refused(told, f"needs {4 * length} distinct tokens", "--length 79")
+    assert not (tmp_path / "run").exists()
 
 
 def test_damaged_weights(headscope: Callable[..., Outcome], tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     broken = tiny_llama(len(tokenizer))
     broken.model.layers[1].mlp.up_proj.weight.data[0, 0] = torch.nan
     refused(headscope("induction", saved(tmp_path / "nan", broken, tokenizer), "-o", tmp_path / "run"), "NaN")
+
+
+def test_missing_weights(headscope: Callable[..., Outcome], model: Path, tmp_path: Path) -> None:
+    weights = load_file(model / "model.safetensors")
+    del weights["model.layers.1.self_attn.q_proj.weight"]
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    refused(headscope("induction", model, "-o", tmp_path / "run"), "incomplete", "layers.1.self_attn.q_proj")
 
 
 def test_pickled_weights_only_when_asked_for(

@@ -62,6 +62,22 @@ def test_repeated_tokens(model: HookedModel) -> None:
     assert found.repeat == pytest.approx(np.mean(wanted), abs=1e-5)
 
 
+def test_a_killed_run_goes_on_from_its_units(model: HookedModel) -> None:
+    repeated, units, told = tiny.sequences(model, length=6, repeats=3, sequences=5), tiny.Kept(), []
+    units.limit = 2
+    with pytest.raises(KeyboardInterrupt):
+        in_context_learning_score(model, repeated, token_budget=40, units=units)
+    units.limit = 3
+    runs: list[int] = []
+    with model.edit("resid_pre", lambda value: runs.append(len(value)), layer=0):
+        found = in_context_learning_score(
+            model, repeated, token_budget=40, units=units, progress=lambda done, total: told.append((done, total))
+        )
+    assert runs == [1] and told == [(38, 95), (76, 95), (95, 95)]
+    whole = in_context_learning_score(model, repeated, token_budget=40)
+    assert torch.equal(found.per_sequence, whole.per_sequence)
+
+
 def test_what_can_not_be_measured_is_said(model: HookedModel) -> None:
     short = tiny.model("llama")
     assert "context of 64 tokens is under 512" in in_context_learning_score(short, texts=[text(600, 1)]).skipped

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import interp
 from induction import composition_scores, copying_score, ov_copying_score, prefix_matching_score
 from induction.ov_circuit import effective_embedding, random_tokens
 from interp.errors import RefusedModelError, UsageError
@@ -77,6 +78,50 @@ def test_pairs_that_do_not_exist_are_refused() -> None:
 def test_composition_that_can_not_be_read_is_refused(family: str) -> None:
     with pytest.raises(RefusedModelError):
         composition_scores(tiny.model(family))
+
+
+def test_a_norm_on_queries_that_transformer_lens_does_not_name_is_folded() -> None:
+    """Phi with qk_layernorm composes as a Phi without does whose projections carry the norms' gains."""
+    from transformers import PhiConfig, PhiForCausalLM
+
+    options = {**families.FAMILIES["phi"][1], "num_key_value_heads": 2}
+    torch.manual_seed(0)
+    normed, plain = (PhiForCausalLM(PhiConfig(**options, qk_layernorm=on)).eval() for on in (True, False))
+    plain.load_state_dict(normed.state_dict(), strict=False)
+    for mine, other in zip(normed.model.layers, plain.model.layers, strict=True):
+        for name in ("q", "k"):
+            gain = mine.self_attn.get_submodule(f"{name}_layernorm").weight
+            gain.data.uniform_(0.2, 3.0)
+            weight = other.self_attn.get_submodule(f"{name}_proj").weight
+            weight.data.mul_(gain.data.repeat(len(weight) // len(gain))[:, None])
+    found, wanted = (composition_scores(interp.load_model(hf, check=False)).ratio for hf in (normed, plain))
+    torch.testing.assert_close(found, wanted, equal_nan=True, rtol=1e-4, atol=1e-5)
+    normed.model.layers[1].self_attn.q_layernorm.weight.data.fill_(1.0)
+    assert (composition_scores(interp.load_model(normed, check=False)).ratio - wanted).nan_to_num().abs().max() > 0.01
+
+
+def test_a_norm_of_its_own_for_every_head_is_refused() -> None:
+    from transformers import StableLmConfig, StableLmForCausalLM
+
+    hf = StableLmForCausalLM(StableLmConfig(**families.FAMILIES["stablelm"][1], qk_layernorm=True))
+    with pytest.raises(RefusedModelError, match=r"norms\.3\.weight.*composition is not read"):
+        composition_scores(interp.load_model(hf, check=False))
+
+
+def test_a_prediction_head_behind_the_final_norm_is_refused() -> None:
+    """ModernBERT's decoder puts a dense layer and a second norm there: no norm that is folded accounts for it."""
+    from transformers import ModernBertDecoderConfig, ModernBertDecoderForCausalLM
+
+    sizes = {name: families.FAMILIES["gpt_neox"][1][name] for name in (
+        "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size",
+        "max_position_embeddings", "bos_token_id", "eos_token_id",
+    )}  # fmt: skip
+    config = ModernBertDecoderConfig(**sizes, pad_token_id=0, cls_token_id=1, sep_token_id=2)
+    model = interp.load_model(ModernBertDecoderForCausalLM(config), tokenizer=tiny.tokenizer())
+    repeated = tiny.sequences(model)
+    assert prefix_matching_score(model, repeated, draws=0).mean.isfinite().all()
+    with pytest.raises(RefusedModelError, match="changes the final norm's output"):
+        copying_score(model, repeated, "signed")
 
 
 @pytest.mark.parametrize("family", ["opt", "gpt2"])

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 import induction
 import interp
@@ -22,21 +20,6 @@ from tests.induction import tiny
 from tests.interp import families
 
 SEVERAL = pytest.mark.parametrize("family", ["gpt2", "gemma3", "bloom", "gpt_oss"])
-
-
-class Kept(dict[str, dict[str, Tensor]]):
-    """Units in a dictionary; `limit` puts, then the run is killed."""
-
-    limit = 10**6
-
-    def get(self, key: Mapping[str, Any], /) -> dict[str, Tensor] | None:  # type: ignore[override]
-        return super().get(repr(sorted(key.items())))
-
-    def put(self, key: Mapping[str, Any], tensors: Mapping[str, Tensor], /) -> None:
-        if len(self) == self.limit:
-            raise KeyboardInterrupt
-        assert all(tensor.is_contiguous() and tensor.dtype == torch.float32 for tensor in tensors.values())
-        self[repr(sorted(key.items()))] = {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def score(model: HookedModel, **options: Any) -> InductionScores:
@@ -65,10 +48,10 @@ def test_batches_do_not_matter(family: str) -> None:
 
 @SEVERAL
 def test_a_killed_run_goes_on_from_its_units(family: str) -> None:
-    model, units, heard = tiny.model(family), Kept(), []
+    model, units, heard = tiny.model(family), tiny.Kept(), []
     whole = score(model, token_budget=50, units=units)
     assert len(units) == 6  # three batches of repeated sequences, three of others
-    fresh = Kept()
+    fresh = tiny.Kept()
     fresh.limit = 4
     with pytest.raises(KeyboardInterrupt):
         score(model, token_budget=50, units=fresh)
@@ -82,12 +65,12 @@ def test_a_killed_run_goes_on_from_its_units(family: str) -> None:
 
 
 def test_units_of_other_settings_are_not_taken() -> None:
-    model, units = tiny.model("llama"), Kept()
+    model, units = tiny.model("llama"), tiny.Kept()
     other = tiny.unrepeated(model)
     for options in ({}, {"attended": True}, {"null_values": 3}, {"null_values": 3, "seed": 1}, {"attended_values": 2}):
         read(model, other, [Copying(model, **options)], units=units)
     assert len(units) == 5
-    repeated, units = tiny.sequences(model), Kept()
+    repeated, units = tiny.sequences(model), tiny.Kept()
     read(model, repeated, [PrefixMatching(model)], units=units)
     read(model, repeated, [PrefixMatching(model, like=repeated)], units=units)
     assert len(units) == 2

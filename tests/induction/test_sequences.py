@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import interp
-from induction.sequences import RepeatedSequences, SequenceGroup, earlier_copies, repeated_sequences
+from induction.sequences import RepeatedSequences, SequenceGroup, earlier_copies, repeated_sequences, unrepeated_twin
 from induction.vocabulary import Candidates, candidate_tokens
 from interp.errors import UsageError
 from interp.model import HookedModel
@@ -184,6 +184,24 @@ def test_too_few_candidates_are_refused(model: HookedModel, without_bos: HookedM
     with pytest.raises(UsageError, match="needs 41 distinct tokens, but only 40"):
         repeated_sequences(without_bos, length=40, candidates=few)
     assert repeated_sequences(model, length=40, candidates=few).tokens.shape == (20, 161)
+
+
+def test_the_longest_length_that_fits_is_told(model: HookedModel, without_bos: HookedModel) -> None:
+    few = Candidates(torch.arange(100, 141), "counts", 41)
+    for hooked, longest in ((model, 41), (without_bos, 40)):
+        with pytest.raises(UsageError, match=rf"length={longest} \(--length {longest}\) or less"):
+            repeated_sequences(hooked, length=50, candidates=few)
+        assert repeated_sequences(hooked, length=longest, candidates=few).lengths == (longest,)
+        fits = longest // 4
+        with pytest.raises(UsageError, match=rf"without repeats, 4 blocks long.*--length {fits}\)"):
+            unrepeated_twin(hooked, repeated_sequences(hooked, length=20, candidates=few))
+        assert unrepeated_twin(hooked, repeated_sequences(hooked, length=fits, candidates=few)).repeats == 1
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_that_no_generator_takes_are_refused(model: HookedModel, pool: Candidates, seed: int) -> None:
+    with pytest.raises(UsageError, match="from 0 to 4294967295"):
+        repeated_sequences(model, seed=seed, candidates=pool)
 
 
 @pytest.mark.parametrize("ids", [[BOS, 7, 8], [7, 8, 10**6]])

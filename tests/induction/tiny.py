@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models
+from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from induction.sequences import RepeatedSequences, repeated_sequences
@@ -17,6 +19,21 @@ from interp.model import HookedModel
 from tests.interp import families
 
 CANDIDATES = Candidates(torch.arange(7, families.VOCAB), "counts", families.VOCAB - 7)
+
+
+class Kept(dict[str, dict[str, Tensor]]):
+    """Units in a dictionary; `limit` puts, then the run is killed."""
+
+    limit = 10**6
+
+    def get(self, key: Mapping[str, Any], /) -> dict[str, Tensor] | None:  # type: ignore[override]
+        return super().get(repr(sorted(key.items())))
+
+    def put(self, key: Mapping[str, Any], tensors: Mapping[str, Tensor], /) -> None:
+        if len(self) == self.limit:
+            raise KeyboardInterrupt
+        assert all(tensor.is_contiguous() and tensor.dtype == torch.float32 for tensor in tensors.values())
+        self[repr(sorted(key.items()))] = {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 @lru_cache
