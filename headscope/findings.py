@@ -6,6 +6,7 @@ their own below `folder` and writes `folder/README.md` from all the runs that we
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -50,6 +51,12 @@ def setting(manifest: Manifest) -> Iterator[str]:
     for stage in manifest.stages:
         if stage.command == "study":
             yield from _study(stage)
+    cut: Counter[str] = Counter()
+    for stage in manifest.stages:
+        cut[stage.command] += sum(stage.record.get("cut", {}).values())
+    if told := [f"{count} in {command}" for command, count in cut.items() if count]:
+        yield (f"Prompts longer than the model's context, cut by whole demonstrations, then on the left: "
+               f"{', '.join(told)}.")  # fmt: skip
     if open_stages := [stage.command for stage in manifest.stages if not stage.finished]:
         yield f"Not finished, so that its numbers are of an earlier moment or missing: {', '.join(open_stages)}."
 

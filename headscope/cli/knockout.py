@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from headscope.cli import options as opt
+from headscope.cli.cut_prompts import tell_cut
 
 DOCUMENTS = {"head": 48, "ffn": 100}
 
@@ -39,7 +40,7 @@ def knockout(
     Stored are the change of the right answer's log-likelihood and of the metric, document by document; FFNs are
     removed twice, at all positions and sparing position 0. Says beforehand how long it will take.
     """
-    from headscope.run import check_output_folder
+    from headscope.run import check_output_folder, open_run
     from headscope.stages.knockout import knockout_stage, measure_knock_out
 
     documents = limit if limit is not None else DOCUMENTS.get(component)
@@ -59,6 +60,7 @@ def knockout(
         found = measure_knock_out(
             loaded, folder, choice, component=component, ablation=ablation, cells=cells, progress=tell
         )
+    tell_cut(open_run(folder), knockout_stage(choice, component, ablation))
     page = opt.render_report(folder)
     if as_json:
         print(json.dumps({"tasks": [vars(one) for one in found], "report": str(page)}, indent=2))

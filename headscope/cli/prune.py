@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from headscope.cli import options as opt
+from headscope.cli.cut_prompts import tell_cut
 
 
 def prune(
@@ -46,7 +47,7 @@ def prune(
     The orders come from scores that `headscope importance` stored, on training documents. `aggregate` and `transfer`
     rank a task by other tasks' scores. Every finished evaluation is kept: a killed run goes on from there.
     """
-    from headscope.run import check_output_folder
+    from headscope.run import check_output_folder, open_run
     from headscope.stages.pruning import PruneChoice, measure_pruning
 
     choice = opt.task_choice(
@@ -66,6 +67,7 @@ def prune(
     )  # fmt: skip
     with opt.progress(f"pruning {component}s" if component != "both" else "pruning heads and FFNs") as tell:
         summaries = measure_pruning(loaded, folder, choice, wanted, cells=cells, rankings=rankings, progress=tell)
+    tell_cut(open_run(folder), wanted.stage(choice))
     page = opt.render_report(folder)
     if as_json:
         print(json.dumps({"summaries": told(summaries), "report": str(page)}, indent=2, allow_nan=False))

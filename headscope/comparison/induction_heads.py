@@ -71,7 +71,7 @@ def induction_against_importance(shelf: Shelf) -> list[Row]:
         tested = ({**one.row, "p": one.p(len(family))} for one in family)
         rows += with_holm(tested)
         size, draws = len(family), permutation_count(len(family))
-        rows.append(row("exploratory_family", prefix.name, importance.name, shots, "tests", size, n=draws))
+        rows.append(row("exploratory_family", prefix.name, importance.name, shots, "tests", float(size), n=draws))
     return rows + described(shelf, shots)
 
 

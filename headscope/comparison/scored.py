@@ -73,7 +73,7 @@ class Shelf:
         return tuple(sorted({int(shots) for shots in rows["shots"]}))
 
     def has(self, score: str, variant: str = "", task: str = "", shots: int = 0) -> bool:
-        return bool((self.stored == (score, variant, task, shots)).all(axis=1).any())
+        return (score, variant, task, shots) in set(self.stored.itertuples(index=False, name=None))
 
     def of_sequences(self, score: str, variant: str = "") -> Scored:
         """A score that needs no task; its items are sequences."""

@@ -23,7 +23,7 @@ from headscope.comparison.rows import Row, frame, row, with_holm
 from headscope.comparison.scored import Shelf
 from headscope.run import Run, open_run
 from headscope.stages.causal_over_tasks import gain_over_tasks, over_tasks
-from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, fingerprints
+from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, cut_prompts, fingerprints
 from headscope.stages.evaluation import Evaluator
 from headscope.stages.opening import open_stage
 from headscope.stages.references import ablated, check_references
@@ -83,7 +83,8 @@ def measure_causal_check(
     for ablation in causal.ablations:
         check_references(choice, held, ablation)
     with open_stage(model, folder, causal.stage(choice)) as writer:
-        writer.record(documents=fingerprints(held), sets={name: len(heads) for name, heads in sets.items()})
+        sizes = {name: len(heads) for name, heads in sets.items()}
+        writer.record(documents=fingerprints(held), sets=sizes, cut=cut_prompts(model, held))
         total = sum(len(few.task.documents) for few, _ in pairs) * len(chosen) * len(causal.ablations)
         told = Progress(total, progress)
         evaluator = Evaluator(model, writer.units)

@@ -14,6 +14,7 @@ from interp.errors import UsageError
 
 if TYPE_CHECKING:
     from ablation.tasks import Task
+    from interp.model import HookedModel
 
 Tell = Callable[..., None]
 SHARD = 16
@@ -120,6 +121,16 @@ def by_task_and_shots(cells: tuple[Cell, ...]) -> dict[tuple[str, int], list[Cel
 def fingerprints(cells: tuple[Cell, ...]) -> Mapping[str, str]:
     """A hash of the documents of every cell, for the manifest."""
     return {f"{cell.name}, seed {cell.demo_seed}": cell.task.fingerprint[:16] for cell in cells}
+
+
+def cut_prompts(model: HookedModel, cells: tuple[Cell, ...]) -> dict[str, int]:
+    """How many prompts of each task and number of shots were longer than the model's context, where there are any."""
+    found: dict[str, int] = {}
+    for (task, shots), group in by_task_and_shots(cells).items():
+        documents = (document for cell in group for document in cell.task.token_documents(model))
+        if count := sum(bool(document.dropped or document.trimmed) for document in documents):
+            found[f"{task}, {shots_told(shots)}"] = count
+    return found
 
 
 def shots_told(shots: int) -> str:

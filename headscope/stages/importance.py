@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from headscope.stages.by_cluster import by_cluster
-from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, by_task_and_shots, fingerprints
+from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, by_task_and_shots, fingerprints, shots_told
 from headscope.stages.head_norm import NORM_DOCUMENTS, norm_unit
 from headscope.stages.opening import open_stage
 from headscope.store.manifest import Stage
@@ -80,7 +80,7 @@ def measure_importance(
             _rank(model, run, group, normalise=normalise, frozen_norm=frozen_norm, told=told)
             for group in by_task_and_shots(held).values()
         ]
-        run.record(cut={f"{one.task}, {one.shots} shots": one.cut for one in ranked if one.cut})
+        run.record(cut={f"{one.task}, {shots_told(one.shots)}": one.cut for one in ranked if one.cut})
     return tuple(ranked)
 
 

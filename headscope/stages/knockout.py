@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from headscope.stages.by_cluster import by_cluster
-from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, by_task_and_shots, fingerprints
+from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, by_task_and_shots, cut_prompts, fingerprints
 from headscope.stages.opening import open_stage
 from headscope.stages.references import ablated, check_ablation, check_references
 from headscope.store.manifest import Stage
@@ -73,7 +73,7 @@ def measure_knock_out(
     check_references(choice, held, ablation)
     told = Progress(sum(len(cell.task.documents) for cell in held), progress)
     with open_stage(model, folder, stage) as run:
-        run.record(documents=fingerprints(held))
+        run.record(documents=fingerprints(held), cut=cut_prompts(model, held))
         groups = by_task_and_shots(held).values()
         return tuple(_measured(model, run, group, choice, component, ablation, told) for group in groups)
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from headscope.comparison.rows import Row, frame
 from headscope.run import Run, open_run
-from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, by_task_and_shots, fingerprints
+from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, by_task_and_shots, cut_prompts, fingerprints
 from headscope.stages.evaluation import Ablated, Evaluator
 from headscope.stages.iterative import iterative
 from headscope.stages.opening import identity_of, open_stage
@@ -176,7 +176,7 @@ def measure_pruning(
     check_rankings(ranked, held, prune)
     check_references(choice, held, prune.ablation)
     with open_stage(model, folder, stage) as run:
-        run.record(documents=fingerprints(held))
+        run.record(documents=fingerprints(held), cut=cut_prompts(model, held))
         pruner = Pruner(Evaluator(model, run.units), choice, prune, ranked, _progress(held, choice, prune, progress))
         groups = [pruner.group(run, group) for group in by_task_and_shots(held).values()]
         summaries = frame(summaries_of(groups, prune))
