@@ -54,11 +54,13 @@ def _line(evidence: Evidence, part: pd.DataFrame, tested: str, outcome: str, abl
 
 def _against(evidence: Evidence, row: Any, factor: float, unit: str) -> str:
     controls = evidence.rows(kind="causal_controls", a=row.a, b=row.b, level=row.level)
-    median = factor * float(controls["value"].iloc[0])
-    low, high = (factor * float(controls[name].iloc[0]) for name in ("ci_low", "ci_high"))
+    told = [
+        f"median drop {factor * one.value:+.2f}{unit} ({factor * one.ci_low:+.2f} to {factor * one.ci_high:+.2f}), "
+        for one in controls.itertuples(index=False)
+    ]
     return (
-        f"{row.n} {SAID.get(row.b, row.b)}: median drop {median:+.2f}{unit} ({low:+.2f} to {high:+.2f}), rank p = "
-        f"{row.p:.3f}, Holm {p_told(row.p_holm)}, {_verdict(row)}"
+        f"{row.n} {SAID.get(row.b, row.b)}: {''.join(told)}rank p = {row.p:.3f}, Holm {p_told(row.p_holm)}, "
+        f"{_verdict(row)}"
     )
 
 

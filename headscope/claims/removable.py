@@ -93,10 +93,9 @@ def _at_the_papers_share(evidence: Evidence, level: str, name: str, paper: int, 
     if changes.empty or "own" not in set(changes["b"]):
         return
     near = min(sorted(set(changes["percent"])), key=lambda p: abs(p - paper))
-    told = [
-        f"{order.replace('_', '-')} {change_told(changes[(changes['b'] == order) & (changes['percent'] == near)])}"
-        for order in ORDERS if order in set(changes["b"])
-    ]  # fmt: skip
+    step = changes[changes["percent"] == near]
+    told = [f"{order.replace('_', '-')} {change_told(step[step['b'] == order])}" for order in ORDERS
+            if order in set(step["b"])]  # fmt: skip
     yield f"With {near}% of the {name} removed, the mean change of accuracy is: {', '.join(told)}."
 
 

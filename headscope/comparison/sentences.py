@@ -51,7 +51,7 @@ def primary(rows: pd.DataFrame) -> Iterator[str]:
         for over in everywhere.itertuples(index=False):
             yield f"Over all heads, where a trend over layers counts too, rho = {told(over)}."
         released = chosen(rows, kind=KIND, a=one.a, b=one.b, shots=one.shots, level="bansal_released")
-        for other in released.itertuples(index=False):
+        for other in released[released["value"].notna()].itertuples(index=False):
             yield f"{RELEASED}; it would have said {other.value:+.2f} here."
 
 

@@ -1,0 +1,375 @@
+"""Sentences of the findings against tables whose answer is known: right numbers, no more certainty than there is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import product
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from headscope.claims import causal, contrast, knockouts, matching, removable, sharing
+from headscope.claims.evidence import Evidence
+from headscope.comparison.rows import KINDS as COMPARED
+from headscope.comparison.rows import Row, frame, row
+from headscope.findings import findings, publish, whole_page
+from headscope.run import Run, open_run
+from headscope.stages.comparison import compare_rankings
+from headscope.stages.pruning_together import ABOVE
+from headscope.store.manifest import Stage
+from interp.scores import FFNScores
+from tests.headscope.ranked import IDENTITY, write_ranked_run
+
+TASKS = ("boolq", "copa", "rte")
+STUDY = Stage("study", {"budget": "small", "bos": "auto"}, tasks=TASKS, options={"shots": [0, 5]})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+def write(folder: Path, rows: list[Row], *, stage: Stage = STUDY, **record: Any) -> Evidence:
+    with Run.create(folder, IDENTITY, stage) as run:
+        if rows:
+            run.add_comparisons(frame(rows))
+        run.record(**record)
+    return Evidence(open_run(folder))
+
+
+def text(lines: Iterator[str]) -> str:
+    return "\n".join(lines)
+
+
+# ---- how much can go ------------------------------------------------------------------------------------------------
+
+
+def pruned(
+    level: str = "head/zero", *, chance: tuple[str, ...] = (), shares: tuple[float, float] = (40, 60),
+    random: tuple[float, float] = (0, 20), blind: bool = False, draws: int = 20, p: float = 1 / 21,
+) -> list[Row]:  # fmt: skip
+    """Three tasks; those that are not at chance share one removable share."""
+    rows = []
+    for task in TASKS:
+        place = (task, "full model", 5, level)
+        rows.append(row("full_metric", *place, 0.7, interval=(0.62, nan), n=60))
+        rows.append(row("at_chance", *place, float(task in chance), interval=(0.5, 0.55), n=60))
+        rows.append(row("unchanged_bound", *place, -0.05 if blind else -0.01, n=60))
+        for order, area, low, high in (("own", 0.9, 0.85, 0.95), ("random", 0.5, 0.4, 0.6)):
+            told = p if order == "own" else nan
+            rows.append(row("pruning_area", task, order, 5, level, area, interval=(low, high), p=told,
+                            n=draws if order == "random" else 1))  # fmt: skip
+            for kind, share in zip(removable.SHARES, shares if order == "own" else random, strict=True):
+                rows.append(row(kind, task, order, 5, level, float(share)))
+    if set(chance) != set(TASKS):
+        rows += together(level, shares=shares, random=random, blind=blind, n=3 - len(chance))
+    return rows
+
+
+def together(
+    level: str, *, shares: tuple[float, float], random: tuple[float, float], blind: bool, n: int
+) -> Iterator[Row]:
+    yield row("unchanged_bound", ABOVE, "full model", 5, level, -0.03 if blind else -0.01, n=n)
+    for order, found in (("own", shares), ("random", random)):
+        for kind, share in zip(removable.SHARES, found, strict=True):
+            yield row(kind, ABOVE, order, 5, level, float(share), n=n)
+        for percent in (20, 50, 70):
+            change = -percent / (1000 if order == "own" else 200)
+            place = ("pruned_metric", ABOVE, order, 5, f"{level}/p={percent}")
+            yield row(*place, change, interval=(change - 0.01, change + 0.01), n=n)
+    for order in ("aggregate", "transfer"):
+        yield row("pruned_metric", ABOVE, order, 5, f"{level}/p=50", -0.1, interval=(-0.12, -0.08), n=n)
+
+
+def test_removable_shares_are_told_beside_their_controls(folder: Path) -> None:
+    told = text(removable.heads(write(folder, pruned())))
+    assert "**5 shots.** All tasks above chance together, by their own rankings: 40% of the heads can go" in told
+    assert "and 60% while the right answer's log-likelihood" in told
+    assert "(controls: random orders 0% and 20%); the paper removes about 70% of OPT-66B's" in told
+    assert "With 70% of the heads removed, the mean change of accuracy is: own -7.0 points [-8.0, -6.0], random" in told
+    assert "random -35.0 points [-36.0, -34.0]." in told
+    assert "40% in the median (40% to 40%) by accuracy and 60% in the median (60% to 60%) by log-likelihood" in told
+    assert "larger area than all 20 random orders on 3 of 3 tasks (rank p = 0.048 there" in told
+    assert "too few" not in told and "above chance and the majority" not in told
+    assert "| boolq | 0.70 | 0.62 | 0.90 [0.85, 0.95] | 0.50 [0.40, 0.60] | 40% / 60% | 0% / 20% |" in told
+
+
+def test_a_rank_above_the_smallest_is_no_win(folder: Path) -> None:
+    told = text(removable.heads(write(folder, pruned(p=2 / 21))))
+    assert "larger area than all 20 random orders on 0 of 3 tasks" in told
+
+
+def test_tasks_at_chance_stay_out_and_are_named(folder: Path) -> None:
+    told = text(removable.heads(write(folder, pruned(chance=("rte",)))))
+    assert "1 of 3 tasks are not shown to be above chance and the majority share with the full model (rte)" in told
+    assert "over 2 tasks" in told and "| rte (not above chance) |" in told
+
+
+def test_all_tasks_at_chance_and_nothing_is_claimed(folder: Path) -> None:
+    told = text(removable.heads(write(folder, pruned(chance=TASKS))))
+    assert "No task is shown to be above chance, so that nothing can be said" in told
+    assert "can go" not in told and "Area" not in told.split("|")[0]
+
+
+def test_documents_that_are_too_few_are_said_to_be(folder: Path) -> None:
+    """0% by accuracy must not be read as a finding where it can't be anything else."""
+    told = text(removable.heads(write(folder, pruned(shares=(0, 60), blind=True))))
+    assert "Even together the documents are too few to exclude a loss of 2 points" in told
+    assert "On 3 of these tasks the documents are too few" in told and "whatever the model does" in told
+
+
+def test_ffns_are_told_beside_their_own_figure(folder: Path) -> None:
+    told = text(removable.ffns(write(folder, pruned("ffn/zero"))))
+    assert "of the FFNs can go" in told and "the paper removes about 20% of OPT-66B's" in told
+    assert "With 20% of the FFNs removed" in told
+
+
+def test_a_task_of_one_cluster_is_not_called_above_chance(folder: Path) -> None:
+    rows = [one for one in pruned() if one["a"] != ABOVE and not (one["a"] == "rte" and one["kind"] == "at_chance")]
+    told = text(removable.heads(write(folder, rows)))
+    assert "1 of 3 tasks are not shown to be above chance" in told and "rte" in told
+
+
+def test_the_joint_grid_is_told_in_points_with_intervals(folder: Path) -> None:
+    cells = product((0, 60, 70), (0, 10, 20))
+    rows = [
+        row("pruned_metric", ABOVE, "own", 5, f"both/zero/h={h},f={f}", -(h + f) / 1000,
+            interval=(-(h + f) / 1000 - 0.02, -(h + f) / 1000 + 0.02), n=3)
+        for h, f in cells if h or f
+    ]  # fmt: skip
+    evidence = write(folder, rows)
+    with Run.create(folder, IDENTITY, Stage("prune --component both", "x")) as run:
+        run.add_metrics(joint_metrics(5))
+    told = text(removable.joint(Evidence(open_run(folder))))
+    assert "mean over 3 tasks above chance" in told
+    assert "| FFNs removed | 0% of heads | 60% of heads | 70% of heads |" in told
+    assert "| 0% | 0 | -6.0 [-8.0, -4.0] | -7.0 [-9.0, -5.0] |" in told
+    assert "| 20% | -2.0 [-4.0, +0.0] | -8.0 [-10.0, -6.0] | -9.0 [-11.0, -7.0] |" in told
+    assert "5 points at (70%, 20%) with 0 shots, 6 at (70%, 10%) with 1 and 4 at (60%, 20%) with 5" in told
+    beside = text(contrast.beside_the_paper(evidence))
+    row_told = "-4 points (5 shots) | -8.0 points [-10.0, -6.0] (5 shots) |"
+    assert f"| accuracy without 60% of heads and 20% of FFNs | {row_told}" in beside
+
+
+def joint_metrics(shots: int) -> pd.DataFrame:
+    return pd.DataFrame([{
+        "task": "rte", "shots": shots, "demo_seed": 0, "component": "both", "order": "own", "order_seed": 0,
+        "ablation": "zero", "percent_heads": 0.0, "percent_ffns": 0.0, "removed_heads": 0, "removed_ffns": 0,
+        "metric": "acc", "value": 0.6, "stderr": 0.1, "n": 60,
+    }])  # fmt: skip
+
+
+def test_a_joint_grid_of_tasks_at_chance_says_so(folder: Path) -> None:
+    with Run.create(folder, IDENTITY, Stage("prune --component both", "x")) as run:
+        run.add_metrics(joint_metrics(5))
+    told = text(removable.joint(Evidence(open_run(folder))))
+    assert told.strip() == "**5 shots**: no task is shown to be above chance."
+
+
+def test_transfer_is_told_at_half_of_the_heads(folder: Path) -> None:
+    told = text(sharing.transfer(write(folder, pruned())))
+    assert told == (
+        "- 50% of heads removed at 5 shots, change of accuracy over 3 tasks above chance: own ranking -5.0 points "
+        "[-6.0, -4.0], aggregate of the other tasks -10.0 points [-12.0, -8.0], another task's ranking -10.0 points "
+        "[-12.0, -8.0], random orders -25.0 points [-26.0, -24.0]."
+    )
+
+
+def test_transfer_says_nothing_where_no_other_ranking_was_tried(folder: Path) -> None:
+    rows = [one for one in pruned() if one["b"] not in ("aggregate", "transfer")]
+    assert list(sharing.transfer(write(folder, rows))) == []
+
+
+# ---- FFN knock-outs -------------------------------------------------------------------------------------------------
+
+
+def test_the_worst_ffn_and_those_that_hardly_matter(folder: Path) -> None:
+    losses = np.array([[2.0, 0.01, -0.2, -0.01], [1.0, 0.03, -0.4, 0.0]])
+    draw = np.random.default_rng(0)
+    with Run.create(folder, IDENTITY, STUDY) as run:
+        for task, values, noise in (("copa", losses[0], 0.1), ("rte", losses[1], 9.0)):
+            items = values + noise * draw.standard_normal((50, 4))
+            items += values - items.mean(axis=0)
+            for variant in ("log_likelihood", "log_likelihood/later"):
+                run.add_scores(FFNScores.from_items("knock_out", torch.from_numpy(items), variant=variant), task=task)
+    told = list(knockouts.ffn_knockouts(Evidence(open_run(folder))))
+    assert len(told) == 2 and "with position 0 spared" in told[1]
+    assert "FFN 0 costs most, 1.50 nats (1.00 to 2.00 task by task; the interval lies above 0 on 1 of 2" in told[0]
+    assert "the worst of 4 on these same documents" in told[0]
+    assert "2 of 4 FFNs change it by less than 0.05 nats either way; without 2 of them it is higher" in told[0]
+
+
+# ---- the causal check -----------------------------------------------------------------------------------------------
+
+
+def dropped(p: float, holm: float, *, drop: float = 0.2, n: int = 39, gain: tuple[float, float, float] = (0.3, 0.2, 0.4)
+            ) -> list[Row]:  # fmt: skip
+    place = ("induction heads", "norm_matched", 5, "metric/zero")
+    return [
+        row("causal_gain", "full model", "", 5, "metric", gain[0], interval=gain[1:], n=3),
+        row("causal_drop", *place, drop, interval=(drop - 0.1, drop + 0.1), p=p, p_holm=holm, n=n),
+        row("causal_controls", *place, 0.01, interval=(-0.05, 0.06), n=n),
+        row("causal_repeats", "full model", "", 0, "zero", -5.0),
+        row("causal_repeats", "induction heads", "", 0, "zero", -1.0, n=12),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("p", "holm", "n", "verdict"),
+    [
+        (0.025, 0.05, 39, "Holm 0.0500, a larger drop than the controls'."),
+        (0.025, 0.3, 39, "a larger drop than the controls' taken by itself, not after correction for all sets"),
+        (0.5, 1.0, 39, "not shown to be a larger drop than the controls'"),
+        (0.25, 1.0, 3, "which 3 controls are too few to decide"),
+    ],
+)
+def test_a_drop_is_larger_only_where_its_corrected_rank_says_so(
+    folder: Path, p: float, holm: float, n: int, verdict: str
+) -> None:
+    told = list(causal.removal(write(folder, dropped(p, holm, n=n))))
+    assert told[0] == (
+        "- To the whole model 5 shots are worth +30.00 points of accuracy over 0 shots, mean over 3 tasks "
+        "[+20.00, +40.00]."
+    )
+    assert "without them 5 shots are worth 20.00 points of accuracy less than with them (drop +20.00 [+10.00" in told[1]
+    assert f"{n} layer- and norm-matched sets: median drop +1.00 points (-5.00 to +6.00), rank p = {p:.3f}" in told[1]
+    assert verdict in told[1]
+    assert told[2].startswith("- Manipulation check, no evidence") and "by -5.00 nats" in told[2]
+    assert "without induction heads (12 heads) -1.00" in told[2]
+
+
+def test_examples_that_are_worth_nothing_can_lose_nothing(folder: Path) -> None:
+    told = list(causal.removal(write(folder, dropped(0.5, 1.0, gain=(0.01, -0.02, 0.04)))))
+    assert "It is not shown to be above 0, so that the drops below say little." in told[0]
+
+
+def test_a_negative_drop_is_told_as_more(folder: Path) -> None:
+    told = list(causal.removal(write(folder, dropped(1.0, 1.0, drop=-0.05))))
+    assert "5 shots are worth 5.00 points of accuracy more than with them (drop -5.00" in told[1]
+
+
+# ---- rankings -------------------------------------------------------------------------------------------------------
+
+
+def primary(value: float, p: float, low: float = 0.1, high: float = 0.9) -> list[Row]:
+    place = ("prefix_matching", "importance/token", 5)
+    return [
+        row("induction_importance_primary", *place, "within_layer", value, interval=(low, high), p=p, n=270),
+        row("induction_importance", *place, "bansal_released", -0.02, n=270),
+        row("induction_importance", *place, "global", 0.66, interval=(0.6, 0.7), p=0.0001, p_holm=0.001, n=270),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "p", "verdict"),
+    [
+        (0.5, 0.0001, "in a layer, heads that match prefixes more have the higher importance."),
+        (-0.5, 0.0001, "in a layer, heads that match prefixes more have the lower importance."),
+        (0.5, 0.06, "no relation is shown."), (nan, nan, "no relation is shown."),
+    ],
+)  # fmt: skip
+def test_the_primary_test_says_what_it_shows(folder: Path, value: float, p: float, verdict: str) -> None:
+    told = list(matching.induction_heads(write(folder, primary(value, p))))
+    assert told[0].startswith("- Primary test, fixed beforehand: within layers") and told[0].endswith(verdict)
+    assert "nan" not in told[0] and "over 270 heads" in told[0]
+    if value == value:
+        assert f"rho = {value:+.2f} [+0.10, +0.90], p = {p:.4f}" in told[0]
+    assert told[1] == "- Over all heads, where a trend over layers counts too, rho = +0.66 [+0.60, +0.70]."
+    assert told[2].endswith("it would have said -0.02 here.")
+
+
+@pytest.mark.parametrize(("holm", "verdict"), [(0.04, "larger than without examples"), (0.2, "not shown to differ")])
+def test_an_agreement_no_larger_than_at_0_shots_is_not_called_larger(folder: Path, holm: float, verdict: str) -> None:
+    gain = row("induction_importance_gain", "prefix_matching", "importance/token@5 - importance/token@0", 5,
+               "within_layer", 0.2, interval=(0.1, 0.3), p=0.01, p_holm=holm, n=270)  # fmt: skip
+    told = text(matching.induction_heads(write(folder, [gain])))
+    assert f"minus that without examples is +0.20 [+0.10, +0.30] (p = 0.0100, Holm {holm:.4f}): {verdict}" in told
+
+
+def test_tasks_that_agree_less_than_chance_are_not_counted_as_agreeing(folder: Path) -> None:
+    values = {("boolq", "copa"): (0.8, 0.001), ("boolq", "rte"): (-0.8, 0.001), ("copa", "rte"): (0.4, 0.2)}
+    rows = [
+        row("cross_task", a, b, 5, level, value, p=holm, p_holm=holm, n=270)
+        for (a, b), (value, holm) in values.items() for level in ("global", "within_layer")
+    ]  # fmt: skip
+    told = next(sharing.rankings(write(folder, rows)))
+    assert "3 pairs, rho 0.13 on average (-0.80 to 0.80)" in told
+    assert "1 of 3 are above 0 within layers after Holm" in told
+
+
+def test_retention_is_told_beside_random_pruning(folder: Path) -> None:
+    place = ("prefix_matching", "importance/token", 5, "p=70")
+    rows = [row("retention_raw", *place, 0.62), row("retention_excess", *place, 0.91)]
+    told = text(matching.retained(write(folder, rows)))
+    assert "62% of all prefix matching is left and 91% of what exceeds its null; pruning at random leaves 30%." in told
+
+
+# ---- the whole page -------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_run_says_its_model_and_no_more(folder: Path) -> None:
+    write(folder, [])
+    assert findings(open_run(folder)) == [
+        "Model: drawn (float32, weights 00).",
+        "Tasks: boolq, copa, rte; numbers of examples in the context: 0, 5; seed 0.",
+    ]
+
+
+def test_every_kind_of_row_alone_is_no_reason_to_crash(tmp_path: Path) -> None:
+    """A study may be stopped after any stage, and any table may lack what another stage would have made."""
+    rows = [*pruned(), *dropped(0.025, 0.3), *primary(0.5, 0.01)]
+    rows += [row(kind, "boolq", "copa", 5, "k=3" if "set" in kind else "within_layer", 0.1) for kind in COMPARED]
+    for place, kind in enumerate(sorted({one["kind"] for one in rows})):
+        seen: dict[tuple[Any, ...], Row] = {}
+        for one in rows:
+            if one["kind"] == kind:
+                seen[tuple(one[name] for name in ("a", "b", "shots", "level"))] = one
+        write(tmp_path / str(place), list(seen.values()))
+        findings(open_run(tmp_path / str(place)))
+
+
+def test_values_that_do_not_exist_are_not_printed_as_nan(folder: Path) -> None:
+    rows = [{**one, "value": nan, "ci_low": nan, "ci_high": nan, "p": nan, "p_holm": nan}
+            for one in [*pruned(), *primary(nan, nan)] if one["kind"] != "at_chance"]  # fmt: skip
+    rows += [one for one in pruned() if one["kind"] == "at_chance"]
+    write(folder, rows)
+    assert not re.search(r"\bnan\b", "\n".join(findings(open_run(folder))))
+
+
+def test_the_page_says_which_stages_have_not_ended_and_what_was_cut(folder: Path) -> None:
+    write(folder, [], cut={"rte, 5 shots": 3})
+    Run.create(folder, IDENTITY, Stage("causal", "x"))
+    told = findings(open_run(folder))
+    assert any("cut by whole demonstrations" in line and "3 in study" in line for line in told)
+    assert any(line.startswith("Not finished") and line.endswith("missing: causal.") for line in told)
+
+
+def test_published_tables_give_the_same_page_as_the_run(tmp_path: Path) -> None:
+    """Nothing on the page comes from anything that is not published beside it."""
+    run = write_ranked_run(tmp_path / "run", documents=8)
+    compare_rankings(run.folder)
+    write(run.folder, [*pruned(), *dropped(0.025, 0.3)], left_out=["less"])
+    page = publish(open_run(run.folder), tmp_path / "results")
+    assert page == tmp_path / "results" / "README.md"
+    told = page.read_text(encoding="utf-8")
+    assert told == "\n".join(whole_page(tmp_path / "results"))
+    for line in findings(open_run(run.folder)):
+        assert line in told
+    assert "## run" in told and "Less than the full measure: less." in told
+    assert "| what | OPT-66B, the paper | this model |" in told
+
+
+def test_beside_the_paper_stands_where_the_induction_heads_are(tmp_path: Path) -> None:
+    run = write_ranked_run(tmp_path / "run", documents=4, classed=3)
+    classes = run.classes
+    layers = sorted(classes[classes["class"] != ""]["layer"])
+    told = text(contrast.beside_the_paper(Evidence(run)))
+    assert f"3 of 30, in layers {layers[0]} to {layers[-1]} of 6" in told
+    none = write_ranked_run(tmp_path / "none", documents=4, classed=0)
+    assert "none of 30 heads" in text(contrast.beside_the_paper(Evidence(none)))
