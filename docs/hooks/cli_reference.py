@@ -17,7 +17,8 @@ from mkdocs.structure.files import File, Files
 from headscope.cli import app
 
 PAGE = "cli.md"
-DEFAULT = re.compile(r"\s*\[(default: .+?|required)\]$")
+EXTRA = re.compile(r"\s*\[((?:default: |required|x[<>]|\d+<).*?)\]$")  # what --help puts behind an option's help
+AS_IT_STANDS = "\b"  # in front of a paragraph whose lines are not to be joined
 OPENING = """# Command line
 
 MODEL is `smollm2-135m` (ships inside a package, the default), a hub id such as `facebook/opt-125m`, a folder, or a
@@ -60,11 +61,18 @@ def section(name: str, command: Any) -> str:
     """One command: what it does, how it is called, what it takes."""
     names = app.info.context_settings["help_option_names"]
     context = command.context_class(command, info_name=name, help_option_names=names)
-    text = "\n\n".join(joined(part) for part in str(command.help).strip().split("\n\n"))
+    text = "\n\n".join(paragraph(part) for part in str(command.help).strip().split("\n\n"))
     usage = " ".join(["headscope", name, *command.collect_usage_pieces(context)])
     rows = (row(*record) for record in records(command, context))
-    head = "| argument or option | what it is | default |\n|---|---|---|"
+    head = "| argument or option | what it is | default, range |\n|---|---|---|"
     return f"## {name}\n\n{text}\n\n```\n{usage}\n```\n\n{head}\n" + "\n".join(rows) + "\n"
+
+
+def paragraph(text: str) -> str:
+    """A paragraph of a docstring; its lines stay apart where `--help` keeps them apart."""
+    if not text.startswith(AS_IT_STANDS):
+        return joined(text)
+    return "```\n" + text.removeprefix(AS_IT_STANDS).strip("\n") + "\n```"
 
 
 def records(command: Any, context: Any) -> Iterator[tuple[str, str]]:
@@ -76,10 +84,12 @@ def records(command: Any, context: Any) -> Iterator[tuple[str, str]]:
 
 
 def row(written: str, text: str) -> str:
-    """A row of the table; the default stands in a column of its own."""
-    default = DEFAULT.search(text)
-    told = default[1].removeprefix("default: ") if default else ""
-    cells = (f"`{written}`", marked(DEFAULT.sub("", joined(text))), f"`{told}`" if told else "")
+    """A row of the table; the default and the range stand in a column of their own."""
+    flat = joined(text)
+    extra = EXTRA.search(flat)
+    parts = extra[1].split("; ") if extra else []
+    told = ", ".join(f"`{part.removeprefix('default: ')}`" for part in parts)
+    cells = (f"`{written}`", marked(EXTRA.sub("", flat)), told)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
