@@ -2,6 +2,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 RUN ?= runs/smollm2-135m
+HOURS ?= 2
+PROBE_HOURS ?= 0.5
+RESULTS ?= docs/results/smollm2-135m
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -44,8 +47,13 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# The study of the embedded model: the probes, and the 14 tasks where HEADSCOPE_DATA names a folder that has them. Stopped at
+# any moment, the same command goes on. HOURS are for the 14 tasks on this machine; the probes take a quarter of that on top.
 study: $(VENV)/.run
-	$(BIN)/headscope study -o $(RUN)
+	$(BIN)/headscope study --budget $(PROBE_HOURS) -o runs/study/probes --publish $(RESULTS)
+	@if [ -n "$${HEADSCOPE_DATA:-}" ]; then set -x; \
+	  $(BIN)/headscope study --tasks icl14 --data "$$HEADSCOPE_DATA" --shots 0,5 --budget $(HOURS) -o runs/study/icl14 --publish $(RESULTS); \
+	else echo "HEADSCOPE_DATA is not set: the 14 tasks are left out"; fi
 
 # The README's table and picture, from the run of `make report`.
 readme: $(VENV)/.dev chromium
