@@ -165,9 +165,10 @@ def picture(read: Attention) -> go.Figure:
     from headscope.figures.attention_maps import attention_maps
 
     title = f"{read.title} of {read.model}"
-    if len(read.names) == 1:
-        return attention_map(read.patterns[0], read.tokens, title=title, height=900)
-    return attention_maps(read.patterns, read.names, title=title)
+    if len(read.names) > 1:
+        return attention_maps(read.patterns, read.names, title=title)
+    figure = attention_map(read.patterns[0], read.tokens, title=title, height=900)
+    return figure.update_layout(title={"pad": {"t": 16, "l": 16}}, margin={"l": 72, "t": 56, "r": 24})
 
 
 def write_picture(figure: go.Figure, path: Path, **size: Any) -> None:
