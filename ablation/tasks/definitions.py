@@ -61,7 +61,12 @@ def require_harness() -> None:
 
 
 def failure(task: str, folder: Path | None, error: Exception) -> UsageError:
-    """The error for a task that could not be built: no documents from the hub, or documents that do not fit."""
+    """The error for a task that could not be built: code or documents that can't be had, or do not fit."""
+    if isinstance(error, ImportError):
+        return UsageError(
+            f"lm-evaluation-harness's own code of {task} can't be imported with the libraries of this environment "
+            f"({error}): name another task; the project's own are {', '.join(ICL14)}."
+        )
     if folder is None and isinstance(error, OSError | ValueError):
         return unreachable_hub(task, "the data set that lm-evaluation-harness names", error)
     return misfit(f"the first document of {task}", error)

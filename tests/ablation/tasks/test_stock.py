@@ -144,6 +144,12 @@ def test_what_the_harness_can_not_serve_is_refused(ask: Callable[[str], Any], na
         ask(name)
 
 
+@pytest.mark.usefixtures("small_index")
+def test_code_of_the_harness_that_can_not_be_imported_is_refused(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"own code of record can't be imported .*the project's own are hellaswag"):
+        load_task("lm_eval:record", data=folder)
+
+
 @pytest.mark.slow
 def test_the_whole_index_of_the_harness() -> None:
     stock.index.cache_clear()
