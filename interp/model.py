@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from interp import gating, hooks, inputs, norms, offload, resume
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from interp.view import AttentionView
 
 Tokens = Int[Tensor, "batch query"]
-Mask = Tensor | None
+Mask = Shaped[Tensor, "_batch _query"] | None  # the tokens' shape; inputs.py says so where it is another
 
 
 @dataclass(frozen=True, eq=False)

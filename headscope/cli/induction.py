@@ -148,11 +148,13 @@ def show(measured: Any, model: Any, page: Any, top: int) -> None:
         at = (head.layer, head.head)
         cells = [cell(scores[name], at, decimals) for name, (_, decimals) in shown.items()]
         table.add_row(f"{head.layer}.{head.head}", *cells, str(measured.scores.heads.classes[at]) or "-")
+    whole_lines = not console.is_terminal  # for programs; a person's are wrapped between words
     for line in heading(measured, model):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=whole_lines)
     console.print(table)
-    for line in [*summary(measured, prefix), *out_of_reach(prefix), f"report: {page}"]:
-        console.print(line, highlight=False, soft_wrap=True)
+    for line in [*summary(measured, prefix), *out_of_reach(prefix), *left_out(scores, shown)]:
+        console.print(line, highlight=False, soft_wrap=whole_lines)
+    console.print(f"report: {page}", highlight=False, soft_wrap=True)
 
 
 def heading(measured: Any, model: Any) -> list[str]:
@@ -160,8 +162,8 @@ def heading(measured: Any, model: Any) -> list[str]:
     name = model.provenance.get("source", model.layout.architecture)
     return [
         f"{name}{f' ({note})' if note else ''}, {measured.protocol}",
-        "Top heads by prefix matching: value [95% interval], below it the null's mean and the family-wise p "
-        "(headscope induction --help explains the columns).",
+        "Top heads by prefix matching: value [95% interval], below it the null's mean and the family-wise p.",
+        "`headscope induction --help` explains the columns.",
     ]
 
 
@@ -181,6 +183,13 @@ def out_of_reach(prefix: Any) -> list[str]:
         return []
     told = ", ".join(f"{layer} ({100 * float(part):.0f}%)" for layer, part in enumerate(share) if part < 1)
     return [f"Layers that see only a part of the look-back targets, and are scored on that part: {told}."]
+
+
+def left_out(scores: Any, shown: Any) -> list[str]:
+    """A sentence on the columns that did not fit."""
+    missing = [name for name in COLUMNS if name in scores and name not in shown]
+    names = [" ".join(COLUMNS[name][0].split()) for name in missing]
+    return [f"A wider terminal shows {', '.join(names)} too; --json has all scores."] if names else []
 
 
 def summary(measured: Any, prefix: Any) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -28,6 +30,7 @@ from transformers import (
 from headscope.cli import main
 
 LAYERS, HEADS = 2, 4
+ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 TEXT = "the attention of a head goes back to the token that followed an earlier copy of this one " * 40
 
 
@@ -120,6 +123,24 @@ def test_json_is_json_and_the_second_time_costs_nothing(
 
     monkeypatch.setattr(induction.reading, "_listening", never)
     assert json.loads(headscope(*arguments).out)["heads"] == first["heads"]
+
+
+@pytest.mark.parametrize(("columns", "left_out"), [(80, 4), (160, 0)])
+def test_the_table_fits_the_terminal(
+    headscope: Callable[..., Outcome], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int,
+    left_out: int,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(Console, "is_terminal", True)
+    folder = tmp_path / "run"
+    found = headscope("induction", model, "-o", folder, "--sequences", 2, "--length", 8)
+    assert found.status == 0, found.error
+    lines = ANSI.sub("", found.out).splitlines()
+    assert all(len(line) <= columns for line in lines if not line.startswith("report: "))
+    table = "\n".join(lines)
+    headings = ["prefix", "argmax", "successor", "signed", "previous", "duplicate"]
+    assert [name in table.split("────")[0] for name in headings] == [True] * (6 - left_out) + [False] * left_out
+    assert ("A wider terminal shows" in table) == bool(left_out)
 
 
 def test_a_single_sequence_has_no_interval(headscope: Callable[..., Outcome], model: Path, tmp_path: Path) -> None:
