@@ -44,7 +44,8 @@ def slow_loop(family: str, docs: list[TokenDocument]) -> dict[str, torch.Tensor]
         result[f"{kind} token"] = torch.stack([d.abs().sum(1) for d in per_document])
         result[f"{kind} document"] = torch.stack([d.sum(1).abs() for d in per_document])
         result[f"{kind} signed"] = torch.stack([-d.sum(1) for d in per_document])
-    return result
+    groups = [d.unflatten(-1, (model.n_kv_heads, -1)).sum(-1) for d in found["head"]]
+    return {**result, "group token": torch.stack([d.abs().sum(1) for d in groups])}
 
 
 def _names(model: Any, hf: Any, inner: str) -> list[str]:
@@ -69,6 +70,8 @@ def _keep_output(store: list[Any], place: int) -> Any:
 
 def raw(found: Importance, kind: str, positions: str) -> torch.Tensor:
     """Per-document scores without the division."""
+    if kind == "group":
+        return found.group_token
     token, plain = (found.head_token, found.head_plain) if kind == "head" else (found.ffn_token, found.ffn_plain)
     return {"token": token, "document": plain.abs(), "signed": -plain}[positions]
 
@@ -211,6 +214,8 @@ def test_a_kv_group_is_one_gate() -> None:
     found = importance(model, docs)
     signed = found.heads(positions="signed").mean
     torch.testing.assert_close(found.kv_groups(positions="signed"), signed.view(2, 2, 2).sum(-1))
+    joint = found.head_plain.view(-1, 2, 2, 2).sum(-1).abs().sum(0) / (found.lengths - 1).sum()
+    torch.testing.assert_close(found.kv_groups(positions="document"), joint)
     token = found.kv_groups(positions="token")
     single = found.heads(positions="token").mean.view(2, 2, 2)
     assert bool((token <= single.sum(-1) + 1e-6).all())

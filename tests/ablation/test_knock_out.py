@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -200,6 +201,14 @@ def test_heads_take_48_documents_and_ffns_all_unless_told() -> None:
     assert len(knock_out(model, task, component="head", layers=[1]).documents) == 48
     assert len(knock_out(model, task, component="ffn", layers=[1]).documents) == 50
     assert len(knock_out(model, task, component="head", layers=[1], limit=3).documents) == 3
+
+
+def test_a_question_that_the_limit_would_cut_in_two_is_left_out() -> None:
+    docs = tuple(replace(document, unit=f"q{place // 2}") for place, document in enumerate(documents(6)))
+    model, task = load("gpt2"), SmallTask(docs)
+    assert knock_out(model, task, component="head", layers=[1], limit=3).documents == ("t/0", "t/1")
+    assert knock_out(model, task, component="head", layers=[1], limit=4).documents == tuple(f"t/{n}" for n in range(4))
+    assert knock_out(model, task, component="head", layers=[1], limit=1).documents == ("t/0",)  # better than nothing
 
 
 def test_an_estimate_counts_blocks_above_the_component() -> None:
