@@ -270,7 +270,8 @@ class HookedModel:
     def unembeds_final_norm(self) -> bool:
         """Whether nothing but a positive factor stands between the final norm and the unembedding."""
         norm, unembed = (self.hf.get_submodule(str(name)) for name in (self.layout.ln_final, self.layout.unembed))
-        return norms.is_read_by(norm, unembed, lambda: self(torch.zeros(1, 2, dtype=torch.long)))
+        tokens = torch.arange(2)[None] + self.vocab_size // 2
+        return norms.is_read_by(norm, unembed, lambda: self(tokens))
 
     @cached_property
     def weight_hash(self) -> WeightHash:

@@ -57,7 +57,9 @@ def is_read_by(norm: nn.Module, unembed: nn.Module, run: Callable[[], object]) -
     if seen.keys() != {"written", "read"} or seen["written"].shape != seen["read"].shape:
         return False
     written, read = (seen[name].double().cpu() for name in ("written", "read"))
-    return bool((nn.functional.cosine_similarity(written, read, dim=-1) > _SAME_DIRECTION).all())
+    product, sizes = (written * read).sum(-1), written.norm(dim=-1) * read.norm(dim=-1)
+    # a padding token's stream may be 0, and has no direction
+    return bool((product >= _SAME_DIRECTION * sizes).all() and (product > 0).any())
 
 
 def _balanced(width: int) -> Float[Tensor, " d_model"]:
