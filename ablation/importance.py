@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ablation.by_cluster import by_cluster
 from ablation.gate_gradients import GateSums, gate_sums, post_norm_layers
 from ablation.gold import GoldBatch, gold_batches, gold_documents
 from ablation.provenance import told
@@ -48,7 +49,8 @@ class Importance:
     """Every document's unnormalised scores, all variants: what one pass over a task gives.
 
     `head_plain` and `ffn_plain` are sum_i z·dL/dz: `signed` is their negative, `document` their absolute value. A layer
-    without the component is NaN. `log_likelihoods` are the gold continuations', in nats.
+    without the component is NaN. `log_likelihoods` are the gold continuations', in nats. Documents of one of `clusters`
+    are not independent: they are the unit of the scores' intervals.
     """
 
     head_token: Float[Tensor, "item layer head"]
@@ -60,16 +62,18 @@ class Importance:
     lengths: Int[Tensor, " item"]
     target_lengths: Int[Tensor, " item"]
     documents: tuple[str, ...]
+    clusters: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def heads(self, *, positions: str = "token", normalise: str = "uniform") -> HeadScores:
         """Scores of the heads; `per_item` averages to `mean`, and its ratios between documents are the raw ones'."""
         raw = _variant(self.head_token, self.head_plain, positions)
         items = normalised(raw, self.lengths, self.target_lengths, normalise)
-        return HeadScores.from_items(
+        scores = HeadScores.from_items(
             "importance", items, variant=_label(positions, normalise), provenance=self.provenance,
             n_kv_heads=self.group_token.shape[-1],
         )  # fmt: skip
+        return by_cluster(scores, self.clusters or self.documents)
 
     def kv_groups(self, *, positions: str = "token", normalise: str = "uniform") -> Float[Tensor, "layer kv_head"]:
         """Scores of the kv groups' joint gates: heads are summed before any absolute value (METHODS 0)."""
@@ -82,9 +86,10 @@ class Importance:
         _refuse_layer_l2(normalise)
         raw = _variant(self.ffn_token, self.ffn_plain, positions)
         items = normalised(raw[..., None], self.lengths, self.target_lengths, normalise)[..., 0]
-        return FFNScores.from_items(
+        scores = FFNScores.from_items(
             "importance", items, variant=_label(positions, normalise), provenance=self.provenance
         )
+        return by_cluster(scores, self.clusters or self.documents)
 
 
 def head_importance(
@@ -215,5 +220,7 @@ def _finished(
     losses = found.pop("losses")
     return Importance(
         **found, log_likelihoods=-losses * counts, lengths=lengths, target_lengths=counts,
-        documents=tuple(document.id for document in documents), provenance=told(model, task, **facts),
+        documents=tuple(document.id for document in documents),
+        clusters=tuple(str(getattr(document, "cluster", document.id)) for document in documents),
+        provenance=told(model, task, **facts),
     )  # fmt: skip

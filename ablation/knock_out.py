@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ablation.by_cluster import by_cluster
 from ablation.gold import gold_documents
 from ablation.likelihood import default_budget
 from ablation.provenance import told
@@ -67,14 +68,18 @@ class KnockOut:
         """Full minus removed, in nats or in points of the metric; one item a document (or a unit of the metric).
 
         positions: for FFNs, removed at `all` positions or at `later` ones (>= 1). Components that do not exist are NaN.
-        The kv groups of a layer stand where its heads would.
+        The kv groups of a layer stand where its heads would. Intervals are by cluster.
         """
         items = self.differences(outcome=outcome, positions=positions)
         variant = outcome if positions == "all" else f"{outcome}/later"
         told = {**self.provenance, "ablation": self.ablation}
+        clusters = self.clusters if outcome == "log_likelihood" else self.unit_clusters
         if self.component == "ffn":
-            return FFNScores.from_items("knock_out", items, variant=variant, provenance=told)
-        return HeadScores.from_items("knock_out", items, variant=variant, provenance=told, n_kv_heads=self.n_kv_heads)
+            return by_cluster(FFNScores.from_items("knock_out", items, variant=variant, provenance=told), clusters)
+        heads = HeadScores.from_items(
+            "knock_out", items, variant=variant, provenance=told, n_kv_heads=self.n_kv_heads
+        )
+        return by_cluster(heads, clusters)
 
     def differences(
         self, *, outcome: str = "log_likelihood", positions: str = "all"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from headscope.stages.by_cluster import by_cluster
+from ablation.by_cluster import by_cluster
 from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, by_task_and_shots, fingerprints, shots_told
 from headscope.stages.head_norm import NORM_DOCUMENTS, norm_unit
 from headscope.stages.opening import open_stage

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headscope.stages.by_cluster import by_cluster
+from ablation.by_cluster import by_cluster
 from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, by_task_and_shots, cut_prompts, fingerprints
 from headscope.stages.opening import open_stage
 from headscope.stages.references import ablated, check_ablation, check_references
