@@ -148,13 +148,12 @@ def _resolve(source: str, wheel: str | Path | None) -> tuple[str, dict[str, Any]
     from interp.embedded import converted_gguf, embedded_model
 
     if source in EMBEDDED:
-        told = {"source": source, "quantization": "Q4_1, dequantised to float32"}
-        return str(embedded_model(source, wheel=wheel)), told
+        return _converted(embedded_model(source, wheel=wheel), source)
     path = Path(source).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
             raise ModelLoadError(f"there is no file {source!r}")
-        return str(converted_gguf(path)), {"source": path.name, "quantization": "GGUF, dequantised"}
+        return _converted(converted_gguf(path), path.name)
     if path.is_dir():
         return str(path), _named(path.resolve())
     if path.is_file():
@@ -162,6 +161,14 @@ def _resolve(source: str, wheel: str | Path | None) -> tuple[str, dict[str, Any]
     if path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
         raise ModelLoadError(f"there is no folder {source!r}")
     return source, {"source": source}
+
+
+def _converted(folder: Path, source: str) -> tuple[str, dict[str, Any]]:
+    """A kept folder, and how its weights were quantised, if they were."""
+    from interp.embedded import weights_note
+
+    note = weights_note(folder)
+    return str(folder), {"source": source, **({} if note is None else {"quantization": note})}
 
 
 def _named(folder: Path) -> dict[str, Any]:

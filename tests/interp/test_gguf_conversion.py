@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import interp
 from interp import gguf_conversion
 from interp.cache import facts_of
 from interp.errors import ModelLoadError, RefusedModelError
@@ -50,6 +52,13 @@ def test_a_quantised_file_gives_its_dequantised_weights(tmp_path: Path) -> None:
     assert {weight.dtype for weight in back.state_dict().values()} == {torch.float32}
     assert weights_note(folder) == "Q4_1, dequantised to float32"
     assert facts_of(folder)["tensor_types"]["Q4_1"] > facts_of(folder)["tensor_types"]["F32"]
+
+
+@pytest.mark.parametrize(("kind", "note"), [(None, None), (Q4_1, "Q4_1, dequantised to float32")])
+def test_a_loaded_file_says_how_it_was_quantised(tmp_path: Path, kind: Any, note: str | None) -> None:
+    options = {} if kind is None else {"kind": kind}
+    model = interp.load_model(write_gguf(tmp_path / "tiny.gguf", tiny_llama(), **options))
+    assert model.provenance["source"] == "tiny.gguf" and model.provenance.get("quantization") == note
 
 
 def test_the_rows_really_change_places() -> None:
