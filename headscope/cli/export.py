@@ -34,13 +34,23 @@ def export(
     """
     from headscope.run import open_run
     from headscope.stages.exporting import export_pruned
+    from interp.errors import ModelLoadError
 
     identity = open_run(folder).identity
-    loaded = opt.load(
-        model or str(identity["source"]), device=device, dtype=dtype or str(identity.get("dtype") or "float32"),
-        revision=revision or identity.get("revision"), trust_remote_code=trust_remote_code, allow_pickle=allow_pickle,
-        wheel=wheel,
-    )  # fmt: skip
+    try:
+        loaded = opt.load(
+            model or str(identity["source"]), device=device, dtype=dtype or str(identity.get("dtype") or "float32"),
+            revision=revision or identity.get("revision"), trust_remote_code=trust_remote_code,
+            allow_pickle=allow_pickle, wheel=wheel,
+        )  # fmt: skip
+    except ModelLoadError as error:
+        if model is not None:
+            raise
+        # A run keeps a local folder's name, not its path.
+        raise ModelLoadError(
+            f"the run is of {str(identity['source'])!r}, which can't be loaded by that name: say where it is, with "
+            f"--model ({error})"
+        ) from error
     with opt.status("writing the checkpoint"):
         done = export_pruned(
             loaded, folder, out, component=component, percent=percent, percent_ffns=percent_ffns, order=order,

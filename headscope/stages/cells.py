@@ -35,6 +35,10 @@ class TaskChoice:
     labels: str = "true"
 
     def __post_init__(self) -> None:
+        from ablation.tasks.loading import check_arguments
+
+        for shots in self.shots:
+            check_arguments(shots=shots, limit=self.limit, demos=self.demos, bos=self.bos, labels=self.labels)
         if self.demo_seeds < 1:
             raise UsageError(f"demonstrations are drawn {self.demo_seeds} times; expected 1 or more (--demo-seeds)")
         if not self.names or not self.shots:
