@@ -1,4 +1,4 @@
-"""Run the commands and the Python of a page and write down what they print: `python docs/record.py docs/tutorial.md`.
+"""Run the commands and the Python of pages and write down what they print: `python docs/record.py docs/tutorial.md`.
 
 1. A `console` block holds commands (`$ headscope ...`), each followed by what it prints.
 2. A `python` block is run, all of a page in one namespace; a `text` block right behind it is what it prints.
@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,9 +131,17 @@ def replaced_arguments(arguments: list[str]) -> Iterator[None]:
 
 
 def tidy(text: str) -> str:
-    """Without spaces at the ends of lines and empty lines at either end."""
-    lines = [line.rstrip() for line in text.splitlines()]
+    """Without spaces at the ends of lines and empty lines at either end; long lines wrapped as a terminal does."""
+    lines = [part for line in text.splitlines() for part in wrapped(line.rstrip())]
     return "\n".join(lines).strip("\n") + "\n" if any(lines) else ""
+
+
+def wrapped(line: str) -> list[str]:
+    """A line as it stands, or in parts as wide as the terminal."""
+    width = int(TERMINAL["COLUMNS"])
+    if len(line) <= width:
+        return [line]
+    return textwrap.wrap(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def recorded(text: str) -> str:
@@ -144,11 +153,28 @@ def recorded(text: str) -> str:
     return "".join([*whole, text[position:]])
 
 
+def load_once() -> None:
+    """A model that is asked for again in the same way is the one that is there."""
+    import interp.loading
+
+    load, held = interp.loading.load_model, {}
+
+    def again(source: Any = interp.loading.DEFAULT_MODEL, **options: Any) -> Any:
+        key = (source, *sorted((name, str(value)) for name, value in options.items() if value))
+        if key not in held:
+            held[key] = load(source, **options)
+        return held[key]
+
+    interp.loading.load_model = again
+
+
 def main() -> None:
-    page = Path(sys.argv[1]).resolve()
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        text = recorded(page.read_text(encoding="utf-8"))
-    page.write_text(text, encoding="utf-8")
+    load_once()
+    for page in [Path(name).resolve() for name in sys.argv[1:]]:
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            sys.path.insert(0, folder)  # pages write modules and import them
+            text = recorded(page.read_text(encoding="utf-8"))
+        page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
