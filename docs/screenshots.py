@@ -46,8 +46,8 @@ VIEWS = (
     View("inspector", "inspector", HEAD, ("#attention .heatmaplayer image", "#copies tbody tr", "#card-scores .score")),
     View("inspector-attention", "inspector", HEAD, ("#attention .heatmaplayer image",), "#attention-panel", ("phone",)),
     View(
-        "inspector-removal", "inspector", f"{HEAD}&heads=17.3,17.4,18.6,18.7,23.7",
-        ("#next table:nth-child(2)", "#learning dd:nth-child(1)", "#loss .trace:nth-child(2)"), "#removal-panel",
+        "inspector-removal", "inspector", f"{HEAD}&heads=17.3,17.4,17.5,18.6,18.7&vis=head:0",
+        ("#next table:nth-child(2)", "#learning div:nth-child(2)", "#loss .trace:nth-child(2)"), "#removal-panel",
     ),
     View(
         "inspector-circuitsvis", "inspector", f"{HEAD}&vis=layer:0", ("#frame:not([hidden])",), "#vis-panel", ("desk",)

@@ -167,12 +167,22 @@ def removal_controls() -> html.Div:
         [
             html.Div(
                 [
-                    field("Heads", text("heads-list", "18.7,17.3", "field")),
-                    field("FFNs", text("ffns-list", "11", "field short")),
-                    html.Button("Set", id="set-list", type="button", className="plain strong"),
-                    field("Top", whole("top-k", 5, 2)),
-                    html.Button("by score a", id="top-a", type="button", className="plain"),
-                    html.Button("by score b", id="top-b", type="button", className="plain"),
+                    html.Span(
+                        [
+                            field("Heads", text("heads-list", "18.7,17.3", "field")),
+                            field("FFNs", text("ffns-list", "11", "field short")),
+                            html.Button("Set", id="set-list", type="button", className="plain strong"),
+                        ],
+                        className="fields",
+                    ),
+                    html.Span(
+                        [
+                            field("Top", whole("top-k", 5, 2)),
+                            html.Button("by score a", id="top-a", type="button", className="plain"),
+                            html.Button("by score b", id="top-b", type="button", className="plain"),
+                        ],
+                        className="fields",
+                    ),
                     tick("picking", "clicking a cell removes its head"),
                 ],
                 className="filters",

@@ -96,7 +96,7 @@ def mosaic_figure(scores: ScoreTable, name: str, pair: list[str]) -> go.Figure:
     trace.showscale = name in scores.by_id
     trace.colorbar = {
         "orientation": "h", "x": 0.5, "y": 1, "yanchor": "bottom", "len": 1.02, "thickness": 8, "outlinewidth": 0,
-        "ticks": "outside", "ticklen": 3, "tickfont": {"size": 10}, "tickangle": 0, "nticks": 4, "ypad": 4,
+        "ticks": "outside", "ticklen": 3, "tickfont": {"size": 10}, "tickangle": 0, "nticks": 6, "ypad": 4,
     }  # fmt: skip
     figure.update_layout(height=scores.mosaic_height, margin={"l": 40, "r": 8, "t": BAR, "b": 40}, dragmode=False)
     # Margins that give way to labels move the colour bar; without them, titles find no place of their own.

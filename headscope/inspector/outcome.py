@@ -31,7 +31,7 @@ def outcome_panels() -> html.Div:
             html.Figure(
                 [
                     html.H3([html.Span("i", className="letter"), "Loss of each token"]),
-                    plot("loss", 330),
+                    plot("loss", 310),
                     html.Figcaption(save("loss", "loss")),
                 ]
             ),

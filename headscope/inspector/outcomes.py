@@ -80,12 +80,13 @@ def loss_figure(before: Pass, after: Pass | None) -> go.Figure:
         )
         for found, name, role in passes
     ]  # fmt: skip
-    figure = styled(traces, x="position", y="loss (nats)", height=330, showlegend=True, hovermode="closest")
+    figure = styled(traces, x="position", y="loss (nats)", height=310, showlegend=True, hovermode="closest")
     marks = [*tokens.blocks[1:], *([tokens.target] if tokens.target is not None else [])]
     for at in marks:
         figure.add_vline(x=at - 0.5, line={"color": colour("rule"), "width": 1})
+    figure.update_xaxes(showgrid=False)
     figure.update_yaxes(rangemode="tozero")
-    figure.update_layout(margin={"l": 44, "r": 8, "t": 30, "b": 40}, dragmode=False)
+    figure.update_layout(margin={"l": 44, "r": 8, "t": 12, "b": 40}, dragmode=False)
     return figure
 
 

@@ -22,6 +22,7 @@ window.dash_clientside.headscope = {
     if (!made || !head) return window.dash_clientside.no_update;
     const figure = headscope.theme.dressed(made.figure);
     const { letter } = made;
+    if (figure.data[0].colorbar && innerWidth < 760) figure.data[0].colorbar.nticks = 4;
     headscope.values = { ...headscope.values, [letter]: made.values };
     const [layer, number] = head;
     figure.layout.shapes = [{ type: "rect", x0: number - 0.5, x1: number + 0.5, y0: layer - 0.5, y1: layer + 0.5, line: { color: headscope.theme.colour("accent"), width: 3 } }];
