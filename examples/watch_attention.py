@@ -1,8 +1,8 @@
 """Where does one head look? Watch its attention on a text of your own.
 
-Left to itself the script takes the head that matches prefixes best. It prints what each token looks at most (the first
-token apart: it takes the attention that a head has no use for) and writes a page, drawn by CircuitsVis, that opens
-without a network: each row is a token that looks, each column one that is looked at.
+Left to itself the script takes the head that matches prefixes best. It prints who looks at whom (the first token apart:
+it takes the attention that a head has no use for) and writes a page that opens without a network: each row is a token
+that looks, each column one that is looked at.
 """
 
 import argparse
@@ -28,8 +28,8 @@ else:
 
 view = model.attention_view(args.text, layer, head)
 for query, row in enumerate(view.patterns[0]):
-    if query:
-        key = 1 + row[1:].argmax()
+    key = row[1:].argmax() + 1
+    if row[key] > 0.1:
         print(f"{view.tokens[query]!r:>16} looks at {view.tokens[key]!r:<16} {row[key]:.2f}")
 
 Path(args.out).write_text(view.page(title=f"Head {layer}.{head}"), encoding="utf-8")
