@@ -23,7 +23,7 @@ prefix = found.get("prefix_matching")
 
 table = prefix.to_frame().assign(kind=found.heads.classes.flatten()).nlargest(12, "mean")
 columns = ["layer", "head", "mean", "ci_low", "ci_high", "null_mean", "p_family", "kind"]
-print(table[columns].to_string(index=False, float_format="%.3f"))
+print(table[columns].to_string(index=False, float_format="%.4f"))
 
 prefix.figure().write_html(args.out)
 print(f"{len(found.heads.heads)} of {prefix.mean.numel()} heads are induction heads; all are drawn in {args.out}")

@@ -93,7 +93,7 @@ def test_heads_are_scored(run: Run, tiny: Path, tmp_path: Path) -> None:
     found = run("score_heads", tiny, "--sequences", 2)
     best = found["prefix"].top(1)[0]
     first = found["printed"].splitlines()[1].split()
-    assert first[:3] == [str(best.layer), str(best.head), f"{best.score:.3f}"]
+    assert first[:3] == [str(best.layer), str(best.head), f"{best.score:.4f}"]
     assert f"of {LAYERS * HEADS} heads" in found["printed"]
     assert requests_of(tmp_path / "prefix_matching.html") == []
 
