@@ -35,4 +35,5 @@ for folder in sorted(args.model, key=lambda name: [int(number) for number in re.
 table = pd.DataFrame(rows, columns=["checkpoint", "in-context learning", "induction heads", "strongest head"])
 print(table.to_string(index=False, float_format="%.3f"))
 curves = px.line(table.melt("checkpoint"), x="checkpoint", y="value", facet_row="variable", markers=True, height=700)
-curves.update_yaxes(matches=None, title="").write_html(args.out)
+curves.for_each_annotation(lambda label: label.update(text=label.text.partition("=")[2]))
+curves.update_yaxes(matches=None, rangemode="tozero", title="").write_html(args.out)
