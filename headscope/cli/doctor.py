@@ -17,6 +17,7 @@ def doctor(
     trust_remote_code: opt.TrustRemoteCode = False,
     allow_pickle: opt.AllowPickle = False,
     wheel: opt.Wheel = None,
+    offload_folder: opt.Offload = None,
     as_json: opt.Json = False,
 ) -> None:
     """Check, layer by layer, that this model's numbers would mean what they claim on this machine.
@@ -26,7 +27,7 @@ def doctor(
     """
     loaded = opt.load(
         model, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code,
-        allow_pickle=allow_pickle, wheel=wheel, check=False,
+        allow_pickle=allow_pickle, wheel=wheel, offload_folder=offload_folder, check=False,
     )  # fmt: skip
     from interp.selfcheck import run_checks
 

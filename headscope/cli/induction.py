@@ -51,8 +51,9 @@ def induction(
       previous token        attention on the token just before
       duplicate token       attention on earlier copies of the current token
       class                 of heads that match prefixes (.4 or more, above
-                            both nulls): copying, anti-copying by the signed
-                            effect, or matching only; "-" for the others
+                            both nulls): copying or anti-copying by the sign
+                            of a direct effect that is clear, however small;
+                            else matching only; "-" for the others
 
     In each cell: the mean over sequences and its 95% interval; below it the mean of the null (the score where there is
     nothing to find) and p, the chance that the best of all heads reaches the value by the null alone.
