@@ -89,8 +89,10 @@ def measure_causal_check(
         told = Progress(total, progress)
         evaluator = Evaluator(model, writer.units)
         checks = [checked(evaluator, choice, causal, pair, chosen, told) for pair in pairs]
-        rows = store(writer, checks, model, choice, causal, chosen)
-    return rows
+        seeds = [few.demo_seed for few, _ in pairs]
+        sets_by_task = [check.to_frame().assign(demo_seed=seed) for check, seed in zip(checks, seeds, strict=True)]
+        writer.store_items(ITEMS, pd.concat(sets_by_task, ignore_index=True))
+        return store(writer, checks, model, choice, chosen)
 
 
 def tested_sets(
@@ -168,13 +170,11 @@ def store(
     checks: Sequence[CausalCheck],
     model: HookedModel,
     choice: TaskChoice,
-    causal: CausalChoice,
     chosen: Sequence[HeadSet],
 ) -> pd.DataFrame:
-    """Every set by task among the items, the summary over tasks among the comparisons."""
-    writer.store_items(ITEMS, pd.concat([check.to_frame() for check in checks], ignore_index=True))
+    """The summary over tasks, and the manipulation check."""
     rows = [one for outcome in OUTCOMES for one in outcome_rows(checks, outcome)]
-    rows += list(repeats(writer, model, choice, causal, chosen))
+    rows += list(repeats(writer, model, choice, chosen))
     table = frame(rows)
     writer.replace_comparisons(table, kinds=KINDS)
     return table
@@ -197,7 +197,7 @@ def outcome_rows(checks: Sequence[CausalCheck], outcome: str) -> list[Row]:
 
 
 def repeats(
-    writer: RunWriter, model: HookedModel, choice: TaskChoice, causal: CausalChoice, chosen: Sequence[HeadSet]
+    writer: RunWriter, model: HookedModel, choice: TaskChoice, chosen: Sequence[HeadSet]
 ) -> Iterator[Row]:
     """What repeats are worth without each tested set, beside the whole model; `n` counts the heads removed."""
     from ablation.control_sets import TESTED

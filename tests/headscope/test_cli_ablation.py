@@ -24,6 +24,8 @@ from tests.headscope.tiny import HEADS, LAYERS
 TASKS = ("probe_antonyms", "probe_capitals")
 ASKED = ("--tasks", ",".join(TASKS), "--shots", "0,2", "--limit", 20)
 SHARES = ("--percents", "0,30,60")
+PRUNED = 12
+RENDERED = ("knockout", "prune both")
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,7 @@ def commands(model_folder: Path, folder: Path) -> dict[str, tuple[object, ...]]:
     """Every command of the run, in the order in which they are given."""
     where = ("-o", folder)
     ask = (model_folder, *ASKED, *where)
+    pruned = ("prune", model_folder, "--tasks", ",".join(TASKS), "--shots", 2, "--limit", PRUNED, *where)
     return {
         "induction": ("induction", model_folder, *where, "--sequences", 6, "--length", 10),
         "importance": ("importance", *ask),
@@ -53,20 +56,25 @@ def commands(model_folder: Path, folder: Path) -> dict[str, tuple[object, ...]]:
         "knockout": ("knockout", *ask),
         "knockout heads": ("knockout", model_folder, "--tasks", TASKS[0], "--shots", "0", "--limit", 4, *where,
                            "--component", "head"),
-        "prune": ("prune", *ask, *SHARES, "--demo-seeds", 2, "--draws", 2, "--order",
+        "prune": (*pruned, *SHARES, "--demo-seeds", 2, "--draws", 2, "--order",
                   "own,aggregate,transfer,signed,inverse,random,layer_matched,iterative"),
-        "prune FFNs": ("prune", *ask, *SHARES, "--demo-seeds", 1, "--draws", 2, "--component", "ffn", "--order",
+        "prune FFNs": (*pruned, *SHARES, "--demo-seeds", 1, "--draws", 2, "--component", "ffn", "--order",
                        "own,random", "--ffn-ranking", "knock_out"),
-        "prune both": ("prune", model_folder, "--tasks", ",".join(TASKS), "--shots", 2, "--limit", 8, *where,
+        "prune both": ("prune", model_folder, "--tasks", TASKS[0], "--shots", 2, "--limit", 4, *where,
                        "--demo-seeds", 1, "--component", "both"),
         "compare": ("compare", folder),
     }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def first(commands: dict[str, tuple[object, ...]]) -> dict[str, Outcome]:
-    """What each command printed the first time."""
-    return {name: done(*arguments) for name, arguments in commands.items()}
+def first(commands: dict[str, tuple[object, ...]], folder: Path) -> dict[str, Outcome]:
+    """What each command printed the first time; the page is rendered by a few of them only."""
+    found = {}
+    for name, arguments in commands.items():
+        shown = options.render_report if name in RENDERED else lambda _: folder / "report.html"
+        with mock.patch.object(options, "render_report", shown):
+            found[name] = done(*arguments)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +188,7 @@ def test_knock_out_of_heads_is_that_of_one_call(run: Run, model: interp.HookedMo
 def test_pruned_metrics_are_those_of_one_call(run: Run, model: interp.HookedModel, seed: int) -> None:
     """Ranked on the training documents, evaluated on validation, with this draw of the demonstrations."""
     ranking = run.head_score("importance", "token", task=TASKS[0], shots=2)
-    task = ablation.load_task(TASKS[0], shots=2, limit=20, seed=seed)
+    task = ablation.load_task(TASKS[0], shots=2, limit=PRUNED, seed=seed)
     wanted = ablation.prune(model, task, ranking, component="head", percents=(0, 30, 60)).to_frame()
     rows = run.metrics.query(f"task == '{TASKS[0]}' and shots == 2 and component == 'head' and order == 'own'")
     rows = rows[rows["demo_seed"] == seed].sort_values(["percent_heads", "metric"])
@@ -198,7 +206,7 @@ def test_the_aggregate_and_transfer_never_rank_by_the_task_itself(run: Run, mode
         assert len(held[0]) == 6
         assert list(held[0]["value"]) == list(held[1]["value"])
         wanted = ablation.prune(
-            model, ablation.load_task(task, shots=2, limit=20),
+            model, ablation.load_task(task, shots=2, limit=PRUNED),
             run.head_score("importance", "token", task=other, shots=2), component="head", percents=(0, 30, 60),
         )  # fmt: skip
         found = held[0][held[0]["metric"] == "log_likelihood"].sort_values("percent_heads")
@@ -207,7 +215,7 @@ def test_the_aggregate_and_transfer_never_rank_by_the_task_itself(run: Run, mode
 
 def test_ffns_are_ranked_by_their_knock_out_where_that_was_asked_for(run: Run, model: interp.HookedModel) -> None:
     ranking = run.ffn_score("knock_out", "log_likelihood", task=TASKS[1], shots=2).ranking()
-    task = ablation.load_task(TASKS[1], shots=2, limit=20)
+    task = ablation.load_task(TASKS[1], shots=2, limit=PRUNED)
     rows = run.metrics.query(f"task == '{TASKS[1]}' and shots == 2 and component == 'ffn' and order == 'own'")
     found = rows[rows["metric"] == "log_likelihood"].sort_values("percent_ffns")
     values = [ablation.evaluate(model, task, ffns=ranking.mask(p)).gold_log_likelihoods.mean() for p in (0, 30, 60)]
@@ -280,7 +288,7 @@ def test_the_exported_model_gives_the_pruned_numbers(
     heads = run.head_score("importance", "token", task=TASKS[0], shots=2).ranking().mask(sizes[0])
     ffns = run.ffn_score("importance", "token", task=TASKS[0], shots=2).ranking().mask(sizes[1])
     assert f"{sizes[0] * 12 // 100} heads and {sizes[1] * 3 // 100} FFNs removed" in said.out
-    task = ablation.load_task(TASKS[0], shots=2, limit=20)
+    task = ablation.load_task(TASKS[0], shots=2, limit=PRUNED)
     wanted = ablation.evaluate(model, task, heads=heads, ffns=ffns)
     found = ablation.evaluate(interp.load_model(str(out)), task)
     np.testing.assert_allclose(found.gold_log_likelihoods, wanted.gold_log_likelihoods, atol=2e-5)
