@@ -90,7 +90,8 @@ def _by_vocabulary(tokenizer: Any) -> tuple[str, list[int]]:
         return "scores", [index for _, _, index in sorted(pieces)]
     raise UsageError(
         f"This tokenizer ({model['type']}) does not tell which tokens are frequent: expected the merges of a BPE or "
-        "the scores of a Unigram vocabulary. Give counts={token id: occurrences in some text}."
+        "the scores of a Unigram vocabulary. In Python, give candidate_tokens(tokenizer, vocab_size, counts={token id: "
+        "occurrences in some text}) to repeated_sequences as candidates."
     )
 
 

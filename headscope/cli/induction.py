@@ -168,13 +168,20 @@ def heading(measured: Any, model: Any) -> list[str]:
     ]
 
 
+def fixed(value: Any, decimals: int) -> str:
+    """A number with these decimals, and no minus in front of zero."""
+    return f"{round(float(value), decimals) + 0.0:.{decimals}f}"
+
+
 def cell(score: Any, at: tuple[int, int], decimals: int) -> str:
-    value, low, high = (f"{float(getattr(score, name)[at]):.{decimals}f}" for name in ("mean", "ci_low", "ci_high"))
+    value, low, high, null = (
+        fixed(getattr(score, name)[at], decimals) for name in ("mean", "ci_low", "ci_high", "null_mean")
+    )
     first = value if math.isnan(float(score.ci_low[at])) else f"{value} \\[{low}, {high}]"  # one sequence has none
     if not score.nulls:
         return first
     p = float(score.p_family[at])
-    return f"{first}\n[dim]null {float(score.null_mean[at]):.{decimals}f}, p {p:.4f}[/dim]"
+    return f"{first}\n[dim]null {null}, p {p:.4f}[/dim]"
 
 
 def out_of_reach(prefix: Any) -> list[str]:

@@ -148,6 +148,13 @@ def test_a_single_sequence_has_no_interval(headscope: Callable[..., Outcome], mo
     assert found.status == 0 and "nan" not in found.out
 
 
+@pytest.mark.parametrize(("value", "shown"), [(-0.001, "0.00"), (-0.006, "-0.01"), (2.346, "2.35"), (0.0, "0.00")])
+def test_zero_has_no_sign(value: float, shown: str) -> None:
+    from headscope.cli.induction import fixed
+
+    assert fixed(value, 2) == shown
+
+
 def test_ctrl_c_says_how_to_go_on(
     headscope: Callable[..., Outcome], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
