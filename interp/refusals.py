@@ -108,5 +108,8 @@ def explained(error: Exception, source: Any, what: str) -> HeadscopeError:
         return ModelLoadError(f"the weights of {str(source)!r} have other shapes than its config.json says: the folder "
                               "holds files of two models")
     first = text.strip().splitlines()[0].rstrip(".") if text.strip() else type(error).__name__
+    if type(error).__name__ == "SafetensorError":
+        return ModelLoadError(f"the weights of {str(source)!r} are damaged or not whole ({first}): fetch or save them "
+                              "again")
     return ModelLoadError(f"could not read the {what} of {str(source)!r}: {first}. Give `smollm2-135m`, a hub id, a "
                           "folder or a .gguf file; a hub id needs network or a filled cache")
