@@ -6,6 +6,8 @@ HOURS ?= 2
 PROBE_HOURS ?= 0.5
 RESULTS ?= docs/results/smollm2-135m
 BIN := $(VENV)/bin
+# Files side by side, one process a core and at most four: each holds a model of its own.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -38,10 +40,10 @@ report: $(VENV)/.run
 	@echo "$(abspath $(RUN))/report.html"
 
 test: $(VENV)/.dev chromium
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow and not browser"
+	$(PYTEST) -m "not slow and not browser"
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
