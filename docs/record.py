@@ -14,7 +14,6 @@ import io
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import tempfile
@@ -97,7 +96,7 @@ def first_line(arguments: list[str]) -> str:
         try:
             return program.stdout.readline() if program.stdout is not None else ""
         finally:
-            program.send_signal(signal.SIGINT)
+            program.terminate()
 
 
 def python(code: str, names: dict[str, Any]) -> str:
