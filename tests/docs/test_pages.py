@@ -71,8 +71,8 @@ def test_what_the_tutorial_says_a_head_sees(smollm2: Any) -> None:
     """At the second "baker", head 18.6 looks at what came after the first."""
     (text,) = re.findall(r'--text "(.+)"', page("tutorial.md"))
     ids = smollm2.tokenizer(text, return_tensors="pt")["input_ids"]
-    tokens = [smollm2.tokenizer.decode([token]).strip() for token in ids[0].tolist()]
-    first, second = (place for place, token in enumerate(tokens) if token == "baker")
+    words_read = [smollm2.tokenizer.decode([token]).strip() for token in ids[0].tolist()]
+    first, second = (place for place, word in enumerate(words_read) if word == "baker")
     _, cache = smollm2.run_with_cache(ids, names=[("pattern", 18)])
     assert int(cache["pattern", 18][0, 6, second].argmax()) == first + 1
 
