@@ -2,7 +2,7 @@
 
 Nothing here comes from the packages under test. A Hugging Face model is run with `output_attentions`, the input of its
 output projections is caught by a hook, and every step behind that is NumPy in float64: head results r = z W_O, norms as
-METHODS 2.2 has them, logits over the whole vocabulary.
+METHODS 2.2 has them, logits of every token of the sequence.
 """
 
 from __future__ import annotations
@@ -64,6 +64,20 @@ class Seen:
 
     attention: list[Array]
     z: list[Array]
+    tokens: list[list[int]]
+
+
+@dataclass(frozen=True)
+class Logits:
+    """Logits [query column] of some tokens, read by token id: the whole vocabulary of a real model is too wide."""
+
+    values: Array
+    tokens: list[int]
+
+    def __getitem__(self, at: tuple[int, list[int]]) -> Array:
+        query, ids = at
+        found: Array = self.values[query, [self.tokens.index(token) for token in ids]]
+        return found
 
 
 def array(tensor: Any) -> Array:
@@ -98,21 +112,23 @@ def watch(hf: Any, family: Family, tokens: torch.Tensor) -> Seen:
     for handle in handles:
         handle.remove()
     z = [array(found[layer]).reshape(*tokens.shape, heads, -1) for layer in range(layers)]
-    return Seen([array(matrix) for matrix in attention], z)
+    return Seen([array(matrix) for matrix in attention], z, tokens.tolist())
 
 
-def logits(hf: Any, family: Family, seen: Seen, layer: int, sequence: int) -> Array:
-    """Direct effect of every head on every token of the vocabulary: [head query vocab]."""
+def logits(hf: Any, family: Family, seen: Seen, layer: int, sequence: int) -> list[Logits]:
+    """Direct effect of every head on every token of the sequence."""
     heads, width = seen.z[layer].shape[2:]
     output = matrix(part(hf, family, layer, family.o)).T.reshape(heads, width, -1)
-    unembed = array(hf.get_output_embeddings().weight)
-    rows = []
+    ids = sorted(set(seen.tokens[sequence]))
+    unembed = array(hf.get_output_embeddings().weight[ids])
+    found = []
     for head in range(heads):
         r = seen.z[layer][sequence, :, head] @ output[head]
         if family.post is not None:
             r = linear_norm(part(hf, family, layer, family.post), family.norms)(r)
-        rows.append(linear_norm(hf.get_submodule(family.final), family.norms)(r) @ unembed.T)
-    return np.stack(rows)
+        values = linear_norm(hf.get_submodule(family.final), family.norms)(r) @ unembed.T
+        found.append(Logits(values, ids))
+    return found
 
 
 def reach(hf: Any, layer: int) -> Callable[[int, int], bool]:
@@ -158,7 +174,7 @@ def wrong_copies(tokens: list[int], length: int, further: int) -> Pairs:
     return found
 
 
-def copying(attention: Array, logits: Array, tokens: list[int], replace: Any = None) -> dict[str, float]:
+def copying(attention: Array, logits: Logits, tokens: list[int], replace: Any = None) -> dict[str, float]:
     """METHODS 2.2 for one head of an unrepeated sequence; `replace(j, size)` names another place for the null."""
     found: dict[str, list[float]] = {"argmax": [], "attended": [], "on_content": [], "on_itself": []}
     for i in range(2, len(tokens)):
@@ -176,7 +192,7 @@ def copying(attention: Array, logits: Array, tokens: list[int], replace: Any = N
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
-def direct_effect(logits: Array, tokens: list[int], length: int, further: int = 0) -> dict[str, float]:
+def direct_effect(logits: Logits, tokens: list[int], length: int, further: int = 0) -> dict[str, float]:
     """`successor`, `signed` and its AUC for one head; `further` places on for N1."""
     block = tokens[1 : 1 + length]
     found: dict[str, list[float]] = {"successor": [], "signed": [], "signed_auc": []}

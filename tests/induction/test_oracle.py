@@ -52,7 +52,7 @@ class Case:
         return self.repeated.groups[0].block
 
     @lru_cache  # noqa: B019
-    def logits(self, name: str, layer: int, sequence: int) -> np.ndarray:
+    def logits(self, name: str, layer: int, sequence: int) -> list[oracle.Logits]:
         return oracle.logits(self.hf, self.family, self.seen[name], layer, sequence)
 
     def table(self, value: Any) -> np.ndarray:
