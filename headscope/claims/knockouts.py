@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import pandas as pd
+from scipy.stats import t
 
 from headscope.claims.evidence import Evidence, at
 from headscope.figures.stored import chosen
 
 WAYS = {"log_likelihood": "at all positions", "log_likelihood/later": "with position 0 spared"}
 SMALL = 0.05
+FEWEST_TASKS = 3
 
 
 def ffn_knockouts(evidence: Evidence) -> Iterator[str]:
@@ -26,13 +29,20 @@ def ffn_knockouts(evidence: Evidence) -> Iterator[str]:
 def _told(rows: pd.DataFrame, shots: int, where: str) -> str:
     by_layer = rows.groupby("layer")["mean"].mean().dropna()
     worst = int(by_layer.idxmax())
-    tasks = rows[rows["layer"] == worst]
-    clear, count = int((tasks["ci_low"] > 0).sum()), len(tasks)
+    tasks = rows[rows["layer"] == worst]["mean"]
     slight, better = int((by_layer.abs() < SMALL).sum()), int((by_layer < 0).sum())
     return (
-        f"- {at(shots)}, one FFN removed {where}, change of the right answer's log-likelihood, mean over {count} "
-        f"tasks: FFN {worst} costs most, {by_layer[worst]:.2f} nats ({tasks['mean'].min():.2f} to "
-        f"{tasks['mean'].max():.2f} task by task; the interval lies above 0 on {clear} of {count}; the layer is the "
-        f"worst of {len(by_layer)} on these same documents). {slight} of {len(by_layer)} FFNs change it by less than "
-        f"{SMALL} nats either way; without {better} of them it is higher, not lower."
+        f"- {at(shots)}, one FFN removed {where}, change of the right answer's log-likelihood, mean over {len(tasks)} "
+        f"tasks: FFN {worst} costs most, {by_layer[worst]:.2f} nats{_interval(tasks)} ({tasks.min():.2f} to "
+        f"{tasks.max():.2f} task by task; it is the worst of {len(by_layer)} layers on these same documents). {slight} "
+        f"of {len(by_layer)} FFNs change it by less than {SMALL} nats either way; without {better} of them it is "
+        "higher, not lower."
     )
+
+
+def _interval(tasks: pd.Series) -> str:
+    """Student's interval of the mean, tasks being the unit; nothing for fewer than three."""
+    if len(tasks) < FEWEST_TASKS:
+        return ""
+    reach = float(t.ppf(0.975, len(tasks) - 1)) * float(tasks.std(ddof=1)) / math.sqrt(len(tasks))
+    return f" [{tasks.mean() - reach:.2f}, {tasks.mean() + reach:.2f}]"

@@ -310,6 +310,22 @@ def test_retention_is_what_is_left_of_the_score(run: Run, rows: pd.DataFrame) ->
             assert found == pytest.approx(values[kept].sum() / values.sum(), abs=1e-6)
 
 
+@pytest.mark.parametrize("variant", ["token", "signed"])
+def test_the_aggregate_is_the_same_from_stored_means_and_from_documents(tmp_path: Path, variant: str) -> None:
+    """Where items were not kept the stored tables are averaged: each divided by its total, tasks alike."""
+    tasks = ("copa", "rte")
+    run = write_ranked_run(tmp_path / "run", documents=12, tasks=tasks, shots=(5,))
+    with_items = Shelf(run).aggregate("importance", variant, 5).table
+    for path in (run.folder / "items").glob("head-importance-*"):
+        path.unlink()
+    without = Shelf(run).aggregate("importance", variant, 5)
+    assert without.items is None
+    np.testing.assert_allclose(without.table, with_items, atol=1e-6)
+    tables = [run.head_score("importance", variant, task=task, shots=5).mean.double().numpy() for task in tasks]
+    shares = [found / np.abs(found).sum() for found in tables]
+    np.testing.assert_allclose(without.table, np.mean(shares, axis=0), atol=1e-7)
+
+
 # ---- known answers, and what can't be said --------------------------------------------------------------------------
 
 

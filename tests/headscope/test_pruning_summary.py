@@ -178,6 +178,8 @@ def test_ten_tasks_show_together_what_none_shows_alone() -> None:
     assert row["value"] == 40 and row["a"] == ABOVE and row["level"] == "head/zero"
     few, many = (together(part, kind="unchanged_bound")[0]["value"] for part in (tasks[:2], tasks))
     assert few < -0.02 < many
+    (row,) = together(tasks[:2], kind="removable_metric")  # nothing changes at 40%, and 120 documents can't show it
+    assert row["value"] == 0
 
 
 def test_transfer_is_the_mean_over_the_other_tasks_orders() -> None:

@@ -329,7 +329,7 @@ def test_a_study_killed_at_five_random_moments_ends_as_one_never_killed(model_fo
         process.stdin.close()
     assert units(killed) == units(whole) and tables(killed) == tables(whole)
     assert timeless(open_run(killed)) == timeless(open_run(whole))
-    assert not list(killed.rglob("*.tmp")) or all(path.name.startswith(".") for path in killed.rglob("*.tmp"))
+    assert len(list(killed.rglob("*.tmp"))) <= 5  # one a kill, until they are old enough to be swept
 
 
 def timeless(run: Run) -> list[Any]:
