@@ -115,11 +115,11 @@ def test_the_stages_store_intervals_by_cluster(model: interp.HookedModel, tmp_pa
     measure_importance(model, tmp_path / "run", choice())
     measure_knock_out(model, tmp_path / "run", choice(limit=8), component="ffn")
     run = open_run(tmp_path / "run")
-    for stored, items in (
-        (run.head_score("importance", "token", task=TASK, shots=2), f"head-importance-token-{TASK}-2shot"),
-        (run.ffn_score("knock_out", "log_likelihood", task=TASK, shots=2), f"ffn-knock_out-log_likelihood-{TASK}-2shot"),
+    for stored, name in (
+        (run.head_score("importance", "token", task=TASK, shots=2), "head-importance-token"),
+        (run.ffn_score("knock_out", "log_likelihood", task=TASK, shots=2), "ffn-knock_out-log_likelihood"),
     ):
-        clusters = list(run.items(items)["cluster"])
+        clusters = list(run.items(f"{name}-{TASK}-2shot")["cluster"])
         assert 1 < len(set(clusters)) < len(clusters)
         plain = type(stored).from_items(stored.name, stored.per_item)
         torch.testing.assert_close(stored.ci_low, by_cluster(plain, clusters).ci_low)
