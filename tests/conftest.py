@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def torch_threads() -> Iterator[None]:
-    """Two threads, one beside other workers, unless OMP_NUM_THREADS says otherwise: tiny models get no faster by more."""
+    """Two threads, one in a worker of several, unless OMP_NUM_THREADS says otherwise: tiny models gain by no more."""
     before = torch.get_num_threads()
     threads = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
     torch.set_num_threads(min(before, int(os.environ.get("OMP_NUM_THREADS", threads))))
