@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from dash import Dash
 
 
+FILLED = ("card-scores", "pairs", "copies", "next", "changes", "learning")  # from elements that Python made
+
+
 def register(app: Dash, bench: Bench) -> None:
     def script(name: str, *arguments: Output | Input | State, first: bool = True) -> None:
         app.clientside_callback(ClientsideFunction("headscope", name), *arguments, prevent_initial_call=not first)
@@ -20,8 +23,9 @@ def register(app: Dash, bench: Bench) -> None:
     for letter in ("a", "b"):
         script(
             "mosaic", Output(f"mosaic-{letter}", "figure"), Input(f"fig-{letter}", "data"), Input("theme", "data"),
-            Input("head", "data"), Input("removal", "data"),
+            Input("removal", "data"),
         )  # fmt: skip
+    script("frame", Output("mosaics-note", "title"), Input("head", "data"), first=False)
     script(
         "clicked", Output("mosaic-a", "clickData"), Output("mosaic-b", "clickData"), Output("attention", "clickData"),
         Input("mosaic-a", "clickData"), Input("mosaic-b", "clickData"), Input("attention", "clickData"), first=False,
@@ -35,6 +39,8 @@ def register(app: Dash, bench: Bench) -> None:
         "strip", Output("strip", "title"), Input("reading", "data"), Input("strip-row", "data"), Input("theme", "data"),
         first=False,
     )  # fmt: skip
+    for name in FILLED if bench.model is not None else FILLED[:3]:
+        script("fill", Output(name, "title"), Input(f"made-{name}", "data"), first=False)
     script("afterBox", Output("after-box", "className"), Input("after-box", "value"), first=False)
     if bench.model is not None:
         script("dressed", Output("loss", "figure"), Input("fig-loss", "data"), Input("theme", "data"))

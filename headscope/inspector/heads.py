@@ -38,7 +38,7 @@ def register(app: Dash, bench: Bench) -> None:
         return [*parts, legend(bench.scores)]
 
     shown = [Output("card-title", "children"), Output("card-class", "children"), Output("card-class", "className"),
-             Output("card-group", "children"), Output("card-scores", "children")]  # fmt: skip
+             Output("card-group", "children"), Output("made-card-scores", "data")]  # fmt: skip
 
     @app.callback(*shown, Input("head", "data"), Input("version", "data"))
     def show_card(head: Any, version: int) -> list[Any]:

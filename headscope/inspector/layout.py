@@ -9,12 +9,13 @@ from dash import dcc, html
 from headscope.figures.style import DIVERGING, PALETTE, SEQUENTIAL, swaps
 from headscope.inspector import controls
 from headscope.inspector.bench import Bench
+from headscope.inspector.browser import FILLED
 from headscope.inspector.desk import desk, plot, save
 
 STORES = (
     "head", "pair", "prompt", "query", "removal", "window", "vis", "after", "theme", "tab", "csv", "list-asked",
     "list-answer", "reading", "fig-a", "fig-b", "fig-attention", "fig-loss", "fig-stored", "strip-row", "booted",
-    "stored-choice",
+    "stored-choice", *(f"made-{name}" for name in FILLED),
 )  # fmt: skip
 
 

@@ -27,15 +27,15 @@ QUOTES = "\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}"
 def register(app: Dash, bench: Bench) -> None:
     if bench.model is None:
         return
-    told = [Output("next", "children"), Output("next-title", "children"), Output("fig-loss", "data"),
-            Output("changes", "children"), Output("removal-problem", "children", allow_duplicate=True)]  # fmt: skip
+    told = [Output("made-next", "data"), Output("next-title", "children"), Output("fig-loss", "data"),
+            Output("made-changes", "data"), Output("removal-problem", "children", allow_duplicate=True)]  # fmt: skip
     asked = [Input("removal", "data"), Input("reading", "data"), Input("query", "data"), State("tab", "data")]
 
     @app.callback(*told, *asked, prevent_initial_call=True)
     def show_outcome(removed: Any, reading: Any, query: Any, tab: Any) -> list[Any]:
         return [no_update] * len(told) if not reading else outcome_parts(bench, removed, reading, query, tab)
 
-    @app.callback(Output("learning", "children"), Input("removal", "data"), State("tab", "data"))
+    @app.callback(Output("made-learning", "data"), Input("removal", "data"), State("tab", "data"))
     def show_learning(removed: Any, tab: Any) -> Any:
         return no_update if removed is None else learning_parts(bench, removed, tab)
 

@@ -33,7 +33,7 @@ def register(app: Dash, bench: Bench) -> None:
     def read_prompt(prompt: Any, tab: Any) -> list[Any]:
         return [no_update] * len(read) if prompt is None else prompt_parts(bench, prompt, tab)
 
-    looked = [Output("fig-attention", "data"), Output("pairs", "children"), Output("attention-title", "children"),
+    looked = [Output("fig-attention", "data"), Output("made-pairs", "data"), Output("attention-title", "children"),
               Output("attention-note", "children"), Output("attention-problem", "children")]  # fmt: skip
     asked = [Input("head", "data"), Input("reading", "data"), Input("window", "data"), Input("after", "data")]
 
@@ -51,7 +51,7 @@ def register(app: Dash, bench: Bench) -> None:
         return [no_update] * 2 if head is None or not reading else strip_parts(bench, head, reading, query, after, tab)
 
     @app.callback(
-        Output("copies", "children"), Output("copies-note", "children"), Input("head", "data"), State("tab", "data")
+        Output("made-copies", "data"), Output("copies-note", "children"), Input("head", "data"), State("tab", "data")
     )
     def copies(head: Any, tab: Any) -> list[Any]:
         return [no_update] * 2 if head is None else copies_parts(bench, head, tab)
@@ -98,6 +98,7 @@ def attention_parts(bench: Bench, asked: Any, reading: Any, window: Any, after: 
     figure = window_map(pattern, attention, window)
     without = " after removal" if removal else ""
     title = f"Attention of head {head[0]}.{head[1]}{without}"
+    figure.update_layout(meta=title)  # saved with the picture, which has no heading
     return [
         {"figure": figure.to_plotly_json()},
         tables.pairs_table(pairs, attention.tokens),

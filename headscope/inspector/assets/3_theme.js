@@ -34,6 +34,11 @@ headscope.theme = {
     const room = plot.querySelector(".nsewdrag").getBoundingClientRect().top - bar.getBoundingClientRect().bottom;
     if (room < 15) window.Plotly.redraw(plot);
   },
+  /** The frame around the selected head. */
+  framed() {
+    const [layer, head] = headscope.state.head;
+    return [{ type: "rect", x0: head - 0.5, x1: head + 0.5, y0: layer - 0.5, y1: layer + 0.5, line: { color: this.colour("accent"), width: 3 } }];
+  },
   /** Cells of the heat map are as wide as high, whatever the column's width. */
   square(figure) {
     const box = headscope.$("attention");

@@ -18,14 +18,13 @@ window.dash_clientside.headscope = {
     return true;
   },
 
-  mosaic(made, theme, head, removal) {
-    if (!made || !head) return window.dash_clientside.no_update;
+  mosaic(made, theme, removal) {
+    if (!made || !headscope.state.head) return window.dash_clientside.no_update;
     const figure = headscope.theme.dressed(made.figure);
     const { letter } = made;
     if (figure.data[0].colorbar && innerWidth < 760) figure.data[0].colorbar.nticks = 4;
     headscope.values = { ...headscope.values, [letter]: made.values };
-    const [layer, number] = head;
-    figure.layout.shapes = [{ type: "rect", x0: number - 0.5, x1: number + 0.5, y0: layer - 0.5, y1: layer + 0.5, line: { color: headscope.theme.colour("accent"), width: 3 } }];
+    figure.layout.shapes = headscope.theme.framed();
     const heads = removal ? removal.heads : [];
     figure.data.push({
       type: "scatter", mode: "markers", x: heads.map(([, x]) => x), y: heads.map(([y]) => y), hoverinfo: "skip", showlegend: false,
@@ -33,6 +32,15 @@ window.dash_clientside.headscope = {
     });
     setTimeout(() => headscope.theme.settle(`mosaic-${letter}`), 200);
     return figure;
+  },
+
+  /** The selected head's frame alone: drawing a whole mosaic again would keep a person waiting. */
+  frame() {
+    for (const letter of "ab") {
+      const plot = document.querySelector(`#mosaic-${letter} .js-plotly-plot`);
+      if (plot && plot._fullLayout && window.Plotly) window.Plotly.relayout(plot, { shapes: headscope.theme.framed() });
+    }
+    return window.dash_clientside.no_update;
   },
 
   /** A click selects; where clicks remove, it also takes the head out or puts it back. */
@@ -60,6 +68,11 @@ window.dash_clientside.headscope = {
       figure.layout.shapes = [...(figure.layout.shapes || []), { type: "rect", x0: -0.5, x1: figure.data[0].x.length - 0.5, y0: at - 0.5, y1: at + 0.5, line }];
     }
     return figure;
+  },
+
+  fill(made) {
+    if (made !== null && made !== undefined) headscope.tree.fill(window.dash_clientside.callback_context.outputs_list.id, made);
+    return window.dash_clientside.no_update;
   },
 
   dressed(made) {
