@@ -13,7 +13,6 @@ import pandas as pd
 from headscope.figures.stored import chosen
 from headscope.run import Run
 from headscope.stages.pruning_together import ABOVE
-from headscope.store.manifest import Stage
 
 HEADS, FFNS = "head/zero", "ffn/zero"
 
@@ -29,16 +28,8 @@ class Evidence:
         return self.run.comparisons
 
     @cached_property
-    def metrics(self) -> pd.DataFrame:
-        return self.run.metrics
-
-    @cached_property
     def ffn_scores(self) -> pd.DataFrame:
         return self.run.ffn_scores
-
-    @cached_property
-    def stages(self) -> tuple[Stage, ...]:
-        return self.run.stages
 
     def rows(self, **values: Any) -> pd.DataFrame:
         """Rows of `comparisons` with these values."""

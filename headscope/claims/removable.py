@@ -169,7 +169,7 @@ def _with_interval(rows: pd.DataFrame) -> str:
 
 def joint(evidence: Evidence) -> Iterator[str]:
     """Heads and FFNs together, mean change over the tasks above chance."""
-    pruned = evidence.metrics[evidence.metrics["component"] == "both"]
+    pruned = evidence.rows(kind="tasks_above_chance", level="both/zero")
     for shots in sorted({int(count) for count in pruned["shots"]}):
         found = evidence.together("pruned_metric", "both/zero", shots, b="own")
         if found.empty:

@@ -12,6 +12,7 @@ Rows of `comparisons`, a = `tasks above chance`, b = order (`transfer`: the mean
 | pruned_metric, pruned_log_likelihood | component/ablation/step | mean change from the full model | 95% by cluster |
 | removable_metric, removable_log_likelihood | component/ablation | the removable share in percent | none |
 | unchanged_bound (b = `full model`) | component/ablation | the lower bound of a metric that nothing changes | none |
+| tasks_above_chance (b = `full model`) | component/ablation | how many of the n tasks are above chance | none |
 
 A step is `p=50`, or `h=70,f=20` in the joint grid. `n` counts tasks. Random and layer-matched orders give the median
 over their draws, and the 5th and 95th percentile as the interval.
@@ -47,10 +48,13 @@ class Loss:
 def together_rows(curves: Sequence[Curve], *, component: str, ablation: str) -> Iterator[Row]:
     """The rows of every number of shots and order; `curves` hold one draw of an order each, its demonstrations joined.
 
-    None where no task is above chance.
+    Where no task is above chance there is the row that says so.
     """
     for shots in sorted({curve.shots for curve in curves}):
-        kept = above_chance([curve for curve in curves if curve.shots == shots])
+        every = [curve for curve in curves if curve.shots == shots]
+        kept = above_chance(every)
+        found, tasks = (len({curve.task for curve in part}) for part in (kept, every))
+        yield row("tasks_above_chance", ABOVE, FULL, shots, f"{component}/{ablation}", float(found), n=tasks)
         if kept:
             yield _unchanged(kept, shots, f"{component}/{ablation}")
         for order, draws in by_order(kept).items():

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from scipy import stats
@@ -144,10 +143,8 @@ def test_the_joint_grid_is_told_in_points_with_intervals(folder: Path) -> None:
             interval=(-(h + f) / 1000 - 0.02, -(h + f) / 1000 + 0.02), n=3)
         for h, f in cells if h or f
     ]  # fmt: skip
-    evidence = write(folder, rows)
-    with Run.create(folder, IDENTITY, Stage("prune --component both", "x")) as run:
-        run.add_metrics(joint_metrics(5))
-    told = text(removable.joint(Evidence(open_run(folder))))
+    evidence = write(folder, [*rows, row("tasks_above_chance", ABOVE, "full model", 5, "both/zero", 3.0, n=4)])
+    told = text(removable.joint(evidence))
     assert "mean over 3 tasks above chance" in told
     assert "| FFNs removed | 0% of heads | 60% of heads | 70% of heads |" in told
     assert "| 0% | 0 | -6.0 [-8.0, -4.0] | -7.0 [-9.0, -5.0] |" in told
@@ -158,19 +155,9 @@ def test_the_joint_grid_is_told_in_points_with_intervals(folder: Path) -> None:
     assert f"| accuracy without 60% of heads and 20% of FFNs | {row_told}" in beside
 
 
-def joint_metrics(shots: int) -> pd.DataFrame:
-    return pd.DataFrame([{
-        "task": "rte", "shots": shots, "demo_seed": 0, "component": "both", "order": "own", "order_seed": 0,
-        "ablation": "zero", "percent_heads": 0.0, "percent_ffns": 0.0, "removed_heads": 0, "removed_ffns": 0,
-        "metric": "acc", "value": 0.6, "stderr": 0.1, "n": 60,
-    }])  # fmt: skip
-
-
 def test_a_joint_grid_of_tasks_at_chance_says_so(folder: Path) -> None:
-    with Run.create(folder, IDENTITY, Stage("prune --component both", "x")) as run:
-        run.add_metrics(joint_metrics(5))
-    told = text(removable.joint(Evidence(open_run(folder))))
-    assert told.strip() == "**5 shots**: no task is shown to be above chance."
+    told = removable.joint(write(folder, [row("tasks_above_chance", ABOVE, "full model", 5, "both/zero", 0.0, n=4)]))
+    assert text(told).strip() == "**5 shots**: no task is shown to be above chance."
 
 
 def test_transfer_is_told_at_half_of_the_heads(folder: Path) -> None:
@@ -354,7 +341,7 @@ def test_the_page_says_which_stages_have_not_ended_and_what_was_cut(folder: Path
 
 def test_published_tables_give_the_same_page_as_the_run(tmp_path: Path) -> None:
     """Nothing on the page comes from anything that is not published beside it."""
-    run = write_ranked_run(tmp_path / "run", documents=8)
+    run = write_ranked_run(tmp_path / "run", documents=8, tasks=("copa", "rte"), shots=(5,))
     compare_rankings(run.folder)
     write(run.folder, [*pruned(), *dropped(0.025, 0.3)], left_out=["less"])
     page = publish(open_run(run.folder), tmp_path / "results")
@@ -368,10 +355,10 @@ def test_published_tables_give_the_same_page_as_the_run(tmp_path: Path) -> None:
 
 
 def test_beside_the_paper_stands_where_the_induction_heads_are(tmp_path: Path) -> None:
-    run = write_ranked_run(tmp_path / "run", documents=4, classed=3)
+    run = write_ranked_run(tmp_path / "run", documents=2, classed=3, tasks=("copa",), shots=(5,))
     classes = run.classes
     layers = sorted(classes[classes["class"] != ""]["layer"])
     told = text(contrast.beside_the_paper(Evidence(run)))
     assert f"3 of 30, in layers {layers[0]} to {layers[-1]} of 6" in told
-    none = write_ranked_run(tmp_path / "none", documents=4, classed=0)
+    none = write_ranked_run(tmp_path / "none", documents=2, classed=0, tasks=("copa",), shots=(5,))
     assert "none of 30 heads" in text(contrast.beside_the_paper(Evidence(none)))

@@ -167,8 +167,10 @@ def test_the_interval_of_the_mean_adds_the_tasks_variances() -> None:
 
 def test_tasks_at_chance_are_left_out_and_none_is_none() -> None:
     good, poor = curve("copa"), curve("rte", start=0.25, loss=(0, 1, 1, 1))
-    assert together([good, poor]) == together([good])
-    assert together([poor]) == []
+    (both, *rest), (_, *alone) = together([good, poor]), together([good])
+    assert rest == alone and (both["kind"], both["value"], both["n"]) == ("tasks_above_chance", 1, 2)
+    (none,) = together([poor])
+    assert (none["kind"], none["value"], none["n"]) == ("tasks_above_chance", 0, 1)
 
 
 def test_ten_tasks_show_together_what_none_shows_alone() -> None:
@@ -212,7 +214,8 @@ def test_random_orders_together_give_median_and_band_over_draws() -> None:
 def test_the_joint_grid_has_changes_but_no_curve() -> None:
     one = replace(curve(), steps=("h=0,f=0", "h=20,f=0", "h=0,f=10", "h=20,f=10"), percents=None)
     assert list(summary_rows([one], component="both", ablation="zero")) == []
-    found = [row for row in together_rows([one], component="both", ablation="zero") if row["kind"] != "unchanged_bound"]
+    every = together_rows([one], component="both", ablation="zero")
+    found = [row for row in every if row["b"] != "full model"]
     assert {row["kind"] for row in found} == {"pruned_metric", "pruned_log_likelihood"}
     assert [row["level"] for row in found[:3]] == ["both/zero/h=20,f=0", "both/zero/h=0,f=10", "both/zero/h=20,f=10"]
 
