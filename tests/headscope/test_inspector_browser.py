@@ -30,6 +30,14 @@ PLOT = "document.querySelector('#attention .js-plotly-plot')"
 MODEL_WAIT = 60_000  # milliseconds for what the model must work on, however busy the machine
 
 
+@pytest.fixture(scope="module", autouse=True)
+def patience() -> Iterator[None]:
+    """A busy machine takes its time over what is instant on an idle one."""
+    expect.set_options(timeout=30_000)
+    yield
+    expect.set_options(timeout=5_000)
+
+
 @pytest.fixture(scope="module")
 def run(smollm2: HookedModel, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """What `headscope induction --sequences 2` stores."""
