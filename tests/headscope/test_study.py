@@ -25,6 +25,7 @@ from ablation.control_sets import TESTED
 from headscope import budget
 from headscope.budget import LEAST, MEDIUM, PAPER, SMALL, TIERS, Budget, fitted, parse_budget, restored
 from headscope.run import Run, open_run
+from headscope.stages.cells import fingerprints
 from headscope.store.units import UnitStore
 from headscope.study import STAGES, StudyPlan, shots_of, study
 from interp.errors import StoreError, UsageError
@@ -78,6 +79,16 @@ def test_all_stages_are_run_in_the_papers_order(run: Run) -> None:
     assert (run.folder / "report.html").is_file()
     assert {"cross_task", "cross_shot", "induction_importance_primary", "pruning_area", "causal_drop", "causal_gain",
             "causal_repeats"} <= set(run.comparisons["kind"])  # fmt: skip
+
+
+def test_heads_are_ranked_on_train_and_tasks_evaluated_on_validation(run: Run) -> None:
+    plan = StudyPlan(NAMES, (0, 2), killed_study.BUDGET)
+    splits = {"importance": (plan.ranked, "train"), "knockout": (plan.knocked, "train"),
+              "prune": (plan.evaluated, "validation"), "causal": (plan.checked, "validation")}  # fmt: skip
+    for stage in run.stages:
+        if stage.command.split()[0] in splits and "labels" not in stage.options:
+            choice, split = splits[stage.command.split()[0]]
+            assert stage.record["documents"] == fingerprints(choice.cells(split)), stage.command
 
 
 def test_it_says_what_was_found_and_where(said: str, run: Run) -> None:
