@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import typer
 
 from headscope.cli import options as opt
+
+if TYPE_CHECKING:
+    from interp.checks.result import Check
+
+WHOLE_MODEL, A_LAYER = 5, 5  # checks, for the progress bar
 
 
 def doctor(
@@ -31,18 +38,35 @@ def doctor(
     )  # fmt: skip
     from interp.selfcheck import run_checks
 
-    checks = []
     if not as_json:
         sizes = f"{loaded.n_layers} layers x {loaded.n_heads} heads, {loaded.n_kv_heads} kv heads"
-        print(f"{loaded.layout.architecture}: {sizes}, {loaded.dtype}, attention route '{loaded.route}'")
-    for check in run_checks(loaded, every_layer=True):
-        checks.append(check)
-        if not as_json:
-            print(f"{'ok  ' if check.passed else 'FAIL'}  {check.name}  ({check.detail}; {check.difference:.2g})")
+        print(f"{loaded.layout.architecture}: {sizes}, {loaded.dtype}, attention route '{loaded.route}'", flush=True)
+    checks: list[Check] = []
+    with opt.progress("checking") as tell:
+        for check in run_checks(loaded, every_layer=True):
+            checks.append(check)
+            tell(len(checks), WHOLE_MODEL + A_LAYER * len(loaded.attention_layers), check.name)
+    failed = [check for check in checks if not check.passed]
     if as_json:
         print(json.dumps([vars(check) for check in checks], indent=2))
-    failed = [check for check in checks if not check.passed]
+    else:
+        for line in told(checks):
+            print(line)
+        if not failed:
+            print(f"all {len(checks)} checks hold")
     if failed:
         raise typer.Exit(1)
-    if not as_json:
-        print(f"all {len(checks)} checks hold")
+
+
+def told(checks: Sequence[Check]) -> Iterator[str]:
+    """One line a name: the worst of those that hold, then every one that fails."""
+    for name in dict.fromkeys(check.name for check in checks):
+        alike = [check for check in checks if check.name == name]
+        held = [check for check in alike if check.passed]
+        if held:
+            worst = max(held, key=lambda check: check.difference)
+            many = f"{len(held)} times, worst: " if len(held) > 1 else ""
+            yield f"ok    {name}  ({many}{worst.detail}; {worst.difference:.2g})"
+        for check in alike:
+            if not check.passed:
+                yield f"FAIL  {name}  ({check.detail}; {check.difference:.2g})"

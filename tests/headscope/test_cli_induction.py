@@ -314,3 +314,18 @@ def test_doctor_says_ok(headscope: Callable[..., Outcome], model: Path) -> None:
     found = headscope("doctor", model)
     assert found.status == 0, found.out
     assert "FAIL" not in found.out and "checks hold" in found.out
+
+
+def test_doctor_tells_the_worst_of_what_holds_and_all_that_fails() -> None:
+    from headscope.cli.doctor import told
+    from interp.checks.result import Check
+
+    checks = [
+        Check("gates", True, 1e-7, "layer 0"), Check("gates", True, 2e-6, "layer 1"),
+        Check("gates", False, 0.3, "layer 2"),
+        Check("rows", True, 1e-6, "worst in layer 1"), Check("gates", False, 0.4, "layer 3"),
+    ]  # fmt: skip
+    assert list(told(checks)) == [
+        "ok    gates  (2 times, worst: layer 1; 2e-06)", "FAIL  gates  (layer 2; 0.3)", "FAIL  gates  (layer 3; 0.4)",
+        "ok    rows  (worst in layer 1; 1e-06)",
+    ]  # fmt: skip
