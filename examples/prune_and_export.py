@@ -24,7 +24,7 @@ validation = ablation.load_task(args.task, shots=5, limit=args.limit)
 
 order = ablation.by_scores(ablation.head_importance(model, train))
 percents = sorted({0, 20, 40, 60, args.percent})
-for each in (order, *ablation.random_orders(order.ranking, n=1)):
+for each in (*ablation.random_orders(order.ranking, n=1), order):
     steps = ablation.prune(model, validation, each, percents=percents).steps
     curve = (f"{step.evaluation.metric:.3f} at {step.percent_heads:.0f}%" for step in steps)
     print(f"{each.name:>6}:", *curve, sep="   ")
