@@ -43,7 +43,7 @@ class Drawing:
     call: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AttentionView:
     """A window of one layer's attention; a notebook shows it by itself, without a network.
 
@@ -68,6 +68,9 @@ class AttentionView:
             return ""
         last = self.start + len(self.tokens) - 1
         return f"tokens {self.start} to {last} of {self.length}, counted from 0 in the drawing"
+
+    def __repr__(self) -> str:
+        return f"<attention of {', '.join(self.names)} on {len(self.tokens)} tokens>"
 
     def _repr_html_(self) -> str:
         drawn = draw(self.tokens, self.patterns, self.names)  # anew: two cells may show one view

@@ -64,6 +64,7 @@ def test_a_view_that_is_shown_twice_has_two_places() -> None:
     places = [re.findall("circuits-vis-[0-9a-f-]+", view._repr_html_()) for _ in range(2)]
     assert [len(set(one)) for one in places] == [1, 1] and all(len(one) >= 2 for one in places)
     assert places[0][0] != places[1][0]
+    assert re.fullmatch(r"<attention of 1\.2 on \d+ tokens>", repr(view))
 
 
 def test_a_page_says_that_it_is_a_window() -> None:
