@@ -115,9 +115,20 @@ def taken(browser: Any, address: str, view: View, size: str, scheme: str) -> byt
     for chosen in view.drawn:
         page.locator(chosen).first.wait_for(state="attached", timeout=WAIT)
     settled(page, view)
-    png: bytes = page.screenshot()
+    png = standing(page)
     context.close()
     return png
+
+
+def standing(page: Any) -> bytes:
+    """The page once it has ceased to change: what is drawn in frames ends when it will."""
+    before, now = b"", bytes(page.screenshot())
+    for _ in range(40):
+        if now == before:
+            return now
+        page.wait_for_timeout(700)
+        before, now = now, bytes(page.screenshot())
+    raise SystemExit(f"{page.url} does not come to rest")
 
 
 def settled(page: Any, view: View) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from dash import html
 
-from headscope.inspector.score_table import ScoreTable, interval, number, probability
+from headscope.inspector.score_table import ScoreTable, interval, null_mean, number, probability
 from headscope.report.contents import WITHOUT_TASK
 
 WIDTH, HEIGHT = 1000, 16
@@ -37,7 +37,7 @@ def score_row(scores: ScoreTable, entry: Mapping[str, Any], place: int, ticks: s
     below = ""
     if null is not None:
         p, family = (probability(entry[name][place]) for name in ("p", "family"))
-        below = f"null {number(null, entry)}, p {p}, family-wise {family}"
+        below = f"null {null_mean(null, entry)}, p {p}, family-wise {family}"
     return html.Div(
         [
             html.Header(

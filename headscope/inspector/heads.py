@@ -13,7 +13,7 @@ from headscope.figures.style import plain_text
 from headscope.inspector import card, controls
 from headscope.inspector.asked import asked_head
 from headscope.inspector.bench import Bench
-from headscope.inspector.score_table import WIDE, ScoreTable, probability
+from headscope.inspector.score_table import WIDE, ScoreTable, null_mean, probability
 from interp.errors import HeadscopeError
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def hover_text(scores: ScoreTable, head: tuple[int, int], pair: list[str]) -> st
         lines.append(f"{plain_text(entry['label'])} {scores.told(entry, place)}")
         if entry["null"] and entry["null"][place] is not None:
             p, family = (probability(entry[what][place]) for what in ("p", "family"))
-            lines.append(f"   null {entry['null'][place]:.2f}, p {p}, family-wise {family}")
+            lines.append(f"   null {null_mean(entry['null'][place], entry)}, p {p}, family-wise {family}")
     return "<br>".join(lines if len(lines) > 1 else [*lines, "not scored yet"])
 
 

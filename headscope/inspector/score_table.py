@@ -149,6 +149,15 @@ def number(value: float | None, entry: Mapping[str, Any]) -> str:
     return (text.replace("-", "") if float(text) == 0 else text).replace("-", MINUS)
 
 
+def null_mean(value: float | None, entry: Mapping[str, Any]) -> str:
+    """A null's mean is often far below the scores: one more digit where two would show 0.00."""
+    usual, digits = number(value, entry), decimals(entry)
+    if value is None or digits is None or float(usual.replace(MINUS, "-")) != 0:
+        return usual
+    finer = f"{value:.{digits + 1}f}"
+    return usual if float(finer) == 0 else finer.replace("-", MINUS)
+
+
 def interval(entry: Mapping[str, Any], place: int) -> str:
     if not entry["low"] or entry["low"][place] is None:
         return ""

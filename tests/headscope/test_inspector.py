@@ -440,10 +440,13 @@ def test_scores_are_written_with_every_head_and_value(stored: Bench) -> None:
 
 
 def test_numbers_are_told_with_two_digits_of_the_largest() -> None:
-    from headscope.inspector.score_table import number, probability
+    from headscope.inspector.score_table import null_mean, number, probability
 
     assert number(0.123456, {"mean": [0.9]}) == "0.12" and number(-0.00012, {"mean": [0.0023]}) == "\u22120.0001"
     assert number(None, {"mean": [1.0]}) == "\u2013" and number(-0.001, {"mean": [0.9]}) == "0.00"
+    nulls = (0.004, 0.0001, -0.004, 0.04, None)
+    told = [null_mean(value, {"mean": [0.9]}) for value in nulls]
+    assert told == ["0.004", "0.00", "\u22120.004", "0.04", "\u2013"]
     assert [probability(p) for p in (0.0005, 0.02, 0.5, None)] == ["0.0005", "0.020", "0.50", "\u2013"]
     assert outcome.percent(0.5) == "50.0%" and outcome.percent(0.0001) == "<0.1%"
 
