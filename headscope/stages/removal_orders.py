@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from headscope.run import Run
@@ -22,16 +22,26 @@ MADE = ("own", "aggregate", TRANSFER, "signed", "inverse", "random", "layer_matc
 
 @dataclass(frozen=True)
 class Rankings:
-    """Which stored scores rank the components, for which tasks; `run` may be another folder of the same model."""
+    """Which stored scores rank the components, for which tasks; `run` may be another folder of the same model.
+
+    Each score is read once.
+    """
 
     run: Run
     component: str
     tasks: tuple[str, ...]
     ranking: str = "token"
     ffn_ranking: str = "importance"
+    held: dict[tuple[str, int, bool], HeadScores | FFNScores] = field(default_factory=dict, repr=False)
 
     def scores(self, task: str, shots: int, *, signed: bool = False) -> HeadScores | FFNScores:
         """A task's scores. Raises UsageError that names the command which makes them."""
+        key = (task, shots, signed)
+        if key not in self.held:
+            self.held[key] = self._read(task, shots, signed)
+        return self.held[key]
+
+    def _read(self, task: str, shots: int, signed: bool) -> HeadScores | FFNScores:
         name, variant = (IMPORTANCE, "signed") if signed else self._named()
         read = self.run.head_score if self.component == "head" else self.run.ffn_score
         try:
