@@ -216,7 +216,7 @@ def rank_p_value(observed: float, controls: Float[np.ndarray, "control"]) -> Ran
             f"A rank p needs finite outcomes; got {observed} against {controls.size} controls, "
             f"{int((~np.isfinite(controls)).sum())} of them not finite. Run the control sets first."
         )
-    count = int((controls >= observed).sum())
+    count = int((controls >= observed - ROUNDING).sum())  # means of the same drops in another order are a tie
     return RankP(
         observed=float(observed),
         median=float(np.median(controls)),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
+from ablation.statistics import rank_p_value
 from headscope.figures.style import colour, level_line, plain_text, styled
 
 ITEMS = "causal"  # the name under which the sets are stored among the items
@@ -49,7 +50,7 @@ def rank_p(drops: pd.DataFrame, tested: str, kind: str) -> tuple[float, int]:
     part = drops[drops["tested"] == tested]
     own = part[part["kind"] == TESTED]["drop"].max()
     controls = part[part["kind"] == kind]["drop"]
-    return (1 + int((controls >= own).sum())) / (len(controls) + 1), len(controls)
+    return rank_p_value(float(own), controls.to_numpy()).p if len(controls) else float("nan"), len(controls)
 
 
 def _control(part: pd.DataFrame, place: dict[str, int], look: tuple[str, str, float]) -> go.Scatter:

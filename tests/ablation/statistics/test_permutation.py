@@ -140,3 +140,10 @@ def test_refusals_say_why() -> None:
     a = np.zeros((2, 3))
     with pytest.raises(UsageError, match="two rankings or more"):
         permutation_matrix(a[None], level="global")
+
+
+def test_equal_means_summed_in_another_order_are_a_tie() -> None:
+    """Outcomes are means of counts, and ties among them are common; rounding must not decide them."""
+    observed, control = 0.1 + 0.2 + 0.3, 0.3 + 0.2 + 0.1
+    assert observed > control
+    assert rank_p_value(observed, np.array([control, 0.0])).p == pytest.approx(2 / 3)
