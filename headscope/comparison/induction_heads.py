@@ -1,7 +1,7 @@
 """Are the induction heads the heads that tasks need? (METHODS 5)
 
 Primary, fixed beforehand: within layers, Spearman of prefix matching with the aggregate importance (`token`) at 5 shots
-(at the most shots where the tasks are the built-in probes), permuted within layers.
+(at the most there are where 5 were not run), permuted within layers.
 Exploratory, Holm over all of them: the copying scores; `signed` importance; the top heads and the set of METHODS 2.8;
 prefix matching with log mean |r| and the previous-token score partialled out; 5 shots against 0 shots and against
 demonstrations with shuffled labels. An agreement as large at 0 shots says nothing about learning in context.
@@ -53,12 +53,9 @@ class Exploratory:
 
 
 def primary_shots(shelf: Shelf) -> int:
-    """5, or the most there are: for the probes, and where 5 shots were not run."""
-    from ablation.tasks.names import PROBES
-
+    """5, or the most there are where 5 were not run."""
     shots = shelf.shots()
-    tasks = {task for count in shots for task in shelf.tasks(IMPORTANCE, "token", count)}
-    return PRIMARY_SHOTS if PRIMARY_SHOTS in shots and not tasks <= set(PROBES) else max(shots)
+    return PRIMARY_SHOTS if PRIMARY_SHOTS in shots else max(shots)
 
 
 def induction_against_importance(shelf: Shelf) -> list[Row]:
