@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,7 +51,7 @@ def make_app(bench: Bench) -> Dash:
     app = Dash(
         "headscope.inspector",
         assets_folder=str(Path(str(files("headscope.inspector").joinpath("assets")))),
-        title=f"Attention heads of {bench.name}",
+        title=escape(f"Attention heads of {bench.name}"),  # Dash puts it into the page as it is
         update_title="",
         index_string=INDEX.replace("STYLE", style()),
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
