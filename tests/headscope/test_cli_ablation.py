@@ -24,7 +24,7 @@ from tests.headscope.tiny import HEADS, LAYERS
 TASKS = ("probe_antonyms", "probe_capitals")
 ASKED = ("--tasks", ",".join(TASKS), "--shots", "0,2", "--limit", 20)
 SHARES = ("--percents", "0,30,60")
-PRUNED = 12
+PRUNED, KNOCKED = 12, 8
 RENDERED = ("knockout", "prune both")
 
 
@@ -52,8 +52,8 @@ def commands(model_folder: Path, folder: Path) -> dict[str, tuple[object, ...]]:
     return {
         "induction": ("induction", model_folder, *where, "--sequences", 6, "--length", 10),
         "importance": ("importance", *ask),
-        "shuffled": ("importance", *ask, "--labels", "shuffled"),
-        "knockout": ("knockout", *ask),
+        "shuffled": ("importance", model_folder, *ASKED, *where, "--shots", 2, "--labels", "shuffled"),
+        "knockout": ("knockout", model_folder, *ASKED, *where, "--shots", 2, "--limit", KNOCKED),
         "knockout heads": ("knockout", model_folder, "--tasks", TASKS[0], "--shots", "0", "--limit", 4, *where,
                            "--component", "head"),
         "prune": (*pruned, *SHARES, "--demo-seeds", 2, "--draws", 2, "--order",
@@ -169,11 +169,11 @@ def test_shuffled_labels_are_a_score_of_their_own(run: Run, model: interp.Hooked
 
 @pytest.mark.parametrize(("outcome", "positions"), [("log_likelihood", "all"), ("metric", "later")])
 def test_knock_out_is_that_of_one_call(run: Run, model: interp.HookedModel, outcome: str, positions: str) -> None:
-    task = ablation.load_task(TASKS[0], shots=2, limit=20, split="train")
+    task = ablation.load_task(TASKS[0], shots=2, limit=KNOCKED, split="train")
     wanted = ablation.knock_out(model, task, component="ffn").scores(outcome=outcome, positions=positions)
     found = run.ffn_score("knock_out", wanted.variant, task=TASKS[0], shots=2)
     np.testing.assert_allclose(found.mean, wanted.mean, atol=2e-5)
-    assert found.per_item is not None and found.per_item.shape == (20, LAYERS)
+    assert found.per_item is not None and found.per_item.shape == (KNOCKED, LAYERS)
 
 
 def test_knock_out_of_heads_is_that_of_one_call(run: Run, model: interp.HookedModel) -> None:
@@ -241,7 +241,7 @@ def test_json_says_the_same(commands: dict[str, tuple[object, ...]], run: Run, q
     assert shares[best["layer"], best["head"]] == shares.max()
     knocked = json.loads(done(*commands["knockout"], "--json").out)
     assert {len(task["worst"]) for task in knocked["tasks"]} == {3}
-    pruned = json.loads(done(*commands["prune"], "--json").out)
+    pruned = json.loads(done(*commands["prune FFNs"], "--json").out)
     kinds = {row["kind"] for row in pruned["summaries"]}
     assert {"pruning_area", "removable_metric", "full_metric", "at_chance", "unchanged_bound"} <= kinds
 
