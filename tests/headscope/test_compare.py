@@ -110,13 +110,13 @@ def test_the_primary_test_is_within_layers_at_5_shots(run: Run, rows: pd.DataFra
 
 @pytest.mark.parametrize(
     ("tasks", "shots", "primary"),
-    [(("copa", "rte"), (0, 1), 1), (("copa", "rte"), (0, 5, 10), 5), (("probe_plurals", "copa"), (0, 5, 10), 5),
-     (("probe_plurals", "probe_labels"), (0, 5, 10), 10)],
+    [(("copa", "rte"), (0, 1), 1), (("copa", "rte"), (0, 5, 10), 5), (("probe_plurals", "probe_labels"), (0, 5, 10), 5),
+     (("probe_plurals",), (0, 10), 10)],
 )  # fmt: skip
 def test_the_primary_number_of_shots(
     tmp_path: Path, tasks: tuple[str, ...], shots: tuple[int, ...], primary: int
 ) -> None:
-    """5; the most where 5 were not run, and for the built-in probes."""
+    """5; the most where 5 were not run."""
     place: dict[str, Any] = {"layer": 0, "head": 0, "kv_head": 0, "score": "importance", "variant": "token", "n": 4}
     place |= dict.fromkeys(SCORE_VALUES, 0.0)
     rows = [{**place, "task": task, "shots": count} for task in tasks for count in shots]
