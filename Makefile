@@ -7,7 +7,7 @@ PROBE_HOURS ?= 0.5
 RESULTS ?= docs/results/smollm2-135m
 BIN := $(VENV)/bin
 # Files side by side, one process a core and at most four: each holds a model of its own.
-PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 

@@ -40,7 +40,7 @@ def data_folder() -> Path | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, with a reason, what this machine can't run."""
+    """Skip, with a reason, what this machine can't run; files with slow tests first, so that no worker ends on one."""
     without = {
         "data": None if data_folder() else "HEADSCOPE_DATA names no folder with the documents of the 14 tasks",
         "browser": None if find_chromium() else f"no Chromium: none of {', '.join(CHROMIUM_NAMES)} is on the path",
@@ -49,6 +49,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, reason in without.items():
             if reason and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+    long = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("browser")}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(scope="session", autouse=True)
