@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -494,7 +495,8 @@ def run_once(forks: subprocess.Popen[str], folder: Path, *, kill_after: float | 
     begin = time.monotonic()
     if kill_after is not None:
         time.sleep(kill_after)
-        os.kill(child, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it may have come to its end first
+            os.kill(child, signal.SIGKILL)
     return forks.stdout.readline().strip(), time.monotonic() - begin
 
 
