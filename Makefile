@@ -12,13 +12,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help report test test-fast check study readme screenshots docs bench audit chromium clean
+.PHONY: help report test test-all check study readme screenshots docs bench audit chromium clean
 
 help:
-	@echo "make report   score every attention head of the embedded model, write $(RUN)/report.html"
-	@echo "make test     the whole test suite"
-	@echo "make check    ruff and mypy"
-	@echo "also: test-fast, study, docs, bench, audit, clean"
+	@echo "make report     score every attention head of the embedded model, write $(RUN)/report.html"
+	@echo "make test       the default test suite"
+	@echo "make test-all   the slow tier too, on the real model"
+	@echo "make check      ruff and mypy"
+	@echo "also: study, docs, readme, screenshots, bench, audit, clean"
 
 # ---- environments: a stamp appears only when an install has succeeded
 $(BIN)/python:
@@ -40,10 +41,10 @@ report: $(VENV)/.run
 	@echo "$(abspath $(RUN))/report.html"
 
 test: $(VENV)/.dev chromium
-	$(PYTEST)
+	$(PYTEST) -m "not slow"
 
-test-fast: $(VENV)/.dev
-	$(PYTEST) -m "not slow and not browser"
+test-all: $(VENV)/.dev chromium
+	$(PYTEST)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
