@@ -111,7 +111,7 @@ def taken(browser: Any, address: str, view: View, size: str, scheme: str) -> byt
     )  # fmt: skip
     page = context.new_page()
     page.goto(f"{address}#{view.address}")
-    page.wait_for_selector(READY)
+    page.wait_for_selector(READY, state="attached", timeout=WAIT)
     for chosen in view.drawn:
         page.locator(chosen).first.wait_for(state="attached", timeout=WAIT)
     settled(page, view)
