@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from einops import repeat
@@ -34,6 +35,8 @@ Protocol = Literal["quick", "paper"]
 REPEATS = 4
 SEQUENCES = {"quick": 20, "paper": 100}
 MOST_SEED = 2**32 - 1  # what every generator that is seeded from it takes
+# A model's tokenizer, what was known of it, and the candidates made then.
+_KEPT: WeakKeyDictionary[HookedModel, tuple[Any, tuple[object, ...], Candidates]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,8 +182,17 @@ def repeated_sequences(
 
 
 def candidates_of(model: HookedModel) -> Candidates:
-    """What may be drawn for a model: its tokenizer's candidates without the ids its configuration calls control."""
-    return candidate_tokens(model.tokenizer, model.vocab_size, never=_control_ids(model.hf.config))
+    """What may be drawn for a model: its tokenizer's candidates without the ids its configuration calls control.
+
+    Made once a model, for the whole vocabulary is encoded; anew when its tokenizer or what must not be drawn changes.
+    """
+    tokenizer, never = model.tokenizer, _control_ids(model.hf.config)
+    known = (len(tokenizer), frozenset(tokenizer.all_special_ids), frozenset(never))
+    kept = _KEPT.get(model)
+    if kept is None or kept[0] is not tokenizer or kept[1] != known:
+        kept = (tokenizer, known, candidate_tokens(tokenizer, model.vocab_size, never=never))
+        _KEPT[model] = kept
+    return kept[2]
 
 
 def unrepeated_twin(model: HookedModel, sequences: RepeatedSequences) -> RepeatedSequences:

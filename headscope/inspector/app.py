@@ -45,6 +45,7 @@ def make_app(bench: Bench) -> Dash:
         outcomes,
         reading,
         security,
+        selection,
         stored_figures,
     )
 
@@ -60,7 +61,7 @@ def make_app(bench: Bench) -> Dash:
         enable_mcp=False,
     )
     app.layout = lambda: layout.page(bench)
-    for part in (browser, heads, reading, outcomes, stored_figures, downloads):
+    for part in (browser, heads, reading, selection, outcomes, stored_figures, downloads):
         part.register(app, bench)
     frame.add_routes(app, bench)
     security.secure(app)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dash import Dash
 
 
-FILLED = ("card-scores", "pairs", "copies", "next", "changes", "learning")  # from elements that Python made
+FILLED = ("copies", "next", "changes", "learning")  # from elements that Python made
 
 
 def register(app: Dash, bench: Bench) -> None:
@@ -25,13 +25,12 @@ def register(app: Dash, bench: Bench) -> None:
             "mosaic", Output(f"mosaic-{letter}", "figure"), Input(f"fig-{letter}", "data"), Input("theme", "data"),
             Input("removal", "data"),
         )  # fmt: skip
-    script("frame", Output("mosaics-note", "title"), Input("head", "data"), first=False)
     script(
         "clicked", Output("mosaic-a", "clickData"), Output("mosaic-b", "clickData"), Output("attention", "clickData"),
         Input("mosaic-a", "clickData"), Input("mosaic-b", "clickData"), Input("attention", "clickData"), first=False,
     )  # fmt: skip
     script(
-        "attention", Output("attention", "figure"), Input("fig-attention", "data"), Input("theme", "data"),
+        "attention", Output("attention", "figure"), Input("selected", "data"), Input("theme", "data"),
         Input("query", "data"),
     )  # fmt: skip
     script("dressed", Output("stored", "figure"), Input("fig-stored", "data"), Input("theme", "data"))
@@ -39,7 +38,7 @@ def register(app: Dash, bench: Bench) -> None:
         "strip", Output("strip", "title"), Input("reading", "data"), Input("strip-row", "data"), Input("theme", "data"),
         first=False,
     )  # fmt: skip
-    for name in FILLED if bench.model is not None else FILLED[:3]:
+    for name in FILLED if bench.model is not None else FILLED[:1]:
         script("fill", Output(name, "title"), Input(f"made-{name}", "data"), first=False)
     script("afterBox", Output("after-box", "className"), Input("after-box", "value"), first=False)
     if bench.model is not None:

@@ -1,4 +1,4 @@
-"""Mosaics and the head's card: what is stored about heads."""
+"""Mosaics: what is stored about all heads."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from dash import Input, Output, State, html, no_update
 
 from headscope.figures.mosaic import mosaic
 from headscope.figures.style import plain_text
-from headscope.inspector import card, controls
-from headscope.inspector.asked import asked_head
+from headscope.inspector import controls
 from headscope.inspector.bench import Bench
 from headscope.inspector.score_table import WIDE, ScoreTable, null_mean, probability
-from interp.errors import HeadscopeError
 
 if TYPE_CHECKING:
     from dash import Dash
@@ -36,13 +34,6 @@ def register(app: Dash, bench: Bench) -> None:
         both = zip(letters, names, strict=True)
         parts = [part for letter, name in both for part in mosaic_parts(bench.scores, letter, name, names)]
         return [*parts, legend(bench.scores)]
-
-    shown = [Output("card-title", "children"), Output("card-class", "children"), Output("card-class", "className"),
-             Output("card-group", "children"), Output("made-card-scores", "data")]  # fmt: skip
-
-    @app.callback(*shown, Input("head", "data"), Input("version", "data"))
-    def show_card(head: Any, version: int) -> list[Any]:
-        return [no_update] * len(shown) if head is None else card_parts(bench, head)
 
     if bench.scoring is not None:
         register_scoring(app, bench)
@@ -128,15 +119,3 @@ def hover_text(scores: ScoreTable, head: tuple[int, int], pair: list[str]) -> st
             p, family = (probability(entry[what][place]) for what in ("p", "family"))
             lines.append(f"   null {null_mean(entry['null'][place], entry)}, p {p}, family-wise {family}")
     return "<br>".join(lines if len(lines) > 1 else [*lines, "not scored yet"])
-
-
-def card_parts(bench: Bench, asked: Any) -> list[Any]:
-    """Title, class, key-value group, scores."""
-    scores = bench.scores
-    try:
-        head = asked_head(asked, scores.layers, scores.heads)
-    except HeadscopeError as error:
-        return ["No such head", "", "", str(error), []]
-    kind = scores.class_of(head)
-    badge = f"badge {kind.replace(' ', '-')}" if kind else ""
-    return [f"Head {head[0]}.{head[1]}", kind, badge, scores.group_of(head), card.rows(scores, head, bench.version)]

@@ -14,7 +14,7 @@ from headscope.inspector.desk import desk, plot, save
 
 STORES = (
     "head", "pair", "prompt", "query", "removal", "window", "vis", "after", "theme", "tab", "csv", "list-asked",
-    "list-answer", "reading", "fig-a", "fig-b", "fig-attention", "fig-loss", "fig-stored", "strip-row", "booted",
+    "list-answer", "reading", "selected", "resting", "fig-a", "fig-b", "fig-loss", "fig-stored", "strip-row", "booted",
     "stored-choice", *(f"made-{name}" for name in FILLED),
 )  # fmt: skip
 

@@ -426,10 +426,11 @@ def test_scripts_that_are_not_the_inspectors_do_not_run(
 
 
 def test_a_selection_answers_at_once(opened: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """From the click to the card and the heat map, printed for ten heads; no machine is asked to be fast."""
+    """From the click to the card and the heat map, printed for nine heads; no machine is asked to be fast."""
     times = []
     for head in range(9):
         name = f"17.{head}"
+        opened.wait_for_timeout(600)  # a person looks before choosing again
         taken = opened.evaluate(
             """(head) => new Promise((done) => {
                 const begun = performance.now();
@@ -446,3 +447,30 @@ def test_a_selection_answers_at_once(opened: Any, capsys: pytest.CaptureFixture[
     with capsys.disabled():
         print(f"\nselection to card and heat map: median {np.median(times):.0f} ms, longest {max(times):.0f} ms")
     assert len(times) == 9
+
+
+def test_a_new_prompt_answers_soon(opened: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """From the click on Read to the heat map of 100 new tokens, printed for three prompts."""
+    times = []
+    for seed in (11, 12, 13):
+        opened.locator("[data-prompt=repeated]").click()
+        opened.locator("#repeated-length").fill("33")
+        opened.locator("#repeated-repeats").fill("3")
+        opened.locator("#repeated-seed").fill(str(seed))
+        taken = opened.evaluate(
+            f"""(seed) => new Promise((done) => {{
+                const begun = performance.now();
+                const before = JSON.stringify({PLOT}.calcdata[0][0].z);
+                const look = () => (document.getElementById("prompt-told").textContent.includes(`seed ${{seed}}`)
+                    && JSON.stringify({PLOT}.calcdata[0][0].z) !== before
+                    ? requestAnimationFrame(() => done(performance.now() - begun)) : setTimeout(look, 10));
+                document.getElementById("read").click();
+                look();
+            }})""",
+            seed,
+        )
+        expect(opened.locator("#prompt-told")).to_contain_text("100 tokens")
+        times.append(taken)
+    with capsys.disabled():
+        print(f"\nnew prompt of 100 tokens to heat map: median {np.median(times):.0f} ms, longest {max(times):.0f} ms")
+    assert len(times) == 3

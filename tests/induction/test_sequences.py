@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import interp
-from induction.sequences import RepeatedSequences, SequenceGroup, earlier_copies, repeated_sequences, unrepeated_twin
+from induction.sequences import (
+    RepeatedSequences,
+    SequenceGroup,
+    candidates_of,
+    earlier_copies,
+    repeated_sequences,
+    unrepeated_twin,
+)
 from induction.vocabulary import Candidates, candidate_tokens
 from interp.errors import UsageError
 from interp.model import HookedModel
@@ -150,6 +157,19 @@ def test_control_ids_of_the_configuration_are_never_drawn(model: HookedModel, po
     drawn = repeated_sequences(dataclasses.replace(model, hf=hf), sequences=1)
     assert not set(control) & set(drawn.candidates.ids.tolist())
     assert len(drawn.candidates) < len(pool)
+
+
+def test_candidates_are_made_once_and_anew_when_the_tokenizer_changes(without_bos: HookedModel) -> None:
+    model = dataclasses.replace(without_bos)
+    first = candidates_of(model)
+    assert candidates_of(model) is first
+    special = int(first.ids[3])
+    model.tokenizer.add_special_tokens({"sep_token": model.tokenizer.convert_ids_to_tokens(special)})
+    try:
+        assert special not in candidates_of(model).ids
+    finally:
+        model.tokenizer.sep_token = None
+    assert special in first.ids
 
 
 def test_batches_are_the_group_in_parts(model: HookedModel, pool: Candidates) -> None:

@@ -26,7 +26,8 @@ const headscope = {
       this.state[name] = value;
       if (name !== "showAfter") this.store(name, value); // what the server hears of it is `after`
       if (name === "removal") this.drawRemoved();
-      if (["head", "prompt", "removal", "after", "vis"].includes(name)) this.watch();
+      if (name === "head") this.head.selected();
+      if (["prompt", "removal", "after", "vis"].includes(name)) this.watch();
       if (["removal", "after"].includes(name)) this.markAfter();
     }
     this.address.write();

@@ -3,6 +3,9 @@
 
 headscope.strip = {
   key: "",
+  reading: null,
+  row: null, // the attention of the chosen token
+  found: null, // the last answer to the choice of a token
 
   /** A token as it is, but for characters that have no shape of their own (as interp/view.py shows them). */
   shown(token) {
@@ -10,6 +13,12 @@ headscope.strip = {
       .replace(/\r\n|\n/g, "⏎").replace(/\t/g, "⇥")
       .replace(/[\u0000-\u001f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)))
       .replace(/[\u200b-\u200f\u061c\u2028-\u202e\u2060-\u2069\ufeff]/g, (c) => `U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}`);
+  },
+
+  /** A row that comes too late is another head's. */
+  hear(found) {
+    this.found = found;
+    if (String(found.head) === String(headscope.state.head)) this.row = found.row;
   },
 
   build(reading) {
@@ -41,11 +50,14 @@ headscope.strip = {
     });
   },
 
-  draw(reading, row) {
+  draw(reading) {
+    this.reading = reading;
     if (!reading) return headscope.$("strip").replaceChildren();
     const key = `${reading.key}/${reading.tokens.length}`;
+    if (key !== this.key) this.row = null;
     if (key !== this.key || !headscope.$("strip").childElementCount) this.build(reading);
     this.key = key;
+    const { row } = this;
     const query = Math.min(headscope.state.query ?? Infinity, reading.tokens.length - 1);
     if (row && row.length === reading.tokens.length) this.shade(row, query);
     return undefined;

@@ -34,15 +34,6 @@ window.dash_clientside.headscope = {
     return figure;
   },
 
-  /** The selected head's frame alone: drawing a whole mosaic again would keep a person waiting. */
-  frame() {
-    for (const letter of "ab") {
-      const plot = document.querySelector(`#mosaic-${letter} .js-plotly-plot`);
-      if (plot && plot._fullLayout && window.Plotly) window.Plotly.relayout(plot, { shapes: headscope.theme.framed() });
-    }
-    return window.dash_clientside.no_update;
-  },
-
   /** A click selects; where clicks remove, it also takes the head out or puts it back. */
   clicked(a, b, cell) {
     const mosaic = a || b;
@@ -57,9 +48,12 @@ window.dash_clientside.headscope = {
     return [null, null, null];
   },
 
+  /** The answer to a selection: everything but the heat map goes straight into the page, once. */
   attention(made, theme, query) {
     if (!made) return window.dash_clientside.no_update;
-    const figure = headscope.theme.square(headscope.theme.dressed(made.figure));
+    if (made !== headscope.head.shown) headscope.head.show(made);
+    if (!made.attention || made.attention.problem) return window.dash_clientside.no_update;
+    const figure = headscope.theme.square(headscope.theme.dressed(made.attention.figure));
     setTimeout(() => headscope.theme.settle("attention"), 200);
     const rows = figure.data[0].y;
     const at = query === null || query === undefined ? -1 : rows.findIndex((name) => Number.parseInt(name, 10) === query);
@@ -79,8 +73,9 @@ window.dash_clientside.headscope = {
     return made ? headscope.theme.dressed(made.figure) : window.dash_clientside.no_update;
   },
 
-  strip(reading, row) {
-    headscope.strip.draw(reading, row);
+  strip(reading, found) {
+    if (found && found !== headscope.strip.found) headscope.strip.hear(found);
+    headscope.strip.draw(reading);
     if (reading) headscope.fillWindows(reading.tokens.length);
     return "";
   },
