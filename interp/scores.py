@@ -56,7 +56,7 @@ class ScoredFFN(NamedTuple):
     score: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Null:
     """What a score looks like when there is nothing to find (METHODS 2.7).
 
@@ -87,7 +87,7 @@ class Null:
         return cls(name, centre.float(), p, p_family)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Scores:
     """What head scores and FFN scores share; see `HeadScores` for the fields."""
 
@@ -101,6 +101,11 @@ class _Scores:
     per_item: Float[Tensor, "item ..."] | None = None
     nulls: tuple[Null, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """Name and variant in words."""
+        return self.name.replace("_", " ") + (f" ({self.variant.replace('_', ' ')})" if self.variant else "")
 
     @property
     def null_mean(self) -> Float[Tensor, "..."]:
@@ -136,7 +141,7 @@ class _Scores:
         return {name: getattr(self, name).flatten().numpy() for name in names}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HeadScores(_Scores):
     """A score for every head, float32 [layer head] on the CPU.
 
@@ -186,10 +191,10 @@ class HeadScores(_Scores):
         """The mosaic of heads as a plotly figure."""
         from interp.figure import mosaic
 
-        return mosaic(self.mean.numpy(), title=self.name, **options)
+        return mosaic(self.mean.numpy(), title=self.title, **options)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FFNScores(_Scores):
     """A score for every FFN, float32 [layer]; fields as in `HeadScores`."""
 
@@ -217,10 +222,10 @@ class FFNScores(_Scores):
         """The scores by layer as a plotly figure."""
         from interp.figure import by_layer
 
-        return by_layer(self.mean.numpy(), title=self.name, **options)
+        return by_layer(self.mean.numpy(), title=self.title, **options)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ranking:
     """Components in the order of removal: ascending by score, ties by position, components without a score left out."""
 

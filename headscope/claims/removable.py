@@ -52,8 +52,12 @@ def _words(
 ) -> Iterator[str]:
     """The summary over the tasks that are above chance."""
     if chance:
-        yield (f"{len(chance)} of {len(chance) + len(kept)} tasks are not shown to be above chance and the majority "
-               f"share with the full model ({', '.join(chance)}) and stay out of the summary.")  # fmt: skip
+        one = len(chance) == 1
+        yield (
+            f"{len(chance)} of {len(chance) + len(kept)} tasks {'is' if one else 'are'} not shown to be above chance "
+            f"and the majority share with the full model ({', '.join(chance)}) and {'stays' if one else 'stay'} out of "
+            "the summary."
+        )
     if not kept:
         yield "No task is shown to be above chance, so that nothing can be said about what it needs."
         return

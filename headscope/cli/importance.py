@@ -59,7 +59,11 @@ def importance(
         ranked = measure_importance(
             loaded, folder, choice, cells=cells, normalise=normalise, frozen_norm=frozen_norm, progress=tell
         )
-    told = {"tasks": [vars(one) for one in ranked], "heads": top_heads(folder, choice, top), "run": str(folder)}
+    page = opt.render_report(folder)
+    told = {
+        "tasks": [vars(one) for one in ranked], "heads": top_heads(folder, choice, top), "run": str(folder),
+        "report": str(page),
+    }  # fmt: skip
     if as_json:
         print(json.dumps(told, indent=2, allow_nan=False))
     else:
@@ -97,4 +101,5 @@ def show(told: dict[str, Any], choice: Any) -> None:
     cut = sum(one["cut"] for one in told["tasks"])
     if cut:
         print(f"{cut} prompts were longer than the model's context: cut by whole demonstrations, then on the left.")
-    print(f"stored in {told['run']}; `headscope compare {told['run']}` compares the rankings")
+    print(f"stored in {told['run']}; report: {told['report']}")
+    print(f"`headscope compare {told['run']}` compares the rankings")

@@ -118,7 +118,8 @@ def tasks_told(rows: pd.DataFrame) -> Iterator[str]:
         for shots, part in chosen(rows, kind=kind).groupby("shots"):
             within, everywhere = (chosen(part, level=level) for level in ("within_layer", "global"))
             line = (
-                f"Tasks against tasks, {name} importance at {at(shots)}: {len(within)} pairs, rho "
+                f"Tasks against tasks, {name} importance at {at(shots)}: {len(within)} "
+                f"{'pair' if len(within) == 1 else 'pairs'}, rho "
                 f"{spread(everywhere)}, within layers {spread(within)}; {significant(within)} of {len(within)} "
                 "are above 0 within layers after Holm"
             )

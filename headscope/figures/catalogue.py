@@ -26,6 +26,7 @@ from headscope.figures.removal import removal
 from headscope.figures.retention import KINDS, retention_curves
 from headscope.figures.stored import IMPORTANCE, Stored, chosen, combinations, grid
 from headscope.figures.transfer import transfer_matrix
+from headscope.glossary import label_of, term
 from headscope.run import Run
 from interp.errors import UsageError
 
@@ -77,7 +78,8 @@ def draw(run: Run, name: str, **labels: Any) -> go.Figure:
 def _mosaics(stored: Stored) -> Iterator[Panel]:
     for labels in combinations(stored.head_scores, "score", "variant", "task", "shots"):
         rows = chosen(stored.head_scores, **labels)
-        title = " ".join(str(labels[name]) for name in ("score", "variant", "task") if labels[name])
+        title = term(str(labels["score"]), str(labels["variant"])).label
+        title += f", {labels['task']}, {in_context(labels['shots'])}" if labels["task"] else ""
         yield Panel(title, partial(mosaic, grid(rows), title=title), labels)
 
 
@@ -160,7 +162,8 @@ def _matrices(kind: str) -> Callable[[Stored], Iterator[Panel]]:
 def _retention(stored: Stored) -> Iterator[Panel]:
     rows = chosen(stored.comparisons, kind=list(KINDS))
     for labels in combinations(rows, "b", "shots"):
-        part, title = chosen(rows, **labels), f"Pruned by {labels['b']}, {in_context(labels['shots'])}"
+        part = chosen(rows, **labels)
+        title = f"{label_of(str(labels['b']))} as the order, {in_context(labels['shots'])}"
         yield Panel(title, partial(retention_curves, part, title=title), labels)
 
 

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from headscope.figures.retention import percent_of
 from headscope.figures.style import CYCLE, colour, plain_text, styled
+from headscope.glossary import pair_label
 
 CHANCE = {
     "overlap_expected_free": ("chance", "grey", "dot"),
@@ -19,7 +20,8 @@ def overlap_curves(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
     found = rows[rows["kind"] == "overlap"]
     pairs = list(found.groupby(["a", "b"], sort=True))
     traces = [
-        _line(part, f"{a} and {b}", CYCLE[place % len(CYCLE)], "solid") for place, ((a, b), part) in enumerate(pairs)
+        _line(part, pair_label(str(a), str(b)), CYCLE[place % len(CYCLE)], "solid")
+        for place, ((a, b), part) in enumerate(pairs)
     ]
     for kind, (label, role, dash) in CHANCE.items():
         part = rows[rows["kind"] == kind]

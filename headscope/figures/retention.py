@@ -6,6 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from headscope.figures.style import CYCLE, colour, plain_text, styled
+from headscope.glossary import label_of
 
 KINDS = {"retention_raw": ("share of the score", "solid"), "retention_excess": ("of its excess over null", "dash")}
 
@@ -18,7 +19,7 @@ def retention_curves(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
             found = part[part["kind"] == kind]
             if len(found):
                 curve = found.assign(percent=percent_of(found["level"])).groupby("percent")["value"].mean().sort_index()
-                name = f"{plain_text(str(score))}: {label}"
+                name = f"{plain_text(label_of(str(score)))}: {label}"
                 traces.append(_line(curve, name, CYCLE[place % len(CYCLE)], dash))
     return styled(
         traces, x="heads removed, least important first, %", y="share left", title=title, height=420,

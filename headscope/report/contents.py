@@ -15,8 +15,8 @@ from headscope.figures.catalogue import CATALOGUE
 from headscope.figures.stored import Stored, combinations, grid
 from headscope.figures.stored import chosen as rows_with
 from headscope.figures.style import DIVERGING, PALETTE, SEQUENTIAL, is_signed, swaps
+from headscope.glossary import TERMS, term
 from headscope.report.attention import encoded_example
-from headscope.report.glossary import TERMS, term
 from headscope.store.tables import SCORE_KEY
 from interp.scores import FAMILY_LEVEL
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from headscope.report.contents import top
@@ -172,9 +173,14 @@ def _stage(stage: Stage) -> dict[str, Any]:
         "seed": stage.seed,
         "tasks": ", ".join(stage.tasks),
         "options": options,
-        "when": stage.finished or "not finished",
+        "when": _time(stage.finished) if stage.finished else "not finished",
         "versions": ", ".join(f"{name} {version}" for name, version in stage.versions.items()),
     }
+
+
+def _time(written: str) -> str:
+    """`2026-03-01T17:05:09+00:00` as people write it, to the minute."""
+    return datetime.fromisoformat(written).strftime("%Y-%m-%d %H:%M %Z").strip()
 
 
 def _plain(value: Any) -> str:

@@ -107,7 +107,7 @@ def test_a_rank_above_the_smallest_is_no_win(folder: Path) -> None:
 
 def test_tasks_at_chance_stay_out_and_are_named(folder: Path) -> None:
     told = text(removable.heads(write(folder, pruned(chance=("rte",)))))
-    assert "1 of 3 tasks are not shown to be above chance and the majority share with the full model (rte)" in told
+    assert "1 of 3 tasks is not shown to be above chance and the majority share with the full model (rte)" in told
     assert "over 2 tasks" in told and "| rte (not above chance) |" in told
 
 
@@ -133,7 +133,7 @@ def test_ffns_are_told_beside_their_own_figure(folder: Path) -> None:
 def test_a_task_of_one_cluster_is_not_called_above_chance(folder: Path) -> None:
     rows = [one for one in pruned() if one["a"] != ABOVE and not (one["a"] == "rte" and one["kind"] == "at_chance")]
     told = text(removable.heads(write(folder, rows)))
-    assert "1 of 3 tasks are not shown to be above chance" in told and "rte" in told
+    assert "1 of 3 tasks is not shown to be above chance" in told and "rte" in told
 
 
 def test_the_joint_grid_is_told_in_points_with_intervals(folder: Path) -> None:

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
+from headscope.glossary import TERMS
 from headscope.report import render
 from headscope.report.attention import encoded_example
-from headscope.report.glossary import TERMS
 from headscope.report.page import safe_json
 from headscope.run import Run, open_run
 from headscope.store.attention_example import AttentionExample

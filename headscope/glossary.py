@@ -1,4 +1,4 @@
-"""What each score is called on the page, and what it means in a sentence or two (METHODS 2 and 3)."""
+"""What each score is called on pages and in figures, and what it means in a sentence or two (METHODS 2 and 3)."""
 
 from __future__ import annotations
 
@@ -91,3 +91,15 @@ def term(score: str, variant: str) -> Term:
     plain = score.replace("_", " ").capitalize()
     label = f"{plain} ({variant.replace('_', ' ')})" if variant else plain
     return TERMS.get((score, variant), Term(label, label, ""))
+
+
+def label_of(name: str) -> str:
+    """`copying/argmax`, as `comparisons` names a score, in words."""
+    score, _, variant = name.partition("/")
+    return term(score, variant).label
+
+
+def pair_label(one: str, other: str) -> str:
+    """Two scores in words: `Prefix matching and importance (token)`."""
+    second = label_of(other)
+    return f"{label_of(one)} and {second if second[:2].isupper() else second[0].lower() + second[1:]}"
