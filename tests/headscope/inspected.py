@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-READY = "html[data-ready=yes]"
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -75,27 +74,8 @@ class Heard:
         page.on("dialog", lambda dialog: self.messages.append(f"dialog: {dialog.message}"))
 
 
-def place_of(page: Any, plot: str, x: float, y: float) -> tuple[float, float]:
-    """Where on the screen a cell of a heat map lies."""
-    page.locator(f"#{plot}").evaluate("plot => plot.scrollIntoView({ block: 'center' })")
-    found = page.evaluate(
-        """([name, x, y]) => {
-            const plot = document.querySelector(`#${name} .js-plotly-plot`);
-            const area = plot.querySelector(".nsewdrag").getBoundingClientRect();
-            const { xaxis, yaxis } = plot._fullLayout;
-            return [area.x + xaxis.d2p(x), area.y + yaxis.d2p(y)];
-        }""",
-        [plot, x, y],
-    )
-    return found[0], found[1]
-
-
-def click_head(page: Any, layer: int, head: int, plot: str = "mosaic-a") -> None:
-    """A click on a cell; plotly takes two within 300 ms for a double one."""
-    place = place_of(page, plot, head, layer)
-    page.wait_for_timeout(320)
-    page.mouse.move(*place)
-    page.mouse.click(*place)
+def mosaic_plot(letter: str) -> str:
+    return f"#mosaic-{letter} .js-plotly-plot"
 
 
 def number(text: str) -> float:

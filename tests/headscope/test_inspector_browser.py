@@ -14,7 +14,8 @@ import pytest
 from headscope.figures.stored import Stored
 from headscope.inspector.score_table import ScoreTable
 from headscope.run import Run, open_run
-from tests.headscope.inspected import READY, Heard, click_head, column, inspector, number, place_of
+from tests.headscope.browsed import READY, click_cell, intrude, place_of
+from tests.headscope.inspected import Heard, column, inspector, mosaic_plot, number
 from tests.headscope.synthetic import HOSTILE
 
 if TYPE_CHECKING:
@@ -87,6 +88,10 @@ def opened(shared: Any, listening: tuple[Any, Heard]) -> Iterator[Any]:
     shows(shared, FIRST)
     yield shared
     assert listening[1].messages == [] and listening[1].elsewhere == []
+
+
+def click_head(page: Any, layer: int, head: int) -> None:
+    click_cell(page, mosaic_plot("a"), head, layer)
 
 
 def shows(page: Any, head: tuple[int, int]) -> None:
@@ -171,7 +176,7 @@ def stripe(shown: np.ndarray) -> float:
 
 
 def test_hovering_tells_both_scores_with_intervals(opened: Any, run: Run) -> None:
-    place = place_of(opened, "mosaic-b", FIRST[1], FIRST[0])
+    place = place_of(opened, mosaic_plot("b"), FIRST[1], FIRST[0])
     opened.mouse.move(*place)
     hover = opened.locator("#mosaic-b .hoverlayer")
     expect(hover).to_contain_text("head 18.6")
@@ -410,17 +415,7 @@ def test_scripts_that_are_not_the_inspectors_do_not_run(
     assert "default-src 'none'" in policy and "connect-src 'self'" in policy and "unsafe-eval" not in policy
     assert "unsafe-inline" not in re.search("script-src [^;]*", policy)[0]  # type: ignore[index]
     page.wait_for_selector(READY)
-    page.evaluate(
-        """() => {
-            const script = document.createElement("script");
-            script.textContent = "window.intruder = 1";
-            document.body.append(script);
-            document.body.insertAdjacentHTML("beforeend", "<img src='data:,' onerror='window.intruder = 2'>");
-            fetch("https://example.org/").catch(() => 0);
-        }"""
-    )
-    page.wait_for_timeout(200)
-    assert page.evaluate("window.intruder") is None
+    intrude(page)
     assert sum("Content Security Policy" in text for text in said) >= 3
     page.close()
 

@@ -14,6 +14,7 @@ import pytest
 
 from headscope.report import render
 from headscope.run import Run, open_run
+from tests.headscope.browsed import READY, click_cell, intrude
 from tests.headscope.synthetic import HOSTILE, Shape, write_run
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -22,7 +23,6 @@ pytestmark = pytest.mark.browser
 
 SHAPE = Shape(6, 4, 2)
 TOKENS = ["<s>", *HOSTILE, *HOSTILE, *HOSTILE]
-READY = "html[data-ready=yes]"
 
 
 @pytest.fixture(scope="module")
@@ -89,20 +89,7 @@ def opened(shared: tuple[Any, Heard], report: Path) -> Iterator[Any]:
 
 
 def click_head(page: Any, layer: int, head: int) -> None:
-    """A click on a cell of the mosaic; plotly takes two within 300 ms for a double one."""
-    page.locator("#mosaic").evaluate("plot => plot.scrollIntoView({ block: 'center' })")
-    place = page.evaluate(
-        """([x, y]) => {
-            const plot = document.getElementById("mosaic");
-            const area = plot.querySelector(".nsewdrag").getBoundingClientRect();
-            const { xaxis, yaxis } = plot._fullLayout;
-            return [area.x + xaxis.d2p(x), area.y + yaxis.d2p(y)];
-        }""",
-        [head, layer],
-    )
-    page.wait_for_timeout(320)
-    page.mouse.move(*place)
-    page.mouse.click(*place)
+    click_cell(page, "#mosaic", head, layer)
 
 
 def walk_down(page: Any) -> None:
@@ -301,17 +288,7 @@ def test_scripts_that_are_not_in_the_policy_do_not_run(page: Any, report: Path) 
     heard = listen(page)
     page.goto(report.as_uri())
     page.wait_for_selector(READY)
-    page.evaluate(
-        """() => {
-            const script = document.createElement("script");
-            script.textContent = "window.intruder = 1";
-            document.body.append(script);
-            document.body.insertAdjacentHTML("beforeend", "<img src='data:,' onerror='window.intruder = 2'>");
-            fetch("https://example.org/").catch(() => 0);
-        }"""
-    )
-    page.wait_for_timeout(200)
-    assert page.evaluate("window.intruder") is None
+    intrude(page)
     assert sum("Content Security Policy" in message for message in heard.messages) >= 3
     assert not [url for url in heard.requests if url.startswith("http")]
 
