@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ablation.below import Below
 from ablation.packing import Batch, batch_rows, collate, grow, trunk_tree
 from ablation.prefix_plan import Ids, Price, Request, SortedInputs, Trunk, make_plan
 from ablation.replacement import Placement, Replacement
@@ -68,20 +69,22 @@ def log_likelihoods(
     heads: HeadMask | Float[Tensor, "layer head"] | None = None,
     ffns: FFNMask | Float[Tensor, " layer"] | None = None,
     replacement: Replacement | None = None,
+    below: Below | None = None,
     token_budget: int | None = None,
     progress: Progress | None = None,
 ) -> list[list[float]]:
     """One log-likelihood a choice, for every document, in nats.
 
-    `heads` and `ffns` remove components (METHODS 3.3), `replacement` says by what. `token_budget`: tokens in a forward
-    pass. `progress(done, total)` counts choices. Raises UsageError for empty or over-long token ids.
+    `heads` and `ffns` remove components (METHODS 3.3), `replacement` says by what. `below` is shared by calls for the
+    same documents that remove nothing below its block (below.py). `token_budget`: tokens in a forward pass.
+    `progress(done, total)` counts choices. Raises UsageError for empty or over-long token ids.
     """
     held = list(documents)
     requests = [(context, choice) for d in held for context, choice in zip(d.contexts, d.choices, strict=True)]
     names = [document.id for document in held for _ in document.choices]
     scores = score_requests(
-        model, requests, heads=heads, ffns=ffns, replacement=replacement, documents=names, token_budget=token_budget,
-        progress=progress,
+        model, requests, heads=heads, ffns=ffns, replacement=replacement, below=below, documents=names,
+        token_budget=token_budget, progress=progress,
     )  # fmt: skip
     ends = np.cumsum([len(document.choices) for document in held], dtype=np.int64)
     return [part.tolist() for part in np.split(scores.log_likelihoods, ends[:-1])] if held else []
@@ -94,6 +97,7 @@ def score_requests(
     heads: HeadMask | Float[Tensor, "layer head"] | None = None,
     ffns: FFNMask | Float[Tensor, " layer"] | None = None,
     replacement: Replacement | None = None,
+    below: Below | None = None,
     documents: Sequence[str] | None = None,
     token_budget: int | None = None,
     progress: Progress | None = None,
@@ -109,10 +113,13 @@ def score_requests(
     if not grouped:
         return Likelihoods(np.zeros(0), np.zeros(0, dtype=bool))
     masks = {"heads": heads, "ffns": ffns}
-    run = _Run(model, grouped, names, replacement, token_budget or default_budget(model), masks, progress=progress)
+    shared = below if below is not None and below.serves(model, heads, ffns) else None
+    run = _Run(model, grouped, names, replacement, token_budget or default_budget(model), masks, below=shared,
+               progress=progress)  # fmt: skip
     with torch.no_grad():
         sharing = sharing_for(model, max(len(request.ids) - 1 for request in grouped))
-        with model.gates(heads=heads, ffns=ffns) if replacement is None else nullcontext():
+        gates = model.gates(heads=heads, ffns=ffns) if replacement is None else nullcontext()
+        with gates, shared.run() if shared is not None else nullcontext():
             run.all(sharing)
     return run.result()
 
@@ -179,8 +186,10 @@ class _Run:
     budget: int
     masks: dict[str, Any]
     price: Price | None = None
+    below: Below | None = None
     progress: Progress | None = None
     done: int = 0
+    passes: int = 0
     scores: Float[Tensor, " request"] = field(init=False)
     greedy: Bool[Tensor, " request"] = field(init=False)
 
@@ -228,7 +237,7 @@ class _Run:
         arguments = attention_arguments(self.model, batch)
         if cache is not None:
             arguments["past_key_values"] = cache
-        with self.gates(batch), logits_at(self.model, batch.rows, batch.nodes):
+        with self.standing(batch), self.gates(batch), logits_at(self.model, batch.rows, batch.nodes):
             tokens = batch.tokens.to(self.model.device)
             logits = self.model.hf(input_ids=tokens, use_cache=cache is not None, **arguments).logits[0]
         places, targets = batch.places.to(logits.device), batch.targets.to(logits.device)
@@ -236,6 +245,13 @@ class _Run:
         chosen = logits[places, targets].to(total)
         self.scores.index_add_(0, batch.requests, (chosen - total[places]).double().cpu())
         self.greedy[batch.requests[(chosen < highest[places]).cpu()]] = False
+
+    def standing(self, batch: Batch) -> Any:
+        """What stands below the first removed component, where calls share it."""
+        self.passes += 1
+        if self.below is None:
+            return nullcontext()
+        return self.below.around(self.model, self.passes - 1, batch.tokens)
 
     def gates(self, batch: Batch) -> Any:
         """The gates of a batch whose replacement has to be told which document stands where."""
@@ -276,7 +292,9 @@ def expanded(cache: Any, rows: int) -> Any:
     grown = _empty_cache()
     for layer in cache.layers:
         copy = DynamicLayer()
+        grown.layers.append(copy)
+        if not layer.is_initialized:  # a block that was passed over
+            continue
         copy.lazy_initialization(layer.keys, layer.values)
         copy.keys, copy.values = layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1)
-        grown.layers.append(copy)
     return grown

@@ -19,6 +19,7 @@ from headscope.store.tables import TABLES
 
 Part = Callable[[Evidence], Iterator[str]]
 PARTS: tuple[tuple[str, Part], ...] = (
+    ("In short, beside the paper's OPT-66B", contrast.beside_the_paper),
     ("How many heads can be removed?", removable.heads),
     ("How many FFNs can be removed?", removable.ffns),
     ("Heads and FFNs together", removable.joint),
@@ -28,7 +29,6 @@ PARTS: tuple[tuple[str, Part], ...] = (
     ("Are the induction heads the important heads?", matching.induction_heads),
     ("What pruning leaves of the induction scores", matching.retained),
     ("Does learning in context suffer without the induction heads?", causal.removal),
-    ("Beside the paper's OPT-66B", contrast.beside_the_paper),
 )
 PAGE = "README.md"
 DEMOS = {"fixed": "one set for all documents of a task", "document": "drawn for every document"}
@@ -108,10 +108,13 @@ def whole_page(home: Path) -> Iterator[str]:
     yield (
         "Written by `headscope study` from the tables beside this page; nothing here is typed by hand. The claims are "
         "those of Bansal et al. 2023 (OPT-66B). Brackets are 95% intervals; random and layer-matched orders and "
-        "control sets give their median and, as the bracket, their 5th to 95th percentile. Accuracy is each task's own "
-        "metric: exact match in ReCoRD, whole questions in MultiRC. Importance (token) measures how much a head's "
-        "output matters to the loss, for better or worse; signed importance says whether the task needs it. The tests "
-        "of different sections are not corrected for one another; only the primary test was fixed beforehand."
+        "control sets give their median and, as the bracket, their 5th to 95th percentile. The interval of a "
+        "correlation is over documents (what others would have given), its p over permutations of the heads (what "
+        "heads without any relation would give): the one can leave out 0 where the other shows no relation. Accuracy "
+        "is each task's own metric: exact match in ReCoRD, whole questions in MultiRC. Importance (token) measures how "
+        "much a head's output matters to the loss, for better or worse; signed importance says whether the task needs "
+        "it. The tests of different sections are not corrected for one another; only the primary test was fixed "
+        "beforehand."
     )
     for name, run in runs.items():
         yield from ("", f"## {name}", "", *findings(run))

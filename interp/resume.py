@@ -34,6 +34,11 @@ def stored_residuals(
     return [found[layer] for layer in range(model.n_layers)]
 
 
+def can_resume(model: HookedModel) -> bool:
+    """Not where layers reuse the keys of earlier ones."""
+    return not getattr(model.config, "num_kv_shared_layers", 0)
+
+
 @contextmanager
 def resumed(model: HookedModel, layer: int, residual: Float[Tensor, "batch query d_model"]) -> Iterator[None]:
     """Inside, `model(tokens, attention_mask)` starts at block `layer` with `residual`; tokens give shape and positions.
@@ -43,7 +48,7 @@ def resumed(model: HookedModel, layer: int, residual: Float[Tensor, "batch query
     """
     if not 0 <= layer < model.n_layers:
         raise UsageError(f"layer {layer} does not exist: the model has layers 0-{model.n_layers - 1}")
-    if layer and getattr(model.config, "num_kv_shared_layers", 0):
+    if layer and not can_resume(model):
         raise RefusedModelError(f"{model.layout.architecture} has layers that reuse the keys of earlier ones: it can't "
                                 "be run from a later block on")
 

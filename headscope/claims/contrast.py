@@ -1,12 +1,15 @@
-"""The paper's figures of OPT-66B (64 layers of 72 heads) beside this model's, claim by claim (METHODS 5 and 7)."""
+"""In short: the paper's figures of OPT-66B (64 layers of 72 heads) beside this model's (METHODS 5 and 7)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from math import isfinite
 
+from headscope.claims.causal import SAID as CONTROLS
 from headscope.claims.evidence import FFNS, HEADS, Evidence, at, change_told, number, percent, table
-from headscope.claims.removable import PAPER_FFNS, PAPER_HEADS, SHARES
+from headscope.claims.removable import PAPER_FFNS, PAPER_HEADS, SHARES, blind
+from headscope.comparison.induction_heads import KIND, SET
+from headscope.comparison.sentences import LEVEL, p_told, told
 from headscope.figures.stored import chosen
 from headscope.stages.pruning_together import ABOVE
 
@@ -18,7 +21,8 @@ Row = tuple[str, str, str]
 
 def beside_the_paper(evidence: Evidence) -> Iterator[str]:
     """One row a figure that both have; nothing where this run has none."""
-    rows = [*_removable(evidence), *_joint(evidence), *_sharing(evidence), *_layers(evidence)]
+    parts = (_removable, _joint, _sharing, _layers, _primary, _causal)
+    rows = [row for part in parts for row in part(evidence)]
     if rows:
         yield from table(("what", "OPT-66B, the paper", "this model"), rows)
 
@@ -28,7 +32,10 @@ def _removable(evidence: Evidence) -> Iterator[Row]:
         for shots in evidence.pruned_shots(level):
             shares = [evidence.value(kind=kind, level=level, shots=shots, a=ABOVE, b="own") for kind in SHARES]
             if isfinite(shares[0]):
-                told = f"{percent(shares[0])} by accuracy, {percent(shares[1])} by log-likelihood"
+                metric = "too few documents to say by accuracy" if blind(evidence, level, shots) else (
+                    f"{percent(shares[0])} by accuracy"
+                )  # fmt: skip
+                told = f"{metric}, {percent(shares[1])} by log-likelihood"
                 yield f"share of {name} that can go, {at(shots)}", f"about {paper}%", told
 
 
@@ -52,7 +59,9 @@ def _sharing(evidence: Evidence) -> Iterator[Row]:
         released = f"{number(values['bansal_released'])} by the released script"
         right = f"Spearman {number(values['global'])}, within layers {number(values['within_layer'])}"
         yield (
-            f"rank correlation of two tasks' heads, {at(shots)}", ".13 by the released script", f"{released}; {right}"
+            f"rank correlation of two tasks' heads, {at(shots)}",
+            ".13 by the released script",
+            f"{released}; {right}",
         )
         common = evidence.rows(kind="cross_task_overlap", shots=shots, level="q=30")["value"].mean()
         if isfinite(common):
@@ -72,4 +81,31 @@ def _layers(evidence: Evidence) -> Iterator[Row]:
     yield (
         "induction heads", f"prefix matching in layers {MATCHING} and up, copying mostly in {COPYING} and up, of "
         f"{LAYERS}", told,
+    )  # fmt: skip
+
+
+def _primary(evidence: Evidence) -> Iterator[Row]:
+    """The one test that was fixed beforehand."""
+    for one in evidence.rows(kind=f"{KIND}_primary").itertuples(index=False):
+        side = "higher" if one.value > 0 else "lower"
+        verdict = f"heads that match more have the {side} importance" if one.p <= LEVEL else "no relation shown"
+        yield (
+            f"prefix matching against importance within layers, {at(one.shots)} (the primary test)",
+            "not measured; a small set of induction heads is among the important ones",
+            f"rho {told(one)}, p = {p_told(one.p)}: {verdict}",
+        )
+
+
+def _causal(evidence: Evidence) -> Iterator[Row]:
+    """Accuracy that the examples no longer bring, without the induction heads and without as many others."""
+    rows = evidence.rows(kind="causal_drop", a=SET, level="metric/zero")
+    if rows.empty or not rows["value"].notna().all():
+        return
+    beside = [change_told(rows)]
+    for row in rows.itertuples(index=False):
+        controls = evidence.value(kind="causal_controls", a=SET, b=row.b, level=row.level)
+        beside.append(f"{CONTROLS.get(row.b, row.b)} {100 * controls:+.1f} in the median, rank p = {row.p:.3f}")
+    yield (
+        f"drop of what {at(int(rows['shots'].iloc[0]))} are worth when the induction heads are removed",
+        "not measured", "; ".join(beside),
     )  # fmt: skip

@@ -42,7 +42,9 @@ def _component(evidence: Evidence, level: str, name: str, paper: int) -> Iterato
         chance, every = evidence.at_chance(shots, level), evidence.tasks(shots, level)
         chance = sorted({*chance, *evidence.untested(shots, level)})
         kept = [task for task in every if task not in chance]
-        yield f"**{at(shots).capitalize()}.** " + " ".join(_words(evidence, level, name, paper, shots, kept, chance))
+        yield f"**{at(shots).capitalize()}**"
+        yield ""
+        yield from (f"- {line}" for line in _words(evidence, level, name, paper, shots, kept, chance))
         yield ""
         yield from _by_task(evidence, level, shots, every, chance)
 
@@ -84,12 +86,17 @@ def _together(evidence: Evidence, level: str, name: str, paper: int, shots: int)
             f"answer's log-likelihood is shown to fall by less than .05 nats{beside}; the paper removes about {paper}% "
             "of OPT-66B's."
         )
-    if evidence.value(kind="unchanged_bound", level=level, shots=shots, a=ABOVE) <= MARGIN:
+    if blind(evidence, level, shots):
         yield (
             "Even together the documents are too few to exclude a loss of 2 points of accuracy where no answer "
             "changes: 0% by accuracy says nothing here."
         )
     yield from _at_the_papers_share(evidence, level, name, paper, shots)
+
+
+def blind(evidence: Evidence, level: str, shots: int) -> bool:
+    """Whether the documents of all tasks are too few to exclude a loss of 2 points even where nothing changes."""
+    return evidence.value(kind="unchanged_bound", level=level, shots=shots, a=ABOVE) <= MARGIN
 
 
 def _at_the_papers_share(evidence: Evidence, level: str, name: str, paper: int, shots: int) -> Iterator[str]:
@@ -113,10 +120,10 @@ def _task_by_task(evidence: Evidence, level: str, name: str, shots: int, kept: S
         f"log-likelihood, over {len(metric)} tasks."
     )
     bounds = evidence.rows(kind="unchanged_bound", level=level, shots=shots, a=list(kept))
-    blind = int((bounds["value"] <= MARGIN).sum())
-    if blind:
+    few = int((bounds["value"] <= MARGIN).sum())
+    if few:
         yield (
-            f"On {blind} of these tasks the documents are too few to exclude a loss of 2 points of accuracy even where "
+            f"On {few} of these tasks the documents are too few to exclude a loss of 2 points of accuracy even where "
             "no answer changes, so that their own share by accuracy is 0% whatever the model does."
         )
 
@@ -143,9 +150,7 @@ def _areas(evidence: Evidence, level: str, shots: int, kept: Sequence[str]) -> I
         )
 
 
-def _by_task(
-    evidence: Evidence, level: str, shots: int, tasks: Sequence[str], chance: Sequence[str]
-) -> Iterator[str]:
+def _by_task(evidence: Evidence, level: str, shots: int, tasks: Sequence[str], chance: Sequence[str]) -> Iterator[str]:
     """One row a task: full model, areas with intervals, removable shares."""
     rows = []
     for task in tasks:

@@ -148,19 +148,28 @@ def checked(
     chosen: Sequence[HeadSet],
     told: Progress,
 ) -> CausalCheck:
-    """One task: every set removed in every way from the k-shot and from the 0-shot prompts."""
+    """One task: every set removed in every way from the k-shot and from the 0-shot prompts.
+
+    Tested sets and their layer-matched controls remove nothing below the first tested head: that is run once.
+    """
     from ablation.causal import CausalCheck, Removed, Shots
+    from ablation.control_sets import TESTED
     from interp.masks import HeadMask
 
     model, (few, none) = evaluator.model, pair
+    begin = min(layer for heads in chosen if heads.kind == TESTED for layer, _ in heads.heads)
     removed = []
     for name in causal.ablations:
         ways = [ablated(model, choice, cell, name, seed=choice.seed) for cell in pair]
         for heads in chosen:
             mask = HeadMask.keep_all(model.n_layers, model.n_heads).without(heads.heads)
-            found = [evaluator.evaluate(cell, heads=mask, ablated=how) for cell, how in zip(pair, ways, strict=True)]
+            found = [
+                evaluator.evaluate(cell, heads=mask, ablated=how, begin=begin)
+                for cell, how in zip(pair, ways, strict=True)
+            ]
             removed.append(Removed(heads, name, Shots(*found)))
             told.add(len(few.task.documents), f"{few.name}, {heads.tested or heads.kind}")
+        evaluator.forget()
     full = Shots(evaluator.evaluate(few), evaluator.evaluate(none))
     return CausalCheck(task=few.task.name, shots=few.task.shots, full=full, removed=tuple(removed))
 

@@ -19,6 +19,7 @@ from headscope.stages.cells import Cell
 from interp.masks import FFNMask, HeadMask
 
 if TYPE_CHECKING:
+    from ablation.below import Below
     from ablation.evaluation import Evaluation
     from ablation.replacement import Replacement
     from ablation.tasks import Task
@@ -54,19 +55,24 @@ class Evaluator:
     model: HookedModel
     units: UnitStore
     shards: dict[int, tuple[Shard, ...]] = field(default_factory=dict, repr=False)
+    below: dict[tuple[str, str, int], Below] = field(default_factory=dict, repr=False)
     cells: list[Cell] = field(default_factory=list, repr=False)
 
     def evaluate(
-        self, cell: Cell, *, heads: Mask = None, ffns: Mask = None, ablated: Ablated | None = None
+        self, cell: Cell, *, heads: Mask = None, ffns: Mask = None, ablated: Ablated | None = None, begin: int = 0
     ) -> Evaluation:
-        """The cell's metric and log-likelihoods with these heads and FFNs removed (1 keeps, 0 removes)."""
+        """The cell's metric and log-likelihoods with these heads and FFNs removed (1 keeps, 0 removes).
+
+        begin: a block below which most masks of this cell remove nothing: those begin there, from what the first kept,
+        until `forget`.
+        """
         from ablation.evaluation import judged
 
         masks = {"heads": _values(heads), "ffns": _values(ffns)}
         how = ablated or Ablated()
         rows: list[list[float]] = []
         for shard in self.of(cell):
-            unit = self.units.get_or_compute(_key(shard, masks, how), partial(self._run, shard, masks, how))
+            unit = self.units.get_or_compute(_key(shard, masks, how), partial(self._run, shard, masks, how, begin))
             ends = unit["choices"].cumsum(0).tolist()
             values = unit["log_likelihoods"].tolist()
             rows += [values[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
@@ -82,14 +88,20 @@ class Evaluator:
             )
         return self.shards[id(cell)]
 
-    def _run(self, shard: Shard, masks: dict[str, Tensor | None], how: Ablated) -> dict[str, Tensor]:
+    def forget(self) -> None:
+        """Let go of what stands below the blocks that evaluations began at."""
+        self.below.clear()
+
+    def _run(self, shard: Shard, masks: dict[str, Tensor | None], how: Ablated, begin: int) -> dict[str, Tensor]:
+        from ablation.below import Below
         from ablation.likelihood import log_likelihoods
 
         any_removed = any(mask is not None for mask in masks.values())
         replacement = how.make() if any_removed else None
         found = log_likelihoods(
-            self.model, shard.documents, heads=masks["heads"], ffns=masks["ffns"], replacement=replacement
-        )
+            self.model, shard.documents, heads=masks["heads"], ffns=masks["ffns"], replacement=replacement,
+            below=self.below.setdefault((shard.fingerprint, how.name, begin), Below(begin)) if begin else None,
+        )  # fmt: skip
         return {
             "log_likelihoods": torch.tensor([value for row in found for value in row], dtype=torch.float64),
             "choices": torch.tensor([len(row) for row in found]),

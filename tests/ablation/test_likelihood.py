@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from ablation.below import Below, first_removed
 from ablation.likelihood import default_budget, log_likelihoods, score_requests
 from ablation.prefix_plan import Price, Request
 from ablation.replacement import Placement, make_replacement
@@ -18,6 +19,7 @@ from ablation.sharing import Sharing, find_sharing, plain_log_likelihood, rotary
 from interp.errors import HeadscopeError, UsageError
 from interp.masks import FFNMask, HeadMask
 from interp.model import HookedModel
+from interp.resume import can_resume
 from tests.ablation.documents import documents, partial
 from tests.interp.families import FAMILIES, VOCAB, build, load
 
@@ -122,6 +124,106 @@ def test_replacements_stand_where_a_full_run_has_them(family: str, ablation: str
             with model.gates(heads, ffns, replacement.placed(placement)):
                 expected, _ = one_by_one(model.hf, [(context, choice)])
             np.testing.assert_allclose(value, expected[0], atol=2e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_runs_that_begin_at_a_block_are_whole_runs(family: str) -> None:
+    """Masks that remove nothing below the last block with heads, through trees, trunks and rows of their own."""
+    model, pairs = load(family), requests()
+    layer = model.attention_layers[-1]
+    whole = HeadMask.keep_all(model.n_layers, model.n_heads)
+    below = Below(layer)
+    for mask in [whole.without([(layer, head)]) for head in range(2)] + [whole]:
+        wanted = score_requests(model, pairs, heads=mask, token_budget=64)
+        found = score_requests(model, pairs, heads=mask, token_budget=64, below=below)
+        np.testing.assert_allclose(found.log_likelihoods, wanted.log_likelihoods, atol=2e-5)
+        np.testing.assert_array_equal(found.greedy, wanted.greedy)
+    assert below.complete == (layer > 0 and can_resume(model))
+
+
+def test_caches_of_a_run_that_begins_at_a_block_hold_the_later_blocks_alone() -> None:
+    """Forty questions behind long demonstrations: a trunk, and rows on its cache."""
+    model = load("llama")
+    draw = torch.Generator().manual_seed(4)
+    shown, *ends = (tuple(torch.randint(3, VOCAB, (n,), generator=draw).tolist()) for n in (45, *[12] * 40))
+    pairs = [((*shown, *end[:8]), end[8:]) for end in ends]
+    caches: list[Any] = []
+    handle = model.hf.register_forward_pre_hook(
+        lambda module, args, kwargs: caches.append(kwargs.get("past_key_values")), with_kwargs=True
+    )
+    below = Below(1)
+    for head in (0, 1):
+        mask = HeadMask.keep_all(model.n_layers, model.n_heads).without([(1, head)])
+        wanted = score_requests(model, pairs, heads=mask)
+        caches.clear()
+        found = score_requests(model, pairs, heads=mask, below=below)
+        np.testing.assert_allclose(found.log_likelihoods, wanted.log_likelihoods, atol=2e-5)
+    handle.remove()
+    assert len(caches) > 1 and all(cache is not None for cache in caches)
+    assert not any(cache.layers[0].is_initialized for cache in caches)
+
+
+def test_what_stands_below_is_run_once_and_for_these_requests_alone() -> None:
+    model, pairs = load("llama"), requests()
+    mask = HeadMask.keep_all(model.n_layers, model.n_heads).without([(1, 0)])
+    below = Below(1)
+    score_requests(model, pairs)  # what is found out once a model is known now
+    calls = [0 * returned for returned in model.block_returns]
+    handles = [
+        model.layout.block(model.hf, layer).self_attn.register_forward_hook(
+            lambda *_, layer=layer: calls.__setitem__(layer, calls[layer] + 1)
+        )
+        for layer in range(2)
+    ]
+    score_requests(model, pairs, heads=mask, below=below)
+    first = list(calls)
+    score_requests(model, pairs, heads=mask, below=below)
+    for handle in handles:
+        handle.remove()
+    assert first[0] == first[1] > 0 and calls[0] == first[0] and calls[1] == 2 * first[1]
+    with pytest.raises(HeadscopeError, match="a `Below` of their own"):
+        score_requests(model, requests(1), heads=mask, below=below)
+
+
+def test_what_removes_something_below_or_has_no_room_is_run_whole() -> None:
+    model, pairs = load("llama"), requests()
+    keep = HeadMask.keep_all(model.n_layers, model.n_heads)
+    early = keep.without([(0, 1)])
+    wanted = score_requests(model, pairs, heads=early)
+    below = Below(1)
+    np.testing.assert_array_equal(
+        score_requests(model, pairs, heads=early, below=below).log_likelihoods, wanted.log_likelihoods
+    )
+    assert not below.complete
+    late, small = keep.without([(1, 1)]), Below(1, room=100)
+    for _ in range(2):
+        found = score_requests(model, pairs, heads=late, below=small)
+        np.testing.assert_array_equal(found.log_likelihoods, score_requests(model, pairs, heads=late).log_likelihoods)
+    assert not small.complete
+
+
+def test_the_first_removed_layer_of_two_masks() -> None:
+    heads, ffns = torch.ones(4, 3), torch.ones(4)
+    assert first_removed(None, None) == first_removed(heads, ffns) > 4
+    ffns[2] = 0
+    assert first_removed(heads, ffns) == 2
+    heads[1, 2] = 0.5
+    assert first_removed(heads, ffns) == first_removed(HeadMask(heads), None) == 1
+    assert first_removed(heads[None], None) == 0
+
+
+@pytest.mark.parametrize("ablation", ["mean", "resample"])
+def test_replacements_of_a_run_that_begins_at_a_block(ablation: str) -> None:
+    model, shown = load("llama"), documents(4)
+    replacement = make_replacement(model, ablation, documents(6, seed=2, name="ref"), minimum=1)
+    below = Below(1)
+    for head in range(2):
+        mask = HeadMask.keep_all(model.n_layers, model.n_heads).without([(1, head)])
+        told = {"heads": mask, "replacement": replacement}
+        wanted = log_likelihoods(model, shown, **told)
+        for row, other in zip(log_likelihoods(model, shown, below=below, **told), wanted, strict=True):
+            np.testing.assert_allclose(row, other, atol=2e-5)
+    assert below.complete
 
 
 def test_documents_get_a_list_of_choices_each_in_any_shard() -> None:

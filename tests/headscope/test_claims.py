@@ -89,7 +89,7 @@ def together(
 
 def test_removable_shares_are_told_beside_their_controls(folder: Path) -> None:
     told = text(removable.heads(write(folder, pruned())))
-    assert "**5 shots.** All tasks above chance together, by their own rankings: 40% of the heads can go" in told
+    assert "**5 shots**\n\n- All tasks above chance together, by their own rankings: 40% of the heads can go" in told
     assert "and 60% while the right answer's log-likelihood" in told
     assert "(controls: random orders 0% and 20%); the paper removes about 70% of OPT-66B's" in told
     assert "With 70% of the heads removed, the mean change of accuracy is: own -7.0 points [-8.0, -6.0], random" in told
