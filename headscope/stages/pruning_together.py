@@ -1,9 +1,11 @@
 """All tasks above chance pruned together: the mean over tasks of what each loses, step by step (METHODS 4).
 
 1. Differences from the full model, paired item by item; tasks whose full model is at chance are left out.
-2. Every task counts alike, however many documents it has; whole clusters are the unit of every bound.
+2. Every task counts alike, however many documents it has. Tasks are fixed and whole clusters of documents drawn: the
+   variance is that within the tasks (over_tasks.py).
 3. Removable share: as for one task, the largest p up to which every one-sided 95% bound stays above the margin. One
-   task of a hundred documents can never exclude a loss of 2 points; ten of them together can.
+   task of a hundred documents can never exclude a loss of 2 points; ten of them together can. The pseudo-clusters that
+   stand for rare losses are put once, where a cluster weighs most: into the task with the fewest.
 
 Rows of `comparisons`, a = `tasks above chance`, b = order (`transfer`: the mean over all other tasks' orders):
 
@@ -27,8 +29,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ablation.statistics.curves import LOG_LIKELIHOOD_MARGIN, METRIC_MARGIN, chance_check
-from ablation.statistics.intervals import PAIRED_LOSS, ClusterEstimate, PseudoClusters, cluster_ratio
+from ablation.statistics.intervals import PAIRED_LOSS, PseudoClusters, cluster_mean
 from headscope.comparison.rows import NO_INTERVAL, Row, row
+from headscope.stages.over_tasks import TasksMean, mean_over_tasks
 from headscope.stages.pruning_summary import DRAWN, FULL, Curve, band
 from headscope.stages.removal_orders import TRANSFER
 
@@ -118,13 +121,16 @@ def _rows(
         yield row(*place, float(np.median(shares)), interval=interval, n=len(draws[0]))
 
 
-def mean_change(tasks: Sequence[Loss], pseudo: tuple[PseudoClusters, ...] = ()) -> list[ClusterEstimate]:
-    """The mean over tasks of the change at every step, clusters of all tasks being the unit."""
-    weights = np.concatenate([np.full(one.clusters.size, 1.0 / one.clusters.size) for one in tasks])
-    numbers = np.cumsum([0, *(int(one.clusters.max()) + 1 for one in tasks[:-1])])
-    clusters = np.concatenate([one.clusters + first for one, first in zip(tasks, numbers, strict=True)])
-    change = np.concatenate([one.change for one in tasks], axis=1)
-    return [cluster_ratio(step * weights, weights, clusters, pseudo=pseudo) for step in change]
+def mean_change(tasks: Sequence[Loss], pseudo: tuple[PseudoClusters, ...] = ()) -> list[TasksMean]:
+    """The mean over tasks of the change at every step, with the variance within the tasks."""
+    weakest = min(range(len(tasks)), key=lambda place: int(tasks[place].clusters.max()))
+    added = [pseudo if place == weakest else () for place in range(len(tasks))]
+    return [
+        mean_over_tasks([
+            cluster_mean(task.change[step], task.clusters, pseudo=more) for task, more in zip(tasks, added, strict=True)
+        ])
+        for step in range(len(tasks[0].change))
+    ]  # fmt: skip
 
 
 def _unchanged(curves: Sequence[Curve], shots: int, level: str) -> Row:

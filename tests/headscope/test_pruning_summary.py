@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ablation.statistics.intervals import PAIRED_LOSS
 from headscope.stages.pruning_summary import Curve, summary_rows, with_demonstrations_joined
-from headscope.stages.pruning_together import ABOVE, above_chance, by_order, together_rows
+from headscope.stages.pruning_together import ABOVE, Loss, above_chance, by_order, mean_change, together_rows
 
 PERCENTS = (0, 20, 40, 60)
 STEPS = tuple(f"p={percent}" for percent in PERCENTS)
@@ -163,6 +164,46 @@ def test_the_interval_of_the_mean_adds_the_tasks_variances() -> None:
     errors = [clustered(one.gold[3] - one.gold[0], one.document_clusters)[1] for one in tasks]
     expected = 1.96 * math.sqrt(sum(error**2 for error in errors)) / 2
     assert (row["ci_high"] - row["ci_low"]) / 2 == pytest.approx(expected, rel=0.02)
+
+
+def test_how_far_tasks_are_apart_is_no_part_of_the_interval() -> None:
+    """Two tasks that lose .4 and nothing, each without noise: the mean of these tasks is known exactly."""
+    clusters = np.arange(40) // 2
+    tasks = [Loss(name, np.full((1, 40), change), clusters) for name, change in (("copa", -0.4), ("rte", 0.0))]
+    (found,) = mean_change(tasks)
+    assert (found.value, found.stderr) == (pytest.approx(-0.2), pytest.approx(0, abs=1e-12))
+    assert found.interval() == pytest.approx((-0.2, -0.2))
+
+
+@pytest.mark.parametrize("sizes", [(8,) * 10, (5, 30, 12), (6,), (4, 50)])
+def test_the_interval_holds_the_mean_of_these_tasks_as_often_as_it_says(sizes: tuple[int, ...]) -> None:
+    """Tasks that differ much more than their documents do, two documents a cluster, clusters of unlike noise."""
+    draw, held, times = np.random.default_rng(5), 0, 1000
+    means = np.linspace(-0.6, 0.1, len(sizes))
+    for _ in range(times):
+        tasks = []
+        for place, count in enumerate(sizes):
+            noise = 0.1 * (1 + place % 3) * draw.standard_normal(count)
+            items = np.repeat(means[place] + noise, 2) + 0.05 * draw.standard_normal(2 * count)
+            tasks.append(Loss(str(place), items[None], np.arange(2 * count) // 2))
+        low, high = mean_change(tasks)[0].interval()
+        held += low <= means.mean() <= high
+    assert 0.93 <= held / times <= 0.975
+
+
+@pytest.mark.parametrize("sizes", [(60,) * 3, (31,) * 10, (10, *(100,) * 5)])
+@pytest.mark.parametrize("where", ["everywhere", "the smallest task"])
+def test_rare_losses_of_exactly_the_margin_are_seldom_called_smaller(sizes: tuple[int, ...], where: str) -> None:
+    """Also where a single small task loses all of it, and mostly shows nothing."""
+    draw, wrong, times = np.random.default_rng(6), 0, 400
+    rates = np.full(len(sizes), 0.02) if where == "everywhere" else 0.02 * len(sizes) * np.eye(len(sizes))[0]
+    for _ in range(times):
+        tasks = [
+            Loss(str(place), -(draw.random((1, count)) < rate).astype(float), np.arange(count))
+            for place, (count, rate) in enumerate(zip(sizes, rates, strict=True))
+        ]
+        wrong += mean_change(tasks, PAIRED_LOSS)[0].lower_bound() > -0.02
+    assert wrong / times <= 0.06
 
 
 def test_tasks_at_chance_are_left_out_and_none_is_none() -> None:
