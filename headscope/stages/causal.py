@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 SPLIT = "validation"
 ITEMS = "causal"
 KINDS = ("causal_gain", "causal_drop", "causal_controls", "causal_repeats")
-FULL, Z = "full model", 1.96
+FULL = "full model"
 CONTROLS = 39
 ABLATIONS = ("zero", "mean")
 OUTCOMES = ("metric", "log_likelihood")
@@ -193,13 +193,12 @@ def outcome_rows(checks: Sequence[CausalCheck], outcome: str) -> list[Row]:
     """The mean over tasks of every tested set's drop, against the same mean of its controls."""
     tested, beside = [], []
     shots = checks[0].shots
-    gain, stderr, tasks = gain_over_tasks(checks, outcome)
-    interval = (gain - Z * stderr, gain + Z * stderr)
-    whole = row("causal_gain", FULL, "", shots, outcome, gain, interval=interval, n=tasks)
+    gain = gain_over_tasks(checks, outcome)
+    whole = row("causal_gain", FULL, "", shots, outcome, gain.value, interval=gain.interval(), n=gain.n_tasks)
     for one in over_tasks(checks, outcome):
         place = (one.tested, one.control, shots, f"{outcome}/{one.ablation}")
-        interval = (one.drop - Z * one.stderr, one.drop + Z * one.stderr)
-        tested.append(row("causal_drop", *place, one.drop, interval=interval, p=one.rank.p, n=one.rank.n_controls))
+        told: dict[str, Any] = {"interval": one.drop.interval(), "p": one.rank.p, "n": one.rank.n_controls}
+        tested.append(row("causal_drop", *place, one.drop.value, **told))
         low, high = (float(np.quantile(one.controls, share)) for share in (0.05, 0.95))
         beside.append(row("causal_controls", *place, one.rank.median, interval=(low, high), n=one.rank.n_controls))
     return [whole, *with_holm(tested), *beside]

@@ -17,6 +17,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import ablation
 import interp
@@ -177,16 +178,20 @@ def test_causal_drops_are_means_over_tasks_of_those_of_one_call(
 
 
 def test_the_interval_of_a_drop_is_by_cluster_of_documents(run: Run, checks: list[CausalCheck]) -> None:
+    """Student's t by Welch and Satterthwaite: these tasks have few clusters."""
     rows = run.comparisons.query("kind == 'causal_drop' and level == 'log_likelihood/zero'")
-    row, variances = rows.iloc[0], []
+    row, variances, spare = rows.iloc[0], [], []
     for pair in (checks[:2], checks[2:]):
         drops = [check.drop(check.removed[0], "log_likelihood") for check in pair]
         clusters = np.array(pair[0].full.clusters("log_likelihood"))
         by_cluster = [np.mean([drop[clusters == name].mean() for drop in drops]) for name in np.unique(clusters)]
         assert len({int((clusters == name).sum()) for name in np.unique(clusters)}) == 1
         variances.append(np.var(by_cluster, ddof=1) / len(by_cluster))
+        spare.append(len(by_cluster) - 1)
     assert row["a"] == checks[0].removed[0].heads.tested
-    reach = 1.96 * np.sqrt(sum(variances)) / 2
+    freedom = sum(variances) ** 2 / sum(variance**2 / count for variance, count in zip(variances, spare, strict=True))
+    assert freedom < 14
+    reach = stats.t.ppf(0.975, freedom) * np.sqrt(sum(variances)) / 2
     assert (row["ci_high"] - row["ci_low"]) / 2 == pytest.approx(reach, rel=1e-3)
 
 
