@@ -27,6 +27,7 @@ from headscope.store.units import UnitStore
 from interp.errors import StoreError, UsageError
 from interp.scores import FFNScores, HeadScores
 
+Stale = Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
 LOCK_SECONDS = 120.0
 ITEM_NAME = re.compile(r"[\w%@=+][\w.%@=+-]*", re.ASCII)
 
@@ -68,10 +69,15 @@ class RunWriter(Run):
         with _locked(self.folder):
             self._merge(tables.METRICS, rows)
 
-    def add_comparisons(self, rows: pd.DataFrame) -> None:
-        """Store comparisons of rankings, in the columns of `comparisons.parquet`."""
+    def add_comparisons(self, rows: pd.DataFrame, *, without: Stale | None = None) -> None:
+        """Store comparisons of rankings, in the columns of `comparisons.parquet`.
+
+        without(stored, rows): the stored rows that go when these come, beside those of the same names.
+        """
         with _locked(self.folder):
-            self._merge(tables.COMPARISONS, rows)
+            stored = tables.COMPARISONS.read(self.folder)
+            gone = rows if without is None else pd.concat([without(stored, rows), rows[stored.columns]])
+            tables.COMPARISONS.write(self.folder, tables.COMPARISONS.merged(stored, rows, replacing=gone))
 
     def replace_comparisons(self, rows: pd.DataFrame, *, kinds: Sequence[str]) -> None:
         """Store comparisons in place of all stored ones of these kinds: a new comparison leaves nothing of an older."""

@@ -21,7 +21,7 @@ from headscope.stages.evaluation import Ablated, Evaluator
 from headscope.stages.iterative import iterative
 from headscope.stages.opening import identity_of, open_stage
 from headscope.stages.pruning_summary import ACC, Curve, summary_rows, with_demonstrations_joined
-from headscope.stages.pruning_together import together_rows
+from headscope.stages.pruning_together import stale, together_rows
 from headscope.stages.references import ablated, check_ablation, check_references
 from headscope.stages.removal_orders import Rankings, check_orders
 from headscope.store.manifest import Stage
@@ -63,7 +63,7 @@ class PruneChoice:
         if self.draws < 1:
             raise UsageError(f"random orders are drawn {self.draws} times; expected 1 or more (--draws)")
         for percents in (self.percents, *self.grid):
-            if len(percents) < 2 or percents[0] != 0 or list(percents) != sorted({*percents}) or percents[-1] > 100:
+            if len(percents) < 2 or percents[0] != 0 or list(percents) != sorted({*percents}) or percents[-1] >= 100:
                 raise UsageError(f"percentages must begin with 0 (the full model), ascend and stay below 100; got "
                                  f"{list(percents)}")  # fmt: skip
         if self.component == "both" and self.orders != ("own",):
@@ -180,7 +180,7 @@ def measure_pruning(
         pruner = Pruner(Evaluator(model, run.units), choice, prune, ranked, _progress(held, choice, prune, progress))
         groups = [pruner.group(run, group) for group in by_task_and_shots(held).values()]
         summaries = frame(summaries_of(groups, prune))
-        run.add_comparisons(summaries)
+        run.add_comparisons(summaries, without=stale)
     return summaries
 
 

@@ -15,17 +15,21 @@ Rows of `comparisons`, a = `tasks above chance`, b = order (`transfer`: the mean
 | removable_metric, removable_log_likelihood | component/ablation | the removable share in percent | none |
 | unchanged_bound (b = `full model`) | component/ablation | the lower bound of a metric that nothing changes | none |
 | tasks_above_chance (b = `full model`) | component/ablation | how many of the n tasks are above chance | none |
+| pooled_task (b = a task) | component/ablation | 1 above chance and in the mean, else 0; n clusters | none |
 
+All rows of one component, ablation and number of shots are over the tasks of its `pooled_task` rows: `stale` finds the
+stored ones that a pruning of other tasks leaves behind.
 A step is `p=50`, or `h=70,f=20` in the joint grid. `n` counts tasks. Random and layer-matched orders give the median
 over their draws, and the 5th and 95th percentile as the interval.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
 
 from ablation.statistics.curves import LOG_LIKELIHOOD_MARGIN, METRIC_MARGIN, chance_check
@@ -36,6 +40,7 @@ from headscope.stages.pruning_summary import DRAWN, FULL, Curve, band
 from headscope.stages.removal_orders import TRANSFER
 
 ABOVE = "tasks above chance"
+PLACE = ["shots", "place"]
 MARGINS = {"metric": METRIC_MARGIN, "log_likelihood": LOG_LIKELIHOOD_MARGIN}
 
 
@@ -58,12 +63,45 @@ def together_rows(curves: Sequence[Curve], *, component: str, ablation: str) -> 
         kept = above_chance(every)
         found, tasks = (len({curve.task for curve in part}) for part in (kept, every))
         yield row("tasks_above_chance", ABOVE, FULL, shots, f"{component}/{ablation}", float(found), n=tasks)
+        yield from _pooled(every, {curve.task for curve in kept}, shots, f"{component}/{ablation}")
         if kept:
             yield _unchanged(kept, shots, f"{component}/{ablation}")
-        for order, draws in by_order(kept).items():
+        for order, draws in by_order(kept, {curve.task for curve in every}).items():
             for outcome in MARGINS:
                 losses = [[_loss(tasks, outcome) for tasks in draw] for draw in draws]
                 yield from _rows(losses, draws[0][0][0], order, shots, outcome, f"{component}/{ablation}")
+
+
+def stale(stored: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Stored rows over tasks that must go when `rows` come: an order's older ones, and all that are over other tasks.
+    """
+    gone = []
+    for place, fresh in _over_tasks(rows).groupby(PLACE):
+        held = _over_tasks(stored)
+        held = held[(held[PLACE] == list(place)).all(axis=1)]
+        other = _tasks_of(held) != _tasks_of(fresh)
+        gone.append(held if other else held[held["b"].isin(set(fresh["b"]))])
+    return pd.concat(gone)[list(stored.columns)] if gone else stored.head(0)
+
+
+def _over_tasks(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows over tasks, with `place` = component/ablation without the step."""
+    found = rows[rows["a"] == ABOVE]
+    return found.assign(place=["/".join(level.split("/")[:2]) for level in found["level"]])
+
+
+def _tasks_of(rows: pd.DataFrame) -> set[tuple[str, float, int]]:
+    """Task, whether it is in the mean, number of its clusters: other documents are another set."""
+    found = rows[rows["kind"] == "pooled_task"]
+    return set(zip(found["b"], found["value"], found["n"], strict=True))
+
+
+def _pooled(curves: Sequence[Curve], kept: set[str], shots: int, level: str) -> Iterator[Row]:
+    """Which tasks the rows of this number of shots are over."""
+    first = {curve.task: curve for curve in reversed(curves)}
+    for task in sorted(first):
+        clusters = len(set(first[task].clusters))
+        yield row("pooled_task", ABOVE, task, shots, level, float(task in kept), n=clusters)
 
 
 def above_chance(curves: Sequence[Curve]) -> list[Curve]:
@@ -79,20 +117,23 @@ def is_at_chance(curve: Curve) -> bool:
     return check.at_chance
 
 
-def by_order(curves: Sequence[Curve]) -> dict[str, list[list[list[Curve]]]]:
-    """For every order, for every draw of it, for every task its curves: one, or for `transfer` one another task.
+def by_order(curves: Sequence[Curve], sources: Collection[str]) -> dict[str, list[list[list[Curve]]]]:
+    """For every order, for every draw of it, for every task its curves: one, or for `transfer` one each other source.
 
-    Orders that not every task has are left out: their mean would be over other tasks.
+    sources: all tasks that were pruned, also those at chance: their rankings are another task's all the same. Orders
+    that not every task has are left out, and so are those of a single source: their mean would be over other tasks.
     """
     tasks = sorted({curve.task for curve in curves})
     found: dict[str, dict[int, dict[str, list[Curve]]]] = {}
     for curve in curves:
-        name = TRANSFER if curve.order in tasks and curve.order != curve.task else curve.order
-        found.setdefault(name, {}).setdefault(curve.order_seed, {}).setdefault(curve.task, []).append(curve)
+        if curve.order != curve.task:
+            name = TRANSFER if curve.order in sources else curve.order
+            found.setdefault(name, {}).setdefault(curve.order_seed, {}).setdefault(curve.task, []).append(curve)
+    wanted = {TRANSFER: len(set(sources)) - 1}
     return {
         name: [[draw[task] for task in tasks] for draw in draws.values()]
         for name, draws in found.items()
-        if all(set(draw) == set(tasks) for draw in draws.values())
+        if all(len(draw.get(task, ())) == wanted.get(name, 1) for draw in draws.values() for task in tasks)
     }
 
 

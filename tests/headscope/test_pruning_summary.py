@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from ablation.statistics.intervals import PAIRED_LOSS
+from headscope.comparison.rows import frame
+from headscope.run import Run, open_run
 from headscope.stages.pruning_summary import Curve, summary_rows, with_demonstrations_joined
-from headscope.stages.pruning_together import ABOVE, Loss, above_chance, by_order, mean_change, together_rows
+from headscope.stages.pruning_together import (
+    ABOVE,
+    Loss,
+    above_chance,
+    by_order,
+    mean_change,
+    stale,
+    together_rows,
+)
+from headscope.store.manifest import Stage
 
 PERCENTS = (0, 20, 40, 60)
 STEPS = tuple(f"p={percent}" for percent in PERCENTS)
@@ -208,9 +221,10 @@ def test_rare_losses_of_exactly_the_margin_are_seldom_called_smaller(sizes: tupl
 
 def test_tasks_at_chance_are_left_out_and_none_is_none() -> None:
     good, poor = curve("copa"), curve("rte", start=0.25, loss=(0, 1, 1, 1))
-    (both, *rest), (_, *alone) = together([good, poor]), together([good])
+    (both, out, kept, *rest), (_, _, *alone) = together([poor, good]), together([good])
+    assert (out["b"], out["value"]) == ("copa", 1) and (kept["b"], kept["value"], kept["n"]) == ("rte", 0, 40)
     assert rest == alone and (both["kind"], both["value"], both["n"]) == ("tasks_above_chance", 1, 2)
-    (none,) = together([poor])
+    (none, _) = together([poor])
     assert (none["kind"], none["value"], none["n"]) == ("tasks_above_chance", 0, 1)
 
 
@@ -235,10 +249,78 @@ def test_transfer_is_the_mean_over_the_other_tasks_orders() -> None:
     assert row["value"] == pytest.approx(mean) and row["n"] == 3
 
 
+def test_transfer_is_from_all_other_tasks_those_at_chance_too() -> None:
+    """Whose own curve is no part of any mean, and whose name is no order over tasks."""
+    good, poor = ("copa", "rte"), "cb"
+    pairs = [("copa", "own"), ("rte", "own"), ("copa", "rte"), ("copa", poor), ("rte", "copa"), ("rte", poor)]
+    curves = [curve(task, order, seed=place) for place, (task, order) in enumerate(pairs)]
+    curves += [curve(poor, order, start=0.25, loss=(0, 1, 1, 1)) for order in ("own", *good)]
+    found = together(curves, kind="pruned_metric", level="head/zero/p=60")
+    assert {row["b"] for row in found} == {"own", "transfer"}
+    changes = [(one.metric[3] - one.metric[0]).mean() for one in curves if one.task != poor and one.order != "own"]
+    (row,) = [row for row in found if row["b"] == "transfer"]
+    assert len(changes) == 4 and row["value"] == pytest.approx(np.mean(changes)) and row["n"] == 2
+
+
+def test_one_other_tasks_order_is_no_transfer() -> None:
+    """Asked for by name: for the tasks whose name it is not it is one ranking of several."""
+    curves = [curve(task, order) for task in ("copa", "rte", "cb") for order in ("own", "copa")]
+    assert {row["b"] for row in together(curves, kind="pruned_metric")} == {"own"}
+    poor = [replace(one, metric=0 * one.metric) if one.task == "copa" else one for one in curves]
+    assert {row["b"] for row in together(poor, kind="pruned_metric")} == {"own"}
+
+
+# ---- one pruning after another --------------------------------------------------------------------------------------
+
+
+def kept(folder: Path, *calls: list[Curve]) -> pd.DataFrame:
+    """The rows over tasks after these prunings in one folder."""
+    for curves in calls:
+        with Run.create(folder, {"source": "drawn"}, Stage("prune", "x")) as run:
+            run.add_comparisons(frame(together(curves)), without=stale)
+    rows = open_run(folder).comparisons
+    assert (rows["a"] == ABOVE).all()
+    return rows
+
+
+def test_rows_over_other_tasks_are_gone_when_other_tasks_are_pruned(tmp_path: Path) -> None:
+    """The random order of the first two tasks must not stand beside the own order of one of them and a third."""
+    first = [curve(task, order) for task in ("copa", "rte") for order in ("own", "random")]
+    second = [curve(task) for task in ("copa", "cb", "wic")]
+    rows = kept(tmp_path / "run", first, second)
+    pd.testing.assert_frame_equal(rows, kept(tmp_path / "second", second))
+    assert set(rows.loc[rows["kind"] == "pruned_metric", "n"]) == {3} and "random" not in set(rows["b"])
+
+
+def test_another_order_of_the_same_tasks_is_added(tmp_path: Path) -> None:
+    parts = [[curve(task, order) for task in ("copa", "rte")] for order in ("own", "random")]
+    rows = kept(tmp_path / "run", *parts)
+    pd.testing.assert_frame_equal(rows, kept(tmp_path / "once", [*parts[0], *parts[1]]))
+    assert {"own", "random"} <= set(rows["b"])
+
+
+def test_an_order_on_another_grid_leaves_no_step_of_the_first(tmp_path: Path) -> None:
+    coarse = [
+        replace(one, steps=one.steps[::3], percents=one.percents[::3], metric=one.metric[::3], gold=one.gold[::3])
+        for one in (curve("copa"), curve("rte")) if one.percents
+    ]  # fmt: skip
+    rows = kept(tmp_path / "run", [curve("copa"), curve("rte")], coarse)
+    assert set(rows.loc[rows["kind"] == "pruned_metric", "level"]) == {"head/zero/p=60"}
+
+
+def test_other_shots_and_other_documents(tmp_path: Path) -> None:
+    """Shots have rows of their own; the same tasks with other clusters of documents are another set."""
+    rows = kept(tmp_path / "run", [curve(shots=0)], [curve("rte", shots=5), curve("rte", "random", shots=5)],
+                [curve("rte", shots=5, n=60)])  # fmt: skip
+    found = rows[rows["kind"] == "pruned_metric"]
+    assert set(zip(found["shots"], found["b"], strict=True)) == {(0, "own"), (5, "own")}
+    assert set(rows.loc[rows["kind"] == "pooled_task", "b"]) == {"copa", "rte"}
+
+
 def test_an_order_that_a_task_lacks_is_not_averaged() -> None:
     curves = [curve("copa"), curve("rte"), curve("copa", "signed")]
-    assert {row["b"] for row in together(curves)} == {"own", "full model"}
-    assert set(by_order(curves)) == {"own"}
+    assert {row["b"] for row in together(curves)} == {"own", "full model", "copa", "rte"}  # and the tasks themselves
+    assert set(by_order(curves, ("copa", "rte"))) == {"own"}
 
 
 def test_random_orders_together_give_median_and_band_over_draws() -> None:
@@ -256,7 +338,7 @@ def test_the_joint_grid_has_changes_but_no_curve() -> None:
     one = replace(curve(), steps=("h=0,f=0", "h=20,f=0", "h=0,f=10", "h=20,f=10"), percents=None)
     assert list(summary_rows([one], component="both", ablation="zero")) == []
     every = together_rows([one], component="both", ablation="zero")
-    found = [row for row in every if row["b"] != "full model"]
+    found = [row for row in every if row["b"] == "own"]
     assert {row["kind"] for row in found} == {"pruned_metric", "pruned_log_likelihood"}
     assert [row["level"] for row in found[:3]] == ["both/zero/h=20,f=0", "both/zero/h=0,f=10", "both/zero/h=20,f=10"]
 

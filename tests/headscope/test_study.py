@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -130,6 +131,23 @@ def test_one_stage_again_leaves_the_study_finished(run: Run, small: None, argume
 def test_another_budget_in_the_same_folder_is_refused(run: Run, small: None, model: interp.HookedModel) -> None:
     with pytest.raises(StoreError, match=r"budget small.*budget paper"):
         study(model, out=run.folder, tasks=killed_study.TASKS, shots=killed_study.SHOTS, budget="paper")
+
+
+def test_other_tasks_pruned_in_the_same_folder_leave_no_row_over_the_first(
+    run: Run, model: interp.HookedModel, tmp_path: Path
+) -> None:
+    """The rows over tasks are all over those of the last pruning; what it computed is found again."""
+    from headscope.stages.pruning import PruneChoice, measure_pruning
+    from headscope.stages.pruning_together import ABOVE
+
+    folder = tmp_path / "copy"
+    shutil.copytree(run.folder, folder)
+    plan, budget = StudyPlan(NAMES[:1], (0, 2), killed_study.BUDGET), killed_study.BUDGET
+    choice = PruneChoice("head", ("own",), percents=budget.percents, draws=budget.draws, ffn_ranking="knock_out")
+    measure_pruning(model, folder, plan.evaluated, choice)
+    rows = open_run(folder).comparisons.query(f"a == '{ABOVE}' and kind == 'pooled_task'")
+    assert set(rows[rows["level"] == "head/zero"]["b"]) == {NAMES[0]}
+    assert set(rows[rows["level"] == "ffn/zero"]["b"]) == set(NAMES)
 
 
 # ---- the causal stage -----------------------------------------------------------------------------------------------
