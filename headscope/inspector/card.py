@@ -7,12 +7,26 @@ from typing import Any
 
 from dash import html
 
+from headscope.inspector.asked import asked_head
 from headscope.inspector.score_table import ScoreTable, interval, null_mean, number, probability
 from headscope.report.contents import WITHOUT_TASK
+from interp.errors import UsageError
 
 WIDTH, HEIGHT = 1000, 16
 MAIN = ("prefix_matching//", "copying/argmax/", "copying/successor/", "copying/signed/", "ov_copying//",
         "previous_token/", "duplicate_token/")  # fmt: skip
+
+
+def parts(scores: ScoreTable, asked: tuple[int, int], version: int) -> dict[str, Any]:
+    """The head, its title, class, key-value group and scores."""
+    try:
+        head = asked_head(asked, scores.layers, scores.heads)
+    except UsageError as error:
+        return {"head": None, "title": "No such head", "class": "", "group": str(error), "scores": []}
+    return {
+        "head": head, "title": f"Head {head[0]}.{head[1]}", "class": scores.class_of(head),
+        "group": scores.group_of(head), "scores": rows(scores, head, version),
+    }  # fmt: skip
 
 
 def rows(scores: ScoreTable, head: tuple[int, int], version: int) -> list[Any]:

@@ -77,14 +77,14 @@ def read_back(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def attention_csv(bench: Bench, state: dict[str, Any]) -> str:
-    attention, _ = seen(bench, read_back(state), state["after"])
+    attention = seen(bench, read_back(state), state["after"])
     pattern, texts = attention.pattern(*head_of(bench, state)), attention.tokens.texts
     rows = ([q, texts[q], k, texts[k], f"{pattern[q, k]:.6f}"] for q in range(len(texts)) for k in range(q + 1))
     return text_of(["query", "query_token", "key", "key_token", "attention"], rows)
 
 
 def window_csv(bench: Bench, state: dict[str, Any]) -> str:
-    attention, _ = seen(bench, read_back(state), state["after"])
+    attention = seen(bench, read_back(state), state["after"])
     layer, head = head_of(bench, state)
     vis, texts = state["vis"] or {}, attention.tokens.texts
     start = min(int(vis.get("start", 0)), len(texts) - 1)
@@ -99,7 +99,7 @@ def window_csv(bench: Bench, state: dict[str, Any]) -> str:
 
 
 def pairs_csv(bench: Bench, state: dict[str, Any]) -> str:
-    attention, _ = seen(bench, read_back(state), state["after"])
+    attention = seen(bench, read_back(state), state["after"])
     texts = attention.tokens.texts
     pairs = tables.strongest_pairs(attention.pattern(*head_of(bench, state)), 200)
     rows = ([pair.query, texts[pair.query], pair.key, texts[pair.key], f"{pair.attention:.6f}"] for pair in pairs)

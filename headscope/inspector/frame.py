@@ -1,12 +1,14 @@
-"""Routes beside the page: CircuitsVis in a sandbox of its own, and the ticks of the card's lines."""
+"""Routes beside the page: CircuitsVis in a sandbox of its own, the head's card, and the ticks of its lines."""
 
 from __future__ import annotations
 
 import html
+import json
 from typing import TYPE_CHECKING, Any
 
 from dash import Input, Output, State, no_update
 from flask import Response, request
+from plotly.utils import PlotlyJSONEncoder
 
 from headscope.inspector import card, security
 from headscope.inspector.asked import asked_head, asked_removal, whole
@@ -39,6 +41,12 @@ def add_routes(app: Dash, bench: Bench) -> None:
             return Response("no such score", 404, mimetype="text/plain")
         return Response(card.ticks_svg(entries[index]), headers={"Cache-Control": "no-cache"}, mimetype="image/svg+xml")
 
+    def head_card(version: int, layer: int, head: int) -> Response:
+        # Not a callback: Dash holds those back while a prompt is read.
+        body = json.dumps(card.parts(bench.scores, (layer, head), bench.version), cls=PlotlyJSONEncoder)
+        return Response(body, headers={"Cache-Control": "no-store"}, mimetype="application/json")
+
+    server.add_url_rule("/card/<int:version>/<int:layer>/<int:head>", "head_card", head_card)
     server.add_url_rule("/attention/<key>/<int:layer>/<head>", "attention", attention)
     server.add_url_rule("/range/<int:version>/<int:index>.svg", "ticks", ticks)
     register(app, bench)

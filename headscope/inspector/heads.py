@@ -27,7 +27,7 @@ def register(app: Dash, bench: Bench) -> None:
                for what, prop in (("fig", "data"), ("meaning", "children"))]  # fmt: skip
 
     @app.callback(*mosaics, Output("legend", "children"), Input("pair", "data"), Input("version", "data"))
-    def show_mosaics(pair: Any, version: int) -> list[Any]:
+    def show_mosaics(pair: Any, version: Any) -> list[Any]:
         names = [str(name) for name in pair] if isinstance(pair, list) and len(pair) == 2 else []
         if not names:
             return [no_update] * (1 + len(mosaics))
@@ -46,7 +46,7 @@ def register_scoring(app: Dash, bench: Bench) -> None:
                Output("score-b", "children")]  # fmt: skip
 
     @app.callback(*outputs, Input("scoring-poll", "n_intervals"), State("version", "data"), prevent_initial_call=True)
-    def follow(ticks: int, version: int) -> list[Any]:
+    def follow(ticks: Any, version: Any) -> list[Any]:
         from headscope.inspector.layout import defaults
 
         scoring = bench.scoring
@@ -93,7 +93,7 @@ def mosaic_figure(scores: ScoreTable, name: str, pair: list[str]) -> go.Figure:
     # Margins that give way to labels move the colour bar; without them, titles find no place of their own.
     figure.update_xaxes(range=[-0.5, scores.heads - 0.5], fixedrange=True, automargin=False, title_text="")
     figure.update_yaxes(range=[scores.layers - 0.5, -0.5], fixedrange=True, automargin=False, title_text="")
-    axis_names(figure, x="head", y="layer", below=31, beside=32)
+    axis_names(figure, x="head", y="layer", below=31.0, beside=32.0)
     return figure
 
 

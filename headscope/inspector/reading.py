@@ -26,7 +26,7 @@ def register(app: Dash, bench: Bench) -> None:
     @app.callback(
         Output("busy", "children"), Output("poll", "disabled"), Input("poll", "n_intervals"), State("tab", "data")
     )
-    def progress(ticks: int, tab: Any) -> tuple[str, bool]:
+    def progress(ticks: Any, tab: Any) -> tuple[str, bool]:
         told = bench.work.told(tab)
         return told, not told
 
@@ -44,12 +44,11 @@ def prompt_parts(bench: Bench, asked: Any, tab: Any) -> list[Any]:
     return [reading, tokens.told, ""]
 
 
-def seen(bench: Bench, reading: Mapping[str, Any], after: Any) -> tuple[Attention, Removal]:
+def seen(bench: Bench, reading: Mapping[str, Any], after: Any) -> Attention:
     """The attention on the prompt that was read: the whole model's, or with the removal that `after` holds."""
     scores = bench.scores
     removal = asked_removal(after, scores.layers, scores.heads) if after else Removal()
-    prompt = asked_prompt(reading.get("prompt"))
-    return bench.attention(prompt, removal), removal
+    return bench.attention(asked_prompt(reading.get("prompt")), removal)
 
 
 def asked_query(query: Any, length: int) -> int:

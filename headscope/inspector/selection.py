@@ -1,7 +1,8 @@
-"""The selected head: its card, its attention on the prompt, the strip and the pairs, in one answer; then its copies."""
+"""The selected head: its attention on the prompt, the strip and the pairs, in one answer; then its copies."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import unescape
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,6 @@ from dash import Input, Output, State, no_update
 from jaxtyping import Float
 
 from headscope.figures.attention_map import LABEL, attention_map
-from headscope.inspector import card
 from headscope.inspector import circuit_tables as tables
 from headscope.inspector.asked import asked_head, whole
 from headscope.inspector.bench import Bench
@@ -28,27 +28,22 @@ WINDOW = 96  # tokens of a heat map's side; longer prompts are shown in windows
 
 
 def register(app: Dash, bench: Bench) -> None:
-    asked = [Input(name, "data") for name in ("head", "version", "reading", "window", "after")]
-    kept = [State("query", "data"), State("tab", "data")]
-
-    @app.callback(Output("selected", "data"), *asked, *kept)
-    def select(head: Any, version: int, reading: Any, window: Any, after: Any, query: Any, tab: Any) -> Any:
+    # The page says in one piece what it shows, and answers say it back: Dash would hold an input that is being made
+    # back, and answers may overtake each other.
+    @app.callback(Output("selected", "data"), Input("look", "data"), State("tab", "data"))
+    def select(look: Any, tab: Any) -> Any:
         """One answer for the whole head: each further callback would keep a person waiting."""
-        if head is None:
+        if not look:
             return no_update
         with bench.work.of(tab):
-            looked = attention_parts(bench, head, reading, window, after, query) if reading else None
-        return {"head": head, "card": card_parts(bench, head), "attention": looked}
+            return {"asked": look, "attention": attention_parts(bench, look)}
 
     @app.callback(
-        Output("strip-row", "data"), Input("query", "data"), State("head", "data"), State("reading", "data"),
-        State("after", "data"), State("tab", "data"), prevent_initial_call=True,
-    )  # fmt: skip
-    def shade(query: Any, head: Any, reading: Any, after: Any, tab: Any) -> Any:
-        if head is None or not reading:
-            return no_update
+        Output("strip-row", "data"), Input("row-asked", "data"), State("tab", "data"), prevent_initial_call=True
+    )
+    def shade(look: Any, tab: Any) -> Any:
         with bench.work.of(tab):
-            return {"head": head, "row": strip_row(bench, head, reading, after, query)}
+            return {"asked": look, "row": strip_row(bench, look)}
 
     @app.callback(
         Output("made-copies", "data"), Output("copies-note", "children"), Input("resting", "data"), State("tab", "data")
@@ -57,35 +52,22 @@ def register(app: Dash, bench: Bench) -> None:
         return [no_update] * 2 if head is None else copies_parts(bench, head, tab)
 
 
-def card_parts(bench: Bench, asked: Any) -> dict[str, Any]:
-    """Title, class, key-value group, scores."""
-    scores = bench.scores
-    try:
-        head = asked_head(asked, scores.layers, scores.heads)
-    except HeadscopeError as error:
-        return {"title": "No such head", "class": "", "group": str(error), "scores": []}
-    return {
-        "title": f"Head {head[0]}.{head[1]}", "class": scores.class_of(head), "group": scores.group_of(head),
-        "scores": card.rows(scores, head, bench.version),
-    }  # fmt: skip
-
-
-def attention_parts(bench: Bench, asked: Any, reading: Any, window: Any, after: Any, query: Any) -> dict[str, Any]:
+def attention_parts(bench: Bench, look: Mapping[str, Any]) -> dict[str, Any]:
     """Heat map, strongest pairs, the strip's row, title, note; or the problem."""
+    title = ""
     try:
-        head = asked_head(asked, bench.scores.layers, bench.scores.heads)
-        attention, removal = seen(bench, reading, after)
+        head = asked_head(look.get("head"), bench.scores.layers, bench.scores.heads)
+        title = f"Attention of head {head[0]}.{head[1]}{' after removal' if look.get('after') else ''}"
+        attention = seen(bench, look, look.get("after"))
         pattern = attention.pattern(*head)
-        figure = window_map(pattern, attention, window)
-        row = rounded(pattern[asked_query(query, len(pattern))])
+        figure = window_map(pattern, attention, look.get("window"))
+        row = rounded(pattern[asked_query(look.get("query"), len(pattern))])
     except HeadscopeError as error:
-        return {"problem": str(error)}
-    title = f"Attention of head {head[0]}.{head[1]}{' after removal' if removal else ''}"
+        return {"problem": str(error), "title": title}
     figure.update_layout(meta=title)  # saved with the picture, which has no heading
     return {
         "figure": figure.to_plotly_json(), "title": title, "note": note(attention), "problem": "", "row": row,
         "pairs": [tables.pairs_table(tables.strongest_pairs(pattern), attention.tokens)],
-        "strip": f"What head {head[0]}.{head[1]} looks at",
     }  # fmt: skip
 
 
@@ -124,12 +106,12 @@ def window_start(window: Any, length: int) -> tuple[int, int]:
     return query, key
 
 
-def strip_row(bench: Bench, asked: Any, reading: Any, after: Any, query: Any) -> list[float] | None:
+def strip_row(bench: Bench, look: Mapping[str, Any]) -> list[float] | None:
     """What one token pays to each other; None where it can't be had, which the heat map says."""
     try:
-        head = asked_head(asked, bench.scores.layers, bench.scores.heads)
-        attention, _ = seen(bench, reading, after)
-        return rounded(attention.pattern(*head)[asked_query(query, len(attention.tokens.texts))])
+        head = asked_head(look.get("head"), bench.scores.layers, bench.scores.heads)
+        pattern = seen(bench, look, look.get("after")).pattern(*head)
+        return rounded(pattern[asked_query(look.get("query"), len(pattern))])
     except HeadscopeError:
         return None
 

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 def register(app: Dash, bench: Bench) -> None:
     @app.callback(Output("stored-name", "children"), Output("stored-panel-section", "hidden"), Input("version", "data"))
-    def list_figures(version: int) -> list[Any]:
+    def list_figures(version: Any) -> list[Any]:
         found = stored_panels(bench)
         return [[html.Option(entry.title, value=entry.name) for entry in CATALOGUE if entry.name in found], not found]
 
     chosen = [Output("fig-stored", "data"), Output("stored-caption", "children"), Output("stored-panel", "children")]
 
     @app.callback(*chosen, Input("stored-choice", "data"), Input("version", "data"))
-    def show_stored(choice: Any, version: int) -> list[Any]:
+    def show_stored(choice: Any, version: Any) -> list[Any]:
         return stored_parts(bench, choice)
 
 

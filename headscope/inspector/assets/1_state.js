@@ -7,6 +7,7 @@ const headscope = {
   state: {},
   past: [], // removals, for undo
   booted: false,
+  reading: null, // the prompt that was read last
   $: (id) => document.getElementById(id),
 
   /** Set properties of a component, if the page has it: without a model some are not there. */
@@ -21,8 +22,10 @@ const headscope = {
 
   /** Change parts of the state, tell the server's callbacks and the address. */
   set(changes) {
+    const changed = new Set();
     for (const [name, value] of Object.entries(changes)) {
       if (JSON.stringify(this.state[name]) === JSON.stringify(value)) continue;
+      changed.add(name);
       this.state[name] = value;
       if (name !== "showAfter") this.store(name, value); // what the server hears of it is `after`
       if (name === "removal") this.drawRemoved();
@@ -30,6 +33,8 @@ const headscope = {
       if (["prompt", "removal", "after", "vis"].includes(name)) this.watch();
       if (["removal", "after"].includes(name)) this.markAfter();
     }
+    if (["head", "after", "window"].some((name) => changed.has(name))) this.head.ask();
+    else if (changed.has("query")) this.strip.ask();
     this.address.write();
     this.mark();
   },

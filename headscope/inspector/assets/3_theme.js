@@ -34,6 +34,11 @@ headscope.theme = {
     const room = plot.querySelector(".nsewdrag").getBoundingClientRect().top - bar.getBoundingClientRect().bottom;
     if (room < 15) window.Plotly.redraw(plot);
   },
+  /** Nothing, where there is nothing to show. */
+  blank() {
+    const nothing = "rgba(0,0,0,0)";
+    return { data: [], layout: { xaxis: { visible: false }, yaxis: { visible: false }, paper_bgcolor: nothing, plot_bgcolor: nothing } };
+  },
   /** The frame around the selected head. */
   framed() {
     const [layer, head] = headscope.state.head;

@@ -3,9 +3,8 @@
 
 headscope.strip = {
   key: "",
-  reading: null,
-  row: null, // the attention of the chosen token
-  found: null, // the last answer to the choice of a token
+  heard: null, // the last answer to the choice of a token
+  row: null, // the attention of one token, with what was asked for it
 
   /** A token as it is, but for characters that have no shape of their own (as interp/view.py shows them). */
   shown(token) {
@@ -15,10 +14,20 @@ headscope.strip = {
       .replace(/[\u200b-\u200f\u061c\u2028-\u202e\u2060-\u2069\ufeff]/g, (c) => `U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}`);
   },
 
-  /** A row that comes too late is another head's. */
-  hear(found) {
-    this.found = found;
-    if (String(found.head) === String(headscope.state.head)) this.row = found.row;
+  /** Another token of the same head; it is framed at once, and shaded when its row is there. */
+  ask() {
+    if (!headscope.reading) return;
+    headscope.head.stale(["strip-panel"], true);
+    headscope.store("row-asked", headscope.head.asked());
+    this.draw();
+  },
+
+  /** A row that comes too late is another head's, another token's, or of another prompt or removal. */
+  hear({ asked, row }) {
+    if (!headscope.head.holds(asked, ["head", "key", "after", "query"])) return;
+    headscope.head.stale(["strip-panel"], false);
+    this.row = { asked, values: row };
+    this.draw();
   },
 
   build(reading) {
@@ -50,16 +59,45 @@ headscope.strip = {
     });
   },
 
-  draw(reading) {
-    this.reading = reading;
+  unshade(query) {
+    headscope.$("strip").querySelectorAll("button").forEach((token, place) => {
+      token.style.backgroundColor = token.style.color = "";
+      token.classList.toggle("after", place > query);
+      token.setAttribute("aria-pressed", String(place === query));
+      token.title = String(place);
+    });
+  },
+
+  /** The framed token stays in sight, within the strip's own box. */
+  reveal() {
+    const box = headscope.$("strip");
+    const token = box.querySelector("[aria-pressed=true]");
+    if (!token) return;
+    const [outer, inner] = [box, token].map((one) => one.getBoundingClientRect());
+    if (inner.top < outer.top || inner.bottom > outer.bottom) box.scrollTop += inner.top - outer.top - (outer.height - inner.height) / 2;
+  },
+
+  draw() {
+    const { reading } = headscope;
     if (!reading) return headscope.$("strip").replaceChildren();
-    const key = `${reading.key}/${reading.tokens.length}`;
-    if (key !== this.key) this.row = null;
-    if (key !== this.key || !headscope.$("strip").childElementCount) this.build(reading);
-    this.key = key;
-    const { row } = this;
+    if (reading.key !== this.key) {
+      this.row = null;
+      this.build(reading);
+      this.key = reading.key;
+    }
     const query = Math.min(headscope.state.query ?? Infinity, reading.tokens.length - 1);
-    if (row && row.length === reading.tokens.length) this.shade(row, query);
+    const values = this.row && this.row.asked.query === (headscope.state.query ?? null) ? this.row.values : null;
+    if (values && values.length === reading.tokens.length) this.shade(values, query);
+    else this.unshade(query);
+    headscope.head.text("strip-title", this.title());
+    if (`${reading.key}/${query}` !== this.revealed) this.reveal();
+    this.revealed = `${reading.key}/${query}`;
     return undefined;
+  },
+
+  title() {
+    if (!this.row) return "The prompt";
+    const { head, after } = this.row.asked;
+    return `What head ${head.join(".")} looks at${after ? " after removal" : ""}`;
   },
 };

@@ -29,7 +29,9 @@ Object.assign(headscope, {
     this.press("ablation", removal.ablation);
     const button = this.$("remove-head");
     button.hidden = !this.told.live;
-    button.textContent = this.isRemoved(this.state.head) ? "Put back" : "Remove";
+    const { carded } = this.head; // a click acts on the head that the card names
+    button.disabled = !carded;
+    button.textContent = carded ? `${this.isRemoved(carded) ? "Put back" : "Remove"} ${carded.join(".")}` : "Remove";
     this.$("after-label").hidden = this.empty(removal);
   },
 

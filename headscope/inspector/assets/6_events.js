@@ -4,7 +4,7 @@
 headscope.events = {
   clicks: {
     read: () => headscope.readPrompt(),
-    "remove-head": () => headscope.toggle(headscope.state.head),
+    "remove-head": () => headscope.toggle(headscope.head.carded),
     undo: () => headscope.undo(),
     restore: () => headscope.remove({ heads: [], ffns: [] }),
     "top-a": () => headscope.top("a"),

@@ -12,8 +12,9 @@ window.dash_clientside.headscope = {
       headscope.events.start();
       headscope.theme.start();
     }
-    if (first || headscope.version !== version) headscope.begin(told);
+    const begins = first || headscope.version !== version;
     headscope.version = version;
+    if (begins) headscope.begin(told);
     document.documentElement.dataset.ready = "yes";
     return true;
   },
@@ -51,8 +52,8 @@ window.dash_clientside.headscope = {
   /** The answer to a selection: everything but the heat map goes straight into the page, once. */
   attention(made, theme, query) {
     if (!made) return window.dash_clientside.no_update;
-    if (made !== headscope.head.shown) headscope.head.show(made);
-    if (!made.attention || made.attention.problem) return window.dash_clientside.no_update;
+    if (made !== headscope.head.shown && !headscope.head.hear(made)) return window.dash_clientside.no_update;
+    if (made.attention.problem) return headscope.theme.blank();
     const figure = headscope.theme.square(headscope.theme.dressed(made.attention.figure));
     setTimeout(() => headscope.theme.settle("attention"), 200);
     const rows = figure.data[0].y;
@@ -73,10 +74,18 @@ window.dash_clientside.headscope = {
     return made ? headscope.theme.dressed(made.figure) : window.dash_clientside.no_update;
   },
 
+  /** What was read, and the rows of tokens that were chosen on it. */
   strip(reading, found) {
-    if (found && found !== headscope.strip.found) headscope.strip.hear(found);
-    headscope.strip.draw(reading);
-    if (reading) headscope.fillWindows(reading.tokens.length);
+    if (reading && reading !== headscope.reading) {
+      headscope.reading = reading;
+      headscope.head.ask();
+      headscope.fillWindows(reading.tokens.length);
+    }
+    if (found && found !== headscope.strip.heard) {
+      headscope.strip.heard = found;
+      headscope.strip.hear(found);
+    }
+    headscope.strip.draw();
     return "";
   },
 
