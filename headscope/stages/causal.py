@@ -6,7 +6,7 @@
 All sets stand in items/causal; `comparisons` has, for a = tested set, b = kind of control, level = outcome/ablation:
 `causal_drop` (interval by cluster, rank p against the controls, Holm over the rows of one outcome, n controls) and
 `causal_controls` (their median, and 5th to 95th percentile). `causal_gain` is what the demonstrations are worth to the
-whole model (n tasks); `causal_repeats` is the manipulation check.
+whole model (n tasks); `causal_repeats` is the manipulation check; control_overlap.py says how alike the controls are.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from headscope.comparison.scored import Shelf
 from headscope.run import Run, open_run
 from headscope.stages.causal_over_tasks import gain_over_tasks, over_tasks
 from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, cut_prompts, fingerprints
+from headscope.stages.control_overlap import KINDS as ALIKE
+from headscope.stages.control_overlap import overlap_rows
 from headscope.stages.evaluation import Evaluator
 from headscope.stages.opening import open_stage
 from headscope.stages.references import ablated, check_references
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
 SPLIT = "validation"
 ITEMS = "causal"
-KINDS = ("causal_gain", "causal_drop", "causal_controls", "causal_repeats")
+KINDS = ("causal_gain", "causal_drop", "causal_controls", "causal_repeats", *ALIKE)
 FULL = "full model"
 CONTROLS = 39
 ABLATIONS = ("zero", "mean")
@@ -183,7 +185,7 @@ def store(
 ) -> pd.DataFrame:
     """The summary over tasks, and the manipulation check."""
     rows = [one for outcome in OUTCOMES for one in outcome_rows(checks, outcome)]
-    rows += list(repeats(writer, model, choice, chosen))
+    rows += [*overlap_rows(chosen, checks[0].shots), *repeats(writer, model, choice, chosen)]
     table = frame(rows)
     writer.replace_comparisons(table, kinds=KINDS)
     return table

@@ -15,6 +15,7 @@ from scipy import stats
 from ablation.statistics.intervals import PAIRED_LOSS
 from headscope.comparison.rows import frame
 from headscope.run import Run, open_run
+from headscope.stages.pruning import PruneChoice
 from headscope.stages.pruning_summary import Curve, summary_rows, with_demonstrations_joined
 from headscope.stages.pruning_together import (
     ABOVE,
@@ -26,6 +27,7 @@ from headscope.stages.pruning_together import (
     together_rows,
 )
 from headscope.store.manifest import Stage
+from interp.errors import UsageError
 
 PERCENTS = (0, 20, 40, 60)
 STEPS = tuple(f"p={percent}" for percent in PERCENTS)
@@ -353,3 +355,8 @@ def test_the_margins_are_those_of_the_method() -> None:
     from headscope.stages.pruning_together import MARGINS
 
     assert MARGINS == MARGIN
+
+
+def test_removing_everything_is_no_step_of_a_curve() -> None:
+    with pytest.raises(UsageError, match=r"stay below 100; got \[0, 100\]"):
+        PruneChoice(percents=(0, 100))

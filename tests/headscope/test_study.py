@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -23,7 +24,7 @@ from scipy import stats
 import ablation
 import interp
 from ablation.causal import CausalCheck, causal_check
-from ablation.control_sets import TESTED
+from ablation.control_sets import TESTED, HeadSet
 from headscope import budget
 from headscope.budget import LEAST, MEDIUM, PAPER, SMALL, TIERS, Budget, fitted, parse_budget, restored
 from headscope.run import Run, open_run
@@ -222,6 +223,40 @@ def test_every_set_is_reported(run: Run) -> None:
         for heads in part[part["kind"] != TESTED]["heads"]:
             controls = heads.split(",")
             assert len(controls) == len(tested) and not tested & set(controls)
+
+
+def test_how_alike_the_controls_are_is_measured_and_stored(run: Run) -> None:
+    """By this file's own count over the sets that stand in items/causal."""
+    items = run.items("causal").query("outcome == 'metric'").drop_duplicates(["tested", "kind", "draw"])
+    rows, compared = run.comparisons, 0
+    for (tested, kind), part in items[items["kind"] != TESTED].groupby(["tested", "kind"]):
+        sets = [set(heads.split(",")) for heads in part["heads"]]
+        shares = [len(a & b) / len(a) for a, b in itertools.combinations(sets, 2)]
+        found = rows[(rows["a"] == tested) & (rows["b"] == kind) & (rows["level"] == "heads")].set_index("kind")
+        assert ("causal_controls_overlap" in found.index) == bool(shares) and set(found["n"]) <= {len(sets)}
+        if shares:
+            assert found.loc["causal_controls_overlap", "value"] == pytest.approx(np.mean(shares))
+            assert found.loc["causal_controls_shared", "value"] == len(set.intersection(*sets))
+        if kind == "random":
+            assert "causal_controls_norm_gap" not in found.index
+        else:
+            compared += 1
+            assert found.loc["causal_controls_norm_gap", "value"] == pytest.approx(part["norm_gap"].mean())
+    assert compared >= 2
+
+
+def test_disjoint_and_equal_control_sets_have_known_overlaps() -> None:
+    from headscope.stages.control_overlap import overlap_rows
+
+    def sets(*heads: tuple[tuple[int, int], ...]) -> list[HeadSet]:
+        return [HeadSet("top", "layer_matched", place, one, norm_gap=0.5) for place, one in enumerate(heads)]
+
+    a, b, both = ((0, 1), (0, 2)), ((0, 3), (0, 4)), ((0, 1), (0, 3))
+    told = [{one["kind"]: one["value"] for one in overlap_rows(made, 5)}
+            for made in (sets(a, b), sets(a, a, a), sets(a, b, both), sets(a))]  # fmt: skip
+    overlap, shared, gap = "causal_controls_overlap", "causal_controls_shared", "causal_controls_norm_gap"
+    assert told[0] == {overlap: 0, shared: 0, gap: 0.5} and told[1] == {overlap: 1, shared: 2, gap: 0.5}
+    assert told[2] == {overlap: pytest.approx(1 / 3), shared: 0, gap: 0.5} and told[3] == {gap: 0.5}
 
 
 # ---- budgets --------------------------------------------------------------------------------------------------------
