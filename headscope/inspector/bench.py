@@ -99,7 +99,8 @@ class Bench:
         return self.model
 
     def attention(self, prompt: Prompt, removal: Removal | None = None) -> Attention:
-        """What to look at for this prompt."""
+        """What to look at for this prompt, which its key then names."""
+        self._prompts.put(prompt.key, prompt)
         if prompt.kind != "stored":
             return self.read(prompt, removal)
         found = self._small.made(("example", self.version), lambda: self.example)
@@ -110,7 +111,6 @@ class Bench:
     def read(self, prompt: Prompt, removal: Removal | None = None) -> Pass:
         """The prompt's pass through the whole model, or without what is removed; made once, kept for a while."""
         model, removal = self.live, removal or Removal()
-        self._prompts.put(prompt.key, prompt)
         key = (prompt.key, removal)
         found = self._passes.get(key)
         if found is not None:

@@ -103,7 +103,7 @@ def test_a_models_name_is_text(client: Any) -> None:
 def test_the_drawing_stands_in_a_sandbox_with_its_tokens_as_text(live: Bench, client: Any) -> None:
     text = "".join(HOSTILE)
     prompt = Prompt("text", text=text)
-    live.read(prompt)
+    live.attention(prompt)
     answer = client.get(f"/attention/{prompt.key}/1/2?start=0", **HERE)
     assert answer.status_code == 200
     policy = answer.headers["Content-Security-Policy"]
@@ -120,9 +120,17 @@ def test_the_drawing_stands_in_a_sandbox_with_its_tokens_as_text(live: Bench, cl
     ],
 )  # fmt: skip
 def test_drawings_that_can_not_be_had_say_why(live: Bench, client: Any, address: str, says: str) -> None:
-    live.read(REPEATED)
+    live.attention(REPEATED)
     answer = client.get(address.format(key=REPEATED.key), **HERE)
     assert answer.status_code == 404 and says in answer.text
+
+
+def test_the_stored_sequence_is_drawn_without_the_model(run_folder: Path) -> None:
+    bench = Bench("stored", run=open_run(run_folder), why="--no-model")
+    served, prompt = make_app(bench).server.test_client(), Prompt("stored")
+    bench.attention(prompt)
+    answer = served.get(f"/attention/{prompt.key}/1/2?start=0", **HERE)
+    assert answer.status_code == 200 and "AttentionHeads" in answer.text
 
 
 def test_a_removal_in_an_address_is_read_back() -> None:
@@ -133,7 +141,7 @@ def test_a_removal_in_an_address_is_read_back() -> None:
 
 
 def test_the_drawing_after_removal_is_the_pass_with_the_gates(live: Bench) -> None:
-    live.read(REPEATED)
+    live.attention(REPEATED)
     whole, without = (
         frame.drawing(live, REPEATED.key, 2, "all", {"without": removed}) for removed in ("", "0.1_1.3~0~zero")
     )
