@@ -29,9 +29,9 @@ from ablation.statistics import (
     spearman_within_layers,
 )
 from headscope.comparison.gain import gain
-from headscope.comparison.matrices import agreed
+from headscope.comparison.matrices import agreed, reliabilities
 from headscope.comparison.rows import NO_INTERVAL, Row, row, with_holm
-from headscope.comparison.scored import IMPORTANCE, SHUFFLED, Scored, Shelf, name_of
+from headscope.comparison.scored import AGGREGATE, IMPORTANCE, SHUFFLED, Scored, Shelf, name_of
 
 PREFIX = ("prefix_matching", "")
 PREVIOUS = ("previous_token", "")
@@ -62,7 +62,7 @@ def induction_against_importance(shelf: Shelf) -> list[Row]:
     """The primary test, the exploratory family, and what describes them."""
     shots = primary_shots(shelf)
     prefix, importance = shelf.of_sequences(*PREFIX), shelf.aggregate(IMPORTANCE, "token", shots)
-    rows = list(primary(prefix, importance, shots, shelf.seed))
+    rows = [*primary(prefix, importance, shots, shelf.seed), *noise(shelf, prefix, shots)]
     family = list(exploratory(shelf, shots))
     if family:
         tested = ({**one.row, "p": one.p(len(family))} for one in family)
@@ -80,6 +80,14 @@ def primary(prefix: Scored, importance: Scored, shots: int, seed: int) -> Iterat
         told: dict[str, Any] = {"interval": interval, "p": test.p, "n": test.n_heads}
         yield row(kind, prefix.name, importance.name, shots, "within_layer", test.value, **told)
     yield from corrected_rows(KIND, prefix.name, importance.name, shots, corrected, test.n_heads)
+
+
+def noise(shelf: Shelf, prefix: Scored, shots: int) -> Iterator[Row]:
+    """How reliable the rankings are: prefix matching over its sequences, the aggregates over documents."""
+    yield from reliabilities(prefix, prefix.name, "", shots)
+    for variant in ("token", "signed"):
+        aggregate = shelf.aggregate(IMPORTANCE, variant, shots)
+        yield from reliabilities(aggregate, AGGREGATE, aggregate.name, shots)
 
 
 def exploratory(shelf: Shelf, shots: int) -> Iterator[Exploratory]:

@@ -40,7 +40,7 @@ def cross_task(shelf: Shelf, variant: str, shots: int) -> list[Row]:
     found = {task: shelf.of_task(IMPORTANCE, variant, task, shots) for task in tasks}
     pairs = [(a, found[a], b, found[b]) for a, b in combinations(tasks, 2)]
     rows = matrix(f"cross_task{SUFFIX[variant]}", pairs, shots=shots, seed=shelf.seed)
-    rows += [one for task in tasks for one in reliabilities(found[task], task, variant, shots)]
+    rows += [one for task in tasks for one in reliabilities(found[task], task, name_of(IMPORTANCE, variant), shots)]
     return rows + (list(_overlaps(pairs, shots, shelf.seed)) if variant == "token" else [])
 
 
@@ -89,14 +89,17 @@ def shared(a: Scored, b: Scored) -> bool:
     return same_clusters(left, right)
 
 
-def reliabilities(scored: Scored, name: str, variant: str, shots: int) -> Iterator[Row]:
-    """How well a ranking would agree with itself on other documents; `n` counts clusters of documents."""
+def reliabilities(scored: Scored, name: str, ranking: str, shots: int) -> Iterator[Row]:
+    """How well a ranking would agree with itself on other documents; `n` counts clusters of documents.
+
+    name: whose ranking (a task, `aggregate`), ranking: by what; for a score that needs no task `ranking` is empty.
+    """
     if scored.resampled is None:
         return
     for level in LEVELS:
         found = reliability(scored.resampled, level=level)
         value = found.value if np.isfinite(found.value) else np.nan
-        yield row("reliability", name, name_of(IMPORTANCE, variant), shots, level, value, n=found.n_clusters)
+        yield row("reliability", name, ranking, shots, level, value, n=found.n_clusters)
 
 
 def _compared(kind: str, pair: Pair, level: Level, shots: int, *, family: int, seed: int) -> Iterator[Row]:

@@ -14,6 +14,7 @@ from headscope.comparison.scored import AGGREGATE
 from headscope.figures.stored import chosen
 
 LEVEL = 0.05
+PAIRS = "from pair to pair"
 RELEASED = (
     "For comparison only: the paper's released script correlates the numbers of the heads that stand at equal places "
     "of two orders, not the ranks of one head in both"
@@ -46,13 +47,27 @@ def primary(rows: pd.DataFrame) -> Iterator[str]:
         )
         corrected = chosen(rows, kind=KIND, a=one.a, b=one.b, shots=one.shots, level="within_layer_corrected")
         for freed in corrected.itertuples(index=False):
-            yield f"Corrected for the noise of both rankings it is rho* = {told(freed)}."
+            yield f"Corrected for the noise of both rankings it is rho* = {told(freed)}{_noise(rows, one)}."
         everywhere = chosen(rows, kind=KIND, a=one.a, b=one.b, shots=one.shots, level="global")
         for over in everywhere.itertuples(index=False):
             yield f"Over all heads, where a trend over layers counts too, rho = {told(over)}."
         released = chosen(rows, kind=KIND, a=one.a, b=one.b, shots=one.shots, level="bansal_released")
         for other in released[released["value"].notna()].itertuples(index=False):
             yield f"{RELEASED}; it would have said {other.value:+.2f} here."
+
+
+def _noise(rows: pd.DataFrame, one: Any) -> str:
+    """The reliabilities that rho* divides by, and what one under .6 means; nothing where none was stored."""
+    reliable = chosen(rows, kind="reliability", shots=one.shots, level="within_layer")
+    parts = [chosen(reliable, a=one.a, b=""), chosen(reliable, a=AGGREGATE, b=one.b)]
+    named = [(name, first(part)) for name, part in zip((said(one.a), f"aggregate {said(one.b)}"), parts, strict=True)
+             if len(part)]  # fmt: skip
+    if not named:
+        return ""
+    listed = ", ".join(f"{name} {_reliability(value)}" for name, value in named)
+    low = [name for name, value in named if not value >= LOW_RELIABILITY]
+    unstable = f"; under {LOW_RELIABILITY} for {' and '.join(low)}, so that rho* is unstable here" if low else ""
+    return f" (reliability within layers: {listed}{unstable})"
 
 
 def gains(rows: pd.DataFrame) -> Iterator[str]:
@@ -82,8 +97,15 @@ def exploratory(rows: pd.DataFrame) -> Iterator[str]:
         )
         yield (
             f"Exploratory: {family.value:.0f} further tests, Holm-adjusted together ({family.n:,} permutations each). "
-            f"Of {len(tests)} correlations within layers {len(held)} differ from 0{f': {listed}' if listed else ''}."
+            f"Of {len(tests)} correlations within layers {len(held)} {_are(len(held))} shown to differ from 0"
+            f"{f': {listed}' if listed else ''}."
         )
+        reliable = chosen(rows, kind="reliability", a=AGGREGATE, shots=family.shots, level="within_layer")
+        for low in reliable[~(reliable["value"] >= LOW_RELIABILITY)].itertuples(index=False):
+            yield (
+                f"The aggregate {said(low.b)} at {at(family.shots)} has a reliability of {_reliability(low.value)} "
+                f"within layers, under {LOW_RELIABILITY}: tests with it can miss a relation that is there."
+            )
 
 
 def sets(rows: pd.DataFrame) -> Iterator[str]:
@@ -92,8 +114,9 @@ def sets(rows: pd.DataFrame) -> Iterator[str]:
         place = {"a": one.a, "b": one.b, "shots": one.shots, "level": one.level}
         size = int(str(one.level).partition("=")[2])
         free, layer = (first(chosen(rows, kind=f"set_overlap_expected_{name}", **place)) for name in ("free", "layer"))
+        both = round(one.value * size)
         yield (
-            f"Of the {size} induction heads {round(one.value * size)} are among the {size} heads of highest "
+            f"Of the {size} induction heads {both} {_are(both)} among the {size} heads of highest "
             f"{said(one.b)} at {at(one.shots)}; chance gives {free * size:.1f}, with the same number of heads in every "
             f"layer {layer * size:.1f} (p = {p_told(one.p)}, Holm {p_told(one.p_holm)})."
         )
@@ -119,16 +142,18 @@ def tasks_told(rows: pd.DataFrame) -> Iterator[str]:
             within, everywhere = (chosen(part, level=level) for level in ("within_layer", "global"))
             line = (
                 f"Tasks against tasks, {name} importance at {at(shots)}: {len(within)} "
-                f"{'pair' if len(within) == 1 else 'pairs'}, rho "
-                f"{spread(everywhere)}, within layers {spread(within)}; {significant(within)} of {len(within)} "
-                "are above 0 within layers after Holm"
+                f"{'pair' if len(within) == 1 else 'pairs'} of tasks, rho over all heads {spread(everywhere, PAIRS)}, "
+                f"within layers {spread(within, PAIRS)}; {significant(within)} of {len(within)} "
+                f"{_are(significant(within))} above 0 within layers after Holm"
             )
             freed = chosen(part, level="within_layer_corrected")
-            yield f"{line}{f'; corrected for noise {spread(freed)}' if freed['value'].notna().any() else ''}."
+            noise = f"; within layers and corrected for noise {spread(freed, PAIRS)}"
+            yield f"{line}{noise if freed['value'].notna().any() else ''}."
+            yield from _unreliable(rows, int(shots), name)
             if kind == "cross_task":
                 yield from _top_third(rows, int(shots))
-                yield from _unreliable(rows, int(shots))
-                yield f"{RELEASED}; for these pairs it gives {spread(chosen(part, level='bansal_released'))}."
+                released = chosen(part, level="bansal_released")
+                yield f"{RELEASED}; for these pairs it gives {spread(released, PAIRS)}."
 
 
 def _top_third(rows: pd.DataFrame, shots: int) -> Iterator[str]:
@@ -137,13 +162,17 @@ def _top_third(rows: pd.DataFrame, shots: int) -> Iterator[str]:
         yield f"The top 30% of two tasks have {common['value'].mean():.0%} in common on average; chance gives 30%."
 
 
-def _unreliable(rows: pd.DataFrame, shots: int) -> Iterator[str]:
-    found = chosen(rows, kind="reliability", shots=shots, b="importance/token", level="within_layer")
-    low = sorted(found[~(found["value"] >= LOW_RELIABILITY)]["a"])
-    if low:
+def _unreliable(rows: pd.DataFrame, shots: int, name: str) -> Iterator[str]:
+    """METHODS 5: a reliability under .6 is flagged, for whatever importance."""
+    found = chosen(rows, kind="reliability", shots=shots, b=f"importance/{name}", level="within_layer")
+    found = found[found["a"] != AGGREGATE]
+    low = found[~(found["value"] >= LOW_RELIABILITY)].sort_values("a")
+    if len(low):
+        listed = ", ".join(f"{one.a} {_reliability(one.value)}" for one in low.itertuples(index=False))
         yield (
-            f"The rankings of {len(low)} of {len(found)} tasks have a reliability under {LOW_RELIABILITY} within "
-            f"layers at {at(shots)} ({', '.join(low)}): corrected coefficients with them are flagged."
+            f"The rankings of {len(low)} of {len(found)} tasks by {name} importance at {at(shots)} have a reliability "
+            f"under {LOW_RELIABILITY} within layers ({listed}): coefficients of pairs with them are lowered by noise, "
+            "and those corrected for noise are unstable."
         )
 
 
@@ -158,8 +187,9 @@ def shots_told(rows: pd.DataFrame) -> Iterator[str]:
             over = chosen(whole, a=one.a, b=one.b, level="global")
             alone = single[single["a"].str.endswith(f"@{few}") & single["b"].str.endswith(f"@{many}")]
             yield (
-                f"{few} shots against {many}, aggregate {name} importance: rho {first(over):.2f}, within layers "
-                f"{told(one)}; task by task within layers {spread(chosen(alone, level='within_layer'))}."
+                f"{at(int(few))} against {many}, aggregate {name} importance: rho over all heads {first(over):.2f}, "
+                f"within layers {told(one)}; task by task within layers "
+                f"{spread(chosen(alone, level='within_layer'), 'from task to task')}."
             )
 
 
@@ -172,7 +202,7 @@ def retention_told(rows: pd.DataFrame) -> Iterator[str]:
         more = f" and {first(excess):.0%} of what exceeds its null" if len(excess) else ""
         yield (
             f"When the 70% of heads of lowest importance ({at(one.shots)}) are pruned, {one.value:.0%} of all "
-            f"{said(one.a)} is left{more}; pruning at random leaves 30%."
+            f"{said(one.a)} is left{more}; pruning at random leaves 30% on average."
         )
 
 
@@ -200,19 +230,27 @@ def p_told(p: float) -> str:
     return f"{p:.4f}" if p >= 0.0001 else f"{p:.0e}" if p == p else "not tested"
 
 
-def spread(rows: pd.DataFrame) -> str:
-    """Mean and range of a column of coefficients."""
+def spread(rows: pd.DataFrame, over: str) -> str:
+    """Mean and range of a column of coefficients; `over` says what the range is over."""
     values = rows["value"].dropna()
     if values.empty:
         return "not defined"
     if len(values) == 1:
         return f"{values.iloc[0]:.2f}"
-    return f"{values.mean():.2f} on average ({values.min():.2f} to {values.max():.2f})"
+    return f"{values.mean():.2f} on average ({values.min():.2f} to {values.max():.2f} {over})"
 
 
 def significant(rows: pd.DataFrame) -> int:
     """Rows that are positive and hold after correction."""
     return int(((rows["p_holm"] <= LEVEL) & (rows["value"] > 0)).sum())
+
+
+def _reliability(value: float) -> str:
+    return f"{value:.2f}" if isfinite(value) else "not defined"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def first(rows: pd.DataFrame) -> float:

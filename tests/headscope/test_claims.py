@@ -288,15 +288,15 @@ def test_tasks_that_agree_less_than_chance_are_not_counted_as_agreeing(folder: P
         for (a, b), (value, holm) in values.items() for level in ("global", "within_layer")
     ]  # fmt: skip
     told = next(sharing.rankings(write(folder, rows)))
-    assert "3 pairs, rho 0.13 on average (-0.80 to 0.80)" in told
-    assert "1 of 3 are above 0 within layers after Holm" in told
+    assert "3 pairs of tasks, rho over all heads 0.13 on average (-0.80 to 0.80 from pair to pair)" in told
+    assert "1 of 3 is above 0 within layers after Holm" in told
 
 
 def test_retention_is_told_beside_random_pruning(folder: Path) -> None:
     place = ("prefix_matching", "importance/token", 5, "p=70")
     rows = [row("retention_raw", *place, 0.62), row("retention_excess", *place, 0.91)]
     told = text(matching.retained(write(folder, rows)))
-    assert "62% of all prefix matching is left and 91% of what exceeds its null; pruning at random leaves 30%." in told
+    assert "62% of all prefix matching is left and 91% of what exceeds its null; pruning at random leaves 30% on average." in told
 
 
 # ---- the whole page -------------------------------------------------------------------------------------------------

@@ -273,6 +273,34 @@ def test_reliability_is_spearman_browns_of_half_splits_by_cluster(run: Run, rows
     assert found["value"] == pytest.approx(2 * q / (1 + q), abs=0.03) and found["n"] == 20
 
 
+def test_rankings_under_the_wanted_reliability_are_named(tmp_path: Path) -> None:
+    """By any importance, and where rho* of the primary test divides by one; not those that are reliable."""
+    run = write_ranked_run(tmp_path / "run", documents=24, noise=12.0, shots=(5,), tasks=("copa", "rte"))
+    rows = compare_rankings(run.folder)
+    told = "\n".join(sentences(rows))
+    for variant in ("token", "signed"):
+        low = rows.query(f"kind == 'reliability' and b == 'importance/{variant}' and level == 'within_layer'")
+        assert set(low["a"]) == {"copa", "rte", "aggregate"} and (low["value"] < 0.6).all()
+        assert f"The rankings of 2 of 2 tasks by {variant} importance at 5 shots have a reliability under 0.6" in told
+    aggregate = one(rows, kind="reliability", a="aggregate", b=TOKEN, level="within_layer")["value"]
+    prefix = one(rows, kind="reliability", a=PREFIX, b="", level="within_layer")["value"]
+    assert prefix > 0.9
+    assert (
+        f"(reliability within layers: prefix matching {prefix:.2f}, aggregate importance (token) {aggregate:.2f}; "
+        "under 0.6 for aggregate importance (token), so that rho* is unstable here)."
+    ) in told
+    assert "The aggregate signed importance at 5 shots has a reliability of" in told
+
+
+def test_the_reliabilities_of_the_primary_test_are_those_that_rho_star_divides_by(rows: pd.DataFrame) -> None:
+    place: dict[str, Any] = {"kind": "induction_importance", "a": PREFIX, "b": TOKEN, "shots": 5}
+    plain, freed = (one(rows, **place, level=name)["value"] for name in ("within_layer", "within_layer_corrected"))
+    rel = [one(rows, kind="reliability", a=a, b=b, shots=5, level="within_layer")["value"]
+           for a, b in ((PREFIX, ""), ("aggregate", TOKEN))]  # fmt: skip
+    assert min(rel) > 0.6 and freed == pytest.approx(plain / math.sqrt(rel[0] * rel[1]), abs=1e-6)
+    assert not any("unstable" in sentence for sentence in sentences(rows))
+
+
 def test_shots_against_shots(run: Run, rows: pd.DataFrame) -> None:
     for name, task in (("aggregate", None), ("copa", "copa")):
         few, many = (importance(run, "token", shots, task) for shots in (0, 5))
