@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from headscope.figures.stored import Stored
 from headscope.inspector.asked import Prompt, Removal
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from interp.gating import Reference
     from interp.model import HookedModel
 
+Made = TypeVar("Made")
 PASSES = 512 << 20  # bytes of passes kept
 
 
@@ -70,6 +71,11 @@ class Bench:
         """The tables of the run as they are now."""
         run = self.run or (self.scoring.run if self.scoring is not None else None)
         return None if run is None else self._small.made(("stored", self.version), lambda: Stored(run))
+
+    def kept(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """A small answer, made if it is not held."""
+        found: Made = self._small.made(key, make)
+        return found
 
     @property
     def scores(self) -> ScoreTable:

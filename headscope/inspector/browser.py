@@ -33,11 +33,12 @@ def register(app: Dash, bench: Bench) -> None:
         "attention", Output("attention", "figure"), Input("selected", "data"), Input("theme", "data"),
         Input("query", "data"),
     )  # fmt: skip
-    script("dressed", Output("stored", "figure"), Input("fig-stored", "data"), Input("theme", "data"))
+    script("stored", Output("stored", "figure"), Input("fig-stored", "data"), Input("theme", "data"))
     script(
         "strip", Output("strip", "title"), Input("reading", "data"), Input("strip-row", "data"), Input("theme", "data"),
         first=False,
     )  # fmt: skip
+    script("refused", Output("prompt-problem", "title"), Input("refused", "data"), first=False)
     for name in FILLED if bench.model is not None else FILLED[:1]:
         script("fill", Output(name, "title"), Input(f"made-{name}", "data"), first=False)
     script("afterBox", Output("after-box", "className"), Input("after-box", "value"), first=False)

@@ -53,7 +53,7 @@ def outcome_parts(bench: Bench, asked: Any, reading: Any, query: Any, tab: Any) 
             before = bench.read(prompt)
             after = bench.read(prompt, removed) if removed else before
     except HeadscopeError as error:
-        return [no_update, no_update, no_update, no_update, str(error)]
+        return [[], "Next tokens", {"figure": bare_figure()}, [], str(error)]  # another removal's would mislead
     place = asked_query(query, len(before.tokens.ids))
     model = bench.live
     first = removal.next_tokens(model, before.predicted, after.predicted, place)
@@ -62,6 +62,12 @@ def outcome_parts(bench: Bench, asked: Any, reading: Any, query: Any, tab: Any) 
     changes = outcome.changes_table(removal.loss_changes(before, after), bool(removed))
     figure = loss_figure(before, after if removed else None)
     return [outcome.next_table(first, second), title, {"figure": figure.to_plotly_json()}, changes, ""]
+
+
+def bare_figure() -> dict[str, Any]:
+    """No axes and no lines."""
+    hidden = {"visible": False}
+    return {"data": [], "layout": {"xaxis": hidden, "yaxis": hidden}}
 
 
 def loss_figure(before: Pass, after: Pass | None) -> go.Figure:

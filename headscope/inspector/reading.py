@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from dash import Dash
 
 
-def register(app: Dash, bench: Bench) -> None:
-    read = [Output("reading", "data"), Output("prompt-told", "children"), Output("prompt-problem", "children")]
+STILL = "Still shown: "
 
-    @app.callback(*read, Input("prompt", "data"), State("tab", "data"))
-    def read_prompt(prompt: Any, tab: Any) -> list[Any]:
-        return [no_update] * len(read) if prompt is None else prompt_parts(bench, prompt, tab)
+
+def register(app: Dash, bench: Bench) -> None:
+    read = [Output("reading", "data"), Output("prompt-told", "children"), Output("prompt-problem", "children"),
+            Output("refused", "data")]  # fmt: skip
+
+    @app.callback(*read, Input("prompt", "data"), State("tab", "data"), State("prompt-told", "children"))
+    def read_prompt(prompt: Any, tab: Any, told: Any) -> list[Any]:
+        return [no_update] * len(read) if prompt is None else prompt_parts(bench, prompt, tab, told)
 
     @app.callback(
         Output("busy", "children"), Output("poll", "disabled"), Input("poll", "n_intervals"), State("tab", "data")
@@ -31,17 +35,20 @@ def register(app: Dash, bench: Bench) -> None:
         return told, not told
 
 
-def prompt_parts(bench: Bench, asked: Any, tab: Any) -> list[Any]:
-    """What was read, in words, and what is wrong with it."""
+def prompt_parts(bench: Bench, asked: Any, tab: Any, shown: Any = "") -> list[Any]:
+    """What was read, in words, what is wrong with it, what was refused.
+
+    Where it is refused, what was read before stays, and the words say so: `shown` are the ones that stand there.
+    """
     try:
         prompt = asked_prompt(asked)
         with bench.work.of(tab):
             tokens = bench.attention(prompt).tokens
     except HeadscopeError as error:
-        return [None, "", str(error)]
+        return [no_update, f"{STILL}{str(shown).removeprefix(STILL)}" if shown else "", str(error), {"prompt": asked}]
     reading = {"prompt": asked, "key": prompt.key, "tokens": list(tokens.texts), "blocks": list(tokens.blocks),
                "target": tokens.target}  # fmt: skip
-    return [reading, tokens.told, ""]
+    return [reading, tokens.told, "", None]
 
 
 def seen(bench: Bench, reading: Mapping[str, Any], after: Any) -> Attention:

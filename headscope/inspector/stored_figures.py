@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dash import Input, Output, html
+from dash import Input, Output, State
 
 from headscope.figures.catalogue import CATALOGUE, Panel
 from headscope.inspector.bench import Bench
@@ -14,16 +14,13 @@ if TYPE_CHECKING:
 
 
 def register(app: Dash, bench: Bench) -> None:
-    @app.callback(Output("stored-name", "children"), Output("stored-panel-section", "hidden"), Input("version", "data"))
-    def list_figures(version: Any) -> list[Any]:
-        found = stored_panels(bench)
-        return [[html.Option(entry.title, value=entry.name) for entry in CATALOGUE if entry.name in found], not found]
+    asked = [Input("stored-choice", "data"), Input("version", "data"), State("tab", "data")]
 
-    chosen = [Output("fig-stored", "data"), Output("stored-caption", "children"), Output("stored-panel", "children")]
-
-    @app.callback(*chosen, Input("stored-choice", "data"), Input("version", "data"))
-    def show_stored(choice: Any, version: Any) -> list[Any]:
-        return stored_parts(bench, choice)
+    @app.callback(Output("fig-stored", "data"), *asked)
+    def show_stored(choice: Any, version: Any, tab: Any) -> dict[str, Any] | None:
+        with bench.work.of(tab):
+            bench.work.say("drawing a stored figure")
+            return stored_parts(bench, choice)
 
 
 def stored_panels(bench: Bench) -> dict[str, list[Panel]]:
@@ -31,8 +28,12 @@ def stored_panels(bench: Bench) -> dict[str, list[Panel]]:
     stored = bench.stored
     if stored is None:
         return {}
-    found = {entry.name: list(entry.panels(stored)) for entry in CATALOGUE if entry.name != "mosaic"}
-    return {name: panels for name, panels in found.items() if panels}
+
+    def found() -> dict[str, list[Panel]]:
+        panels = {entry.name: list(entry.panels(stored)) for entry in CATALOGUE if entry.name != "mosaic"}
+        return {name: some for name, some in panels.items() if some}
+
+    return bench.kept(("panels", bench.version), found)
 
 
 def chosen_panel(bench: Bench, choice: Any) -> tuple[str, int, list[Panel]] | None:
@@ -41,16 +42,23 @@ def chosen_panel(bench: Bench, choice: Any) -> tuple[str, int, list[Panel]] | No
     if not found:
         return None
     name, panel = choice if isinstance(choice, list) and len(choice) == 2 else ("", 0)
-    name = name if name in found else next(iter(found))
+    if name not in found:
+        name, panel = next(iter(found)), 0
     return name, panel if isinstance(panel, int) and 0 <= panel < len(found[name]) else 0, found[name]
 
 
-def stored_parts(bench: Bench, choice: Any) -> list[Any]:
-    """Figure, caption, and the panels to choose from."""
+def stored_parts(bench: Bench, choice: Any) -> dict[str, Any] | None:
+    """The figure with what it is, its caption, and all that can be chosen: a page that is told less could mislabel."""
     chosen = chosen_panel(bench, choice)
     if chosen is None:
-        return [None, "", []]
+        return None
     name, place, panels = chosen
-    caption = next(entry.caption for entry in CATALOGUE if entry.name == name)
-    options = [html.Option(panel.title, value=str(at)) for at, panel in enumerate(panels)]
-    return [{"figure": panels[place].draw().to_plotly_json()}, caption, options]
+    names = [entry for entry in CATALOGUE if entry.name in stored_panels(bench)]
+    caption = next(entry.caption for entry in names if entry.name == name)
+    asked = choice if isinstance(choice, list) and len(choice) == 2 else [name, place]
+    missing = "" if asked == [name, place] else "The run does not have the figure that was asked for. "
+    return {
+        "figure": panels[place].draw().to_plotly_json(), "choice": [name, place], "asked": choice,
+        "names": [[entry.name, entry.title] for entry in names], "panels": [panel.title for panel in panels],
+        "caption": missing + caption,
+    }  # fmt: skip

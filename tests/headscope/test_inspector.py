@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from contextlib import ExitStack
@@ -422,6 +423,33 @@ def test_a_run_without_its_model_shows_what_is_stored_and_says_why_the_rest_is_o
     for ask in (lambda: stored.read(REPEATED), lambda: stored.copies(0, 0), lambda: stored.repeat_score(Removal())):
         with pytest.raises(UsageError, match=r"needs the model.*--no-model"):
             ask()
+
+
+def test_a_stored_figure_comes_with_what_it_is_and_its_panels_are_listed_once(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from headscope.figures.stored import Stored
+    from headscope.inspector import stored_figures
+
+    listed: list[str] = []
+    entries = stored_figures.CATALOGUE
+
+    def counted(entry: Any) -> Any:
+        return lambda stored: listed.append(entry.name) or entry.panels(stored)
+
+    monkeypatch.setattr(
+        stored_figures, "CATALOGUE", tuple(dataclasses.replace(entry, panels=counted(entry)) for entry in entries)
+    )
+    bench = Bench("stored", run=open_run(run_folder), why="--no-model")
+    for choice in (["pruning_heads", 1], ["cross_task", 0]):
+        made: Any = stored_figures.stored_parts(bench, choice)
+        panels = list(next(entry for entry in entries if entry.name == choice[0]).panels(Stored(open_run(run_folder))))
+        assert made["choice"] == made["asked"] == choice and made["panels"] == [panel.title for panel in panels]
+        assert made["figure"]["layout"]["title"]["text"] == panels[choice[1]].draw().layout.title.text
+    assert len(listed) == len(set(listed)) > 5
+    for missing in (["nothing", 0], ["cross_task", 99], ["cross_task", "x"]):
+        made = stored_figures.stored_parts(bench, missing)
+        assert made["choice"] != missing and "does not have the figure that was asked for" in made["caption"]
 
 
 def test_a_bench_needs_something_on_it() -> None:

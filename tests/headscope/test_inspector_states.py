@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ import pytest
 
 from headscope.inspector.bench import Bench
 from headscope.inspector.server import make_server
+from headscope.run import open_run
+from interp.errors import UsageError
 from tests.headscope.browsed import READY
 from tests.headscope.inspected import Heard
 from tests.headscope.synthetic import Shape, write_run
@@ -57,6 +60,14 @@ def live() -> Iterator[tuple[Bench, str]]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("states") / "run", shape=Shape(4, 4, 2), study=True, tasks=["copa", "rte"])
+
+
+@pytest.fixture(scope="module")
+def stored(folder: Path) -> Iterator[tuple[Bench, str]]:
+    """A run without its model."""
+    bench = Bench("smollm2-135m", run=open_run(folder), why="it was started with --no-model.")
+    with served(bench) as address:
+        yield bench, address
 
 
 @pytest.fixture
@@ -182,3 +193,62 @@ def test_remove_acts_on_the_head_that_the_card_names(live: tuple[Bench, str], lo
     assert page.locator("#removed .chip").all_inner_texts() == ["1.1"]
     expect(page.locator("#card-title")).to_have_text("Head 0.3")
     page.unroute("**/card/**")
+
+
+# ---- what is refused ------------------------------------------------------------------------------------------------
+
+
+def test_a_refused_prompt_leaves_what_was_read_before(live: tuple[Bench, str], look: Any) -> None:
+    page = look(live[1], "#head=1.1&prompt=repeated:12:4:3")
+    settled(page, "1.1")
+    page.locator("[data-prompt=text]").click()
+    for _ in range(2):  # reading it again is refused again
+        page.locator("#own-text").fill("a " * 900)
+        page.locator("#read").click()
+        expect(page.locator("#prompt-problem")).to_contain_text("at most 512 can be looked at here")
+        expect(page).to_have_url(re.compile("prompt=repeated%3A12%3A4%3A3"))
+    expect(page.locator("#prompt-told")).to_have_text(re.compile("^Still shown: 12 random tokens.*seed 3"))
+    choose(page, 2, 0)
+    settled(page, "2.0")
+    expect(page.locator("#strip-title")).to_have_text("What head 2.0 looks at")
+    page.locator("[data-prompt=repeated]").click()
+    page.locator("#read").click()
+    expect(page.locator("#prompt-problem")).to_be_empty()
+    expect(page.locator("#prompt-told")).to_have_text(re.compile("^12 random tokens.*seed 3"))
+
+
+def test_where_attention_can_not_be_had_the_old_one_goes(
+    live: tuple[Bench, str], look: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*arguments: Any) -> Any:
+        raise UsageError("no such attention")
+
+    page = look(live[1], "#head=1.1")
+    settled(page, "1.1")
+    expect(page.locator("#attention .heatmaplayer image")).to_have_count(1)
+    monkeypatch.setattr("headscope.inspector.selection.seen", refuses)
+    choose(page, 0, 0)
+    expect(page.locator("#attention-problem")).to_have_text("no such attention")
+    expect(page.locator("#attention .heatmaplayer image")).to_have_count(0)
+    expect(page.locator("#pairs tbody tr")).to_have_count(0)
+    expect(page.locator("#strip button[title*=attention]")).to_have_count(0)
+
+
+# ---- stored figures -------------------------------------------------------------------------------------------------
+
+
+def test_the_choices_are_those_of_the_stored_figure_that_is_shown(stored: tuple[Bench, str], look: Any) -> None:
+    page = look(stored[1], "#figure=pruning_heads:1")
+    name, panel, title = (page.locator(what) for what in ("#stored-name", "#stored-panel", "#stored .gtitle"))
+    expect(name).to_have_value("pruning_heads")
+    expect(panel).to_have_value("1")
+    expect(title).to_have_text(panel.locator("option").nth(1).inner_text())
+    panel.select_option("2")
+    expect(title).to_have_text(panel.locator("option").nth(2).inner_text())
+    assert (name.input_value(), panel.input_value()) == (
+        "pruning_heads",
+        "2",
+    ) and "figure=pruning_heads%3A2" in page.url
+    name.select_option("retention")
+    expect(title).to_contain_text("as the order")
+    assert (name.input_value(), panel.input_value()) == ("retention", "0")

@@ -30,6 +30,7 @@ const headscope = {
       if (name !== "showAfter") this.store(name, value); // what the server hears of it is `after`
       if (name === "removal") this.drawRemoved();
       if (name === "head") this.head.selected();
+      if (name === "stored-choice") this.stored.waits();
       if (["prompt", "removal", "after", "vis"].includes(name)) this.watch();
       if (["removal", "after"].includes(name)) this.markAfter();
     }

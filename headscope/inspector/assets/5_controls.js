@@ -93,6 +93,7 @@ Object.assign(headscope, {
     for (const name of ["shots", "document", "length", "repeats", "seed"]) {
       if (/^\s*\d+\s*$/.test(prompt[name] ?? "")) prompt[name] = Number(prompt[name]);
     }
+    this.state.prompt = null; // what was refused before can be read again
     this.set({ query: null, window: [0, 0], vis: { ...this.state.vis, start: 0 }, prompt });
   },
 

@@ -56,7 +56,7 @@ headscope.events = {
       "window-keys": () => headscope.set({ window: [state.window[0], number()] }),
       "vis-window": () => headscope.set({ vis: { ...state.vis, start: number() } }),
       "stored-name": () => headscope.set({ "stored-choice": [target.value, 0] }),
-      "stored-panel": () => headscope.set({ "stored-choice": [headscope.value("stored-name"), number()] }),
+      "stored-panel": () => headscope.set({ "stored-choice": [headscope.stored.shown.choice[0], number()] }),
     };
     if (changes[target.id]) changes[target.id]();
   },

@@ -70,8 +70,22 @@ window.dash_clientside.headscope = {
     return window.dash_clientside.no_update;
   },
 
+  stored(made) {
+    if (!made || (made !== headscope.stored.shown && !headscope.stored.hear(made))) return window.dash_clientside.no_update;
+    return headscope.theme.dressed(made.figure);
+  },
+
   dressed(made) {
     return made ? headscope.theme.dressed(made.figure) : window.dash_clientside.no_update;
+  },
+
+  /** A prompt was refused: the address and the selection go on with the one that was read before, if there is one. */
+  refused(answer) {
+    if (answer && headscope.reading) {
+      headscope.state.prompt = headscope.reading.prompt;
+      headscope.address.write();
+    } else if (answer) headscope.head.text("attention-problem", "No prompt has been read yet.");
+    return "";
   },
 
   /** What was read, and the rows of tokens that were chosen on it. */
