@@ -25,6 +25,7 @@ from ablation.likelihood import default_budget
 from ablation.provenance import told
 from ablation.removals import Prompts, Removal, plain_and_removed
 from ablation.replacement import Replacement, make_replacement
+from ablation.tasks.spread import spread_places
 from interp.errors import UsageError
 from interp.scores import FFNScores, HeadScores
 
@@ -155,7 +156,7 @@ def knock_out(
 
 
 def chosen_documents(task: Any, component: str, limit: int | None) -> Any:
-    """The first `limit` documents; a unit of the metric that would be cut in two is left out."""
+    """So many documents, spread over the task's; a unit of the metric that would be cut in two is left out."""
     if component not in COMPONENTS:
         raise UsageError(f"{component!r} can't be knocked out; there are {', '.join(COMPONENTS)}")
     if limit is not None and limit < 1:
@@ -165,9 +166,10 @@ def chosen_documents(task: Any, component: str, limit: int | None) -> Any:
         return list(task)[:count]
     if count is None or count >= len(task.documents):
         return task
-    outside = {document.unit for document in task.documents[count:]}
-    whole = [n for n in range(count) if task.documents[n].unit not in outside]
-    return task.select(whole or range(count))
+    order = spread_places([d.unit for d in task.documents], [d.cluster for d in task.documents])
+    outside = {task.documents[n].unit for n in order[count:]}
+    whole = [n for n in order[:count] if task.documents[n].unit not in outside]
+    return task.select(whole or order[:count])
 
 
 def all_removals(

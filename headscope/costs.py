@@ -1,6 +1,8 @@
 """What a study costs, in tokens through a forward pass of the whole model (METHODS 3-5).
 
-A document costs its prompt once and all its choices. A gradient costs 2.3 forward passes; a knock-out of all FFNs
+A document costs its prompt once and all its choices, long ones more: attention to as many keys as four times the
+model's width costs as much as the token (fitted in ablation/prefix_plan.py). A gradient costs 2.7 forward passes,
+measured at 400 to 2,200 tokens; a knock-out of all FFNs
 resumes at the removed block, half a pass on average, twice; an evaluation costs one pass a mask. With fixed
 demonstrations their tokens are run once a mask and not once a document.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +21,8 @@ if TYPE_CHECKING:
     from headscope.stages.cells import Cell
     from interp.model import HookedModel
 
-GRADIENT = 2.3
+GRADIENT = 2.7
+KEYS = 4.0
 SAMPLE = 8
 SEQUENCE_TOKENS = {"quick": 20 * 201, "paper": 100 * (1 + 4 * 124)}
 INDUCTION_PASSES = 3.0  # two passes, and copying
@@ -27,7 +31,10 @@ CHARACTERS = 4.0  # a token, where there is no tokenizer
 
 @dataclass(frozen=True)
 class CellTokens:
-    """Mean tokens of a task's document at some number of shots; demonstrations: the part of the prompt they are."""
+    """Mean tokens of a task's document at some number of shots; demonstrations: the part of the prompt they are.
+
+    doubled: attended keys at which a token costs twice what it costs alone.
+    """
 
     task: str
     shots: int
@@ -35,25 +42,33 @@ class CellTokens:
     choices: float
     demonstrations: float
     exact: bool = True
+    doubled: float = inf
+
+    @property
+    def dearer(self) -> float:
+        """What a token of such a document costs; it attends to half of them on average."""
+        return 1.0 + (self.prompt + self.choices) / 2 / self.doubled
 
     @property
     def document(self) -> float:
-        return self.prompt + self.choices
+        return (self.prompt + self.choices) * self.dearer
 
     def evaluated(self, documents: int, demos: str) -> float:
         """One pass over so many documents."""
         if demos == "document":
             return documents * self.document
-        return self.demonstrations + documents * (self.document - self.demonstrations)
+        own = self.prompt + self.choices - self.demonstrations
+        return (self.demonstrations + documents * own) * self.dearer
 
 
-def tokens_of(cells: Sequence[Cell], tokenizer: Any, max_length: int | None) -> list[CellTokens]:
-    """Counted on the first documents of every cell; by characters without a tokenizer."""
+def tokens_of(cells: Sequence[Cell], tokenizer: Any, max_length: int | None, width: int) -> list[CellTokens]:
+    """Counted on some documents of every cell; by characters without a tokenizer. width: the model's."""
     counted = [(cell, *_counted(cell.first(SAMPLE), tokenizer, max_length)) for cell in cells]
     bare = {cell.task.name: prompt for cell, prompt, _ in counted if cell.task.shots == 0}
     return [
         CellTokens(cell.task.name, cell.task.shots, prompt, choices,
-                   max(0.0, prompt - bare.get(cell.task.name, prompt / (1 + cell.task.shots))), tokenizer is not None)
+                   max(0.0, prompt - bare.get(cell.task.name, prompt / (1 + cell.task.shots))), tokenizer is not None,
+                   KEYS * width)
         for cell, prompt, choices in counted
     ]  # fmt: skip
 

@@ -76,7 +76,7 @@ def plan_study(config: Any, tokenizer: Any, choice: TaskChoice, budget: Budget) 
 
     shape = shape_of(config)
     cells = replace(choice, limit=SAMPLE).cells("train")
-    counted = tokens_of(cells, tokenizer, shape.context)
+    counted = tokens_of(cells, tokenizer, shape.context, shape.d_model)
     return Plan(shape, budget, tuple(counted), study_cost(budget, counted, shape.layers))
 
 

@@ -166,7 +166,7 @@ def fitted_budget(model: HookedModel, folder: Path, stage: Stage, plan: StudyPla
         if other.same(stage) and "budget" in other.record:
             return restored(dict(other.record["budget"]))
     cells = replace(plan.ranked, limit=SAMPLE).cells("train")
-    counted = tokens_of(cells, model.tokenizer, model.max_length)
+    counted = tokens_of(cells, model.tokenizer, model.max_length, model.d_model)
     costs = [sum(study_cost(tier, counted, model.n_layers).values()) for tier in TIERS]
     return fitted(hours * 3600 * speed(model), costs)
 

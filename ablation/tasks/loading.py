@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from ablation.tasks.definitions import definition, misfit, quiet_harness
 from ablation.tasks.names import ICL14
 from ablation.tasks.rendering import LABELS, Renderer
 from ablation.tasks.sampler import DEMOS
+from ablation.tasks.spread import spread_places
 from ablation.tasks.task import Task
 from ablation.tasks.tokens import BOS, Document
 from interp.errors import HeadscopeError, UsageError
@@ -32,11 +33,11 @@ def load_task(
 ) -> Task:
     """A multiple-choice task with its prompts: one of the 14, a probe, or one of lm-evaluation-harness's own.
 
-    `limit` takes the first documents of the split (the first questions in MultiRC). `data` is `hub` or a folder with
-    TASK/{train,validation}.jsonl; with `hub`, HEADSCOPE_DATA is read where it has the task. Demonstrations are drawn
-    from train by (seed, task, document id), or by (seed, task) with `demos="fixed"`, and never include the document,
-    its twin, its passage or a copy. `bos` says what stands in front of a prompt (`auto`: what the tokenizer adds by
-    itself); `labels="shuffled"` gives the demonstrations random answers of their own choices.
+    `limit` takes so many documents of the split (questions in MultiRC), spread over it (spread.py). `data` is `hub` or
+    a folder with TASK/{train,validation}.jsonl; with `hub`, HEADSCOPE_DATA is read where it has the task.
+    Demonstrations are drawn from train by (seed, task, document id), or by (seed, task) with `demos="fixed"`, and never
+    include the document, its twin, its passage or a copy. `bos` says what stands in front of a prompt (`auto`: what the
+    tokenizer adds by itself); `labels="shuffled"` gives the demonstrations random answers of their own choices.
 
     Raises UsageError for a value out of range, an unknown or unfit task, and documents that can't be had or read.
     """
@@ -78,12 +79,12 @@ def check_arguments(*, shots: int, limit: int | None, **words: str) -> None:
 
 
 def render(renderer: Renderer, rows: Iterator[Mapping[str, Any]], limit: int | None) -> tuple[Document, ...]:
-    """The documents of the first `limit` units."""
+    """The documents that the limit takes."""
     documents: list[Document] = []
     row: Mapping[str, Any] = {}
     try:
         with quiet_harness():
-            for row in first_units(rows, limit):
+            for row in limited(rows, limit):
                 documents.append(renderer.document(row))
     except HeadscopeError:
         raise
@@ -92,16 +93,14 @@ def render(renderer: Renderer, rows: Iterator[Mapping[str, Any]], limit: int | N
     return tuple(documents)
 
 
-def first_units(rows: Iterator[Mapping[str, Any]], limit: int | None) -> Iterator[Mapping[str, Any]]:
-    """Rows of the first `limit` units (documents, or questions in MultiRC), wherever they stand."""
-    kept: set[str] = set()
-    for row in rows:
-        unit = str(row.get("unit_id") or row["document_id"])
-        if limit is None or unit in kept or len(kept) < limit:
-            kept.add(unit)
-            yield row
-        elif unit == row["document_id"]:
-            return
+def limited(rows: Iterable[Mapping[str, Any]], limit: int | None) -> list[Mapping[str, Any]]:
+    """All rows in their own order; with a limit, those of so many units (documents; questions in MultiRC), spread."""
+    held = list(rows)
+    if limit is None:
+        return held
+    units = [str(row.get("unit_id") or row["document_id"]) for row in held]
+    clusters = [str(row.get("cluster_id") or unit) for row, unit in zip(held, units, strict=True)]
+    return [held[place] for place in spread_places(units, clusters, limit)]
 
 
 def evaluated(source: Any, name: str, split: str) -> Iterator[Mapping[str, Any]]:

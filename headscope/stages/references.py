@@ -63,7 +63,7 @@ def ablated(model: HookedModel, choice: TaskChoice, cell: Cell, ablation: str, *
 
 
 def reference_task(choice: TaskChoice, cell: Cell, count: int) -> Any:
-    """The first documents of the split that is not evaluated."""
+    """Documents of the split that is not evaluated."""
     from ablation.tasks import load_task
 
     return load_task(

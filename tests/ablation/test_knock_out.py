@@ -15,6 +15,7 @@ from ablation.knock_out import KnockOut, knock_out
 from ablation.knock_out_cost import estimate_knock_out
 from ablation.likelihood import log_likelihoods
 from ablation.replacement import make_replacement
+from ablation.tasks.spread import spread_places
 from interp.errors import UsageError
 from interp.masks import HeadMask
 from tests.ablation.documents import SmallTask, documents, partial
@@ -206,9 +207,11 @@ def test_heads_take_48_documents_and_ffns_all_unless_told() -> None:
 def test_a_question_that_the_limit_would_cut_in_two_is_left_out() -> None:
     docs = tuple(replace(document, unit=f"q{place // 2}") for place, document in enumerate(documents(6)))
     model, task = load("gpt2"), SmallTask(docs)
-    assert knock_out(model, task, component="head", layers=[1], limit=3).documents == ("t/0", "t/1")
-    assert knock_out(model, task, component="head", layers=[1], limit=4).documents == tuple(f"t/{n}" for n in range(4))
-    assert knock_out(model, task, component="head", layers=[1], limit=1).documents == ("t/0",)  # better than nothing
+    order = [f"t/{n}" for n in spread_places([d.unit for d in docs], [d.cluster for d in docs])]
+    assert [int(name[2:]) // 2 for name in order[::2]] == [int(name[2:]) // 2 for name in order[1::2]]
+    for limit, whole in ((3, 2), (4, 4), (1, 1)):  # one document is better than nothing
+        found = knock_out(model, task, component="head", layers=[1], limit=limit)
+        assert list(found.documents) == order[:whole]
 
 
 def test_an_estimate_counts_blocks_above_the_component() -> None:

@@ -48,7 +48,7 @@ def test_tokens_are_those_of_the_first_documents(told: dict[str, Any], model_fol
         assert (found["task"], found["shots"], found["exact"]) == (cell.task.name, cell.task.shots, True)
         assert found["prompt"] == pytest.approx(sum(len(d.context) for d in documents) / 8)
         assert found["choices"] == pytest.approx(sum(len(c) for d in documents for c in d.choices) / 8)
-    counted = tokens_of(cells, model.tokenizer, model.max_length)
+    counted = tokens_of(cells, model.tokenizer, model.max_length, model.d_model)
     assert told["tokens"] == pytest.approx(study_cost(SMALL, counted, tiny.LAYERS))
     assert told["total"] == pytest.approx(sum(told["tokens"].values()))
 
@@ -67,6 +67,13 @@ def test_the_cost_of_every_stage_by_hand() -> None:
     assert found["prune heads"] == pytest.approx(one_pass * (1 + 9 * orders))
     assert found["joint grid"] == pytest.approx(one_pass * 7 * 5)
     assert found["causal"] == pytest.approx(100 * every * 5 * (1 + 3 * 39) * 2)
+
+
+def test_a_token_of_a_long_document_costs_more() -> None:
+    """Half of 2,304 keys on average, where 2,304 double the price."""
+    short, long = (CellTokens("a", 5, 2300.0, 4.0, 2000.0, doubled=keys) for keys in (float("inf"), 2304.0))
+    assert long.document == pytest.approx(1.5 * short.document)
+    assert long.evaluated(9, "fixed") == pytest.approx(1.5 * (2000 + 9 * 304))
 
 
 def test_fixed_demonstrations_are_run_once_a_mask() -> None:
