@@ -28,7 +28,7 @@ Offload = Annotated[Path | None, typer.Option(help="Folder for weights that do n
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Tasks = Annotated[str, typer.Option(help="Names separated by commas; probes and icl14 are groups of tasks.")]
 Shots = Annotated[str, typer.Option(help="Numbers of demonstrations in the prompt, separated by commas.")]
-Limit = Annotated[int | None, typer.Option(help="Documents of each task.")]
+Limit = Annotated[int | None, typer.Option(help="Documents of each task, spread over its passages.")]
 Data = Annotated[str, typer.Option(help="hub, or a folder with TASK/{train,validation}.jsonl.")]
 Demos = Annotated[str, typer.Option(help="document: each has demonstrations of its own. fixed: one set for the task.")]
 DemoSeeds = Annotated[int, typer.Option(help="Draws of the demonstrations.")]

@@ -50,7 +50,7 @@ def test_a_limit_takes_one_document_of_every_item_first(name: str) -> None:
 @pytest.mark.data
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_sixteen_documents_hold_more_than_one_label(icl14: Path, split: str) -> None:
-    """The first 23 training documents of CB have one."""
+    """The first 23 training documents of CB have one label."""
     for name in ("cb", "boolq", "rte", "wic", "wsc", "copa"):
         documents = load_task(name, data=icl14, limit=16, split=split).documents
         assert len({document.gold for document in documents}) > 1, name
