@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dash import Dash
 
 
-FILLED = ("copies", "next", "changes", "learning")  # from elements that Python made
+FILLED = ("next", "changes", "learning")  # from elements that Python made
 
 
 def register(app: Dash, bench: Bench) -> None:
@@ -39,7 +39,8 @@ def register(app: Dash, bench: Bench) -> None:
         first=False,
     )  # fmt: skip
     script("refused", Output("prompt-problem", "title"), Input("refused", "data"), first=False)
-    for name in FILLED if bench.model is not None else FILLED[:1]:
+    script("copies", Output("copies", "title"), Input("made-copies", "data"), first=False)
+    for name in FILLED if bench.model is not None else ():
         script("fill", Output(name, "title"), Input(f"made-{name}", "data"), first=False)
     script("afterBox", Output("after-box", "className"), Input("after-box", "value"), first=False)
     if bench.model is not None:

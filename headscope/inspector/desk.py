@@ -144,7 +144,7 @@ def pairs() -> html.Figure:
     """The strongest query-key pairs of the prompt."""
     return html.Figure(
         [
-            html.H3([html.Span("f", className="letter"), "Strongest query-key pairs on the prompt"]),
+            html.H3([html.Span("f", className="letter"), html.Span("Strongest query-key pairs", id="pairs-title")]),
             html.Div(id="pairs", className="scroll"),
             html.Figcaption(save("", "pairs")),
         ],
@@ -156,7 +156,7 @@ def copies() -> html.Figure:
     """The strongest token copies of the OV circuit."""
     return html.Figure(
         [
-            html.H3([html.Span("g", className="letter"), "Strongest token copies of its OV circuit"]),
+            html.H3([html.Span("g", className="letter"), html.Span("Strongest token copies", id="copies-title")]),
             html.Div(id="copies", className="scroll"),
             html.Figcaption([html.P(id="copies-note"), save("", "copies")]),
         ],

@@ -15,7 +15,7 @@ from headscope.inspector.desk import desk, plot, save
 STORES = (
     "head", "pair", "prompt", "query", "removal", "window", "vis", "after", "theme", "tab", "csv", "list-asked",
     "list-answer", "reading", "refused", "look", "selected", "resting", "fig-a", "fig-b", "fig-loss", "fig-stored",
-    "row-asked", "strip-row", "booted", "stored-choice", *(f"made-{name}" for name in FILLED),
+    "row-asked", "strip-row", "booted", "stored-choice", "made-copies", *(f"made-{name}" for name in FILLED),
 )  # fmt: skip
 
 

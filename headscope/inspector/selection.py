@@ -45,28 +45,27 @@ def register(app: Dash, bench: Bench) -> None:
         with bench.work.of(tab):
             return {"asked": look, "row": strip_row(bench, look)}
 
-    @app.callback(
-        Output("made-copies", "data"), Output("copies-note", "children"), Input("resting", "data"), State("tab", "data")
-    )
-    def copies(head: Any, tab: Any) -> list[Any]:
-        return [no_update] * 2 if head is None else copies_parts(bench, head, tab)
+    @app.callback(Output("made-copies", "data"), Input("resting", "data"), State("tab", "data"))
+    def copies(head: Any, tab: Any) -> Any:
+        return no_update if head is None else copies_parts(bench, head, tab)
 
 
 def attention_parts(bench: Bench, look: Mapping[str, Any]) -> dict[str, Any]:
     """Heat map, strongest pairs, the strip's row, title, note; or the problem."""
-    title = ""
+    titles = {"title": "Attention", "pairs_title": "Strongest query-key pairs"}
     try:
         head = asked_head(look.get("head"), bench.scores.layers, bench.scores.heads)
-        title = f"Attention of head {head[0]}.{head[1]}{' after removal' if look.get('after') else ''}"
+        whose = f"of head {head[0]}.{head[1]}{' after removal' if look.get('after') else ''}"
+        titles = {name: f"{title} {whose}" for name, title in titles.items()}
         attention = seen(bench, look, look.get("after"))
         pattern = attention.pattern(*head)
         figure = window_map(pattern, attention, look.get("window"))
         row = rounded(pattern[asked_query(look.get("query"), len(pattern))])
     except HeadscopeError as error:
-        return {"problem": str(error), "title": title}
-    figure.update_layout(meta=title)  # saved with the picture, which has no heading
+        return {"problem": str(error), **titles}
+    figure.update_layout(meta=titles["title"])  # saved with the picture, which has no heading
     return {
-        "figure": figure.to_plotly_json(), "title": title, "note": note(attention), "problem": "", "row": row,
+        "figure": figure.to_plotly_json(), **titles, "note": note(attention), "problem": "", "row": row,
         "pairs": [tables.pairs_table(tables.strongest_pairs(pattern), attention.tokens)],
     }  # fmt: skip
 
@@ -120,14 +119,16 @@ def rounded(row: Float[np.ndarray, " key"]) -> list[float]:
     return [round(value, 4) for value in row.tolist()]
 
 
-def copies_parts(bench: Bench, asked: Any, tab: Any) -> list[Any]:
-    """The table of token copies, or why there is none."""
+def copies_parts(bench: Bench, asked: Any, tab: Any) -> dict[str, Any]:
+    """The head, and the table of its token copies, or why there is none."""
+    made: dict[str, Any] = {"head": asked, "table": [], "note": "", "title": "Strongest token copies"}
     try:
         layer, head = asked_head(asked, bench.scores.layers, bench.scores.heads)
         with bench.work.of(tab):
             found = bench.copies(layer, head)
     except UsageError as error:
-        return [[], str(error)]
+        return {**made, "note": str(error)}
     except HeadscopeError as error:
-        return [[], f"Not defined for this head: {error}"]
-    return [tables.copies_table(found), tables.copies_note(found)]
+        return {**made, "note": f"Not defined for this head: {error}"}
+    title = f"Strongest token copies of head {layer}.{head} (OV circuit)"
+    return {**made, "table": tables.copies_table(found), "note": tables.copies_note(found), "title": title}

@@ -195,6 +195,27 @@ def test_remove_acts_on_the_head_that_the_card_names(live: tuple[Bench, str], lo
     page.unroute("**/card/**")
 
 
+def test_pairs_and_token_copies_name_their_head_and_pale_until_they_follow(
+    live: tuple[Bench, str], look: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = look(live[1], "#head=1.1")
+    pairs, copies = page.locator("#pairs-title"), page.locator("#copies-title")
+    expect(copies).to_have_text("Strongest token copies of head 1.1 (OV circuit)")
+    expect(pairs).to_have_text("Strongest query-key pairs of head 1.1")
+    with held(monkeypatch, "headscope.inspector.selection.copies_parts") as go:
+        choose(page, 2, 0)
+        expect(pairs).to_have_text("Strongest query-key pairs of head 2.0")
+        expect(page.locator("#copies-panel.stale")).to_have_count(1)
+        assert copies.inner_text() == "Strongest token copies of head 1.1 (OV circuit)"
+        page.wait_for_timeout(500)
+        choose(page, 0, 1)
+        expect(copies).to_have_text("Strongest token copies of head 0.1 (OV circuit)")
+        go.set()
+        page.wait_for_timeout(300)
+    assert copies.inner_text() == "Strongest token copies of head 0.1 (OV circuit)"
+    expect(page.locator(".stale")).to_have_count(0)
+
+
 # ---- what is refused ------------------------------------------------------------------------------------------------
 
 

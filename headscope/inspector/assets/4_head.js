@@ -74,6 +74,7 @@ headscope.head = {
     this.stale(["attention-panel", "pairs-panel"], false);
     this.text("attention-problem", told.problem);
     this.text("attention-title", told.title);
+    this.text("pairs-title", told.pairs_title);
     this.text("attention-note", told.note || "");
     headscope.tree.fill("pairs", told.pairs || []);
     headscope.strip.hear({ asked, row: told.row || null });
@@ -90,6 +91,7 @@ headscope.head = {
   /** What takes longer is asked for when the selection has stayed for a moment. */
   selected() {
     requestAnimationFrame(() => setTimeout(() => this.frame()));
+    this.stale(["copies-panel"], true);
     clearTimeout(this.waiting);
     this.waiting = setTimeout(() => {
       headscope.store("resting", headscope.state.head);

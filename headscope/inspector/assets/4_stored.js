@@ -6,6 +6,7 @@ headscope.stored = {
 
   /** Another figure was asked for. */
   waits() {
+    if (!this.shown) return;
     headscope.head.stale(["stored-panel-section"], true);
     headscope.head.text("stored-caption", "Another figure is being drawn.");
     headscope.watch();

@@ -65,6 +65,16 @@ window.dash_clientside.headscope = {
     return figure;
   },
 
+  /** Token copies come after a while; those of a head that is no longer selected are not shown. */
+  copies(made) {
+    if (!made || String(made.head) !== String(headscope.state.head)) return "";
+    headscope.head.stale(["copies-panel"], false);
+    headscope.head.text("copies-title", made.title);
+    headscope.head.text("copies-note", made.note);
+    headscope.tree.fill("copies", made.table);
+    return "";
+  },
+
   fill(made) {
     if (made !== null && made !== undefined) headscope.tree.fill(window.dash_clientside.callback_context.outputs_list.id, made);
     return window.dash_clientside.no_update;
