@@ -81,10 +81,13 @@ class Task:
 
     @property
     def chance(self) -> float:
-        """Mean over units of 1 / number of choices (METHODS 4); a MultiRC question multiplies those of its answers."""
+        """What choosing blindly scores: the mean over units of right choices / choices (METHODS 4).
+
+        A MultiRC question multiplies those of its answers. In ReCoRD an entity may be named in several ways, all right.
+        """
         share: dict[str, float] = {}
         for document in self.documents:
-            share[document.unit] = share.get(document.unit, 1.0) / len(document.continuations)
+            share[document.unit] = share.get(document.unit, 1.0) * len(document.right) / len(document.continuations)
         return float(np.mean(list(share.values())))
 
     @property
