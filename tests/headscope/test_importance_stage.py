@@ -111,16 +111,18 @@ def test_one_cluster_has_no_interval() -> None:
 
 
 def test_the_stages_store_intervals_by_cluster(model: interp.HookedModel, tmp_path: Path) -> None:
-    """Probes come in clusters of a few documents."""
-    measure_importance(model, tmp_path / "run", choice())
-    measure_knock_out(model, tmp_path / "run", choice(limit=8), component="ffn")
+    """A probe of 50 items under four rules: a limit of 60 takes two documents of some items."""
+    task = "probe_capitals"
+    asked = replace(choice(limit=60), names=(task,), shots=(0,))
+    measure_importance(model, tmp_path / "run", asked)
+    measure_knock_out(model, tmp_path / "run", asked, component="ffn")
     run = open_run(tmp_path / "run")
     for stored, name in (
-        (run.head_score("importance", "token", task=TASK, shots=2), "head-importance-token"),
-        (run.ffn_score("knock_out", "log_likelihood", task=TASK, shots=2), "ffn-knock_out-log_likelihood"),
+        (run.head_score("importance", "token", task=task, shots=0), "head-importance-token"),
+        (run.ffn_score("knock_out", "log_likelihood", task=task, shots=0), "ffn-knock_out-log_likelihood"),
     ):
-        clusters = list(run.items(f"{name}-{TASK}-2shot")["cluster"])
-        assert 1 < len(set(clusters)) < len(clusters)
+        clusters = list(run.items(f"{name}-{task}-0shot")["cluster"])
+        assert len(clusters) == 60 and len(set(clusters)) == 50
         plain = type(stored).from_items(stored.name, stored.per_item)
         torch.testing.assert_close(stored.ci_low, by_cluster(plain, clusters).ci_low)
         assert not torch.equal(stored.ci_low, plain.ci_low)
@@ -131,7 +133,7 @@ def test_the_stages_store_intervals_by_cluster(model: interp.HookedModel, tmp_pa
 
 @pytest.mark.parametrize("ablation_name", ["mean", "resample"])
 def test_knock_out_by_other_documents(model: interp.HookedModel, tmp_path: Path, ablation_name: str) -> None:
-    """The stand-ins are the first 64 documents of the split that is not scored; the score has a name of its own."""
+    """The stand-ins are 64 documents of the split that is not scored; the score has a name of its own."""
     measure_knock_out(model, tmp_path / "run", choice(limit=3), component="ffn", ablation=ablation_name)
     task = ablation.load_task(TASK, shots=2, limit=3, split="train")
     others = ablation.load_task(TASK, shots=2, limit=64, split="validation")
