@@ -175,6 +175,7 @@ def progress_bar(*, shown: bool) -> Iterator[Progress]:
 def harness_model() -> type:
     """HeadscopeLM: built, and registered with the harness, when it is first asked for."""
     try:
+        import lm_eval.models  # noqa: F401  (the harness adds its own models only where no other was registered yet)
         from lm_eval.api.model import TemplateLM
         from lm_eval.api.registry import register_model
     except ImportError as error:

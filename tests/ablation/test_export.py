@@ -88,6 +88,9 @@ def test_the_harness_runs_its_own_way_over_the_exported_model(smollm2: HookedMod
     from lm_eval.tasks import TaskManager
 
     held = ablation.tasks.load_task("probe_capitals", shots=3, limit=24, seed=7)
+    rows = [
+        int(document.id.rpartition("/")[2]) for document in held.documents
+    ]  # the harness's own limit takes the first
     heads = importance(smollm2, ablation.tasks.load_task("probe_capitals", shots=3, limit=8, split="train")).heads()
     pruned = prune(smollm2, held, heads, component="head", percents=(0, 20, 40))
     place = Path(ablation.tasks.__file__).parent / "probes"
@@ -98,8 +101,9 @@ def test_the_harness_runs_its_own_way_over_the_exported_model(smollm2: HookedMod
             export(smollm2, heads.ranking().mask(step.percent_heads), None, folder)
         results = lm_eval.simple_evaluate(
             model=name, model_args={"pretrained": str(folder), "dtype": "float32"}, tasks=["probe_capitals"],
-            task_manager=TaskManager(include_path=str(place), include_defaults=False), num_fewshot=3, limit=24,
-            fewshot_random_seed=7, device="cpu", batch_size=4, bootstrap_iters=0, verbosity="ERROR",
+            task_manager=TaskManager(include_path=str(place), include_defaults=False), num_fewshot=3,
+            samples={"probe_capitals": rows}, fewshot_random_seed=7, device="cpu", batch_size=4, bootstrap_iters=0,
+            verbosity="ERROR",
         )  # fmt: skip
         assert results["results"]["probe_capitals"]["acc,none"] == pytest.approx(step.evaluation.metric)
     assert pruned.steps[2].evaluation.metric != pruned.steps[0].evaluation.metric

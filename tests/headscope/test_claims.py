@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
 
-from headscope.claims import causal, contrast, knockouts, matching, removable, sharing
+from headscope.budget import DOCUMENTS
+from headscope.claims import causal, contrast, joint, knockouts, matching, removable, shares, sharing
 from headscope.claims.evidence import Evidence
+from headscope.claims.shares import SHARES
 from headscope.comparison.rows import KINDS as COMPARED
 from headscope.comparison.rows import Row, frame, row
 from headscope.findings import findings, publish, whole_page
@@ -65,7 +68,7 @@ def pruned(
             told = p if order == "own" else nan
             rows.append(row("pruning_area", task, order, 5, level, area, interval=(low, high), p=told,
                             n=draws if order == "random" else 1))  # fmt: skip
-            for kind, share in zip(removable.SHARES, shares if order == "own" else random, strict=True):
+            for kind, share in zip(SHARES, shares if order == "own" else random, strict=True):
                 rows.append(row(kind, task, order, 5, level, float(share)))
     if set(chance) != set(TASKS):
         rows += together(level, shares=shares, random=random, blind=blind, n=3 - len(chance))
@@ -77,7 +80,7 @@ def together(
 ) -> Iterator[Row]:
     yield row("unchanged_bound", ABOVE, "full model", 5, level, -0.03 if blind else -0.01, n=n)
     for order, found in (("own", shares), ("random", random)):
-        for kind, share in zip(removable.SHARES, found, strict=True):
+        for kind, share in zip(SHARES, found, strict=True):
             yield row(kind, ABOVE, order, 5, level, float(share), n=n)
         for percent in (20, 50, 70):
             change = -percent / (1000 if order == "own" else 200)
@@ -89,15 +92,94 @@ def together(
 
 def test_removable_shares_are_told_beside_their_controls(folder: Path) -> None:
     told = text(removable.heads(write(folder, pruned())))
-    assert "**5 shots**\n\n- All tasks above chance together, by their own rankings: 40% of the heads can go" in told
-    assert "and 60% while the right answer's log-likelihood" in told
-    assert "(controls: random orders 0% and 20%); the paper removes about 70% of OPT-66B's" in told
-    assert "With 70% of the heads removed, the mean change of accuracy is: own -7.0 points [-8.0, -6.0], random" in told
-    assert "random -35.0 points [-36.0, -34.0]." in told
-    assert "40% in the median (40% to 40%) by accuracy and 60% in the median (60% to 60%) by log-likelihood" in told
+    assert (
+        "**5 shots**\n\n- Share of the heads that can go by accuracy, the 3 tasks above chance together: own ranking: "
+        "40%; random orders, median over draws: less than 20%, the first step tried. That is the largest step tried up "
+        "to which, at every step, accuracy is shown to fall by less than 2 points. The paper removes about 70% of"
+    ) in told
+    assert (
+        "by log-likelihood, the 3 tasks above chance together: own ranking: 60%; random orders, median over draws: "
+        "20%. That is the largest step tried up to which, at every step, the right answer's log-likelihood is shown to "
+        "fall by less than .05 nats."
+    ) in told
+    assert (
+        "With 70% of the heads removed (the step tried that is nearest to the paper's 70%), the mean change of "
+        "accuracy over 3 tasks is: own -7.0 points [-8.0, -6.0], random -35.0 points [-36.0, -34.0]."
+    ) in told
+    assert "task by task, own ranking, by accuracy: 40%, on each of 3 tasks; by log-likelihood: 60%, on each" in told
     assert "larger area than all 20 random orders on 3 of 3 tasks (rank p = 0.048 there" in told
     assert "too few" not in told and "above chance and the majority" not in told
-    assert "| boolq | 0.70 | 0.62 | 0.90 [0.85, 0.95] | 0.50 [0.40, 0.60] | 40% / 60% | 0% / 20% |" in told
+    assert (
+        "| boolq | 0.70 | 0.62 | 60 | 0.90 [0.85, 0.95] | 0.50 [0.40, 0.60] | 40% | 60% | less than 20%, the first "
+        "step tried | 20% |"
+    ) in told
+
+
+def test_nought_is_less_than_the_first_step_tried_everywhere(folder: Path) -> None:
+    """On a grid of 20, 50, 70% it is no claim that nothing can go."""
+    told = "\n".join(findings(write(folder, pruned(shares=(0, 0), random=(0, 0))).run))
+    assert not re.search(r"(?<!\d)0%", told)
+    assert "by accuracy: less than 20%, the first step tried; by log-likelihood: less than 20%, the first step" in told
+    assert "own ranking: less than 20%, the first step tried; random orders, median over draws: less than 20%" in told
+
+
+def test_the_steps_of_a_task_are_those_it_was_pruned_at(folder: Path) -> None:
+    """A task pruned in another call, on another grid, has another first step."""
+    place = {"demo_seed": 0, "component": "head", "order": "own", "order_seed": 0, "ablation": "zero", "shots": 5,
+             "percent_ffns": 0.0, "removed_heads": 0, "removed_ffns": 0, "metric": "acc", "value": 0.5, "stderr": 0.1,
+             "n": 60, "task": "boolq"}  # fmt: skip
+    write(folder, pruned(shares=(0, 0)))
+    with Run.create(folder, IDENTITY, STUDY) as run:
+        run.add_metrics(pd.DataFrame([{**place, "percent_heads": float(percent)} for percent in (0, 5, 90)]))
+    told = text(removable.heads(Evidence(open_run(folder))))
+    lines = {task: next(line for line in told.splitlines() if line.startswith(f"| {task} |")) for task in TASKS}
+    assert "| less than 5%, the first step tried |" in lines["boolq"]
+    assert "| less than 20%, the first step tried |" in lines["rte"]
+
+
+@pytest.mark.parametrize(
+    ("value", "undecided", "words"),
+    [(0.0, False, "less than 20%, the first step tried"), (10.0, False, "less than 20%, the first step tried"),
+     (0.0, True, "too few documents to decide"), (20.0, True, "20%"), (50.0, False, "50%"),
+     (80.0, False, "80%, the last step tried"), (nan, False, "not known")],
+)  # fmt: skip
+def test_a_share_says_what_the_grid_can_say(value: float, undecided: bool, words: str) -> None:
+    """10% is the median of draws at 0 and at 20%."""
+    assert shares.told(value, (20, 50, 80), undecided=undecided) == words
+
+
+def test_means_over_unlike_numbers_of_tasks_say_so(folder: Path) -> None:
+    rows = pruned()
+    for one in rows:
+        if one["b"] == "random" and one["a"] == ABOVE:
+            one["n"] = 2
+    evidence = write(folder, rows)
+    told = text(removable.heads(evidence))
+    assert "own -7.0 points [-8.0, -6.0], random -35.0 points [-36.0, -34.0] (over 2 tasks)." in told
+    assert "median over draws: less than 20%, the first step tried (over 2 tasks)." in told
+    assert "[-26.0, -24.0] (over 2 tasks)." in text(sharing.transfer(evidence))
+
+
+def test_tasks_pruned_in_several_calls_are_not_taken_for_one_pool(folder: Path) -> None:
+    pooled = [row("pooled_task", ABOVE, task, 5, "head/zero", 1.0, n=60) for task in ("boolq", "copa")]
+    told = text(removable.heads(write(folder, [*pruned(), *pooled])))
+    assert "pruned in several calls" in told and "of the last call's 2 (boolq, copa)" in told
+    whole = [row("pooled_task", ABOVE, "rte", 5, "head/zero", 1.0, n=60)]
+    assert "several calls" not in text(removable.heads(write(folder, whole)))
+
+
+def test_it_is_said_what_the_own_ranking_is_and_how_is_removed(folder: Path) -> None:
+    told = {"ranking": "token", "ffn_ranking": "knock_out", "demos": "fixed"}
+    write(folder, [*pruned(), *pruned("ffn/zero")])
+    for component in ("head", "ffn"):
+        Run.create(folder, IDENTITY, Stage(f"prune --component {component}", told))
+    evidence = Evidence(open_run(folder))
+    heads, ffns = (text(part(evidence)) for part in (removable.heads, removable.ffns))
+    assert "Heads are pruned by zero ablation, the lowest in an order first." in heads
+    assert "A task's own ranking is by its token importance on its training documents" in heads
+    assert "own ranking is by its knock-out on its training documents (how far the right answer's log-lik" in ffns
+    assert "averaged from 0 to 70% of the heads removed" in heads
+    assert "| clusters of documents |" in heads
 
 
 def test_a_rank_above_the_smallest_is_no_win(folder: Path) -> None:
@@ -114,19 +196,24 @@ def test_tasks_at_chance_stay_out_and_are_named(folder: Path) -> None:
 def test_all_tasks_at_chance_and_nothing_is_claimed(folder: Path) -> None:
     told = text(removable.heads(write(folder, pruned(chance=TASKS))))
     assert "No task is shown to be above chance, so that nothing can be said" in told
-    assert "can go" not in told and "Area" not in told.split("|")[0]
+    assert "can go by accuracy, the" not in told and "Area" not in told.split("|")[0]
 
 
 def test_documents_that_are_too_few_are_said_to_be(folder: Path) -> None:
     """0% by accuracy must not be read as a finding where it can't be anything else."""
     told = text(removable.heads(write(folder, pruned(shares=(0, 60), blind=True))))
-    assert "Even together the documents are too few to exclude a loss of 2 points" in told
-    assert "On 3 of these tasks the documents are too few" in told and "whatever the model does" in told
+    assert "by accuracy, the 3 tasks above chance together: too few documents to decide. That is" in told
+    assert "Even together these tasks' documents are too few to exclude a loss of 2 points of accuracy where no" in told
+    assert "By accuracy 3 of 3 tasks can't be decided" in told and "own ranking, by log-likelihood: 60%" in told
+    assert "| too few documents to decide | 60% | too few documents to decide | 20% |" in told
+    assert "0%" not in told.replace("60%", "").replace("20%", "").replace("70%", "").replace("50%", "")
+    beside = text(contrast.beside_the_paper(Evidence(open_run(folder))))
+    assert "by accuracy: too few documents to decide; by log-likelihood: 60% (3 tasks above chance)" in beside
 
 
 def test_ffns_are_told_beside_their_own_figure(folder: Path) -> None:
     told = text(removable.ffns(write(folder, pruned("ffn/zero"))))
-    assert "of the FFNs can go" in told and "the paper removes about 20% of OPT-66B's" in told
+    assert "Share of the FFNs that can go by accuracy" in told and "The paper removes about 20% of OPT-66B's" in told
     assert "With 20% of the FFNs removed" in told
 
 
@@ -144,28 +231,29 @@ def test_the_joint_grid_is_told_in_points_with_intervals(folder: Path) -> None:
         for h, f in cells if h or f
     ]  # fmt: skip
     evidence = write(folder, [*rows, row("tasks_above_chance", ABOVE, "full model", 5, "both/zero", 3.0, n=4)])
-    told = text(removable.joint(evidence))
+    told = text(joint.joint(evidence))
     assert "mean over 3 tasks above chance" in told
     assert "| FFNs removed | 0% of heads | 60% of heads | 70% of heads |" in told
     assert "| 0% | 0 | -6.0 [-8.0, -4.0] | -7.0 [-9.0, -5.0] |" in told
     assert "| 20% | -2.0 [-4.0, +0.0] | -8.0 [-10.0, -6.0] | -9.0 [-11.0, -7.0] |" in told
     assert "5 points at (70%, 20%) with 0 shots, 6 at (70%, 10%) with 1 and 4 at (60%, 20%) with 5" in told
     beside = text(contrast.beside_the_paper(evidence))
-    row_told = "-4 points (5 shots) | -8.0 points [-10.0, -6.0] (5 shots) |"
-    assert f"| accuracy without 60% of heads and 20% of FFNs | {row_told}" in beside
+    row_told = "-4 points (5 shots) | -8.0 points [-10.0, -6.0] (5 shots, 3 tasks above chance) |"
+    assert f"| change of accuracy without 60% of heads and 20% of FFNs | {row_told}" in beside
 
 
 def test_a_joint_grid_of_tasks_at_chance_says_so(folder: Path) -> None:
-    told = removable.joint(write(folder, [row("tasks_above_chance", ABOVE, "full model", 5, "both/zero", 0.0, n=4)]))
+    told = joint.joint(write(folder, [row("tasks_above_chance", ABOVE, "full model", 5, "both/zero", 0.0, n=4)]))
     assert text(told).strip() == "**5 shots**: no task is shown to be above chance."
 
 
 def test_transfer_is_told_at_half_of_the_heads(folder: Path) -> None:
     told = text(sharing.transfer(write(folder, pruned())))
     assert told == (
-        "- 50% of heads removed at 5 shots, change of accuracy over 3 tasks above chance: own ranking -5.0 points "
-        "[-6.0, -4.0], aggregate of the other tasks -10.0 points [-12.0, -8.0], another task's ranking -10.0 points "
-        "[-12.0, -8.0], random orders -25.0 points [-26.0, -24.0]."
+        "- 50% of heads removed at 5 shots (the step tried that is nearest to 50%), mean change of accuracy over 3 "
+        "tasks above chance: own ranking -5.0 points [-6.0, -4.0], aggregate of the other tasks -10.0 points [-12.0, "
+        "-8.0], every other task's ranking in turn -10.0 points [-12.0, -8.0], random orders (median and, as the "
+        "bracket, 5th to 95th percentile over draws) -25.0 points [-26.0, -24.0]."
     )
 
 
@@ -187,11 +275,14 @@ def test_the_worst_ffn_and_those_that_hardly_matter(folder: Path, n: int) -> Non
             for variant in ("log_likelihood", "log_likelihood/later"):
                 run.add_scores(FFNScores.from_items("knock_out", items, variant=variant), task=task)
     told = list(knockouts.ffn_knockouts(Evidence(open_run(folder))))
-    assert len(told) == 2 and "with position 0 spared" in told[1]
+    assert len(told) == 4 and "with position 0 spared" in told[1]
+    assert told[2].startswith("- The intervals of this section are over tasks")
+    assert "`headscope knockout --component head`" in told[3]
+    assert f"mean over {n} tasks, those at chance too: FFN 0" in told[0]
     interval = stats.t.interval(0.95, n - 1, loc=1.5, scale=losses[:, 0].std(ddof=1) / np.sqrt(n))
     bracket = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if n == 3 else ""
-    assert f"FFN 0 costs most, 1.50 nats{bracket} (1.00 to 2.00 task by task; it is the worst of 4 layers" in told[0]
-    assert "2 of 4 FFNs change it by less than 0.05 nats either way; without 2 of them it is higher" in told[0]
+    assert f"FFN 0 costs most, 1.50 nats{bracket} (1.00 to 2.00 from task to task; the worst of 4 FFNs is" in told[0]
+    assert "2 of 4 FFNs change the mean by less than 0.05 nats either way; without 2 of them it is higher" in told[0]
 
 
 # ---- the causal check -----------------------------------------------------------------------------------------------
@@ -223,14 +314,55 @@ def test_a_drop_is_larger_only_where_its_corrected_rank_says_so(
 ) -> None:
     told = list(causal.removal(write(folder, dropped(p, holm, n=n))))
     assert told[0] == (
-        "- To the whole model 5 shots are worth +30.00 points of accuracy over 0 shots, mean over 3 tasks "
-        "[+20.00, +40.00]."
+        "- To the whole model 5 shots are worth +30.00 points of accuracy over 0 shots [+20.00, +40.00], mean over all "
+        "3 tasks, those at chance too."
     )
     assert "without them 5 shots are worth 20.00 points of accuracy less than with them (drop +20.00 [+10.00" in told[1]
-    assert f"{n} layer- and norm-matched sets: median drop +1.00 points (-5.00 to +6.00), rank p = {p:.3f}" in told[1]
+    beside = "median drop +1.00 points (5th to 95th percentile -5.00 to +6.00), rank p ="
+    assert f"{n} layer- and norm-matched sets: {beside} {p:.3f}" in told[1]
     assert verdict in told[1]
     assert told[2].startswith("- Manipulation check, no evidence") and "by -5.00 nats" in told[2]
     assert "without induction heads (12 heads) -1.00" in told[2]
+
+
+@pytest.mark.parametrize(("n", "few"), [(39, True), (79, False)])
+def test_tests_that_no_rank_could_pass_after_correction_say_so(folder: Path, n: int, few: bool) -> None:
+    """Four tests: 4/40 is above .05 and 4/80 is not."""
+    rows = [
+        row("causal_drop", "induction heads", kind, 5, f"metric/{way}", 0.2, interval=(0.1, 0.3), p=p, p_holm=1.0, n=n)
+        for kind, p in (("norm_matched", 1 / (n + 1)), ("layer_matched", 0.4)) for way in ("zero", "mean")
+    ]  # fmt: skip
+    rows.append(row("causal_drop", "induction heads", "norm_matched", 5, "log_likelihood/zero", 0.2, p=0.4, p_holm=0.4,
+                    n=n))  # fmt: skip
+    evidence = write(folder, rows)
+    told = text(causal.removal(evidence))
+    late = f"{n} controls are too few to decide after correction for 4 tests"
+    assert (f"a larger drop than the controls' taken by itself, but {late}" in told) == few
+    assert (f"not shown to be a larger drop than the controls'; {late}" in told) == few
+    assert (late in text(contrast.beside_the_paper(evidence))) == few
+    assert ("taken by itself, not after correction for all sets" in told) == (not few)
+    assert "not shown to be a larger drop than the controls'." in told  # the log-likelihood's one test
+
+
+def test_how_alike_the_controls_are_stands_beside_their_rank(folder: Path) -> None:
+    place = ("induction heads", "norm_matched", 5, "heads")
+    rows = [row(f"causal_controls_{name}", *place, value, n=39)
+            for name, value in (("overlap", 0.52), ("shared", 2.0), ("norm_gap", 0.31))]  # fmt: skip
+    told = text(causal.removal(write(folder, [*dropped(0.5, 1.0), *rows])))
+    assert "39 layer- and norm-matched sets (52% of heads in common, two sets on average): median drop" in told
+    assert (
+        "- The 39 layer- and norm-matched sets against induction heads: two of them have 52% of their heads in common "
+        "on average, and 2 heads are in all of them: their drops scatter less than those of 39 independent sets would; "
+        "mean |log norm ratio| to the tested heads 0.31."
+    ) in told
+
+
+def test_means_over_all_tasks_say_how_many_are_at_chance(folder: Path) -> None:
+    told = text(causal.removal(write(folder, [*pruned(chance=("rte",)), *dropped(0.5, 1.0)])))
+    assert "mean over all 3 tasks, 1 of them (rte) not shown to be above chance." in told
+    evidence = Evidence(open_run(folder))
+    assert evidence.chance_told(5) in text(contrast.beside_the_paper(evidence))
+    assert evidence.chance_told(0) == "those at chance too"  # nothing was pruned there, nothing is known
 
 
 def test_examples_that_are_worth_nothing_can_lose_nothing(folder: Path) -> None:
@@ -296,7 +428,9 @@ def test_retention_is_told_beside_random_pruning(folder: Path) -> None:
     place = ("prefix_matching", "importance/token", 5, "p=70")
     rows = [row("retention_raw", *place, 0.62), row("retention_excess", *place, 0.91)]
     told = text(matching.retained(write(folder, rows)))
-    assert "62% of all prefix matching is left and 91% of what exceeds its null; pruning at random leaves 30% on average." in told
+    assert (
+        "62% of all prefix matching is left and 91% of what exceeds its null; pruning at random leaves 30% on average."
+    ) in told
 
 
 # ---- the whole page -------------------------------------------------------------------------------------------------
@@ -305,8 +439,8 @@ def test_retention_is_told_beside_random_pruning(folder: Path) -> None:
 def test_an_empty_run_says_its_model_and_no_more(folder: Path) -> None:
     write(folder, [])
     assert findings(open_run(folder)) == [
-        "Model: drawn (float32, weights 00).",
-        "Tasks: boolq, copa, rte; numbers of examples in the context: 0, 5; seed 0.",
+        "- Model: drawn (float32, weights 00).",
+        "- Tasks: boolq, copa, rte; numbers of examples in the context: 0, 5; seed 0.",
     ]
 
 
@@ -336,7 +470,27 @@ def test_the_page_says_which_stages_have_not_ended_and_what_was_cut(folder: Path
     Run.create(folder, IDENTITY, Stage("causal", "x"))
     told = findings(open_run(folder))
     assert any("cut by whole demonstrations" in line and "3 in study" in line for line in told)
-    assert any(line.startswith("Not finished") and line.endswith("missing: causal.") for line in told)
+    assert any(line.startswith("- Not finished") and line.endswith("missing: causal.") for line in told)
+
+
+@pytest.mark.parametrize(
+    ("demos", "draws", "words"),
+    [("fixed", 1, "one fixed set of demonstrations a task, the same for all its documents: every interval holds"),
+     ("fixed", 3, "Evaluations use 3 fixed sets of demonstrations a task"), ("document", 3, "every document, 3 times")],
+)  # fmt: skip
+def test_what_the_demonstrations_of_evaluations_were(folder: Path, demos: str, draws: int, words: str) -> None:
+    told = {"demos": demos, "demo_seeds": draws, **dict.fromkeys(DOCUMENTS, 8)}
+    write(folder, [], budget=told)
+    lines = findings(open_run(folder))
+    assert sum(words in line for line in lines) == 1
+    assert any("hold" in line for line in lines) == (demos == "fixed")
+
+
+def test_the_page_says_once_what_an_interval_is_over(tmp_path: Path) -> None:
+    run = write(tmp_path / "run", pruned()).run
+    told = publish(run, tmp_path / "results").read_text(encoding="utf-8")
+    assert told.count("an interval says how far other documents of these same tasks could have moved a number") == 1
+    assert told.count("whose intervals are over tasks") == 1 and "the 5th to 95th percentile over draws" in told
 
 
 def test_published_tables_give_the_same_page_as_the_run(tmp_path: Path) -> None:

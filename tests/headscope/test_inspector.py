@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headscope.inspector import asked, card, circuit_tables, outcome, passes, prompts, removal, token_copies
+from headscope.inspector import asked, card, circuit_tables, downloads, outcome, passes, prompts, removal, token_copies
 from headscope.inspector.asked import Prompt, Removal
 from headscope.inspector.bench import Bench
 from headscope.inspector.cache import Kept
@@ -301,6 +301,43 @@ def test_mean_ablation_replaces_by_the_means_of_training_documents(live: Bench) 
     assert found.n_documents == len(documents) == told[-1][1] >= 64
     zero, mean = (live.read(REPEATED, Removal(((1, 2),), (), kind)) for kind in ("zero", "mean"))  # type: ignore[arg-type]
     assert not np.allclose(zero.predicted.losses, mean.predicted.losses, atol=1e-4)
+
+
+def test_tables_say_of_which_head_and_removal_they_are(live: Bench) -> None:
+    import csv
+    import io
+
+    told = {"heads": [[0, 1], [1, 2]], "ffns": [2], "ablation": "zero"}
+    prompt = {"kind": "repeated", "length": 6, "repeats": 3}
+    state: dict[str, Any] = {"head": [2, 3], "reading": {"prompt": prompt}, "removal": told, "query": None,
+                             "after": told, "vis": {"kind": "layer", "start": 0}}  # fmt: skip
+
+    def rows_of(what: str) -> list[dict[str, str]]:
+        return list(csv.DictReader(io.StringIO(downloads.FILES[what](live, state))))
+
+    removed = Removal(((0, 1), (1, 2)), (2,))
+    after, before = live.read(REPEATED, removed), live.read(REPEATED)
+    for what in ("attention", "pairs", "window"):
+        rows = rows_of(what)
+        assert {row["removed"] for row in rows} == {"0.1, 1.2, FFN 2 by zero"}
+        for row in rows:
+            query, key, head = (int(row[name]) for name in ("query", "key", "head"))
+            assert float(row["attention"]) == pytest.approx(float(after.pattern(2, head)[query, key]), abs=1e-6)
+        assert {row["head"] for row in rows} == ({"0", "1", "2", "3"} if what == "window" else {"3"})
+    rows = rows_of("learning")
+    assert [float(rows[0][name]) for name in ("before", "after")] == pytest.approx(
+        [live.repeat_score(Removal()), live.repeat_score(removed)], abs=1e-6
+    )
+    changes = removal.loss_changes(before, after)
+    assert [(row["part"], float(row["after"])) for row in rows[1:]] == [
+        (change.part, pytest.approx(change.after, abs=1e-6)) for change in changes
+    ]
+    names = {what: downloads.file_name(live, what, state) for what in ("attention", "window", "copies", "learning")}
+    assert names == {"attention": "attention-2.3-after", "window": "window-2-after", "copies": "copies-2.3",
+                     "learning": "learning"}  # fmt: skip
+    state["after"] = None
+    assert {row["removed"] for row in rows_of("attention")} == {""}
+    assert downloads.file_name(live, "attention", state) == "attention-2.3"
 
 
 def test_loss_changes_are_means_over_the_parts(live: Bench) -> None:

@@ -6,19 +6,23 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, quote
 
 import numpy as np
 import pytest
 
 from headscope.inspector.bench import Bench
+from headscope.inspector.scoring import Scoring
 from headscope.inspector.server import make_server
-from headscope.run import open_run
+from headscope.run import Run, open_run
+from headscope.store.manifest import Stage
 from interp.errors import UsageError
 from tests.headscope.browsed import READY
 from tests.headscope.inspected import Heard
-from tests.headscope.synthetic import Shape, write_run
+from tests.headscope.synthetic import IDENTITY, Shape, classes, head_score, write_run
 from tests.headscope.tiny_model import tiny_model
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -68,6 +72,17 @@ def stored(folder: Path) -> Iterator[tuple[Bench, str]]:
     bench = Bench("smollm2-135m", run=open_run(folder), why="it was started with --no-model.")
     with served(bench) as address:
         yield bench, address
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A run of scores alone, without its model: nothing was stored that a prompt could be."""
+    folder, shape = tmp_path_factory.mktemp("bare") / "run", Shape(3, 4, 2)
+    rng = np.random.default_rng(1)
+    with Run.create(folder, IDENTITY, Stage("induction", "quick")) as writer:
+        writer.add_scores(head_score("prefix_matching", "", shape, classes(shape, rng), rng))
+    with served(Bench("bare", run=open_run(folder), why="it was started with --no-model.")) as address:
+        yield address
 
 
 @pytest.fixture
@@ -253,6 +268,85 @@ def test_where_attention_can_not_be_had_the_old_one_goes(
     expect(page.locator("#attention .heatmaplayer image")).to_have_count(0)
     expect(page.locator("#pairs tbody tr")).to_have_count(0)
     expect(page.locator("#strip button[title*=attention]")).to_have_count(0)
+
+
+def test_without_a_prompt_or_a_model_panels_say_why_they_are_empty(bare: str, look: Any) -> None:
+    page = look(bare)
+    expect(page.locator("#card-title")).to_contain_text("Head ")
+    expect(page.locator("#attention-panel")).to_contain_text("Attention on a prompt needs the model. The run holds no")
+    for gone in ("#attention", "#strip-panel", "#pairs-panel", "#vis-panel", "[data-csv=copies]", "[data-prompt]"):
+        expect(page.locator(gone).filter(visible=True)).to_have_count(0)
+    expect(page.locator("#copies-note")).to_contain_text("needs the model")
+    expect(page.locator("#prompt-problem")).to_be_empty()
+    for asked, told in (("attention", "No prompt has been read"), ("loss", "No prompt has been read")):
+        page.evaluate("(what) => headscope.store('csv', { what, at: Date.now() })", asked)
+        expect(page.locator("#download-problem")).to_contain_text(told)
+    assert page.locator("#busy").inner_text() == ""
+    with page.expect_download():
+        page.locator("[data-csv=head]").click()
+    expect(page.locator("#download-problem")).to_be_empty()
+    page.evaluate("headscope.picture.save('attention', 'png')")
+    expect(page.locator("#download-problem")).to_contain_text("nothing in this panel")
+
+
+def test_a_link_that_needs_the_model_keeps_what_is_not_shown(stored: tuple[Bench, str], look: Any) -> None:
+    page = look(stored[1], "#head=1.1&prompt=text:two+words&query=3&heads=2.1,3.0&after=1")
+    expect(page.locator("#link-note")).to_contain_text("holds a prompt and a removal of heads or FFNs. That needs")
+    expect(page.locator("#prompt-told")).to_contain_text("The sequence stored with the run")
+    choose(page, 2, 2)
+    expect(page.locator("#attention-title")).to_have_text("Attention of head 2.2")
+    address = parse_qs(page.url.partition("#")[2])
+    kept = {name: address[name] for name in ("head", "prompt", "query", "heads", "after")}
+    assert kept == {"head": ["2.2"], "prompt": ["text:two words"], "query": ["3"], "heads": ["2.1,3.0"], "after": ["1"]}
+    plain = look(stored[1], "#head=1.1")
+    expect(plain.locator("#link-note")).to_be_hidden()
+
+
+# ---- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_saved_pictures_say_what_they_show(live: tuple[Bench, str], look: Any, tmp_path: Path) -> None:
+    text = "abcd <b>efgh</b> abcd efgh"
+    page = look(live[1], f"#head=1.1&heads=0.2&after=1&prompt=text:{quote(text)}")
+    expect(page.locator("#attention-title")).to_have_text("Attention of head 1.1 after removal")
+    expect(page.locator("#attention .heatmaplayer image")).to_have_count(1)
+    expect(page.locator("#loss .trace")).to_have_count(2)
+    before = page.locator("#attention .js-plotly-plot").evaluate("plot => JSON.stringify(plot.layout)")
+    for plot, name, says in (
+        ("attention", "headscope-attention-1.1-after.svg", ["Attention of head 1.1 after removal", "0.2", text]),
+        ("loss", "headscope-loss-after.svg", ["Loss of each token before and after removal", "0.2", text]),
+    ):
+        with page.expect_download() as download:
+            page.locator(f"[data-plot={plot}][data-kind=svg]").click()
+        assert download.value.suggested_filename == name
+        download.value.save_as(tmp_path / name)
+        drawing = unescape(re.sub("<[^>]*>", " ", (tmp_path / name).read_text(encoding="utf-8")))
+        assert all(" ".join(part.split()) in " ".join(drawing.split()) for part in says)
+    assert page.locator("#attention .js-plotly-plot").evaluate("plot => JSON.stringify(plot.layout)") == before
+
+
+# ---- scores that come in --------------------------------------------------------------------------------------------
+
+
+def test_what_was_chosen_stays_when_scores_come_in(look: Any, tmp_path: Path) -> None:
+    """A text too long for the address, the removals with their undo, the selected head; a score the link asked for."""
+    scoring = Scoring(tmp_path / "none")
+    text = "abcd " * 1300  # 6,500 characters
+    with served(Bench("tiny", model=tiny_model(), scoring=scoring)) as address:
+        page = look(address, "#head=1.1&a=previous_token///0")
+        settled(page, "1.1")
+        page.evaluate("(text) => headscope.set({ prompt: { kind: 'text', text } })", text[:6500])
+        page.locator("#remove-head").click()
+        expect(page.locator("#removed .chip")).to_have_text(["1.1"])
+        scoring.run = open_run(write_run(tmp_path / "run", shape=Shape(3, 4, 2)))
+        scoring.version = 1
+        expect(page.locator("#card-scores .score").first).to_be_attached()
+        expect(page.locator("#score-a")).to_have_value("previous_token///0")
+        expect(page.locator("#score-b")).to_have_value("copying/argmax//0")
+        assert page.evaluate("headscope.state.prompt.text.length") == 6500
+        assert page.locator("#card-title").inner_text() == "Head 1.1"
+        page.locator("#undo").click()
+        expect(page.locator("#removed .chip")).to_have_count(0)
 
 
 # ---- stored figures -------------------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def test_heads_are_ranked_on_train_and_tasks_evaluated_on_validation(run: Run) -
 
 def test_it_says_what_was_found_and_where(said: str, run: Run) -> None:
     lines = said.splitlines()
-    assert lines[0].startswith("Model: ") and lines[-1] == f"report: {run.folder / 'report.html'}"
+    assert lines[0].startswith("- Model: ") and lines[-1] == f"report: {run.folder / 'report.html'}"
     for title in ("How many heads can be removed?", "Are the induction heads the important heads?",
                   "Does learning in context suffer without the induction heads?"):  # fmt: skip
         assert f"### {title}" in lines
@@ -303,7 +303,8 @@ LESS = {
     "draws": "orders in place of 20", "percents": "in place of every 10%", "controls": "control sets of",
     "protocol": "protocol 'quick'", "grid": "the joint grid", "head_orders": "no orders of heads",
     "ffn_orders": "no orders of FFNs", "prune_all_shots": "most shots only", "demo_seeds": "of the demonstrations",
-    "causal_ablations": "zero ablation only", "causal_kinds": "control sets in", "causal_percents": "causal sets:",
+    "causal_ablations": "zero ablation only", "causal_kinds": "control sets in", "causal_percents": "of the classed induction heads",
+    "demos": "so that intervals hold the demonstrations fixed",
 }  # fmt: skip
 
 
@@ -320,6 +321,16 @@ def test_what_a_budget_has_less_of_is_said() -> None:
     one = StudyPlan(("copa",), (0, 5), PAPER).left_out()
     assert any("one task alone" in line for line in one)
     assert any("no causal check" in line for line in StudyPlan(("copa",), (5,), PAPER).left_out())
+
+
+def test_what_a_budget_has_less_of_contradicts_nothing() -> None:
+    least = "; ".join(LEAST.left_out())
+    assert "3 random orders in place of 20" in least and "no orders of heads by: transfer, inverse, layer-matched" in least
+    assert "5 random and layer-matched orders in place of 20" in SMALL.left_out()
+    assert "the causal check of the classed induction heads only (of the top 5% where none is classed)" in least
+    assert "the causal check of the classed induction heads and of the top 5% and 10% only" in MEDIUM.left_out()
+    assert any(line.startswith("evaluations by one fixed set of demonstrations a task") for line in SMALL.left_out())
+    assert any(line.startswith("evaluations by 3 fixed sets of demonstrations a task") for line in MEDIUM.left_out())
 
 
 def test_probes_have_more_shots_than_the_14_tasks() -> None:
