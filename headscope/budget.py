@@ -15,6 +15,7 @@ from interp.errors import UsageError
 
 FULL_PERCENTS = tuple(range(0, 100, 10))
 FULL_GRID = (tuple(range(0, 80, 10)), tuple(range(0, 60, 10)))
+DRAWN = ("random", "layer_matched")
 FULL_DRAWS, FULL_SEEDS, FULL_CONTROLS = 20, 3, 39
 KINDS = ("random", "layer_matched", "norm_matched")
 HEAD_ORDERS = ("own", "aggregate", "transfer", "signed", "inverse", "random", "layer_matched", "iterative")
@@ -73,14 +74,19 @@ class Budget:
         less = []
         if self.demo_seeds < FULL_SEEDS:
             less.append(f"{self.demo_seeds} draw of the demonstrations in place of {FULL_SEEDS}")
+        if self.demos == "fixed":
+            fixed = "one fixed set" if self.demo_seeds == 1 else f"{self.demo_seeds} fixed sets"
+            less.append(f"evaluations by {fixed} of demonstrations a task in place of sets drawn for every document, "
+                        "so that intervals hold the demonstrations fixed")  # fmt: skip
         if self.draws < FULL_DRAWS:
-            less.append(f"{self.draws} random and layer-matched orders in place of {FULL_DRAWS}")
+            drawn = " and ".join(_worded(name) for name in DRAWN if name in self.head_orders)
+            less.append(f"{self.draws} {drawn} orders in place of {FULL_DRAWS}")
         if self.percents != FULL_PERCENTS:
             less.append(f"pruning at {', '.join(map(str, self.percents))}% in place of every 10%")
         if missing := [name for name in HEAD_ORDERS if name not in self.head_orders]:
-            less.append(f"no orders of heads by: {', '.join(missing)}")
+            less.append(f"no orders of heads by: {', '.join(map(_worded, missing))}")
         if missing := [name for name in FFN_ORDERS if name not in self.ffn_orders]:
-            less.append(f"no orders of FFNs by: {', '.join(missing)}")
+            less.append(f"no orders of FFNs by: {', '.join(map(_worded, missing))}")
         if self.grid != FULL_GRID:
             told = " x ".join(", ".join(map(str, part)) for part in self.grid)
             less.append(f"the joint grid at {told}% in place of every 10%")
@@ -89,12 +95,11 @@ class Budget:
         if self.protocol != "paper":
             less.append(f"induction scores by the protocol '{self.protocol}'")
         if missing := [name for name in KINDS if name not in self.causal_kinds]:
-            less.append(f"no {', '.join(missing)} control sets in the causal check")
+            less.append(f"no {', '.join(map(_worded, missing))} control sets in the causal check")
         if "mean" not in self.causal_ablations:
             less.append("the causal check by zero ablation only")
         if set(self.causal_percents) != {1, 3, 5, 10}:
-            less.append(f"causal sets: {', '.join(f'the top {p}%' for p in self.causal_percents) or 'no top shares'}, "
-                        "and the classed induction heads")  # fmt: skip
+            less.append(_causal_sets(self.causal_percents))
         if not self.prune_all_shots:
             less.append("pruning at the most shots only")
         return less
@@ -161,6 +166,18 @@ def fitted(tokens: float, costs: Sequence[float]) -> Budget:
 def restored(told: dict[str, Any]) -> Budget:
     """A budget as a manifest holds it."""
     return Budget(**{name: _tuples(value) for name, value in told.items()})
+
+
+def _worded(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _causal_sets(percents: tuple[int, ...]) -> str:
+    """Which sets are removed, where these are not all four shares."""
+    if not percents:
+        return "the causal check of the classed induction heads only (of the top 5% where none is classed)"
+    shares = " and ".join(f"{percent}%" for percent in percents)
+    return f"the causal check of the classed induction heads and of the top {shares} only"
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from headscope.claims import causal, contrast, knockouts, matching, removable, sharing
+from headscope.claims import causal, contrast, joint, knockouts, matching, removable, sharing
 from headscope.claims.evidence import Evidence
 from headscope.run import Run, open_run
 from headscope.store.atomic import make_writable, write_atomically
@@ -22,7 +22,7 @@ PARTS: tuple[tuple[str, Part], ...] = (
     ("In short, beside the paper's OPT-66B", contrast.beside_the_paper),
     ("How many heads can be removed?", removable.heads),
     ("How many FFNs can be removed?", removable.ffns),
-    ("Heads and FFNs together", removable.joint),
+    ("Heads and FFNs together", joint.joint),
     ("Which FFNs matter?", knockouts.ffn_knockouts),
     ("Do tasks and numbers of examples need the same heads?", sharing.rankings),
     ("Pruning a task by other tasks' rankings", sharing.transfer),
@@ -31,7 +31,26 @@ PARTS: tuple[tuple[str, Part], ...] = (
     ("Does learning in context suffer without the induction heads?", causal.removal),
 )
 PAGE = "README.md"
-DEMOS = {"fixed": "one set for all documents of a task", "document": "drawn for every document"}
+READING = (
+    "The tasks are these and no others: an interval says how far other documents of these same tasks could have moved "
+    "a number, and nothing about other tasks. Its unit is the cluster: documents that are drawn together, such as the "
+    "questions on one passage, count once. A mean over tasks counts tasks alike, and its interval adds the variances "
+    "within the tasks. The one exception is the section on single FFNs, whose intervals are over tasks.",
+    "Square brackets are 95% intervals, with one exception: random and layer-matched orders of pruning give the median "
+    "over their draws and, in square brackets, the 5th to 95th percentile over draws. Round brackets say in place what "
+    "they hold.",
+    "A rank p is (1 + the number of controls that do at least as well) / (1 + the number of controls); Holm's p is "
+    "corrected for all tests of the same kind.",
+    "The interval of a correlation is over documents (what others would have given), its p over permutations of the "
+    "heads (what heads without any relation would give): the one can leave out 0 where the other shows no relation.",
+    "Accuracy is each task's own metric: exact match in ReCoRD, whole questions in MultiRC; points are hundredths of "
+    "it. Log-likelihood is the right answer's, in nats, mean over documents.",
+    "A task is above chance where the one-sided 95% bound of the full model's accuracy is above both chance and the "
+    "share of the most frequent answer.",
+    "Importance (token) measures how much a head's output matters to the loss, for better or worse; signed importance "
+    "says whether the task needs it. Both are of training documents.",
+    "The tests of different sections are not corrected for one another; only the primary test was fixed beforehand.",
+)
 
 
 def findings(run: Run) -> list[str]:
@@ -46,19 +65,19 @@ def findings(run: Run) -> list[str]:
 
 
 def setting(manifest: Manifest) -> Iterator[str]:
-    """Model, tasks, documents, what the budget left out."""
-    yield f"Model: {describe(manifest.identity)}."
+    """Model, tasks, documents, what the budget left out; one a line of a list."""
+    yield f"- Model: {describe(manifest.identity)}."
     for stage in manifest.stages:
         if stage.command == "study":
-            yield from _study(stage)
+            yield from (f"- {line}" for line in _study(stage))
     cut: Counter[str] = Counter()
     for stage in manifest.stages:
         cut[stage.command] += sum(stage.record.get("cut", {}).values())
     if told := [f"{count} in {command}" for command, count in cut.items() if count]:
-        yield (f"Prompts longer than the model's context, cut by whole demonstrations, then on the left: "
+        yield (f"- Prompts longer than the model's context, cut by whole demonstrations, then on the left: "
                f"{', '.join(told)}.")  # fmt: skip
     if open_stages := [stage.command for stage in manifest.stages if not stage.finished]:
-        yield f"Not finished, so that its numbers are of an earlier moment or missing: {', '.join(open_stages)}."
+        yield f"- Not finished, so that its numbers are of an earlier moment or missing: {', '.join(open_stages)}."
 
 
 def _study(stage: Stage) -> Iterator[str]:
@@ -69,11 +88,22 @@ def _study(stage: Stage) -> Iterator[str]:
         yield (
             f"Documents a task, at most: {budget['rank_documents']} training documents for importance, "
             f"{budget['knockout_documents']} for FFN knock-outs, {budget['prune_documents']} validation documents for "
-            f"pruning and {budget['causal_documents']} for the causal check; demonstrations of evaluations are "
-            f"{DEMOS[budget['demos']]}, {budget['demo_seeds']} {'draw' if budget['demo_seeds'] == 1 else 'draws'}."
+            f"pruning and {budget['causal_documents']} for the causal check."
         )
+        yield _demonstrations(budget["demos"], budget["demo_seeds"])
     if stage.record.get("left_out"):
         yield f"Less than the full measure: {'; '.join(stage.record['left_out'])}."
+
+
+def _demonstrations(demos: str, draws: int) -> str:
+    """What the intervals of evaluations hold fixed."""
+    if demos == "fixed":
+        sets = "one fixed set" if draws == 1 else f"{draws} fixed sets"
+        return (
+            f"Evaluations use {sets} of demonstrations a task, the same for all its documents: every interval holds "
+            "them fixed, and other demonstrations could have given other numbers."
+        )
+    return f"Demonstrations of evaluations are drawn anew for every document, {draws} times."
 
 
 def publish(run: Run, folder: str | Path) -> Path:
@@ -107,15 +137,9 @@ def whole_page(home: Path) -> Iterator[str]:
     yield ""
     yield (
         "Written by `headscope study` from the tables beside this page; nothing here is typed by hand. The claims are "
-        "those of Bansal et al. 2023 (OPT-66B). Brackets are 95% intervals; random and layer-matched orders and "
-        "control sets give their median and, as the bracket, their 5th to 95th percentile. The interval of a "
-        "correlation is over documents (what others would have given), its p over permutations of the heads (what "
-        "heads without any relation would give): the one can leave out 0 where the other shows no relation. Accuracy "
-        "is each task's own metric: exact match in ReCoRD, whole questions in MultiRC. Importance (token) measures how "
-        "much a head's output matters to the loss, for better or worse; signed importance says whether the task needs "
-        "it. The tests of different sections are not corrected for one another; only the primary test was fixed "
-        "beforehand."
+        "those of Bansal et al. 2023 (OPT-66B). How to read it:"
     )
+    yield from ("", *(f"- {line}" for line in READING))
     for name, run in runs.items():
         yield from ("", f"## {name}", "", *findings(run))
     yield ""

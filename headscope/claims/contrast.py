@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isfinite
 
+from headscope.claims import shares
 from headscope.claims.causal import SAID as CONTROLS
-from headscope.claims.evidence import FFNS, HEADS, Evidence, at, change_told, number, percent, table
-from headscope.claims.removable import PAPER_FFNS, PAPER_HEADS, SHARES, blind
+from headscope.claims.causal import verdict
+from headscope.claims.evidence import FFNS, HEADS, Evidence, at, change_told, number, table
+from headscope.claims.removable import PAPER_FFNS, PAPER_HEADS
+from headscope.claims.shares import SHARES
 from headscope.comparison.induction_heads import KIND, SET
 from headscope.comparison.sentences import LEVEL, p_told, told
 from headscope.figures.stored import chosen
@@ -30,12 +33,10 @@ def beside_the_paper(evidence: Evidence) -> Iterator[str]:
 def _removable(evidence: Evidence) -> Iterator[Row]:
     for name, level, paper in (("heads", HEADS, PAPER_HEADS), ("FFNs", FFNS, PAPER_FFNS)):
         for shots in evidence.pruned_shots(level):
-            shares = [evidence.value(kind=kind, level=level, shots=shots, a=ABOVE, b="own") for kind in SHARES]
-            if isfinite(shares[0]):
-                metric = "too few documents to say by accuracy" if blind(evidence, level, shots) else (
-                    f"{percent(shares[0])} by accuracy"
-                )  # fmt: skip
-                told = f"{metric}, {percent(shares[1])} by log-likelihood"
+            found = [evidence.rows(kind=kind, level=level, shots=shots, a=ABOVE, b="own") for kind in SHARES]
+            if all(len(rows) and isfinite(rows["value"].iloc[0]) for rows in found):
+                metric, gold = (shares.share(evidence, kind, level, shots, "own") for kind in SHARES)
+                told = f"by accuracy: {metric}; by log-likelihood: {gold} ({found[0]['n'].iloc[0]} tasks above chance)"
                 yield f"share of {name} that can go, {at(shots)}", f"about {paper}%", told
 
 
@@ -46,8 +47,9 @@ def _joint(evidence: Evidence) -> Iterator[Row]:
             found = evidence.together("pruned_metric", "both/zero", shots, b="own")
             found = found[found["level"] == f"both/zero/h={heads},f={ffns}"]
             if len(found):
-                what = f"accuracy without {heads}% of heads and {ffns}% of FFNs"
-                yield what, f"-{loss} points ({at(paper_shots)})", f"{change_told(found)} ({at(shots)})"
+                what = f"change of accuracy without {heads}% of heads and {ffns}% of FFNs"
+                over = f"{at(shots)}, {found['n'].iloc[0]} tasks above chance"
+                yield what, f"-{loss} points ({at(paper_shots)})", f"{change_told(found)} ({over})"
 
 
 def _sharing(evidence: Evidence) -> Iterator[Row]:
@@ -56,12 +58,13 @@ def _sharing(evidence: Evidence) -> Iterator[Row]:
     for shots in sorted({int(count) for count in rows["shots"]}):
         values = {level: chosen(rows, shots=shots, level=level)["value"].mean()
                   for level in ("bansal_released", "global", "within_layer")}  # fmt: skip
+        pairs = len(chosen(rows, shots=shots, level="global"))
         released = f"{number(values['bansal_released'])} by the released script"
         right = f"Spearman {number(values['global'])}, within layers {number(values['within_layer'])}"
         yield (
             f"rank correlation of two tasks' heads, {at(shots)}",
             ".13 by the released script",
-            f"{released}; {right}",
+            f"{released}; {right} (mean over {pairs} {'pair' if pairs == 1 else 'pairs'} of tasks)",
         )
         common = evidence.rows(kind="cross_task_overlap", shots=shots, level="q=30")["value"].mean()
         if isfinite(common):
@@ -101,11 +104,14 @@ def _causal(evidence: Evidence) -> Iterator[Row]:
     rows = evidence.rows(kind="causal_drop", a=SET, level="metric/zero")
     if rows.empty or not rows["value"].notna().all():
         return
-    beside = [change_told(rows)]
+    shots = int(rows["shots"].iloc[0])
+    beside = [f"{change_told(rows)}, mean over all tasks, {evidence.chance_told(shots)}"]
     for row in rows.itertuples(index=False):
         controls = evidence.value(kind="causal_controls", a=SET, b=row.b, level=row.level)
-        beside.append(f"{CONTROLS.get(row.b, row.b)} {100 * controls:+.1f} in the median, rank p = {row.p:.3f}")
+        beside.append(
+            f"{row.n} {CONTROLS.get(str(row.b), str(row.b))} {100 * controls:+.1f} in the median, rank p = "
+            f"{row.p:.3f}, Holm {p_told(row.p_holm)}: {verdict(evidence, row)}"
+        )
     yield (
-        f"drop of what {at(int(rows['shots'].iloc[0]))} are worth when the induction heads are removed",
-        "not measured", "; ".join(beside),
-    )  # fmt: skip
+        f"drop of what {at(shots)} are worth when the induction heads are removed", "not measured", "; ".join(beside)
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite, nan
@@ -15,6 +15,12 @@ from headscope.run import Run
 from headscope.stages.pruning_together import ABOVE
 
 HEADS, FFNS = "head/zero", "ffn/zero"
+TRAINING = "on its training documents"
+RANKED = {
+    "token": f"token importance {TRAINING}", "document": f"document importance {TRAINING}",
+    "signed": f"signed importance {TRAINING}", "importance": f"token importance {TRAINING}",
+    "knock_out": f"knock-out {TRAINING} (how far the right answer's log-likelihood falls without this FFN alone)",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,14 @@ class Evidence:
     @cached_property
     def ffn_scores(self) -> pd.DataFrame:
         return self.run.ffn_scores
+
+    @cached_property
+    def head_scores(self) -> pd.DataFrame:
+        return self.run.head_scores
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        return self.run.metrics
 
     def rows(self, **values: Any) -> pd.DataFrame:
         """Rows of `comparisons` with these values."""
@@ -52,10 +66,45 @@ class Evidence:
         found = self.rows(kind="at_chance", level=level, shots=shots)
         return sorted(found[found["value"] == 1]["a"])
 
+    def chance_told(self, shots: int) -> str:
+        """For a mean over all tasks: how many of them are at chance, where that was measured."""
+        low = {*self.at_chance(shots), *self.untested(shots)}
+        if not self.tasks(shots):
+            return "those at chance too"
+        if not low:
+            return "all of them above chance"
+        return f"{len(low)} of them ({', '.join(sorted(low))}) not shown to be above chance"
+
     def untested(self, shots: int, level: str = HEADS) -> list[str]:
         """Tasks of a single cluster of documents, which can't be compared with chance."""
         tested = self.rows(kind="at_chance", level=level, shots=shots)
         return sorted(set(self.tasks(shots, level)) - set(tested["a"]))
+
+    def pooled(self, shots: int, level: str = HEADS) -> list[str]:
+        """Tasks that the rows over tasks are over; none where they were stored without saying so."""
+        return sorted(self.rows(kind="pooled_task", level=level, shots=shots, value=1)["b"])
+
+    def clusters(self, task: str, shots: int, level: str = HEADS) -> int:
+        """Independent clusters of a task's documents; 1 where they are too few for any interval."""
+        found = self.rows(kind="unchanged_bound", level=level, shots=shots, a=task)["n"]
+        return int(found.iloc[0]) if len(found) else 1
+
+    def steps(self, level: str, shots: int, order: str, task: str = ABOVE) -> list[int]:
+        """The percentages that were removed, ascending, without 0."""
+        found = self.together("pruned_metric", level, shots, b=order)
+        if task != ABOVE:
+            component, ablation = level.split("/")
+            rows = chosen(self.metrics, task=task, shots=shots, component=component, order=order, ablation=ablation)
+            found = pd.DataFrame({"percent": rows["percent_heads"] + rows["percent_ffns"]}) if len(rows) else found
+        return sorted({int(percent) for percent in found["percent"] if percent > 0}) if len(found) else []
+
+    def ranked_by(self, component: str) -> str:
+        """What a task's own ranking is made from, in words."""
+        name = "ranking" if component == "head" else "ffn_ranking"
+        for stage in self.run.stages:
+            if stage.command == f"prune --component {component}" and isinstance(stage.protocol, Mapping):
+                return RANKED.get(str(stage.protocol.get(name)), f"scores {TRAINING}")
+        return f"scores {TRAINING}"
 
     def together(self, kind: str, level: str, shots: int, **values: Any) -> pd.DataFrame:
         """What the tasks above chance lose together, one row an order and step: columns percent, or heads and ffns."""
@@ -71,8 +120,9 @@ def at(shots: int) -> str:
     return f"{shots} shot" if shots == 1 else f"{shots} shots"
 
 
-def percent(value: float) -> str:
-    return "not known" if not isfinite(value) else f"{value:.0f}%"
+def over_others(rows: pd.DataFrame, count: int) -> str:
+    """Said where a mean is over another number of tasks than what it stands beside."""
+    return "" if rows.empty or int(rows["n"].iloc[0]) == count else f" (over {rows['n'].iloc[0]} tasks)"
 
 
 def change_told(rows: pd.DataFrame, unit: str = " points") -> str:

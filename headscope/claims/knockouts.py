@@ -23,20 +23,32 @@ def ffn_knockouts(evidence: Evidence) -> Iterator[str]:
         for variant, where in WAYS.items():
             part = chosen(rows, shots=shots, variant=variant)
             if part["mean"].notna().any():
-                yield _told(part, shots, where)
+                yield _told(part, shots, where, evidence.chance_told(shots))
+    if len(rows):
+        yield (
+            "- The intervals of this section are over tasks (three or more): what other tasks like these might have "
+            "given, unlike the intervals of the other sections, which are over documents of these tasks. The documents "
+            "are training documents."
+        )
+        if not (evidence.head_scores["score"] == "knock_out").any():
+            yield (
+                "- Single heads were not knocked out here: `headscope knockout --component head` does that, and takes "
+                "long."
+            )
 
 
-def _told(rows: pd.DataFrame, shots: int, where: str) -> str:
+def _told(rows: pd.DataFrame, shots: int, where: str, chance: str) -> str:
     by_layer = rows.groupby("layer")["mean"].mean().dropna()
     worst = int(by_layer.idxmax())
     tasks = rows[rows["layer"] == worst]["mean"]
     slight, better = int((by_layer.abs() < SMALL).sum()), int((by_layer < 0).sum())
+    reach = "" if len(tasks) == 1 else f"{tasks.min():.2f} to {tasks.max():.2f} from task to task; "
     return (
-        f"- {at(shots)}, one FFN removed {where}, change of the right answer's log-likelihood, mean over {len(tasks)} "
-        f"tasks: FFN {worst} costs most, {by_layer[worst]:.2f} nats{_interval(tasks)} ({tasks.min():.2f} to "
-        f"{tasks.max():.2f} task by task; it is the worst of {len(by_layer)} layers on these same documents). {slight} "
-        f"of {len(by_layer)} FFNs change it by less than {SMALL} nats either way; without {better} of them it is "
-        "higher, not lower."
+        f"- {at(shots)}, one FFN removed by zero ablation {where}, fall of the right answer's log-likelihood, mean "
+        f"over {len(tasks)} tasks, {chance}: FFN {worst} costs most, {by_layer[worst]:.2f} nats{_interval(tasks)} "
+        f"({reach}the worst of {len(by_layer)} FFNs is chosen on these same documents, which makes it look a little "
+        f"worse than it is). {slight} of {len(by_layer)} FFNs change the mean by less than {SMALL} nats either way; "
+        f"without {better} of them it is higher, not lower."
     )
 
 

@@ -6,25 +6,25 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from headscope.claims.evidence import (
-    FFNS,
-    HEADS,
-    Evidence,
-    at,
-    bracket,
-    change_told,
-    number,
-    percent,
-    table,
-)
+from headscope.claims import shares
+from headscope.claims.evidence import FFNS, HEADS, Evidence, at, change_told, number, over_others
+from headscope.claims.shares import SHARES
+from headscope.claims.task_table import by_task
 from headscope.stages.pruning_together import ABOVE
 
 PAPER_HEADS, PAPER_FFNS = 70, 20
-PAPER_JOINT = "5 points at (70%, 20%) with 0 shots, 6 at (70%, 10%) with 1 and 4 at (60%, 20%) with 5"
-MARGIN = -0.02
-SHARES = ("removable_metric", "removable_log_likelihood")
-ORDERS = ("own", "random", "layer_matched", "aggregate", "signed", "inverse", "iterative")
+ORDERS = ("own", "random", "layer_matched", "aggregate", "transfer", "signed", "inverse", "iterative")
 CONTROLS = ("random", "layer_matched")
+MEANT = {
+    "random": "any order", "layer_matched": "the own ranking with the heads of each layer shuffled",
+    "aggregate": "the mean ranking of the other tasks", "transfer": "every other task's ranking in turn",
+    "signed": "the task's signed importance", "inverse": "the own ranking, the most important first",
+    "iterative": "ranked anew after every step",
+}  # fmt: skip
+HARMLESS = {
+    SHARES[0]: ("accuracy", "accuracy is shown to fall by less than 2 points"),
+    SHARES[1]: ("log-likelihood", "the right answer's log-likelihood is shown to fall by less than .05 nats"),
+}
 
 
 def heads(evidence: Evidence) -> Iterator[str]:
@@ -38,7 +38,11 @@ def ffns(evidence: Evidence) -> Iterator[str]:
 
 
 def _component(evidence: Evidence, level: str, name: str, paper: int) -> Iterator[str]:
-    for shots in evidence.pruned_shots(level):
+    counts = evidence.pruned_shots(level)
+    if counts:
+        yield from (f"- {line}" for line in _conditions(evidence, level, name))
+        yield ""
+    for shots in counts:
         chance, every = evidence.at_chance(shots, level), evidence.tasks(shots, level)
         chance = sorted({*chance, *evidence.untested(shots, level)})
         kept = [task for task in every if task not in chance]
@@ -46,7 +50,19 @@ def _component(evidence: Evidence, level: str, name: str, paper: int) -> Iterato
         yield ""
         yield from (f"- {line}" for line in _words(evidence, level, name, paper, shots, kept, chance))
         yield ""
-        yield from _by_task(evidence, level, shots, every, chance)
+        yield from by_task(evidence, level, shots, every, chance)
+
+
+def _conditions(evidence: Evidence, level: str, name: str) -> Iterator[str]:
+    """What is removed how, in which orders."""
+    orders = set(evidence.rows(kind="pruning_area", level=level)["b"])
+    orders |= set(evidence.rows(kind="pruned_metric", a=ABOVE)["b"]) & {"transfer"} if level == HEADS else set()
+    yield (
+        f"{name[0].upper()}{name[1:]} are pruned by zero ablation, the lowest in an order first. A task's own ranking "
+        f"is by its {evidence.ranked_by(level.split('/')[0])}; what pruning costs is measured on validation documents."
+    )
+    if listed := [f"{_named(order)}: {MEANT[order]}" for order in ORDERS if order in orders & set(MEANT)]:
+        yield f"The other orders. {'; '.join(listed)}."
 
 
 def _words(
@@ -63,51 +79,66 @@ def _words(
     if not kept:
         yield "No task is shown to be above chance, so that nothing can be said about what it needs."
         return
+    pooled = evidence.pooled(shots, level)
+    if pooled and pooled != sorted(kept):
+        yield (
+            f"The tasks were pruned in several calls. What is said of tasks together is of the last call's "
+            f"{len(pooled)} ({', '.join(pooled)}); what is said task by task is of all {len(kept)}."
+        )
     yield from _together(evidence, level, name, paper, shots)
+    yield from _at_the_papers_share(evidence, level, name, paper, shots)
     yield from _task_by_task(evidence, level, name, shots, kept)
-    yield from _areas(evidence, level, shots, kept)
+    yield from _areas(evidence, level, name, shots, kept)
 
 
 def _together(evidence: Evidence, level: str, name: str, paper: int, shots: int) -> Iterator[str]:
-    """The tasks as one curve: own order beside the controls; then the change at the paper's share."""
-    own = [evidence.value(kind=kind, level=level, shots=shots, a=ABOVE, b="own") for kind in SHARES]
-    if own[0] == own[0]:
-        controls = [
-            f"{order.replace('_', '-')} orders {percent(metric)} and {percent(gold)}"
-            for order in CONTROLS
-            for metric, gold in [[evidence.value(kind=kind, level=level, shots=shots, a=ABOVE, b=order)
-                                  for kind in SHARES]]
-            if metric == metric
-        ]  # fmt: skip
-        beside = f" (controls: {'; '.join(controls)})" if controls else ""
-        yield (
-            f"All tasks above chance together, by their own rankings: {percent(own[0])} of the {name} can go while "
-            f"accuracy is shown to fall by less than 2 points at every step, and {percent(own[1])} while the right "
-            f"answer's log-likelihood is shown to fall by less than .05 nats{beside}; the paper removes about {paper}% "
-            "of OPT-66B's."
+    """The tasks as one curve: own order beside the controls."""
+    for kind, (outcome, harmless) in HARMLESS.items():
+        own = evidence.rows(kind=kind, level=level, shots=shots, a=ABOVE, b="own")
+        if not own["value"].notna().any():
+            continue
+        tasks = int(own["n"].iloc[0])
+        found = {order: evidence.rows(kind=kind, level=level, shots=shots, a=ABOVE, b=order) for order in CONTROLS}
+        told = {order: shares.share(evidence, kind, level, shots, order)
+                for order in ("own", *(order for order, rows in found.items() if len(rows)))}  # fmt: skip
+        listed = "; ".join(
+            f"{_named(order)} {'ranking' if order == 'own' else 'orders, median over draws'}: {words}"
+            f"{over_others(found.get(order, own), tasks)}"
+            for order, words in told.items()
         )
-    if blind(evidence, level, shots):
+        if set(told.values()) == {shares.UNDECIDED}:
+            listed = shares.UNDECIDED
         yield (
-            "Even together the documents are too few to exclude a loss of 2 points of accuracy where no answer "
-            "changes: 0% by accuracy says nothing here."
+            f"Share of the {name} that can go by {outcome}, the {tasks} tasks above chance together: {listed}. That is "
+            f"the largest step tried up to which, at every step, {harmless}. The paper removes about {paper}% of "
+            "OPT-66B's."
         )
-    yield from _at_the_papers_share(evidence, level, name, paper, shots)
-
-
-def blind(evidence: Evidence, level: str, shots: int) -> bool:
-    """Whether the documents of all tasks are too few to exclude a loss of 2 points even where nothing changes."""
-    return evidence.value(kind="unchanged_bound", level=level, shots=shots, a=ABOVE) <= MARGIN
+        if kind == SHARES[0] and shares.blind(evidence, level, shots):
+            yield (
+                "Even together these tasks' documents are too few to exclude a loss of 2 points of accuracy where no "
+                "answer changes."
+            )
 
 
 def _at_the_papers_share(evidence: Evidence, level: str, name: str, paper: int, shots: int) -> Iterator[str]:
     changes = evidence.together("pruned_metric", level, shots)
     if changes.empty or "own" not in set(changes["b"]):
         return
-    near = min(sorted(set(changes["percent"])), key=lambda p: abs(p - paper))
+    near = min(evidence.steps(level, shots, "own"), key=lambda p: abs(p - paper))
     step = changes[changes["percent"] == near]
-    told = [f"{order.replace('_', '-')} {change_told(step[step['b'] == order])}" for order in ORDERS
-            if order in set(step["b"])]  # fmt: skip
-    yield f"With {near}% of the {name} removed, the mean change of accuracy is: {', '.join(told)}."
+    told = changes_by_order(step, {order: _named(order) for order in ORDERS})
+    yield (
+        f"With {near}% of the {name} removed (the step tried that is nearest to the paper's {paper}%), the mean change "
+        f"of accuracy over {step[step['b'] == 'own']['n'].iloc[0]} tasks is: {told}."
+    )
+
+
+def changes_by_order(step: pd.DataFrame, names: dict[str, str]) -> str:
+    """The changes at one step, order by order; one over another number of tasks than the own order's says so."""
+    own = step[step["b"] == "own"]["n"]
+    count = int(own.iloc[0]) if len(own) else int(step["n"].max())
+    found = [(name, step[step["b"] == order]) for order, name in names.items()]
+    return ", ".join(f"{name} {change_told(rows)}{over_others(rows, count)}" for name, rows in found if len(rows))
 
 
 def _task_by_task(evidence: Evidence, level: str, name: str, shots: int, kept: Sequence[str]) -> Iterator[str]:
@@ -115,95 +146,62 @@ def _task_by_task(evidence: Evidence, level: str, name: str, shots: int, kept: S
     metric, gold = (_values(evidence, kind, level, shots, "own", kept) for kind in SHARES)
     if metric.empty:
         return
-    yield (
-        f"Task by task the removable share of the {name} is {_spread(metric)} by accuracy and {_spread(gold)} by "
-        f"log-likelihood, over {len(metric)} tasks."
-    )
-    bounds = evidence.rows(kind="unchanged_bound", level=level, shots=shots, a=list(kept))
-    few = int((bounds["value"] <= MARGIN).sum())
+    few = [task for task in metric.index if shares.blind(evidence, level, shots, str(task)) and metric[task] == 0]
+    decided = metric.drop(few)
+    steps = evidence.steps(level, shots, "own")
+    parts = [f"by accuracy: {_spread(decided, steps)}"] if len(decided) else []
+    parts.append(f"by log-likelihood: {_spread(gold, steps)}")
+    yield f"Share of the {name} that can go task by task, own ranking, {'; '.join(parts)}."
     if few:
         yield (
-            f"On {few} of these tasks the documents are too few to exclude a loss of 2 points of accuracy even where "
-            "no answer changes, so that their own share by accuracy is 0% whatever the model does."
+            f"By accuracy {len(few)} of {len(metric)} tasks can't be decided: taken alone their documents are too few "
+            "to exclude a loss of 2 points even where no answer changes."
         )
 
 
-def _spread(values: pd.Series) -> str:
-    return f"{percent(values.median())} in the median ({percent(values.min())} to {percent(values.max())})"
+def _spread(values: pd.Series, steps: Sequence[int]) -> str:
+    low, median, high = (shares.told(value, steps) for value in (values.min(), values.median(), values.max()))
+    count = len(values)
+    if values.min() == values.max():
+        return f"{median}, on {'the one task' if count == 1 else f'each of {count} tasks'}"
+    low, high = (words.partition(",")[0] for words in (low, high))
+    return f"{median}, in the median of {count} tasks (from {low} to {high} from task to task)"
 
 
-def _areas(evidence: Evidence, level: str, shots: int, kept: Sequence[str]) -> Iterator[str]:
+def _areas(evidence: Evidence, level: str, name: str, shots: int, kept: Sequence[str]) -> Iterator[str]:
     """The area under the curve, beside the other orders'."""
-    areas = {order: _values(evidence, "pruning_area", level, shots, order, kept).mean() for order in ORDERS}
-    told = ", ".join(f"{order.replace('_', '-')} {number(value)}" for order, value in areas.items() if value == value)
+    areas = {order: _values(evidence, "pruning_area", level, shots, order, kept) for order in ORDERS}
+    most = len(areas["own"])
+    told = ", ".join(
+        f"{_named(order)} {number(found.mean())}{'' if len(found) == most else f' (over {len(found)} tasks)'}"
+        for order, found in areas.items()
+        if len(found)
+    )
+    last = [steps[-1] for task in kept if (steps := evidence.steps(level, shots, "own", task))]
     if told:
-        yield f"Area under the curve (1 = costs nothing), mean over tasks: {told}."
-    own = evidence.rows(kind="pruning_area", level=level, shots=shots, b="own", a=list(kept))
-    tested = own[own["p"].notna()]
-    draws = evidence.rows(kind="pruning_area", level=level, shots=shots, b="random", a=list(kept))["n"]
-    if len(tested) and len(draws):
-        least = 1 / (int(draws.max()) + 1)
-        best = int((tested["p"] <= least + 1e-9).sum())
+        reach = f" from 0 to {max(last)}% of the {name} removed" if last and min(last) == max(last) else ""
         yield (
-            f"The own order has a larger area than all {draws.max()} random orders on {best} of {len(tested)} tasks "
-            f"(rank p = {least:.3f} there, the smallest there can be, not corrected for the number of tasks)."
+            f"Area under the curve: accuracy above chance as a share of the full model's, averaged{reach} (1: pruning "
+            f"costs nothing; 0: at chance on average), mean over {most} tasks: {told}."
         )
-
-
-def _by_task(evidence: Evidence, level: str, shots: int, tasks: Sequence[str], chance: Sequence[str]) -> Iterator[str]:
-    """One row a task: full model, areas with intervals, removable shares."""
-    rows = []
-    for task in tasks:
-        full = evidence.rows(kind="full_metric", level=level, shots=shots, a=task).iloc[0]
-        name = f"{task} (not above chance)" if task in chance else task
-        cells = [name, number(full["value"]), number(full["ci_low"])]
-        for order in ("own", "random"):
-            area = evidence.rows(kind="pruning_area", level=level, shots=shots, a=task, b=order)
-            cells.append(_with_interval(area))
-        for order in ("own", "random"):
-            shares = [evidence.value(kind=kind, level=level, shots=shots, a=task, b=order) for kind in SHARES]
-            cells.append(" / ".join(percent(share) for share in shares))
-        rows.append(cells)
-    headings = ("task", "accuracy, full model", "its one-sided 95% bound", "area, own order", "area, random orders",
-                "removable by accuracy / log-likelihood, own order", "the same, random orders")  # fmt: skip
-    yield from table(headings, rows)
-
-
-def _with_interval(rows: pd.DataFrame) -> str:
-    if rows.empty:
-        return "-"
-    one = rows.iloc[0]
-    return number(one["value"]) + bracket(one["ci_low"], one["ci_high"])
-
-
-def joint(evidence: Evidence) -> Iterator[str]:
-    """Heads and FFNs together, mean change over the tasks above chance."""
-    pruned = evidence.rows(kind="tasks_above_chance", level="both/zero")
-    for shots in sorted({int(count) for count in pruned["shots"]}):
-        found = evidence.together("pruned_metric", "both/zero", shots, b="own")
-        if found.empty:
-            yield f"**{at(shots).capitalize()}**: no task is shown to be above chance."
-            yield ""
-            continue
-        columns = sorted(set(found["heads"]))
+    own = evidence.rows(kind="pruning_area", level=level, shots=shots, b="own", a=list(kept)).set_index("a")["p"]
+    draws = evidence.rows(kind="pruning_area", level=level, shots=shots, b="random", a=list(kept)).set_index("a")["n"]
+    tested = pd.DataFrame({"p": own, "draws": draws}).dropna()
+    if len(tested):
+        best = int((tested["p"] * (tested["draws"] + 1) <= 1 + 1e-9).sum())
+        count = int(tested["draws"].max())
         yield (
-            f"**{at(shots).capitalize()}**, change of accuracy in points, mean over {found['n'].iloc[0]} tasks above "
-            "chance, heads and FFNs in their own orders:"
+            f"The own order has a larger area than all {count} random orders on {best} of {len(tested)} tasks (rank p "
+            f"= {1 / (count + 1):.3f} there, the smallest that {count} orders can give, not corrected for the number "
+            "of tasks)."
         )
-        yield ""
-        yield from table(
-            ("FFNs removed", *(f"{share}% of heads" for share in columns)),
-            ([f"{ffns}%", *(_cell(found, heads, ffns) for heads in columns)] for ffns in sorted(set(found["ffns"]))),
-        )
-        yield f"The paper reports losses of {PAPER_JOINT} for OPT-66B."
-        yield ""
-
-
-def _cell(changes: pd.DataFrame, heads: int, ffns: int) -> str:
-    if not heads and not ffns:
-        return "0"
-    return change_told(changes[(changes["heads"] == heads) & (changes["ffns"] == ffns)], unit="")
 
 
 def _values(evidence: Evidence, kind: str, level: str, shots: int, order: str, tasks: Sequence[str]) -> pd.Series:
-    return evidence.rows(kind=kind, level=level, shots=shots, b=order, a=list(tasks))["value"].dropna()
+    """By task, those that have the value."""
+    found = evidence.rows(kind=kind, level=level, shots=shots, b=order, a=list(tasks))
+    return found.set_index("a")["value"].dropna()
+
+
+def _named(order: str) -> str:
+    return order.replace("_", "-")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from headscope.claims.evidence import HEADS, Evidence, at, change_told
+from headscope.claims.evidence import HEADS, Evidence, at
+from headscope.claims.removable import changes_by_order
 from headscope.comparison import sentences
 
 SAID = {
-    "own": "own ranking", "aggregate": "aggregate of the other tasks", "transfer": "another task's ranking",
-    "random": "random orders",
+    "own": "own ranking", "aggregate": "aggregate of the other tasks", "transfer": "every other task's ranking in turn",
+    "random": "random orders (median and, as the bracket, 5th to 95th percentile over draws)",
 }  # fmt: skip
 HALF = 50
 
@@ -28,9 +29,9 @@ def transfer(evidence: Evidence) -> Iterator[str]:
             continue
         near = min(sorted(set(changes["percent"])), key=lambda percent: abs(percent - HALF))
         step = changes[changes["percent"] == near]
-        told = [f"{name} {change_told(step[step['b'] == order])}" for order, name in SAID.items()
-                if order in set(step["b"])]  # fmt: skip
+        own = step[step["b"] == "own"]["n"]
+        count = int(own.iloc[0]) if len(own) else int(step["n"].max())
         yield (
-            f"- {near}% of heads removed at {at(shots)}, change of accuracy over {step['n'].iloc[0]} tasks above "
-            f"chance: {', '.join(told)}."
+            f"- {near}% of heads removed at {at(shots)} (the step tried that is nearest to {HALF}%), mean change of "
+            f"accuracy over {count} tasks above chance: {changes_by_order(step, SAID)}."
         )
