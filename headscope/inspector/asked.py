@@ -45,6 +45,12 @@ class Removal:
     def __bool__(self) -> bool:
         return bool(self.heads or self.ffns)
 
+    @property
+    def told(self) -> str:
+        """In words; empty where nothing is removed."""
+        names = [*(f"{layer}.{head}" for layer, head in self.heads), *(f"FFN {layer}" for layer in self.ffns)]
+        return f"{', '.join(names)} by {self.ablation}" if names else ""
+
 
 def asked_prompt(value: Any) -> Prompt:
     """The prompt that was asked for. Raises UsageError where it is none, or too long."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 Made = TypeVar("Made")
+NO_EXAMPLE = "The run holds no stored sequence: `headscope induction` stores one."
 PASSES = 512 << 20  # bytes of passes kept
 
 
@@ -92,8 +93,19 @@ class Bench:
     def example(self) -> StoredAttention | None:
         """The sequence stored with the run."""
         stored = self.stored
-        found = None if stored is None else stored.run.attention_example
-        return None if found is None else StoredAttention.of(found)
+        if stored is None:
+            return None
+
+        def read() -> tuple[StoredAttention | None]:
+            found = stored.run.attention_example
+            return (None if found is None else StoredAttention.of(found),)
+
+        return self.kept(("example", self.version), read)[0]
+
+    @property
+    def lookable(self) -> bool:
+        """Whether there is attention to look at."""
+        return self.model is not None or self.example is not None
 
     # --- what the model says -----------------------------------------------------------------------------------------
 
@@ -109,10 +121,9 @@ class Bench:
         self._prompts.put(prompt.key, prompt)
         if prompt.kind != "stored":
             return self.read(prompt, removal)
-        found = self._small.made(("example", self.version), lambda: self.example)
-        if found is None:
-            raise UsageError("The run holds no stored sequence: `headscope induction` stores one.")
-        return found
+        if self.example is None:
+            raise UsageError(NO_EXAMPLE)
+        return self.example
 
     def read(self, prompt: Prompt, removal: Removal | None = None) -> Pass:
         """The prompt's pass through the whole model, or without what is removed; made once, kept for a while."""

@@ -39,6 +39,7 @@ def register(app: Dash, bench: Bench) -> None:
         first=False,
     )  # fmt: skip
     script("refused", Output("prompt-problem", "title"), Input("refused", "data"), first=False)
+    script("notSaved", Output("download-problem", "title"), Input("download-problem", "children"), first=False)
     script("copies", Output("copies", "title"), Input("made-copies", "data"), first=False)
     for name in FILLED if bench.model is not None else ():
         script("fill", Output(name, "title"), Input(f"made-{name}", "data"), first=False)

@@ -25,13 +25,9 @@ def score_options(scores: ScoreTable) -> list[Any]:
 def prompt_bar(bench: Bench) -> html.Section:
     """The kind of prompt, its fields, and what was read."""
     live = bench.model is not None
-    kinds = [kind for kind in KINDS if (kind[0] != "stored" if live else kind[0] == "stored")]
+    kinds = [kind for kind in KINDS if (kind[0] != "stored" if live else kind[0] == "stored" and bench.lookable)]
     fields = [repeated_fields(), task_fields(bench), text_fields()] if live else []
-    off = (
-        []
-        if live
-        else [html.P(f"Other prompts and removals need the model: {bench.why}", className="note", id="why-off")]
-    )
+    off = [] if live else [html.P(off_told(bench), className="note", id="why-off")]
     go = [html.Button("Read", id="read", type="button", className="plain strong")] if live else []
     return html.Section(
         [
@@ -40,7 +36,7 @@ def prompt_bar(bench: Bench) -> html.Section:
                     html.Span("Prompt", className="label"),
                     html.Div(
                         [html.Button(name, type="button", **{"data-prompt": kind}) for kind, name in kinds],
-                        className="segments", role="group", **{"aria-label": "Kind of prompt"},
+                        className="segments", role="group", hidden=not kinds, **{"aria-label": "Kind of prompt"},
                     ),
                     *fields,
                     *go,
@@ -53,6 +49,11 @@ def prompt_bar(bench: Bench) -> html.Section:
         ],
         id="prompt-panel",
     )  # fmt: skip
+
+
+def off_told(bench: Bench) -> str:
+    what = "Other prompts" if bench.lookable else "Prompts"
+    return f"{what} and removals need the model: {bench.why}"
 
 
 def field(name: str, control: Any) -> html.Label:

@@ -7,7 +7,7 @@ from typing import Any
 from dash import dcc, html
 
 from headscope.inspector import controls
-from headscope.inspector.bench import Bench
+from headscope.inspector.bench import NO_EXAMPLE, Bench
 from headscope.inspector.score_table import WIDE
 
 ATTENTION_HEIGHT = 580
@@ -20,7 +20,8 @@ def desk(bench: Bench) -> html.Section:
     """Mosaics and pairs on the left, the card and its token copies, attention and the prompt on the right."""
     wide = " wide-mosaic" if bench.scores.heads > WIDE else ""
     mosaics = html.Div([mosaic("a", "Score", bench), mosaic("b", "Beside it", bench), below()], className="mosaics")
-    columns = [html.Div([mosaics, pairs()]), html.Div([card(), copies()]), html.Div([attention(), strip()])]
+    left, middle = html.Div([mosaics, pairs(bench)]), html.Div([card(), copies(bench)])
+    columns = [left, middle, html.Div([attention(bench), strip(bench)])]
     return html.Section(html.Div(columns, className=f"desk{wide}"), id="heads", **{"aria-label": "Heads"})
 
 
@@ -106,25 +107,34 @@ def card() -> html.Figure:
     )  # fmt: skip
 
 
-def attention() -> html.Figure:
+def attention(bench: Bench) -> html.Figure:
+    """The heat map; where there is no attention to look at, why."""
+    off = [] if bench.lookable else [html.P(f"Attention on a prompt needs the model. {NO_EXAMPLE}", className="note")]
     return html.Figure(
         [
             html.H3(
                 [
-                    html.Span("d", className="letter"), html.Span(id="attention-title"), html.Span(className="grow"),
+                    html.Span("d", className="letter"), html.Span("Attention", id="attention-title"),
+                    html.Span(className="grow"),
                     html.Div(controls.tick("after-box", "after removal"), id="after-label", className="check"),
                 ]
             ),
-            html.Div(id="attention-problem", className="problem", role="alert"),
-            html.Div(controls.window_choice(), id="window-row", hidden=True),
-            plot("attention", ATTENTION_HEIGHT),
-            html.Figcaption([html.P(id="attention-note"), save("attention", "attention")]),
+            *off,
+            html.Div(
+                [
+                    html.Div(id="attention-problem", className="problem", role="alert"),
+                    html.Div(controls.window_choice(), id="window-row", hidden=True),
+                    plot("attention", ATTENTION_HEIGHT),
+                    html.Figcaption([html.P(id="attention-note"), save("attention", "attention")]),
+                ],
+                hidden=not bench.lookable,
+            ),
         ],
         id="attention-panel",
     )  # fmt: skip
 
 
-def strip() -> html.Figure:
+def strip(bench: Bench) -> html.Figure:
     """The prompt's tokens, shaded by the attention of one of them."""
     told = (
         "The prompt, shaded by the attention that the framed token pays (by its square root). Choose a token to see "
@@ -137,10 +147,11 @@ def strip() -> html.Figure:
             html.Figcaption(html.P(told)),
         ],
         id="strip-panel",
+        hidden=not bench.lookable,
     )
 
 
-def pairs() -> html.Figure:
+def pairs(bench: Bench) -> html.Figure:
     """The strongest query-key pairs of the prompt."""
     return html.Figure(
         [
@@ -149,16 +160,18 @@ def pairs() -> html.Figure:
             html.Figcaption(save("", "pairs")),
         ],
         id="pairs-panel",
+        hidden=not bench.lookable,
     )
 
 
-def copies() -> html.Figure:
-    """The strongest token copies of the OV circuit."""
+def copies(bench: Bench) -> html.Figure:
+    """The strongest token copies of the OV circuit; without the model, why there are none."""
+    saves = [save("", "copies")] if bench.model is not None else []
     return html.Figure(
         [
             html.H3([html.Span("g", className="letter"), html.Span("Strongest token copies", id="copies-title")]),
             html.Div(id="copies", className="scroll"),
-            html.Figcaption([html.P(id="copies-note"), save("", "copies")]),
+            html.Figcaption([html.P(id="copies-note"), *saves]),
         ],
         id="copies-panel",
     )

@@ -11,7 +11,7 @@ from dash import Input, Output, State, no_update
 
 from headscope.inspector import circuit_tables as tables
 from headscope.inspector import removal
-from headscope.inspector.asked import asked_head, asked_prompt, asked_removal
+from headscope.inspector.asked import Removal, asked_head, asked_prompt, asked_removal
 from headscope.inspector.bench import Bench
 from headscope.inspector.reading import asked_query, seen
 from headscope.inspector.score_table import VALUES
@@ -27,7 +27,7 @@ Row = Iterable[Any]
 
 def register(app: Dash, bench: Bench) -> None:
     names = ("head", "reading", "removal", "query", "after", "vis", "stored-choice", "tab")
-    outputs = [Output("download", "data"), Output("busy", "children", allow_duplicate=True)]
+    outputs = [Output("download", "data"), Output("download-problem", "children")]
 
     @app.callback(*outputs, Input("csv", "data"), *(State(name, "data") for name in names), prevent_initial_call=True)
     def download(asked: Any, *values: Any) -> list[Any]:
@@ -40,7 +40,21 @@ def register(app: Dash, bench: Bench) -> None:
                 content = FILES[what](bench, state)
         except HeadscopeError as error:
             return [no_update, str(error)]
-        return [{"content": content, "filename": f"{what}.csv", "type": "text/csv"}, no_update]
+        return [{"content": content, "filename": f"{file_name(bench, what, state)}.csv", "type": "text/csv"}, ""]
+
+
+def file_name(bench: Bench, what: str, state: dict[str, Any]) -> str:
+    """What a file holds, of which head, before or after removal."""
+    parts = [what]
+    if what in ("head", "attention", "pairs", "copies", "window"):
+        layer, head = head_of(bench, state)
+        whole = what == "window" and (state["vis"] or {}).get("kind") == "layer"
+        parts.append(f"{layer}" if whole else f"{layer}.{head}")
+    if what in ("attention", "pairs", "window") and state["after"]:
+        parts.append("after")
+    if what == "stored" and (chosen := chosen_panel(bench, state["stored-choice"])):
+        parts += [chosen[0], str(chosen[1])]
+    return "-".join(parts)
 
 
 def text_of(header: Row, rows: Iterable[Row]) -> str:
@@ -76,11 +90,21 @@ def read_back(state: dict[str, Any]) -> dict[str, Any]:
     return dict(state["reading"])
 
 
+def removed_of(bench: Bench, removal: Any) -> str:
+    return asked_removal(removal, bench.scores.layers, bench.scores.heads).told
+
+
+PLACES = ("layer", "head", "removed", "query", "query_token", "key", "key_token", "attention")
+
+
 def attention_csv(bench: Bench, state: dict[str, Any]) -> str:
-    attention = seen(bench, read_back(state), state["after"])
-    pattern, texts = attention.pattern(*head_of(bench, state)), attention.tokens.texts
-    rows = ([q, texts[q], k, texts[k], f"{pattern[q, k]:.6f}"] for q in range(len(texts)) for k in range(q + 1))
-    return text_of(["query", "query_token", "key", "key_token", "attention"], rows)
+    attention, head = seen(bench, read_back(state), state["after"]), head_of(bench, state)
+    pattern, texts, removed = attention.pattern(*head), attention.tokens.texts, removed_of(bench, state["after"])
+    rows = (
+        [*head, removed, q, texts[q], k, texts[k], f"{pattern[q, k]:.6f}"]
+        for q in range(len(texts)) for k in range(q + 1)
+    )  # fmt: skip
+    return text_of(PLACES, rows)
 
 
 def window_csv(bench: Bench, state: dict[str, Any]) -> str:
@@ -89,51 +113,72 @@ def window_csv(bench: Bench, state: dict[str, Any]) -> str:
     vis, texts = state["vis"] or {}, attention.tokens.texts
     start = min(int(vis.get("start", 0)), len(texts) - 1)
     stop = min(len(texts), start + WINDOW)
-    patterns = attention.window(layer, start, stop)
+    patterns, removed = attention.window(layer, start, stop), removed_of(bench, state["after"])
     heads = [head] if vis.get("kind") == "head" else range(len(patterns))
     rows = (
-        [layer, h, q, texts[q], k, texts[k], f"{patterns[h, q - start, k - start]:.6f}"]
+        [layer, h, removed, q, texts[q], k, texts[k], f"{patterns[h, q - start, k - start]:.6f}"]
         for h in heads for q in range(start, stop) for k in range(start, q + 1)
     )  # fmt: skip
-    return text_of(["layer", "head", "query", "query_token", "key", "key_token", "attention"], rows)
+    return text_of(PLACES, rows)
 
 
 def pairs_csv(bench: Bench, state: dict[str, Any]) -> str:
-    attention = seen(bench, read_back(state), state["after"])
-    texts = attention.tokens.texts
-    pairs = tables.strongest_pairs(attention.pattern(*head_of(bench, state)), 200)
-    rows = ([pair.query, texts[pair.query], pair.key, texts[pair.key], f"{pair.attention:.6f}"] for pair in pairs)
-    return text_of(["query", "query_token", "key", "key_token", "attention"], rows)
+    attention, head = seen(bench, read_back(state), state["after"]), head_of(bench, state)
+    texts, removed = attention.tokens.texts, removed_of(bench, state["after"])
+    pairs = tables.strongest_pairs(attention.pattern(*head), 200)
+    rows = (
+        [*head, removed, pair.query, texts[pair.query], pair.key, texts[pair.key], f"{pair.attention:.6f}"]
+        for pair in pairs
+    )
+    return text_of(PLACES, rows)
 
 
 def copies_csv(bench: Bench, state: dict[str, Any]) -> str:
-    found = bench.copies(*head_of(bench, state))
-    rows = ([copy.token, f"{copy.deviations:.4f}", copy.rank, copy.most] for copy in found.copies)
-    return text_of(["token", "standard_deviations", "rank", "raises_most"], rows)
+    head = head_of(bench, state)
+    found = bench.copies(*head)
+    rows = ([*head, copy.token, f"{copy.deviations:.4f}", copy.rank, copy.most] for copy in found.copies)
+    return text_of(["layer", "head", "token", "standard_deviations", "rank", "raises_most"], rows)
 
 
-def passes(bench: Bench, state: dict[str, Any]) -> tuple[Any, Any]:
+def passes(bench: Bench, state: dict[str, Any]) -> tuple[Any, Any, Removal]:
     prompt = asked_prompt(read_back(state).get("prompt"))
     removed = asked_removal(state["removal"], bench.live.n_layers, bench.live.n_heads)
-    return bench.read(prompt), bench.read(prompt, removed)
+    return bench.read(prompt), bench.read(prompt, removed), removed
 
 
 def loss_csv(bench: Bench, state: dict[str, Any]) -> str:
-    before, after = passes(bench, state)
+    before, after, removed = passes(bench, state)
     both = zip(before.predicted.losses.tolist(), after.predicted.losses.tolist(), strict=True)
-    rows = ([at, before.tokens.texts[at], f"{a:.6f}", f"{b:.6f}"] for at, (a, b) in enumerate(both, start=1))
-    return text_of(["position", "token", "loss_before", "loss_after"], rows)
+    texts = before.tokens.texts
+    rows = ([removed.told, at, texts[at], f"{a:.6f}", f"{b:.6f}"] for at, (a, b) in enumerate(both, start=1))
+    return text_of(["removed", "position", "token", "loss_before", "loss_after"], rows)
+
+
+def learning_csv(bench: Bench, state: dict[str, Any]) -> str:
+    """The in-context-learning score and the mean losses of the prompt's parts."""
+    before, after, removed = passes(bench, state)
+    scores = [bench.repeat_score(one) for one in (Removal(), removed)]
+    rows: list[Row] = [[removed.told, "in-context-learning score", "random repeated sequences", *map(precise, scores)]]
+    rows += [
+        [removed.told, "mean loss", change.part, precise(change.before), precise(change.after)]
+        for change in removal.loss_changes(before, after)
+    ]
+    return text_of(["removed", "measure", "part", "before", "after"], rows)
+
+
+def precise(value: float) -> str:
+    return f"{value:.6f}"
 
 
 def next_csv(bench: Bench, state: dict[str, Any]) -> str:
-    before, after = passes(bench, state)
+    before, after, removed = passes(bench, state)
     place = asked_query(state["query"], len(before.tokens.ids))
     rows = [
-        [name, place, rank, token.token, f"{token.p:.6f}"]
+        [removed.told, name, place, rank, token.token, f"{token.p:.6f}"]
         for name, here, other in (("before", before, after), ("after", after, before))
         for rank, token in enumerate(removal.next_tokens(bench.live, here.predicted, other.predicted, place), start=1)
     ]
-    return text_of(["pass", "position", "rank", "token", "p"], rows)
+    return text_of(["removed", "pass", "position", "rank", "token", "p"], rows)
 
 
 def stored_csv(bench: Bench, state: dict[str, Any]) -> str:
@@ -155,5 +200,5 @@ def stored_csv(bench: Bench, state: dict[str, Any]) -> str:
 FILES: dict[str, Any] = {
     "scores": lambda bench, state: bench.scores.csv(), "head": head_csv, "attention": attention_csv,
     "window": window_csv, "pairs": pairs_csv, "copies": copies_csv, "loss": loss_csv,
-    "next": next_csv, "stored": stored_csv,
+    "next": next_csv, "learning": learning_csv, "stored": stored_csv,
 }  # fmt: skip

@@ -29,14 +29,16 @@ def page(bench: Bench) -> html.Div:
             dcc.Interval(id="poll", interval=400, disabled=True),
             dcc.Interval(id="scoring-poll", interval=1000, disabled=bench.scoring is None),
             dcc.Download(id="download"),
+            html.P(id="download-problem", className="problem", role="alert"),
             masthead(bench),
             html.Main(
                 [
                     *scoring_note(bench),
+                    html.P(id="link-note", className="notice", hidden=True),
                     controls.prompt_bar(bench),
                     desk(bench),
                     controls.removal_panel(bench),
-                    frame(),
+                    frame(bench),
                     stored_figures(),
                 ]
             ),
@@ -52,9 +54,11 @@ def defaults(bench: Bench) -> dict[str, Any]:
     """What is shown where the address does not say otherwise, and what scripts must know of the model."""
     scores = bench.scores
     kind = "repeated" if bench.model is not None else "stored"
+    prompt = {"kind": kind, "length": 12, "repeats": 4, "seed": 0} if bench.lookable else None
     return {
+        "name": bench.name,
         "layers": scores.layers, "heads": scores.heads, "head": list(scores.strongest()), "pair": list(scores.pair()),
-        "scores": list(scores.by_id), "prompt": {"kind": kind, "length": 12, "repeats": 4, "seed": 0},
+        "scores": list(scores.by_id), "prompt": prompt,
         "live": bench.model is not None,
         "theme": {
             "light": {name: pair[0] for name, pair in PALETTE.items()},
@@ -109,8 +113,8 @@ def scoring_note(bench: Bench) -> list[Any]:
     return [html.P(bench.scoring.told, id="scoring", className="notice", role="status")]
 
 
-def frame() -> html.Section:
-    """CircuitsVis, when it is asked for."""
+def frame(bench: Bench) -> html.Section:
+    """CircuitsVis, when it is asked for; nothing where there is no attention to draw."""
     return html.Section(
         [
             html.H2("Interactive attention (CircuitsVis)"),
@@ -120,6 +124,7 @@ def frame() -> html.Section:
             html.Div(save("", "window"), id="frame-saves", hidden=True),
         ],
         id="vis-panel",
+        hidden=not bench.lookable,
     )
 
 

@@ -40,7 +40,7 @@ def outcome_panels() -> html.Div:
                     html.H3([html.Span("k", className="letter"), "In-context learning"]),
                     html.Div(id="learning"),
                     html.Div(id="changes"),
-                    html.Figcaption(html.P(LEARNING)),
+                    html.Figcaption([html.P(LEARNING), save("", "learning")]),
                 ]
             ),
         ],

@@ -47,7 +47,7 @@ def prompt_parts(bench: Bench, asked: Any, tab: Any, shown: Any = "") -> list[An
     except HeadscopeError as error:
         return [no_update, f"{STILL}{str(shown).removeprefix(STILL)}" if shown else "", str(error), {"prompt": asked}]
     reading = {"prompt": asked, "key": prompt.key, "tokens": list(tokens.texts), "blocks": list(tokens.blocks),
-               "target": tokens.target}  # fmt: skip
+               "target": tokens.target, "told": tokens.told}  # fmt: skip
     return [reading, tokens.told, "", None]
 
 

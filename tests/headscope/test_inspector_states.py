@@ -85,22 +85,32 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="module")
+def listening(browser: Any) -> Iterator[tuple[Any, Heard, dict[str, Any]]]:
+    """A browser context, what its pages said, and a page for each inspector."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    yield context, Heard(), {}
+    context.close()
+
+
 @pytest.fixture
-def look(browser: Any) -> Iterator[Any]:
-    """Opens pages; whatever a test does, they say nothing and ask nobody else."""
-    context, heard = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True), Heard()
+def look(listening: tuple[Any, Heard, dict[str, Any]]) -> Iterator[Any]:
+    """Opens addresses; whatever a test does with them, the page says nothing and asks nobody else."""
+    context, heard, pages = listening
 
     def opened(address: str, shared: str = "") -> Any:
-        heard.listen(context, address)
-        page = context.new_page()
-        page.goto(address + shared)
-        page.wait_for_selector(READY)
-        return page
+        if address not in pages:
+            heard.listen(context, address)
+            pages[address] = context.new_page()
+            pages[address].goto(address + shared)
+            pages[address].wait_for_selector(READY)
+        else:
+            begin = "(shared) => { history.replaceState(null, '', shared || '#'); headscope.begin(headscope.told); }"
+            pages[address].evaluate(begin, shared)
+        return pages[address]
 
     yield opened
-    defects = [text for page in context.pages for text in page.locator("#defect").all_inner_texts()]
-    context.close()
-    assert not any(defects)
+    assert not any(page.locator("#defect").inner_text() for page in pages.values() if not page.is_closed())
     assert heard.messages == [] and heard.elsewhere == []
 
 
@@ -331,11 +341,12 @@ def test_saved_pictures_say_what_they_show(live: tuple[Bench, str], look: Any, t
 def test_what_was_chosen_stays_when_scores_come_in(look: Any, tmp_path: Path) -> None:
     """A text too long for the address, the removals with their undo, the selected head; a score the link asked for."""
     scoring = Scoring(tmp_path / "none")
-    text = "abcd " * 1300  # 6,500 characters
+    text = "abcd efgh " * 30
     with served(Bench("tiny", model=tiny_model(), scoring=scoring)) as address:
         page = look(address, "#head=1.1&a=previous_token///0")
         settled(page, "1.1")
-        page.evaluate("(text) => headscope.set({ prompt: { kind: 'text', text } })", text[:6500])
+        read = "(text) => { headscope.address.LONGEST = 100; headscope.set({ prompt: { kind: 'text', text } }); }"
+        page.evaluate(read, text)
         page.locator("#remove-head").click()
         expect(page.locator("#removed .chip")).to_have_text(["1.1"])
         scoring.run = open_run(write_run(tmp_path / "run", shape=Shape(3, 4, 2)))
@@ -343,10 +354,11 @@ def test_what_was_chosen_stays_when_scores_come_in(look: Any, tmp_path: Path) ->
         expect(page.locator("#card-scores .score").first).to_be_attached()
         expect(page.locator("#score-a")).to_have_value("previous_token///0")
         expect(page.locator("#score-b")).to_have_value("copying/argmax//0")
-        assert page.evaluate("headscope.state.prompt.text.length") == 6500
+        assert page.evaluate("headscope.state.prompt.text") == text and "prompt=" not in page.url
         assert page.locator("#card-title").inner_text() == "Head 1.1"
         page.locator("#undo").click()
         expect(page.locator("#removed .chip")).to_have_count(0)
+        page.close()
 
 
 # ---- stored figures -------------------------------------------------------------------------------------------------

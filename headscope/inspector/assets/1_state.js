@@ -84,7 +84,9 @@ const headscope = {
   },
 
   select(head) {
-    if (this.inside(head)) this.set({ head });
+    if (!this.inside(head)) return;
+    this.picked = true;
+    this.set({ head });
   },
 
   move(layers, heads) {
@@ -104,18 +106,31 @@ const headscope = {
     };
     this.state = {};
     this.past = [];
+    this.wanted = [asked.a, asked.b]; // scores that may come
+    this.picked = this.inside(asked.head);
+    this.address.keep(told.live);
+    const foreign = Boolean(this.address.kept.prompt); // positions are those of a prompt that is not here
     this.set({
-      head: this.inside(asked.head) ? asked.head : told.head,
+      head: this.picked ? asked.head : told.head,
       pair: [known(asked.a, told.pair[0]), known(asked.b, told.pair[1])],
       prompt: told.live ? asked.prompt || told.prompt : told.prompt,
-      query: asked.query,
+      query: foreign ? null : asked.query,
       removal,
-      window: asked.window,
-      vis: asked.vis,
-      showAfter: asked.after,
+      window: foreign ? [0, 0] : asked.window,
+      vis: foreign ? { ...asked.vis, start: 0 } : asked.vis,
+      showAfter: told.live && asked.after,
       "stored-choice": asked.figure,
     });
     this.fillControls();
+  },
+
+  /** Scores have come in: what a person has chosen stays. */
+  rescored(told) {
+    this.told = told;
+    const known = (name) => told.scores.includes(name);
+    const pair = this.state.pair.map((name, at) => [name, this.wanted[at], told.pair[at]].find(known) ?? told.pair[at]);
+    this.set({ pair, head: this.picked ? this.state.head : told.head });
+    this.head.askCard();
   },
 };
 headscope.state.showAfter = false;

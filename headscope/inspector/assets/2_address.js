@@ -3,8 +3,22 @@
 
 headscope.address = {
   LONGEST: 6000,
+  kept: {}, // parts that need the model, where it is not loaded: they stay in the address as they are
+
+  keep(live) {
+    const told = new URLSearchParams(location.hash.slice(1));
+    const has = (name) => told.get(name);
+    const parts = [has("prompt") && "a prompt", (has("heads") || has("ffns")) && "a removal of heads or FFNs"].filter(Boolean);
+    this.kept = {};
+    const names = ["heads", "ffns", "ablation", "after", ...(has("prompt") ? ["prompt", "query", "window"] : [])];
+    if (!live && parts.length) for (const name of names) if (has(name)) this.kept[name] = has(name);
+    const note = headscope.$("link-note");
+    note.hidden = live || !parts.length;
+    note.textContent = note.hidden ? "" : `This link also holds ${parts.join(" and ")}. That needs the model, which is not loaded: what is stored is shown instead, and the link stays as it is.`;
+  },
 
   prompt(prompt) {
+    if (!prompt) return "";
     if (prompt.kind === "text") return prompt.text.length > this.LONGEST ? "" : `text:${prompt.text}`;
     if (prompt.kind === "task") return `task:${prompt.task}:${prompt.shots}:${prompt.document}`;
     if (prompt.kind === "repeated") return `repeated:${prompt.length}:${prompt.repeats}:${prompt.seed}`;
@@ -13,7 +27,7 @@ headscope.address = {
 
   write() {
     const { head, pair, prompt, query, removal, window: part, vis, showAfter, "stored-choice": figure } = headscope.state;
-    if (!head || !pair || !prompt || !removal) return;
+    if (!head || !pair || !removal) return;
     const told = new URLSearchParams();
     const put = (name, value) => { if (value) told.set(name, value); };
     put("head", head.join("."));
@@ -28,6 +42,7 @@ headscope.address = {
     put("vis", vis && vis.kind !== "off" ? `${vis.kind}:${vis.start}` : "");
     put("after", showAfter ? "1" : "");
     put("figure", figure ? figure.join(":") : "");
+    for (const [name, value] of Object.entries(this.kept)) told.set(name, value);
     const next = `#${told}`;
     if (next !== location.hash) history.replaceState(null, "", next);
   },

@@ -38,8 +38,8 @@ Object.assign(headscope, {
   /** Once, from the address. */
   fillControls() {
     const { prompt, removal } = this.state;
-    this.showFields(prompt.kind);
-    for (const [name, value] of Object.entries(prompt)) {
+    this.showFields(prompt ? prompt.kind : "");
+    for (const [name, value] of Object.entries(prompt || {})) {
       if (name === "text") this.field("own-text", value);
       else if (name === "task" && this.$("task-name")) this.$("task-name").value = value;
       else if (name !== "kind") this.field(`${prompt.kind}-${name}`, value);
@@ -76,6 +76,13 @@ Object.assign(headscope, {
     const { heads, ffns } = this.state.removal;
     if (name[0] === "h") this.remove({ heads: heads.filter((head) => `h${head.join(".")}` !== name) });
     else this.remove({ ffns: ffns.filter((layer) => `f${layer}` !== name) });
+  },
+
+  /** Why something could not be saved, for a while. */
+  refuse(text) {
+    this.props("download-problem", { children: text });
+    clearTimeout(this.refusing);
+    if (text) this.refusing = setTimeout(() => this.refuse(""), 12000);
   },
 
   value(id) {

@@ -16,7 +16,7 @@ headscope.events = {
   async share() {
     const button = headscope.$("share");
     const { prompt } = headscope.state;
-    const whole = headscope.address.prompt(prompt) || prompt.kind === "stored";
+    const whole = headscope.address.prompt(prompt) || !prompt || prompt.kind === "stored";
     try {
       await navigator.clipboard.writeText(location.href);
       button.textContent = whole ? "Copied" : "Copied, without the long prompt";
@@ -37,12 +37,7 @@ headscope.events = {
     else if (data.token) headscope.set({ query: Number(data.token) });
     else if (data.chip) headscope.putBack(data.chip);
     else if (data.csv) headscope.store("csv", { what: data.csv, at: Date.now() });
-    else if (data.plot) this.picture(data.plot, data.kind);
-  },
-
-  picture(name, format) {
-    const plot = document.querySelector(`#${name} .js-plotly-plot`);
-    if (plot && window.Plotly) window.Plotly.downloadImage(plot, { format, scale: format === "png" ? 3 : 1, filename: `headscope-${name}`, width: plot.clientWidth, height: plot.clientHeight });
+    else if (data.plot) headscope.picture.save(data.plot, data.kind);
   },
 
   change(event) {

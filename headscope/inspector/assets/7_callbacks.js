@@ -12,9 +12,10 @@ window.dash_clientside.headscope = {
       headscope.events.start();
       headscope.theme.start();
     }
-    const begins = first || headscope.version !== version;
+    const rescored = headscope.version !== version;
     headscope.version = version;
-    if (begins) headscope.begin(told);
+    if (first) headscope.begin(told);
+    else if (rescored) headscope.rescored(told);
     document.documentElement.dataset.ready = "yes";
     return true;
   },
@@ -72,6 +73,13 @@ window.dash_clientside.headscope = {
     headscope.head.text("copies-title", made.title);
     headscope.head.text("copies-note", made.note);
     headscope.tree.fill("copies", made.table);
+    return "";
+  },
+
+  /** The server's refusal of a file goes away like the page's own. */
+  notSaved(text) {
+    clearTimeout(headscope.refusing);
+    if (text) headscope.refusing = setTimeout(() => headscope.refuse(""), 12000);
     return "";
   },
 

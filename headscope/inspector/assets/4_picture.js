@@ -1,0 +1,86 @@
+"use strict";
+// Saved pictures: a plot under a heading of its own, for outside the page nothing else says what it shows.
+
+headscope.picture = {
+  HEADING: { size: 13, line: 18, glyph: 7.2 },
+  BELOW: { size: 10.5, line: 15, glyph: 5.6 },
+
+  save(name, format) {
+    const plot = document.querySelector(`#${name} .js-plotly-plot`);
+    if (!plot || !window.Plotly) return;
+    if (!plot.data || !plot.data.length) return headscope.refuse("There is nothing in this panel that could be saved.");
+    const told = this.told(name);
+    const width = plot.clientWidth;
+    const { figure, height } = this.headed(plot, told, width);
+    window.Plotly.downloadImage(figure, { format, scale: format === "png" ? 3 : 1, filename: `headscope-${told.file}`, width, height });
+    return headscope.refuse("");
+  },
+
+  /** What a plot shows: heading, what belongs to it, name of a file. */
+  told(name) {
+    const { state, told, reading } = headscope;
+    if (name === "stored") {
+      const { choice, names, panels } = headscope.stored.shown;
+      const [, title] = names.find(([one]) => one === choice[0]);
+      return { heading: `${title}: ${panels[choice[1]]}`, below: told.name, file: choice.join("-") };
+    }
+    if (name === "attention") {
+      const { asked, attention } = headscope.head.shown;
+      const below = [told.name, this.prompt(reading), this.removed(asked.after)];
+      return { heading: attention.title, below: below.filter(Boolean).join("; "), file: `attention-${asked.head.join(".")}${asked.after ? "-after" : ""}` };
+    }
+    const removed = headscope.empty(state.removal) ? null : state.removal;
+    if (name === "loss") {
+      const below = [told.name, this.prompt(reading), this.removed(removed)].filter(Boolean).join("; ");
+      return { heading: `Loss of each token${removed ? " before and after removal" : ""}`, below, file: `loss${removed ? "-after" : ""}` };
+    }
+    const select = headscope.$(`score-${name.at(-1)}`);
+    const [score, variant, task, shots] = select.value.split("/");
+    const crossed = removed && removed.heads.length ? `crossed out: ${removed.heads.map((head) => head.join(".")).join(", ")}` : "";
+    return {
+      heading: select.selectedOptions[0]?.textContent || "Attention heads", below: [told.name, crossed].filter(Boolean).join("; "),
+      file: ["mosaic", score, variant, ...(task ? [task, shots] : [])].filter(Boolean).join("-").replace(/[^\w.-]+/g, "_"),
+    };
+  },
+
+  prompt(reading) {
+    const { prompt, told } = reading;
+    if (prompt.kind !== "text") return told;
+    const shown = headscope.strip.shown(prompt.text.slice(0, 60));
+    return `${told}: “${shown}${prompt.text.length > 60 ? "…" : ""}”`;
+  },
+
+  removed(removal) {
+    if (!removal) return "";
+    const names = [...removal.heads.map((head) => head.join(".")), ...removal.ffns.map((layer) => `FFN ${layer}`)];
+    return `removed by ${removal.ablation}: ${names.join(", ")}`;
+  },
+
+  /** The figure with a heading above it, and how high it has become; the plot on the page stays as it is. */
+  headed(plot, told, width) {
+    const { layout } = plot;
+    const lines = [told.heading, told.below].map((text, at) => this.wrapped(text, (width - 16) / [this.HEADING, this.BELOW][at].glyph));
+    const room = 16 + lines[0].length * this.HEADING.line + lines[1].length * this.BELOW.line;
+    const margin = { ...plot._fullLayout.margin, ...layout.margin };
+    const before = layout.title && layout.title.text ? 30 : 0; // a heading that the figure has by itself
+    const small = lines[1].map((line) => `<span style="font-size:${this.BELOW.size}px">${line}</span>`);
+    const height = plot.clientHeight + room - before;
+    const title = {
+      text: [...lines[0].map((line) => `<b>${line}</b>`), ...small].join("<br>"), font: { size: this.HEADING.size },
+      x: 0, xref: "container", xanchor: "left", y: 1, yref: "container", yanchor: "top", pad: { t: 10, l: 8 }, automargin: false,
+    };
+    return { figure: { data: plot.data, layout: { ...layout, title, width, height, margin: { ...margin, t: margin.t + room - before } } }, height };
+  },
+
+  /** Lines of about so many characters, as plotly shows them: it reads a few HTML tags. */
+  wrapped(text, most) {
+    const lines = [""];
+    for (const word of text.split(/\s+/)) {
+      const joined = `${lines.at(-1)} ${word}`.trim();
+      if (joined.length <= most || !lines.at(-1)) lines[lines.length - 1] = joined;
+      else lines.push(word);
+    }
+    const plain = (line) => line.slice(0, Math.max(8, Math.floor(1.2 * most))).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+    return lines.filter(Boolean).map(plain);
+  },
+};
