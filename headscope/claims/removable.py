@@ -16,11 +16,14 @@ PAPER_HEADS, PAPER_FFNS = 70, 20
 ORDERS = ("own", "random", "layer_matched", "aggregate", "transfer", "signed", "inverse", "iterative")
 CONTROLS = ("random", "layer_matched")
 MEANT = {
-    "random": "any order", "layer_matched": "the own ranking with the heads of each layer shuffled",
+    "random": "drawn at random", "layer_matched": "the own ranking with the heads of each layer shuffled",
     "aggregate": "the mean ranking of the other tasks", "transfer": "every other task's ranking in turn",
     "signed": "the task's signed importance", "inverse": "the own ranking, the most important first",
     "iterative": "ranked anew after every step",
 }  # fmt: skip
+BLIND = (
+    "Even if no answer changed, all these documents together could not exclude a loss of 2 points of accuracy."
+)
 HARMLESS = {
     SHARES[0]: ("accuracy", "accuracy is shown to fall by less than 2 points"),
     SHARES[1]: ("log-likelihood", "the right answer's log-likelihood is shown to fall by less than .05 nats"),
@@ -106,18 +109,15 @@ def _together(evidence: Evidence, level: str, name: str, paper: int, shots: int)
             f"{over_others(found.get(order, own), tasks)}"
             for order, words in told.items()
         )
+        place = f"Share of the {name} that can go by {outcome}, the {tasks} tasks above chance together"
+        beside = f"The paper removes about {paper}% of OPT-66B's."
         if set(told.values()) == {shares.UNDECIDED}:
-            listed = shares.UNDECIDED
+            yield f"{place}: {shares.UNDECIDED}. {BLIND} {beside}"
+            continue
+        blind = f" {BLIND}" if shares.UNDECIDED in told.values() else ""
         yield (
-            f"Share of the {name} that can go by {outcome}, the {tasks} tasks above chance together: {listed}. That is "
-            f"the largest step tried up to which, at every step, {harmless}. The paper removes about {paper}% of "
-            "OPT-66B's."
+            f"{place}: {listed}. That is the largest step tried up to which, at every step, {harmless}.{blind} {beside}"
         )
-        if kind == SHARES[0] and shares.blind(evidence, level, shots):
-            yield (
-                "Even together these tasks' documents are too few to exclude a loss of 2 points of accuracy where no "
-                "answer changes."
-            )
 
 
 def _at_the_papers_share(evidence: Evidence, level: str, name: str, paper: int, shots: int) -> Iterator[str]:
@@ -182,7 +182,8 @@ def _areas(evidence: Evidence, level: str, name: str, shots: int, kept: Sequence
         reach = f" from 0 to {max(last)}% of the {name} removed" if last and min(last) == max(last) else ""
         yield (
             f"Area under the curve: accuracy above chance as a share of the full model's, averaged{reach} (1: pruning "
-            f"costs nothing; 0: at chance on average), mean over {most} tasks: {told}."
+            f"costs nothing; 0: at chance on average), mean over {most} tasks: {told}. Of random and layer-matched "
+            "orders it is the median over draws."
         )
     own = evidence.rows(kind="pruning_area", level=level, shots=shots, b="own", a=list(kept)).set_index("a")["p"]
     draws = evidence.rows(kind="pruning_area", level=level, shots=shots, b="random", a=list(kept)).set_index("a")["n"]
