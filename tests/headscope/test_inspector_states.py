@@ -86,32 +86,35 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def listening(browser: Any) -> Iterator[tuple[Any, Heard, dict[str, Any]]]:
-    """A browser context, what its pages said, and a page for each inspector."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
-    yield context, Heard(), {}
-    context.close()
+def pages() -> Iterator[dict[str, tuple[Any, Heard]]]:
+    """For each inspector a page, in a browser of its own, and what it said."""
+    found: dict[str, tuple[Any, Heard]] = {}
+    yield found
+    for page, _ in found.values():
+        page.context.close()
 
 
 @pytest.fixture
-def look(listening: tuple[Any, Heard, dict[str, Any]]) -> Iterator[Any]:
+def look(browser: Any, pages: dict[str, tuple[Any, Heard]]) -> Iterator[Any]:
     """Opens addresses; whatever a test does with them, the page says nothing and asks nobody else."""
-    context, heard, pages = listening
 
     def opened(address: str, shared: str = "") -> Any:
-        if address not in pages:
-            heard.listen(context, address)
-            pages[address] = context.new_page()
-            pages[address].goto(address + shared)
-            pages[address].wait_for_selector(READY)
-        else:
+        if address in pages:
             begin = "(shared) => { history.replaceState(null, '', shared || '#'); headscope.begin(headscope.told); }"
-            pages[address].evaluate(begin, shared)
-        return pages[address]
+            pages[address][0].evaluate(begin, shared)
+            return pages[address][0]
+        context, heard = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True), Heard()
+        heard.listen(context, address)
+        page = context.new_page()
+        pages[address] = page, heard
+        page.goto(address + shared)
+        page.wait_for_selector(READY)
+        return page
 
     yield opened
-    assert not any(page.locator("#defect").inner_text() for page in pages.values() if not page.is_closed())
-    assert heard.messages == [] and heard.elsewhere == []
+    for page, heard in pages.values():
+        assert page.is_closed() or page.locator("#defect").inner_text() == ""
+        assert heard.messages == [] and heard.elsewhere == []
 
 
 @contextmanager
