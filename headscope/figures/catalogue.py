@@ -7,7 +7,7 @@ An entry gives panels: one for every metric, number of shots, task or level that
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ from headscope.figures.importance_scatter import importance_scatter
 from headscope.figures.joint_grid import joint_grid
 from headscope.figures.mosaic import mosaic
 from headscope.figures.overlap import CHANCE, overlap_curves
+from headscope.figures.panel_order import LEVELS, Labels, primary_first
 from headscope.figures.pruning import metric_label, pruning_curves
 from headscope.figures.rank_matrix import rank_matrix
 from headscope.figures.removal import removal
@@ -76,7 +77,8 @@ def draw(run: Run, name: str, **labels: Any) -> go.Figure:
 
 
 def _mosaics(stored: Stored) -> Iterator[Panel]:
-    for labels in combinations(stored.head_scores, "score", "variant", "task", "shots"):
+    listed = combinations(stored.head_scores, "score", "variant", "task", "shots")
+    for labels in primary_first(listed, "score", "variant", "shots", "task"):
         rows = chosen(stored.head_scores, **labels)
         title = term(str(labels["score"]), str(labels["variant"])).label
         title += f", {labels['task']}, {in_context(labels['shots'])}" if labels["task"] else ""
@@ -88,7 +90,7 @@ def _knockouts(stored: Stored) -> Iterator[Panel]:
     rows = stored.ffn_scores[stored.ffn_scores["score"] == KNOCK_OUT]
     parts = [variant.partition("/") for variant in rows["variant"]]
     rows = rows.assign(outcome=[part[0] for part in parts], variant=[part[2] for part in parts])
-    for labels in combinations(rows, "outcome", "shots"):
+    for labels in primary_first(combinations(rows, "outcome", "shots"), "outcome", "shots"):
         part, outcome = chosen(rows, **labels), metric_label(str(labels["outcome"]))
         tasks = sorted(set(part["task"]))
         for names in [tasks, *([task] for task in tasks if len(tasks) > 1)]:
@@ -102,7 +104,7 @@ def _knockouts(stored: Stored) -> Iterator[Panel]:
 def _pruning(component: str) -> Callable[[Stored], Iterator[Panel]]:
     def panels(stored: Stored) -> Iterator[Panel]:
         rows = chosen(stored.metrics, component=component)
-        for labels in combinations(rows, "metric", "shots", "ablation"):
+        for labels in _by_metric(rows):
             part = chosen(rows, **labels)
             tasks = sorted(set(part["task"]))
             yield Panel(*_curves(part, component, _count(tasks, "task")), labels)
@@ -127,7 +129,7 @@ def _setting(rows: pd.DataFrame) -> str:
 
 def _joint(stored: Stored) -> Iterator[Panel]:
     rows = chosen(stored.metrics, component="both", order="own")
-    for labels in combinations(rows, "metric", "shots", "ablation"):
+    for labels in _by_metric(rows):
         part = chosen(rows, **labels)
         if ((part["percent_heads"] == 0) & (part["percent_ffns"] == 0)).any():
             title = f"{metric_label(str(labels['metric'])).capitalize()}, {_setting(part)}"
@@ -141,7 +143,7 @@ def _transfer(stored: Stored) -> Iterator[Panel]:
         return
     percents = sorted(set(rows["percent_heads"]) - {0.0})
     percent = min(percents, key=lambda value: abs(value - TRANSFER_PERCENT)) if percents else 0.0
-    for labels in combinations(rows, "metric", "shots", "ablation"):
+    for labels in _by_metric(rows):
         part = chosen(rows, **labels, percent_heads=[0.0, percent])
         title = f"{metric_label(str(labels['metric'])).capitalize()}, {percent:g}% of heads removed, {_setting(part)}"
         yield Panel(title, partial(transfer_matrix, part, title=title), labels)
@@ -150,7 +152,7 @@ def _transfer(stored: Stored) -> Iterator[Panel]:
 def _matrices(kind: str) -> Callable[[Stored], Iterator[Panel]]:
     def panels(stored: Stored) -> Iterator[Panel]:
         rows = chosen(stored.comparisons, kind=kind)
-        for labels in _listed(combinations(rows, "level", "shots"), "level", LEVELS):
+        for labels in primary_first(combinations(rows, "level", "shots"), "level", "shots"):
             part = chosen(rows, **labels)
             shots = f", {in_context(labels['shots'])}" if labels["shots"] >= 0 else ""
             title = LEVELS.get(str(labels["level"]), str(labels["level"])) + shots
@@ -161,7 +163,7 @@ def _matrices(kind: str) -> Callable[[Stored], Iterator[Panel]]:
 
 def _retention(stored: Stored) -> Iterator[Panel]:
     rows = chosen(stored.comparisons, kind=list(KINDS))
-    for labels in combinations(rows, "b", "shots"):
+    for labels in primary_first(combinations(rows, "b", "shots"), "b", "shots"):
         part = chosen(rows, **labels)
         title = f"{label_of(str(labels['b']))} as the order, {in_context(labels['shots'])}"
         yield Panel(title, partial(retention_curves, part, title=title), labels)
@@ -169,7 +171,7 @@ def _retention(stored: Stored) -> Iterator[Panel]:
 
 def _overlap(stored: Stored) -> Iterator[Panel]:
     rows = chosen(stored.comparisons, kind=["overlap", *CHANCE])
-    for labels in combinations(rows, "shots"):
+    for labels in primary_first(combinations(rows, "shots"), "shots"):
         part, title = chosen(rows, **labels), in_context(labels["shots"])
         yield Panel(title, partial(overlap_curves, part, title=title), labels)
 
@@ -179,7 +181,8 @@ def _scatter(stored: Stored) -> Iterator[Panel]:
     if found.empty:
         return
     rows = chosen(stored.head_scores, score=IMPORTANCE)
-    for labels in _listed(combinations(rows[rows["task"] != ""], "variant", "shots"), "variant", VARIANTS):
+    listed = combinations(rows[rows["task"] != ""], "variant", "shots")
+    for labels in primary_first(listed, "variant", "shots"):
         importance = stored.aggregate(str(labels["variant"]), int(labels["shots"]))
         if importance is not None:
             told = {"classes": stored.classes, "y": f"aggregate importance ({labels['variant']})"}
@@ -193,7 +196,8 @@ def _points(*scores: Any, **options: Any) -> Callable[[], go.Figure]:
 
 def _removal(stored: Stored) -> Iterator[Panel]:
     rows = stored.causal
-    for labels in combinations(rows, "outcome", "ablation", "shots") if len(rows) else []:
+    listed = combinations(rows, "outcome", "ablation", "shots") if len(rows) else []
+    for labels in primary_first(listed, "outcome", "ablation", "shots"):
         part = chosen(rows, **labels)
         outcome = metric_label(str(labels["outcome"]))
         title = f"{outcome.capitalize()}, {labels['ablation']} ablation, {in_context(labels['shots'])}"
@@ -206,25 +210,14 @@ def in_context(shots: Any) -> str:
     return f"{shots} shot" if shots == 1 else f"{shots} shots"
 
 
-def _listed(labels: list[Mapping[str, Any]], name: str, order: Iterable[str]) -> list[Mapping[str, Any]]:
-    """In the order of a list, what it does not name at the end."""
-    places = {value: place for place, value in enumerate(order)}
-    return sorted(labels, key=lambda one: places.get(one[name], len(places)))
+def _by_metric(rows: pd.DataFrame) -> list[Labels]:
+    return primary_first(combinations(rows, "metric", "shots", "ablation"), "metric", "shots", "ablation")
 
 
 def _count(things: list[str], noun: str) -> str:
     return f"Mean of {len(things)} {noun}s" if len(things) > 1 else things[0]
 
 
-LEVELS = {
-    "global": "Spearman's rho",
-    "within_layer": "Rho within layers",
-    "global_corrected": "Rho, disattenuated",
-    "within_layer_corrected": "Rho within layers, disattenuated",
-    "kendall": "Kendall's tau-b",
-    "bansal_released": "As in the paper's released code",
-}
-VARIANTS = ("token", "signed", "document")
 CATALOGUE = (
     Entry(
         "mosaic", "The mosaic of heads", "One score of every head, layers downwards.", "`headscope induction`", _mosaics

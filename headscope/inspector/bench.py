@@ -14,7 +14,7 @@ from headscope.inspector.passes import Attention, Pass, StoredAttention, read_pa
 from headscope.inspector.prompts import Tokens, tokens_of
 from headscope.inspector.score_table import ScoreTable
 from headscope.inspector.scoring import Scoring
-from headscope.inspector.token_copies import TokenCopies, token_copies
+from headscope.inspector.token_copies import TokenCopies, bytes_of, token_copies
 from headscope.inspector.work import Work
 from interp.errors import UsageError
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Made = TypeVar("Made")
 NO_EXAMPLE = "The run holds no stored sequence: `headscope induction` stores one."
 PASSES = 512 << 20  # bytes of passes kept
+CIRCUITS = 256 << 20  # bytes of embeddings kept, as layers read them
 
 
 @dataclass(eq=False)
@@ -50,6 +51,7 @@ class Bench:
         self._tokens: Kept[Tokens] = Kept(entries=128)
         self._prompts: Kept[Prompt] = Kept(entries=512)
         self._small: Kept[Any] = Kept(entries=1024)
+        self._circuits: Kept[Any] = Kept(entries=1024, size=CIRCUITS, weigh=bytes_of)
         self._scores: tuple[int, ScoreTable] | None = None
 
     @property
@@ -180,5 +182,7 @@ class Bench:
         found = self._small.get(("copies", layer, head))
         if found is None:
             with self.work.on_model("reading the OV circuit"):
-                found = self._small.made(("copies", layer, head), lambda: token_copies(model, self._small, layer, head))
+                found = self._small.made(
+                    ("copies", layer, head), lambda: token_copies(model, self._circuits, layer, head)
+                )
         return found

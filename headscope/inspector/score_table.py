@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MINUS, NONE = "\N{MINUS SIGN}", "\N{EN DASH}"
 WIDE = 24  # heads a layer, above which cells are narrow
+OVER_TASKS = ("", "aggregate")
 VALUES = ("mean", "low", "high", "null", "p", "family")
 
 
@@ -61,12 +62,17 @@ class ScoreTable:
         return self.groups.get(WITHOUT_TASK, [])
 
     def pair(self) -> tuple[str, str]:
-        """The two scores shown first: prefix matching beside an importance, or beside copying."""
+        """The two scores shown first: those of the primary test (METHODS 5), or prefix matching beside copying.
+
+        Importance is by token at the most shots, over tasks where that is stored, else on the first task.
+        """
         names = list(self.by_id)
-        first = names[0] if names else ""
-        wanted = ("importance/token/", "copying/argmax/", "copying/")
-        second = next((name for start in wanted for name in names if name.startswith(start)), first)
-        return first, second
+        first = next((name for name in names if name == "prefix_matching///0"), names[0] if names else "")
+        importance = [name for name in names if name.startswith("importance/token/")]
+        importance.sort(key=lambda name: (-int(name.split("/")[3]), name.split("/")[2] not in OVER_TASKS))
+        second = [*importance, *(name for start in ("copying/argmax/", "copying/") for name in names
+                                 if name.startswith(start))]  # fmt: skip
+        return first, next(iter(second), first)
 
     @property
     def mosaic_height(self) -> int:

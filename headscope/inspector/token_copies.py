@@ -55,6 +55,14 @@ class Vocabulary:
     columns: Float[Tensor, "d_model token"]
 
 
+def bytes_of(made: object) -> int:
+    """Of the tensors that are kept for further heads; a path's are the model's own."""
+    tensors = [made] if isinstance(made, Tensor) else []
+    if isinstance(made, Vocabulary):
+        tensors = [made.embedding, made.columns]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
 def token_copies(model: HookedModel, kept: Kept, layer: int, head: int) -> TokenCopies:
     """Raises RefusedModelError for families whose heads do not reach the logits by a linear map."""
     from induction.circuits import DirectPath

@@ -295,7 +295,24 @@ def test_run_figure_picks_by_label(run: Run) -> None:
     assert run.figure("pruning_heads", shots=5).layout.title.text == "Mean of 2 tasks, 5 shots"
     assert run.figure("mosaic", score="copying", variant="signed").data[0].zmin < 0
     assert run.figure("cross_task").layout.title.text == "Spearman's rho, 5 shots"
-    assert run.figure("importance_scatter").layout.title.text == "Importance (token), 0 shots"
+
+
+def test_what_the_primary_test_is_about_comes_first(run: Run) -> None:
+    """METHODS 5: prefix matching, importance by token, with the most examples in the context."""
+    titles = {name: run.figure(name).layout.title.text for name in ("importance_scatter", "retention", "overlap")}
+    assert titles == {"importance_scatter": "Importance (token), 5 shots", "overlap": "5 shots",
+                      "retention": "Importance (token) as the order, 5 shots"}  # fmt: skip
+    assert run.figure("mosaic").layout.title.text == "Prefix matching"
+    importance = run.figure("mosaic", score="importance").layout.title.text
+    assert importance.startswith("Importance (token), ") and importance.endswith(", 5 shots")
+    assert run.figure("pruning_heads").layout.title.text == "Mean of 2 tasks, 5 shots"
+    stored, retention = Stored(run), next(entry for entry in figures.CATALOGUE if entry.name == "retention")
+    rows = stored.comparisons
+    more = [rows.assign(b=b, shots=shots) for b in ("importance/signed", "importance/token") for shots in (0, 5)]
+    stored.__dict__["comparisons"] = pd.concat(more)
+    assert [panel.title for panel in retention.panels(stored)] == [
+        f"Importance ({variant}) as the order, {shots} shots" for variant in ("token", "signed") for shots in (5, 0)
+    ]
 
 
 def test_unknown_figures_and_panels_are_named(run: Run) -> None:

@@ -406,6 +406,18 @@ def test_token_copies_equal_a_slow_loop(live: Bench, monkeypatch: pytest.MonkeyP
     assert found.first == pytest.approx(np.mean([rank == 1 for _, rank, _ in rows]))
 
 
+def test_what_is_kept_of_circuits_is_bounded_in_bytes(live: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer's embeddings give way to the next one's, and the answers are the same."""
+    monkeypatch.setattr(token_copies, "TOKENS", 40)
+    one = 40 * 64 * 4  # bytes of 40 embeddings
+    for room in (one, 4 * one):
+        monkeypatch.setattr("headscope.inspector.bench.CIRCUITS", room)
+        bench = Bench("tiny", model=tiny_model())
+        for layer in range(LAYERS):
+            assert bench.copies(layer, 0) == live.copies(layer, 0)
+            assert 0 < bench._circuits.size <= room
+
+
 def test_families_whose_heads_write_no_logits_say_so() -> None:
     from tests.induction.tokenizers import opt_like, pair_merges
 
@@ -424,7 +436,7 @@ def test_the_table_of_scores_is_the_runs(stored: Bench, run_folder: Path) -> Non
     np.testing.assert_allclose(scores.grid("prefix_matching///0"), prefix.mean.numpy(), rtol=1e-3)
     best = [(head.layer, head.head) for head in prefix.top(5)]
     assert scores.top("prefix_matching///0", 5) == best and scores.strongest() == best[0]
-    assert scores.pair() == ("prefix_matching///0", f"importance/token/{TASKS[0]}/0")
+    assert scores.pair() == ("prefix_matching///0", f"importance/token/{TASKS[0]}/5")
     assert scores.group_of((4, 4)) == "Key-value head 1, shared with 4.3, 4.5"
 
 
