@@ -98,7 +98,10 @@ def _alike(evidence: Evidence) -> Iterator[str]:
             continue
         share, shared = (found.loc[f"causal_controls_{name}", "value"] for name in ("overlap", "shared"))
         count = found["n"].iloc[0]
-        fewer = "" if kind == "random" else f": their drops scatter less than those of {count} independent sets would"
+        fewer = "" if kind == "random" else (
+            f": their drops scatter less than those of {count} independent sets would, so that the tested set stands "
+            "out from them more easily"
+        )
         yield (
             f"The {count} {SAID.get(str(kind), str(kind))} against {tested}: two of them have {share:.0%} of their "
             f"heads in common on average, and {shared:.0f} {'head is' if shared == 1 else 'heads are'} in all of them"
