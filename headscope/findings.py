@@ -7,15 +7,18 @@ their own below `folder` and writes `folder/README.md` from all the runs that we
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 
+from headscope.budget import Budget, restored
 from headscope.claims import causal, contrast, joint, knockouts, matching, removable, sharing
 from headscope.claims.evidence import Evidence
 from headscope.run import Run, open_run
 from headscope.store.atomic import make_writable, write_atomically
 from headscope.store.manifest import FILE, Manifest, Stage, describe
 from headscope.store.tables import TABLES
+from headscope.study import StudyPlan
 
 Part = Callable[[Evidence], Iterator[str]]
 PARTS: tuple[tuple[str, Part], ...] = (
@@ -91,8 +94,16 @@ def _study(stage: Stage) -> Iterator[str]:
             f"pruning and {budget['causal_documents']} for the causal check."
         )
         yield _demonstrations(budget["demos"], budget["demo_seeds"])
-    if stage.record.get("left_out"):
-        yield f"Less than the full measure: {'; '.join(stage.record['left_out'])}."
+    if less := _left_out(stage):
+        yield f"Less than the full measure: {'; '.join(less)}."
+
+
+def _left_out(stage: Stage) -> Sequence[str]:
+    """What the recorded budget has less of, in today's words; as recorded where the budget is another version's."""
+    told = stage.record.get("budget", {})
+    if set(told) != {field.name for field in fields(Budget)}:
+        return list(stage.record.get("left_out", ()))
+    return StudyPlan(stage.tasks, tuple(stage.options.get("shots", ())), restored(dict(told))).left_out()
 
 
 def _demonstrations(demos: str, draws: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from itertools import product
@@ -15,7 +16,7 @@ import pytest
 import torch
 from scipy import stats
 
-from headscope.budget import DOCUMENTS
+from headscope.budget import DOCUMENTS, SMALL
 from headscope.claims import causal, contrast, joint, knockouts, matching, removable, shares, sharing
 from headscope.claims.evidence import Evidence
 from headscope.claims.shares import SHARES
@@ -486,6 +487,16 @@ def test_what_the_demonstrations_of_evaluations_were(folder: Path, demos: str, d
     lines = findings(open_run(folder))
     assert sum(words in line for line in lines) == 1
     assert any("hold" in line for line in lines) == (demos == "fixed")
+
+
+def test_what_was_left_out_is_told_of_the_budget_that_was_recorded(folder: Path) -> None:
+    """An older study's words for it are not printed again; without a whole budget there are only those."""
+    evidence = write(folder, [], budget=json.loads(json.dumps(SMALL.told())), left_out=["older words"])
+    (line,) = [line for line in findings(evidence.run) if "Less than the full measure" in line]
+    assert all(less in line for less in SMALL.left_out()) and "older words" not in line
+    assert "nothing at 1 shot" in line
+    write(folder, [], left_out=["older words"], budget={**SMALL.told(), "more": 1})
+    assert any("full measure: older words." in line for line in findings(open_run(folder)))
 
 
 def test_the_page_says_once_what_an_interval_is_over(tmp_path: Path) -> None:
