@@ -37,7 +37,9 @@ def rows(scores: ScoreTable, head: tuple[int, int], version: int) -> list[Any]:
     free = [(at, entry) for at, entry in enumerate(scores.entries) if entry["group"] == WITHOUT_TASK]
     drawn = {at: score_row(scores, entry, place, f"/range/{version}/{at}.svg") for at, entry in free}
     found: list[Any] = [drawn.pop(at) for at, entry in free if str(entry["id"]).startswith(MAIN)]
+    first = scores.by_id[scores.pair()[1]]["group"]  # what is shown in the second mosaic is folded out
     tables = [(name, entries) for name, entries in scores.groups.items() if name != WITHOUT_TASK]
+    tables.sort(key=lambda table: table[0] != first)
     for at, (name, entries) in enumerate(tables):
         found.append(html.Details([html.Summary(name), task_table(scores, entries, place)], open=at == 0))
     if drawn:

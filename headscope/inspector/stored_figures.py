@@ -57,8 +57,11 @@ def stored_parts(bench: Bench, choice: Any) -> dict[str, Any] | None:
     caption = next(entry.caption for entry in names if entry.name == name)
     asked = choice if isinstance(choice, list) and len(choice) == 2 else [name, place]
     missing = "" if asked == [name, place] else "The run does not have the figure that was asked for. "
+    figure = panels[place].draw()
+    if figure.layout.showlegend is False:  # in the report, the panel beside it has the legend
+        figure.update_layout(showlegend=True)
     return {
-        "figure": panels[place].draw().to_plotly_json(), "choice": [name, place], "asked": choice,
+        "figure": figure.to_plotly_json(), "choice": [name, place], "asked": choice,
         "names": [[entry.name, entry.title] for entry in names], "panels": [panel.title for panel in panels],
         "caption": missing + caption,
     }  # fmt: skip

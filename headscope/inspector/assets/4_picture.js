@@ -60,16 +60,18 @@ headscope.picture = {
   headed(plot, told, width) {
     const { layout } = plot;
     const lines = [told.heading, told.below].map((text, at) => this.wrapped(text, (width - 16) / [this.HEADING, this.BELOW][at].glyph));
-    const room = 16 + lines[0].length * this.HEADING.line + lines[1].length * this.BELOW.line;
+    const room = 6 + lines[0].length * this.HEADING.line + lines[1].length * this.BELOW.line;
+    const own = layout.title && layout.title.text ? 30 : 0; // a heading that the figure has by itself
     const margin = { ...plot._fullLayout.margin, ...layout.margin };
-    const before = layout.title && layout.title.text ? 30 : 0; // a heading that the figure has by itself
+    const margins = { ...margin, t: margin.t + room - own };
     const small = lines[1].map((line) => `<span style="font-size:${this.BELOW.size}px">${line}</span>`);
-    const height = plot.clientHeight + room - before;
-    const title = {
-      text: [...lines[0].map((line) => `<b>${line}</b>`), ...small].join("<br>"), font: { size: this.HEADING.size },
-      x: 0, xref: "container", xanchor: "left", y: 1, yref: "container", yanchor: "top", pad: { t: 10, l: 8 }, automargin: false,
+    const heading = {
+      text: [...lines[0].map((line) => `<b>${line}</b>`), ...small].join("<br>"), font: { size: this.HEADING.size }, align: "left", showarrow: false,
+      xref: "paper", x: 0, xanchor: "left", xshift: 8 - margins.l, yref: "paper", y: 1, yanchor: "top", yshift: margins.t - 6,
     };
-    return { figure: { data: plot.data, layout: { ...layout, title, width, height, margin: { ...margin, t: margin.t + room - before } } }, height };
+    const height = plot.clientHeight + room - own;
+    const annotations = [...(layout.annotations || []), heading];
+    return { figure: { data: plot.data, layout: { ...layout, title: { text: "" }, annotations, width, height, margin: margins } }, height };
   },
 
   /** Lines of about so many characters, as plotly shows them: it reads a few HTML tags. */
