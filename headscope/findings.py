@@ -44,10 +44,12 @@ READING = (
     "they hold.",
     "A rank p is (1 + the number of controls that do at least as well) / (1 + the number of controls); Holm's p is "
     "corrected for all tests of the same kind.",
-    "The interval of a correlation is over documents (what others would have given), its p over permutations of the "
-    "heads (what heads without any relation would give): the one can leave out 0 where the other shows no relation.",
+    "The interval of a correlation is over documents, and over the random sequences of the induction scores (what "
+    "others would have given); its p is over permutations of the heads (what heads without any relation would give): "
+    "the one can leave out 0 where the other shows no relation.",
     "Accuracy is each task's own metric: exact match in ReCoRD, whole questions in MultiRC; points are hundredths of "
     "it. Log-likelihood is the right answer's, in nats, mean over documents.",
+    "A fall is shown to be less than a limit where the one-sided 95% bound of the mean change, paired by document, is.",
     "A task is above chance where the one-sided 95% bound of the full model's accuracy is above both chance and the "
     "share of the most frequent answer.",
     "Importance (token) measures how much a head's output matters to the loss, for better or worse; signed importance "

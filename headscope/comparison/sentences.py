@@ -79,8 +79,8 @@ def gains(rows: pd.DataFrame) -> Iterator[str]:
         verdict = "larger" if one.value > 0 else "smaller"
         sure = f"{verdict} than {against}" if one.p_holm <= LEVEL else f"not shown to differ from that {against}"
         yield (
-            f"The agreement of prefix matching with {said(first.partition('@')[0])} at {at(one.shots)} minus that "
-            f"{against} is {told(one)} (p = {p_told(one.p)}, Holm {p_told(one.p_holm)}): {sure}."
+            f"The agreement of prefix matching with aggregate {said(first.partition('@')[0])} at {at(one.shots)} minus "
+            f"that {against} is {told(one)} (p = {p_told(one.p)}, Holm {p_told(one.p_holm)}): {sure}."
         )
 
 
@@ -117,8 +117,8 @@ def sets(rows: pd.DataFrame) -> Iterator[str]:
         both = round(one.value * size)
         yield (
             f"Of the {size} induction heads {both} {_are(both)} among the {size} heads of highest "
-            f"{said(one.b)} at {at(one.shots)}; chance gives {free * size:.1f}, with the same number of heads in every "
-            f"layer {layer * size:.1f} (p = {p_told(one.p)}, Holm {p_told(one.p_holm)})."
+            f"aggregate {said(one.b)} at {at(one.shots)}; chance gives {free * size:.1f}, with the same number of "
+            f"heads in every layer {layer * size:.1f} (p = {p_told(one.p)}, Holm {p_told(one.p_holm)})."
         )
 
 
@@ -129,9 +129,9 @@ def overlap_told(rows: pd.DataFrame) -> Iterator[str]:
         place = {"a": one.a, "b": one.b, "shots": one.shots, "level": one.level}
         layer = first(chosen(rows, kind="overlap_expected_layer", **place))
         yield (
-            f"The top 10% by prefix matching and by {said(one.b)} ({at(one.shots)}) have {one.value:.0%} in common; "
-            f"with the same number of heads in every layer chance gives {layer:.0%} (p = {p_told(one.p)}, Holm over "
-            f"all cuts {p_told(one.p_holm)})."
+            f"The top 10% by prefix matching and by aggregate {said(one.b)} ({at(one.shots)}) have {one.value:.0%} in "
+            f"common; with the same number of heads in every layer chance gives {layer:.0%} (p = {p_told(one.p)}, Holm "
+            f"over all cuts {p_told(one.p_holm)})."
         )
 
 
@@ -201,8 +201,8 @@ def retention_told(rows: pd.DataFrame) -> Iterator[str]:
         excess = chosen(rows, kind="retention_excess", **place)
         more = f" and {first(excess):.0%} of what exceeds its null" if len(excess) else ""
         yield (
-            f"When the 70% of heads of lowest importance ({at(one.shots)}) are pruned, {one.value:.0%} of all "
-            f"{said(one.a)} is left{more}; pruning at random leaves 30% on average."
+            f"When the 70% of heads of lowest aggregate importance (token, {at(one.shots)}) are pruned, "
+            f"{one.value:.0%} of all {said(one.a)} is left{more}; pruning at random leaves 30% on average."
         )
 
 
