@@ -26,13 +26,14 @@ Row = Iterable[Any]
 
 
 def register(app: Dash, bench: Bench) -> None:
-    names = ("head", "reading", "removal", "query", "after", "vis", "stored-choice", "tab")
+    names = ("reading", "removal", "query", "after", "vis", "stored-choice", "tab")
     outputs = [Output("download", "data"), Output("download-problem", "children")]
 
     @app.callback(*outputs, Input("csv", "data"), *(State(name, "data") for name in names), prevent_initial_call=True)
     def download(asked: Any, *values: Any) -> list[Any]:
-        state = dict(zip(names, values, strict=True))
-        what = asked.get("what") if isinstance(asked, dict) else None
+        told = asked if isinstance(asked, dict) else {}
+        state = {**dict(zip(names, values, strict=True)), "head": told.get("head")}
+        what = told.get("what")
         if what not in FILES:
             return [no_update, no_update]
         try:

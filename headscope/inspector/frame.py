@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dash import Input, Output, State, no_update
@@ -20,6 +21,7 @@ from interp.errors import HeadscopeError, UsageError
 if TYPE_CHECKING:
     from dash import Dash
 
+OFF = "Off. A drawing takes a second or two; it then answers to the mouse by itself."
 STYLE = "body { margin: 8px 12px 8px 22px; background: #fff; color: #1c1b19; font: 14px/1.4 system-ui, sans-serif; }"
 
 
@@ -59,37 +61,32 @@ def register(app: Dash, bench: Bench) -> None:
         Output("vis-note", "children"),
         Output("frame-saves", "hidden"),
     ]
-    asked = [Input("vis", "data"), Input("head", "data"), Input("reading", "data"), Input("after", "data")]
 
-    @app.callback(*outputs, *asked, State("tab", "data"))
-    def draw(vis: Any, head: Any, reading: Any, after: Any, tab: Any) -> list[Any]:
-        told = vis if isinstance(vis, dict) else {}
-        if told.get("kind") not in ("head", "layer") or head is None or not reading:
-            return [
-                no_update,
-                True,
-                "Off. A drawing takes a second or two; it then answers to the mouse by itself.",
-                True,
-            ]
-        return frame_parts(bench, told, head, reading, after, tab)
+    @app.callback(*outputs, Input("drawing", "data"), State("tab", "data"))
+    def draw(asked: Any, tab: Any) -> list[Any]:
+        """The page asks when something is to be drawn, so that a selection does without this while nothing is."""
+        if not asked:
+            return [no_update, True, OFF, True]
+        return frame_parts(bench, asked, tab)
 
 
-def frame_parts(bench: Bench, vis: Any, asked: Any, reading: Any, after: Any, tab: Any) -> list[Any]:
+def frame_parts(bench: Bench, asked: Mapping[str, Any], tab: Any) -> list[Any]:
     """The frame's address, once the prompt has been read."""
+    vis, after = asked.get("vis") or {}, asked.get("after")
     try:
-        layer, head = asked_head(asked, bench.scores.layers, bench.scores.heads)
+        layer, head = asked_head(asked.get("head"), bench.scores.layers, bench.scores.heads)
         with bench.work.of(tab):
-            seen(bench, reading, after)
+            length = len(seen(bench, asked, after).tokens.texts)
         start = whole(vis.get("start", 0), "window", 0, 1 << 20)
     except HeadscopeError as error:
         return [no_update, True, str(error), True]
-    which = str(head) if vis["kind"] == "head" else "all"
+    which = str(head) if vis.get("kind") == "head" else "all"
     removed = f"&without={address_of(after)}" if after else ""
-    length = len(reading.get("tokens", []))
     last = min(length, start + view.WINDOW) - 1
     part = f" Tokens {start} to {last} of {length}, counted from 0 in the drawing." if length > view.WINDOW else ""
     what = f"Head {layer}.{head}" if which != "all" else f"The {bench.scores.heads} heads of layer {layer}"
-    return [f"/attention/{reading.get('key')}/{layer}/{which}?start={start}{removed}", False, f"{what}.{part}", False]
+    what += " after removal" if after else ""
+    return [f"/attention/{asked.get('key')}/{layer}/{which}?start={start}{removed}", False, f"{what}.{part}", False]
 
 
 def address_of(after: Any) -> str:

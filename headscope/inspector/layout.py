@@ -13,9 +13,10 @@ from headscope.inspector.browser import FILLED
 from headscope.inspector.desk import desk, plot, save
 
 STORES = (
-    "head", "pair", "prompt", "query", "removal", "window", "vis", "after", "theme", "tab", "csv", "list-asked",
-    "list-answer", "reading", "refused", "look", "selected", "resting", "fig-a", "fig-b", "fig-loss", "fig-stored",
-    "row-asked", "strip-row", "booted", "stored-choice", "made-copies", *(f"made-{name}" for name in FILLED),
+    "pair", "prompt", "query", "removal", "window", "vis", "after", "theme", "tab", "csv", "list-asked",
+    "list-answer", "reading", "refused", "look", "drawing", "selected", "resting", "fig-a", "fig-b", "fig-loss",
+    "fig-stored", "row-asked", "strip-row", "booted", "stored-choice", "made-copies",
+    *(f"made-{name}" for name in FILLED),
 )  # fmt: skip
 
 

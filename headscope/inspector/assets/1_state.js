@@ -27,7 +27,8 @@ const headscope = {
       if (JSON.stringify(this.state[name]) === JSON.stringify(value)) continue;
       changed.add(name);
       this.state[name] = value;
-      if (name !== "showAfter") this.store(name, value); // what the server hears of it is `after`
+      // Of these the server hears by `after`, and with all that is asked about the head.
+      if (!["showAfter", "head"].includes(name)) this.store(name, value);
       if (name === "removal") this.drawRemoved();
       if (name === "head") this.head.selected();
       if (name === "stored-choice") this.stored.waits();
@@ -36,6 +37,7 @@ const headscope = {
     }
     if (["head", "after", "window"].some((name) => changed.has(name))) this.head.ask();
     else if (changed.has("query")) this.strip.ask();
+    if (changed.has("vis")) this.head.askDrawing();
     this.address.write();
     this.mark();
   },

@@ -32,6 +32,16 @@ headscope.head = {
     if (!headscope.reading) return;
     this.stale(["attention-panel", "pairs-panel", "strip-panel"], true);
     headscope.store("look", this.asked());
+    this.askDrawing();
+  },
+
+  /** CircuitsVis is asked only while it is on, and once when it goes off. */
+  askDrawing() {
+    const { vis } = headscope.state;
+    const off = !vis || vis.kind === "off" || !headscope.reading;
+    if (off && this.off) return;
+    this.off = off;
+    headscope.store("drawing", off ? null : { ...this.asked(), vis });
   },
 
   async askCard() {

@@ -36,7 +36,7 @@ headscope.events = {
     else if (data.ablation) headscope.remove({ ablation: data.ablation });
     else if (data.token) headscope.set({ query: Number(data.token) });
     else if (data.chip) headscope.putBack(data.chip);
-    else if (data.csv) headscope.store("csv", { what: data.csv, at: Date.now() });
+    else if (data.csv) headscope.store("csv", { what: data.csv, head: headscope.state.head, at: Date.now() });
     else if (data.plot) headscope.picture.save(data.plot, data.kind);
   },
 
