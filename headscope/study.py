@@ -76,7 +76,7 @@ class StudyPlan:
         """What is not run, and why."""
         less = self.budget.left_out()
         if missing := [str(count) for count in shots_of(self.names, PAPER) if count not in self.shots]:
-            less.append(f"nothing at {', '.join(missing)} shots")
+            less.append(f"nothing at {', '.join(missing)} {'shot' if missing == ['1'] else 'shots'}")
         if len(self.names) < 2:
             less.append("one task alone has no transfer, no aggregate of others and no comparison of tasks")
         if not (0 in self.shots and self.most):
