@@ -312,7 +312,7 @@ def test_what_a_budget_has_less_of_is_said() -> None:
     assert PAPER.left_out() == []
     assert StudyPlan(("copa", "rte"), PAPER.shots, PAPER).left_out() == []
     assert StudyPlan(("probe_labels", "probe_french"), PAPER.probe_shots, PAPER).left_out() == []
-    assert StudyPlan(("copa", "rte"), (0, 5), PAPER).left_out() == ["nothing at 1 shots"]
+    assert StudyPlan(("copa", "rte"), (0, 5), PAPER).left_out() == ["nothing at 1 shot"]
     for tier in (MEDIUM, SMALL, LEAST):
         told = " ".join(tier.left_out())
         for name, value in vars(tier).items():
