@@ -14,7 +14,7 @@ from headscope.inspector import removal
 from headscope.inspector.asked import Removal, asked_head, asked_prompt, asked_removal
 from headscope.inspector.bench import Bench
 from headscope.inspector.reading import asked_query, seen
-from headscope.inspector.score_table import VALUES
+from headscope.inspector.score_table import VALUES, key_of
 from headscope.inspector.stored_figures import chosen_panel
 from interp.errors import HeadscopeError, UsageError
 from interp.view import WINDOW
@@ -76,7 +76,7 @@ def head_csv(bench: Bench, state: dict[str, Any]) -> str:
     rows = [
         [
             *head,
-            *str(entry["id"]).split("/"),
+            *key_of(str(entry["id"])),
             *(entry[name][place] if entry[name] else None for name in VALUES),
             entry["n"],
         ]

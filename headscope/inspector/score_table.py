@@ -69,7 +69,7 @@ class ScoreTable:
         names = list(self.by_id)
         first = next((name for name in names if name == "prefix_matching///0"), names[0] if names else "")
         importance = [name for name in names if name.startswith("importance/token/")]
-        importance.sort(key=lambda name: (-int(name.split("/")[3]), name.split("/")[2] not in OVER_TASKS))
+        importance.sort(key=lambda name: (-int(key_of(name)[3]), key_of(name)[2] not in OVER_TASKS))
         second = [*importance, *(name for start in ("copying/argmax/", "copying/") for name in names
                                  if name.startswith(start))]  # fmt: skip
         return first, next(iter(second), first)
@@ -130,12 +130,19 @@ class ScoreTable:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(["layer", "head", "class", "score", "variant", "task", "shots", *VALUES, "n"])
         for entry in self.entries:
-            key = str(entry["id"]).split("/")
+            key = key_of(str(entry["id"]))
             for place in range(self.layers * self.heads):
                 head = divmod(place, self.heads)
                 values = [entry[name][place] if entry[name] else None for name in VALUES]
                 writer.writerow([*head, self.class_of(head), *key, *values, entry["n"]])
         return out.getvalue()
+
+
+def key_of(name: str) -> tuple[str, str, str, str]:
+    """Score, variant, task and shots of an entry's id; a task's name may hold a slash."""
+    score, variant, rest = name.split("/", 2)
+    task, _, shots = rest.rpartition("/")
+    return score, variant, task, shots
 
 
 def decimals(entry: Mapping[str, Any]) -> int | None:

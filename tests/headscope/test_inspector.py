@@ -501,6 +501,18 @@ def test_a_stored_figure_comes_with_what_it_is_and_its_panels_are_listed_once(
         assert made["choice"] != missing and "does not have the figure that was asked for" in made["caption"]
 
 
+def test_tasks_with_slashes_in_their_names_keep_their_shots() -> None:
+    from headscope.inspector.score_table import key_of
+
+    assert key_of("importance/token/a/b </c>/5") == ("importance", "token", "a/b </c>", "5")
+    assert key_of("prefix_matching///0") == ("prefix_matching", "", "", "0")
+    entry = {"mean": [0.0], "low": [], "high": [], "null": [], "p": [], "family": [], "group": "g", "n": 1}
+    names = ("prefix_matching///0", "importance/token/a/b/0", "importance/token/a/b/5")
+    table = ScoreTable(1, 1, 1, tuple({**entry, "id": name} for name in names))
+    assert table.pair() == ("prefix_matching///0", "importance/token/a/b/5")
+    assert table.csv().splitlines()[-1].startswith("0,0,,importance,token,a/b,5,0.0")
+
+
 def test_a_bench_needs_something_on_it() -> None:
     with pytest.raises(UsageError, match="nothing to inspect"):
         Bench("nothing")

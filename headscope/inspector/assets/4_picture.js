@@ -35,7 +35,8 @@ headscope.picture = {
       return { heading: `Loss of each token${removed ? " before and after removal" : ""}`, below, file: `loss${removed ? "-after" : ""}` };
     }
     const select = headscope.$(`score-${name.at(-1)}`);
-    const [score, variant, task, shots] = select.value.split("/");
+    const [score, variant, ...rest] = select.value.split("/");
+    const [task, shots] = [rest.slice(0, -1).join("/"), rest.at(-1)]; // a task's name may hold a slash
     const crossed = removed && removed.heads.length ? `crossed out: ${removed.heads.map((head) => head.join(".")).join(", ")}` : "";
     return {
       heading: select.selectedOptions[0]?.textContent || "Attention heads", below: [told.name, crossed].filter(Boolean).join("; "),
