@@ -37,7 +37,7 @@ def _removable(evidence: Evidence) -> Iterator[Row]:
             if all(len(rows) and isfinite(rows["value"].iloc[0]) for rows in found):
                 metric, gold = (shares.share(evidence, kind, level, shots, "own") for kind in SHARES)
                 told = f"by accuracy: {metric}; by log-likelihood: {gold} ({found[0]['n'].iloc[0]} tasks above chance)"
-                yield f"share of {name} that can go, {at(shots)}", f"about {paper}%", told
+                yield f"share of {name} shown to be removable, {at(shots)}", f"about {paper}%", told
 
 
 def _joint(evidence: Evidence) -> Iterator[Row]:

@@ -109,7 +109,7 @@ def _together(evidence: Evidence, level: str, name: str, paper: int, shots: int)
             f"{over_others(found.get(order, own), tasks)}"
             for order, words in told.items()
         )
-        place = f"Share of the {name} that can go by {outcome}, the {tasks} tasks above chance together"
+        place = f"Share of the {name} shown to be removable by {outcome}, the {tasks} tasks above chance together"
         beside = f"The paper removes about {paper}% of OPT-66B's."
         if set(told.values()) == {shares.UNDECIDED}:
             yield f"{place}: {shares.UNDECIDED}. {BLIND} {beside}"
@@ -151,7 +151,7 @@ def _task_by_task(evidence: Evidence, level: str, name: str, shots: int, kept: S
     steps = evidence.steps(level, shots, "own")
     parts = [f"by accuracy: {_spread(decided, steps)}"] if len(decided) else []
     parts.append(f"by log-likelihood: {_spread(gold, steps)}")
-    yield f"Share of the {name} that can go task by task, own ranking, {'; '.join(parts)}."
+    yield f"Share of the {name} shown to be removable task by task, own ranking, {'; '.join(parts)}."
     if few:
         yield (
             f"By accuracy {len(few)} of {len(metric)} tasks can't be decided: taken alone their documents are too few "

@@ -63,7 +63,7 @@ def attention_parts(bench: Bench, look: Mapping[str, Any]) -> dict[str, Any]:
         row = rounded(pattern[asked_query(look.get("query"), len(pattern))])
     except HeadscopeError as error:
         return {"problem": str(error), **titles}
-    figure.update_layout(meta=titles["title"])  # saved with the picture, which has no heading
+    figure.update_layout(meta=titles["title"])  # whose it is: plotly draws it later than the heading stands there
     return {
         "figure": figure.to_plotly_json(), **titles, "note": note(attention), "problem": "", "row": row,
         "pairs": [tables.pairs_table(tables.strongest_pairs(pattern), attention.tokens)],
