@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from headscope.figures.style import CYCLE, colour, plain_text, styled
 from headscope.glossary import label_of
 
-KINDS = {"retention_raw": ("share of the score", "solid"), "retention_excess": ("of its excess over null", "dash")}
+KINDS = {"retention_raw": ("", "solid"), "retention_excess": (": excess over null", "dash")}
 
 
 def retention_curves(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
@@ -19,11 +19,11 @@ def retention_curves(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
             found = part[part["kind"] == kind]
             if len(found):
                 curve = found.assign(percent=percent_of(found["level"])).groupby("percent")["value"].mean().sort_index()
-                name = f"{plain_text(label_of(str(score)))}: {label}"
+                name = plain_text(label_of(str(score))) + label
                 traces.append(_line(curve, name, CYCLE[place % len(CYCLE)], dash))
     return styled(
-        traces, x="heads removed, least important first, %", y="share left", title=title, height=420,
-        hovermode="x unified", yaxis={"range": [0, 1.03]},
+        traces, x="heads removed, least important first, %", y="share left (dashed: of the excess over null)",
+        title=title, height=420, hovermode="x unified", yaxis={"range": [0, 1.03]},
     )  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def percent_of(level: pd.Series) -> pd.Series:
 def _line(curve: pd.Series, name: str, role: str, dash: str) -> go.Scatter:
     return go.Scatter(
         x=list(curve.index), y=curve.to_numpy(), name=name, mode="lines+markers", hovertemplate="%{y:.3f}",
-        line={"color": colour(role), "width": 2, "dash": dash}, marker={"size": 5},
+        line={"color": colour(role), "width": 2, "dash": dash}, marker={"size": 5}, showlegend=dash == "solid",
     )  # fmt: skip
 
 

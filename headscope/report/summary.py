@@ -104,8 +104,9 @@ def found(data: Mapping[str, Any]) -> list[str]:
         told.append(
             f"{_heads(total)} {'is an induction head' if total == 1 else 'are induction heads'}: prefix matching is "
             "high and beats both nulls. Of these, "
-            f"{counts['copying']} also write in favour of the token that comes next (copying), "
-            f"{counts['anti-copying']} write against it (anti-copying), and for {counts['matching only']} no direct "
+            f"{counts['copying']} also {_writes(counts['copying'])} in favour of the token that comes next (copying), "
+            f"{counts['anti-copying']} {_writes(counts['anti-copying'])} against it (anti-copying), and for "
+            f"{counts['matching only']} no direct "
             "effect is seen (matching only)."
         )
     for place in top(score["mean"], 1):
@@ -176,6 +177,10 @@ def _stage(stage: Stage) -> dict[str, Any]:
         "when": _time(stage.finished) if stage.finished else "not finished",
         "versions": ", ".join(f"{name} {version}" for name, version in stage.versions.items()),
     }
+
+
+def _writes(heads: int) -> str:
+    return "writes" if heads == 1 else "write"
 
 
 def _time(written: str) -> str:

@@ -96,7 +96,8 @@ def test_removable_shares_are_told_beside_their_controls(folder: Path) -> None:
     assert (
         "**5 shots**\n\n- Share of the heads shown to be removable by accuracy, the 3 tasks above chance together: "
         "own ranking: 40%; random orders, median over draws: less than 20%, the first step tried. That is the largest "
-        "step tried up to which, at every step, accuracy is shown to fall by less than 2 points. The paper removes about 70% of"
+        "step tried up to which, at every step, accuracy is shown to fall by less than 2 points. The paper removes "
+        "about 70% of"
     ) in told
     assert (
         "by log-likelihood, the 3 tasks above chance together: own ranking: 60%; random orders, median over draws: "

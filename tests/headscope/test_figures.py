@@ -152,7 +152,7 @@ def test_retention_and_overlap_read_the_percentage_from_the_level() -> None:
     pair = ("prefix_matching", "importance/token")
     rows = frame(*(comparison("retention_raw", *pair, f"p={p}", 1 - p / 100) for p in (100, 5, 0)))
     line = retention_curves(rows).data[1]
-    assert list(line.x) == [0, 5, 100] and line.name == "Prefix matching: share of the score"
+    assert list(line.x) == [0, 5, 100] and line.name == "Prefix matching"
     np.testing.assert_allclose(line.y, [1, 0.95, 0])
     rows = frame(*(comparison(kind, *pair, "q=7", 0.3) for kind in ("overlap", "overlap_expected_free")))
     assert [one.name for one in overlap_curves(rows).data] == ["Prefix matching and importance (token)", "chance"]
