@@ -45,5 +45,5 @@ def register(app: Dash, bench: Bench) -> None:
         script("fill", Output(name, "title"), Input(f"made-{name}", "data"), first=False)
     script("afterBox", Output("after-box", "className"), Input("after-box", "value"), first=False)
     if bench.model is not None:
-        script("dressed", Output("loss", "figure"), Input("fig-loss", "data"), Input("theme", "data"))
+        script("loss", Output("loss", "figure"), Input("fig-loss", "data"), Input("theme", "data"))
         script("listed", Output("removal-problem", "children"), Input("list-answer", "data"), first=False)

@@ -22,7 +22,8 @@ def desk(bench: Bench) -> html.Section:
     mosaics = html.Div([mosaic("a", "Score", bench), mosaic("b", "Beside it", bench), below()], className="mosaics")
     left, middle = html.Div([mosaics, pairs(bench)]), html.Div([card(), copies(bench)])
     columns = [left, middle, html.Div([attention(bench), strip(bench)])]
-    return html.Section(html.Div(columns, className=f"desk{wide}"), id="heads", **{"aria-label": "Heads"})
+    return html.Section(html.Div(columns, className=f"desk{wide}"), id="heads", hidden=not bench.scores.layers,
+                        **{"aria-label": "Heads"})  # fmt: skip
 
 
 def mosaic(letter: str, name: str, bench: Bench) -> html.Figure:

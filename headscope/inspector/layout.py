@@ -35,6 +35,7 @@ def page(bench: Bench) -> html.Div:
             html.Main(
                 [
                     *scoring_note(bench),
+                    *unscored_note(bench),
                     html.P(id="link-note", className="notice", hidden=True),
                     controls.prompt_bar(bench),
                     desk(bench),
@@ -112,6 +113,17 @@ def scoring_note(bench: Bench) -> list[Any]:
     if bench.scoring is None:
         return []
     return [html.P(bench.scoring.told, id="scoring", className="notice", role="status")]
+
+
+def unscored_note(bench: Bench) -> list[Any]:
+    """What to do about a run that holds no score of a head, and so does not say how many heads there are."""
+    if bench.scores.layers:
+        return []
+    told = (
+        "This run holds no score of a head, so there are no heads to look at here: `headscope induction` and "
+        "`headscope importance` store some. What it holds is drawn below."
+    )
+    return [html.P(told, id="unscored", className="notice")]
 
 
 def frame(bench: Bench) -> html.Section:

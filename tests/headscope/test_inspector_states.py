@@ -86,6 +86,16 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def unscored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A run that holds no score of a head, without its model."""
+    folder = tmp_path_factory.mktemp("unscored") / "run"
+    with Run.create(folder, IDENTITY, Stage("knockout", "")):
+        pass
+    with served(Bench("unscored", run=open_run(folder), why="it was started with --no-model.")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
 def pages() -> Iterator[dict[str, tuple[Any, Heard]]]:
     """For each inspector a page, in a browser of its own, and what it said."""
     found: dict[str, tuple[Any, Heard]] = {}
@@ -244,6 +254,29 @@ def test_pairs_and_token_copies_name_their_head_and_pale_until_they_follow(
     expect(page.locator(".stale")).to_have_count(0)
 
 
+def test_numbers_of_another_removal_pale_until_the_new_ones_come(
+    live: tuple[Bench, str], look: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = look(live[1], "#head=1.1&heads=0.0")
+    expect(page.locator("#removed .chip")).to_have_text(["0.0"])
+    expect(page.locator("#learning dt")).to_have_text(["before removal", "after removal"])
+    expect(page.locator(".stale")).to_have_count(0)
+    before = page.locator("#learning dd").all_inner_texts()
+    with (
+        held(monkeypatch, "headscope.inspector.outcomes.outcome_parts") as outcome,
+        held(monkeypatch, "headscope.inspector.outcomes.learning_parts") as learning,
+    ):
+        page.evaluate("headscope.remove({ heads: [[1, 1], [2, 2]] })")
+        for name in ("next", "loss", "changes", "learning"):
+            expect(page.locator(f"#{name}.stale")).to_have_count(1)
+        learning.set()
+        expect(page.locator("#learning.stale")).to_have_count(0)
+        assert page.locator("#learning dd").all_inner_texts() != before
+        expect(page.locator("#next.stale")).to_have_count(1)
+        outcome.set()
+        expect(page.locator(".stale")).to_have_count(0)
+
+
 def test_the_framed_token_of_a_long_prompt_is_in_sight_without_moving_the_page(
     live: tuple[Bench, str], look: Any
 ) -> None:
@@ -296,6 +329,13 @@ def test_where_attention_can_not_be_had_the_old_one_goes(
     expect(page.locator("#attention .heatmaplayer image")).to_have_count(0)
     expect(page.locator("#pairs tbody tr")).to_have_count(0)
     expect(page.locator("#strip button[title*=attention]")).to_have_count(0)
+
+
+def test_a_run_without_a_head_score_says_which_commands_store_one(unscored: str, look: Any) -> None:
+    page = look(unscored)
+    expect(page.locator("#unscored")).to_contain_text("headscope induction")
+    expect(page.locator("#heads")).to_be_hidden()
+    assert "No such head" not in page.locator("body").inner_text()
 
 
 def test_without_a_prompt_or_a_model_panels_say_why_they_are_empty(bare: str, look: Any) -> None:

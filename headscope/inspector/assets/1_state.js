@@ -29,7 +29,10 @@ const headscope = {
       this.state[name] = value;
       // Of these the server hears by `after`, and with all that is asked about the head.
       if (!["showAfter", "head"].includes(name)) this.store(name, value);
-      if (name === "removal") this.drawRemoved();
+      if (name === "removal") {
+        this.drawRemoved();
+        this.head.stale(this.reading ? ["next", "loss", "changes", "learning"] : ["learning"], true);
+      }
       if (name === "head") this.head.selected();
       if (name === "stored-choice") this.stored.waits();
       if (["prompt", "removal", "after", "vis"].includes(name)) this.watch();

@@ -84,7 +84,10 @@ window.dash_clientside.headscope = {
   },
 
   fill(made) {
-    if (made !== null && made !== undefined) headscope.tree.fill(window.dash_clientside.callback_context.outputs_list.id, made);
+    if (made === null || made === undefined) return window.dash_clientside.no_update;
+    const { id } = window.dash_clientside.callback_context.outputs_list;
+    headscope.tree.fill(id, made);
+    headscope.head.stale([id], false);
     return window.dash_clientside.no_update;
   },
 
@@ -93,8 +96,10 @@ window.dash_clientside.headscope = {
     return headscope.theme.dressed(made.figure);
   },
 
-  dressed(made) {
-    return made ? headscope.theme.dressed(made.figure) : window.dash_clientside.no_update;
+  loss(made) {
+    if (!made) return window.dash_clientside.no_update;
+    headscope.head.stale(["loss"], false);
+    return headscope.theme.dressed(made.figure);
   },
 
   /** A prompt was refused: the address and the selection go on with the one that was read before, if there is one. */
@@ -111,6 +116,7 @@ window.dash_clientside.headscope = {
     if (reading && reading !== headscope.reading) {
       headscope.reading = reading;
       headscope.head.ask();
+      headscope.head.stale(["next", "loss", "changes"], true);
       headscope.fillWindows(reading.tokens.length);
     }
     if (found && found !== headscope.strip.heard) {
