@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,7 +73,7 @@ def prune(
     if as_json:
         print(json.dumps({"summaries": told(summaries), "report": str(page)}, indent=2, allow_nan=False))
         return
-    show(summaries)
+    show(summaries, wanted.percents)
     print(f"stored in {folder}; report: {page}")
 
 
@@ -82,22 +83,36 @@ def told(summaries: Any) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
 
 
-def show(summaries: Any) -> None:
-    """Area and removable shares of every task and order."""
+def show(summaries: Any, percents: Sequence[int]) -> None:
+    """Area and removable shares of every task and order; percents: the steps, 0 first."""
+    from headscope.claims.shares import MARGIN
+
     kinds = ("pruning_area", "removable_metric", "removable_log_likelihood")
     flagged = summaries[(summaries["kind"] == "at_chance") & (summaries["value"] == 1)]
     chance = set(zip(flagged["a"], flagged["shots"], strict=True))
+    few = summaries[(summaries["kind"] == "unchanged_bound") & (summaries["value"] <= MARGIN)]
+    undecided = set(zip(few["a"], few["shots"], strict=True))
     rows = []
     for (task, shots, order), part in summaries[summaries["kind"].isin(kinds)].groupby(["a", "shots", "b"], sort=False):
         found = {row.kind: row for row in part.itertuples()}
         area = found.get(kinds[0])
         cells = [number(area.value if area is not None else None, ".2f")]
-        cells += [f"{found[kind].value:.0f}%" if kind in found else "-" for kind in kinds[1:]]
+        cells += [share(found[kind].value, percents, undecided=kind == kinds[1] and (task, shots) in undecided)
+                  if kind in found else "-" for kind in kinds[1:]]  # fmt: skip
         rows.append([task, order, str(shots), *cells, number(area.p if area is not None else None, ".3f"),
                      "at chance" if (task, shots) in chance else ""])  # fmt: skip
     headings = ("task", "order", "shots", "area", "removable by metric", "by log-likelihood", "p of area", "")
     if rows:
         opt.show_table("pruning: an area of 1 costs nothing", headings, rows, left=2)
+        if undecided:
+            print("undecided: too few documents to exclude a loss of 2 points even where no answer changes")
+
+
+def share(value: float, percents: Sequence[int], *, undecided: bool) -> str:
+    """The largest step shown to be harmless; where that is none, no more is known than that it is below the first."""
+    if value >= percents[1]:
+        return f"{value:.0f}%"
+    return "undecided" if undecided else f"<{percents[1]}%"
 
 
 def number(value: float | None, form: str) -> str:

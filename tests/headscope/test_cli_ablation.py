@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,8 @@ def test_every_command_says_what_it_did_and_where(first: dict[str, Outcome], fol
     assert "pruning: an area of 1 costs nothing" in first["prune"].out
     for order in ("own", "aggregate", "signed", "inverse", "random", "layer_matched", "iterative", *TASKS):
         assert f" {order} " in first["prune"].out, order
+    assert "undecided: too few documents to exclude a loss of 2 points" in first["prune"].out
+    assert not re.search(r" 0% ", first["prune"].out), "a share of 0 would be read as a finding"
     assert "- Primary test, fixed beforehand" in first["compare"].out
     for name in ("knockout", "prune", "prune both"):
         assert first[name].out.splitlines()[-1] == f"stored in {folder}; report: {folder / 'report.html'}"
