@@ -1,14 +1,7 @@
-"""A writer to be killed: run as a script, it imports everything once, then forks a child for every line on stdin.
-
-Each child does the same stage of work into the folder that the line names: six units, a table after every second one.
-The pid goes to stdout when the work begins, "done" when it has ended. The folder's state, and not the child, knows what
-was finished.
-"""
+"""A writer to be killed (forking.py): a stage of six units, with a table after every second one."""
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +11,7 @@ import torch
 from headscope.run import Run
 from headscope.store.manifest import Stage
 from interp.scores import HeadScores
+from tests.headscope.forking import serve
 
 UNITS = 6
 IDENTITY = {"source": "tiny", "weight_hash": "00ff", "dtype": "float32"}
@@ -50,17 +44,5 @@ def metrics(name: str, value: float) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            work(Path(line.strip()))
-            os._exit(0)
-        print(child, flush=True)
-        _, status = os.waitpid(child, 0)
-        print("done" if status == 0 else f"status {status}", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    serve(work)

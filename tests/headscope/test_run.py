@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -35,10 +29,11 @@ from headscope.store.units import UnitStore
 from headscope.writer import RunWriter
 from interp.errors import StoreError, UsageError
 from interp.scores import FFNScores, HeadScores, Null
+from tests.headscope import killed_writer
+from tests.headscope.forking import DONE, Forks, forks
 
 IDENTITY = {"source": "tiny", "revision": "main", "weight_hash": "ab" * 32, "dtype": "float32"}
 QUICK = Stage("induction", "quick", versions={"torch": "1"})
-WORKER = Path(__file__).with_name("killed_writer.py")
 
 ANY_FOLDER = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -464,40 +459,20 @@ def test_a_merge_is_a_dictionary_update(old: list[Any], new: list[Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def forks() -> Iterator[subprocess.Popen[str]]:
+def script() -> Iterator[Forks]:
     """killed_writer.py, waiting for the folders to write."""
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    )
-    yield process
-    assert process.stdin is not None
-    process.stdin.close()
-    process.wait(timeout=30)
+    with forks("killed_writer.py") as started:
+        yield started
 
 
-@pytest.fixture(scope="module")
-def worker() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("killed_writer", WORKER)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def run_once(forks: subprocess.Popen[str], folder: Path, *, kill_after: float | None) -> tuple[str, float]:
+def run_once(script: Forks, folder: Path, *, kill_after: float | None) -> tuple[str, float]:
     """Let a child work on the folder, kill it after so many seconds; how it ended, and how long it took."""
-    assert forks.stdin is not None and forks.stdout is not None
-    forks.stdin.write(f"{folder}\n")
-    forks.stdin.flush()
-    child = int(forks.stdout.readline())
+    child = script.begin(folder)
     begin = time.monotonic()
     if kill_after is not None:
         time.sleep(kill_after)
-        with suppress(ProcessLookupError):  # it may have come to its end first
-            os.kill(child, signal.SIGKILL)
-    return forks.stdout.readline().strip(), time.monotonic() - begin
+        script.kill(child)
+    return script.ended(), time.monotonic() - begin
 
 
 def stored(folder: Path) -> dict[str, bytes]:
@@ -514,16 +489,16 @@ def stored(folder: Path) -> dict[str, bytes]:
     return {**files, "manifest.json": json.dumps(manifest).encode()}
 
 
-def test_a_killed_run_goes_on_and_ends_as_one_never_killed(forks: Any, worker: ModuleType, tmp_path: Path) -> None:
-    ended, seconds = run_once(forks, tmp_path / "whole", kill_after=None)
-    assert ended == "done"
+def test_a_killed_run_goes_on_and_ends_as_one_never_killed(script: Forks, tmp_path: Path) -> None:
+    ended, seconds = run_once(script, tmp_path / "whole", kill_after=None)
+    assert ended == DONE
     whole = stored(tmp_path / "whole")
-    assert sum(name.endswith(".unit") for name in whole) == worker.UNITS
+    assert sum(name.endswith(".unit") for name in whole) == killed_writer.UNITS
     chance = random.Random(7)
     kills = finished = 0
     for attempt in range(8):
-        ended, _ = run_once(forks, tmp_path / "killed", kill_after=chance.uniform(0.0, seconds))
-        kills += ended != "done"
+        ended, _ = run_once(script, tmp_path / "killed", kill_after=chance.uniform(0.0, seconds))
+        kills += ended != DONE
         units = len(list((tmp_path / "killed").glob("units/*.unit")))
         assert units >= finished, "a finished unit was lost"
         finished = units
@@ -533,7 +508,7 @@ def test_a_killed_run_goes_on_and_ends_as_one_never_killed(forks: Any, worker: M
                 getattr(run, table.name)
             assert set(run.head_scores["score"]) <= {"score_1", "score_3", "score_5"}, attempt
     assert kills >= 3, "most children must have been killed at work, or this test shows nothing"
-    assert run_once(forks, tmp_path / "killed", kill_after=None)[0] == "done"
+    assert run_once(script, tmp_path / "killed", kill_after=None)[0] == DONE
     assert stored(tmp_path / "killed") == whole
 
 

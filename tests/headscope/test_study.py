@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -34,8 +30,8 @@ from headscope.study import STAGES, StudyPlan, shots_of, study
 from interp.errors import StoreError, UsageError
 from tests.headscope import killed_study, tiny
 from tests.headscope.commands import done, tables, units
+from tests.headscope.forking import DONE, KILLED, forks
 
-ROOT = Path(__file__).parents[2]
 NAMES = tuple(killed_study.TASKS.split(","))
 
 
@@ -381,34 +377,22 @@ def test_a_study_of_everything_else_keeps_its_kind() -> None:
 def test_a_study_killed_at_five_random_moments_ends_as_one_never_killed(model_folder: Path, tmp_path: Path) -> None:
     """SIGKILL after a random number of units; then the same call to the end. Tables are equal byte for byte."""
     draw = random.Random(7)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    script = [sys.executable, str(ROOT / "tests/headscope/killed_study.py"), str(model_folder)]
-    with subprocess.Popen(
-        script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path
-    ) as process:
-        assert process.stdin is not None and process.stdout is not None
-
-        def begin(folder: Path) -> int:
-            process.stdin.write(f"{folder}\n")  # type: ignore[union-attr]
-            process.stdin.flush()  # type: ignore[union-attr]
-            return int(process.stdout.readline())  # type: ignore[union-attr]
-
+    with forks("killed_study.py", model_folder) as script:
         whole, killed = tmp_path / "whole", tmp_path / "killed"
-        begin(whole)
-        assert process.stdout.readline() == "done\n"
+        script.begin(whole)
+        assert script.ended() == DONE
         total = len(units(whole))
         moments = sorted(draw.sample(range(1, total), 5))
         for moment in moments:
-            child = begin(killed)
+            child = script.begin(killed)
             while len(units(killed)) < moment:
                 time.sleep(0.002)
             time.sleep(0.05 * draw.random())
-            os.kill(child, signal.SIGKILL)
-            assert process.stdout.readline() == "status 9\n"
+            script.kill(child)
+            assert script.ended() == KILLED
             assert moment <= len(units(killed)) < total
-        begin(killed)
-        assert process.stdout.readline() == "done\n"
-        process.stdin.close()
+        script.begin(killed)
+        assert script.ended() == DONE
     assert units(killed) == units(whole) and tables(killed) == tables(whole)
     assert timeless(open_run(killed)) == timeless(open_run(whole))
     assert len(list(killed.rglob("*.tmp"))) <= 5  # one a kill, until they are old enough to be swept
