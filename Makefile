@@ -51,7 +51,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 
 # The study of the embedded model: the probes, and the 14 tasks where HEADSCOPE_DATA names a folder that has them. Stopped at
-# any moment, the same command goes on. HOURS are for the 14 tasks on this machine; the probes take a quarter of that on top.
+# any moment, the same command goes on. HOURS are for the 14 tasks, PROBE_HOURS for the probes.
 study: $(VENV)/.run
 	$(BIN)/headscope study --budget $(PROBE_HOURS) -o runs/study/probes --publish $(RESULTS)
 	@if [ -n "$${HEADSCOPE_DATA:-}" ]; then set -x; \

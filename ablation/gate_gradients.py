@@ -127,7 +127,8 @@ def _listen_behind_norm(
         if not output.requires_grad:
             return
         scaled = args[0].detach() * linear.gain.to(output)
-        inverse_rms = (output.detach() * scaled).sum(-1) / scaled.square().sum(-1)
+        size = scaled.square().sum(-1)
+        inverse_rms = torch.where(size > 0, (output.detach() * scaled).sum(-1) / size, 0.0)  # 0: nothing is left
         z = held.pop("z")
 
         def arrived(gradient: Tensor) -> None:

@@ -211,16 +211,21 @@ def _finished(
 ) -> Importance:
     counts = torch.tensor([len(document.target) for document in documents])
     lengths = torch.tensor([len(document.context) for document in documents]) + counts
-    facts: dict[str, Any] = {"frozen_norm": frozen_norm}
-    if behind := post_norm_layers(model):
-        facts["post_norm"] = (
-            f"{len(behind)} layers have a norm behind the heads: scaling them together does nothing, so plain signed "
-            "scores sum to 0 over a layer and `document` is bounded; frozen_norm=True holds the norm's scale fixed"
-        )
     losses = found.pop("losses")
     return Importance(
         **found, log_likelihoods=-losses * counts, lengths=lengths, target_lengths=counts,
         documents=tuple(document.id for document in documents),
         clusters=tuple(str(getattr(document, "cluster", document.id)) for document in documents),
-        provenance=told(model, task, **facts),
+        provenance=told(model, task, **facts(model, frozen_norm=frozen_norm)),
     )  # fmt: skip
+
+
+def facts(model: HookedModel, *, frozen_norm: bool) -> dict[str, Any]:
+    """What has to be known of this family's scores (METHODS 3.1)."""
+    found: dict[str, Any] = {"frozen_norm": frozen_norm}
+    if behind := post_norm_layers(model):
+        found["post_norm"] = (
+            f"{len(behind)} layers have a norm behind the heads: scaling them together does nothing, so plain signed "
+            "scores sum to 0 over a layer and `document` is bounded; frozen_norm=True holds the norm's scale fixed"
+        )
+    return found

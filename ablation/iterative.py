@@ -47,7 +47,8 @@ def iterative_order(
         left = (places < 0).float()
         with model.gates(heads=left if component == "head" else None, ffns=left if component == "ffn" else None):
             scores = _scores(importance(model, task, **options), component, positions)
-        places.masked_fill_(scores.isnan(), torch.nan)
+        if not number:  # what does not exist; a removed component may have no score later on
+            places.masked_fill_(scores.isnan(), torch.nan)
         _remove(places, scores, percent)
         if progress is not None:
             progress(number + 1, len(steps) + 1)

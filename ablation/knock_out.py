@@ -91,6 +91,9 @@ class KnockOut:
         if positions not in POSITIONS or (positions == "later" and self.component != "ffn"):
             raise UsageError(f"positions={positions!r}: heads are removed at 'all' positions, FFNs at 'all' or 'later' "
                              "ones (position 0 spared)")
+        if not any(removal.spare == (positions == "later") for removal in self.removals):
+            raise UsageError(f"nothing was removed at {positions!r} positions: run knock_out with positions="
+                             f"({positions!r},)")
         full, removed = self._outcomes(outcome)
         values = np.full((len(full), *self.grid), np.nan)
         for row, removal in enumerate(self.removals):

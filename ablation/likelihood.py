@@ -237,7 +237,8 @@ class _Run:
         arguments = attention_arguments(self.model, batch)
         if cache is not None:
             arguments["past_key_values"] = cache
-        with self.standing(batch), self.gates(batch), logits_at(self.model, batch.rows, batch.nodes):
+        gates = self.gates(batch)  # stand-ins are run here: neither resumed nor kept as what stands below
+        with self.standing(batch), gates, logits_at(self.model, batch.rows, batch.nodes):
             tokens = batch.tokens.to(self.model.device)
             logits = self.model.hf(input_ids=tokens, use_cache=cache is not None, **arguments).logits[0]
         places, targets = batch.places.to(logits.device), batch.targets.to(logits.device)

@@ -98,10 +98,10 @@ class Pruning:
         labels = first.clusters if outcome == "metric" else first.document_clusters
         return removable_share(values, number(labels), percents=self._percents(), outcome=outcome)
 
-    def _percents(self) -> list[int]:
+    def _percents(self) -> list[float]:
         if self.component == "both":
             raise UsageError("the joint grid of heads and FFNs has no single curve: take one of them at a time")
-        return [int(step.percent_heads + step.percent_ffns) for step in self.steps]
+        return [float(step.percent_heads + step.percent_ffns) for step in self.steps]
 
     def _rows(self, step: PrunedStep) -> Iterator[dict[str, Any]]:
         run = {"task": self.task, "shots": self.shots, "demo_seed": self.demo_seed, "component": self.component,

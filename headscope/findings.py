@@ -43,7 +43,7 @@ READING = (
     "over their draws and, in square brackets, the 5th to 95th percentile over draws. Round brackets say in place what "
     "they hold.",
     "A rank p is (1 + the number of controls that do at least as well) / (1 + the number of controls); Holm's p is "
-    "corrected for all tests of the same kind.",
+    "corrected for all tests of one family: those of one matrix of tasks, of one sort of overlap, of one outcome.",
     "The interval of a correlation is over documents, and over the random sequences of the induction scores (what "
     "others would have given); its p is over permutations of the heads (what heads without any relation would give): "
     "the one can leave out 0 where the other shows no relation.",
@@ -81,6 +81,8 @@ def setting(manifest: Manifest) -> Iterator[str]:
     if told := [f"{count} in {command}" for command, count in cut.items() if count]:
         yield (f"- Prompts longer than the model's context, cut by whole demonstrations, then on the left: "
                f"{', '.join(told)}.")  # fmt: skip
+    if note := next((stage.record["post_norm"] for stage in manifest.stages if stage.record.get("post_norm")), ""):
+        yield f"- Importance: {note}."
     if open_stages := [stage.command for stage in manifest.stages if not stage.finished]:
         yield f"- Not finished, so that its numbers are of an earlier moment or missing: {', '.join(open_stages)}."
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interp.scores import Null
@@ -42,15 +42,23 @@ def wrong_token_null(
     seed: int = 0,
     two_sided: bool = False,
     name: str = N1,
+    scored: Bool[Tensor, "item layer head"] | None = None,
 ) -> Null | None:
-    """N1 from every sequence's table of values; None where a block is too short to have a wrong token."""
+    """N1 from every sequence's table of values; None where a block is too short to have a wrong token.
+
+    scored: which sequences are in a head's score (all, if unset); the others, and values that do not exist (NaN: out of
+    a window's reach), leave the mean.
+    """
     if any(len(table) == 0 for table in tables):
         return None
     generator = np.random.default_rng((seed, 1))
-    total = torch.zeros(draws, *observed.shape, dtype=torch.float64)
-    for table in tables:
-        total += table.double()[torch.from_numpy(generator.integers(0, len(table), size=draws))]
-    return Null.from_draws(name, observed, (total / len(tables)).float(), two_sided=two_sided)
+    total, count = (torch.zeros(draws, *observed.shape, dtype=torch.float64) for _ in range(2))
+    for item, table in enumerate(tables):
+        values = table.double() if scored is None else table.double().masked_fill(~scored[item], torch.nan)
+        picked = values[torch.from_numpy(generator.integers(0, len(table), size=draws))]
+        total += picked.nan_to_num(nan=0.0)
+        count += ~picked.isnan()
+    return Null.from_draws(name, observed, (total / count).float(), two_sided=two_sided)
 
 
 def position_null(
@@ -60,11 +68,19 @@ def position_null(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Null:
-    """N2: means over sequences, drawn with replacement, of the same entries on unrepeated sequences."""
+    """N2: means over sequences, drawn with replacement, of the same entries on unrepeated sequences.
+
+    A single sequence gives a single draw: more would be the same, and p would look surer than one comparison is.
+    Sequences without a value (NaN: out of a window's reach, as in the score) leave a head's mean.
+    """
     n = len(unrepeated)
+    draws = draws if n > 1 else 1
     picks = np.random.default_rng((seed, 2)).multinomial(n, np.full(n, 1 / n), size=draws)
-    means = (torch.from_numpy(picks / n) @ unrepeated.double().flatten(1)).view(draws, *observed.shape)
-    return Null.from_draws(N2, observed, means.float())
+    weights, values = torch.from_numpy(picks / n), unrepeated.double().flatten(1)
+    means = weights @ values.nan_to_num(nan=0.0)
+    if bool((missing := values.isnan()).any()):
+        means = means / (weights @ (~missing).double())
+    return Null.from_draws(N2, observed, means.view(draws, *observed.shape).float())
 
 
 def values_per_sequence(sequences: int, draws: int) -> int:

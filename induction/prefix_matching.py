@@ -4,7 +4,8 @@ Olsson et al. 2022; METHODS 2.1.
 1. Draw distinct random tokens and repeat the block.
 2. At every query of a later repeat, read the attention on the successors of all earlier copies of its token.
 3. Sum over copies, average over queries: a value in [0, 1] for each head and sequence.
-Where the model's window does not reach any successor, the query leaves that layer's mean; the reachable share is told.
+Where the model's window does not reach any successor, the query leaves that layer's mean, and a sequence without such
+queries leaves it too; the reachable share of pairs is told, and how many sequences are left.
 Variant `olsson` divides by the number of (query, copy) pairs instead. Left out: fuzzy matches (the paper's appendix).
 """
 
@@ -27,6 +28,7 @@ from interp.scores import HeadScores
 
 Variant = Literal["", "olsson", "bansal_released"]
 NAME = "prefix_matching"
+REACHABLE, IN_REACH = "reachable share of pairs by layer", "sequences in reach by layer"
 
 
 class LookBack(Reader):
@@ -75,10 +77,11 @@ class PrefixMatching(LookBack):
         self.keep("olsson", layer, total / len(queries))
 
     def scores(self, variant: Variant = "") -> HeadScores:
-        share = self.items("reachable").mean((0, 2))
-        told = {"reachable share of pairs by layer": share} if bool((share < 1).any()) else {}
+        items, reachable = self.items(variant or "mean"), self.items("reachable")
+        share = reachable.mean((0, 2))
+        told = {REACHABLE: share, IN_REACH: (reachable[..., 0] > 0).sum(0)} if bool((share < 1).any()) else {}
         return HeadScores.from_items(
-            NAME, self.items(variant or "mean"), variant=variant, n_kv_heads=self.model.n_kv_heads, provenance=told
+            NAME, items, variant=variant, n_kv_heads=self.model.n_kv_heads, provenance=told, partial=True
         )
 
 
@@ -129,7 +132,8 @@ def with_nulls(
 ) -> HeadScores:
     """The score beside N1 and N2 (METHODS 2.7)."""
     tables = fold.tables("olsson" if scores.variant == "olsson" else "prefix")
-    wrong = wrong_token_null(scores.mean, tables, draws=draws, seed=seed)
+    scored = None if scores.per_item is None else ~scores.per_item.isnan()
+    wrong = wrong_token_null(scores.mean, tables, draws=draws, seed=seed, scored=scored)
     elsewhere = position_null(scores.mean, position.items(scores.variant or "mean"), draws=draws, seed=seed)
     return scores.with_nulls(*(null for null in (wrong, elsewhere) if null is not None))
 

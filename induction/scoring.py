@@ -18,7 +18,9 @@ from induction.sequences import RepeatedSequences, unrepeated_twin
 from induction.wrong_token import WrongToken
 from interp.errors import RefusedModelError, UsageError
 from interp.model import HookedModel
-from interp.scores import HeadScores
+from interp.scores import FAMILY_LEVEL, HeadScores
+
+FEWEST_DRAWS = round(1 / FAMILY_LEVEL) - 1
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ def induction_scores(
     units: Units | None = None,
 ) -> InductionScores:
     """Score every head; `unrepeated` must have the repeated sequences' lengths and is made when it is not given."""
-    if draws < 1:
-        raise UsageError("the classes need nulls: draws must be at least 1")
+    if draws < FEWEST_DRAWS:
+        raise UsageError(f"the classes need nulls: with fewer than {FEWEST_DRAWS} draws no head could be above one")
     _refuse_short_blocks(repeated)
     made = unrepeated_for(model, repeated) if unrepeated is None else unrepeated
     seed = repeated.seed

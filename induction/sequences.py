@@ -273,7 +273,7 @@ def _refuse_impossible(
         longest = (len(candidates) - (bos is None)) // times
         raise UsageError(
             f"A sequence {f'without repeats, {times} blocks long, ' if times > 1 else ''}needs {needed} distinct "
-            f"tokens, but only {len(candidates)} can be drawn from this vocabulary (METHODS 1, ranked by "
+            f"tokens, but only {len(candidates)} can be drawn from this vocabulary (ranked by "
             f"{candidates.rule}). Give length={longest} (--length {longest}) or less."
         )
     front = -1 if bos is None else bos

@@ -1,7 +1,8 @@
 """A `.gguf` file as an ordinary Hugging Face folder: weights dequantised to float32, with their tokenizer and config.
 
 transformers converts; here is refused what it would get wrong without a word (one part of a split file, an adapter,
-missing tensors), and the tokenizer is mended where the file names a pre-tokenizer that transformers takes for GPT-2's.
+missing tensors, scaled rotary positions that it leaves out), and the tokenizer is mended where the file names a
+pre-tokenizer that transformers takes for GPT-2's.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ DIGITS_APART = frozenset({"smollm", "starcoder", "refact", "command-r", "codeshe
 GPT2_RULE = frozenset({"gpt-2", "phi-2", "roberta-bpe", "mpt", "olmo", "jais", "trillion", "exaone4"})
 
 
+# Where llama.cpp keeps the factors of scaled rotary positions (Llama 3.1 and later, Phi-3).
+ROPE_TENSORS = ("rope_freqs", "rope_factors")
+
+
 @dataclass(frozen=True)
 class GGUFHeader:
     """What the file says about itself, without its tensors' values."""
@@ -38,6 +43,7 @@ class GGUFHeader:
     tokens: int
     pre_tokenizer: str | None
     tensor_types: dict[str, int]
+    scaled_rope: str = ""
 
     @property
     def quantisation(self) -> str:
@@ -93,7 +99,10 @@ def read_header(path: Path) -> GGUFHeader:
         return default if found is None else found.contents()
 
     sizes: Counter[str] = Counter()
+    scaled = [] if field(f"{field('general.architecture')}.rope.scaling.type", "none") == "none" else ["rope.scaling"]
     for tensor in reader.tensors:
+        if tensor.name.startswith(ROPE_TENSORS) and bool((tensor.data != 1).any()):
+            scaled.append(tensor.name)
         sizes[tensor.tensor_type.name] += int(tensor.n_elements)
     header = GGUFHeader(
         architecture=field("general.architecture", "unnamed"),
@@ -102,6 +111,7 @@ def read_header(path: Path) -> GGUFHeader:
         tokens=len(field("tokenizer.ggml.tokens", ())),
         pre_tokenizer=field("tokenizer.ggml.pre") if field("tokenizer.ggml.model") == "gpt2" else None,
         tensor_types=dict(sizes),
+        scaled_rope=", ".join(scaled),
     )
     _vet(path, header)
     return header
@@ -137,12 +147,24 @@ def _read_model(path: Path, header: GGUFHeader) -> PreTrainedModel:
         raise RefusedModelError(
             f"{path}: this {header.architecture} file lacks weights, or they have other shapes: {wrong}"
         )
+    if header.scaled_rope and _rope_kind(model.config) == "default":
+        raise RefusedModelError(
+            f"{path} scales its rotary positions ({header.scaled_rope}), which is lost in the conversion of a "
+            f"{header.architecture} file, so that long texts would be read at other positions than in training. Take "
+            "the model's own checkpoint in place of the .gguf file."
+        )
     for name in (
         "quantization_config",
         "_model_name_or_path",
     ):  # Leftovers of the file, which would go into config.json.
         vars(model.config).pop(name, None)
     return model
+
+
+def _rope_kind(config: Any) -> str:
+    """`default` where positions are not scaled."""
+    told = getattr(config, "rope_parameters", None) or {}
+    return str(told.get("rope_type", "default"))
 
 
 def _read_tokenizer(path: Path, context: int | None) -> PreTrainedTokenizerBase:

@@ -1,9 +1,14 @@
-"""Which model a number belongs to: where it came from, a hash of its weights, and what computed it."""
+"""Which model a number belongs to: where it came from, what computed it, and hashes of all that decides it.
+
+The same weights give other numbers under another configuration (window, rotary base, norm's epsilon) and behind another
+tokenizer (a BOS token in front).
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
 
 FULL_BYTES = 4 << 30
 SAMPLES = 1024
+VOLATILE = frozenset({"transformers_version", "dtype", "torch_dtype"})
 
 
 @dataclass(frozen=True)
@@ -52,11 +58,31 @@ def identity(model: HookedModel) -> dict[str, Any]:
         **model.provenance,
         "weight_hash": hashed.sha256,
         "weight_hash_covers": "all bytes" if hashed.full else f"{SAMPLES} values a tensor",
+        "config_hash": model.provenance.get("config_hash") or config_hash(model.hf.config.to_diff_dict()),
+        "tokenizer_hash": tokenizer_hash(model.tokenizer),
         "architecture": model.layout.architecture,
         "dtype": str(model.dtype).removeprefix("torch."),
         "route": model.route,
         "versions": dict(_versions()),
     }
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """SHA-256 of a config.json, without what changes no number: versions, names, and the dtype, which stands beside."""
+    told = {name: value for name, value in config.items() if not name.startswith("_") and name not in VOLATILE}
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def tokenizer_hash(tokenizer: Any) -> str | None:
+    """SHA-256 of vocabulary, rules and what stands in front of a text; padding and truncation are the caller's."""
+    if tokenizer is None:
+        return None
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = sorted(tokenizer.get_vocab().items()) if backend is None else json.loads(backend.to_str())
+    if isinstance(rules, dict):
+        rules = {name: value for name, value in rules.items() if name not in ("padding", "truncation")}
+    told = [rules, tokenizer("a")["input_ids"], getattr(tokenizer, "bos_token_id", None)]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 @cache

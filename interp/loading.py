@@ -49,6 +49,11 @@ def load_model(
     Raises ModelLoadError, RefusedModelError, UsageError or SelfCheckError, each saying what to do next.
     """
     if isinstance(source, nn.Module):
+        given = {"dtype": dtype, "device": device, "revision": revision, "wheel": wheel,
+                 "offload_folder": offload_folder, "max_memory": max_memory}  # fmt: skip
+        if named := [name for name, value in given.items() if value is not None]:
+            raise UsageError(f"a model that is already in memory stays as it is: leave {' and '.join(named)} out, and "
+                             "move or cast the model before")
         return wrap(source, tokenizer, {"source": type(source).__name__}, check=check)
     device = _device(device)
     wanted = {"dtype": _dtype(dtype, device), **_placement(device, offload_folder, max_memory)}
@@ -63,7 +68,7 @@ def load_model(
     hf = _weights(folder, source, config, {**options, **wanted, "use_safetensors": safe})
     if device != "auto":
         hf = hf.to(device)
-    found = {"revision": _commit(folder, revision), **provenance}
+    found = {"revision": _commit(folder, revision), **provenance, "config_hash": _config_hash(config, folder, options)}
     return wrap(hf, tokenizer, found, check=check)
 
 
@@ -198,6 +203,13 @@ def _config(folder: str, source: Any, options: dict[str, Any]) -> Any:
         return AutoConfig.from_pretrained(folder, **options)
     except Exception as error:
         raise refusals.explained(error, source, "configuration") from error
+
+
+def _config_hash(config: Any, folder: str, options: dict[str, Any]) -> str:
+    """Of the file as it stands, which no version of transformers adds defaults to."""
+    from interp.identity import config_hash
+
+    return config_hash(type(config).get_config_dict(folder, revision=options["revision"])[0])
 
 
 def _tokenizer(folder: str, source: Any, options: dict[str, Any]) -> Any:

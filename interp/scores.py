@@ -73,13 +73,18 @@ class Null:
     def from_draws(
         cls, name: str, observed: Float[Tensor, "*grid"], draws: Float[Tensor, "draw *grid"], *, two_sided: bool = False
     ) -> Null:
-        """p-values of `observed` against `draws` of the same statistic; two-sided counts distance from their mean."""
-        centre = draws.double().mean(0)
+        """p-values of `observed` against `draws` of the same statistic; two-sided counts distance from their mean.
+
+        Draws that do not exist for a component (NaN) do not count for it.
+        """
+        there = ~draws.isnan()
+        partly = bool((there.any(0) & ~there.all(0)).any())
+        centre = draws.double().nanmean(0) if partly else draws.double().mean(0)
         seen, null = observed.double(), draws.double()
         if two_sided:
             seen, null = (seen - centre).abs(), (null - centre).abs()
         count = len(draws)
-        p = (1 + (null >= seen).sum(0)) / (count + 1)
+        p = (1 + (null >= seen).sum(0)) / ((there.sum(0) if partly else count) + 1)
         highest = null.flatten(1).masked_fill(null.flatten(1).isnan(), -torch.inf).amax(1)
         p_family = (1 + (highest.view(-1, *[1] * observed.dim()) >= seen).sum(0)) / (count + 1)
         missing = observed.isnan() | centre.isnan()
@@ -154,11 +159,15 @@ class HeadScores(_Scores):
 
     @classmethod
     def from_items(
-        cls, name: str, per_item: Float[Tensor, "item layer head"], *, seed: int = 0, **fields: Any
-    ) -> HeadScores:
-        """Mean, standard deviation and marginal bootstrap interval over items."""
+        cls, name: str, per_item: Float[Tensor, "item layer head"], *, seed: int = 0, partial: bool = False,
+        **fields: Any,
+    ) -> HeadScores:  # fmt: skip
+        """Mean, standard deviation and marginal bootstrap interval over items.
+
+        partial: items without a value (NaN) leave a head's mean; otherwise they make it NaN.
+        """
         items = per_item.detach().float().cpu()
-        summary: dict[str, Any] = {**bootstrap(items, seed=seed), **fields}
+        summary: dict[str, Any] = {**bootstrap(items, seed=seed, partial=partial), **fields}
         return cls(name=name, n=len(items), per_item=items, **summary)
 
     def top(self, k: int = 10) -> list[ScoredHead]:
@@ -263,19 +272,29 @@ class Ranking:
         return draw(places.view_as(self.scores).numpy(), title=f"order of removal by {self.name}", **options)
 
 
-def bootstrap(items: Float[Tensor, "item *grid"], *, seed: int = 0, draws: int = BOOTSTRAP_DRAWS) -> dict[str, Tensor]:
-    """mean, std (n - 1), and the 95% percentile interval of the mean over items."""
+def bootstrap(
+    items: Float[Tensor, "item *grid"], *, seed: int = 0, draws: int = BOOTSTRAP_DRAWS, partial: bool = False
+) -> dict[str, Tensor]:
+    """mean, std (n - 1), and the 95% percentile interval of the mean over items; `partial`: over those that are there.
+    """
     n = len(items)
     if n == 0:
         raise UsageError("a score needs at least one item (sequence or document), got none")
     flat = items.double().flatten(1)
-    mean = flat.mean(0)
+    there = ~flat.isnan()
+    partial = partial and bool((there.any(0) & ~there.all(0)).any())
+    mean = flat.nanmean(0) if partial else flat.mean(0)
     std = flat.std(0) if n > 1 else torch.full_like(mean, torch.nan)
+    if partial:
+        std = ((flat - mean).square().nansum(0) / (there.sum(0) - 1).clamp_min(0)).sqrt()
     low = high = torch.full_like(mean, torch.nan)
     if n > 1:
         counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
         weights = torch.from_numpy(counts).double() / n
-        quantiles = np.quantile((weights @ flat).numpy(), [0.025, 0.975], axis=0)
+        means = weights @ flat
+        if partial:
+            means = (weights @ flat.nan_to_num(nan=0.0)) / (weights @ there.double())
+        quantiles = (np.nanquantile if partial else np.quantile)(means.numpy(), [0.025, 0.975], axis=0)
         low, high = (torch.from_numpy(q) for q in quantiles)
     shape = items.shape[1:]
     values = {"mean": mean, "std": std, "ci_low": low, "ci_high": high}

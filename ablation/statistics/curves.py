@@ -57,8 +57,8 @@ class RemovableShare:
 
     outcome: Outcome
     margin: float
-    percent: int
-    percents: Int[np.ndarray, "percent"]
+    percent: float
+    percents: Float[np.ndarray, "percent"]
     difference: Float[np.ndarray, "percent"]
     lower_bound: Float[np.ndarray, "percent"]
     n_items: int
@@ -92,7 +92,7 @@ def area_under_curve(
     chance: Float[np.ndarray, "item"],
     clusters: Int[np.ndarray, "item"],
     *,
-    percents: Sequence[int],
+    percents: Sequence[int | float],
     majority: float = 0.0,
 ) -> PruningArea:
     """Area under the normalised pruning curve and its interval by cluster, as a ratio of two sums over items."""
@@ -110,7 +110,7 @@ def removable_share(
     values: Float[np.ndarray, "percent item"],
     clusters: Int[np.ndarray, "item"],
     *,
-    percents: Sequence[int],
+    percents: Sequence[int | float],
     outcome: Outcome,
 ) -> RemovableShare:
     """How much can go; `values` are the items' metric (0 to 1) or gold log-likelihood (nats), the full model first."""
@@ -128,7 +128,7 @@ def removable_share(
     return RemovableShare(
         outcome=outcome,
         margin=margin,
-        percent=int(grid[holds][-1]),
+        percent=float(grid[holds][-1]),
         percents=grid,
         difference=np.array([0.0] + [estimate.value for estimate in estimates]),
         lower_bound=lower,
@@ -137,8 +137,8 @@ def removable_share(
     )
 
 
-def _check_percents(percents: Sequence[int], rows: int) -> Int[np.ndarray, "percent"]:
-    grid = np.array(percents, dtype=np.int64)
+def _check_percents(percents: Sequence[int | float], rows: int) -> Float[np.ndarray, "percent"]:
+    grid = np.array(percents, dtype=np.float64)
     if len(grid) != rows or rows < 2 or grid[0] != 0 or (np.diff(grid) <= 0).any():
         raise UsageError(
             f"A pruning curve needs two rows or more, one a percentage, ascending from 0 (the full model); got {rows} "

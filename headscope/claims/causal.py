@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import isfinite
+from math import exp, isfinite
 from typing import Any
 
 import pandas as pd
@@ -113,7 +113,7 @@ def _gap(found: pd.DataFrame) -> str:
     if "causal_controls_norm_gap" not in found.index:
         return ""
     gap = found.loc["causal_controls_norm_gap", "value"]
-    return f"; mean |log norm ratio| to the tested heads {gap:.2f}"
+    return f"; head by head their outputs differ in length from the tested heads' by a factor of {exp(gap):.2f}"
 
 
 def _bracket(one: Any, factor: float) -> str:

@@ -63,12 +63,13 @@ def _sharing(evidence: Evidence) -> Iterator[Row]:
         right = f"Spearman {number(values['global'])}, within layers {number(values['within_layer'])}"
         yield (
             f"rank correlation of two tasks' heads, {at(shots)}",
-            ".13 by the released script",
+            ".13 by the released script (shots not told apart)",
             f"{released}; {right} (mean over {pairs} {'pair' if pairs == 1 else 'pairs'} of tasks)",
         )
         common = evidence.rows(kind="cross_task_overlap", shots=shots, level="q=30")["value"].mean()
         if isfinite(common):
-            yield f"top 30% of two tasks in common, {at(shots)}", "71 to 76%", f"{common:.0%} (chance 30%)"
+            what = f"top 30% of two tasks in common, {at(shots)}"
+            yield what, "71 to 76% (shots not told apart)", f"{common:.0%} (chance 30%)"
 
 
 def _layers(evidence: Evidence) -> Iterator[Row]:

@@ -18,7 +18,7 @@ HEADS, FFNS = "head/zero", "ffn/zero"
 TRAINING = "on its training documents"
 RANKED = {
     "token": f"token importance {TRAINING}", "document": f"document importance {TRAINING}",
-    "signed": f"signed importance {TRAINING}", "importance": f"token importance {TRAINING}",
+    "signed": f"signed importance {TRAINING}",
     "knock_out": f"knock-out {TRAINING} (how far the right answer's log-likelihood falls without this FFN alone)",
 }  # fmt: skip
 
@@ -100,10 +100,11 @@ class Evidence:
 
     def ranked_by(self, component: str) -> str:
         """What a task's own ranking is made from, in words."""
-        name = "ranking" if component == "head" else "ffn_ranking"
         for stage in self.run.stages:
             if stage.command == f"prune --component {component}" and isinstance(stage.protocol, Mapping):
-                return RANKED.get(str(stage.protocol.get(name)), f"scores {TRAINING}")
+                knocked = component == "ffn" and stage.protocol.get("ffn_ranking") == "knock_out"
+                name = "knock_out" if knocked else str(stage.protocol.get("ranking"))
+                return RANKED.get(name, f"scores {TRAINING}")
         return f"scores {TRAINING}"
 
     def together(self, kind: str, level: str, shots: int, **values: Any) -> pd.DataFrame:

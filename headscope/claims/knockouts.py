@@ -41,14 +41,24 @@ def _told(rows: pd.DataFrame, shots: int, where: str, chance: str) -> str:
     by_layer = rows.groupby("layer")["mean"].mean().dropna()
     worst = int(by_layer.idxmax())
     tasks = rows[rows["layer"] == worst]["mean"]
-    slight, better = int((by_layer.abs() < SMALL).sum()), int((by_layer < 0).sum())
     reach = "" if len(tasks) == 1 else f"{tasks.min():.2f} to {tasks.max():.2f} from task to task; "
     return (
         f"- {at(shots)}, one FFN removed by zero ablation {where}, fall of the right answer's log-likelihood, mean "
         f"over {len(tasks)} tasks, {chance}: FFN {worst} costs most, {by_layer[worst]:.2f} nats{_interval(tasks)} "
         f"({reach}the worst of {len(by_layer)} FFNs is chosen on these same documents, which makes it look a little "
-        f"worse than it is). {slight} of {len(by_layer)} FFNs change the mean by less than {SMALL} nats either way; "
-        f"without {better} of them it is higher, not lower."
+        f"worse than it is). {_rest(by_layer)}"
+    )
+
+
+def _rest(by_layer: pd.Series) -> str:
+    """How many FFNs hardly matter, and how many are in the way."""
+    every = len(by_layer)
+    slight, better = int((by_layer.abs() < SMALL).sum()), int((by_layer < 0).sum())
+    if not slight and not better:
+        return f"Each of the {every} FFNs is needed: without it the mean falls by more than {SMALL} nats."
+    return (
+        f"{slight} of {every} FFNs change the mean by less than {SMALL} nats either way; without {better} of them it "
+        "is higher, not lower."
     )
 
 

@@ -17,7 +17,8 @@ ORDERS = ("own", "random", "layer_matched", "aggregate", "transfer", "signed", "
 CONTROLS = ("random", "layer_matched")
 MEANT = {
     "random": "drawn at random", "layer_matched": "the own ranking with the heads of each layer shuffled",
-    "aggregate": "the mean ranking of the other tasks", "transfer": "every other task's ranking in turn",
+    "aggregate": "the mean of the other tasks' importance, each divided by its sum",
+    "transfer": "every other task's ranking in turn",
     "signed": "the task's signed importance", "inverse": "the own ranking, the most important first",
     "iterative": "ranked anew after every step",
 }  # fmt: skip

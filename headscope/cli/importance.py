@@ -40,7 +40,7 @@ def importance(
     One backward pass gives all of them. `token` and `document` measure size, of helpful and harmful heads alike;
     `signed` says what is needed. A killed run goes on from where it was when the same command is given again.
     """
-    from headscope.run import check_output_folder
+    from headscope.run import check_output_folder, open_run
     from headscope.stages.importance import check_normalise, importance_stage, measure_importance
 
     check_normalise(normalise)
@@ -60,9 +60,10 @@ def importance(
             loaded, folder, choice, cells=cells, normalise=normalise, frozen_norm=frozen_norm, progress=tell
         )
     page = opt.render_report(folder)
+    record = next(stage.record for stage in reversed(open_run(folder).stages) if stage.command == "importance")
     told = {
-        "tasks": [vars(one) for one in ranked], "heads": top_heads(folder, choice, top), "run": str(folder),
-        "report": str(page),
+        "note": record.get("post_norm"), "tasks": [vars(one) for one in ranked],
+        "heads": top_heads(folder, choice, top), "run": str(folder), "report": str(page),
     }  # fmt: skip
     if as_json:
         print(json.dumps(told, indent=2, allow_nan=False))
@@ -98,6 +99,8 @@ def show(told: dict[str, Any], choice: Any) -> None:
     opt.show_table(title, ("head", "importance (token)", "signed: positive = needed"), (
         (f"{one['layer']}.{one['head']}", f"{one['token']:.2%}", f"{one['signed']:+.2%}") for one in told["heads"]
     ))  # fmt: skip
+    if told["note"]:
+        print(f"{told['note'][0].upper()}{told['note'][1:]}.")
     cut = sum(one["cut"] for one in told["tasks"])
     if cut:
         print(f"{cut} prompts were longer than the model's context: cut by whole demonstrations, then on the left.")

@@ -185,12 +185,22 @@ def cell(score: Any, at: tuple[int, int], decimals: int) -> str:
 
 
 def out_of_reach(prefix: Any) -> list[str]:
-    """A sentence on layers whose window does not reach back to all earlier copies."""
-    share = prefix.provenance.get("reachable share of pairs by layer")
-    if share is None:
+    """Sentences on layers whose window does not reach back to all earlier copies."""
+    from induction.prefix_matching import IN_REACH, REACHABLE
+
+    if REACHABLE not in prefix.provenance:
         return []
-    told = ", ".join(f"{layer} ({100 * float(part):.0f}%)" for layer, part in enumerate(share) if part < 1)
-    return [f"Layers that see only a part of the look-back targets, and are scored on that part: {told}."]
+    shares, left = ([float(part) for part in prefix.provenance[name]] for name in (REACHABLE, IN_REACH))
+    partly = ", ".join(
+        f"{layer} ({100 * share:.0f}% of the targets, {kept:.0f} of {prefix.n} sequences)"
+        for layer, (share, kept) in enumerate(zip(shares, left, strict=True)) if 0 < share < 1
+    )  # fmt: skip
+    never = ", ".join(str(layer) for layer, share in enumerate(shares) if share == 0)
+    told = {
+        "Layers that see only a part of the look-back targets, and are scored on that part": partly,
+        "Layers that see no look-back target, and have no such score": never,
+    }
+    return [f"{what}: {layers}." for what, layers in told.items() if layers]
 
 
 def left_out(scores: Any, shown: Any) -> list[str]:

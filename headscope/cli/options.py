@@ -29,7 +29,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 Tasks = Annotated[str, typer.Option(help="Names separated by commas; probes and icl14 are groups of tasks.")]
 Shots = Annotated[str, typer.Option(help="Numbers of demonstrations in the prompt, separated by commas.")]
 Limit = Annotated[int | None, typer.Option(help="Documents of each task, spread over its passages.")]
-Data = Annotated[str, typer.Option(help="hub, or a folder with TASK/{train,validation}.jsonl.")]
+Data = Annotated[str, typer.Option(help="A folder with TASK/{train,validation}.jsonl, or hub (after HEADSCOPE_DATA).")]
 Demos = Annotated[str, typer.Option(help="document: each has demonstrations of its own. fixed: one set for the task.")]
 DemoSeeds = Annotated[int, typer.Option(help="Draws of the demonstrations.")]
 Bos = Annotated[str, typer.Option(help="auto: what the tokenizer adds. always or never: the BOS token in front.")]

@@ -23,10 +23,12 @@ def prune(
     shots: opt.Shots = "0,5",
     out: opt.Out = None,
     limit: opt.Limit = 100,
-    percents: Annotated[str, typer.Option(help="How much is removed, in percent.")] = "0,10,20,30,40,50,60,70,80,90",
+    percents: Annotated[str, typer.Option(
+        help="How much is removed, in percent, from 0 on; `both` has a grid of its own."
+    )] = "0,10,20,30,40,50,60,70,80,90",
     draws: Annotated[int, typer.Option(help="Random and layer-matched orders.")] = 20,
     ablation: opt.Ablation = "zero",
-    ranking: Annotated[str, typer.Option(help="token, document or signed importance ranks heads and FFNs.")] = "token",
+    ranking: Annotated[str, typer.Option(help="token, document or signed importance ranks what is removed.")] = "token",
     ffn_ranking: Annotated[str, typer.Option(help="importance, or knock_out, as the paper does.")] = "importance",
     rankings: Annotated[Path | None, typer.Option(help="Another run, that holds the importance.")] = None,
     data: opt.Data = "hub",

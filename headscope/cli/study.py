@@ -17,7 +17,9 @@ def study(
     out: opt.Out = None,
     data: opt.Data = "hub",
     limit: Annotated[int | None, typer.Option(help="At most so many documents of a task.")] = None,
-    budget: Annotated[str, typer.Option(help="small (well under an hour here), paper, or hours, as 2.")] = "small",
+    budget: Annotated[str, typer.Option(
+        help="small (the default model: under an hour on two cores), paper, or hours, as 2."
+    )] = "small",
     only: Annotated[str | None, typer.Option(
         help="One stage: induction, importance, knockout, prune, compare, causal or report."
     )] = None,

@@ -70,6 +70,8 @@ def measure_importance(
     progress: Tell | None = None,
 ) -> tuple[RankedTask, ...]:
     """Score heads and FFNs for every task and number of shots; `cells` are the choice's training documents."""
+    from ablation.importance import facts
+
     check_normalise(normalise)
     held = choice.cells(SPLIT) if cells is None else cells
     stage = importance_stage(choice, normalise=normalise, frozen_norm=frozen_norm)
@@ -80,6 +82,8 @@ def measure_importance(
             _rank(model, run, group, normalise=normalise, frozen_norm=frozen_norm, told=told)
             for group in by_task_and_shots(held).values()
         ]
+        if note := facts(model, frozen_norm=frozen_norm).get("post_norm"):
+            run.record(post_norm=note)
         run.record(cut={f"{one.task}, {shots_told(one.shots)}": one.cut for one in ranked if one.cut})
     return tuple(ranked)
 

@@ -154,7 +154,7 @@ def _area(curve: Curve) -> PruningArea | None:
     return area_under_curve(curve.metric, chance, labels, percents=curve.percents, majority=curve.majority)
 
 
-def _removable(curve: Curve, kind: str) -> int | None:
+def _removable(curve: Curve, kind: str) -> float | None:
     """None with a single cluster, as above."""
     outcome: Outcome = "metric" if kind == "removable_metric" else "log_likelihood"
     if curve.percents is None or not curve.clustered:

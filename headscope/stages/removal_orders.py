@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 IMPORTANCE = NAMES["true"]
 TRANSFER = "transfer"
-FFN_RANKINGS = {"importance": (IMPORTANCE, "token"), "knock_out": ("knock_out", "log_likelihood")}
+FFN_RANKINGS = ("importance", "knock_out")
 MADE = ("own", "aggregate", TRANSFER, "signed", "inverse", "random", "layer_matched", "iterative")
 
 
@@ -55,11 +55,10 @@ class Rankings:
             ) from error
 
     def _named(self) -> tuple[str, str]:
-        if self.component == "head":
-            return IMPORTANCE, self.ranking
-        if self.ffn_ranking not in FFN_RANKINGS:
+        if self.component == "ffn" and self.ffn_ranking not in FFN_RANKINGS:
             raise UsageError(f"{self.ffn_ranking!r} does not rank FFNs; there are {', '.join(FFN_RANKINGS)}")
-        return FFN_RANKINGS[self.ffn_ranking]
+        knocked = self.component == "ffn" and self.ffn_ranking == "knock_out"
+        return ("knock_out", "log_likelihood") if knocked else (IMPORTANCE, self.ranking)
 
     def all(self, shots: int) -> dict[str, Any]:
         """The scores of all tasks, for an aggregate."""

@@ -1,6 +1,8 @@
-"""Checks of what is read: logits, attention rows, padding."""
+"""Checks of what is read: logits, attention rows, padding, the residual stream."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from einops import reduce
@@ -97,3 +99,39 @@ def _largest(difference: Tensor) -> float:
     """Largest magnitude; infinite where something is NaN."""
     largest = float(difference.abs().max())
     return largest if largest == largest else float("inf")
+
+
+def heads_add_up(model: HookedModel, tokens: Int[Tensor, "batch query"], layers: tuple[int, ...]) -> Check:
+    """What the heads write, through the norms that stand behind them, is what the residual stream gains.
+
+    A norm that the layout misses, or has in another place, shows here. Families that normalise the stream are left out.
+    """
+    name = "heads add up to the residual stream"
+    behind = "resid_post" if model.parallel else "resid_mid"
+    placed = [layer for layer in layers if layer in model.ffn_layers]
+    if model.layout.post_norm or not placed:
+        return Check(name, True, 0.0, "left out: the stream is normalised, or has no FFN behind attention")
+    points = [(point, layer) for layer in placed for point in ("resid_pre", "z", behind, "mlp_out")]
+    _, found = model.run_with_cache(tokens, points)
+    worst = max((relative(_gain(model, found, behind, layer), _written(model, found, layer)), layer)
+                for layer in placed)  # fmt: skip
+    return Check(name, worst[0] < tolerance(model), worst[0], f"worst in layer {worst[1]} of {_told(placed)}")
+
+
+def _gain(model: HookedModel, found: Any, behind: str, layer: int) -> Tensor:
+    """What attention added; where the FFN stands beside it, without the FFN's part."""
+    gained = found[behind, layer].double() - found["resid_pre", layer].double()
+    return gained - found["mlp_out", layer].double() if model.parallel else gained
+
+
+def _written(model: HookedModel, found: Any, layer: int) -> Tensor:
+    """The output projection of z, its norm if there is one, and the family's factor."""
+    z = found["z", layer]
+    written = model.o_module(layer)(z.flatten(2).to(model.dtype))
+    norm = model.layout.inner(model.hf, layer, model.layout.ln1_post)
+    written = written if norm is None else norm(written)
+    return written.double() * model.layout.residual_scale
+
+
+def _told(layers: list[int]) -> str:
+    return f"layer {layers[0]}" if len(layers) == 1 else f"layers {', '.join(map(str, layers))}"

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from ablation.importance import Importance, ffn_importance, head_importance, importance
+from ablation.iterative import iterative_order
 from ablation.tasks.tokens import TokenDocument
 from interp.errors import UsageError
+from interp.masks import HeadMask
 from tests.ablation.documents import documents
 from tests.interp.families import FAMILIES, build, load
 
@@ -202,6 +204,16 @@ def test_frozen_norm_is_the_share_of_each_head_in_what_the_norm_gives(family: st
         handle.remove()
     slope = (losses[0] - losses[1]) / (2 * step)
     assert float(frozen.head_plain[0, 1].sum()) == pytest.approx(slope, rel=1e-3)
+
+
+def test_a_layer_without_heads_left_has_frozen_scores_of_0() -> None:
+    model, docs = load("gemma3"), documents(2)
+    mask = HeadMask.keep_all(model.n_layers, model.n_heads).without([(1, head) for head in range(model.n_heads)])
+    with model.gates(heads=mask):
+        frozen = importance(model, docs, frozen_norm=True)
+    assert bool((frozen.head_plain[:, 1] == 0).all()) and bool(frozen.head_plain.isfinite().all())
+    order = iterative_order(model, docs, component="head", percents=(50, 90), frozen_norm=True)
+    assert bool(order.ranking.scores.isfinite().all())
 
 
 def test_frozen_norm_changes_nothing_without_a_norm_behind_the_heads() -> None:

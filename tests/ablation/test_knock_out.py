@@ -254,3 +254,5 @@ def test_positions_and_outcomes_that_do_not_exist_are_refused() -> None:
     for options in ({"positions": "later"}, {"outcome": "loss"}, {"outcome": "metric"}):
         with pytest.raises(UsageError):
             found.scores(**options)
+    with pytest.raises(UsageError, match="nothing was removed at 'later' positions"):
+        knock_out(load("gpt2"), documents(), component="ffn", positions=("all",)).scores(positions="later")

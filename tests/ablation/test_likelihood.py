@@ -215,12 +215,13 @@ def test_the_first_removed_layer_of_two_masks() -> None:
 @pytest.mark.parametrize("ablation", ["mean", "resample"])
 def test_replacements_of_a_run_that_begins_at_a_block(ablation: str) -> None:
     model, shown = load("llama"), documents(4)
-    replacement = make_replacement(model, ablation, documents(6, seed=2, name="ref"), minimum=1)
+    references = documents(6, seed=2, name="ref")
+    replacement, fresh = (make_replacement(model, ablation, references, minimum=1) for _ in range(2))
     below = Below(1)
     for head in range(2):
         mask = HeadMask.keep_all(model.n_layers, model.n_heads).without([(1, head)])
-        told = {"heads": mask, "replacement": replacement}
-        wanted = log_likelihoods(model, shown, **told)
+        told = {"heads": mask, "replacement": replacement}  # stand-ins are run for the first time in a kept run
+        wanted = log_likelihoods(model, shown, heads=mask, replacement=fresh)
         for row, other in zip(log_likelihoods(model, shown, below=below, **told), wanted, strict=True):
             np.testing.assert_allclose(row, other, atol=2e-5)
     assert below.complete

@@ -79,6 +79,19 @@ def test_curves_are_summarised_by_cluster() -> None:
     assert pruned.area().check.chance == pytest.approx(1 / 3)
 
 
+def test_percentages_need_not_be_whole() -> None:
+    model = load("gpt2")
+    scores = importance(model, TASK).heads()
+    pruned = prune(model, TASK, scores, percents=(0, 12.5, 90))
+    assert pruned.removable("log_likelihood").percents.tolist() == [0, 12.5, 90]
+    metric = pruned.metric().mean(1) - pruned.chance
+    if metric[0] > 0:
+        wanted = np.trapezoid(metric, x=[0, 12.5, 90]) / 90 / metric[0]
+        assert pruned.area().value == pytest.approx(wanted)
+    with pytest.raises(UsageError, match="ascending from 0"):
+        prune(model, TASK, scores, percents=(0.5, 90)).removable("log_likelihood")
+
+
 def test_mean_ablation_needs_reference_documents_and_then_differs_from_zero() -> None:
     model = load("gpt2")
     scores = importance(model, TASK).heads()

@@ -290,6 +290,14 @@ def test_the_worst_ffn_and_those_that_hardly_matter(folder: Path, n: int) -> Non
     assert "2 of 4 FFNs change the mean by less than 0.05 nats either way; without 2 of them it is higher" in told[0]
 
 
+def test_where_every_ffn_is_needed_that_is_said(folder: Path) -> None:
+    with Run.create(folder, IDENTITY, STUDY) as run:
+        items = torch.full((3, 4), 0.2)
+        run.add_scores(FFNScores.from_items("knock_out", items, variant="log_likelihood"), task="copa")
+    told = next(knockouts.ffn_knockouts(Evidence(open_run(folder))))
+    assert "Each of the 4 FFNs is needed: without it the mean falls by more than 0.05 nats." in told
+
+
 # ---- the causal check -----------------------------------------------------------------------------------------------
 
 
@@ -358,7 +366,8 @@ def test_how_alike_the_controls_are_stands_beside_their_rank(folder: Path) -> No
     assert (
         "- The 39 layer- and norm-matched sets against induction heads: two of them have 52% of their heads in common "
         "on average, and 2 heads are in all of them: their drops scatter less than those of 39 independent sets would, "
-        "so that the tested set stands out from them more easily; mean |log norm ratio| to the tested heads 0.31."
+        "so that the tested set stands out from them more easily; head by head their outputs differ in length from the "
+        "tested heads' by a factor of 1.36."
     ) in told
 
 

@@ -11,6 +11,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 import ablation
@@ -304,3 +305,16 @@ def test_the_exported_model_gives_the_pruned_numbers(
     gone = [layer for layer, head in (divmod(place, HEADS) for place in range(12)) if not heads.values[layer, head]]
     layer = gone[0]
     assert (weights[f"model.layers.{layer}.self_attn.o_proj.weight"] == 0).any()
+
+
+def test_ffns_are_exported_by_the_importance_that_was_asked_for(run: Run, model_folder: Path, tmp_path: Path) -> None:
+    token, signed = (
+        run.ffn_score("importance", name, task=TASKS[0], shots=2).ranking() for name in ("token", "signed")
+    )
+    percent = next(p for p in (34, 67) if not torch.equal(token.mask(p).values, signed.mask(p).values))
+    out = tmp_path / "pruned"
+    done("export", run.folder, out, "--component", "ffn", "--percent", percent, "--order", TASKS[0], "--shots", 2,
+         "--ranking", "signed", "--model", model_folder)  # fmt: skip
+    record = json.loads((out / "pruned.json").read_text("utf-8"))
+    gone = [layer for layer, kept in enumerate(signed.mask(percent).values.tolist()) if not kept]
+    assert record["removed_ffns"] == gone

@@ -28,6 +28,7 @@ from transformers import (
 )
 
 from headscope.cli import main
+from headscope.run import open_run
 
 LAYERS, HEADS = 2, 4
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -146,6 +147,8 @@ def test_the_table_fits_the_terminal(
 def test_a_single_sequence_has_no_interval(headscope: Callable[..., Outcome], model: Path, tmp_path: Path) -> None:
     found = headscope("induction", model, "-o", tmp_path / "run", "--sequences", 1, "--length", 8)
     assert found.status == 0 and "nan" not in found.out
+    nulls = open_run(tmp_path / "run").head_nulls.query("score == 'prefix_matching' and null == 'N2 position only'")
+    assert set(nulls["p"]) <= {0.5, 1.0}, "one comparison is no more than one"
 
 
 @pytest.mark.parametrize(("value", "shown"), [(-0.001, "0.00"), (-0.006, "-0.01"), (2.346, "2.35"), (0.0, "0.00")])
@@ -181,7 +184,9 @@ def test_windows_that_do_not_reach_back_are_told(
     folder = saved(tmp_path / "window", model, tokenizer)
     found = headscope("induction", folder, "-o", tmp_path / "run", "--sequences", 2, "--length", 10)
     assert found.status == 0, found.error
-    assert "Layers that see only a part of the look-back targets, and are scored on that part: 0 (0%)." in found.out
+    assert "Layers that see no look-back target, and have no such score: 0." in found.out
+    found = headscope("induction", folder, "-o", tmp_path / "near", "--sequences", 2, "--length", 7)
+    assert "targets, and are scored on that part: 0 (50% of the targets, 2 of 2 sequences)." in found.out
 
 
 def refused(outcome: Outcome, *words: str) -> None:

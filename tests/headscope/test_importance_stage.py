@@ -13,6 +13,8 @@ import torch
 import ablation
 import interp
 from ablation.by_cluster import by_cluster
+from headscope.findings import setting
+from headscope.report.summary import measured
 from headscope.run import open_run
 from headscope.stages.cells import TaskChoice, by_task_and_shots, parse_shots
 from headscope.stages.evaluation import Evaluator
@@ -160,6 +162,17 @@ def test_units_of_other_prompts_are_other_units(
     measure_importance(model, tmp_path / "one", choice(limit=3))
     measure_importance(model, tmp_path / "other", choice(limit=3, **other))
     assert not units(tmp_path / "one") & units(tmp_path / "other")
+
+
+def test_a_norm_behind_the_heads_is_told_wherever_the_scores_are(
+    model: interp.HookedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ablation.importance.post_norm_layers", lambda model: (0, 1))
+    measure_importance(model, tmp_path, choice(limit=2))
+    run = open_run(tmp_path)
+    assert run.stages[-1].record["post_norm"].startswith("2 layers have a norm behind the heads")
+    assert any("- Importance: 2 layers have a norm behind" in line for line in setting(run.manifest))
+    assert any("Importance: 2 layers have" in line for line in measured(run.manifest, {"scores": [], "layers": 3}))
 
 
 def test_frozen_norms_and_ablations_are_part_of_the_key(model: interp.HookedModel, tmp_path: Path) -> None:

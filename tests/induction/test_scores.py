@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -131,6 +132,28 @@ def test_what_a_window_does_not_reach_is_left_out_and_told() -> None:
     assert found.mean[0].isnan().all() and found.mean[1].isfinite().all()
     assert found.p[0].isnan().all() and found.p_family[1].isfinite().all()
     assert induction.duplicate_token_score(model, far, draws=0).mean[0].tolist() == [0] * 4
+
+
+def test_sequences_that_a_window_does_not_reach_leave_the_mean_and_the_nulls() -> None:
+    """Two blocks of seven, which the first layer reaches in part, and two of ten, which it does not."""
+    model = tiny.model("gemma3")
+    near, far = tiny.sequences(model, length=7), tiny.sequences(model, length=10)
+    (short,), (long,) = near, far
+    both = replace(near, groups=(short, replace(long, indices=(2, 3))))
+    alone, mixed = (induction.prefix_matching_score(model, one, draws=400) for one in (near, both))
+    assert mixed.provenance["sequences in reach by layer"].tolist() == [2, 4]
+    for name in ("mean", "std", "ci_low", "ci_high"):
+        assert getattr(mixed, name).isfinite().all()
+    torch.testing.assert_close(mixed.mean[0], alone.mean[0])
+    torch.testing.assert_close(mixed.std[0], alone.std[0])
+    torch.testing.assert_close(mixed.mean[1], mixed.per_item[:, 1].mean(0))
+    assert mixed.p_family.isfinite().all()
+    for null, other in zip(mixed.nulls, alone.nulls, strict=True):
+        torch.testing.assert_close(null.mean[0], other.mean[0], rtol=0.1, atol=0.01)
+
+
+def test_where_every_layer_reaches_back_nothing_is_told() -> None:
+    near = tiny.sequences(tiny.model("llama"), length=7)
     assert not induction.prefix_matching_score(tiny.model("llama"), near, draws=0).provenance
 
 
@@ -192,8 +215,8 @@ def test_the_wrong_kind_of_sequences_is_refused() -> None:
         induction.induction_scores(model, tiny.sequences(model, length=2))
     with pytest.raises(UsageError, match="as long as the repeated ones"):
         induction.induction_scores(model, repeated, tiny.unrepeated(model, length=30))
-    with pytest.raises(UsageError, match="draws must be at least 1"):
-        induction.induction_scores(model, repeated, draws=0)
+    with pytest.raises(UsageError, match="with fewer than 19 draws"):
+        induction.induction_scores(model, repeated, draws=18)
     released = tiny.model("gpt2")
     with pytest.raises(UsageError, match="without repeats"):
         induction.copying_score(released, tiny.sequences(released), "bansal_released")

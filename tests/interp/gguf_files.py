@@ -76,6 +76,7 @@ def write_gguf(
     pre: str = "smollm",
     leave_out: str | None = None,
     fields: Mapping[str, Any] | None = None,
+    tensors: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
     """Write the model; matrices as `kind`, norms in float32."""
     config = model.config
@@ -99,7 +100,7 @@ def write_gguf(
     writer.add_eos_token_id(2)
     for name, value in (fields or {}).items():
         writer.add_string(name, value) if isinstance(value, str) else writer.add_uint32(name, value)
-    for name, weight in gguf_tensors(model).items():
+    for name, weight in {**gguf_tensors(model), **(tensors or {})}.items():
         if name != leave_out:
             used = kind if weight.ndim == 2 else gguf.GGMLQuantizationType.F32
             writer.add_tensor(name, gguf.quants.quantize(weight, used), raw_dtype=used)

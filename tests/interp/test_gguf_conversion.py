@@ -125,6 +125,8 @@ def test_another_file_is_another_folder(tmp_path: Path) -> None:
         ({"fields": {"split.count": 3}}, "one part of 3.*--merge"),
         ({"fields": {"general.type": "adapter"}}, "no model but: adapter"),
         ({"leave_out": "blk.1.ffn_up.weight"}, "lacks weights.*up_proj"),
+        ({"fields": {"llama.rope.scaling.type": "yarn"}}, "scales its rotary positions .rope.scaling."),
+        ({"tensors": {"rope_freqs.weight": np.array([1.0, 1.0, 4.0, 8.0], dtype=np.float32)}}, "rope_freqs.weight"),
     ],
 )
 def test_what_would_be_read_wrongly_is_refused(

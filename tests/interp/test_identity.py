@@ -11,7 +11,7 @@ import torch
 
 import interp
 from interp import identity
-from interp.identity import weight_hash
+from interp.identity import tokenizer_hash, weight_hash
 from tests.interp.families import build, load
 from tests.interp.saved import save
 
@@ -82,6 +82,34 @@ def test_bool_and_half_precision_weights_have_bytes() -> None:
     before = weight_hash(odd)
     odd.flags[1] = True  # type: ignore[operator, index]
     assert weight_hash(odd) != before
+
+
+def test_another_configuration_or_tokenizer_is_another_identity(tmp_path: Path) -> None:
+    """The same weights give other numbers; the version that wrote the file and the dtype change nothing."""
+    folder = save(tmp_path / "tiny", "llama")
+    first = interp.load_model(folder).identity()
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    for change, same in (({"rms_norm_eps": 0.1}, False), ({"transformers_version": "0"}, True), ({"_note": 1}, True)):
+        file.write_text(json.dumps({**config, **change}))
+        other = interp.load_model(folder).identity()
+        assert (other["config_hash"] == first["config_hash"]) is same
+        assert other["weight_hash"] == first["weight_hash"] and other["tokenizer_hash"] == first["tokenizer_hash"]
+    file.write_text(json.dumps(config))
+    rules = json.loads((folder / "tokenizer.json").read_text())
+    words = rules["model"]["vocab"]
+    rules["model"]["vocab"] = {word: len(words) - 1 - place for word, place in words.items()}
+    (folder / "tokenizer.json").write_text(json.dumps(rules))
+    assert interp.load_model(folder).identity()["tokenizer_hash"] != first["tokenizer_hash"]
+    assert load("llama").identity()["config_hash"] == load("llama").identity()["config_hash"]
+    assert load("llama").identity()["tokenizer_hash"] is None
+
+
+def test_padding_and_truncation_are_no_part_of_a_tokenizer(tmp_path: Path) -> None:
+    tokenizer = interp.load_model(save(tmp_path / "tiny", "llama")).tokenizer
+    before = tokenizer_hash(tokenizer)
+    tokenizer(["a", "a a a"], truncation=True, max_length=2)
+    assert tokenizer_hash(tokenizer) == before
 
 
 def test_an_identity_says_what_made_the_numbers(tmp_path: Path) -> None:

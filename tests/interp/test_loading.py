@@ -41,8 +41,8 @@ def test_a_folder_is_loaded_checked_and_frozen(folder: Path) -> None:
     torch.testing.assert_close(model(TOKENS), build("llama")(TOKENS).logits, atol=1e-6, rtol=0)
     assert model.tokenizer("t5 t9")["input_ids"] == [5, 9]
     assert not model.hf.training and not any(parameter.requires_grad for parameter in model.hf.parameters())
-    assert model.provenance == {"source": "tiny-llama", "revision": None, "architecture": "LlamaForCausalLM",
-                                "dtype": "float32"}  # fmt: skip
+    told = {"source": "tiny-llama", "revision": None, "architecture": "LlamaForCausalLM", "dtype": "float32"}
+    assert {name: value for name, value in model.provenance.items() if name != "config_hash"} == told
     assert (model.route, model.eager, model.max_length) == ("fused", False, 64)
 
 
@@ -58,6 +58,12 @@ def test_a_model_in_memory(folder: Path) -> None:
     hf = build("gpt2")
     model = interp.load_model(hf)
     assert model.hf is hf and model.tokenizer is None and model.provenance["source"] == "GPT2LMHeadModel"
+
+
+def test_a_model_in_memory_is_neither_cast_nor_moved() -> None:
+    for options in ({"dtype": "bfloat16"}, {"device": "cpu"}, {"revision": "main"}):
+        with pytest.raises(UsageError, match=f"already in memory stays as it is: leave {next(iter(options))} out"):
+            interp.load_model(build("gpt2"), **options)
 
 
 def test_a_hub_id_from_a_filled_cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

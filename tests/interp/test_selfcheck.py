@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import Tensor
 
 import interp
@@ -17,7 +18,7 @@ from interp.checks import changing, reading
 from interp.checks.result import Check, relative
 from interp.errors import HeadscopeError, SelfCheckError
 from interp.selfcheck import run_checks, verify
-from tests.interp.families import FAMILIES, build, load
+from tests.interp.families import FAMILIES, VOCAB, build, load
 
 NAMES = [
     "logits are finite",
@@ -25,6 +26,7 @@ NAMES = [
     "the model looks back only",
     "padding changes nothing",
     "attention rows sum to 1",
+    "heads add up to the residual stream",
     "a head's gate of 0 = its W_O rows zeroed",
     "an FFN's gate of 0 = its weights zeroed",
     "an FFN's gate of .5 = half its contribution",
@@ -118,6 +120,25 @@ def test_red_when_the_log_sum_exp_is_wrong(monkeypatch: pytest.MonkeyPatch) -> N
     assert failed(load("llama")) == {"attention rows sum to 1"}
 
 
+@pytest.mark.parametrize("family", ["gemma2", "olmo2", "glm4"])
+def test_red_when_a_norm_behind_the_heads_is_missed(family: str) -> None:
+    model = load(family)
+    model = replace(model, layout=replace(model.layout, ln1_post=None))
+    assert "heads add up to the residual stream" in failed(model)
+
+
+def test_a_family_whose_layers_have_their_norms_in_different_places_is_refused() -> None:
+    """In OLMo Hybrid one name stands for a norm behind attention, or in front of the FFN, by layer."""
+    config = transformers.OlmoHybridConfig(
+        vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=4, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        linear_key_head_dim=8, linear_value_head_dim=8, linear_num_key_heads=2, linear_num_value_heads=2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    with pytest.raises(HeadscopeError, match="heads add up"):
+        interp.load_model(transformers.OlmoHybridForCausalLM(config))
+
+
 def test_red_when_rows_are_nan(monkeypatch: pytest.MonkeyPatch) -> None:
     break_route(monkeypatch, lambda output, lse: (output, lse * torch.nan))
     assert failed(load("llama")) == {"attention rows sum to 1", "padding changes nothing"}
@@ -184,7 +205,7 @@ def test_red_when_a_head_gate_stands_behind_the_projection(monkeypatch: pytest.M
         return [model.o_module(point.layer).register_forward_hook(hooks.changes.at_output(in_heads))]
 
     monkeypatch.setattr(hooks, "_attach", behind)
-    assert failed(load("llama")) == {"a head's gate of 0 = its W_O rows zeroed"}
+    assert failed(load("llama")) == {"a head's gate of 0 = its W_O rows zeroed", "heads add up to the residual stream"}
 
 
 def test_red_when_an_ffn_gate_stands_in_front_of_a_norm() -> None:
