@@ -44,7 +44,7 @@ def _changes(model: HookedModel, tokens: Tensor, plain: Tensor, layers: tuple[in
     """Checks of gates and resumed runs: of these layers together, or of the one in their middle."""
     middle = layers[len(layers) // 2]
     with torch.no_grad():
-        yield reading.heads_add_up(model, tokens, layers)
+        yield reading.parts_add_up(model, tokens, layers)
         if is_offloaded(model.hf):
             left_out = "left out: NaN in each weight, gates against zeroed weights"
             yield Check("weights in memory", True, 0.0, f"no, they are offloaded; {left_out}")

@@ -26,7 +26,7 @@ NAMES = [
     "the model looks back only",
     "padding changes nothing",
     "attention rows sum to 1",
-    "heads add up to the residual stream",
+    "heads and FFN add up to the residual stream",
     "a head's gate of 0 = its W_O rows zeroed",
     "an FFN's gate of 0 = its weights zeroed",
     "an FFN's gate of .5 = half its contribution",
@@ -124,7 +124,22 @@ def test_red_when_the_log_sum_exp_is_wrong(monkeypatch: pytest.MonkeyPatch) -> N
 def test_red_when_a_norm_behind_the_heads_is_missed(family: str) -> None:
     model = load(family)
     model = replace(model, layout=replace(model.layout, ln1_post=None))
-    assert "heads add up to the residual stream" in failed(model)
+    assert "heads and FFN add up to the residual stream" in failed(model)
+
+
+def test_red_when_a_factor_or_a_normalised_stream_is_missed() -> None:
+    for family, wrong in (("granite", {"residual_scale": 1.0}), ("opt-350m", {"post_norm": False})):
+        model = load(family)
+        model = replace(model, layout=replace(model.layout, **wrong))
+        assert "heads and FFN add up to the residual stream" in failed(model), family
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_stream_with_huge_dimensions_still_adds_up(dtype: torch.dtype) -> None:
+    """Trained models have some: what is added is rounded away there, and nothing is wrong with that."""
+    model = load("llama", dtype=dtype)
+    model.hf.model.embed_tokens.weight.data[:, 3] = 3000.0
+    assert "heads and FFN add up to the residual stream" not in failed(model)
 
 
 def test_a_family_whose_layers_have_their_norms_in_different_places_is_refused() -> None:
@@ -135,7 +150,7 @@ def test_a_family_whose_layers_have_their_norms_in_different_places_is_refused()
         linear_key_head_dim=8, linear_value_head_dim=8, linear_num_key_heads=2, linear_num_value_heads=2,
     )  # fmt: skip
     torch.manual_seed(0)
-    with pytest.raises(HeadscopeError, match="heads add up"):
+    with pytest.raises(HeadscopeError, match="heads and FFN add up"):
         interp.load_model(transformers.OlmoHybridForCausalLM(config))
 
 
@@ -205,14 +220,18 @@ def test_red_when_a_head_gate_stands_behind_the_projection(monkeypatch: pytest.M
         return [model.o_module(point.layer).register_forward_hook(hooks.changes.at_output(in_heads))]
 
     monkeypatch.setattr(hooks, "_attach", behind)
-    assert failed(load("llama")) == {"a head's gate of 0 = its W_O rows zeroed", "heads add up to the residual stream"}
+    assert failed(load("llama")) == {
+        "a head's gate of 0 = its W_O rows zeroed", "heads and FFN add up to the residual stream"
+    }  # fmt: skip
 
 
 def test_red_when_an_ffn_gate_stands_in_front_of_a_norm() -> None:
     """Gemma 2: in front of the post-FFN norm a gate of .5 all but vanishes."""
     model = load("gemma2")
     moved = replace(model, layout=replace(model.layout, ffn_out="mlp.down_proj"))
-    assert failed(moved) == {"an FFN's gate of .5 = half its contribution"}
+    assert failed(moved) == {
+        "an FFN's gate of .5 = half its contribution", "heads and FFN add up to the residual stream"
+    }  # fmt: skip
 
 
 def test_red_when_an_ffn_gate_takes_the_residual_along() -> None:
