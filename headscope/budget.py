@@ -21,11 +21,16 @@ KINDS = ("random", "layer_matched", "norm_matched")
 HEAD_ORDERS = ("own", "aggregate", "transfer", "signed", "inverse", "random", "layer_matched", "iterative")
 FFN_ORDERS = ("own", "aggregate", "signed", "inverse", "random", "iterative")
 FEWEST, MOST = 8, 1000
+FEWEST_OF_DEAR = {"knockout": 1, "prune": 4, "causal": 2}
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The knobs. Documents are a task's. demos: how evaluations draw demonstrations; for scores, always by document."""
+    """The knobs. Documents are a task's. demos: how evaluations draw demonstrations; for scores, always by document.
+
+    shares: of tasks that are dearer than others (costs.py), the part of the documents that knock-outs, pruning and the
+    causal check take of them. Rankings, which are compared with one another, are of equally many.
+    """
 
     name: str
     rank_documents: int
@@ -47,6 +52,7 @@ class Budget:
     causal_kinds: tuple[str, ...]
     controls: int
     protocol: str
+    shares: tuple[tuple[str, float], ...] = ()
 
     def scaled(self, factor: float) -> Budget:
         """With so many times the documents, within 8 and 1,000 a task (4 and 1,000 where each is run many times)."""
@@ -59,6 +65,16 @@ class Budget:
             prune_documents=count(self.prune_documents, FEWEST),
             causal_documents=count(self.causal_documents, FEWEST // 2),
         )  # fmt: skip
+
+    def units(self, stage: str, task: str) -> int:
+        """Documents (questions in MultiRC) of a task that `knockout`, `prune` or `causal` takes."""
+        whole = int(getattr(self, f"{stage}_documents"))
+        share = dict(self.shares).get(task, 1.0)
+        return whole if share >= 1 else min(whole, max(FEWEST_OF_DEAR[stage], int(whole * share)))
+
+    def limits(self, stage: str) -> tuple[tuple[str, int], ...]:
+        """Those of the tasks that do not take all."""
+        return tuple((task, self.units(stage, task)) for task, _ in self.shares)
 
     def limited(self, documents: int | None) -> Budget:
         """With at most so many documents a task, where a limit was given."""
@@ -154,11 +170,12 @@ def parse_budget(text: str) -> Budget | float:
     return hours
 
 
-def fitted(tokens: float, costs: Sequence[float]) -> Budget:
-    """The budget that `tokens` forward-equivalents pay for; `costs` are those of TIERS with their own documents."""
-    for tier, cost in zip(TIERS, costs, strict=True):
+def fitted(tokens: float, costs: Sequence[float], tiers: Sequence[Budget] | None = None) -> Budget:
+    """The budget that `tokens` forward-equivalents pay for; `costs` are those of the tiers with their own documents."""
+    tiers = TIERS if tiers is None else tiers
+    for tier, cost in zip(tiers, costs, strict=True):
         factor = tokens / cost
-        if factor >= WORTH or tier is TIERS[-1]:
+        if factor >= WORTH or tier is tiers[-1]:
             return tier.scaled(factor)
     raise AssertionError("there is a last tier")
 

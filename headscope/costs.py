@@ -1,9 +1,9 @@
 """What a study costs, in tokens through a forward pass of the whole model (METHODS 3-5).
 
-A document costs its prompt once and all its choices, long ones more: attention to as many keys as four times the
-model's width costs as much as the token (fitted in ablation/prefix_plan.py). A gradient costs 2.7 forward passes,
-measured at 400 to 2,200 tokens; a knock-out of all FFNs
-resumes at the removed block, half a pass on average, twice; an evaluation costs one pass a mask. With fixed
+Budgets count units: documents, but questions in MultiRC, which hold several. A document costs its prompt once and all
+its choices, long ones more: attention to as many keys as four times the model's width costs as much as the token
+(fitted in ablation/prefix_plan.py). A gradient costs 2.7 forward passes, measured at 400 to 2,200 tokens; a knock-out
+of all FFNs resumes at the removed block, half a pass on average, twice; an evaluation costs one pass a mask. With fixed
 demonstrations their tokens are run once a mask and not once a document.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
+from statistics import median
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from headscope.stages.cells import Cell
     from interp.model import HookedModel
 
+DEAR = 4.0
 GRADIENT = 2.7
 KEYS = 4.0
 SAMPLE = 8
@@ -33,7 +35,7 @@ CHARACTERS = 4.0  # a token, where there is no tokenizer
 class CellTokens:
     """Mean tokens of a task's document at some number of shots; demonstrations: the part of the prompt they are.
 
-    doubled: attended keys at which a token costs twice what it costs alone.
+    doubled: attended keys at which a token costs twice what it costs alone. per_unit: documents of a unit.
     """
 
     task: str
@@ -43,6 +45,7 @@ class CellTokens:
     demonstrations: float
     exact: bool = True
     doubled: float = inf
+    per_unit: float = 1.0
 
     @property
     def dearer(self) -> float:
@@ -53,8 +56,13 @@ class CellTokens:
     def document(self) -> float:
         return (self.prompt + self.choices) * self.dearer
 
-    def evaluated(self, documents: int, demos: str) -> float:
-        """One pass over so many documents."""
+    @property
+    def unit(self) -> float:
+        return self.per_unit * self.document
+
+    def evaluated(self, units: int, demos: str) -> float:
+        """One pass over so many units."""
+        documents = units * self.per_unit
         if demos == "document":
             return documents * self.document
         own = self.prompt + self.choices - self.demonstrations
@@ -68,9 +76,24 @@ def tokens_of(cells: Sequence[Cell], tokenizer: Any, max_length: int | None, wid
     return [
         CellTokens(cell.task.name, cell.task.shots, prompt, choices,
                    max(0.0, prompt - bare.get(cell.task.name, prompt / (1 + cell.task.shots))), tokenizer is not None,
-                   KEYS * width)
+                   KEYS * width, _per_unit(cell))
         for cell, prompt, choices in counted
     ]  # fmt: skip
+
+
+def _per_unit(cell: Cell) -> float:
+    documents = cell.task.documents
+    return len(documents) / len({document.unit for document in documents})
+
+
+def shares(cells: Sequence[CellTokens]) -> dict[str, float]:
+    """Which part of a budget's documents the dear tasks get where models are run again and again: no task's documents
+    may cost more than `DEAR` times those of the median task. Tasks that get all are left out.
+    """
+    most = max(cell.shots for cell in cells)
+    units = {cell.task: cell.unit for cell in cells if cell.shots == most}
+    limit = DEAR * median(units.values())
+    return {task: limit / cost for task, cost in units.items() if cost > limit}
 
 
 def _counted(cell: Cell, tokenizer: Any, max_length: int | None) -> tuple[float, float]:
@@ -91,17 +114,19 @@ def study_cost(budget: Budget, cells: Sequence[CellTokens], layers: int) -> dict
     pruned = list(cells) if budget.prune_all_shots else at_most
     seeds = [budget.demo_seeds if cell.shots else 1 for cell in pruned]
     tasks = len({cell.task for cell in cells})
-    ranked = sum(cell.document for cell in [*cells, *at_most])  # once more with shuffled labels
+    ranked = sum(cell.unit for cell in [*cells, *at_most])  # once more with shuffled labels
     masks = _masks(budget, tasks)
     one_pass = sum(
-        cell.evaluated(budget.prune_documents, budget.demos) * count for cell, count in zip(pruned, seeds, strict=True)
+        cell.evaluated(budget.units("prune", cell.task), budget.demos) * count
+        for cell, count in zip(pruned, seeds, strict=True)
     )
     both = [cell for cell in cells if cell.shots in (0, most)]
-    causal = sum(cell.evaluated(budget.causal_documents, budget.demos) for cell in both)
+    causal = sum(cell.evaluated(budget.units("causal", cell.task), budget.demos) for cell in both)
+    knocked = sum(budget.units("knockout", cell.task) * cell.unit for cell in pruned)
     return {
         "induction": SEQUENCE_TOKENS[budget.protocol] * INDUCTION_PASSES,
         "importance": budget.rank_documents * ranked * GRADIENT,
-        "knockout": budget.knockout_documents * sum(cell.document for cell in pruned) * (1 + layers),
+        "knockout": knocked * (1 + layers),
         "prune heads": one_pass * masks["heads"],
         "prune FFNs": one_pass * masks["ffns"],
         "joint grid": one_pass * masks["joint"],

@@ -7,7 +7,7 @@ their own below `folder` and writes `folder/README.md` from all the runs that we
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -97,9 +97,21 @@ def _study(stage: Stage) -> Iterator[str]:
             f"{budget['knockout_documents']} for FFN knock-outs, {budget['prune_documents']} validation documents for "
             f"pruning and {budget['causal_documents']} for the causal check."
         )
+        yield from _fewer(budget)
         yield _demonstrations(budget["demos"], budget["demo_seeds"])
     if less := _left_out(stage):
         yield f"Less than the full measure: {'; '.join(less)}."
+
+
+def _fewer(budget: Mapping[str, Any]) -> Iterator[str]:
+    """The tasks of which knock-outs, pruning and the causal check take fewer."""
+    if budget.get("shares"):
+        held = restored(dict(budget))
+        told = "; ".join(
+            f"{task} {', '.join(str(held.units(stage, task)) for stage in ('knockout', 'prune', 'causal'))}"
+            for task, _ in held.shares
+        )
+        yield f"Of tasks whose documents cost over four times the median task's, fewer, in the last three: {told}."
 
 
 def _left_out(stage: Stage) -> Sequence[str]:

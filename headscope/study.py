@@ -55,18 +55,21 @@ class StudyPlan:
 
     @property
     def knocked(self) -> TaskChoice:
-        return replace(self.ranked, shots=self.pruned_shots, limit=self.budget.knockout_documents)
+        return replace(self.ranked, shots=self.pruned_shots, limit=self.budget.knockout_documents,
+                       limits=self.budget.limits("knockout"))  # fmt: skip
 
     @property
     def evaluated(self) -> TaskChoice:
         """The validation documents that pruned models are evaluated on."""
         return replace(self.ranked, shots=self.pruned_shots, limit=self.budget.prune_documents,
-                       demos=self.budget.demos, demo_seeds=self.budget.demo_seeds)  # fmt: skip
+                       limits=self.budget.limits("prune"), demos=self.budget.demos,
+                       demo_seeds=self.budget.demo_seeds)  # fmt: skip
 
     @property
     def checked(self) -> TaskChoice:
         """The validation documents of the causal check, with and without examples."""
-        return replace(self.evaluated, shots=(0, self.most), limit=self.budget.causal_documents)
+        return replace(self.evaluated, shots=(0, self.most), limit=self.budget.causal_documents,
+                       limits=self.budget.limits("causal"))  # fmt: skip
 
     def orders(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Without those that need another task where there is none."""
@@ -159,7 +162,7 @@ def study_stage(
 
 def fitted_budget(model: HookedModel, folder: Path, stage: Stage, plan: StudyPlan, hours: float) -> Budget:
     """What fits into the hours by a timed forward pass; what an interrupted study had chosen, where there is one."""
-    from headscope.costs import SAMPLE, speed, study_cost, tokens_of
+    from headscope.costs import SAMPLE, shares, speed, study_cost, tokens_of
 
     manifest = read_manifest(folder)
     for other in manifest.stages if manifest is not None else ():
@@ -167,8 +170,10 @@ def fitted_budget(model: HookedModel, folder: Path, stage: Stage, plan: StudyPla
             return restored(dict(other.record["budget"]))
     cells = replace(plan.ranked, limit=SAMPLE).cells("train")
     counted = tokens_of(cells, model.tokenizer, model.max_length, model.d_model)
-    costs = [sum(study_cost(tier, counted, model.n_layers).values()) for tier in TIERS]
-    return fitted(hours * 3600 * speed(model), costs)
+    dear = tuple(sorted(shares(counted).items()))
+    tiers = [replace(tier, shares=dear) for tier in TIERS]
+    costs = [sum(study_cost(tier, counted, model.n_layers).values()) for tier in tiers]
+    return fitted(hours * 3600 * speed(model), costs, tiers)
 
 
 def shots_of(names: tuple[str, ...], budget: Budget) -> tuple[int, ...]:

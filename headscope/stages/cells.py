@@ -22,7 +22,10 @@ SHARD = 16
 
 @dataclass(frozen=True)
 class TaskChoice:
-    """Which tasks are scored, and how their prompts are made; `limit` documents (questions in MultiRC) a task."""
+    """Which tasks are scored, and how their prompts are made; `limit` documents (questions in MultiRC) a task.
+
+    limits: of single tasks, in place of `limit`.
+    """
 
     names: tuple[str, ...]
     shots: tuple[int, ...] = (0, 5)
@@ -33,6 +36,7 @@ class TaskChoice:
     demos: str = "document"
     bos: str = "auto"
     labels: str = "true"
+    limits: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         from ablation.tasks.loading import check_arguments
@@ -47,7 +51,8 @@ class TaskChoice:
     @property
     def protocol(self) -> dict[str, Any]:
         """What all stages of one command in one folder must agree on."""
-        told = {"limit": self.limit, "demos": self.demos, "demo_seeds": self.demo_seeds, "bos": self.bos}
+        told = {"limit": self.limit, "demos": self.demos, "demo_seeds": self.demo_seeds, "bos": self.bos,
+                "limits": dict(self.limits) or None}  # fmt: skip
         return {name: value for name, value in told.items() if value is not None}
 
     def cells(self, split: str) -> tuple[Cell, ...]:
@@ -57,12 +62,13 @@ class TaskChoice:
     def _cells(self, split: str) -> Iterator[Cell]:
         from ablation.tasks import load_task
 
+        limits = dict(self.limits)
         for name in self.names:
             for shots in self.shots:
                 for draw in range(self.demo_seeds if shots else 1):
                     task = load_task(
-                        name, shots=shots, limit=self.limit, seed=self.seed + draw, data=self.data, split=split,
-                        demos=self.demos, bos=self.bos, labels=self.labels,
+                        name, shots=shots, limit=limits.get(name, self.limit), seed=self.seed + draw, data=self.data,
+                        split=split, demos=self.demos, bos=self.bos, labels=self.labels,
                     )  # fmt: skip
                     yield Cell(task, self.seed + draw)
 

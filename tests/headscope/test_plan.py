@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 import interp
 from headscope.budget import LEAST, MEDIUM, PAPER, SMALL
-from headscope.costs import GRADIENT, CellTokens, speed, study_cost, tokens_of
+from headscope.costs import GRADIENT, CellTokens, shares, speed, study_cost, tokens_of
 from headscope.stages.cells import TaskChoice
 from tests.headscope import tiny
 from tests.headscope.commands import command, done, refused
@@ -74,6 +75,41 @@ def test_a_token_of_a_long_document_costs_more() -> None:
     short, long = (CellTokens("a", 5, 2300.0, 4.0, 2000.0, doubled=keys) for keys in (float("inf"), 2304.0))
     assert long.document == pytest.approx(1.5 * short.document)
     assert long.evaluated(9, "fixed") == pytest.approx(1.5 * (2000 + 9 * 304))
+
+
+def test_a_question_costs_all_its_documents() -> None:
+    one, five = (CellTokens("a", 5, 120.0, 4.0, 100.0, per_unit=n) for n in (1.0, 5.0))
+    assert five.unit == 5 * one.unit
+    assert five.evaluated(3, "fixed") == 100 + 15 * 24 and five.evaluated(3, "document") == 15 * 124
+    costs = [study_cost(LEAST, [cell], layers=3) for cell in (one, five)]
+    assert costs[1]["importance"] == 5 * costs[0]["importance"] and costs[1]["knockout"] == 5 * costs[0]["knockout"]
+
+
+def test_documents_of_a_question_are_counted(tmp_path: Path) -> None:
+    """Three questions of two, three and four answers: a fourth of them, on average."""
+    folder = tmp_path / "multirc"
+    folder.mkdir()
+    rows = [{"paragraph": f"P{q}", "question": f"Q{q}", "answer": f"A{a}", "label": a % 2,
+             "idx": {"paragraph": q, "question": q, "answer": a}} for q in range(3) for a in range(2 + q)]  # fmt: skip
+    for split in ("train", "validation"):
+        (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    cells = TaskChoice(("multirc",), (0,), limit=8, data=str(tmp_path)).cells("train")
+    (counted,) = tokens_of(cells, None, None, 32)
+    assert counted.per_unit == 3
+
+
+def test_dear_tasks_get_a_part_of_the_documents() -> None:
+    """None may cost over four times the median task; tasks that do not are not named."""
+    cells = [CellTokens(name, 5, tokens, 0.0, 0.0) for name, tokens in
+             (("a", 10.0), ("b", 100.0), ("c", 100.0), ("d", 400.0), ("e", 1000.0))]  # fmt: skip
+    assert shares([*cells, CellTokens("a", 0, 1e6, 0.0, 0.0)]) == {"e": pytest.approx(0.4)}
+    dear = replace(LEAST, shares=(("e", 0.4),))
+    plain, spared = (study_cost(tier, cells, layers=3) for tier in (LEAST, dear))
+    assert spared["importance"] == plain["importance"], "rankings are compared, and are of equally many documents"
+    taken, left = {"knockout": 8, "prune heads": 24}, {"knockout": 3, "prune heads": 9}
+    for stage, every in taken.items():
+        others = plain[stage] / every * (610 / 1610)
+        assert spared[stage] == pytest.approx(others * every + plain[stage] / every * (1000 / 1610) * left[stage])
 
 
 def test_fixed_demonstrations_are_run_once_a_mask() -> None:

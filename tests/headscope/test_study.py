@@ -23,8 +23,10 @@ from ablation.causal import CausalCheck, causal_check
 from ablation.control_sets import TESTED, HeadSet
 from headscope import budget
 from headscope.budget import LEAST, MEDIUM, PAPER, SMALL, TIERS, Budget, fitted, parse_budget, restored
+from headscope.findings import findings, setting
 from headscope.run import Run, open_run
-from headscope.stages.cells import fingerprints
+from headscope.stages.cells import TaskChoice, fingerprints
+from headscope.store.manifest import Manifest, Stage
 from headscope.store.units import UnitStore
 from headscope.study import STAGES, StudyPlan, shots_of, study
 from interp.errors import StoreError, UsageError
@@ -104,8 +106,6 @@ def test_the_page_is_made_of_what_is_published_beside_it(run: Run, arguments: tu
     page = (home / "README.md").read_text(encoding="utf-8")
     published = open_run(home / "tiny")
     assert published.comparisons.equals(run.comparisons) and published.metrics.equals(run.metrics)
-    from headscope.findings import findings
-
     assert "\n".join(findings(published)) in page
 
 
@@ -281,6 +281,28 @@ def test_a_budget_comes_back_from_the_manifest() -> None:
     assert restored(SMALL.limited(5).told()).prune_documents == 5
 
 
+def test_dear_tasks_are_run_on_fewer_documents() -> None:
+    held = replace(LEAST, prune_documents=14, knockout_documents=4, causal_documents=4,
+                   shares=(("multirc", 0.1), ("record", 0.51)))  # fmt: skip
+    assert [held.units("prune", task) for task in ("copa", "record", "multirc")] == [14, 7, 4]
+    assert dict(held.limits("knockout")) == {"multirc": 1, "record": 2}
+    assert dict(held.limits("causal")) == {"multirc": 2, "record": 2}
+    assert dict(held.limited(3).limits("prune")) == {"multirc": 3, "record": 3}
+    assert restored(json.loads(json.dumps(held.told()))) == held
+    plan = StudyPlan(("copa", "record"), (0, 5), held)
+    assert not plan.ranked.limits and dict(plan.checked.limits)["record"] == 2 == dict(plan.knocked.limits)["record"]
+    assert dict(plan.evaluated.limits)["record"] == 7 and plan.evaluated.limit == 14
+    (line,) = (line for line in setting(Manifest({"source": "m"}, (Stage(
+        "study", "", tasks=("copa",), record={"budget": held.told()}),))) if "fewer, in" in line)  # fmt: skip
+    assert line.endswith("the median task's, fewer, in the last three: multirc 1, 4, 2; record 2, 7, 2.")
+
+
+def test_limits_of_single_tasks_are_part_of_the_protocol() -> None:
+    choice = TaskChoice(NAMES, (0,), limit=6, limits=((NAMES[1], 2),))
+    assert [len(cell.task.documents) for cell in choice.cells("train")] == [6, 2]
+    assert choice.protocol["limits"] == {NAMES[1]: 2} and "limits" not in replace(choice, limits=()).protocol
+
+
 def test_an_interrupted_study_of_hours_goes_on_with_the_budget_it_chose(
     model: interp.HookedModel, tmp_path: Path
 ) -> None:
@@ -351,8 +373,6 @@ def test_a_study_without_0_shots_or_with_one_task_leaves_out_what_needs_them(
         run = study(model, **asked, only=stage)
     assert "causal" not in {stage.command for stage in run.stages}
     assert set(run.metrics["order"]) == {"own", "signed", "inverse", "random", "layer_matched", "iterative"}
-    from headscope.findings import findings
-
     assert any("no causal check" in line for line in findings(run))
 
 
