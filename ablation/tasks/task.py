@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,8 @@ from jaxtyping import Float
 
 from ablation.tasks.tokens import Document, TokenDocuments, front_ids
 from interp.errors import UsageError
+
+LIKELY = 8  # of the answers that are right most often, one scores most when it is always given
 
 
 @dataclass(frozen=True)
@@ -92,15 +95,29 @@ class Task:
 
     @property
     def majority(self) -> float:
-        """The metric of always taking the same choice, at its best."""
-        widest = max(len(document.continuations) for document in self.documents)
-        return max(self.score_choices([place] * len(self.documents)).mean for place in range(widest))
+        """The metric of always giving the same answer, at its best; where it is not offered, it is wrong.
+
+        Answers are texts: a choice's place is nothing that a model sees.
+        """
+        offered = [_answers(document) for document in self.documents]
+        right = Counter(answer for document, answers in zip(self.documents, offered, strict=True)
+                        for answer in {answers[choice] for choice in document.right})  # fmt: skip
+        always = ([answers.index(one) if one in answers else -1 for answers in offered]
+                  for one, _ in right.most_common(LIKELY))  # fmt: skip
+        return max(self.score_choices(chosen).mean for chosen in always)
 
     @property
     def fingerprint(self) -> str:
         """A hash of all prompts, choices and labels, for stores that must notice other documents."""
         parts = (repr((d.id, d.cluster, d.unit, d.contexts, d.continuations, d.gold, d.right)) for d in self.documents)
         return hashlib.sha256("\n".join((self.name, self.metric, self.bos, *parts)).encode()).hexdigest()
+
+
+def _answers(document: Document) -> list[tuple[str, str]]:
+    """What each choice says; where choices differ in front of the continuation (WinoGrande), that is part of it."""
+    alike = len(set(document.queries)) == 1
+    return [("" if alike else query, text)
+            for query, text in zip(document.queries, document.continuations, strict=True)]  # fmt: skip
 
 
 def check_log_likelihoods(rows: Sequence[np.ndarray], documents: Sequence[Document]) -> None:

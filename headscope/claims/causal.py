@@ -35,9 +35,10 @@ def _worth(evidence: Evidence, outcome: str) -> Iterator[str]:
     name, factor, unit = UNITS[outcome]
     for one in evidence.rows(kind="causal_gain", level=outcome).itertuples(index=False):
         sure = "" if one.ci_low > 0 else " It is not shown to be above 0, so that the drops below say little."
+        tasks = "the one task" if one.n == 1 else f"all {one.n} tasks"
         yield (
             f"To the whole model {at(one.shots)} are worth {factor * one.value:+.2f}{unit} of {name} over 0 shots"
-            f"{_bracket(one, factor)}, mean over all {one.n} tasks, {evidence.chance_told(int(one.shots))}.{sure}"
+            f"{_bracket(one, factor)}, mean over {tasks}, {evidence.chance_told(int(one.shots))}.{sure}"
         )
 
 

@@ -8,7 +8,7 @@ from math import isfinite
 from headscope.claims import shares
 from headscope.claims.causal import SAID as CONTROLS
 from headscope.claims.causal import verdict
-from headscope.claims.evidence import FFNS, HEADS, Evidence, at, change_told, number, table
+from headscope.claims.evidence import FFNS, HEADS, Evidence, at, change_told, number, table, tasks_told
 from headscope.claims.removable import PAPER_FFNS, PAPER_HEADS
 from headscope.claims.shares import SHARES
 from headscope.comparison.induction_heads import KIND, SET
@@ -36,7 +36,8 @@ def _removable(evidence: Evidence) -> Iterator[Row]:
             found = [evidence.rows(kind=kind, level=level, shots=shots, a=ABOVE, b="own") for kind in SHARES]
             if all(len(rows) and isfinite(rows["value"].iloc[0]) for rows in found):
                 metric, gold = (shares.share(evidence, kind, level, shots, "own") for kind in SHARES)
-                told = f"by accuracy: {metric}; by log-likelihood: {gold} ({found[0]['n'].iloc[0]} tasks above chance)"
+                over = tasks_told(found[0]["n"].iloc[0])
+                told = f"by accuracy: {metric}; by log-likelihood: {gold} ({over} above chance)"
                 yield f"share of {name} shown to be removable, {at(shots)}", f"about {paper}%", told
 
 
@@ -48,7 +49,7 @@ def _joint(evidence: Evidence) -> Iterator[Row]:
             found = found[found["level"] == f"both/zero/h={heads},f={ffns}"]
             if len(found):
                 what = f"change of accuracy without {heads}% of heads and {ffns}% of FFNs"
-                over = f"{at(shots)}, {found['n'].iloc[0]} tasks above chance"
+                over = f"{at(shots)}, {tasks_told(found['n'].iloc[0])} above chance"
                 yield what, f"-{loss} points ({at(paper_shots)})", f"{change_told(found)} ({over})"
 
 

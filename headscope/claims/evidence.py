@@ -123,7 +123,7 @@ def at(shots: int) -> str:
 
 def over_others(rows: pd.DataFrame, count: int) -> str:
     """Said where a mean is over another number of tasks than what it stands beside."""
-    return "" if rows.empty or int(rows["n"].iloc[0]) == count else f" (over {rows['n'].iloc[0]} tasks)"
+    return "" if rows.empty or int(rows["n"].iloc[0]) == count else f" (over {tasks_told(rows['n'].iloc[0])})"
 
 
 def change_told(rows: pd.DataFrame, unit: str = " points") -> str:
@@ -136,6 +136,10 @@ def change_told(rows: pd.DataFrame, unit: str = " points") -> str:
 
 def number(value: float, form: str = ".2f") -> str:
     return "-" if not isfinite(value) else format(value, form)
+
+
+def tasks_told(count: Any) -> str:
+    return "1 task" if count == 1 else f"{count} tasks"
 
 
 def bracket(low: float, high: float, form: str = ".2f") -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from headscope.claims.evidence import Evidence, at, change_told, table
+from headscope.claims.evidence import Evidence, at, change_told, table, tasks_told
 
 PAPER = "5 points at (70%, 20%) with 0 shots, 6 at (70%, 10%) with 1 and 4 at (60%, 20%) with 5"
 LEVEL = "both/zero"
@@ -23,8 +23,9 @@ def joint(evidence: Evidence) -> Iterator[str]:
             continue
         columns = sorted(set(found["heads"]))
         yield (
-            f"**{at(shots).capitalize()}**, change of accuracy in points, mean over {found['n'].iloc[0]} tasks above "
-            "chance; heads and FFNs by zero ablation, in the tasks' own rankings as above:"
+            f"**{at(shots).capitalize()}**, change of accuracy in points, mean over "
+            f"{tasks_told(found['n'].iloc[0])} above chance; heads and FFNs by zero ablation, in the tasks' "
+            "own rankings as above:"
         )
         yield ""
         yield from table(

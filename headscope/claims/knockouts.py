@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pandas as pd
 from scipy.stats import t
 
-from headscope.claims.evidence import Evidence, at
+from headscope.claims.evidence import Evidence, at, tasks_told
 from headscope.figures.stored import chosen
 
 WAYS = {"log_likelihood": "at all positions", "log_likelihood/later": "with position 0 spared"}
@@ -44,9 +44,9 @@ def _told(rows: pd.DataFrame, shots: int, where: str, chance: str) -> str:
     reach = "" if len(tasks) == 1 else f"{tasks.min():.2f} to {tasks.max():.2f} from task to task; "
     return (
         f"- {at(shots)}, one FFN removed by zero ablation {where}, fall of the right answer's log-likelihood, mean "
-        f"over {len(tasks)} tasks, {chance}: FFN {worst} costs most, {by_layer[worst]:.2f} nats{_interval(tasks)} "
-        f"({reach}the worst of {len(by_layer)} FFNs is chosen on these same documents, which makes it look a little "
-        f"worse than it is). {_rest(by_layer)}"
+        f"over {tasks_told(len(tasks))}, {chance}: FFN {worst} costs most, {by_layer[worst]:.2f} nats"
+        f"{_interval(tasks)} ({reach}the worst of {len(by_layer)} FFNs is chosen on these same documents, which makes "
+        f"it look a little worse than it is). {_rest(by_layer)}"
     )
 
 

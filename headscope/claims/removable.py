@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from headscope.claims import shares
-from headscope.claims.evidence import FFNS, HEADS, Evidence, at, change_told, number, over_others
+from headscope.claims.evidence import FFNS, HEADS, Evidence, at, change_told, number, over_others, tasks_told
 from headscope.claims.shares import SHARES
 from headscope.claims.task_table import by_task
 from headscope.stages.pruning_together import ABOVE
@@ -110,7 +110,7 @@ def _together(evidence: Evidence, level: str, name: str, paper: int, shots: int)
             f"{over_others(found.get(order, own), tasks)}"
             for order, words in told.items()
         )
-        place = f"Share of the {name} shown to be removable by {outcome}, the {tasks} tasks above chance together"
+        place = f"Share of the {name} shown to be removable by {outcome}, the {tasks_told(tasks)} above chance together"
         beside = f"The paper removes about {paper}% of OPT-66B's."
         if set(told.values()) == {shares.UNDECIDED}:
             yield f"{place}: {shares.UNDECIDED}. {BLIND} {beside}"
@@ -130,7 +130,7 @@ def _at_the_papers_share(evidence: Evidence, level: str, name: str, paper: int, 
     told = changes_by_order(step, {order: _named(order) for order in ORDERS})
     yield (
         f"With {near}% of the {name} removed (the step tried that is nearest to the paper's {paper}%), the mean change "
-        f"of accuracy over {step[step['b'] == 'own']['n'].iloc[0]} tasks is: {told}."
+        f"of accuracy over {tasks_told(step[step['b'] == 'own']['n'].iloc[0])} is: {told}."
     )
 
 
@@ -155,8 +155,8 @@ def _task_by_task(evidence: Evidence, level: str, name: str, shots: int, kept: S
     yield f"Share of the {name} shown to be removable task by task, own ranking, {'; '.join(parts)}."
     if few:
         yield (
-            f"By accuracy {len(few)} of {len(metric)} tasks can't be decided: taken alone their documents are too few "
-            "to exclude a loss of 2 points even where no answer changes."
+            f"By accuracy {len(few)} of {tasks_told(len(metric))} can't be decided: taken alone their documents are "
+            "too few to exclude a loss of 2 points even where no answer changes."
         )
 
 
@@ -183,8 +183,8 @@ def _areas(evidence: Evidence, level: str, name: str, shots: int, kept: Sequence
         reach = f" from 0 to {max(last)}% of the {name} removed" if last and min(last) == max(last) else ""
         yield (
             f"Area under the curve: accuracy above chance as a share of the full model's, averaged{reach} (1: pruning "
-            f"costs nothing; 0: at chance on average), mean over {most} tasks: {told}. Of random and layer-matched "
-            "orders it is the median over draws."
+            f"costs nothing; 0: at chance on average), mean over {tasks_told(most)}: {told}. Of random and "
+            "layer-matched orders it is the median over draws."
         )
     own = evidence.rows(kind="pruning_area", level=level, shots=shots, b="own", a=list(kept)).set_index("a")["p"]
     draws = evidence.rows(kind="pruning_area", level=level, shots=shots, b="random", a=list(kept)).set_index("a")["n"]
@@ -193,9 +193,9 @@ def _areas(evidence: Evidence, level: str, name: str, shots: int, kept: Sequence
         best = int((tested["p"] * (tested["draws"] + 1) <= 1 + 1e-9).sum())
         count = int(tested["draws"].max())
         yield (
-            f"The own order has a larger area than all {count} random orders on {best} of {len(tested)} tasks (rank p "
-            f"= {1 / (count + 1):.3f} there, the smallest that {count} orders can give, not corrected for the number "
-            "of tasks)."
+            f"The own order has a larger area than all {count} random orders on {best} of {tasks_told(len(tested))} "
+            f"(rank p = {1 / (count + 1):.3f} there, the smallest that {count} orders can give, not corrected for the "
+            "number of tasks)."
         )
 
 

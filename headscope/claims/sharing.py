@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from headscope.claims.evidence import HEADS, Evidence, at
+from headscope.claims.evidence import HEADS, Evidence, at, tasks_told
 from headscope.claims.removable import changes_by_order
 from headscope.comparison import sentences
 
@@ -33,5 +33,5 @@ def transfer(evidence: Evidence) -> Iterator[str]:
         count = int(own.iloc[0]) if len(own) else int(step["n"].max())
         yield (
             f"- {near}% of heads removed at {at(shots)} (the step tried that is nearest to {HALF}%), mean change of "
-            f"accuracy over {count} tasks above chance: {changes_by_order(step, SAID)}."
+            f"accuracy over {tasks_told(count)} above chance: {changes_by_order(step, SAID)}."
         )

@@ -18,15 +18,19 @@ HEADINGS = (
 
 
 def by_task(evidence: Evidence, level: str, shots: int, tasks: Sequence[str], chance: Sequence[str]) -> Iterator[str]:
-    """Clusters are independent sets of documents, the unit of the intervals; random shares are medians over draws."""
+    """Clusters are independent sets of documents, the unit of the intervals; random shares are medians over draws.
+
+    Without anything above chance there is nothing for an area to be a share of.
+    """
     rows = []
     for task in tasks:
         full = evidence.rows(kind="full_metric", level=level, shots=shots, a=task).iloc[0]
         name = f"{task} (not above chance)" if task in chance else task
-        cells = [name, number(full["value"]), number(full["ci_low"]), str(evidence.clusters(task, shots, level))]
+        low = 0.0 if full["ci_low"] < 0 else full["ci_low"]
+        cells = [name, number(full["value"]), number(low), str(evidence.clusters(task, shots, level))]
         for order in ("own", "random"):
             area = evidence.rows(kind="pruning_area", level=level, shots=shots, a=task, b=order)
-            cells.append(_with_interval(area))
+            cells.append("-" if task in chance else _with_interval(area))
         for order in ("own", "random"):
             cells += [_share(evidence, kind, level, shots, order, task) for kind in SHARES]
         rows.append(cells)

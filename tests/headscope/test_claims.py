@@ -192,7 +192,7 @@ def test_a_rank_above_the_smallest_is_no_win(folder: Path) -> None:
 def test_tasks_at_chance_stay_out_and_are_named(folder: Path) -> None:
     told = text(removable.heads(write(folder, pruned(chance=("rte",)))))
     assert "1 of 3 tasks is not shown to be above chance and the majority share with the full model (rte)" in told
-    assert "over 2 tasks" in told and "| rte (not above chance) |" in told
+    assert "over 2 tasks" in told and re.search(r"\| rte \(not above chance\) \|[^|]*\|[^|]*\|[^|]*\| - \| - \|", told)
 
 
 def test_all_tasks_at_chance_and_nothing_is_claimed(folder: Path) -> None:

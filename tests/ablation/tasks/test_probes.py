@@ -49,7 +49,7 @@ def test_train_and_validation_share_no_query_and_no_word_of_one(name: str) -> No
 @pytest.mark.parametrize("name", PROBES)
 def test_at_zero_shots_any_model_is_at_chance(name: str) -> None:
     task = load_task(name)
-    assert task.chance == task.majority == 1 / len(RULES[name.removeprefix("probe_")])
+    assert task.majority <= task.chance == 1 / len(RULES[name.removeprefix("probe_")])
     assert {len(document.continuations) for document in task.documents} == {len(RULES[name.removeprefix("probe_")])}
 
     def model(text: str) -> float:  # any function of context and continuation

@@ -82,8 +82,16 @@ def test_chance_and_majority(folder: Path) -> None:
     assert load_task("cb", data=folder).chance == pytest.approx(1 / 3)
     assert load_task("cb", data=folder).majority == 0.5
     assert load_task("boolq", data=folder).majority == 0.5
-    # The second choice is never asked for in the second document: it has two choices, the first right.
-    assert load_task("arc_easy", data=folder).majority == 0.5
+    assert load_task("arc_easy", data=folder).majority == 0.5  # no answer is right twice
+
+
+def test_the_place_of_an_answer_is_no_majority(tmp_path: Path, write: Any) -> None:
+    """A model sees texts: that the right one always stands first helps nobody who answers at random."""
+    texts = [[f"right {n % 3}", "wrong", "no"] for n in range(12)]
+    rows = [{"id": f"{n}", "question": f"Q{n}?", "choices": {"text": text, "label": ["A", "B", "C"]}, "answerKey": "A"}
+            for n, text in enumerate(texts)]  # fmt: skip
+    write(tmp_path, "arc_easy", rows, rows)
+    assert load_task("arc_easy", data=tmp_path).majority == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize("name", [*ICL14, *PROBES])
