@@ -7,8 +7,8 @@ from math import isfinite
 
 from headscope.claims import shares
 from headscope.claims.causal import SAID as CONTROLS
-from headscope.claims.causal import verdict
-from headscope.claims.evidence import FFNS, HEADS, Evidence, at, change_told, number, table, tasks_told
+from headscope.claims.causal import UNITS, verdict
+from headscope.claims.evidence import FFNS, HEADS, Evidence, at, bracket, change_told, number, table, tasks_told
 from headscope.claims.removable import PAPER_FFNS, PAPER_HEADS
 from headscope.claims.shares import SHARES
 from headscope.comparison.induction_heads import KIND, SET
@@ -102,18 +102,20 @@ def _primary(evidence: Evidence) -> Iterator[Row]:
 
 
 def _causal(evidence: Evidence) -> Iterator[Row]:
-    """Accuracy that the examples no longer bring, without the induction heads and without as many others."""
-    rows = evidence.rows(kind="causal_drop", a=SET, level="metric/zero")
-    if rows.empty or not rows["value"].notna().all():
-        return
-    shots = int(rows["shots"].iloc[0])
-    beside = [f"{change_told(rows)}, mean over all tasks, {evidence.chance_told(shots)}"]
-    for row in rows.itertuples(index=False):
-        controls = evidence.value(kind="causal_controls", a=SET, b=row.b, level=row.level)
-        beside.append(
-            f"{row.n} {CONTROLS.get(str(row.b), str(row.b))} {100 * controls:+.1f} in the median, rank p = "
-            f"{row.p:.3f}, Holm {p_told(row.p_holm)}: {verdict(evidence, row)}"
-        )
-    yield (
-        f"drop of what {at(shots)} are worth when the induction heads are removed", "not measured", "; ".join(beside)
-    )
+    """What the examples no longer bring, without the induction heads and without as many others."""
+    for outcome, (worth, factor, unit) in UNITS.items():
+        rows = evidence.rows(kind="causal_drop", a=SET, level=f"{outcome}/zero")
+        if rows.empty or not rows["value"].notna().all():
+            continue
+        shots, first = int(rows["shots"].iloc[0]), rows.iloc[0]
+        form = "+.1f" if factor > 1 else "+.2f"
+        value, low, high = (factor * first[name] for name in ("value", "ci_low", "ci_high"))
+        beside = [f"{value:{form}}{unit}{bracket(low, high, form)}, mean over all tasks, {evidence.chance_told(shots)}"]
+        for row in rows.itertuples(index=False):
+            controls = evidence.value(kind="causal_controls", a=SET, b=row.b, level=row.level)
+            beside.append(
+                f"{row.n} {CONTROLS.get(str(row.b), str(row.b))} {factor * controls:{form}} in the median, rank p = "
+                f"{row.p:.3f}, Holm {p_told(row.p_holm)}: {verdict(evidence, row)}"
+            )
+        what = f"drop of what {at(shots)} are worth, by {worth}, when the induction heads are removed"
+        yield what, "not measured", "; ".join(beside)
