@@ -58,7 +58,7 @@ def wrong_token_null(
         picked = values[torch.from_numpy(generator.integers(0, len(table), size=draws))]
         total += picked.nan_to_num(nan=0.0)
         count += ~picked.isnan()
-    return Null.from_draws(name, observed, (total / count).float(), two_sided=two_sided)
+    return Null.from_draws(name, observed, (total / count).float(), two_sided=two_sided, partial=True)
 
 
 def position_null(
@@ -80,7 +80,7 @@ def position_null(
     means = weights @ values.nan_to_num(nan=0.0)
     if bool((missing := values.isnan()).any()):
         means = means / (weights @ (~missing).double())
-    return Null.from_draws(N2, observed, means.view(draws, *observed.shape).float())
+    return Null.from_draws(N2, observed, means.view(draws, *observed.shape).float(), partial=True)
 
 
 def values_per_sequence(sequences: int, draws: int) -> int:

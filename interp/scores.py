@@ -71,14 +71,15 @@ class Null:
 
     @classmethod
     def from_draws(
-        cls, name: str, observed: Float[Tensor, "*grid"], draws: Float[Tensor, "draw *grid"], *, two_sided: bool = False
-    ) -> Null:
+        cls, name: str, observed: Float[Tensor, "*grid"], draws: Float[Tensor, "draw *grid"], *,
+        two_sided: bool = False, partial: bool = False,
+    ) -> Null:  # fmt: skip
         """p-values of `observed` against `draws` of the same statistic; two-sided counts distance from their mean.
 
-        Draws that do not exist for a component (NaN) do not count for it.
+        partial: draws that do not exist for a component (NaN) do not count for it; otherwise they leave it without p.
         """
         there = ~draws.isnan()
-        partly = bool((there.any(0) & ~there.all(0)).any())
+        partly = partial and bool((there.any(0) & ~there.all(0)).any())
         centre = draws.double().nanmean(0) if partly else draws.double().mean(0)
         seen, null = observed.double(), draws.double()
         if two_sided:

@@ -189,6 +189,9 @@ def test_a_null_that_is_missing_is_no_evidence() -> None:
     assert null.p.isnan().tolist() == null.p_family.isnan().tolist() == [[False, True, True]]
     scores = head_scores(observed[None]).with_nulls(null)
     assert scores.above_null().tolist() == [[True, False, False]]
+    others = Null.from_draws("N1", observed, draws, partial=True)
+    assert others.p.isnan().tolist() == [[False, False, True]]
+    assert others.p[0, :2].tolist() == pytest.approx([1 / 51, 1 / 50])
 
 
 def test_a_head_must_beat_every_null() -> None:
