@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from headscope.budget import Budget, restored
 from headscope.claims import causal, contrast, joint, knockouts, matching, removable, sharing
