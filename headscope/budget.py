@@ -170,9 +170,8 @@ def parse_budget(text: str) -> Budget | float:
     return hours
 
 
-def fitted(tokens: float, costs: Sequence[float], tiers: Sequence[Budget] | None = None) -> Budget:
+def fitted(tokens: float, costs: Sequence[float], tiers: Sequence[Budget] = TIERS) -> Budget:
     """The budget that `tokens` forward-equivalents pay for; `costs` are those of the tiers with their own documents."""
-    tiers = TIERS if tiers is None else tiers
     for tier, cost in zip(tiers, costs, strict=True):
         factor = tokens / cost
         if factor >= WORTH or tier is tiers[-1]:

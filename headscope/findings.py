@@ -82,7 +82,7 @@ def setting(manifest: Manifest) -> Iterator[str]:
     if told := [f"{count} in {command}" for command, count in cut.items() if count]:
         yield (f"- Prompts longer than the model's context, cut by whole demonstrations, then on the left: "
                f"{', '.join(told)}.")  # fmt: skip
-    if note := next((stage.record["post_norm"] for stage in manifest.stages if stage.record.get("post_norm")), ""):
+    if note := manifest.recorded("post_norm"):
         yield f"- Importance: {note}."
     if open_stages := [stage.command for stage in manifest.stages if not stage.finished]:
         yield f"- Not finished, so that its numbers are of an earlier moment or missing: {', '.join(open_stages)}."

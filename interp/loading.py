@@ -18,6 +18,7 @@ from interp import refusals
 from interp.architecture import read_layout
 from interp.attention import door
 from interp.errors import ModelLoadError, UsageError
+from interp.identity import config_hash
 from interp.model import HookedModel
 from interp.quiet import transformers_quietly
 from interp.selfcheck import verify
@@ -207,8 +208,6 @@ def _config(folder: str, source: Any, options: dict[str, Any]) -> Any:
 
 def _config_hash(config: Any, folder: str, options: dict[str, Any]) -> str:
     """Of the file as it stands, which no version of transformers adds defaults to."""
-    from interp.identity import config_hash
-
     return config_hash(type(config).get_config_dict(folder, revision=options["revision"])[0])
 
 

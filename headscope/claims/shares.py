@@ -37,3 +37,10 @@ def told(value: float, steps: Sequence[int], *, undecided: bool = False) -> str:
     if value == 0:
         return UNDECIDED if undecided else "nothing at the steps tried"
     return f"{value:.0f}%, the last step tried" if steps and value >= steps[-1] else f"{value:.0f}%"
+
+
+def brief(value: float, steps: Sequence[int], *, undecided: bool = False) -> str:
+    """The same for a cell of a table."""
+    if value >= steps[0]:
+        return f"{value:.0f}%"
+    return "undecided" if undecided else f"<{steps[0]}%"

@@ -60,9 +60,8 @@ def importance(
             loaded, folder, choice, cells=cells, normalise=normalise, frozen_norm=frozen_norm, progress=tell
         )
     page = opt.render_report(folder)
-    record = next(stage.record for stage in reversed(open_run(folder).stages) if stage.command == "importance")
     told = {
-        "note": record.get("post_norm"), "tasks": [vars(one) for one in ranked],
+        "note": open_run(folder).manifest.recorded("post_norm"), "tasks": [vars(one) for one in ranked],
         "heads": top_heads(folder, choice, top), "run": str(folder), "report": str(page),
     }  # fmt: skip
     if as_json:

@@ -87,7 +87,7 @@ def told(summaries: Any) -> list[dict[str, Any]]:
 
 def show(summaries: Any, percents: Sequence[int]) -> None:
     """Area and removable shares of every task and order; percents: the steps, 0 first."""
-    from headscope.claims.shares import MARGIN
+    from headscope.claims.shares import MARGIN, brief
 
     kinds = ("pruning_area", "removable_metric", "removable_log_likelihood")
     flagged = summaries[(summaries["kind"] == "at_chance") & (summaries["value"] == 1)]
@@ -99,7 +99,7 @@ def show(summaries: Any, percents: Sequence[int]) -> None:
         found = {row.kind: row for row in part.itertuples()}
         area = found.get(kinds[0])
         cells = [number(area.value if area is not None else None, ".2f")]
-        cells += [share(found[kind].value, percents, undecided=kind == kinds[1] and (task, shots) in undecided)
+        cells += [brief(found[kind].value, percents[1:], undecided=kind == kinds[1] and (task, shots) in undecided)
                   if kind in found else "-" for kind in kinds[1:]]  # fmt: skip
         rows.append([task, order, str(shots), *cells, number(area.p if area is not None else None, ".3f"),
                      "at chance" if (task, shots) in chance else ""])  # fmt: skip
@@ -108,13 +108,6 @@ def show(summaries: Any, percents: Sequence[int]) -> None:
         opt.show_table("pruning: an area of 1 costs nothing", headings, rows, left=2)
         if undecided:
             print("undecided: too few documents to exclude a loss of 2 points even where no answer changes")
-
-
-def share(value: float, percents: Sequence[int], *, undecided: bool) -> str:
-    """The largest step shown to be harmless; where that is none, no more is known than that it is below the first."""
-    if value >= percents[1]:
-        return f"{value:.0f}%"
-    return "undecided" if undecided else f"<{percents[1]}%"
 
 
 def number(value: float | None, form: str) -> str:

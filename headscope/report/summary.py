@@ -55,7 +55,7 @@ def measured(manifest: Manifest, data: Mapping[str, Any]) -> list[str]:
     tasks = sorted({name for stage in manifest.stages for name in stage.tasks})
     if tasks:
         told.append(f"Importance for tasks was measured on {len(tasks)}: {', '.join(tasks)}.")
-    if note := next((stage.record["post_norm"] for stage in manifest.stages if "post_norm" in stage.record), None):
+    if note := manifest.recorded("post_norm"):
         told.append(f"Importance: {note}.")
     if manifest.identity.get("quantization"):
         told.append(

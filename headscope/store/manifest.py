@@ -69,6 +69,10 @@ class Manifest:
     identity: Mapping[str, Any]
     stages: tuple[Stage, ...] = ()
 
+    def recorded(self, name: str) -> Any:
+        """What the first stage that noted something by this name noted; None where none did."""
+        return next((stage.record[name] for stage in self.stages if name in stage.record), None)
+
     def with_stage(self, stage: Stage, folder: Path) -> Manifest:
         """The manifest with the stage added, or put in place of itself. Raises StoreError for another protocol."""
         for other in self.stages:
