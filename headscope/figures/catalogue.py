@@ -22,7 +22,7 @@ from headscope.figures.mosaic import mosaic
 from headscope.figures.overlap import CHANCE, overlap_curves
 from headscope.figures.panel_order import LEVELS, Labels, primary_first
 from headscope.figures.pruning import metric_label, pruning_curves
-from headscope.figures.rank_matrix import rank_matrix
+from headscope.figures.rank_matrix import rank_matrix, shot_matrix
 from headscope.figures.removal import removal
 from headscope.figures.retention import KINDS, retention_curves
 from headscope.figures.stored import IMPORTANCE, Stored, chosen, combinations, grid
@@ -149,14 +149,14 @@ def _transfer(stored: Stored) -> Iterator[Panel]:
         yield Panel(title, partial(transfer_matrix, part, title=title), labels)
 
 
-def _matrices(kind: str) -> Callable[[Stored], Iterator[Panel]]:
+def _matrices(kind: str, draw: Callable[..., go.Figure]) -> Callable[[Stored], Iterator[Panel]]:
     def panels(stored: Stored) -> Iterator[Panel]:
         rows = chosen(stored.comparisons, kind=kind)
         for labels in primary_first(combinations(rows, "level", "shots"), "level", "shots"):
             part = chosen(rows, **labels)
             shots = f", {in_context(labels['shots'])}" if labels["shots"] >= 0 else ""
             title = LEVELS.get(str(labels["level"]), str(labels["level"])) + shots
-            yield Panel(title, partial(rank_matrix, part, title=title), labels)
+            yield Panel(title, partial(draw, part, title=title), labels)
 
     return panels
 
@@ -249,12 +249,13 @@ CATALOGUE = (
         "Correlation of the importance of heads between tasks; a star marks p of at most .05 after Holm's correction "
         "within the matrix. Within layers, a trend over layers alone counts for nothing; disattenuated means divided "
         "by what the reliability of the scores allows. The paper's released code correlates head numbers, not ranks.",
-        "`headscope compare`", _matrices("cross_task"),
+        "`headscope compare`", _matrices("cross_task", rank_matrix),
     ),
     Entry(
         "cross_shot", "Do more examples call for other heads?",
-        "Correlation of the importance of heads between numbers of examples in the context.",
-        "`headscope compare`", _matrices("cross_shot"),
+        "Correlation of the importance of heads between numbers of examples in the context, task by task and of the "
+        "aggregate over tasks; a star marks p of at most .05 after Holm's correction within the matrix.",
+        "`headscope compare`", _matrices("cross_shot", shot_matrix),
     ),
     Entry(
         "transfer", "Pruning by another task's ranking",

@@ -1,6 +1,9 @@
-"""Rank correlations of all pairs, as a matrix: of tasks at one number of shots, or of shots (METHODS 5)."""
+"""Rank correlations as a matrix: of all pairs of tasks, or of each task between numbers of shots (METHODS 5)."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,23 +17,37 @@ SIGNIFICANT = 0.05
 def rank_matrix(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
     """Rows of `comparisons` of one kind, level and number of shots; a star where Holm's p is at most .05."""
     names = list(dict.fromkeys([*rows["a"], *rows["b"]]))
-    place = {name: index for index, name in enumerate(names)}
-    values = np.full((len(names), len(names)), np.nan)
-    text = np.full(values.shape, "", dtype=object)
-    hover = np.full(values.shape, "", dtype=object)
+    cells = {pair: row for row in rows.itertuples(index=False) for pair in ((row.a, row.b), (row.b, row.a))}
+    return _matrix(cells, names, names, title=title, tickangle=-45)
+
+
+def shot_matrix(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
+    """Rows of kind `cross_shot`: a task a row, a pair of numbers of shots a column; a star as above."""
+    cells = {}
     for row in rows.itertuples(index=False):
-        for i, j in ((place[row.a], place[row.b]), (place[row.b], place[row.a])):
-            values[i, j] = row.value
-            text[i, j] = _cell(row.value, row.p_holm)
-            hover[i, j] = _told(row)
+        (task, _, fewer), more = str(row.a).rpartition("@"), str(row.b).rpartition("@")[2]
+        cells[task, f"{fewer} and {more} shots"] = row
+    tasks, pairs = (list(dict.fromkeys(pair[place] for pair in cells)) for place in (0, 1))
+    return _matrix(cells, tasks, pairs, title=title)
+
+
+def _matrix(
+    cells: Mapping[tuple[str, str], Any], down: Sequence[str], across: Sequence[str], *, title: str, **ticks: Any
+) -> go.Figure:
+    """One row of `comparisons` a cell; cells without one stay empty."""
+    values = np.full((len(down), len(across)), np.nan)
+    text, hover = (np.full(values.shape, "", dtype=object) for _ in range(2))
+    for (row, column), held in cells.items():
+        place = down.index(row), across.index(column)
+        values[place], text[place], hover[place] = held.value, _cell(held.value, held.p_holm), _told(held)
     trace = go.Heatmap(
         z=values, xgap=1, ygap=1, text=text, texttemplate="%{text}", customdata=hover,
         hovertemplate="%{customdata}<extra></extra>", hoverongaps=False,
         colorbar=colour_bar(), **{**heat(values, signed=True), "zmin": -1.0, "zmax": 1.0},
     )  # fmt: skip
     return styled(
-        [trace], title=title, height=min(760, 170 + 26 * len(names)), xaxis=names_axis(names, tickangle=-45),
-        yaxis=names_axis(names, autorange="reversed"),
+        [trace], title=title, height=min(760, 170 + 26 * len(down)), xaxis=names_axis(across, **ticks),
+        yaxis=names_axis(down, autorange="reversed"),
     )  # fmt: skip
 
 

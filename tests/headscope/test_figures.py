@@ -20,7 +20,7 @@ from headscope.figures.joint_grid import joint_grid
 from headscope.figures.mosaic import mosaic
 from headscope.figures.overlap import overlap_curves
 from headscope.figures.pruning import curves_by_draw, pruning_curves
-from headscope.figures.rank_matrix import rank_matrix
+from headscope.figures.rank_matrix import rank_matrix, shot_matrix
 from headscope.figures.removal import mean_drops, rank_p, removal
 from headscope.figures.retention import retention_curves
 from headscope.figures.stored import Stored
@@ -126,6 +126,20 @@ def test_the_rank_matrix_is_symmetric_with_stars() -> None:
     assert cells.text[0][1] == ".50*" and cells.text[2][0] == "\u2212.25" and cells.text[1][2] == ""
     assert np.isnan(cells.z[0][0]) and (cells.zmin, cells.zmax) == (-1.0, 1.0)
     assert "p (Holm) 0.04" in cells.customdata[0][1] and "[0.420, 0.580]" in cells.customdata[0][1]
+
+
+def test_numbers_of_shots_stand_side_by_side_task_by_task() -> None:
+    rows = frame(
+        comparison("cross_shot", "aggregate@0", "aggregate@5", "global", 0.9, shots=-1),
+        comparison("cross_shot", "copa@0", "copa@5", "global", 0.5, shots=-1, p_holm=0.04),
+        comparison("cross_shot", "copa@1", "copa@5", "global", 0.7, shots=-1),
+    )
+    figure = shot_matrix(rows)
+    (cells,) = figure.data
+    assert list(figure.layout.yaxis.ticktext) == ["aggregate", "copa"]
+    assert list(figure.layout.xaxis.ticktext) == ["0 and 5 shots", "1 and 5 shots"]
+    np.testing.assert_array_equal(cells.z, [[0.9, np.nan], [0.5, 0.7]])
+    assert cells.text[1][0] == ".50*" and cells.customdata[0][0].startswith("aggregate@0 and aggregate@5<br>0.900")
 
 
 def test_ablations_are_never_averaged(tmp_path: Path) -> None:
