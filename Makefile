@@ -18,7 +18,7 @@ help:
 	@echo "make report     score every attention head of the embedded model, write $(RUN)/report.html"
 	@echo "make test       the default test suite"
 	@echo "make test-all   the slow tier too, on the real model"
-	@echo "make check      ruff and mypy"
+	@echo "make check      formatter, ruff and mypy"
 	@echo "also: study, docs, readme, screenshots, bench, audit, clean"
 
 # ---- environments: a stamp appears only when an install has succeeded
@@ -47,6 +47,7 @@ test-all: $(VENV)/.dev chromium
 	$(PYTEST)
 
 check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 

@@ -61,8 +61,9 @@ class Below:
         if not self.complete:
             return self._keeping(model, tokens) if self._size <= self.room else nullcontext()
         if number >= len(self._held) or not torch.equal(self._held[number][0], tokens):
-            raise HeadscopeError("the requests are not those whose residual stream was kept: give them a `Below` of "
-                                 "their own")
+            raise HeadscopeError(
+                "the requests are not those whose residual stream was kept: give them a `Below` of their own"
+            )
         return resumed(model, self.layer, self._held[number][1])
 
     @contextmanager

@@ -43,8 +43,10 @@ class Shots:
 
     def __post_init__(self) -> None:
         if self.few.documents != self.none.documents or self.few.units != self.none.units:
-            raise UsageError("the k-shot and the 0-shot task must have the same documents in the same order: load both "
-                             "with the same split and limit")
+            raise UsageError(
+                "the k-shot and the 0-shot task must have the same documents in the same order: load both "
+                "with the same split and limit"
+            )
 
     def gain(self, outcome: str) -> Float[np.ndarray, "item"]:
         """What the demonstrations are worth: by unit in points of the metric, or by document in nats."""
@@ -103,14 +105,27 @@ class CausalCheck:
         """One row a set, ablation and outcome: the sets themselves, controls included."""
         import pandas as pd
 
-        return pd.DataFrame([
-            {"task": self.task, "shots": self.shots, "tested": one.heads.tested, "kind": one.heads.kind,
-             "draw": one.heads.draw, "ablation": one.ablation, "outcome": outcome, "removed": len(one.heads.heads),
-             "drop": float(self.drop(one, outcome).mean()), "repeat_loss": one.repeat_loss,
-             "moved": one.heads.moved, "norm_gap": one.heads.norm_gap,
-             "heads": ",".join(f"{layer}.{head}" for layer, head in one.heads.heads)}
-            for outcome in OUTCOMES for one in self.removed
-        ])  # fmt: skip
+        return pd.DataFrame(
+            [
+                {
+                    "task": self.task,
+                    "shots": self.shots,
+                    "tested": one.heads.tested,
+                    "kind": one.heads.kind,
+                    "draw": one.heads.draw,
+                    "ablation": one.ablation,
+                    "outcome": outcome,
+                    "removed": len(one.heads.heads),
+                    "drop": float(self.drop(one, outcome).mean()),
+                    "repeat_loss": one.repeat_loss,
+                    "moved": one.heads.moved,
+                    "norm_gap": one.heads.norm_gap,
+                    "heads": ",".join(f"{layer}.{head}" for layer, head in one.heads.heads),
+                }
+                for outcome in OUTCOMES
+                for one in self.removed
+            ]
+        )
 
     def _tests(self, outcome: str) -> Iterator[CausalTest]:
         clusters = number(self.full.clusters(outcome))

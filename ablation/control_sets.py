@@ -44,17 +44,16 @@ class HeadSet:
 
 
 def induction_sets(
-    scores: Float[np.ndarray, "layer head"],
-    *,
-    classed: Sequence[Head] = (),
-    percents: Sequence[float | int] = PERCENTS,
+    scores: Float[np.ndarray, "layer head"], *, classed: Sequence[Head] = (), percents: Sequence[float | int] = PERCENTS
 ) -> dict[str, tuple[Head, ...]]:
     """The top ceil(p n / 100) heads by score, and the heads classed as induction heads (METHODS 2.8)."""
     flat = scores.ravel()
     order = np.argsort(-np.where(np.isnan(flat), -np.inf, flat), kind="stable")
     n = int((~np.isnan(flat)).sum())
-    sets = {f"top {percent}%": tuple(_head(scores, int(place)) for place in order[: math.ceil(percent * n / 100)])
-            for percent in percents}  # fmt: skip
+    sets = {
+        f"top {percent}%": tuple(_head(scores, int(place)) for place in order[: math.ceil(percent * n / 100)])
+        for percent in percents
+    }
     return sets | ({"induction heads": tuple(sorted(classed))} if classed else {})
 
 
@@ -111,6 +110,7 @@ def all_sets(
 
 def norm_gap(tested: Sequence[Head], heads: Sequence[Head], norms: Float[np.ndarray, "layer head"]) -> float:
     """Mean |log norm difference| between two sets of one size, each sorted by layer and norm."""
+
     def ordered(chosen: Sequence[Head]) -> list[float]:
         return [value for _, value in sorted((layer, float(np.log(norms[layer, head]))) for layer, head in chosen)]
 

@@ -49,8 +49,10 @@ def export(
     folder can't be written.
     """
     if ablation != "zero":
-        raise UsageError(f"a model pruned with {ablation!r} ablation can't be written as an ordinary checkpoint: its "
-                         "removed components still give something. Export with ablation='zero', or evaluate with gates")
+        raise UsageError(
+            f"a model pruned with {ablation!r} ablation can't be written as an ordinary checkpoint: its "
+            "removed components still give something. Export with ablation='zero', or evaluate with gates"
+        )
     removed_heads = _removed(heads, (model.n_layers, model.n_heads), "heads")
     removed_ffns = [place[0] for place in _removed(ffns, (model.n_layers,), "ffns")]
     if is_offloaded(model.hf):
@@ -61,16 +63,19 @@ def export(
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise StoreError(f"{str(target)!r} is there already and is not an empty folder: give another one")
     with zeroed(model, removed_heads, removed_ffns) as difference:
-        record = {"model": model_mark(model), "ablation": ablation, "largest_difference": difference,
-                  "removed_heads": [f"{layer}.{head}" for layer, head in removed_heads], "removed_ffns": removed_ffns}
+        record = {
+            "model": model_mark(model),
+            "ablation": ablation,
+            "largest_difference": difference,
+            "removed_heads": [f"{layer}.{head}" for layer, head in removed_heads],
+            "removed_ffns": removed_ffns,
+        }
         _write(model, target, record)
     return target
 
 
 @contextmanager
-def zeroed(
-    model: HookedModel, heads: Sequence[Sequence[int]], ffns: Sequence[int]
-) -> Iterator[float]:
+def zeroed(model: HookedModel, heads: Sequence[Sequence[int]], ffns: Sequence[int]) -> Iterator[float]:
     """The model with these components' weights set to zero, for as long as the context lasts.
 
     Gives the largest difference of its logits from the gated model's, in units of their spread.
@@ -87,8 +92,10 @@ def zeroed(
                 weight.zero_()
         difference = float((_logits(model) - gated).abs().max() / gated.std().clamp_min(1e-12))
         if not difference < (1e-3 if model.dtype.itemsize >= 4 else 0.2):
-            raise RefusedModelError(f"{model.layout.architecture} with zeroed weights is not the model with removed "
-                                    f"components (logits differ by {difference:.2g}): it can't be exported")
+            raise RefusedModelError(
+                f"{model.layout.architecture} with zeroed weights is not the model with removed "
+                f"components (logits differ by {difference:.2g}): it can't be exported"
+            )
         yield difference
     finally:
         for weight, value in kept:
@@ -114,11 +121,15 @@ def _removed(mask: HeadMask | FFNMask | Tensor | None, shape: tuple[int, ...], w
         return []
     values = mask if isinstance(mask, Tensor) else mask.values
     if tuple(values.shape) != shape:
-        raise UsageError(f"the mask over {what} has shape {tuple(values.shape)}, but this model's is {shape}: it was "
-                         "made for another model")
+        raise UsageError(
+            f"the mask over {what} has shape {tuple(values.shape)}, but this model's is {shape}: it was "
+            "made for another model"
+        )
     if not bool(((values == 0) | (values == 1)).all()):
-        raise UsageError(f"the mask over {what} must hold 1 (keep) or 0 (remove) to be exported, got "
-                         f"{sorted({round(float(v), 3) for v in values.flatten() if v not in (0, 1)})[:3]}")
+        raise UsageError(
+            f"the mask over {what} must hold 1 (keep) or 0 (remove) to be exported, got "
+            f"{sorted({round(float(v), 3) for v in values.flatten() if v not in (0, 1)})[:3]}"
+        )
     return [tuple(place) for place in (values == 0).nonzero().tolist()]
 
 

@@ -87,8 +87,10 @@ def _listen(stack: ExitStack, model: HookedModel, point: hooks.Point, add: Any) 
         def arrived(gradient: Tensor) -> None:
             if held._version != version:
                 where = f"{point.name} of layer {point.layer}"
-                raise HeadscopeError(f"{model.layout.architecture} changes {where} in place, so its gate gradient "
-                                     "can't be read: importance does not serve this family")
+                raise HeadscopeError(
+                    f"{model.layout.architecture} changes {where} in place, so its gate gradient "
+                    "can't be read: importance does not serve this family"
+                )
             add(point.layer, _dots(held, gradient))
 
         traced.register_hook(arrived)
@@ -108,9 +110,7 @@ def _post_norm(model: HookedModel, layer: int) -> nn.Module | None:
     return model.layout.inner(model.hf, layer, model.layout.ln1_post)
 
 
-def _listen_behind_norm(
-    stack: ExitStack, model: HookedModel, layer: int, norm: nn.Module, sums: GateSums
-) -> None:
+def _listen_behind_norm(stack: ExitStack, model: HookedModel, layer: int, norm: nn.Module, sums: GateSums) -> None:
     """dL/d(output of the norm), carried back to z as if the norm's scale were a constant."""
     linear = norms.probe(norm, model.d_model, device=model.device, dtype=model.dtype)
     if linear.centres:

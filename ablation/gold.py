@@ -75,6 +75,8 @@ def _length(document: GoldDocument) -> int:
 
 def _before_targets(document: GoldDocument) -> range:
     if not document.context or not document.target:
-        raise UsageError("a document needs at least one token of context and one of target, got "
-                         f"{len(document.context)} and {len(document.target)}")
+        raise UsageError(
+            "a document needs at least one token of context and one of target, got "
+            f"{len(document.context)} and {len(document.target)}"
+        )
     return range(len(document.context) - 1, _length(document) - 1)

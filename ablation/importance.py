@@ -70,9 +70,12 @@ class Importance:
         raw = _variant(self.head_token, self.head_plain, positions)
         items = normalised(raw, self.lengths, self.target_lengths, normalise)
         scores = HeadScores.from_items(
-            "importance", items, variant=_label(positions, normalise), provenance=self.provenance,
+            "importance",
+            items,
+            variant=_label(positions, normalise),
+            provenance=self.provenance,
             n_kv_heads=self.group_token.shape[-1],
-        )  # fmt: skip
+        )
         return by_cluster(scores, self.clusters or self.documents)
 
     def kv_groups(self, *, positions: str = "token", normalise: str = "uniform") -> Float[Tensor, "layer kv_head"]:
@@ -183,8 +186,10 @@ def _check(positions: str, normalise: str) -> None:
 
 def _refuse_layer_l2(normalise: str) -> None:
     if normalise == "layer_l2":
-        raise UsageError("normalise='layer_l2' compares the heads of one layer; a layer has one FFN, whose score "
-                         "it would make 1: take 'uniform' or 'paper'")
+        raise UsageError(
+            "normalise='layer_l2' compares the heads of one layer; a layer has one FFN, whose score "
+            "it would make 1: take 'uniform' or 'paper'"
+        )
 
 
 def _label(positions: str, normalise: str) -> str:
@@ -192,8 +197,14 @@ def _label(positions: str, normalise: str) -> str:
 
 
 def _empty(model: HookedModel, items: int) -> dict[str, Tensor]:
-    shapes = {"head_token": (model.n_heads,), "head_plain": (model.n_heads,), "group_token": (model.n_kv_heads,),
-              "ffn_token": (), "ffn_plain": (), "losses": None}  # fmt: skip
+    shapes = {
+        "head_token": (model.n_heads,),
+        "head_plain": (model.n_heads,),
+        "group_token": (model.n_kv_heads,),
+        "ffn_token": (),
+        "ffn_plain": (),
+        "losses": None,
+    }
     layers = {name: () if shape is None else (model.n_layers, *shape) for name, shape in shapes.items()}
     return {name: torch.full((items, *shape), torch.nan) for name, shape in layers.items()}
 
@@ -213,11 +224,14 @@ def _finished(
     lengths = torch.tensor([len(document.context) for document in documents]) + counts
     losses = found.pop("losses")
     return Importance(
-        **found, log_likelihoods=-losses * counts, lengths=lengths, target_lengths=counts,
+        **found,
+        log_likelihoods=-losses * counts,
+        lengths=lengths,
+        target_lengths=counts,
         documents=tuple(document.id for document in documents),
         clusters=tuple(str(getattr(document, "cluster", document.id)) for document in documents),
         provenance=told(model, task, **facts(model, frozen_norm=frozen_norm)),
-    )  # fmt: skip
+    )
 
 
 def facts(model: HookedModel, *, frozen_norm: bool) -> dict[str, Any]:

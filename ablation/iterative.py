@@ -39,8 +39,9 @@ def iterative_order(
     """
     steps = sorted({float(percent) for percent in percents} - {0.0})
     if component not in ("head", "ffn") or not steps:
-        raise UsageError(f"an iterative order is of heads or of FFNs, over percentages above 0; got {component!r}, "
-                         f"{list(percents)}")
+        raise UsageError(
+            f"an iterative order is of heads or of FFNs, over percentages above 0; got {component!r}, {list(percents)}"
+        )
     shape = (model.n_layers, model.n_heads) if component == "head" else (model.n_layers,)
     places = torch.full(shape, -1.0)
     for number, percent in enumerate([*steps, 100.0]):

@@ -77,9 +77,7 @@ class KnockOut:
         clusters = self.clusters if outcome == "log_likelihood" else self.unit_clusters
         if self.component == "ffn":
             return by_cluster(FFNScores.from_items("knock_out", items, variant=variant, provenance=told), clusters)
-        heads = HeadScores.from_items(
-            "knock_out", items, variant=variant, provenance=told, n_kv_heads=self.n_kv_heads
-        )
+        heads = HeadScores.from_items("knock_out", items, variant=variant, provenance=told, n_kv_heads=self.n_kv_heads)
         return by_cluster(heads, clusters)
 
     def differences(
@@ -89,11 +87,14 @@ class KnockOut:
         if outcome not in OUTCOMES:
             raise UsageError(f"{outcome!r} is no outcome; there are {', '.join(OUTCOMES)}")
         if positions not in POSITIONS or (positions == "later" and self.component != "ffn"):
-            raise UsageError(f"positions={positions!r}: heads are removed at 'all' positions, FFNs at 'all' or 'later' "
-                             "ones (position 0 spared)")
+            raise UsageError(
+                f"positions={positions!r}: heads are removed at 'all' positions, FFNs at 'all' or 'later' "
+                "ones (position 0 spared)"
+            )
         if not any(removal.spare == (positions == "later") for removal in self.removals):
-            raise UsageError(f"nothing was removed at {positions!r} positions: run knock_out with positions="
-                             f"({positions!r},)")
+            raise UsageError(
+                f"nothing was removed at {positions!r} positions: run knock_out with positions=({positions!r},)"
+            )
         full, removed = self._outcomes(outcome)
         values = np.full((len(full), *self.grid), np.nan)
         for row, removal in enumerate(self.removals):
@@ -107,8 +108,10 @@ class KnockOut:
             first = np.cumsum([0, *self.choices[:-1]])
             return self.plain[first + self.gold], self.removed[:, first + self.gold]
         if self.plain_metric is None or self.metric is None:
-            raise UsageError("the metric needs a Task (its documents alone do not say what counts as right): "
-                             "pass what load_task returns")
+            raise UsageError(
+                "the metric needs a Task (its documents alone do not say what counts as right): "
+                "pass what load_task returns"
+            )
         return self.plain_metric, self.metric
 
 
@@ -140,22 +143,33 @@ def knock_out(
         replacement = make_replacement(model, ablation, references, evaluated=documents, seed=seed)
     removals = all_removals(model, component, layers=layers, positions=positions)
     plain, removed = plain_and_removed(
-        model, Prompts.of(documents), removals, replacement=replacement,
-        budget=batch_tokens or default_budget(model), progress=progress,
-    )  # fmt: skip
+        model,
+        Prompts.of(documents),
+        removals,
+        replacement=replacement,
+        budget=batch_tokens or default_budget(model),
+        progress=progress,
+    )
     counts = tuple(len(document.choices) for document in documents)
     units = _metric(chosen, plain, counts)
     return KnockOut(
-        component=component, ablation=replacement.name if replacement is not None else "zero", removals=removals,
-        documents=tuple(d.id for d in documents), clusters=tuple(d.cluster for d in documents),
-        gold=tuple(d.gold for d in documents), choices=counts, plain=plain, removed=removed,
+        component=component,
+        ablation=replacement.name if replacement is not None else "zero",
+        removals=removals,
+        documents=tuple(d.id for d in documents),
+        clusters=tuple(d.cluster for d in documents),
+        gold=tuple(d.gold for d in documents),
+        choices=counts,
+        plain=plain,
+        removed=removed,
         plain_metric=None if units is None else units.values,
         metric=None if units is None else np.stack([_metric(chosen, row, counts).values for row in removed]),
-        units=() if units is None else units.units, unit_clusters=() if units is None else units.clusters,
+        units=() if units is None else units.units,
+        unit_clusters=() if units is None else units.clusters,
         grid=(model.n_layers, *{"head": (model.n_heads,), "kv_group": (model.n_kv_heads,), "ffn": ()}[component]),
         n_kv_heads=model.n_kv_heads,
         provenance=told(model, task),
-    )  # fmt: skip
+    )
 
 
 def chosen_documents(task: Any, component: str, limit: int | None) -> Any:
@@ -184,8 +198,11 @@ def all_removals(
     there = model.ffn_layers if component == "ffn" else model.attention_layers
     wanted = there if layers is None else tuple(dict.fromkeys(layers))
     if missing := sorted(set(wanted) - set(there)):
-        raise UsageError(f"layers {missing} have no {component} to remove; there are {there[0]} to {there[-1]}"
-                         if there else f"{model.layout.architecture} has no {component} that headscope can remove")
+        raise UsageError(
+            f"layers {missing} have no {component} to remove; there are {there[0]} to {there[-1]}"
+            if there
+            else f"{model.layout.architecture} has no {component} that headscope can remove"
+        )
     if component != "ffn":
         width = 1 if component == "head" else model.n_heads // model.n_kv_heads
         return tuple(Removal(layer, head, width=width) for layer in wanted for head in range(0, model.n_heads, width))

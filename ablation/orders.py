@@ -82,8 +82,10 @@ def aggregate_scores(scores: Sequence[Scores], *, rule: str = "share") -> Float[
     if not scores:
         raise UsageError("an aggregate needs the scores of at least one task besides the one that is evaluated")
     if len({(type(one), tuple(one.mean.shape)) for one in scores}) > 1:
-        raise UsageError("the scores to aggregate are of different models, or of heads and FFNs: "
-                         f"{sorted({str(tuple(one.mean.shape)) for one in scores})}")
+        raise UsageError(
+            "the scores to aggregate are of different models, or of heads and FFNs: "
+            f"{sorted({str(tuple(one.mean.shape)) for one in scores})}"
+        )
     means = [one.mean.double() for one in scores]
     if rule == "share":
         means = [mean / (mean.nan_to_num().abs().sum() or 1.0) for mean in means]

@@ -29,10 +29,14 @@ def refuse_other_model(model: HookedModel, provenance: Mapping[str, Any], shape:
     """Raises UsageError for scores of another shape, or of other weights."""
     fitting = {1: (model.n_layers,), 2: (model.n_layers, model.n_heads)}[len(shape)]
     if shape != fitting:
-        raise UsageError(f"{what} has shape {shape}, but this model's is {fitting}: it is of another model. Compute it "
-                         "for this one, with head_importance for example")
+        raise UsageError(
+            f"{what} has shape {shape}, but this model's is {fitting}: it is of another model. Compute it "
+            "for this one, with head_importance for example"
+        )
     mark = provenance.get("model")
     if isinstance(mark, Mapping) and mark.get("weight_hash") not in (None, model.weight_hash.sha256):
-        raise UsageError(f"{what} was computed on another model ({mark.get('source') or mark.get('architecture')}, "
-                         f"weights {str(mark['weight_hash'])[:12]}); this one is {model.provenance.get('source')}, "
-                         f"weights {model.weight_hash.sha256[:12]}. Compute it again for this model")
+        raise UsageError(
+            f"{what} was computed on another model ({mark.get('source') or mark.get('architecture')}, "
+            f"weights {str(mark['weight_hash'])[:12]}); this one is {model.provenance.get('source')}, "
+            f"weights {model.weight_hash.sha256[:12]}. Compute it again for this model"
+        )

@@ -104,14 +104,27 @@ class Pruning:
         return [float(step.percent_heads + step.percent_ffns) for step in self.steps]
 
     def _rows(self, step: PrunedStep) -> Iterator[dict[str, Any]]:
-        run = {"task": self.task, "shots": self.shots, "demo_seed": self.demo_seed, "component": self.component,
-               "order": self.order, "order_seed": self.order_seed, "ablation": self.ablation}  # fmt: skip
-        sizes = {"percent_heads": step.percent_heads, "percent_ffns": step.percent_ffns,
-                 "removed_heads": step.removed_heads, "removed_ffns": step.removed_ffns}  # fmt: skip
+        run = {
+            "task": self.task,
+            "shots": self.shots,
+            "demo_seed": self.demo_seed,
+            "component": self.component,
+            "order": self.order,
+            "order_seed": self.order_seed,
+            "ablation": self.ablation,
+        }
+        sizes = {
+            "percent_heads": step.percent_heads,
+            "percent_ffns": step.percent_ffns,
+            "removed_heads": step.removed_heads,
+            "removed_ffns": step.removed_ffns,
+        }
         told = step.evaluation
         gold = told.gold_log_likelihoods
-        measured = ((told.metric_name, told.metric, told.stderr, len(told.values)),
-                    (LOG_LIKELIHOOD, float(gold.mean()), _stderr(gold, told.document_clusters), len(gold)))  # fmt: skip
+        measured = (
+            (told.metric_name, told.metric, told.stderr, len(told.values)),
+            (LOG_LIKELIHOOD, float(gold.mean()), _stderr(gold, told.document_clusters), len(gold)),
+        )
         for metric, value, stderr, n in measured:
             yield {**run, **sizes, "metric": metric, "value": value, "stderr": stderr, "n": n}
 
@@ -156,10 +169,17 @@ def prune(
             progress(len(steps), len(sizes))
     names = dict.fromkeys(one.name for one in orders)
     return Pruning(
-        task=task.name, shots=task.shots, demo_seed=task.seed, component=kind, order="+".join(names),
-        order_seed=orders[0].seed, ablation="zero" if replacement is None else replacement.name,
-        chance=task.chance, majority=task.majority, steps=tuple(steps),
-    )  # fmt: skip
+        task=task.name,
+        shots=task.shots,
+        demo_seed=task.seed,
+        component=kind,
+        order="+".join(names),
+        order_seed=orders[0].seed,
+        ablation="zero" if replacement is None else replacement.name,
+        chance=task.chance,
+        majority=task.majority,
+        steps=tuple(steps),
+    )
 
 
 def _as_order(order: Orderlike) -> Order:
@@ -175,8 +195,10 @@ def _check(model: HookedModel, orders: tuple[Order, ...], component: str | None)
     kinds = tuple(order.kind for order in orders)
     found = {("head",): "head", ("ffn",): "ffn", ("head", "ffn"): "both"}.get(kinds)
     if found is None or component not in (None, found):
-        raise UsageError(f"component {component!r} was asked for with an order of {' and '.join(kinds)}: give an order "
-                         "of heads, of FFNs, or for 'both' the pair (heads, FFNs)")
+        raise UsageError(
+            f"component {component!r} was asked for with an order of {' and '.join(kinds)}: give an order "
+            "of heads, of FFNs, or for 'both' the pair (heads, FFNs)"
+        )
     for order in orders:
         shape = tuple(order.ranking.scores.shape)
         refuse_other_model(model, order.provenance, shape, f"the order {order.name!r} of {order.kind}s")
@@ -187,8 +209,9 @@ def _sizes(kind: str, percents: Sequence[Any] | None) -> Iterator[tuple[float, f
     """(percent of heads, percent of FFNs) of every step."""
     for given in percents if percents is not None else GRID if kind == "both" else PERCENTS:
         if isinstance(given, tuple) != (kind == "both"):
-            raise UsageError(f"percents of {kind!r} are {'pairs (heads, FFNs)' if kind == 'both' else 'numbers'}, "
-                             f"got {given!r}")
+            raise UsageError(
+                f"percents of {kind!r} are {'pairs (heads, FFNs)' if kind == 'both' else 'numbers'}, got {given!r}"
+            )
         if isinstance(given, tuple):
             yield float(given[0]), float(given[1])
         else:

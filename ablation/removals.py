@@ -118,8 +118,10 @@ def plain_and_removed(
         if progress is not None:
             progress(done, len(removals) * count)
     if missing := int(np.isnan(plain).sum() + np.isnan(removed).sum()):
-        raise HeadscopeError(f"{missing} log-likelihoods are NaN: the model's numbers overflow; load it with dtype "
-                             "float32 and run `headscope doctor`")
+        raise HeadscopeError(
+            f"{missing} log-likelihoods are NaN: the model's numbers overflow; load it with dtype "
+            "float32 and run `headscope doctor`"
+        )
     return plain, removed
 
 

@@ -16,15 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from side_by_side import (
-    alternate,
-    give_back_freed_memory,
-    in_fresh_processes,
-    peak_extra,
-    plain_twin,
-    ratios,
-    seconds,
-)
+from side_by_side import alternate, give_back_freed_memory, in_fresh_processes, peak_extra, plain_twin, ratios, seconds
 
 import induction
 import interp
@@ -110,13 +102,7 @@ def shortened(model: Any, bridge: Any) -> dict[str, Any]:
     def loops() -> None:
         result.append(papers_loop(model, *cached(bridge, sequences.tokens), sequences.tokens))
 
-    times = alternate(
-        {
-            "paper's loops": loops,
-            "argmax": lambda: induction.copying_score(model, sequences, draws=0),
-        },
-        1,
-    )
+    times = alternate({"paper's loops": loops, "argmax": lambda: induction.copying_score(model, sequences, draws=0)}, 1)
     difference = float((induction.copying_score(model, sequences, draws=0).mean - result[0]).abs().max())
     return {"tokens": SHORT + 1, "seconds": seconds(times), "largest difference": difference}
 
@@ -137,9 +123,11 @@ def at_full_length(model: Any, bridge: Any, tokens: int, repeats: int) -> dict[s
     ratio = {name: round(middle[name] / middle["plain forward"], 3) for name in others}
     difference = float((induction.copying_score(model, sequences, draws=0).mean - found[0]).abs().max())
     return {
-        "tokens": tokens, "seconds": middle, "ratios": {**ratios(times, "plain forward"), **ratio},
+        "tokens": tokens,
+        "seconds": middle,
+        "ratios": {**ratios(times, "plain forward"), **ratio},
         "largest difference": difference,
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -161,13 +149,19 @@ def main() -> None:
     names = ["plain forward", *OURS]
     peaks = in_fresh_processes(__file__, names, ["--model", options.model, "--tokens", str(options.tokens)])
     bridge = model.bridge()
-    print(json.dumps({
-        "benchmark": "copying", "model": options.model,
-        "clock": f"CPU seconds, 1 thread, medians of {options.repeats} alternating runs",
-        **at_full_length(model, bridge, options.tokens, options.repeats), "short": shortened(model, bridge),
-        "peak extra memory, MB": peaks,
-        "peak ratios": {name: round(peaks[name] / peaks["plain forward"], 3) for name in OURS},
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "benchmark": "copying",
+                "model": options.model,
+                "clock": f"CPU seconds, 1 thread, medians of {options.repeats} alternating runs",
+                **at_full_length(model, bridge, options.tokens, options.repeats),
+                "short": shortened(model, bridge),
+                "peak extra memory, MB": peaks,
+                "peak ratios": {name: round(peaks[name] / peaks["plain forward"], 3) for name in OURS},
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -127,13 +127,21 @@ def main() -> None:
 
     times = alternate({name: partial(run, name) for name in calls}, arguments.rounds)
     ours, theirs = results["ours"].head_token.sum(0), results["paper"]
-    print(json.dumps({
-        "benchmark": "importance", "model": arguments.model,
-        "clock": f"CPU seconds, 1 thread, medians of {arguments.rounds} alternating runs",
-        "documents": len(docs), "tokens": sum(batch.tokens.numel() for batch in batches), "seconds": seconds(times),
-        "ours over plain": ratios(times, "plain")["ours"], "paper over ours": ratios(times, "ours")["paper"],
-        "largest relative difference": float((ours - theirs).abs().max() / theirs.abs().max()),
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "benchmark": "importance",
+                "model": arguments.model,
+                "clock": f"CPU seconds, 1 thread, medians of {arguments.rounds} alternating runs",
+                "documents": len(docs),
+                "tokens": sum(batch.tokens.numel() for batch in batches),
+                "seconds": seconds(times),
+                "ours over plain": ratios(times, "plain")["ours"],
+                "paper over ours": ratios(times, "ours")["paper"],
+                "largest relative difference": float((ours - theirs).abs().max() / theirs.abs().max()),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

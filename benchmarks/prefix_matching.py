@@ -16,15 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from side_by_side import (
-    alternate,
-    give_back_freed_memory,
-    in_fresh_processes,
-    peak_extra,
-    plain_twin,
-    ratios,
-    seconds,
-)
+from side_by_side import alternate, give_back_freed_memory, in_fresh_processes, peak_extra, plain_twin, ratios, seconds
 
 import induction
 import interp
@@ -114,10 +106,7 @@ def shortened(model: Any, bridge: Any) -> dict[str, Any]:
         result.append(papers_loop(cached_patterns(bridge, sequences.tokens), sequences.tokens[0].tolist()))
 
     times = alternate(
-        {
-            "paper's loops": loops,
-            "prefix matching": lambda: induction.prefix_matching_score(model, sequences, draws=0),
-        },
+        {"paper's loops": loops, "prefix matching": lambda: induction.prefix_matching_score(model, sequences, draws=0)},
         1,
     )
     ours = induction.prefix_matching_score(model, sequences, draws=0).mean
@@ -147,11 +136,19 @@ def main() -> None:
     bridge = model.bridge()
     measured = [at_length(model, bridge, length, options.repeats) for length in lengths]
     ratio = {name: round(peaks[name] / peaks["plain forward"], 3) for name in names[1:]}
-    print(json.dumps({
-        "benchmark": "prefix matching", "model": options.model, "clock": "CPU seconds, 1 thread, medians of "
-        f"{options.repeats} alternating runs", "lengths": measured, "short": shortened(model, bridge),
-        "peak extra memory, MB": {"tokens": 1 + 4 * max(lengths), **peaks}, "peak ratios": ratio,
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "benchmark": "prefix matching",
+                "model": options.model,
+                "clock": f"CPU seconds, 1 thread, medians of {options.repeats} alternating runs",
+                "lengths": measured,
+                "short": shortened(model, bridge),
+                "peak extra memory, MB": {"tokens": 1 + 4 * max(lengths), **peaks},
+                "peak ratios": ratio,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

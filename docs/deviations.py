@@ -41,8 +41,9 @@ def prefix_matching() -> Iterator[Row]:
         "prefix matching also credits the token behind BOS, at queries whose position is a multiple of L",
         "targets from token equality: no copy, no credit",
         f"too high by up to 1/L; a head that looks only at the first content token, L = {LENGTH}:",
-        f"{mine:.3f}", f"{released:.3f}",
-    )  # fmt: skip
+        f"{mine:.3f}",
+        f"{released:.3f}",
+    )
 
 
 def copying() -> Iterator[Row]:
@@ -62,8 +63,9 @@ def copying() -> Iterator[Row]:
         "final norm, counts BOS, and adds the output bias to every head",
         "the head's real output at the query, through the norms that follow it",
         "a head that attends to the previous token and writes exactly that token:",
-        f"{mine:.2f}", f"{released:.2f}",
-    )  # fmt: skip
+        f"{mine:.2f}",
+        f"{released:.2f}",
+    )
 
 
 def rank_correlation() -> Iterator[Row]:
@@ -108,8 +110,9 @@ def last_layer(model: Any) -> Iterator[Row]:
         "all layers by the same number (`uniform`)",
         f"lifts the last layer {factor:.0f} times (SmolLM2-135M, {TASK} at {SHOTS} shots); mean rank percentile of its "
         "heads:",
-        f"{places[0]:.0%}", f"{places[1]:.0%}",
-    )  # fmt: skip
+        f"{places[0]:.0%}",
+        f"{places[1]:.0%}",
+    )
 
 
 def cheap_rows() -> list[Row]:

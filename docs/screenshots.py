@@ -46,15 +46,18 @@ VIEWS = (
     View("inspector", "inspector", HEAD, ("#attention .heatmaplayer image", "#copies tbody tr", "#card-scores .score")),
     View("inspector-attention", "inspector", HEAD, ("#attention .heatmaplayer image",), "#attention-panel", ("phone",)),
     View(
-        "inspector-removal", "inspector", f"{HEAD}&heads=17.3,17.4,17.5,18.6,18.7&vis=head:0",
-        ("#next table:nth-child(2)", "#learning div:nth-child(2)", "#loss .trace:nth-child(2)"), "#removal-panel",
+        "inspector-removal",
+        "inspector",
+        f"{HEAD}&heads=17.3,17.4,17.5,18.6,18.7&vis=head:0",
+        ("#next table:nth-child(2)", "#learning div:nth-child(2)", "#loss .trace:nth-child(2)"),
+        "#removal-panel",
     ),
     View(
         "inspector-circuitsvis", "inspector", f"{HEAD}&vis=layer:0", ("#frame:not([hidden])",), "#vis-panel", ("desk",)
     ),
     View("report", "report", "head=18.6"),
     View("report-heads", "report", "head=18.6", ("#mosaic .heatmaplayer image", "#card-scores .score"), "#heads"),
-)  # fmt: skip
+)
 
 
 def main() -> None:
@@ -106,9 +109,12 @@ def taken(browser: Any, address: str, view: View, size: str, scheme: str) -> byt
     """What a person sees, as PNG."""
     width, height, scale = SIZES[size]
     context = browser.new_context(
-        viewport={"width": width, "height": height}, device_scale_factor=scale, color_scheme=scheme,
-        is_mobile=size == "phone", has_touch=size == "phone",
-    )  # fmt: skip
+        viewport={"width": width, "height": height},
+        device_scale_factor=scale,
+        color_scheme=scheme,
+        is_mobile=size == "phone",
+        has_touch=size == "phone",
+    )
     page = context.new_page()
     page.goto(f"{address}#{view.address}")
     page.wait_for_selector(READY, state="attached", timeout=WAIT)

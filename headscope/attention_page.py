@@ -129,10 +129,10 @@ def page(read: Attention) -> str:
     boxes = "".join(f'<div class="drawing" hidden><div id="{drawing.element}"></div></div>' for drawing in drawings)
     body = (
         f'<p class="kicker">headscope</p><h1>{html.escape(read.title)} of <bdi>{html.escape(read.model)}</bdi></h1>'
-        f'<p>{len(read.tokens)} tokens. Colour saturates at the highest attention paid to a position other than the '
-        f'first.</p><blockquote><bdi>{html.escape(view.visible(read.text))}</bdi></blockquote>'
-        f'{_choice(read, starts)}{boxes}'
-    )  # fmt: skip
+        f"<p>{len(read.tokens)} tokens. Colour saturates at the highest attention paid to a position other than the "
+        f"first.</p><blockquote><bdi>{html.escape(view.visible(read.text))}</bdi></blockquote>"
+        f"{_choice(read, starts)}{boxes}"
+    )
     return view.document(body, script, title=f"{read.title} of {read.model}", style=variables() + STYLE)
 
 

@@ -56,15 +56,17 @@ class Budget:
 
     def scaled(self, factor: float) -> Budget:
         """With so many times the documents, within 8 and 1,000 a task (4 and 1,000 where each is run many times)."""
+
         def count(base: int, fewest: int) -> int:
             return max(fewest, min(MOST, int(base * factor)))
 
         return replace(
-            self, rank_documents=count(self.rank_documents, FEWEST),
+            self,
+            rank_documents=count(self.rank_documents, FEWEST),
             knockout_documents=count(self.knockout_documents, FEWEST // 2),
             prune_documents=count(self.prune_documents, FEWEST),
             causal_documents=count(self.causal_documents, FEWEST // 2),
-        )  # fmt: skip
+        )
 
     def units(self, stage: str, task: str) -> int:
         """Documents (questions in MultiRC) of a task that `knockout`, `prune` or `causal` takes."""
@@ -92,8 +94,10 @@ class Budget:
             less.append(f"{self.demo_seeds} draw of the demonstrations in place of {FULL_SEEDS}")
         if self.demos == "fixed":
             fixed = "one fixed set" if self.demo_seeds == 1 else f"{self.demo_seeds} fixed sets"
-            less.append(f"evaluations by {fixed} of demonstrations a task in place of sets drawn for every document, "
-                        "so that intervals hold the demonstrations fixed")  # fmt: skip
+            less.append(
+                f"evaluations by {fixed} of demonstrations a task in place of sets drawn for every document, "
+                "so that intervals hold the demonstrations fixed"
+            )
         if self.draws < FULL_DRAWS:
             drawn = " and ".join(_worded(name) for name in DRAWN if name in self.head_orders)
             less.append(f"{self.draws} {drawn} orders in place of {FULL_DRAWS}")
@@ -127,31 +131,75 @@ class Budget:
 
 DOCUMENTS = ("rank_documents", "knockout_documents", "prune_documents", "causal_documents")
 PAPER = Budget(
-    "paper", rank_documents=200, knockout_documents=100, prune_documents=200, causal_documents=100,
-    shots=(0, 1, 5), probe_shots=(0, 1, 5, 10), demo_seeds=FULL_SEEDS, demos="document", percents=FULL_PERCENTS,
-    grid=FULL_GRID, draws=FULL_DRAWS, head_orders=HEAD_ORDERS, ffn_orders=FFN_ORDERS, prune_all_shots=True,
-    causal_percents=(1, 3, 5, 10), causal_ablations=("zero", "mean"), causal_kinds=KINDS, controls=FULL_CONTROLS,
+    "paper",
+    rank_documents=200,
+    knockout_documents=100,
+    prune_documents=200,
+    causal_documents=100,
+    shots=(0, 1, 5),
+    probe_shots=(0, 1, 5, 10),
+    demo_seeds=FULL_SEEDS,
+    demos="document",
+    percents=FULL_PERCENTS,
+    grid=FULL_GRID,
+    draws=FULL_DRAWS,
+    head_orders=HEAD_ORDERS,
+    ffn_orders=FFN_ORDERS,
+    prune_all_shots=True,
+    causal_percents=(1, 3, 5, 10),
+    causal_ablations=("zero", "mean"),
+    causal_kinds=KINDS,
+    controls=FULL_CONTROLS,
     protocol="paper",
-)  # fmt: skip
+)
 MEDIUM = replace(
-    PAPER, name="medium", rank_documents=64, knockout_documents=24, prune_documents=64, causal_documents=32,
-    shots=(0, 5), probe_shots=(0, 5, 10), demo_seeds=3, demos="fixed", draws=20,
+    PAPER,
+    name="medium",
+    rank_documents=64,
+    knockout_documents=24,
+    prune_documents=64,
+    causal_documents=32,
+    shots=(0, 5),
+    probe_shots=(0, 5, 10),
+    demo_seeds=3,
+    demos="fixed",
+    draws=20,
     head_orders=("own", "aggregate", "transfer", "signed", "inverse", "random", "layer_matched"),
-    ffn_orders=("own", "aggregate", "random"), percents=(0, 10, 30, 50, 70, 90),
-    grid=((0, 20, 40, 60, 70), (0, 10, 20, 30, 50)), prune_all_shots=False, causal_percents=(5, 10),
+    ffn_orders=("own", "aggregate", "random"),
+    percents=(0, 10, 30, 50, 70, 90),
+    grid=((0, 20, 40, 60, 70), (0, 10, 20, 30, 50)),
+    prune_all_shots=False,
+    causal_percents=(5, 10),
     protocol="quick",
-)  # fmt: skip
+)
 SMALL = replace(
-    MEDIUM, name="small", rank_documents=24, knockout_documents=8, prune_documents=24, causal_documents=8,
-    probe_shots=(0, 5), demo_seeds=1, draws=5, percents=(0, 20, 40, 60, 80),
+    MEDIUM,
+    name="small",
+    rank_documents=24,
+    knockout_documents=8,
+    prune_documents=24,
+    causal_documents=8,
+    probe_shots=(0, 5),
+    demo_seeds=1,
+    draws=5,
+    percents=(0, 20, 40, 60, 80),
     grid=((0, 20, 40, 60), (0, 10, 20, 30)),
-    head_orders=("own", "aggregate", "signed", "inverse", "random", "layer_matched"), ffn_orders=("own", "random"),
-    causal_percents=(), causal_ablations=("zero",), causal_kinds=("layer_matched", "norm_matched"),
-)  # fmt: skip
+    head_orders=("own", "aggregate", "signed", "inverse", "random", "layer_matched"),
+    ffn_orders=("own", "random"),
+    causal_percents=(),
+    causal_ablations=("zero",),
+    causal_kinds=("layer_matched", "norm_matched"),
+)
 LEAST = replace(
-    SMALL, name="least", percents=(0, 30, 50, 70), draws=3, grid=((0, 30, 50), (0, 20)), prune_documents=24,
-    head_orders=("own", "aggregate", "signed", "random"), causal_kinds=("norm_matched",),
-)  # fmt: skip
+    SMALL,
+    name="least",
+    percents=(0, 30, 50, 70),
+    draws=3,
+    grid=((0, 30, 50), (0, 20)),
+    prune_documents=24,
+    head_orders=("own", "aggregate", "signed", "random"),
+    causal_kinds=("norm_matched",),
+)
 NAMED = {"small": SMALL, "paper": PAPER}
 TIERS = (PAPER, MEDIUM, SMALL, LEAST)
 WORTH = 0.5  # a richer structure is taken when at least this share of its documents fits

@@ -74,11 +74,18 @@ def tokens_of(cells: Sequence[Cell], tokenizer: Any, max_length: int | None, wid
     counted = [(cell, *_counted(cell.first(SAMPLE), tokenizer, max_length)) for cell in cells]
     bare = {cell.task.name: prompt for cell, prompt, _ in counted if cell.task.shots == 0}
     return [
-        CellTokens(cell.task.name, cell.task.shots, prompt, choices,
-                   max(0.0, prompt - bare.get(cell.task.name, prompt / (1 + cell.task.shots))), tokenizer is not None,
-                   KEYS * width, _per_unit(cell))
+        CellTokens(
+            cell.task.name,
+            cell.task.shots,
+            prompt,
+            choices,
+            max(0.0, prompt - bare.get(cell.task.name, prompt / (1 + cell.task.shots))),
+            tokenizer is not None,
+            KEYS * width,
+            _per_unit(cell),
+        )
         for cell, prompt, choices in counted
-    ]  # fmt: skip
+    ]
 
 
 def _per_unit(cell: Cell) -> float:

@@ -80,8 +80,10 @@ def setting(manifest: Manifest) -> Iterator[str]:
     for stage in manifest.stages:
         cut[stage.command] += sum(stage.record.get("cut", {}).values())
     if told := [f"{count} in {command}" for command, count in cut.items() if count]:
-        yield (f"- Prompts longer than the model's context, cut by whole demonstrations, then on the left: "
-               f"{', '.join(told)}.")  # fmt: skip
+        yield (
+            f"- Prompts longer than the model's context, cut by whole demonstrations, then on the left: "
+            f"{', '.join(told)}."
+        )
     if note := manifest.recorded("post_norm"):
         yield f"- Importance: {note}."
     if open_stages := [stage.command for stage in manifest.stages if not stage.finished]:

@@ -50,26 +50,40 @@ class StudyPlan:
     @property
     def ranked(self) -> TaskChoice:
         """The training documents that importance is measured on."""
-        return TaskChoice(self.names, self.shots, limit=self.budget.rank_documents, seed=self.seed, data=self.data,
-                          bos=self.bos)  # fmt: skip
+        return TaskChoice(
+            self.names, self.shots, limit=self.budget.rank_documents, seed=self.seed, data=self.data, bos=self.bos
+        )
 
     @property
     def knocked(self) -> TaskChoice:
-        return replace(self.ranked, shots=self.pruned_shots, limit=self.budget.knockout_documents,
-                       limits=self.budget.limits("knockout"))  # fmt: skip
+        return replace(
+            self.ranked,
+            shots=self.pruned_shots,
+            limit=self.budget.knockout_documents,
+            limits=self.budget.limits("knockout"),
+        )
 
     @property
     def evaluated(self) -> TaskChoice:
         """The validation documents that pruned models are evaluated on."""
-        return replace(self.ranked, shots=self.pruned_shots, limit=self.budget.prune_documents,
-                       limits=self.budget.limits("prune"), demos=self.budget.demos,
-                       demo_seeds=self.budget.demo_seeds)  # fmt: skip
+        return replace(
+            self.ranked,
+            shots=self.pruned_shots,
+            limit=self.budget.prune_documents,
+            limits=self.budget.limits("prune"),
+            demos=self.budget.demos,
+            demo_seeds=self.budget.demo_seeds,
+        )
 
     @property
     def checked(self) -> TaskChoice:
         """The validation documents of the causal check, with and without examples."""
-        return replace(self.evaluated, shots=(0, self.most), limit=self.budget.causal_documents,
-                       limits=self.budget.limits("causal"))  # fmt: skip
+        return replace(
+            self.evaluated,
+            shots=(0, self.most),
+            limit=self.budget.causal_documents,
+            limits=self.budget.limits("causal"),
+        )
 
     def orders(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Without those that need another task where there is none."""
@@ -126,9 +140,7 @@ def study(
     return run_stages(held, folder, stage, plan, only, show or silent)
 
 
-def run_stages(
-    model: HookedModel, folder: Path, stage: Stage, plan: StudyPlan, only: str | None, show: Show
-) -> Run:
+def run_stages(model: HookedModel, folder: Path, stage: Stage, plan: StudyPlan, only: str | None, show: Show) -> Run:
     """One stage after the other; the study itself is noted as finished when the last one is."""
     from headscope.stages.opening import open_stage
     from headscope.study_stages import RUNNERS

@@ -80,6 +80,11 @@ def run_report(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) ->
 
 
 RUNNERS: dict[str, Runner] = {
-    "induction": run_induction, "importance": run_importance, "knockout": run_knockout, "prune": run_prune,
-    "compare": run_compare, "causal": run_causal, "report": run_report,
-}  # fmt: skip
+    "induction": run_induction,
+    "importance": run_importance,
+    "knockout": run_knockout,
+    "prune": run_prune,
+    "compare": run_compare,
+    "causal": run_causal,
+    "report": run_report,
+}

@@ -62,13 +62,16 @@ def _refuse_other_scores(prefix: HeadScores, signed: HeadScores | None) -> None:
     if given not in ([("prefix_matching", "")], [("prefix_matching", ""), ("copying", "signed")]):
         raise UsageError(f"classes need prefix matching (no other variant of it) and `signed` copying, got {given}")
     if signed is not None and signed.mean.shape != prefix.mean.shape:
-        raise UsageError(f"these are scores of two models: {tuple(prefix.mean.shape)} heads and "
-                         f"{tuple(signed.mean.shape)}")
+        raise UsageError(
+            f"these are scores of two models: {tuple(prefix.mean.shape)} heads and {tuple(signed.mean.shape)}"
+        )
     for scores, wanted in ((prefix, {N1, N2}), (signed, {N1})):
         drawn = {null.name for null in scores.nulls} if scores is not None else wanted
         if missing := sorted(wanted - drawn):
-            raise UsageError(f"classes need scores beside their nulls; {missing} are missing: score with draws > 0, on "
-                             "blocks of 3 tokens or more")
+            raise UsageError(
+                f"classes need scores beside their nulls; {missing} are missing: score with draws > 0, on "
+                "blocks of 3 tokens or more"
+            )
 
 
 def _at_least(prefix: HeadScores, above: Tensor, threshold: float) -> Bool[Tensor, "layer head"]:

@@ -52,10 +52,7 @@ class Composition:
 
 
 def composition_scores(
-    model: HookedModel,
-    *,
-    kinds: Sequence[Kind] = KINDS,
-    pairs: Iterable[tuple[Head, Head]] | None = None,
+    model: HookedModel, *, kinds: Sequence[Kind] = KINDS, pairs: Iterable[tuple[Head, Head]] | None = None
 ) -> Composition:
     """Q-, K- and V-composition of every pair of heads in two layers, or of the (earlier, later) `pairs`.
 
@@ -93,8 +90,10 @@ def _later_heads(model: HookedModel, pairs: list[tuple[Head, Head]] | None) -> l
     for earlier, later in pairs:
         for layer, head in (earlier, later):
             if layer not in model.attention_layers or not 0 <= head < heads:
-                raise UsageError(f"there is no head {layer}.{head}: {len(model.attention_layers)} of the layers "
-                                 f"0-{model.n_layers - 1} have {heads} heads each")
+                raise UsageError(
+                    f"there is no head {layer}.{head}: {len(model.attention_layers)} of the layers "
+                    f"0-{model.n_layers - 1} have {heads} heads each"
+                )
         if earlier[0] >= later[0]:
             raise UsageError(f"head {earlier} is not in an earlier layer than {later}: there is nothing to compose")
     return sorted({layer * heads + head for _, (layer, head) in pairs})

@@ -101,17 +101,17 @@ class Copying(Reader):
 
     def scores(self, variant: str = "argmax") -> HeadScores:
         beside = {name: self.items(name).mean(0) for name in ("on_content", "on_itself")}
-        told = {"mean attention on content": beside["on_content"], "share of j* = i": beside["on_itself"],
-                "chance": sum(self._chances.values()) / len(self._chances)}  # fmt: skip
+        told = {
+            "mean attention on content": beside["on_content"],
+            "share of j* = i": beside["on_itself"],
+            "chance": sum(self._chances.values()) / len(self._chances),
+        }
         return HeadScores.from_items(
             NAME, self.items(variant), variant=variant, n_kv_heads=self.model.n_kv_heads, provenance=told
         )
 
     def _block(
-        self,
-        rho: Float[Tensor, "batch head query token"],
-        pattern: Float[Tensor, "batch head query token"],
-        start: int,
+        self, rho: Float[Tensor, "batch head query token"], pattern: Float[Tensor, "batch head query token"], start: int
     ) -> dict[str, Float[Tensor, "batch head *draw"]]:
         """The block's sums over queries; query q of it is content token start + q, S_i has start + q + 1 tokens."""
         size = torch.arange(start + 1, start + 1 + rho.shape[2], device=rho.device)

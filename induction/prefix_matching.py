@@ -127,14 +127,10 @@ def prefix_matching_score(
     return with_nulls(scores, fold, position, draws=draws, seed=sequences.seed)
 
 
-def with_nulls(
-    scores: HeadScores, fold: WrongToken, position: PrefixMatching, *, draws: int, seed: int
-) -> HeadScores:
+def with_nulls(scores: HeadScores, fold: WrongToken, position: PrefixMatching, *, draws: int, seed: int) -> HeadScores:
     """The score beside N1 and N2 (METHODS 2.7)."""
     tables = fold.tables("olsson" if scores.variant == "olsson" else "prefix")
     scored = None if scores.per_item is None else ~scores.per_item.isnan()
     wrong = wrong_token_null(scores.mean, tables, draws=draws, seed=seed, scored=scored)
     elsewhere = position_null(scores.mean, position.items(scores.variant or "mean"), draws=draws, seed=seed)
     return scores.with_nulls(*(null for null in (wrong, elsewhere) if null is not None))
-
-

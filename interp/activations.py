@@ -38,8 +38,10 @@ class Cache(Mapping[Any, Tensor]):
     def _what_is_there(self, name: Any, missing: Point) -> str:
         layers = sorted(point.layer for point in self._values if point.name == missing.name)
         if layers:
-            return (f"{name!r}: layer {missing.layer} was not captured or has no such place; ask for one layer, as in "
-                    f"cache[{missing.name!r}, {layers[0]}]; captured: layers {layers}")
+            return (
+                f"{name!r}: layer {missing.layer} was not captured or has no such place; ask for one layer, as in "
+                f"cache[{missing.name!r}, {layers[0]}]; captured: layers {layers}"
+            )
         return f"{name!r} was not captured; captured: {sorted({point.name for point in self._values})}"
 
     def __contains__(self, name: object) -> bool:

@@ -72,9 +72,7 @@ def _hold(
     stack.enter_context(hooks.edit(model, hooks.Point(name, layer), change))
 
 
-def _gated(
-    gate: Tensor, sequences: int, name: str, layer: int, reference: Reference | None, value: Tensor
-) -> Tensor:
+def _gated(gate: Tensor, sequences: int, name: str, layer: int, reference: Reference | None, value: Tensor) -> Tensor:
     if sequences not in (1, len(value)):
         raise UsageError(f"masks were given for {sequences} sequences, but {len(value)} run together")
     other = None
@@ -89,8 +87,10 @@ def _fitted(other: Tensor, value: Tensor, layer: int) -> Tensor:
     try:
         return other.to(value).expand_as(value)
     except RuntimeError as error:
-        raise UsageError(f"the reference for layer {layer} has shape {tuple(other.shape)}, which does not broadcast to "
-                         f"{tuple(value.shape)}") from error
+        raise UsageError(
+            f"the reference for layer {layer} has shape {tuple(other.shape)}, which does not broadcast to "
+            f"{tuple(value.shape)}"
+        ) from error
 
 
 def _values(mask: HeadMask | FFNMask | Tensor | None, shape: tuple[int, ...], what: str) -> Tensor | None:
@@ -98,8 +98,9 @@ def _values(mask: HeadMask | FFNMask | Tensor | None, shape: tuple[int, ...], wh
         return None
     values = mask if isinstance(mask, Tensor) else mask.values
     if tuple(values.shape[-len(shape) :]) != shape or values.dim() > len(shape) + 1:
-        raise UsageError(f"the mask over {what} must have shape {shape} (or one such mask a sequence), "
-                         f"got {tuple(values.shape)}")
+        raise UsageError(
+            f"the mask over {what} must have shape {shape} (or one such mask a sequence), got {tuple(values.shape)}"
+        )
     if not bool(torch.isfinite(values).all()):
         raise UsageError(f"the mask over {what} holds NaN or infinity; 1 keeps, 0 removes, between interpolates")
     return values

@@ -75,8 +75,10 @@ def _parse(name: str | tuple[str, int]) -> tuple[str, int | None]:
         text, given = name
     match = re.fullmatch(r"(?:blocks\.(\d+)\.)?(?:attn\.|mlp\.)?(?:hook_)?(\w+)", str(text))
     if match is None or match[2] not in NAMES:
-        raise UsageError(f"{name!r} is not a place headscope reads; the places are {', '.join(NAMES)} "
-                         "(TransformerLens's spellings, as in blocks.3.attn.hook_z, are accepted)")
+        raise UsageError(
+            f"{name!r} is not a place headscope reads; the places are {', '.join(NAMES)} "
+            "(TransformerLens's spellings, as in blocks.3.attn.hook_z, are accepted)"
+        )
     inside = None if match[1] is None else int(match[1])
     if given is not None and inside is not None and given != inside:
         raise UsageError(f"{name!r} names two layers, {inside} and {given}")

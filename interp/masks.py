@@ -29,8 +29,9 @@ class HeadMask:
         layers, width = values.shape
         for layer, head in heads:
             if not (0 <= layer < layers and 0 <= head < width):
-                raise UsageError(f"head {layer}.{head} does not exist: the model has layers 0-{layers - 1}, "
-                                 f"heads 0-{width - 1}")
+                raise UsageError(
+                    f"head {layer}.{head} does not exist: the model has layers 0-{layers - 1}, heads 0-{width - 1}"
+                )
             values[layer, head] = 0.0
         return HeadMask(values)
 

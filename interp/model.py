@@ -205,8 +205,9 @@ class HookedModel:
                 raise RefusedModelError(f"layer {layer} has no attention")
             modules.append((layer, module))
         if self.eager and route not in ("auto", "eager"):
-            raise UsageError(f"{self.layout.architecture} stands outside Hugging Face's attention interface: its route "
-                             "is 'eager'")
+            raise UsageError(
+                f"{self.layout.architecture} stands outside Hugging Face's attention interface: its route is 'eager'"
+            )
         listening = eager.listening(modules, listener) if self.eager else door.listening(modules, listener, route)
         with listening:
             yield

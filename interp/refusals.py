@@ -11,11 +11,37 @@ from interp.architecture import linear_width
 from interp.errors import HeadscopeError, ModelLoadError, RefusedModelError
 from interp.model import HookedModel
 
-_ENCODERS = frozenset({
-    "albert", "bert", "camembert", "data2vec-text", "deberta", "deberta-v2", "distilbert", "electra", "ernie", "esm",
-    "flaubert", "ibert", "megatron-bert", "mobilebert", "modernbert", "mpnet", "nystromformer", "rembert", "roberta",
-    "roberta-prelayernorm", "roformer", "squeezebert", "xlm", "xlm-roberta", "xlm-roberta-xl", "xmod", "yoso",
-})  # fmt: skip
+_ENCODERS = frozenset(
+    {
+        "albert",
+        "bert",
+        "camembert",
+        "data2vec-text",
+        "deberta",
+        "deberta-v2",
+        "distilbert",
+        "electra",
+        "ernie",
+        "esm",
+        "flaubert",
+        "ibert",
+        "megatron-bert",
+        "mobilebert",
+        "modernbert",
+        "mpnet",
+        "nystromformer",
+        "rembert",
+        "roberta",
+        "roberta-prelayernorm",
+        "roformer",
+        "squeezebert",
+        "xlm",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "xmod",
+        "yoso",
+    }
+)
 _ATTENTION_FREE = frozenset({"falcon_mamba", "mamba", "mamba2", "rwkv", "xlstm"})
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
@@ -24,17 +50,25 @@ def wrong_kind(config: Any, source: Any) -> None:
     """Encoder-only, encoder-decoder and attention-free models are not served."""
     named = " ".join(getattr(config, "architectures", None) or ())
     if getattr(config, "is_encoder_decoder", False):
-        raise RefusedModelError(f"{str(source)!r} ({config.model_type}) is an encoder-decoder model; headscope serves "
-                                "decoder-only causal language models")
+        raise RefusedModelError(
+            f"{str(source)!r} ({config.model_type}) is an encoder-decoder model; headscope serves "
+            "decoder-only causal language models"
+        )
     if "Classification" in named:
-        raise RefusedModelError(f"{str(source)!r} ({config.model_type}) is a classifier ({named}): it predicts no next "
-                                "token; give a causal language model")
+        raise RefusedModelError(
+            f"{str(source)!r} ({config.model_type}) is a classifier ({named}): it predicts no next "
+            "token; give a causal language model"
+        )
     if config.model_type in _ENCODERS or "MaskedLM" in named:
-        raise RefusedModelError(f"{str(source)!r} ({config.model_type}) is an encoder-only model: its heads look both "
-                                "ways, so prefix matching does not exist for it; give a causal language model")
+        raise RefusedModelError(
+            f"{str(source)!r} ({config.model_type}) is an encoder-only model: its heads look both "
+            "ways, so prefix matching does not exist for it; give a causal language model"
+        )
     if config.model_type in _ATTENTION_FREE:
-        raise RefusedModelError(f"{str(source)!r} ({config.model_type}) is a state-space or recurrent model: it has no "
-                                "attention heads to score")
+        raise RefusedModelError(
+            f"{str(source)!r} ({config.model_type}) is a state-space or recurrent model: it has no "
+            "attention heads to score"
+        )
 
 
 def pickled_weights(folder: str, source: Any) -> None:
@@ -49,15 +83,19 @@ def pickled_weights(folder: str, source: Any) -> None:
 
 
 def _pickled(source: Any, file: str) -> RefusedModelError:
-    return RefusedModelError(f"{str(source)!r} holds pickled weights only ({file}). Pickles can run any code, so they "
-                             "are refused unless you ask for them: allow_pickle=True (--allow-pickle)")
+    return RefusedModelError(
+        f"{str(source)!r} holds pickled weights only ({file}). Pickles can run any code, so they "
+        "are refused unless you ask for them: allow_pickle=True (--allow-pickle)"
+    )
 
 
 def incomplete_weights(missing: Any, source: Any) -> None:
     """Weights the checkpoint does not hold would be drawn at random, and every number would be noise."""
     if missing:
-        raise ModelLoadError(f"the weights of {str(source)!r} are incomplete: {len(missing)} are not there "
-                             f"({', '.join(sorted(missing)[:3])}, ...). The checkpoint is damaged or of another model")
+        raise ModelLoadError(
+            f"the weights of {str(source)!r} are incomplete: {len(missing)} are not there "
+            f"({', '.join(sorted(missing)[:3])}, ...). The checkpoint is damaged or of another model"
+        )
 
 
 def damaged_weights(hf: Any, source: Any) -> None:
@@ -76,40 +114,56 @@ def other_heads(model: HookedModel) -> None:
     for layer in model.attention_layers:
         weight = model.o_module(layer).get_parameter("weight")
         if not weight.is_floating_point() or weight.dim() != 2:
-            raise RefusedModelError(f"layer {layer} keeps its output projection in a quantised form ({weight.dtype}), "
-                                    "from which no head can be told: load a checkpoint in float32, bfloat16 or float16")
+            raise RefusedModelError(
+                f"layer {layer} keeps its output projection in a quantised form ({weight.dtype}), "
+                "from which no head can be told: load a checkpoint in float32, bfloat16 or float16"
+            )
         width = linear_width(model.o_module(layer))
         if width != model.n_heads * model.d_value:
-            raise RefusedModelError(f"layer {layer} has heads of another number or width ({width} instead of "
-                                    f"{model.n_heads} x {model.d_value}): models whose layers differ are not served")
+            raise RefusedModelError(
+                f"layer {layer} has heads of another number or width ({width} instead of "
+                f"{model.n_heads} x {model.d_value}): models whose layers differ are not served"
+            )
     for name in ("ln1", "ln2", "ln1_post", "ln2_post"):
         inside = getattr(model.layout, name)
         if inside and not any(model.layout.inner(model.hf, layer, inside) for layer in range(model.n_layers)):
-            raise RefusedModelError(f"{model.layout.architecture} should have a norm {inside!r} in its blocks and has "
-                                    "none: its layout is not the one TransformerLens describes")
+            raise RefusedModelError(
+                f"{model.layout.architecture} should have a norm {inside!r} in its blocks and has "
+                "none: its layout is not the one TransformerLens describes"
+            )
 
 
 def explained(error: Exception, source: Any, what: str) -> HeadscopeError:
     """Turn what transformers raised into one sentence with a next step."""
     text = str(error)
     if "trust_remote_code" in text:
-        return RefusedModelError(f"{str(source)!r} wants to run Python code of its own. headscope refuses that unless "
-                                 "you ask for it: pass trust_remote_code=True (--trust-remote-code) if you trust its "
-                                 "authors")
+        return RefusedModelError(
+            f"{str(source)!r} wants to run Python code of its own. headscope refuses that unless "
+            "you ask for it: pass trust_remote_code=True (--trust-remote-code) if you trust its "
+            "authors"
+        )
     if "Unrecognized configuration class" in text or "Unrecognized model" in text:
         return RefusedModelError(f"{str(source)!r} is not a causal language model that transformers knows")
     if any(part in text for part in ("use_safetensors", "model.safetensors")):
-        return RefusedModelError(f"{str(source)!r} has no safetensors weights. Pickled weights can run any code, so "
-                                 "they are refused unless you ask for them: allow_pickle=True (--allow-pickle)")
+        return RefusedModelError(
+            f"{str(source)!r} has no safetensors weights. Pickled weights can run any code, so "
+            "they are refused unless you ask for them: allow_pickle=True (--allow-pickle)"
+        )
     if "does not recognize this architecture" in text:
-        return RefusedModelError(f"{str(source)!r} is of a kind that this version of transformers does not know; a "
-                                 "newer one may")
+        return RefusedModelError(
+            f"{str(source)!r} is of a kind that this version of transformers does not know; a newer one may"
+        )
     if "ignore_mismatched_sizes" in text:
-        return ModelLoadError(f"the weights of {str(source)!r} have other shapes than its config.json says: the folder "
-                              "holds files of two models")
+        return ModelLoadError(
+            f"the weights of {str(source)!r} have other shapes than its config.json says: the folder "
+            "holds files of two models"
+        )
     first = text.strip().splitlines()[0].rstrip(".") if text.strip() else type(error).__name__
     if type(error).__name__ == "SafetensorError":
-        return ModelLoadError(f"the weights of {str(source)!r} are damaged or not whole ({first}): fetch or save them "
-                              "again")
-    return ModelLoadError(f"could not read the {what} of {str(source)!r}: {first}. Give `smollm2-135m`, a hub id, a "
-                          "folder or a .gguf file; a hub id needs network or a filled cache")
+        return ModelLoadError(
+            f"the weights of {str(source)!r} are damaged or not whole ({first}): fetch or save them again"
+        )
+    return ModelLoadError(
+        f"could not read the {what} of {str(source)!r}: {first}. Give `smollm2-135m`, a hub id, a "
+        "folder or a .gguf file; a hub id needs network or a filled cache"
+    )

@@ -49,13 +49,16 @@ def resumed(model: HookedModel, layer: int, residual: Float[Tensor, "batch query
     if not 0 <= layer < model.n_layers:
         raise UsageError(f"layer {layer} does not exist: the model has layers 0-{model.n_layers - 1}")
     if layer and not can_resume(model):
-        raise RefusedModelError(f"{model.layout.architecture} has layers that reuse the keys of earlier ones: it can't "
-                                "be run from a later block on")
+        raise RefusedModelError(
+            f"{model.layout.architecture} has layers that reuse the keys of earlier ones: it can't "
+            "be run from a later block on"
+        )
 
     def put_in(value: Tensor) -> Tensor:
         if value.shape != residual.shape:
-            raise UsageError(f"the stored residual has shape {tuple(residual.shape)}, the tokens need "
-                             f"{tuple(value.shape)}")
+            raise UsageError(
+                f"the stored residual has shape {tuple(residual.shape)}, the tokens need {tuple(value.shape)}"
+            )
         return residual.to(value)
 
     with ExitStack() as stack:
@@ -72,8 +75,10 @@ def _passing(block: nn.Module, layer: int, parts: int) -> Any:
     def wrap(forward: Any) -> Any:
         def passing(*args: Any, **kwargs: Any) -> Any:
             if hooks.is_touched(block):
-                raise UsageError(f"block {layer} is passed over in a resumed run, so what is gated, edited or read "
-                                 "there would do nothing")
+                raise UsageError(
+                    f"block {layer} is passed over in a resumed run, so what is gated, edited or read "
+                    "there would do nothing"
+                )
             hidden = args[0] if args else kwargs["hidden_states"]
             return (hidden, *[None] * (parts - 1)) if parts else hidden
 

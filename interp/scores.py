@@ -71,9 +71,14 @@ class Null:
 
     @classmethod
     def from_draws(
-        cls, name: str, observed: Float[Tensor, "*grid"], draws: Float[Tensor, "draw *grid"], *,
-        two_sided: bool = False, partial: bool = False,
-    ) -> Null:  # fmt: skip
+        cls,
+        name: str,
+        observed: Float[Tensor, "*grid"],
+        draws: Float[Tensor, "draw *grid"],
+        *,
+        two_sided: bool = False,
+        partial: bool = False,
+    ) -> Null:
         """p-values of `observed` against `draws` of the same statistic; two-sided counts distance from their mean.
 
         partial: draws that do not exist for a component (NaN) do not count for it; otherwise they leave it without p.
@@ -160,9 +165,14 @@ class HeadScores(_Scores):
 
     @classmethod
     def from_items(
-        cls, name: str, per_item: Float[Tensor, "item layer head"], *, seed: int = 0, partial: bool = False,
+        cls,
+        name: str,
+        per_item: Float[Tensor, "item layer head"],
+        *,
+        seed: int = 0,
+        partial: bool = False,
         **fields: Any,
-    ) -> HeadScores:  # fmt: skip
+    ) -> HeadScores:
         """Mean, standard deviation and marginal bootstrap interval over items.
 
         partial: items without a value (NaN) leave a head's mean; otherwise they make it NaN.
@@ -276,8 +286,7 @@ class Ranking:
 def bootstrap(
     items: Float[Tensor, "item *grid"], *, seed: int = 0, draws: int = BOOTSTRAP_DRAWS, partial: bool = False
 ) -> dict[str, Tensor]:
-    """mean, std (n - 1), and the 95% percentile interval of the mean over items; `partial`: over those that are there.
-    """
+    """mean, std (n - 1), and the 95% percentile interval of the mean over items; `partial`: over what is there."""
     n = len(items)
     if n == 0:
         raise UsageError("a score needs at least one item (sequence or document), got none")

@@ -156,8 +156,9 @@ def attention_view(
 def check_place(model: HookedModel, layer: int, head: int | None) -> list[int]:
     """The heads that are meant. Raises UsageError where there is no such layer or head."""
     if layer not in model.attention_layers:
-        raise UsageError(f"layer {layer} has no attention heads; layers with heads: "
-                         f"{', '.join(map(str, model.attention_layers))}")  # fmt: skip
+        raise UsageError(
+            f"layer {layer} has no attention heads; layers with heads: {', '.join(map(str, model.attention_layers))}"
+        )
     if head is not None and not 0 <= head < model.n_heads:
         raise UsageError(f"head {layer}.{head} does not exist: each layer has heads 0-{model.n_heads - 1}")
     return list(range(model.n_heads)) if head is None else [head]

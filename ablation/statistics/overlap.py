@@ -155,9 +155,7 @@ def _log_choose(n: Int[np.ndarray, "..."], k: Int[np.ndarray, "..."]) -> Float[n
 
 
 def _mean_overlap(
-    top_a: Bool[np.ndarray, "draw head"],
-    top_b: Bool[np.ndarray, "draw head"],
-    heads_of: Int[np.ndarray, "layer"],
+    top_a: Bool[np.ndarray, "draw head"], top_b: Bool[np.ndarray, "draw head"], heads_of: Int[np.ndarray, "layer"]
 ) -> dict[str, float]:
     """Mean over the tie-breaks; tie-breaks that give the same counts are computed once."""
     found = (top_a & top_b).sum(axis=-1, keepdims=True)

@@ -100,10 +100,15 @@ class Task:
         Answers are texts: a choice's place is nothing that a model sees.
         """
         offered = [_answers(document) for document in self.documents]
-        right = Counter(answer for document, answers in zip(self.documents, offered, strict=True)
-                        for answer in {answers[choice] for choice in document.right})  # fmt: skip
-        always = ([answers.index(one) if one in answers else -1 for answers in offered]
-                  for one, _ in right.most_common(LIKELY))  # fmt: skip
+        right = Counter(
+            answer
+            for document, answers in zip(self.documents, offered, strict=True)
+            for answer in {answers[choice] for choice in document.right}
+        )
+        always = (
+            [answers.index(one) if one in answers else -1 for answers in offered]
+            for one, _ in right.most_common(LIKELY)
+        )
         return max(self.score_choices(chosen).mean for chosen in always)
 
     @property
@@ -116,8 +121,9 @@ class Task:
 def _answers(document: Document) -> list[tuple[str, str]]:
     """What each choice says; where choices differ in front of the continuation (WinoGrande), that is part of it."""
     alike = len(set(document.queries)) == 1
-    return [("" if alike else query, text)
-            for query, text in zip(document.queries, document.continuations, strict=True)]  # fmt: skip
+    return [
+        ("" if alike else query, text) for query, text in zip(document.queries, document.continuations, strict=True)
+    ]
 
 
 def check_log_likelihoods(rows: Sequence[np.ndarray], documents: Sequence[Document]) -> None:

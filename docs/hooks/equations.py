@@ -19,6 +19,7 @@ BLOCK = re.compile(r'<div class="arithmatex">\\\[(.*?)\\\]</div>', re.DOTALL)
 
 def on_page_content(content: str, page: Any, **ignored: Any) -> str:
     """Exchange every formula of a page."""
+
     def drawn(match: re.Match[str], display: str) -> str:
         return mathml(html.unescape(match[1]).strip(), display, page.file.src_uri)
 

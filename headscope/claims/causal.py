@@ -18,8 +18,7 @@ LEVEL = 0.05
 
 
 def removal(evidence: Evidence) -> Iterator[str]:
-    """What the examples are worth at all; every tested set: its drop, its controls, its rank; the manipulation check.
-    """
+    """What the examples are worth; every tested set: its drop, its controls, its rank; the manipulation check."""
     rows = evidence.rows(kind="causal_drop")
     for outcome in UNITS:
         yield from (f"- {line}" for line in _worth(evidence, outcome))
@@ -99,9 +98,13 @@ def _alike(evidence: Evidence) -> Iterator[str]:
             continue
         share, shared = (found.loc[f"causal_controls_{name}", "value"] for name in ("overlap", "shared"))
         count = found["n"].iloc[0]
-        fewer = "" if kind == "random" else (
-            f": their drops scatter less than those of {count} independent sets would, so that the tested set stands "
-            "out from them more easily"
+        fewer = (
+            ""
+            if kind == "random"
+            else (
+                f": their drops scatter less than those of {count} independent sets would, so that the tested "
+                "set stands out from them more easily"
+            )
         )
         yield (
             f"The {count} {SAID.get(str(kind), str(kind))} against {tested}: two of them have {share:.0%} of their "

@@ -57,8 +57,10 @@ def _sharing(evidence: Evidence) -> Iterator[Row]:
     """Rank correlation of two tasks' importance, as released and right; top 30% in common."""
     rows = evidence.rows(kind="cross_task")
     for shots in sorted({int(count) for count in rows["shots"]}):
-        values = {level: chosen(rows, shots=shots, level=level)["value"].mean()
-                  for level in ("bansal_released", "global", "within_layer")}  # fmt: skip
+        values = {
+            level: chosen(rows, shots=shots, level=level)["value"].mean()
+            for level in ("bansal_released", "global", "within_layer")
+        }
         pairs = len(chosen(rows, shots=shots, level="global"))
         released = f"{number(values['bansal_released'])} by the released script"
         right = f"Spearman {number(values['global'])}, within layers {number(values['within_layer'])}"
@@ -80,13 +82,16 @@ def _layers(evidence: Evidence) -> Iterator[Row]:
     if not len(classes):
         return
     depth = int(classes["layer"].max()) + 1
-    told = f"none of {len(classes)} heads" if not layers else (
-        f"{len(layers)} of {len(classes)}, in layers {layers[0]} to {layers[-1]} of {depth}"
-    )  # fmt: skip
+    told = (
+        f"none of {len(classes)} heads"
+        if not layers
+        else (f"{len(layers)} of {len(classes)}, in layers {layers[0]} to {layers[-1]} of {depth}")
+    )
     yield (
-        "induction heads", f"prefix matching in layers {MATCHING} and up, copying mostly in {COPYING} and up, of "
-        f"{LAYERS}", told,
-    )  # fmt: skip
+        "induction heads",
+        f"prefix matching in layers {MATCHING} and up, copying mostly in {COPYING} and up, of {LAYERS}",
+        told,
+    )
 
 
 def _primary(evidence: Evidence) -> Iterator[Row]:

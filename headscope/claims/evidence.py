@@ -17,10 +17,11 @@ from headscope.stages.pruning_together import ABOVE
 HEADS, FFNS = "head/zero", "ffn/zero"
 TRAINING = "on its training documents"
 RANKED = {
-    "token": f"token importance {TRAINING}", "document": f"document importance {TRAINING}",
+    "token": f"token importance {TRAINING}",
+    "document": f"document importance {TRAINING}",
     "signed": f"signed importance {TRAINING}",
     "knock_out": f"knock-out {TRAINING} (how far the right answer's log-likelihood falls without this FFN alone)",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

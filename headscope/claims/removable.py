@@ -16,15 +16,15 @@ PAPER_HEADS, PAPER_FFNS = 70, 20
 ORDERS = ("own", "random", "layer_matched", "aggregate", "transfer", "signed", "inverse", "iterative")
 CONTROLS = ("random", "layer_matched")
 MEANT = {
-    "random": "drawn at random", "layer_matched": "the own ranking with the heads of each layer shuffled",
+    "random": "drawn at random",
+    "layer_matched": "the own ranking with the heads of each layer shuffled",
     "aggregate": "the mean of the other tasks' importance, each divided by its sum",
     "transfer": "every other task's ranking in turn",
-    "signed": "the task's signed importance", "inverse": "the own ranking, the most important first",
+    "signed": "the task's signed importance",
+    "inverse": "the own ranking, the most important first",
     "iterative": "ranked anew after every step",
-}  # fmt: skip
-BLIND = (
-    "Even if no answer changed, all these documents together could not exclude a loss of 2 points of accuracy."
-)
+}
+BLIND = "Even if no answer changed, all these documents together could not exclude a loss of 2 points of accuracy."
 HARMLESS = {
     SHARES[0]: ("accuracy", "accuracy is shown to fall by less than 2 points"),
     SHARES[1]: ("log-likelihood", "the right answer's log-likelihood is shown to fall by less than .05 nats"),
@@ -103,8 +103,10 @@ def _together(evidence: Evidence, level: str, name: str, paper: int, shots: int)
             continue
         tasks = int(own["n"].iloc[0])
         found = {order: evidence.rows(kind=kind, level=level, shots=shots, a=ABOVE, b=order) for order in CONTROLS}
-        told = {order: shares.share(evidence, kind, level, shots, order)
-                for order in ("own", *(order for order, rows in found.items() if len(rows)))}  # fmt: skip
+        told = {
+            order: shares.share(evidence, kind, level, shots, order)
+            for order in ("own", *(order for order, rows in found.items() if len(rows)))
+        }
         listed = "; ".join(
             f"{_named(order)} {'ranking' if order == 'own' else 'orders, median over draws'}: {words}"
             f"{over_others(found.get(order, own), tasks)}"

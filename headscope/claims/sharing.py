@@ -9,9 +9,11 @@ from headscope.claims.removable import changes_by_order
 from headscope.comparison import sentences
 
 SAID = {
-    "own": "own ranking", "aggregate": "aggregate of the other tasks", "transfer": "every other task's ranking in turn",
+    "own": "own ranking",
+    "aggregate": "aggregate of the other tasks",
+    "transfer": "every other task's ranking in turn",
     "random": "random orders (median and, as the bracket, 5th to 95th percentile over draws)",
-}  # fmt: skip
+}
 HALF = 50
 
 

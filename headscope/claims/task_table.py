@@ -11,10 +11,17 @@ from headscope.claims.evidence import Evidence, bracket, number, table
 from headscope.claims.shares import SHARES
 
 HEADINGS = (
-    "task", "accuracy, full model", "its one-sided lower 95% bound", "clusters of documents", "area, own order [95%]",
-    "area, random orders [5th to 95th percentile]", "shown removable by accuracy, own order",
-    "by log-likelihood, own order", "by accuracy, random orders", "by log-likelihood, random orders",
-)  # fmt: skip
+    "task",
+    "accuracy, full model",
+    "its one-sided lower 95% bound",
+    "clusters of documents",
+    "area, own order [95%]",
+    "area, random orders [5th to 95th percentile]",
+    "shown removable by accuracy, own order",
+    "by log-likelihood, own order",
+    "by accuracy, random orders",
+    "by log-likelihood, random orders",
+)
 
 
 def by_task(evidence: Evidence, level: str, shots: int, tasks: Sequence[str], chance: Sequence[str]) -> Iterator[str]:

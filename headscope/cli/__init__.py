@@ -47,10 +47,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    study.study, induction.induction, importance.importance, knockout.knockout, prune.prune, compare.compare,
-    export.export, plan.plan, report.report,
-    attention.attention, inspect.inspect, doctor.doctor,
-):  # fmt: skip
+    study.study,
+    induction.induction,
+    importance.importance,
+    knockout.knockout,
+    prune.prune,
+    compare.compare,
+    export.export,
+    plan.plan,
+    report.report,
+    attention.attention,
+    inspect.inspect,
+    doctor.doctor,
+):
     app.command()(command)
 
 

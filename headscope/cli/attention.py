@@ -32,8 +32,13 @@ def attention(
 
     outputs(out, png=png)
     loaded = opt.load(
-        model, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code,
-        allow_pickle=allow_pickle, wheel=wheel,
-    )  # fmt: skip
+        model,
+        device=device,
+        dtype=dtype,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+        wheel=wheel,
+    )
     for path in write_attention(loaded, text, layer, head=head, out=out, png=png):
         print(path)

@@ -33,9 +33,16 @@ def doctor(
     half a gate takes half the contribution, gradients equal finite differences. Leaves with status 1 if one fails.
     """
     loaded = opt.load(
-        model, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code,
-        allow_pickle=allow_pickle, wheel=wheel, offload_folder=offload_folder, check=False,
-    )  # fmt: skip
+        model,
+        device=device,
+        dtype=dtype,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+        wheel=wheel,
+        offload_folder=offload_folder,
+        check=False,
+    )
     from interp.selfcheck import run_checks
 
     if not as_json:

@@ -39,10 +39,14 @@ def export(
     identity = open_run(folder).identity
     try:
         loaded = opt.load(
-            model or str(identity["source"]), device=device, dtype=dtype or str(identity.get("dtype") or "float32"),
-            revision=revision or identity.get("revision"), trust_remote_code=trust_remote_code,
-            allow_pickle=allow_pickle, wheel=wheel,
-        )  # fmt: skip
+            model or str(identity["source"]),
+            device=device,
+            dtype=dtype or str(identity.get("dtype") or "float32"),
+            revision=revision or identity.get("revision"),
+            trust_remote_code=trust_remote_code,
+            allow_pickle=allow_pickle,
+            wheel=wheel,
+        )
     except ModelLoadError as error:
         if model is not None:
             raise
@@ -53,9 +57,17 @@ def export(
         ) from error
     with opt.status("writing the checkpoint"):
         done = export_pruned(
-            loaded, folder, out, component=component, percent=percent, percent_ffns=percent_ffns, order=order,
-            shots=shots, ranking=ranking, ablation=ablation,
-        )  # fmt: skip
+            loaded,
+            folder,
+            out,
+            component=component,
+            percent=percent,
+            percent_ffns=percent_ffns,
+            order=order,
+            shots=shots,
+            ranking=ranking,
+            ablation=ablation,
+        )
     print(
         f"{done.removed_heads} heads and {done.removed_ffns} FFNs removed by the {ranking} importance of "
         f"{len(done.tasks)} tasks at {done.shots} shots; written to {done.folder}"

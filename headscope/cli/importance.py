@@ -52,18 +52,27 @@ def importance(
     with opt.status("reading the documents"):
         cells = choice.cells("train")
     loaded = opt.load(
-        model, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code,
-        allow_pickle=allow_pickle, wheel=wheel, offload_folder=offload_folder,
-    )  # fmt: skip
+        model,
+        device=device,
+        dtype=dtype,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+        wheel=wheel,
+        offload_folder=offload_folder,
+    )
     with opt.progress("importance") as tell:
         ranked = measure_importance(
             loaded, folder, choice, cells=cells, normalise=normalise, frozen_norm=frozen_norm, progress=tell
         )
     page = opt.render_report(folder)
     told = {
-        "note": open_run(folder).manifest.recorded("post_norm"), "tasks": [vars(one) for one in ranked],
-        "heads": top_heads(folder, choice, top), "run": str(folder), "report": str(page),
-    }  # fmt: skip
+        "note": open_run(folder).manifest.recorded("post_norm"),
+        "tasks": [vars(one) for one in ranked],
+        "heads": top_heads(folder, choice, top),
+        "run": str(folder),
+        "report": str(page),
+    }
     if as_json:
         print(json.dumps(told, indent=2, allow_nan=False))
     else:
@@ -82,22 +91,31 @@ def top_heads(folder: Path, choice: Any, count: int) -> list[dict[str, Any]]:
     )
     order = [divmod(int(place), token.shape[1]) for place in (-token).argsort(axis=None, kind="stable")]
     found = [at for at in order if token[at] == token[at]][:count]
-    return [
-        {"layer": at[0], "head": at[1], "token": float(token[at]), "signed": float(signed[at])} for at in found
-    ]  # fmt: skip
+    return [{"layer": at[0], "head": at[1], "token": float(token[at]), "signed": float(signed[at])} for at in found]
 
 
 def show(told: dict[str, Any], choice: Any) -> None:
     """What was scored, then the heads that matter most over all tasks."""
     headings = ("task", "shots", "documents", "mean gold log-likelihood, nats", "cut prompts")
-    opt.show_table("documents scored", headings, (
-        (one["task"], *(str(one[name]) for name in ("shots", "documents")), f"{one['log_likelihood']:.2f}",
-         str(one["cut"])) for one in told["tasks"]
-    ))  # fmt: skip
+    opt.show_table(
+        "documents scored",
+        headings,
+        (
+            (
+                one["task"],
+                *(str(one[name]) for name in ("shots", "documents")),
+                f"{one['log_likelihood']:.2f}",
+                str(one["cut"]),
+            )
+            for one in told["tasks"]
+        ),
+    )
     title = f"most important heads, {len(choice.names)} tasks at {max(choice.shots)} shots (share of all heads' total)"
-    opt.show_table(title, ("head", "importance (token)", "signed: positive = needed"), (
-        (f"{one['layer']}.{one['head']}", f"{one['token']:.2%}", f"{one['signed']:+.2%}") for one in told["heads"]
-    ))  # fmt: skip
+    opt.show_table(
+        title,
+        ("head", "importance (token)", "signed: positive = needed"),
+        ((f"{one['layer']}.{one['head']}", f"{one['token']:.2%}", f"{one['signed']:+.2%}") for one in told["heads"]),
+    )
     if told["note"]:
         print(f"{told['note'][0].upper()}{told['note'][1:]}.")
     cut = sum(one["cut"] for one in told["tasks"])

@@ -65,9 +65,15 @@ def induction(
     chosen: dict[str, Any] = {"protocol": protocol, "sequences": sequences, "length": length, "seed": seed}
     check_output_folder(folder, stage_of(**chosen))
     loaded = opt.load(
-        model, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code,
-        allow_pickle=allow_pickle, wheel=wheel, offload_folder=offload_folder,
-    )  # fmt: skip
+        model,
+        device=device,
+        dtype=dtype,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+        wheel=wheel,
+        offload_folder=offload_folder,
+    )
     with opt.progress("scoring heads") as tell:
         measured = measure_induction(loaded, folder, **chosen, progress=tell)
     with opt.status("rendering the report"):
@@ -193,8 +199,9 @@ def out_of_reach(prefix: Any) -> list[str]:
     shares, left = ([float(part) for part in prefix.provenance[name]] for name in (REACHABLE, IN_REACH))
     partly = ", ".join(
         f"{layer} ({100 * share:.0f}% of the targets, {kept:.0f} of {prefix.n} sequences)"
-        for layer, (share, kept) in enumerate(zip(shares, left, strict=True)) if 0 < share < 1
-    )  # fmt: skip
+        for layer, (share, kept) in enumerate(zip(shares, left, strict=True))
+        if 0 < share < 1
+    )
     never = ", ".join(str(layer) for layer, share in enumerate(shares) if share == 0)
     told = {
         "Layers that see only a part of the look-back targets, and are scored on that part": partly,

@@ -41,9 +41,13 @@ def inspect(
 
     check_port(port)
     loading: dict[str, Any] = {
-        "device": device, "dtype": dtype, "revision": revision, "trust_remote_code": trust_remote_code,
-        "allow_pickle": allow_pickle, "wheel": wheel,
-    }  # fmt: skip
+        "device": device,
+        "dtype": dtype,
+        "revision": revision,
+        "trust_remote_code": trust_remote_code,
+        "allow_pickle": allow_pickle,
+        "wheel": wheel,
+    }
     bench = make_bench(target, out, data, loading, with_model=with_model)
 
     def ready(address: str) -> None:

@@ -52,9 +52,15 @@ def knockout(
     with opt.status("reading the documents"):
         cells = choice.cells("train")
     loaded = opt.load(
-        model, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code,
-        allow_pickle=allow_pickle, wheel=wheel, offload_folder=offload_folder,
-    )  # fmt: skip
+        model,
+        device=device,
+        dtype=dtype,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+        wheel=wheel,
+        offload_folder=offload_folder,
+    )
     tell_cost(loaded, cells, component)
     with opt.progress(f"knock-out of every {component}") as tell:
         found = measure_knock_out(

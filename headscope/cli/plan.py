@@ -49,10 +49,15 @@ def told(found: Any, speed: float | None) -> dict[str, Any]:
     seconds = {} if speed is None else {"seconds": found.total / speed}
     memory = {dtype: found.shape.memory(dtype) for dtype in ("float32", "bfloat16")}
     return {
-        "shape": vars(found.shape), "memory": memory, "budget": found.budget.told(),
-        "cells": [vars(cell) for cell in found.cells], "tokens": found.tokens, "total": found.total,
-        "operations": found.operations, **seconds,
-    }  # fmt: skip
+        "shape": vars(found.shape),
+        "memory": memory,
+        "budget": found.budget.told(),
+        "cells": [vars(cell) for cell in found.cells],
+        "tokens": found.tokens,
+        "total": found.total,
+        "operations": found.operations,
+        **seconds,
+    }
 
 
 def show(found: Any, speed: float | None) -> None:

@@ -17,15 +17,18 @@ def prune(
     model: opt.Model = "smollm2-135m",
     tasks: opt.Tasks = "probes",
     component: Annotated[str, typer.Option(help="head, ffn, or both: the joint grid.")] = "head",
-    order: Annotated[str, typer.Option(
-        help="own, aggregate, transfer, signed, inverse, random, layer_matched, iterative, TASK; with commas between."
-    )] = "own",
+    order: Annotated[
+        str,
+        typer.Option(
+            help="own, aggregate, transfer, signed, inverse, random, layer_matched, iterative, TASK; commas between."
+        ),
+    ] = "own",
     shots: opt.Shots = "0,5",
     out: opt.Out = None,
     limit: opt.Limit = 100,
-    percents: Annotated[str, typer.Option(
-        help="How much is removed, in percent, from 0 on; `both` has a grid of its own."
-    )] = "0,10,20,30,40,50,60,70,80,90",
+    percents: Annotated[
+        str, typer.Option(help="How much is removed, in percent, from 0 on; `both` has a grid of its own.")
+    ] = "0,10,20,30,40,50,60,70,80,90",
     draws: Annotated[int, typer.Option(help="Random and layer-matched orders.")] = 20,
     ablation: opt.Ablation = "zero",
     ranking: Annotated[str, typer.Option(help="token, document or signed importance ranks what is removed.")] = "token",
@@ -57,17 +60,28 @@ def prune(
         tasks, shots, limit=limit, data=data, demos=demos, demo_seeds=demo_seeds, bos=bos, seed=seed
     )
     wanted = PruneChoice(
-        component=component, orders=tuple(opt.names(order)), ablation=ablation,
-        percents=opt.numbers(percents, "--percents"), draws=draws, ranking=ranking, ffn_ranking=ffn_ranking,
-    )  # fmt: skip
+        component=component,
+        orders=tuple(opt.names(order)),
+        ablation=ablation,
+        percents=opt.numbers(percents, "--percents"),
+        draws=draws,
+        ranking=ranking,
+        ffn_ranking=ffn_ranking,
+    )
     folder = opt.run_folder(model, out)
     check_output_folder(folder, wanted.stage(choice))
     with opt.status("reading the documents"):
         cells = choice.cells("validation")
     loaded = opt.load(
-        model, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code,
-        allow_pickle=allow_pickle, wheel=wheel, offload_folder=offload_folder,
-    )  # fmt: skip
+        model,
+        device=device,
+        dtype=dtype,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+        wheel=wheel,
+        offload_folder=offload_folder,
+    )
     with opt.progress(f"pruning {component}s" if component != "both" else "pruning heads and FFNs") as tell:
         summaries = measure_pruning(loaded, folder, choice, wanted, cells=cells, rankings=rankings, progress=tell)
     tell_cut(open_run(folder), wanted.stage(choice))
@@ -99,10 +113,22 @@ def show(summaries: Any, percents: Sequence[int]) -> None:
         found = {row.kind: row for row in part.itertuples()}
         area = found.get(kinds[0])
         cells = [number(area.value if area is not None else None, ".2f")]
-        cells += [brief(found[kind].value, percents[1:], undecided=kind == kinds[1] and (task, shots) in undecided)
-                  if kind in found else "-" for kind in kinds[1:]]  # fmt: skip
-        rows.append([task, order, str(shots), *cells, number(area.p if area is not None else None, ".3f"),
-                     "at chance" if (task, shots) in chance else ""])  # fmt: skip
+        cells += [
+            brief(found[kind].value, percents[1:], undecided=kind == kinds[1] and (task, shots) in undecided)
+            if kind in found
+            else "-"
+            for kind in kinds[1:]
+        ]
+        rows.append(
+            [
+                task,
+                order,
+                str(shots),
+                *cells,
+                number(area.p if area is not None else None, ".3f"),
+                "at chance" if (task, shots) in chance else "",
+            ]
+        )
     headings = ("task", "order", "shots", "area", "removable by metric", "by log-likelihood", "p of area", "")
     if rows:
         opt.show_table("pruning: an area of 1 costs nothing", headings, rows, left=2)

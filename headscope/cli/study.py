@@ -17,12 +17,12 @@ def study(
     out: opt.Out = None,
     data: opt.Data = "hub",
     limit: Annotated[int | None, typer.Option(help="At most so many documents of a task.")] = None,
-    budget: Annotated[str, typer.Option(
-        help="small (the default model: under an hour on two cores), paper, or hours, as 2."
-    )] = "small",
-    only: Annotated[str | None, typer.Option(
-        help="One stage: induction, importance, knockout, prune, compare, causal or report."
-    )] = None,
+    budget: Annotated[
+        str, typer.Option(help="small (the default model: under an hour on two cores), paper, or hours, as 2.")
+    ] = "small",
+    only: Annotated[
+        str | None, typer.Option(help="One stage: induction, importance, knockout, prune, compare, causal or report.")
+    ] = None,
     publish: Annotated[Path | None, typer.Option(help="Folder for the tables and a page of findings.")] = None,
     bos: opt.Bos = "auto",
     seed: opt.Seed = 0,
@@ -43,14 +43,30 @@ def study(
 
     def load() -> Any:
         return opt.load(
-            model, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code,
-            allow_pickle=allow_pickle, wheel=wheel, offload_folder=offload_folder,
-        )  # fmt: skip
+            model,
+            device=device,
+            dtype=dtype,
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+            allow_pickle=allow_pickle,
+            wheel=wheel,
+            offload_folder=offload_folder,
+        )
 
     run = run_study(
-        model, out=out, tasks=tasks, shots=shots, data=data, limit=limit, budget=budget, bos=bos, seed=seed, only=only,
-        load=load, show=opt.progress,
-    )  # fmt: skip
+        model,
+        out=out,
+        tasks=tasks,
+        shots=shots,
+        data=data,
+        limit=limit,
+        budget=budget,
+        bos=bos,
+        seed=seed,
+        only=only,
+        load=load,
+        show=opt.progress,
+    )
     if only is None or publish is not None:
         from headscope.findings import findings
 

@@ -81,8 +81,6 @@ def _variance(score: Scored, first: Scored, second: Scored, valid: Bool[np.ndarr
 
 
 def _rho(
-    a: Float[np.ndarray, "*table layer head"],
-    b: Float[np.ndarray, "layer head"],
-    valid: Bool[np.ndarray, "layer head"],
+    a: Float[np.ndarray, "*table layer head"], b: Float[np.ndarray, "layer head"], valid: Bool[np.ndarray, "layer head"]
 ) -> Float[np.ndarray, "*table"]:
     return mean_correlation(*(standard_ranks(scores, valid=valid, level=LEVEL) for scores in (a, b)))

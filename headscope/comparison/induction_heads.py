@@ -36,9 +36,13 @@ from headscope.comparison.scored import AGGREGATE, IMPORTANCE, SHUFFLED, Scored,
 PREFIX = ("prefix_matching", "")
 PREVIOUS = ("previous_token", "")
 COPYING = (
-    ("copying", "argmax"), ("copying", "attended"), ("copying", "successor"), ("copying", "signed"),
-    ("copying", "bansal_released"), ("ov_copying", ""),
-)  # fmt: skip
+    ("copying", "argmax"),
+    ("copying", "attended"),
+    ("copying", "successor"),
+    ("copying", "signed"),
+    ("copying", "bansal_released"),
+    ("ov_copying", ""),
+)
 PRIMARY_SHOTS = 5
 SET = "induction heads"
 KIND = "induction_importance"
@@ -149,8 +153,9 @@ def against(shelf: Shelf, prefix: Scored, variant: str, shots: int) -> Iterator[
         less = shelf.aggregate(score, variant, count, tasks)
         found = gain(prefix, more, less, seed=shelf.seed)
         b = f"{more.name}@{shots} - {name_of(score, variant)}@{count}"
-        told = row(f"{KIND}_gain", prefix.name, b, shots, "within_layer", found.value, interval=found.interval,
-                   n=found.n_heads)  # fmt: skip
+        told = row(
+            f"{KIND}_gain", prefix.name, b, shots, "within_layer", found.value, interval=found.interval, n=found.n_heads
+        )
         yield Exploratory(told, found.p)
 
 
@@ -194,8 +199,9 @@ def set_expectations(shelf: Shelf, importance: Scored, shots: int) -> Iterator[R
     found = set_overlap(heads & valid, highest(importance.table, int((heads & valid).sum())), valid=valid)
     size = max(found.size_a, 1)
     for name, expected, p in (
-        ("free", found.expected_free, found.p_free), ("layer", found.expected_layer, found.p_layer)
-    ):  # fmt: skip
+        ("free", found.expected_free, found.p_free),
+        ("layer", found.expected_layer, found.p_layer),
+    ):
         kind, level = f"set_overlap_expected_{name}", f"k={found.size_a}"
         yield row(kind, SET, importance.name, shots, level, expected / size, p=p, n=found.n_heads)
 
@@ -222,5 +228,3 @@ def highest(table: Float[np.ndarray, "layer head"], k: int) -> Bool[np.ndarray, 
     chosen = np.zeros(table.size, dtype=bool)
     chosen[order[:k]] = True
     return chosen.reshape(table.shape)
-
-

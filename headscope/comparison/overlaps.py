@@ -16,9 +16,11 @@ from headscope.comparison.rows import Row, row, with_holm
 from headscope.comparison.scored import IMPORTANCE, Scored, Shelf
 
 PAIRS = (
-    (("prefix_matching", ""), "token"), (("prefix_matching", ""), "signed"), (("copying", "successor"), "token"),
+    (("prefix_matching", ""), "token"),
+    (("prefix_matching", ""), "signed"),
+    (("copying", "successor"), "token"),
     (("copying", "argmax"), "token"),
-)  # fmt: skip
+)
 
 
 def overlaps(shelf: Shelf, shots: int) -> list[Row]:

@@ -16,12 +16,29 @@ Row = dict[str, Any]
 NO_INTERVAL = (nan, nan)
 # What `compare` writes and replaces as a whole; the other kinds belong to `prune` and the causal check.
 KINDS = (
-    "cross_task", "cross_task_signed", "cross_task_overlap", "cross_shot", "cross_shot_signed", "reliability",
-    "induction_importance", "induction_importance_primary", "induction_importance_partial",
-    "induction_importance_gain", "set_overlap", "set_overlap_expected_free", "set_overlap_expected_layer", "overlap",
-    "overlap_expected_free", "overlap_expected_layer", "overlap_jaccard", "overlap_jaccard_expected_free",
-    "overlap_jaccard_expected_layer", "retention_raw", "retention_excess", "exploratory_family",
-)  # fmt: skip
+    "cross_task",
+    "cross_task_signed",
+    "cross_task_overlap",
+    "cross_shot",
+    "cross_shot_signed",
+    "reliability",
+    "induction_importance",
+    "induction_importance_primary",
+    "induction_importance_partial",
+    "induction_importance_gain",
+    "set_overlap",
+    "set_overlap_expected_free",
+    "set_overlap_expected_layer",
+    "overlap",
+    "overlap_expected_free",
+    "overlap_expected_layer",
+    "overlap_jaccard",
+    "overlap_jaccard_expected_free",
+    "overlap_jaccard_expected_layer",
+    "retention_raw",
+    "retention_excess",
+    "exploratory_family",
+)
 
 
 def row(
@@ -40,9 +57,18 @@ def row(
     """One comparison; `n` counts heads unless the kind says otherwise."""
     low, high = interval
     return {
-        "kind": kind, "a": a, "b": b, "shots": shots, "level": level, "value": float(value), "ci_low": float(low),
-        "ci_high": float(high), "p": float(p), "p_holm": float(p_holm), "n": int(n),
-    }  # fmt: skip
+        "kind": kind,
+        "a": a,
+        "b": b,
+        "shots": shots,
+        "level": level,
+        "value": float(value),
+        "ci_low": float(low),
+        "ci_high": float(high),
+        "p": float(p),
+        "p_holm": float(p_holm),
+        "n": int(n),
+    }
 
 
 def with_holm(rows: Iterable[Row]) -> list[Row]:

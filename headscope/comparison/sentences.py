@@ -20,12 +20,17 @@ RELEASED = (
     "of two orders, not the ranks of one head in both"
 )
 SAID = {
-    "prefix_matching": "prefix matching", "copying/argmax": "copying (argmax)",
-    "copying/attended": "copying (attended)", "copying/successor": "copying of the successor",
+    "prefix_matching": "prefix matching",
+    "copying/argmax": "copying (argmax)",
+    "copying/attended": "copying (attended)",
+    "copying/successor": "copying of the successor",
     "copying/signed": "the signed direct effect",
-    "copying/bansal_released": "copying as released", "ov_copying": "OV copying", SET: SET,
-    "importance/token": "importance (token)", "importance/signed": "signed importance",
-}  # fmt: skip
+    "copying/bansal_released": "copying as released",
+    "ov_copying": "OV copying",
+    SET: SET,
+    "importance/token": "importance (token)",
+    "importance/signed": "signed importance",
+}
 
 
 def sentences(rows: pd.DataFrame) -> list[str]:
@@ -60,8 +65,11 @@ def _noise(rows: pd.DataFrame, one: Any) -> str:
     """The reliabilities that rho* divides by, and what one under .6 means; nothing where none was stored."""
     reliable = chosen(rows, kind="reliability", shots=one.shots, level="within_layer")
     parts = [chosen(reliable, a=one.a, b=""), chosen(reliable, a=AGGREGATE, b=one.b)]
-    named = [(name, first(part)) for name, part in zip((said(one.a), f"aggregate {said(one.b)}"), parts, strict=True)
-             if len(part)]  # fmt: skip
+    named = [
+        (name, first(part))
+        for name, part in zip((said(one.a), f"aggregate {said(one.b)}"), parts, strict=True)
+        if len(part)
+    ]
     if not named:
         return ""
     listed = ", ".join(f"{name} {_reliability(value)}" for name, value in named)

@@ -31,10 +31,16 @@ def attention_map(
     """
     rows, columns = (labels(tokens, first, size) for first, size in zip(start, pattern.shape, strict=True))
     trace = go.Heatmap(
-        z=causal(pattern, start), x=columns, y=rows, colorscale=colourscale("sequential"), zmin=0.0,
-        zmax=saturation(pattern, start), hoverongaps=False, colorbar=colour_bar(),
+        z=causal(pattern, start),
+        x=columns,
+        y=rows,
+        colorscale=colourscale("sequential"),
+        zmin=0.0,
+        zmax=saturation(pattern, start),
+        hoverongaps=False,
+        colorbar=colour_bar(),
         hovertemplate="from %{y}<br>to %{x}<br>attention %{z:.3f}<extra></extra>",
-    )  # fmt: skip
+    )
     figure = styled([trace], x="key", y="query", title=title, height=height)
     axis = {
         "type": "category",

@@ -20,8 +20,13 @@ def attention_maps(
     """Positions, not tokens, at the axes: there is no room for words."""
     across = min(len(names), math.ceil(math.sqrt(len(names))))
     down = math.ceil(len(names) / across)
-    figure = make_subplots(rows=down, cols=across, subplot_titles=[plain_text(name) for name in names],
-                           horizontal_spacing=0.03, vertical_spacing=0.05)  # fmt: skip
+    figure = make_subplots(
+        rows=down,
+        cols=across,
+        subplot_titles=[plain_text(name) for name in names],
+        horizontal_spacing=0.03,
+        vertical_spacing=0.05,
+    )
     for place, pattern in enumerate(patterns):
         trace = go.Heatmap(z=causal(pattern), coloraxis="coloraxis", hoverongaps=False)
         figure.add_trace(trace, row=place // across + 1, col=place % across + 1)
@@ -30,10 +35,14 @@ def attention_maps(
     figure.update_annotations(font={"size": 11})
     highest = max(saturation(pattern) for pattern in patterns)
     figure.update_layout(
-        template="none", width=width, height=90 + down * width // across,
+        template="none",
+        width=width,
+        height=90 + down * width // across,
         title={"text": plain_text(title), "font": {"size": 14}, "x": 0.0, "xref": "paper"},
-        font={"family": SANS, "size": 11, "color": colour("ink")}, paper_bgcolor=colour("panel"),
-        plot_bgcolor=colour("panel"), margin={"l": 40, "r": 12, "t": 70, "b": 34},
+        font={"family": SANS, "size": 11, "color": colour("ink")},
+        paper_bgcolor=colour("panel"),
+        plot_bgcolor=colour("panel"),
+        margin={"l": 40, "r": 12, "t": 70, "b": 34},
         coloraxis={"colorscale": colourscale("sequential"), "cmin": 0.0, "cmax": highest, "colorbar": colour_bar()},
-    )  # fmt: skip
+    )
     return figure

@@ -223,68 +223,91 @@ CATALOGUE = (
         "mosaic", "The mosaic of heads", "One score of every head, layers downwards.", "`headscope induction`", _mosaics
     ),
     Entry(
-        "ffn_knockout", "FFN knock-out by layer",
+        "ffn_knockout",
+        "FFN knock-out by layer",
         "What is lost when one FFN is removed: the full model's value minus that without the FFN, so that positive "
         "means needed. Where position 0 is spared, the FFN is removed everywhere else. Thin lines are single tasks.",
-        "`headscope knockout --component ffn`", _knockouts,
+        "`headscope knockout --component ffn`",
+        _knockouts,
     ),
     Entry(
-        "pruning_heads", "Pruning heads",
+        "pruning_heads",
+        "Pruning heads",
         "The metric as attention heads are removed, least important first, beside its controls: random orders and "
         "orders with the identities of heads shuffled within each layer (median and 5th to 95th percentile over "
         "draws), and the inverse order. Heads are ranked on training documents and evaluated on validation documents.",
-        "`headscope prune --component head`", _pruning("head"),
+        "`headscope prune --component head`",
+        _pruning("head"),
     ),
     Entry(
-        "pruning_ffns", "Pruning FFNs", "As the figure of pruned heads, for feed-forward networks.",
-        "`headscope prune --component ffn`", _pruning("ffn"),
+        "pruning_ffns",
+        "Pruning FFNs",
+        "As the figure of pruned heads, for feed-forward networks.",
+        "`headscope prune --component ffn`",
+        _pruning("ffn"),
     ),
     Entry(
-        "joint_grid", "Pruning heads and FFNs together",
+        "joint_grid",
+        "Pruning heads and FFNs together",
         "Change of the metric against the full model when both are removed, each in its own order.",
-        "`headscope prune --component both`", _joint,
+        "`headscope prune --component both`",
+        _joint,
     ),
     Entry(
-        "cross_task", "Do tasks need the same heads?",
+        "cross_task",
+        "Do tasks need the same heads?",
         "Correlation of the importance of heads between tasks; a star marks p of at most .05 after Holm's correction "
         "within the matrix. Within layers, a trend over layers alone counts for nothing; disattenuated means divided "
         "by what the reliability of the scores allows. The paper's released code correlates head numbers, not ranks.",
-        "`headscope compare`", _matrices("cross_task", rank_matrix),
+        "`headscope compare`",
+        _matrices("cross_task", rank_matrix),
     ),
     Entry(
-        "cross_shot", "Do more examples call for other heads?",
+        "cross_shot",
+        "Do more examples call for other heads?",
         "Correlation of the importance of heads between numbers of examples in the context, task by task and of the "
         "aggregate over tasks; a star marks p of at most .05 after Holm's correction within the matrix.",
-        "`headscope compare`", _matrices("cross_shot", shot_matrix),
+        "`headscope compare`",
+        _matrices("cross_shot", shot_matrix),
     ),
     Entry(
-        "transfer", "Pruning by another task's ranking",
+        "transfer",
+        "Pruning by another task's ranking",
         "Change of the metric of the task in the row when heads are removed by the ranking of the task in the column.",
-        "`headscope prune --order TASK`", _transfer,
+        "`headscope prune --order TASK`",
+        _transfer,
     ),
     Entry(
-        "importance_scatter", "Induction heads against important heads",
+        "importance_scatter",
+        "Induction heads against important heads",
         "One point a head: prefix matching, and importance averaged over tasks after dividing each task's scores by "
         "their total. Marks show the class of induction heads.",
-        "`headscope importance`, after `headscope induction`,", _scatter,
+        "`headscope importance`, after `headscope induction`,",
+        _scatter,
     ),
     Entry(
-        "overlap", "Overlap of induction heads and important heads",
+        "overlap",
+        "Overlap of induction heads and important heads",
         "Share of the top heads that two rankings have in common, and what chance gives freely and with the same "
         "number of heads in every layer.",
-        "`headscope compare`", _overlap,
+        "`headscope compare`",
+        _overlap,
     ),
     Entry(
-        "retention", "What pruning leaves of each score",
+        "retention",
+        "What pruning leaves of each score",
         "Share of a score's total still in the model after the least important heads are removed; the dotted line is "
         "pruning in random order.",
-        "`headscope compare`", _retention,
+        "`headscope compare`",
+        _retention,
     ),
     Entry(
-        "induction_removal", "Removing induction heads",
+        "induction_removal",
+        "Removing induction heads",
         "How much less the examples in the context are worth after removing the strongest induction heads (diamonds), "
         "and after removing as many other heads (points: every control set). Above zero: learning in context suffers.",
-        "`headscope study`", _removal,
+        "`headscope study`",
+        _removal,
     ),
-)  # fmt: skip
+)
 NAMES = tuple(entry.name for entry in CATALOGUE)

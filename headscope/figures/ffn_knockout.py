@@ -34,15 +34,28 @@ def _line(rows: pd.DataFrame, name: str, role: str, *, interval: bool) -> go.Sca
         above, below = rows["ci_high"] - rows["mean"], rows["mean"] - rows["ci_low"]
         error = {"type": "data", "array": above, "arrayminus": below, "width": 0, "thickness": 1}
     return go.Scatter(
-        x=rows["layer"], y=rows["mean"], error_y=error, name=name, mode="lines+markers", legendgroup=name,
-        line={"color": colour(role), "width": 2}, marker={"size": 5},
+        x=rows["layer"],
+        y=rows["mean"],
+        error_y=error,
+        name=name,
+        mode="lines+markers",
+        legendgroup=name,
+        line={"color": colour(role), "width": 2},
+        marker={"size": 5},
         hovertemplate=f"FFN %{{x}}<br>{name}: %{{y:.4f}}<extra></extra>",
-    )  # fmt: skip
+    )
 
 
 def _thin(rows: pd.DataFrame, role: str, variant: str) -> go.Scatter:
     task = plain_text(str(rows["task"].iloc[0]))
     return go.Scatter(
-        x=rows["layer"], y=rows["mean"], name=task, mode="lines", showlegend=False, opacity=0.35, legendgroup=variant,
-        line={"color": colour(role), "width": 1}, hovertemplate=f"FFN %{{x}}<br>{task}: %{{y:.4f}}<extra></extra>",
-    )  # fmt: skip
+        x=rows["layer"],
+        y=rows["mean"],
+        name=task,
+        mode="lines",
+        showlegend=False,
+        opacity=0.35,
+        legendgroup=variant,
+        line={"color": colour(role), "width": 1},
+        hovertemplate=f"FFN %{{x}}<br>{task}: %{{y:.4f}}<extra></extra>",
+    )

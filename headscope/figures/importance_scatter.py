@@ -48,7 +48,11 @@ def _points(
 ) -> go.Scatter:
     role, symbol, size = look
     return go.Scatter(
-        x=x, y=y, text=names.tolist(), mode="markers", name=plain_text(kind) or "no induction head",
+        x=x,
+        y=y,
+        text=names.tolist(),
+        mode="markers",
+        name=plain_text(kind) or "no induction head",
         marker={"color": colour(role), "symbol": symbol, "size": size, "opacity": 0.85},
         hovertemplate="head %{text}<br>%{x:.3f}, %{y:.4g}<extra></extra>",
-    )  # fmt: skip
+    )

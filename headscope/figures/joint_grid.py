@@ -15,10 +15,17 @@ def joint_grid(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
     change = (cells - cells.loc[0.0, 0.0]).sort_index().sort_index(axis=1)
     values = change.to_numpy(dtype=float)
     trace = go.Heatmap(
-        z=values, x=[f"{p:g}" for p in change.columns], y=[f"{p:g}" for p in change.index], xgap=1, ygap=1,
-        text=told(values, 3), texttemplate="%{text}", colorbar=colour_bar("change"), hoverongaps=False,
+        z=values,
+        x=[f"{p:g}" for p in change.columns],
+        y=[f"{p:g}" for p in change.index],
+        xgap=1,
+        ygap=1,
+        text=told(values, 3),
+        texttemplate="%{text}",
+        colorbar=colour_bar("change"),
+        hoverongaps=False,
         hovertemplate="%{x}% of heads, %{y}% of FFNs removed<br>change %{z:+.4f}<extra></extra>",
         **heat(values, signed=True),
-    )  # fmt: skip
+    )
     axis = bare(type="category")
     return styled([trace], x="heads removed, %", y="FFNs removed, %", title=title, xaxis=axis, yaxis=axis)

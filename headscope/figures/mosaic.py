@@ -13,14 +13,23 @@ def mosaic(values: Float[np.ndarray, "layer head"], *, title: str = "", name: st
     """Heads that do not exist (NaN) stay blank."""
     layers, heads = values.shape
     trace = go.Heatmap(
-        z=values, xgap=1, ygap=1, colorbar=colour_bar(), hoverongaps=False,
-        hovertemplate=f"head %{{y}}.%{{x}}<br>{name} %{{z:.4f}}<extra></extra>", **heat(values),
-    )  # fmt: skip
+        z=values,
+        xgap=1,
+        ygap=1,
+        colorbar=colour_bar(),
+        hoverongaps=False,
+        hovertemplate=f"head %{{y}}.%{{x}}<br>{name} %{{z:.4f}}<extra></extra>",
+        **heat(values),
+    )
     return styled(
-        [trace], x="head", y="layer", title=title, height=max(260, min(900, 90 + 18 * layers)),
+        [trace],
+        x="head",
+        y="layer",
+        title=title,
+        height=max(260, min(900, 90 + 18 * layers)),
         xaxis=bare(zeroline=False, dtick=step(heads)),
         yaxis=bare(zeroline=False, dtick=step(layers), autorange="reversed"),
-    )  # fmt: skip
+    )
 
 
 def step(count: int) -> int:

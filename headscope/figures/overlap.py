@@ -28,14 +28,23 @@ def overlap_curves(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
         if len(part):
             traces.append(_line(part, label, role, dash))
     return styled(
-        traces, x="top heads of each ranking, %", y="share in common", title=title, height=420, hovermode="x unified",
+        traces,
+        x="top heads of each ranking, %",
+        y="share in common",
+        title=title,
+        height=420,
+        hovermode="x unified",
         yaxis={"range": [0, 1.03]},
-    )  # fmt: skip
+    )
 
 
 def _line(rows: pd.DataFrame, name: str, role: str, dash: str) -> go.Scatter:
     curve = rows.assign(percent=percent_of(rows["level"])).groupby("percent")["value"].mean().sort_index()
     return go.Scatter(
-        x=list(curve.index), y=curve.to_numpy(), name=plain_text(name), mode="lines", hovertemplate="%{y:.3f}",
+        x=list(curve.index),
+        y=curve.to_numpy(),
+        name=plain_text(name),
+        mode="lines",
+        hovertemplate="%{y:.3f}",
         line={"color": colour(role), "width": 2 if dash == "solid" else 1.5, "dash": dash},
-    )  # fmt: skip
+    )

@@ -17,9 +17,12 @@ LEVELS = {
 }
 VARIANTS = ("token", "signed", "document")
 ORDERS: Mapping[str, tuple[str, ...]] = {
-    "score": ("prefix_matching",), "variant": ("", "argmax", *VARIANTS), "level": tuple(LEVELS),
-    "b": tuple(f"importance/{variant}" for variant in VARIANTS), "ablation": ("zero",),
-}  # fmt: skip
+    "score": ("prefix_matching",),
+    "variant": ("", "argmax", *VARIANTS),
+    "level": tuple(LEVELS),
+    "b": tuple(f"importance/{variant}" for variant in VARIANTS),
+    "ablation": ("zero",),
+}
 
 
 def primary_first(listed: Iterable[Labels], *names: str) -> list[Labels]:

@@ -45,9 +45,15 @@ def pruning_curves(
         traces.append(_line("transfer", draws.mean(axis=1), ("other tasks' rankings, mean", "sky", "dashdot")))
     names = {"head": "heads removed, %", "ffn": "FFNs removed, %"}
     return styled(
-        traces, x=names[component], y=metric_label(str(rows["metric"].iloc[0])), title=title, height=height,
-        showlegend=legend, hovermode="x unified", xaxis={"dtick": 20},
-    )  # fmt: skip
+        traces,
+        x=names[component],
+        y=metric_label(str(rows["metric"].iloc[0])),
+        title=title,
+        height=height,
+        showlegend=legend,
+        hovermode="x unified",
+        xaxis={"dtick": 20},
+    )
 
 
 def metric_label(name: str) -> str:
@@ -65,9 +71,15 @@ def curves_by_draw(rows: pd.DataFrame, share: str) -> pd.DataFrame:
 def _line(order: str, values: pd.Series, look: tuple[str, str, str] | None = None) -> go.Scatter:
     label, role, dash = look or LOOK[order]
     return go.Scatter(
-        x=list(values.index), y=values.to_numpy(), name=plain_text(label), mode="lines+markers", legendgroup=order,
-        line={"color": colour(role), "width": 2, "dash": dash}, marker={"size": 5}, hovertemplate="%{y:.4f}",
-    )  # fmt: skip
+        x=list(values.index),
+        y=values.to_numpy(),
+        name=plain_text(label),
+        mode="lines+markers",
+        legendgroup=order,
+        line={"color": colour(role), "width": 2, "dash": dash},
+        marker={"size": 5},
+        hovertemplate="%{y:.4f}",
+    )
 
 
 def _with_band(order: str, draws: pd.DataFrame) -> list[go.Scatter]:

@@ -41,14 +41,24 @@ def _matrix(
         place = down.index(row), across.index(column)
         values[place], text[place], hover[place] = held.value, _cell(held.value, held.p_holm), _told(held)
     trace = go.Heatmap(
-        z=values, xgap=1, ygap=1, text=text, texttemplate="%{text}", customdata=hover,
-        hovertemplate="%{customdata}<extra></extra>", hoverongaps=False,
-        colorbar=colour_bar(), **{**heat(values, signed=True), "zmin": -1.0, "zmax": 1.0},
-    )  # fmt: skip
+        z=values,
+        xgap=1,
+        ygap=1,
+        text=text,
+        texttemplate="%{text}",
+        customdata=hover,
+        hovertemplate="%{customdata}<extra></extra>",
+        hoverongaps=False,
+        colorbar=colour_bar(),
+        **{**heat(values, signed=True), "zmin": -1.0, "zmax": 1.0},
+    )
     return styled(
-        [trace], title=title, height=min(760, 170 + 26 * len(down)), xaxis=names_axis(across, **ticks),
+        [trace],
+        title=title,
+        height=min(760, 170 + 26 * len(down)),
+        xaxis=names_axis(across, **ticks),
         yaxis=names_axis(down, autorange="reversed"),
-    )  # fmt: skip
+    )
 
 
 def _cell(value: float, p: float) -> str:

@@ -34,9 +34,13 @@ def removal(rows: pd.DataFrame, *, title: str = "", y: str = "drop of (k-shot mi
     labels = [f"{plain_text(str(name))}<br>{size} {'head' if size == 1 else 'heads'}" for name, size in sizes.items()]
     ticks = {"tickmode": "array", "tickvals": list(range(len(sizes))), "ticktext": labels}
     return styled(
-        [*traces, _tested(drops, place)], y=y, title=title, height=420,
-        xaxis={**ticks, "showgrid": False, "range": [-0.6, len(sizes) - 0.4]}, shapes=[level_line()],
-    )  # fmt: skip
+        [*traces, _tested(drops, place)],
+        y=y,
+        title=title,
+        height=420,
+        xaxis={**ticks, "showgrid": False, "range": [-0.6, len(sizes) - 0.4]},
+        shapes=[level_line()],
+    )
 
 
 def mean_drops(rows: pd.DataFrame) -> pd.DataFrame:
@@ -57,9 +61,13 @@ def _control(part: pd.DataFrame, place: dict[str, int], look: tuple[str, str, fl
     label, role, shift = look
     count = part.groupby("tested")["draw"].nunique().max()
     return go.Scatter(
-        x=[place[name] + shift for name in part["tested"]], y=part["drop"], mode="markers", name=f"{label} ({count})",
-        marker={"color": colour(role), "size": 5, "opacity": 0.6}, hovertemplate="%{y:+.4f}",
-    )  # fmt: skip
+        x=[place[name] + shift for name in part["tested"]],
+        y=part["drop"],
+        mode="markers",
+        name=f"{label} ({count})",
+        marker={"color": colour(role), "size": 5, "opacity": 0.6},
+        hovertemplate="%{y:+.4f}",
+    )
 
 
 def _tested(drops: pd.DataFrame, place: dict[str, int]) -> go.Scatter:
@@ -69,7 +77,11 @@ def _tested(drops: pd.DataFrame, place: dict[str, int]) -> go.Scatter:
         ranks = [(look[0], *rank_p(drops, name, kind)) for kind, look in CONTROLS.items()]
         told.append("".join(f"<br>p = {p:.3f} against {count} {label}" for label, p, count in ranks if count))
     return go.Scatter(
-        x=[place[name] for name in tested["tested"]], y=tested["drop"], mode="markers", name="induction heads",
-        marker={"color": colour("vermilion"), "size": 12, "symbol": "diamond"}, customdata=told,
+        x=[place[name] for name in tested["tested"]],
+        y=tested["drop"],
+        mode="markers",
+        name="induction heads",
+        marker={"color": colour("vermilion"), "size": 12, "symbol": "diamond"},
+        customdata=told,
         hovertemplate="%{y:+.4f}%{customdata}<extra>induction heads</extra>",
-    )  # fmt: skip
+    )

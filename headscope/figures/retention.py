@@ -22,9 +22,14 @@ def retention_curves(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
                 name = plain_text(label_of(str(score))) + label
                 traces.append(_line(curve, name, CYCLE[place % len(CYCLE)], dash))
     return styled(
-        traces, x="heads removed, least important first, %", y="share left (dashed: of the excess over null)",
-        title=title, height=420, hovermode="x unified", yaxis={"range": [0, 1.03]},
-    )  # fmt: skip
+        traces,
+        x="heads removed, least important first, %",
+        y="share left (dashed: of the excess over null)",
+        title=title,
+        height=420,
+        hovermode="x unified",
+        yaxis={"range": [0, 1.03]},
+    )
 
 
 def percent_of(level: pd.Series) -> pd.Series:
@@ -34,13 +39,23 @@ def percent_of(level: pd.Series) -> pd.Series:
 
 def _line(curve: pd.Series, name: str, role: str, dash: str) -> go.Scatter:
     return go.Scatter(
-        x=list(curve.index), y=curve.to_numpy(), name=name, mode="lines+markers", hovertemplate="%{y:.3f}",
-        line={"color": colour(role), "width": 2, "dash": dash}, marker={"size": 5}, showlegend=dash == "solid",
-    )  # fmt: skip
+        x=list(curve.index),
+        y=curve.to_numpy(),
+        name=name,
+        mode="lines+markers",
+        hovertemplate="%{y:.3f}",
+        line={"color": colour(role), "width": 2, "dash": dash},
+        marker={"size": 5},
+        showlegend=dash == "solid",
+    )
 
 
 def _diagonal() -> go.Scatter:
     return go.Scatter(
-        x=[0, 100], y=[1, 0], mode="lines", name="random pruning", hoverinfo="skip",
+        x=[0, 100],
+        y=[1, 0],
+        mode="lines",
+        name="random pruning",
+        hoverinfo="skip",
         line={"color": colour("grey"), "width": 1, "dash": "dot"},
-    )  # fmt: skip
+    )

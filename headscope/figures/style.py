@@ -89,8 +89,13 @@ def colour_bar(title: str = "") -> dict[str, Any]:
     """A slim colour bar along the figure's height."""
     return {
         "title": {"text": title, "side": "right", "font": {"size": 11}},
-        "thickness": 8, "outlinewidth": 0, "ticks": "outside", "ticklen": 3, "tickfont": {"size": 10}, "xpad": 6,
-    }  # fmt: skip
+        "thickness": 8,
+        "outlinewidth": 0,
+        "ticks": "outside",
+        "ticklen": 3,
+        "tickfont": {"size": 10},
+        "xpad": 6,
+    }
 
 
 def styled(
@@ -108,18 +113,34 @@ def styled(
     ink, panel, rule = colour("ink"), colour("panel"), colour("rule")
     font = {"family": SANS, "size": 12, "color": ink}
     base = {
-        "template": "none", "height": height, "font": font, "paper_bgcolor": panel, "plot_bgcolor": panel,
+        "template": "none",
+        "height": height,
+        "font": font,
+        "paper_bgcolor": panel,
+        "plot_bgcolor": panel,
         "margin": {"l": 56, "r": 12, "t": 44 if title else 16, "b": 48},
         "title": {
-            "text": plain_text(title), "font": {"size": 13}, "x": 0, "xanchor": "left", "xref": "container",
-            "y": 1, "yanchor": "top", "yref": "container", "pad": {"t": 12},
+            "text": plain_text(title),
+            "font": {"size": 13},
+            "x": 0,
+            "xanchor": "left",
+            "xref": "container",
+            "y": 1,
+            "yanchor": "top",
+            "yref": "container",
+            "pad": {"t": 12},
         },
         "legend": {
-            "orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yanchor": "bottom", "yref": "container",
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 0,
+            "yanchor": "bottom",
+            "yref": "container",
             "font": {"size": 11},
         },
         "hoverlabel": {"bgcolor": panel, "bordercolor": rule, "font": font},
-    }  # fmt: skip
+    }
     axes = {"xaxis": {**_axis(x), **(xaxis or {})}, "yaxis": {**_axis(y), **(yaxis or {})}}
     return go.Figure(data=list(traces), layout={**base, **axes, **layout})
 
@@ -127,10 +148,18 @@ def styled(
 def _axis(title: str) -> dict[str, Any]:
     rule = colour("rule")
     return {
-        "title": {"text": plain_text(title), "font": {"size": 12}, "standoff": 8}, "automargin": True,
-        "gridcolor": colour("grid"), "linecolor": rule, "zerolinecolor": rule, "zeroline": False, "showline": True,
-        "ticks": "outside", "ticklen": 4, "tickcolor": rule, "tickfont": {"size": 11},
-    }  # fmt: skip
+        "title": {"text": plain_text(title), "font": {"size": 12}, "standoff": 8},
+        "automargin": True,
+        "gridcolor": colour("grid"),
+        "linecolor": rule,
+        "zerolinecolor": rule,
+        "zeroline": False,
+        "showline": True,
+        "ticks": "outside",
+        "ticklen": 4,
+        "tickcolor": rule,
+        "tickfont": {"size": 11},
+    }
 
 
 def names_axis(names: Sequence[str], **more: Any) -> dict[str, Any]:
@@ -172,6 +201,14 @@ def band(
 ) -> go.Scatter:
     """The area between two curves, as one trace without hover."""
     return go.Scatter(
-        x=[*x, *reversed(x)], y=[*high, *reversed(low)], fill="toself", fillcolor=colour(fill), line={"width": 0},
-        mode="lines", hoverinfo="skip", name=name, legendgroup=group, showlegend=False,
-    )  # fmt: skip
+        x=[*x, *reversed(x)],
+        y=[*high, *reversed(low)],
+        fill="toself",
+        fillcolor=colour(fill),
+        line={"width": 0},
+        mode="lines",
+        hoverinfo="skip",
+        name=name,
+        legendgroup=group,
+        showlegend=False,
+    )

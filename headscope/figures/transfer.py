@@ -21,12 +21,23 @@ def transfer_matrix(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
     columns = [name for name in FIRST if name in change] + [name for name in sorted(change) if name not in FIRST]
     values = change[columns].to_numpy(dtype=float)
     trace = go.Heatmap(
-        z=values, xgap=1, ygap=1, text=told(values, 2), texttemplate="%{text}", colorbar=colour_bar("change"),
+        z=values,
+        xgap=1,
+        ygap=1,
+        text=told(values, 2),
+        texttemplate="%{text}",
+        colorbar=colour_bar("change"),
         customdata=[[f"{plain_text(task)}, ranking: {plain_text(name)}" for name in columns] for task in change.index],
-        hovertemplate="%{customdata}<br>change %{z:+.4f}<extra></extra>", hoverongaps=False,
+        hovertemplate="%{customdata}<br>change %{z:+.4f}<extra></extra>",
+        hoverongaps=False,
         **heat(values, signed=True),
-    )  # fmt: skip
+    )
     return styled(
-        [trace], x="ranking of", y="evaluated on", title=title, height=min(760, 190 + 26 * len(change)),
-        xaxis=names_axis(columns, tickangle=-45), yaxis=names_axis(list(change.index), autorange="reversed"),
-    )  # fmt: skip
+        [trace],
+        x="ranking of",
+        y="evaluated on",
+        title=title,
+        height=min(760, 190 + 26 * len(change)),
+        xaxis=names_axis(columns, tickangle=-45),
+        yaxis=names_axis(list(change.index), autorange="reversed"),
+    )

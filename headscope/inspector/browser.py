@@ -22,22 +22,38 @@ def register(app: Dash, bench: Bench) -> None:
     script("boot", Output("booted", "data"), Input("defaults", "data"), Input("version", "data"))
     for letter in ("a", "b"):
         script(
-            "mosaic", Output(f"mosaic-{letter}", "figure"), Input(f"fig-{letter}", "data"), Input("theme", "data"),
+            "mosaic",
+            Output(f"mosaic-{letter}", "figure"),
+            Input(f"fig-{letter}", "data"),
+            Input("theme", "data"),
             Input("removal", "data"),
-        )  # fmt: skip
+        )
     script(
-        "clicked", Output("mosaic-a", "clickData"), Output("mosaic-b", "clickData"), Output("attention", "clickData"),
-        Input("mosaic-a", "clickData"), Input("mosaic-b", "clickData"), Input("attention", "clickData"), first=False,
-    )  # fmt: skip
+        "clicked",
+        Output("mosaic-a", "clickData"),
+        Output("mosaic-b", "clickData"),
+        Output("attention", "clickData"),
+        Input("mosaic-a", "clickData"),
+        Input("mosaic-b", "clickData"),
+        Input("attention", "clickData"),
+        first=False,
+    )
     script(
-        "attention", Output("attention", "figure"), Input("selected", "data"), Input("theme", "data"),
+        "attention",
+        Output("attention", "figure"),
+        Input("selected", "data"),
+        Input("theme", "data"),
         Input("query", "data"),
-    )  # fmt: skip
+    )
     script("stored", Output("stored", "figure"), Input("fig-stored", "data"), Input("theme", "data"))
     script(
-        "strip", Output("strip", "title"), Input("reading", "data"), Input("strip-row", "data"), Input("theme", "data"),
+        "strip",
+        Output("strip", "title"),
+        Input("reading", "data"),
+        Input("strip-row", "data"),
+        Input("theme", "data"),
         first=False,
-    )  # fmt: skip
+    )
     script("refused", Output("prompt-problem", "title"), Input("refused", "data"), first=False)
     script("notSaved", Output("download-problem", "title"), Input("download-problem", "children"), first=False)
     script("copies", Output("copies", "title"), Input("made-copies", "data"), first=False)

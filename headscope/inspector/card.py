@@ -13,8 +13,15 @@ from headscope.report.contents import WITHOUT_TASK
 from interp.errors import UsageError
 
 WIDTH, HEIGHT = 1000, 16
-MAIN = ("prefix_matching//", "copying/argmax/", "copying/successor/", "copying/signed/", "ov_copying//",
-        "previous_token/", "duplicate_token/")  # fmt: skip
+MAIN = (
+    "prefix_matching//",
+    "copying/argmax/",
+    "copying/successor/",
+    "copying/signed/",
+    "ov_copying//",
+    "previous_token/",
+    "duplicate_token/",
+)
 
 
 def parts(scores: ScoreTable, asked: tuple[int, int], version: int) -> dict[str, Any]:
@@ -24,9 +31,12 @@ def parts(scores: ScoreTable, asked: tuple[int, int], version: int) -> dict[str,
     except UsageError as error:
         return {"head": None, "title": "No such head", "class": "", "group": str(error), "scores": []}
     return {
-        "head": head, "title": f"Head {head[0]}.{head[1]}", "class": scores.class_of(head),
-        "group": scores.group_of(head), "scores": rows(scores, head, version),
-    }  # fmt: skip
+        "head": head,
+        "title": f"Head {head[0]}.{head[1]}",
+        "class": scores.class_of(head),
+        "group": scores.group_of(head),
+        "scores": rows(scores, head, version),
+    }
 
 
 def rows(scores: ScoreTable, head: tuple[int, int], version: int) -> list[Any]:

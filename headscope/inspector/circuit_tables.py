@@ -50,7 +50,7 @@ def pairs_table(pairs: Sequence[Pair], tokens: Tokens) -> html.Table:
             ]
         )
         for pair in pairs
-    ]  # fmt: skip
+    ]
     heading = [html.Th("query"), html.Th("attends to key"), html.Th("attention")]
     return html.Table([html.Thead(html.Tr(heading)), html.Tbody(body)], className="plain-table")
 
@@ -67,8 +67,12 @@ def copies_table(found: TokenCopies) -> html.Table:
         )
         for copy in found.copies
     ]
-    heading = [html.Th("attending to"), html.Th("raises it (sd)", className="number"),
-               html.Th("rank", className="number"), html.Th("raises most")]  # fmt: skip
+    heading = [
+        html.Th("attending to"),
+        html.Th("raises it (sd)", className="number"),
+        html.Th("rank", className="number"),
+        html.Th("raises most"),
+    ]
     return html.Table([html.Thead(html.Tr(heading)), html.Tbody(body)], className="plain-table")
 
 

@@ -36,7 +36,10 @@ def prompt_bar(bench: Bench) -> html.Section:
                     html.Span("Prompt", className="label"),
                     html.Div(
                         [html.Button(name, type="button", **{"data-prompt": kind}) for kind, name in kinds],
-                        className="segments", role="group", hidden=not kinds, **{"aria-label": "Kind of prompt"},
+                        className="segments",
+                        role="group",
+                        hidden=not kinds,
+                        **{"aria-label": "Kind of prompt"},
                     ),
                     *fields,
                     *go,
@@ -48,7 +51,7 @@ def prompt_bar(bench: Bench) -> html.Section:
             html.P(id="prompt-problem", className="problem", role="alert"),
         ],
         id="prompt-panel",
-    )  # fmt: skip
+    )
 
 
 def off_told(bench: Bench) -> str:
@@ -62,8 +65,16 @@ def field(name: str, control: Any) -> html.Label:
 
 def whole(name: str, value: int, width: int = 4) -> dcc.Input:
     """A field for a whole number."""
-    return dcc.Input(id=name, type="text", inputMode="numeric", value=str(value), debounce=True, className="field",
-                     style={"width": f"{width + 2}ch"}, autoComplete="off")  # fmt: skip
+    return dcc.Input(
+        id=name,
+        type="text",
+        inputMode="numeric",
+        value=str(value),
+        debounce=True,
+        className="field",
+        style={"width": f"{width + 2}ch"},
+        autoComplete="off",
+    )
 
 
 def text(name: str, example: str, kind: str) -> dcc.Input:
@@ -83,8 +94,9 @@ def repeated_fields() -> html.Span:
             field("Repeats", whole("repeated-repeats", 4, 2)),
             field("Seed", whole("repeated-seed", 0)),
         ],
-        className="fields", **{"data-fields": "repeated"},
-    )  # fmt: skip
+        className="fields",
+        **{"data-fields": "repeated"},
+    )
 
 
 def task_fields(bench: Bench) -> html.Span:
@@ -97,8 +109,9 @@ def task_fields(bench: Bench) -> html.Span:
             field("Shots", whole("task-shots", 2, 2)),
             field("Document", whole("task-document", 0)),
         ],
-        className="fields", **{"data-fields": "task"},
-    )  # fmt: skip
+        className="fields",
+        **{"data-fields": "task"},
+    )
 
 
 def tasks() -> list[tuple[str, tuple[str, ...]]]:
@@ -131,12 +144,14 @@ def vis_choice() -> html.Div:
         [
             html.Div(
                 [html.Button(name, type="button", **{"data-vis": kind}) for kind, name in kinds],
-                className="segments", role="group", **{"aria-label": "Draw with CircuitsVis"},
+                className="segments",
+                role="group",
+                **{"aria-label": "Draw with CircuitsVis"},
             ),
             html.Label(["Tokens ", html.Select(id="vis-window")], id="vis-window-label", hidden=True),
         ],
         className="filters",
-    )  # fmt: skip
+    )
 
 
 def removal_panel(bench: Bench) -> html.Section:
@@ -193,7 +208,9 @@ def removal_controls() -> html.Div:
                     html.Span("Replaced", className="label"),
                     html.Div(
                         [html.Button(name, type="button", **{"data-ablation": kind}) for kind, name in ablations],
-                        className="segments", role="group", **{"aria-label": "What replaces them"},
+                        className="segments",
+                        role="group",
+                        **{"aria-label": "What replaces them"},
                     ),
                     html.Div(id="removed", className="chips"),
                     html.Span(className="grow"),
@@ -204,4 +221,4 @@ def removal_controls() -> html.Div:
             ),
         ],
         className="removal-controls",
-    )  # fmt: skip
+    )

@@ -12,8 +12,12 @@ from headscope.inspector.score_table import WIDE
 
 ATTENTION_HEIGHT = 580
 GRAPH = {
-    "displaylogo": False, "responsive": True, "showSendToCloud": False, "plotlyServerURL": "", "displayModeBar": False,
-}  # fmt: skip
+    "displaylogo": False,
+    "responsive": True,
+    "showSendToCloud": False,
+    "plotlyServerURL": "",
+    "displayModeBar": False,
+}
 
 
 def desk(bench: Bench) -> html.Section:
@@ -22,8 +26,12 @@ def desk(bench: Bench) -> html.Section:
     mosaics = html.Div([mosaic("a", "Score", bench), mosaic("b", "Beside it", bench), below()], className="mosaics")
     left, middle = html.Div([mosaics, pairs(bench)]), html.Div([card(), copies(bench)])
     columns = [left, middle, html.Div([attention(bench), strip(bench)])]
-    return html.Section(html.Div(columns, className=f"desk{wide}"), id="heads", hidden=not bench.scores.layers,
-                        **{"aria-label": "Heads"})  # fmt: skip
+    return html.Section(
+        html.Div(columns, className=f"desk{wide}"),
+        id="heads",
+        hidden=not bench.scores.layers,
+        **{"aria-label": "Heads"},
+    )
 
 
 def mosaic(letter: str, name: str, bench: Bench) -> html.Figure:
@@ -32,12 +40,17 @@ def mosaic(letter: str, name: str, bench: Bench) -> html.Figure:
     return html.Figure(
         [
             html.H3([html.Span(letter, className="letter"), select]),
-            html.Div(graph, className="focusable", tabIndex=0, role="application",
-                     **{"aria-label": f"{name}: mosaic of heads; arrow keys move the selection"}),
+            html.Div(
+                graph,
+                className="focusable",
+                tabIndex=0,
+                role="application",
+                **{"aria-label": f"{name}: mosaic of heads; arrow keys move the selection"},
+            ),
             html.Figcaption([html.P(id=f"meaning-{letter}"), save(f"mosaic-{letter}", "scores")]),
         ],
         id=f"mosaic-panel-{letter}",
-    )  # fmt: skip
+    )
 
 
 def below() -> html.Div:
@@ -83,7 +96,9 @@ def card() -> html.Figure:
         [
             html.H3(
                 [
-                    html.Span("c", className="letter"), html.Span(id="card-title"), html.Span(id="card-class"),
+                    html.Span("c", className="letter"),
+                    html.Span(id="card-title"),
+                    html.Span(id="card-class"),
                     html.Span(className="grow"),
                     html.Button("Remove", id="remove-head", type="button", className="plain"),
                 ]
@@ -94,10 +109,15 @@ def card() -> html.Figure:
                 [
                     html.P(
                         [
-                            html.Span(className="key dot"), "score with 95% interval",
-                            html.Span(className="key null"), "null", html.Span(className="key tick"), "other heads",
+                            html.Span(className="key dot"),
+                            "score with 95% interval",
+                            html.Span(className="key null"),
+                            "null",
+                            html.Span(className="key tick"),
+                            "other heads",
                         ],
-                        className="legend", id="card-legend",
+                        className="legend",
+                        id="card-legend",
                     ),
                     save("", "head"),
                 ]
@@ -105,7 +125,7 @@ def card() -> html.Figure:
         ],
         id="card",
         **{"aria-live": "polite"},
-    )  # fmt: skip
+    )
 
 
 def attention(bench: Bench) -> html.Figure:
@@ -115,7 +135,8 @@ def attention(bench: Bench) -> html.Figure:
         [
             html.H3(
                 [
-                    html.Span("d", className="letter"), html.Span("Attention", id="attention-title"),
+                    html.Span("d", className="letter"),
+                    html.Span("Attention", id="attention-title"),
                     html.Span(className="grow"),
                     html.Div(controls.tick("after-box", "after removal"), id="after-label", className="check"),
                 ]
@@ -132,7 +153,7 @@ def attention(bench: Bench) -> html.Figure:
             ),
         ],
         id="attention-panel",
-    )  # fmt: skip
+    )
 
 
 def strip(bench: Bench) -> html.Figure:

@@ -103,8 +103,9 @@ def attention_csv(bench: Bench, state: dict[str, Any]) -> str:
     pattern, texts, removed = attention.pattern(*head), attention.tokens.texts, removed_of(bench, state["after"])
     rows = (
         [*head, removed, q, texts[q], k, texts[k], f"{pattern[q, k]:.6f}"]
-        for q in range(len(texts)) for k in range(q + 1)
-    )  # fmt: skip
+        for q in range(len(texts))
+        for k in range(q + 1)
+    )
     return text_of(PLACES, rows)
 
 
@@ -118,8 +119,10 @@ def window_csv(bench: Bench, state: dict[str, Any]) -> str:
     heads = [head] if vis.get("kind") == "head" else range(len(patterns))
     rows = (
         [layer, h, removed, q, texts[q], k, texts[k], f"{patterns[h, q - start, k - start]:.6f}"]
-        for h in heads for q in range(start, stop) for k in range(start, q + 1)
-    )  # fmt: skip
+        for h in heads
+        for q in range(start, stop)
+        for k in range(start, q + 1)
+    )
     return text_of(PLACES, rows)
 
 
@@ -199,7 +202,14 @@ def stored_csv(bench: Bench, state: dict[str, Any]) -> str:
 
 
 FILES: dict[str, Any] = {
-    "scores": lambda bench, state: bench.scores.csv(), "head": head_csv, "attention": attention_csv,
-    "window": window_csv, "pairs": pairs_csv, "copies": copies_csv, "loss": loss_csv,
-    "next": next_csv, "learning": learning_csv, "stored": stored_csv,
-}  # fmt: skip
+    "scores": lambda bench, state: bench.scores.csv(),
+    "head": head_csv,
+    "attention": attention_csv,
+    "window": window_csv,
+    "pairs": pairs_csv,
+    "copies": copies_csv,
+    "loss": loss_csv,
+    "next": next_csv,
+    "learning": learning_csv,
+    "stored": stored_csv,
+}

@@ -98,8 +98,11 @@ def address_of(after: Any) -> str:
 def removal_of(text: str) -> dict[str, Any]:
     """The removal of `address_of`."""
     heads, ffns, ablation = [*text.split("~"), "", "zero"][:3] if text else ("", "", "zero")
-    return {"heads": [part.split(".") for part in heads.split("_") if part], "ffns": [n for n in ffns.split("_") if n],
-            "ablation": ablation}  # fmt: skip
+    return {
+        "heads": [part.split(".") for part in heads.split("_") if part],
+        "ffns": [n for n in ffns.split("_") if n],
+        "ablation": ablation,
+    }
 
 
 def drawing(bench: Bench, key: str, layer: int, head: str, arguments: Any) -> view.AttentionView:

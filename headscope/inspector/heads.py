@@ -23,8 +23,11 @@ MARKS = {"copying": "●", "anti-copying": "▼", "matching only": "○"}
 
 def register(app: Dash, bench: Bench) -> None:
     letters = ("a", "b")
-    mosaics = [Output(f"{what}-{letter}", prop) for letter in letters
-               for what, prop in (("fig", "data"), ("meaning", "children"))]  # fmt: skip
+    mosaics = [
+        Output(f"{what}-{letter}", prop)
+        for letter in letters
+        for what, prop in (("fig", "data"), ("meaning", "children"))
+    ]
 
     @app.callback(*mosaics, Output("legend", "children"), Input("pair", "data"), Input("version", "data"))
     def show_mosaics(pair: Any, version: Any) -> list[Any]:
@@ -41,9 +44,15 @@ def register(app: Dash, bench: Bench) -> None:
 
 def register_scoring(app: Dash, bench: Bench) -> None:
     """How far the scoring is; when it has ended, the scores come in."""
-    outputs = [Output("scoring", "children"), Output("scoring", "hidden"), Output("scoring-poll", "disabled"),
-               Output("version", "data"), Output("defaults", "data"), Output("score-a", "children"),
-               Output("score-b", "children")]  # fmt: skip
+    outputs = [
+        Output("scoring", "children"),
+        Output("scoring", "hidden"),
+        Output("scoring-poll", "disabled"),
+        Output("version", "data"),
+        Output("defaults", "data"),
+        Output("score-a", "children"),
+        Output("score-b", "children"),
+    ]
 
     @app.callback(*outputs, Input("scoring-poll", "n_intervals"), State("version", "data"), prevent_initial_call=True)
     def follow(ticks: Any, version: Any) -> list[Any]:
@@ -86,9 +95,20 @@ def mosaic_figure(scores: ScoreTable, name: str, pair: list[str]) -> go.Figure:
         trace.texttemplate, trace.textfont = "%{text}", {"size": 9}
     trace.showscale = name in scores.by_id
     trace.colorbar = {
-        "orientation": "h", "x": 0.5, "y": 1, "yanchor": "bottom", "len": 1.02, "thickness": 8, "outlinewidth": 0,
-        "ticks": "outside", "ticklen": 3, "tickfont": {"size": 10}, "tickangle": 0, "nticks": 6, "ypad": 4,
-    }  # fmt: skip
+        "orientation": "h",
+        "x": 0.5,
+        "y": 1,
+        "yanchor": "bottom",
+        "len": 1.02,
+        "thickness": 8,
+        "outlinewidth": 0,
+        "ticks": "outside",
+        "ticklen": 3,
+        "tickfont": {"size": 10},
+        "tickangle": 0,
+        "nticks": 6,
+        "ypad": 4,
+    }
     figure.update_layout(height=scores.mosaic_height, margin={"l": 40, "r": 8, "t": BAR, "b": 40}, dragmode=False)
     # Margins that give way to labels move the colour bar; without them, titles find no place of their own.
     figure.update_xaxes(range=[-0.5, scores.heads - 0.5], fixedrange=True, automargin=False, title_text="")
@@ -99,8 +119,14 @@ def mosaic_figure(scores: ScoreTable, name: str, pair: list[str]) -> go.Figure:
 
 def axis_names(figure: go.Figure, *, x: str, y: str, below: float, beside: float) -> None:
     """Names of both axes at a fixed distance, in pixels, from the plot."""
-    shared: dict[str, Any] = {"xref": "paper", "yref": "paper", "showarrow": False, "font": {"size": 12},
-                              "xanchor": "center", "yanchor": "middle"}  # fmt: skip
+    shared: dict[str, Any] = {
+        "xref": "paper",
+        "yref": "paper",
+        "showarrow": False,
+        "font": {"size": 12},
+        "xanchor": "center",
+        "yanchor": "middle",
+    }
     figure.add_annotation(text=x, x=0.5, y=0, yshift=-below, **shared)
     figure.add_annotation(text=y, x=0, y=0.5, xshift=-beside, textangle=-90, **shared)
 

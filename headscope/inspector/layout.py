@@ -13,11 +13,35 @@ from headscope.inspector.browser import FILLED
 from headscope.inspector.desk import desk, plot, save
 
 STORES = (
-    "pair", "prompt", "query", "removal", "window", "vis", "after", "theme", "tab", "csv", "list-asked",
-    "list-answer", "reading", "refused", "look", "drawing", "selected", "resting", "fig-a", "fig-b", "fig-loss",
-    "fig-stored", "row-asked", "strip-row", "booted", "stored-choice", "made-copies",
+    "pair",
+    "prompt",
+    "query",
+    "removal",
+    "window",
+    "vis",
+    "after",
+    "theme",
+    "tab",
+    "csv",
+    "list-asked",
+    "list-answer",
+    "reading",
+    "refused",
+    "look",
+    "drawing",
+    "selected",
+    "resting",
+    "fig-a",
+    "fig-b",
+    "fig-loss",
+    "fig-stored",
+    "row-asked",
+    "strip-row",
+    "booted",
+    "stored-choice",
+    "made-copies",
     *(f"made-{name}" for name in FILLED),
-)  # fmt: skip
+)
 
 
 def page(bench: Bench) -> html.Div:
@@ -59,15 +83,21 @@ def defaults(bench: Bench) -> dict[str, Any]:
     prompt = {"kind": kind, "length": 12, "repeats": 4, "seed": 0} if bench.lookable else None
     return {
         "name": bench.name,
-        "layers": scores.layers, "heads": scores.heads, "head": list(scores.strongest()), "pair": list(scores.pair()),
-        "scores": list(scores.by_id), "prompt": prompt,
+        "layers": scores.layers,
+        "heads": scores.heads,
+        "head": list(scores.strongest()),
+        "pair": list(scores.pair()),
+        "scores": list(scores.by_id),
+        "prompt": prompt,
         "live": bench.model is not None,
         "theme": {
             "light": {name: pair[0] for name, pair in PALETTE.items()},
             "dark": {name: pair[1] for name, pair in PALETTE.items()},
-            "sequential": SEQUENTIAL, "diverging": DIVERGING, "swaps": swaps(),
+            "sequential": SEQUENTIAL,
+            "diverging": DIVERGING,
+            "swaps": swaps(),
         },
-    }  # fmt: skip
+    }
 
 
 def masthead(bench: Bench) -> html.Header:
@@ -157,5 +187,6 @@ def stored_figures() -> html.Section:
             html.P(id="stored-caption", className="note"),
             save("stored", "stored"),
         ],
-        id="stored-panel-section", hidden=True,
-    )  # fmt: skip
+        id="stored-panel-section",
+        hidden=True,
+    )

@@ -45,7 +45,7 @@ def outcome_panels() -> html.Div:
             ),
         ],
         className="outcome",
-    )  # fmt: skip
+    )
 
 
 def signed(value: float, digits: int = 2) -> str:
@@ -76,12 +76,8 @@ def next_list(heading: str, tokens: list[NextToken], *, compared: bool) -> html.
                     *was,
                 ]
             )
-        )  # fmt: skip
-    columns = [
-        html.Th(heading),
-        html.Th("p"),
-        *([html.Th("was", className="number")] if compared else []),
-    ]
+        )
+    columns = [html.Th(heading), html.Th("p"), *([html.Th("was", className="number")] if compared else [])]
     return html.Table([html.Thead(html.Tr(columns)), html.Tbody(rows)], className="plain-table next")
 
 

@@ -27,8 +27,13 @@ QUOTES = "\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}"
 def register(app: Dash, bench: Bench) -> None:
     if bench.model is None:
         return
-    told = [Output("made-next", "data"), Output("next-title", "children"), Output("fig-loss", "data"),
-            Output("made-changes", "data"), Output("removal-problem", "children", allow_duplicate=True)]  # fmt: skip
+    told = [
+        Output("made-next", "data"),
+        Output("next-title", "children"),
+        Output("fig-loss", "data"),
+        Output("made-changes", "data"),
+        Output("removal-problem", "children", allow_duplicate=True),
+    ]
     asked = [Input("removal", "data"), Input("reading", "data"), Input("query", "data"), State("tab", "data")]
 
     @app.callback(*told, *asked, prevent_initial_call=True)
@@ -79,13 +84,17 @@ def loss_figure(before: Pass, after: Pass | None) -> go.Figure:
     passes += [(after, "after removal", "vermilion")] if after else []
     traces = [
         go.Scatter(
-            x=list(range(1, length)), y=found.predicted.losses.round(4), name=name, mode="lines+markers", text=names,
+            x=list(range(1, length)),
+            y=found.predicted.losses.round(4),
+            name=name,
+            mode="lines+markers",
+            text=names,
             line={"color": colour(role), "width": 1.5},
             marker={"size": 4 if length < 200 else 2, "color": colour(role)},
             hovertemplate="%{text}<br>loss %{y:.2f}<extra>" + name + "</extra>",
         )
         for found, name, role in passes
-    ]  # fmt: skip
+    ]
     figure = styled(traces, x="position", y="loss (nats)", height=310, showlegend=True, hovermode="closest")
     marks = [*tokens.blocks[1:], *([tokens.target] if tokens.target is not None else [])]
     for at in marks:

@@ -20,8 +20,12 @@ STILL = "Still shown: "
 
 
 def register(app: Dash, bench: Bench) -> None:
-    read = [Output("reading", "data"), Output("prompt-told", "children"), Output("prompt-problem", "children"),
-            Output("refused", "data")]  # fmt: skip
+    read = [
+        Output("reading", "data"),
+        Output("prompt-told", "children"),
+        Output("prompt-problem", "children"),
+        Output("refused", "data"),
+    ]
 
     @app.callback(*read, Input("prompt", "data"), State("tab", "data"), State("prompt-told", "children"))
     def read_prompt(prompt: Any, tab: Any, told: Any) -> list[Any]:
@@ -46,8 +50,14 @@ def prompt_parts(bench: Bench, asked: Any, tab: Any, shown: Any = "") -> list[An
             tokens = bench.attention(prompt).tokens
     except HeadscopeError as error:
         return [no_update, f"{STILL}{str(shown).removeprefix(STILL)}" if shown else "", str(error), {"prompt": asked}]
-    reading = {"prompt": asked, "key": prompt.key, "tokens": list(tokens.texts), "blocks": list(tokens.blocks),
-               "target": tokens.target, "told": tokens.told}  # fmt: skip
+    reading = {
+        "prompt": asked,
+        "key": prompt.key,
+        "tokens": list(tokens.texts),
+        "blocks": list(tokens.blocks),
+        "target": tokens.target,
+        "told": tokens.told,
+    }
     return [reading, tokens.told, "", None]
 
 

@@ -70,8 +70,10 @@ class ScoreTable:
         first = next((name for name in names if name == "prefix_matching///0"), names[0] if names else "")
         importance = [name for name in names if name.startswith("importance/token/")]
         importance.sort(key=lambda name: (-int(key_of(name)[3]), key_of(name)[2] not in OVER_TASKS))
-        second = [*importance, *(name for start in ("copying/argmax/", "copying/") for name in names
-                                 if name.startswith(start))]  # fmt: skip
+        second = [
+            *importance,
+            *(name for start in ("copying/argmax/", "copying/") for name in names if name.startswith(start)),
+        ]
         return first, next(iter(second), first)
 
     @property

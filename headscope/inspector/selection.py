@@ -65,9 +65,13 @@ def attention_parts(bench: Bench, look: Mapping[str, Any]) -> dict[str, Any]:
         return {"problem": str(error), **titles}
     figure.update_layout(meta=titles["title"])  # whose it is: plotly draws it later than the heading stands there
     return {
-        "figure": figure.to_plotly_json(), **titles, "note": note(attention), "problem": "", "row": row,
+        "figure": figure.to_plotly_json(),
+        **titles,
+        "note": note(attention),
+        "problem": "",
+        "row": row,
         "pairs": [tables.pairs_table(tables.strongest_pairs(pattern), attention.tokens)],
-    }  # fmt: skip
+    }
 
 
 def note(attention: Attention) -> str:
@@ -85,9 +89,19 @@ def window_map(pattern: Float[np.ndarray, "query key"], attention: Attention, wi
     part = pattern[query : query + WINDOW, key : key + WINDOW]
     figure = attention_map(part, tokens.texts, start=(query, key), blocks=tokens.blocks, height=ATTENTION_HEIGHT)
     figure.data[0].colorbar = {
-        "orientation": "h", "x": 0.5, "y": 1, "yanchor": "bottom", "len": 1.02, "thickness": 8, "outlinewidth": 0,
-        "ticks": "outside", "ticklen": 3, "tickfont": {"size": 10}, "nticks": 6, "ypad": 4,
-    }  # fmt: skip
+        "orientation": "h",
+        "x": 0.5,
+        "y": 1,
+        "yanchor": "bottom",
+        "len": 1.02,
+        "thickness": 8,
+        "outlinewidth": 0,
+        "ticks": "outside",
+        "ticklen": 3,
+        "tickfont": {"size": 10},
+        "nticks": 6,
+        "ypad": 4,
+    }
     longest = max(len(unescape(name)) for name in (*figure.data[0].x, *figure.data[0].y))
     room = 34 + 5.8 * min(longest, LABEL + 6)  # margins that give way to labels move the colour bar
     figure.update_layout(margin={"l": room, "r": 8, "t": BAR, "b": room}, dragmode=False)

@@ -61,7 +61,10 @@ def stored_parts(bench: Bench, choice: Any) -> dict[str, Any] | None:
     if figure.layout.showlegend is False:  # in the report, the panel beside it has the legend
         figure.update_layout(showlegend=True)
     return {
-        "figure": figure.to_plotly_json(), "choice": [name, place], "asked": choice,
-        "names": [[entry.name, entry.title] for entry in names], "panels": [panel.title for panel in panels],
+        "figure": figure.to_plotly_json(),
+        "choice": [name, place],
+        "asked": choice,
+        "names": [[entry.name, entry.title] for entry in names],
+        "panels": [panel.title for panel in panels],
         "caption": missing + caption,
-    }  # fmt: skip
+    }

@@ -62,9 +62,14 @@ def policy(scripts: list[str]) -> str:
         f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts
     )
     allowed = {
-        "default-src": "'none'", "script-src": hashes, "style-src": "'unsafe-inline'", "img-src": "data: blob:",
-        "connect-src": "'none'", "base-uri": "'none'", "form-action": "'none'",
-    }  # fmt: skip
+        "default-src": "'none'",
+        "script-src": hashes,
+        "style-src": "'unsafe-inline'",
+        "img-src": "data: blob:",
+        "connect-src": "'none'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
     return "; ".join(f"{name} {value}" for name, value in allowed.items())
 
 

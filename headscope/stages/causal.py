@@ -60,8 +60,13 @@ class CausalChoice:
 
     def stage(self, choice: TaskChoice) -> Stage:
         """The manifest's entry; `shots` are 0 and k."""
-        told = {"percents": list(self.percents), "ablations": list(self.ablations), "kinds": list(self.kinds),
-                "controls": self.controls, "shots": list(choice.shots)}  # fmt: skip
+        told = {
+            "percents": list(self.percents),
+            "ablations": list(self.ablations),
+            "kinds": list(self.kinds),
+            "controls": self.controls,
+            "shots": list(choice.shots),
+        }
         return Stage("causal", {**choice.protocol, **told}, seed=choice.seed, tasks=choice.names)
 
 
@@ -97,9 +102,7 @@ def measure_causal_check(
         return store(writer, checks, model, choice, chosen)
 
 
-def tested_sets(
-    run: Run, causal: CausalChoice, shots: int
-) -> tuple[dict[str, tuple[Head, ...]], np.ndarray | None]:
+def tested_sets(run: Run, causal: CausalChoice, shots: int) -> tuple[dict[str, tuple[Head, ...]], np.ndarray | None]:
     """The sets under test, and the heads' mean |r| for norm-matched controls."""
     from ablation.control_sets import induction_sets
 
@@ -117,11 +120,7 @@ def tested_sets(
 
 
 def drawn_sets(
-    model: HookedModel,
-    sets: Mapping[str, Sequence[Head]],
-    norms: np.ndarray | None,
-    causal: CausalChoice,
-    seed: int,
+    model: HookedModel, sets: Mapping[str, Sequence[Head]], norms: np.ndarray | None, causal: CausalChoice, seed: int
 ) -> list[HeadSet]:
     """Every tested set with its controls of the wanted kinds."""
     from ablation.causal import existing
@@ -177,11 +176,7 @@ def checked(
 
 
 def store(
-    writer: RunWriter,
-    checks: Sequence[CausalCheck],
-    model: HookedModel,
-    choice: TaskChoice,
-    chosen: Sequence[HeadSet],
+    writer: RunWriter, checks: Sequence[CausalCheck], model: HookedModel, choice: TaskChoice, chosen: Sequence[HeadSet]
 ) -> pd.DataFrame:
     """The summary over tasks, and the manipulation check."""
     rows = [one for outcome in OUTCOMES for one in outcome_rows(checks, outcome)]
@@ -206,9 +201,7 @@ def outcome_rows(checks: Sequence[CausalCheck], outcome: str) -> list[Row]:
     return [whole, *with_holm(tested), *beside]
 
 
-def repeats(
-    writer: RunWriter, model: HookedModel, choice: TaskChoice, chosen: Sequence[HeadSet]
-) -> Iterator[Row]:
+def repeats(writer: RunWriter, model: HookedModel, choice: TaskChoice, chosen: Sequence[HeadSet]) -> Iterator[Row]:
     """What repeats are worth without each tested set, beside the whole model; `n` counts the heads removed."""
     from ablation.control_sets import TESTED
     from headscope.stages.evaluation import Ablated

@@ -58,9 +58,9 @@ def over_tasks(checks: Sequence[CausalCheck], outcome: str) -> Iterator[OverTask
 
 def gain_over_tasks(checks: Sequence[CausalCheck], outcome: str) -> TasksMean:
     """What the demonstrations are worth to the whole model."""
-    return mean_over_tasks([
-        _mean([check.full.gain(outcome) for check in held], _clusters(held, outcome)) for held in _by_task(checks)
-    ])  # fmt: skip
+    return mean_over_tasks(
+        [_mean([check.full.gain(outcome) for check in held], _clusters(held, outcome)) for held in _by_task(checks)]
+    )
 
 
 def _by_task(checks: Sequence[CausalCheck]) -> list[list[CausalCheck]]:

@@ -51,8 +51,13 @@ class TaskChoice:
     @property
     def protocol(self) -> dict[str, Any]:
         """What all stages of one command in one folder must agree on."""
-        told = {"limit": self.limit, "demos": self.demos, "demo_seeds": self.demo_seeds, "bos": self.bos,
-                "limits": dict(self.limits) or None}  # fmt: skip
+        told = {
+            "limit": self.limit,
+            "demos": self.demos,
+            "demo_seeds": self.demo_seeds,
+            "bos": self.bos,
+            "limits": dict(self.limits) or None,
+        }
         return {name: value for name, value in told.items() if value is not None}
 
     def cells(self, split: str) -> tuple[Cell, ...]:
@@ -67,9 +72,16 @@ class TaskChoice:
             for shots in self.shots:
                 for draw in range(self.demo_seeds if shots else 1):
                     task = load_task(
-                        name, shots=shots, limit=limits.get(name, self.limit), seed=self.seed + draw, data=self.data,
-                        split=split, demos=self.demos, bos=self.bos, labels=self.labels,
-                    )  # fmt: skip
+                        name,
+                        shots=shots,
+                        limit=limits.get(name, self.limit),
+                        seed=self.seed + draw,
+                        data=self.data,
+                        split=split,
+                        demos=self.demos,
+                        bos=self.bos,
+                        labels=self.labels,
+                    )
                     yield Cell(task, self.seed + draw)
 
 

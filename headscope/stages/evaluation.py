@@ -99,9 +99,13 @@ class Evaluator:
         any_removed = any(mask is not None for mask in masks.values())
         replacement = how.make() if any_removed else None
         found = log_likelihoods(
-            self.model, shard.documents, heads=masks["heads"], ffns=masks["ffns"], replacement=replacement,
+            self.model,
+            shard.documents,
+            heads=masks["heads"],
+            ffns=masks["ffns"],
+            replacement=replacement,
             below=self.below.setdefault((shard.fingerprint, how.name, begin), Below(begin)) if begin else None,
-        )  # fmt: skip
+        )
         return {
             "log_likelihoods": torch.tensor([value for row in found for value in row], dtype=torch.float64),
             "choices": torch.tensor([len(row) for row in found]),

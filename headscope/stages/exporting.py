@@ -74,9 +74,11 @@ def sizes(component: str, percent: int, percent_ffns: int | None) -> dict[str, i
         raise UsageError(f"{component!r} can't be pruned; there are head, ffn and both (--component)")
     if component != "both" and percent_ffns is not None:
         raise UsageError("--percent-ffns belongs to --component both; with one component give --percent alone")
-    return {"head": percent, "ffn": percent if percent_ffns is None else percent_ffns} if component == "both" else {
-        component: percent
-    }  # fmt: skip
+    return (
+        {"head": percent, "ffn": percent if percent_ffns is None else percent_ffns}
+        if component == "both"
+        else {component: percent}
+    )
 
 
 def chosen_scores(run: Run, order: str, shots: int | None, ranking: str) -> tuple[int, tuple[str, ...]]:

@@ -32,8 +32,16 @@ if TYPE_CHECKING:
     from headscope.writer import RunWriter
     from interp.model import HookedModel
 
-TENSORS = ("head_token", "head_plain", "group_token", "ffn_token", "ffn_plain", "log_likelihoods", "lengths",
-           "target_lengths")  # fmt: skip
+TENSORS = (
+    "head_token",
+    "head_plain",
+    "group_token",
+    "ffn_token",
+    "ffn_plain",
+    "log_likelihoods",
+    "lengths",
+    "target_lengths",
+)
 SPLIT = "train"
 NAMES = {"true": "importance", "shuffled": "importance_shuffled"}
 NORM = "head_norm"

@@ -85,9 +85,9 @@ def store_example(run: Any, model: HookedModel, *, seed: int, length: int = EXAM
     import induction
     from interp.hooks import dense_pattern
 
-    group = next(iter(induction.repeated_sequences(
-        model, length=length, repeats=EXAMPLE_REPEATS, sequences=1, seed=seed
-    )))  # fmt: skip
+    group = next(
+        iter(induction.repeated_sequences(model, length=length, repeats=EXAMPLE_REPEATS, sequences=1, seed=seed))
+    )
     positions = group.tokens.shape[1]
     patterns = torch.zeros(model.n_layers, model.n_heads, positions, positions, dtype=torch.uint8)
 
@@ -101,9 +101,7 @@ def store_example(run: Any, model: HookedModel, *, seed: int, length: int = EXAM
     run.store_attention_example(texts, patterns, blocks=blocks)
 
 
-def _thirds(
-    progress: Callable[[int, int], None],
-) -> tuple[Callable[[int, int], None], Callable[[int, int], None]]:
+def _thirds(progress: Callable[[int, int], None]) -> tuple[Callable[[int, int], None], Callable[[int, int], None]]:
     """Two passes of three score heads; the last one, with logits, is the in-context-learning score's."""
     return lambda done, total: progress(2 * done, 3 * total), lambda done, total: progress(2 * total + done, 3 * total)
 

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 ITERATIVE_DOCUMENTS = 32
 
 
-def iterative(
-    evaluator: Evaluator, choice: TaskChoice, cell: Cell, component: str, percents: Sequence[int]
-) -> Order:
+def iterative(evaluator: Evaluator, choice: TaskChoice, cell: Cell, component: str, percents: Sequence[int]) -> Order:
     """The order, from the first training documents of the cell's task at its number of shots."""
     from ablation.iterative import iterative_order
     from ablation.orders import Order
@@ -24,9 +22,15 @@ def iterative(
     from interp.scores import Ranking
 
     task = load_task(
-        cell.task.name, shots=cell.task.shots, limit=ITERATIVE_DOCUMENTS, seed=choice.seed, data=choice.data,
-        split="train", demos=choice.demos, bos=choice.bos,
-    )  # fmt: skip
+        cell.task.name,
+        shots=cell.task.shots,
+        limit=ITERATIVE_DOCUMENTS,
+        seed=choice.seed,
+        data=choice.data,
+        split="train",
+        demos=choice.demos,
+        bos=choice.bos,
+    )
     key = {"what": "iterative", "component": component, "documents": task.fingerprint, "percents": list(percents)}
 
     def compute() -> dict[str, object]:

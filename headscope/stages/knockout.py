@@ -104,9 +104,7 @@ def _wanted(component: str) -> list[tuple[str, str]]:
     return [(outcome, positions) for outcome in ("log_likelihood", "metric") for positions in places]
 
 
-def _cell(
-    model: HookedModel, run: RunWriter, cell: Cell, component: str, how: Ablated, told: Progress
-) -> KnockOut:
+def _cell(model: HookedModel, run: RunWriter, cell: Cell, component: str, how: Ablated, told: Progress) -> KnockOut:
     """All shards of one cell, put together."""
     units = []
     for shard in cell.shards(SHARDS[component]):
@@ -140,15 +138,22 @@ def _joined(
     removed = torch.cat([unit["removed"] for unit in units], dim=1).numpy()
     score = task.score(np.split(plain, ends))
     return KnockOut(
-        component=component, ablation=ablation, removals=all_removals(model, component),
-        documents=tuple(d.id for d in documents), clusters=tuple(d.cluster for d in documents),
-        gold=tuple(d.gold for d in documents), choices=counts, plain=plain, removed=removed,
+        component=component,
+        ablation=ablation,
+        removals=all_removals(model, component),
+        documents=tuple(d.id for d in documents),
+        clusters=tuple(d.cluster for d in documents),
+        gold=tuple(d.gold for d in documents),
+        choices=counts,
+        plain=plain,
+        removed=removed,
         plain_metric=score.values,
         metric=np.stack([task.score(np.split(row, ends)).values for row in removed]),
-        units=score.units, unit_clusters=score.clusters,
+        units=score.units,
+        unit_clusters=score.clusters,
         grid=(model.n_layers,) if component == "ffn" else (model.n_layers, model.n_heads),
         n_kv_heads=model.n_kv_heads,
-    )  # fmt: skip
+    )
 
 
 def _store(
@@ -163,10 +168,11 @@ def _store(
         "document": [name for one in found for name in (one.units if by_unit else one.documents)],
         "cluster": [name for one in found for name in (one.unit_clusters if by_unit else one.clusters)],
         "demo_seed": [
-            cell.demo_seed for cell, one in zip(group, found, strict=True)
+            cell.demo_seed
+            for cell, one in zip(group, found, strict=True)
             for _ in (one.units if by_unit else one.documents)
         ],
-    }  # fmt: skip
+    }
     variant = outcome if positions == "all" else f"{outcome}/{positions}"
     name = KNOCK_OUT if ablation == "zero" else f"{KNOCK_OUT}_{ablation}"
     score: HeadScores | FFNScores = (

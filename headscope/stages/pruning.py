@@ -64,8 +64,9 @@ class PruneChoice:
             raise UsageError(f"random orders are drawn {self.draws} times; expected 1 or more (--draws)")
         for percents in (self.percents, *self.grid):
             if len(percents) < 2 or percents[0] != 0 or list(percents) != sorted({*percents}) or percents[-1] >= 100:
-                raise UsageError(f"percentages must begin with 0 (the full model), ascend and stay below 100; got "
-                                 f"{list(percents)}")  # fmt: skip
+                raise UsageError(
+                    f"percentages must begin with 0 (the full model), ascend and stay below 100; got {list(percents)}"
+                )
         if self.component == "both" and self.orders != ("own",):
             raise UsageError("the joint grid of heads and FFNs is pruned in their own orders: leave out --order")
         check_ablation(self.ablation)
@@ -75,8 +76,13 @@ class PruneChoice:
         check_orders(self.orders, choice.names, self.component)
         protocol = {**choice.protocol, "ranking": self.ranking, "ffn_ranking": self.ffn_ranking}
         sizes = [list(part) for part in self.grid] if self.component == "both" else list(self.percents)
-        options = {"shots": list(choice.shots), "orders": list(self.orders), "ablation": self.ablation,
-                   "percents": sizes, "draws": self.draws}  # fmt: skip
+        options = {
+            "shots": list(choice.shots),
+            "orders": list(self.orders),
+            "ablation": self.ablation,
+            "percents": sizes,
+            "draws": self.draws,
+        }
         command = f"prune --component {self.component}"
         return Stage(command, protocol, seed=choice.seed, tasks=choice.names, options=options)
 
@@ -122,16 +128,28 @@ class Pruner:
             removed = [order.removed(size) for order, size in zip(orders, self.part(sizes), strict=True)]
             counts = dict(zip(self.names(), removed, strict=True))
             found = self.evaluator.evaluate(cell, **masks, ablated=how)
-            steps.append(PrunedStep(
-                float(sizes[0]), float(sizes[1]), counts.get("heads", 0), counts.get("ffns", 0),
-                replace(found, metric_name=ACC),
-            ))  # fmt: skip
+            steps.append(
+                PrunedStep(
+                    float(sizes[0]),
+                    float(sizes[1]),
+                    counts.get("heads", 0),
+                    counts.get("ffns", 0),
+                    replace(found, metric_name=ACC),
+                )
+            )
             self.told.add(len(cell.task.documents), f"{cell.name}, {orders[0].name}")
         return Pruning(
-            task=cell.task.name, shots=cell.task.shots, demo_seed=cell.demo_seed, component=self.prune.component,
-            order=orders[0].name, order_seed=orders[0].seed, ablation=self.prune.ablation, chance=cell.task.chance,
-            majority=cell.task.majority, steps=tuple(steps),
-        )  # fmt: skip
+            task=cell.task.name,
+            shots=cell.task.shots,
+            demo_seed=cell.demo_seed,
+            component=self.prune.component,
+            order=orders[0].name,
+            order_seed=orders[0].seed,
+            ablation=self.prune.ablation,
+            chance=cell.task.chance,
+            majority=cell.task.majority,
+            steps=tuple(steps),
+        )
 
     def sizes(self) -> list[tuple[int, int]]:
         """(percent of heads, percent of FFNs) of every step."""

@@ -64,11 +64,19 @@ class Curve:
         sizes = [(int(step.percent_heads), int(step.percent_ffns)) for step in found.steps]
         both = found.component == "both"
         return cls(
-            found.task, found.shots, found.order, found.order_seed,
+            found.task,
+            found.shots,
+            found.order,
+            found.order_seed,
             tuple(f"h={heads},f={ffns}" if both else f"p={heads + ffns}" for heads, ffns in sizes),
-            None if both else tuple(heads + ffns for heads, ffns in sizes), found.chance, found.majority,
-            found.metric(), first.clusters, found.gold_log_likelihoods(), first.document_clusters,
-        )  # fmt: skip
+            None if both else tuple(heads + ffns for heads, ffns in sizes),
+            found.chance,
+            found.majority,
+            found.metric(),
+            first.clusters,
+            found.gold_log_likelihoods(),
+            first.document_clusters,
+        )
 
     def values(self, outcome: str) -> Float[np.ndarray, "percent item"]:
         """`metric` by unit, or `log_likelihood` by document."""
@@ -139,11 +147,19 @@ def _full(curve: Curve, area: PruningArea | None, level: str) -> Iterator[Row]:
 def _joined(curves: Sequence[Curve]) -> Curve:
     first = curves[0]
     return Curve(
-        first.task, first.shots, first.order, first.order_seed, first.steps, first.percents, first.chance,
+        first.task,
+        first.shots,
+        first.order,
+        first.order_seed,
+        first.steps,
+        first.percents,
+        first.chance,
         first.majority,
-        np.concatenate([one.metric for one in curves], axis=1), sum((one.clusters for one in curves), ()),
-        np.concatenate([one.gold for one in curves], axis=1), sum((one.document_clusters for one in curves), ()),
-    )  # fmt: skip
+        np.concatenate([one.metric for one in curves], axis=1),
+        sum((one.clusters for one in curves), ()),
+        np.concatenate([one.gold for one in curves], axis=1),
+        sum((one.document_clusters for one in curves), ()),
+    )
 
 
 def _area(curve: Curve) -> PruningArea | None:

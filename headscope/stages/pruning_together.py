@@ -73,8 +73,7 @@ def together_rows(curves: Sequence[Curve], *, component: str, ablation: str) -> 
 
 
 def stale(stored: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Stored rows over tasks that must go when `rows` come: an order's older ones, and all that are over other tasks.
-    """
+    """Stored rows over tasks that must go when `rows` come: an order's older ones, and those over other tasks."""
     gone = []
     for place, fresh in _over_tasks(rows).groupby(PLACE):
         held = _over_tasks(stored)
@@ -105,8 +104,7 @@ def _pooled(curves: Sequence[Curve], kept: set[str], shots: int, level: str) -> 
 
 
 def above_chance(curves: Sequence[Curve]) -> list[Curve]:
-    """The curves of tasks whose full model is above chance; a task with a single cluster has no bound and is left out.
-    """
+    """The curves of tasks whose full model is above chance; a task of one cluster has no bound and is left out."""
     return [curve for curve in curves if curve.clustered and not is_at_chance(curve)]
 
 
@@ -167,11 +165,14 @@ def mean_change(tasks: Sequence[Loss], pseudo: tuple[PseudoClusters, ...] = ()) 
     weakest = min(range(len(tasks)), key=lambda place: int(tasks[place].clusters.max()))
     added = [pseudo if place == weakest else () for place in range(len(tasks))]
     return [
-        mean_over_tasks([
-            cluster_mean(task.change[step], task.clusters, pseudo=more) for task, more in zip(tasks, added, strict=True)
-        ])
+        mean_over_tasks(
+            [
+                cluster_mean(task.change[step], task.clusters, pseudo=more)
+                for task, more in zip(tasks, added, strict=True)
+            ]
+        )
         for step in range(len(tasks[0].change))
-    ]  # fmt: skip
+    ]
 
 
 def _unchanged(curves: Sequence[Curve], shots: int, level: str) -> Row:

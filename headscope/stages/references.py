@@ -67,6 +67,12 @@ def reference_task(choice: TaskChoice, cell: Cell, count: int) -> Any:
     from ablation.tasks import load_task
 
     return load_task(
-        cell.task.name, shots=cell.task.shots, limit=count, seed=cell.demo_seed, data=choice.data,
-        split=OTHER[cell.task.split], demos=choice.demos, bos=choice.bos,
-    )  # fmt: skip
+        cell.task.name,
+        shots=cell.task.shots,
+        limit=count,
+        seed=cell.demo_seed,
+        data=choice.data,
+        split=OTHER[cell.task.split],
+        demos=choice.demos,
+        bos=choice.bos,
+    )

@@ -37,10 +37,19 @@ SCORE_KEY = ("score", "variant", "task", "shots")
 SCORE_VALUES = {name: "float32" for name in ("mean", "std", "ci_low", "ci_high", "null_mean", "p", "p_family")}
 SCORE_COLUMNS = {"score": "str", "variant": "str", "task": "str", "shots": "int64"}
 SWEEP = {
-    "task": "str", "shots": "int64", "demo_seed": "int64", "component": "str", "order": "str", "order_seed": "int64",
-    "ablation": "str", "percent_heads": "float64", "percent_ffns": "float64", "removed_heads": "int64",
-    "removed_ffns": "int64", "metric": "str",
-}  # fmt: skip
+    "task": "str",
+    "shots": "int64",
+    "demo_seed": "int64",
+    "component": "str",
+    "order": "str",
+    "order_seed": "int64",
+    "ablation": "str",
+    "percent_heads": "float64",
+    "percent_ffns": "float64",
+    "removed_heads": "int64",
+    "removed_ffns": "int64",
+    "metric": "str",
+}
 
 
 @dataclass(frozen=True)
@@ -126,13 +135,22 @@ METRICS = Table(
 COMPARISONS = Table(
     "comparisons",
     {
-        "kind": "str", "a": "str", "b": "str", "shots": "int64", "level": "str", "value": "float64",
-        "ci_low": "float64", "ci_high": "float64", "p": "float64", "p_holm": "float64", "n": "int64",
+        "kind": "str",
+        "a": "str",
+        "b": "str",
+        "shots": "int64",
+        "level": "str",
+        "value": "float64",
+        "ci_low": "float64",
+        "ci_high": "float64",
+        "p": "float64",
+        "p_holm": "float64",
+        "n": "int64",
     },
     ("kind", "a", "b", "shots", "level"),
     ("kind", "a", "b", "shots", "level"),
     {},
-)  # fmt: skip
+)
 CLASSES = Table(
     "classes", {"layer": "int64", "head": "int64", "class": "str"}, ("layer", "head"), ("layer", "head"), {}
 )

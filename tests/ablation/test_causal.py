@@ -69,7 +69,12 @@ def test_induction_sets_are_the_highest_scores_and_the_class() -> None:
     scores[1:] = np.arange(81).reshape(9, 9)
     sets = induction_sets(scores, classed=[(4, 1)])
     assert {name: len(heads) for name, heads in sets.items()} == {
-        "top 1%": 1, "top 3%": 3, "top 5%": 5, "top 10%": 9, "induction heads": 1}  # fmt: skip
+        "top 1%": 1,
+        "top 3%": 3,
+        "top 5%": 5,
+        "top 10%": 9,
+        "induction heads": 1,
+    }
     assert sets["top 3%"] == ((9, 8), (9, 7), (9, 6))
 
 
@@ -77,10 +82,21 @@ def evaluation(values: list[float], gold: list[float]) -> Evaluation:
     """Documents d0, d1, ... with one choice each."""
     names, zeros, right = tuple(f"d{n}" for n in range(len(values))), (0,) * len(values), np.array(values, float)
     return Evaluation(
-        task="t", shots=0, metric_name="acc", log_likelihoods=[[float(value)] for value in gold], values=right,
-        units=names, clusters=names, documents=names, document_clusters=names, right=right, gold=zeros,
-        target_lengths=zeros, dropped=zeros, trimmed=zeros,
-    )  # fmt: skip
+        task="t",
+        shots=0,
+        metric_name="acc",
+        log_likelihoods=[[float(value)] for value in gold],
+        values=right,
+        units=names,
+        clusters=names,
+        documents=names,
+        document_clusters=names,
+        right=right,
+        gold=zeros,
+        target_lengths=zeros,
+        dropped=zeros,
+        trimmed=zeros,
+    )
 
 
 def test_the_drop_is_of_the_gain_from_demonstrations() -> None:
@@ -91,9 +107,9 @@ def test_the_drop_is_of_the_gain_from_demonstrations() -> None:
     sets = [Removed(HeadSet("top", "induction", 0, ((0, 0),)), "zero", tested, 0.5)]
     sets += [Removed(HeadSet("top", "random", n, ((1, n),)), "zero", control) for n in range(39)]
     check = CausalCheck("t", 5, full, tuple(sets))
-    metric, = check.tests("metric")
+    (metric,) = check.tests("metric")
     assert metric.drop == 0.5 and metric.rank.p == 1 / 40 and metric.rank.median == 0
-    gold, = check.tests("log_likelihood")
+    (gold,) = check.tests("log_likelihood")
     assert gold.drop == 2 and gold.rank.median == 0 and len(gold.controls) == 39
     frame = check.to_frame()
     assert len(frame) == 80 and frame.loc[0, "repeat_loss"] == 0.5 and frame["kind"].value_counts()["random"] == 78
@@ -109,9 +125,16 @@ def test_all_sets_are_evaluated_with_and_without_demonstrations() -> None:
     ways = {"zero": None, "mean": make_replacement(model, "mean", references, minimum=5)}
     told: list[tuple[int, int]] = []
     check = causal_check(
-        model, few, none, {"top": [(0, 1)]}, norms=np.ones((2, 4)), controls=2, replacements=ways,
-        repeat_loss=lambda mask, replacement: float(len(mask.removed())), progress=lambda *pair: told.append(pair),
-    )  # fmt: skip
+        model,
+        few,
+        none,
+        {"top": [(0, 1)]},
+        norms=np.ones((2, 4)),
+        controls=2,
+        replacements=ways,
+        repeat_loss=lambda mask, replacement: float(len(mask.removed())),
+        progress=lambda *pair: told.append(pair),
+    )
     assert len(check.removed) == 2 * (1 + 3 * 2) and told[-1] == (14, 14)
     assert [one.repeat_loss for one in check.removed if one.heads.kind == "induction"] == [1.0, 1.0]
     mask = HeadMask.keep_all(2, 4).without([(0, 1)])
@@ -121,7 +144,8 @@ def test_all_sets_are_evaluated_with_and_without_demonstrations() -> None:
     ]
     np.testing.assert_allclose(check.drop(check.removed[0], "log_likelihood"), gains[0] - gains[1], atol=1e-5)
     assert {(t.ablation, t.control) for t in check.tests()} == {
-        (a, c) for a in ("zero", "mean") for c in ("random", "layer_matched", "norm_matched")}  # fmt: skip
+        (a, c) for a in ("zero", "mean") for c in ("random", "layer_matched", "norm_matched")
+    }
 
 
 def test_what_can_not_be_matched_is_refused() -> None:

@@ -100,11 +100,18 @@ def test_the_harness_runs_its_own_way_over_the_exported_model(smollm2: HookedMod
         if not folder.exists():
             export(smollm2, heads.ranking().mask(step.percent_heads), None, folder)
         results = lm_eval.simple_evaluate(
-            model=name, model_args={"pretrained": str(folder), "dtype": "float32"}, tasks=["probe_capitals"],
-            task_manager=TaskManager(include_path=str(place), include_defaults=False), num_fewshot=3,
-            samples={"probe_capitals": rows}, fewshot_random_seed=7, device="cpu", batch_size=4, bootstrap_iters=0,
+            model=name,
+            model_args={"pretrained": str(folder), "dtype": "float32"},
+            tasks=["probe_capitals"],
+            task_manager=TaskManager(include_path=str(place), include_defaults=False),
+            num_fewshot=3,
+            samples={"probe_capitals": rows},
+            fewshot_random_seed=7,
+            device="cpu",
+            batch_size=4,
+            bootstrap_iters=0,
             verbosity="ERROR",
-        )  # fmt: skip
+        )
         assert results["results"]["probe_capitals"]["acc,none"] == pytest.approx(step.evaluation.metric)
     assert pruned.steps[2].evaluation.metric != pruned.steps[0].evaluation.metric
 

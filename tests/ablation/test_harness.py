@@ -177,9 +177,20 @@ def test_probes_on_the_real_model_are_those_of_the_harness(smollm2: HookedModel,
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "shots"),
-    [("record", 0), ("multirc", 0), ("winogrande", 1), ("hellaswag", 0), ("arc_easy", 1), ("arc_challenge", 0),
-     ("piqa", 1), ("openbookqa", 5), ("boolq", 0), ("wic", 1), ("rte", 1)],
-)  # fmt: skip
+    [
+        ("record", 0),
+        ("multirc", 0),
+        ("winogrande", 1),
+        ("hellaswag", 0),
+        ("arc_easy", 1),
+        ("arc_challenge", 0),
+        ("piqa", 1),
+        ("openbookqa", 5),
+        ("boolq", 0),
+        ("wic", 1),
+        ("rte", 1),
+    ],
+)
 def test_real_documents_on_the_real_model_are_those_of_the_harness(
     smollm2: HookedModel, icl14: Path, name: str, shots: int
 ) -> None:

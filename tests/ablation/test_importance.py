@@ -36,8 +36,10 @@ def slow_loop(family: str, docs: list[TokenDocument]) -> dict[str, torch.Tensor]
         grads = torch.autograd.grad(loss, [*z, *out])
         for handle in handles:
             handle.remove()
-        dots = [value.reshape(-1, value.shape[-1]) * grad.reshape(-1, value.shape[-1])
-                for value, grad in zip([*z, *out], grads, strict=True)]
+        dots = [
+            value.reshape(-1, value.shape[-1]) * grad.reshape(-1, value.shape[-1])
+            for value, grad in zip([*z, *out], grads, strict=True)
+        ]
         heads = [d.detach().view(len(d), model.n_heads, -1).sum(-1) for d in dots[: len(z)]]
         found["head"].append(torch.stack(heads))
         found["ffn"].append(torch.stack([d.detach().sum(-1) for d in dots[len(z) :]]))
@@ -101,8 +103,13 @@ def test_batches_change_nothing_where_the_longest_row_decides_on_the_rotary_embe
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Long rotary factors beyond 16 tokens, as in Phi-3 beyond 4,096; some documents are shorter, some longer."""
-    rope = {"rope_type": "longrope", "rope_theta": 10_000.0, "short_factor": [1.0] * 4, "long_factor": [8.0] * 4,
-            "original_max_position_embeddings": 16}  # fmt: skip
+    rope = {
+        "rope_type": "longrope",
+        "rope_theta": 10_000.0,
+        "short_factor": [1.0] * 4,
+        "long_factor": [8.0] * 4,
+        "original_max_position_embeddings": 16,
+    }
     name, options = FAMILIES["llama"]
     monkeypatch.setitem(FAMILIES, "llama", (name, {**options, "rope_parameters": rope}))
     model, docs = load("llama"), documents(5)
@@ -269,10 +276,7 @@ def test_progress_is_told_in_documents() -> None:
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [
-        ({"positions": "tokens"}, "token, document, signed"),
-        ({"normalise": "l2"}, "uniform, paper, layer_l2"),
-    ],
+    [({"positions": "tokens"}, "token, document, signed"), ({"normalise": "l2"}, "uniform, paper, layer_l2")],
 )
 def test_unknown_names_are_refused_before_the_model_runs(options: dict[str, str], words: str) -> None:
     for call in (head_importance, ffn_importance):

@@ -21,8 +21,21 @@ from interp.masks import HeadMask
 from tests.ablation.documents import SmallTask, documents, partial
 from tests.interp.families import build, load
 
-SERVED = ("gpt2", "opt", "opt-350m", "gptj", "llama", "mistral", "gemma2", "gemma3", "olmo2", "bloom", "falcon",
-          "mixtral", "gpt_oss")  # fmt: skip
+SERVED = (
+    "gpt2",
+    "opt",
+    "opt-350m",
+    "gptj",
+    "llama",
+    "mistral",
+    "gemma2",
+    "gemma3",
+    "olmo2",
+    "bloom",
+    "falcon",
+    "mixtral",
+    "gpt_oss",
+)
 
 
 def scored(hf: Any, docs: list[Any]) -> np.ndarray:
@@ -112,8 +125,11 @@ def test_a_replaced_component_is_what_plain_hooks_make_of_it(ablation: str, comp
     replacement = make_replacement(model, ablation, references, evaluated=docs, minimum=5)
     found = knock_out(model, docs, component=component, replacement=replacement)
     place = "self_attn.o_proj" if component == "head" else "mlp"
-    activations = {(r, layer): activation(hf, f"model.layers.{layer}.{place}", reference)
-                   for r, reference in enumerate(references) for layer in range(2)}
+    activations = {
+        (r, layer): activation(hf, f"model.layers.{layer}.{place}", reference)
+        for r, reference in enumerate(references)
+        for layer in range(2)
+    }
     for row, removal in enumerate(found.removals):
         rows = []
         for d in docs:
@@ -126,8 +142,9 @@ def test_a_replaced_component_is_what_plain_hooks_make_of_it(ablation: str, comp
                 else:
                     r = replacement.chosen(d.id)
                     length, end = len(references[r].context) + len(references[r].target), len(references[r].context)
-                    index = [0] + [(i - len(context) + end - 1) % (length - 1) + 1
-                                   for i in range(1, len(context) + len(choice))]
+                    index = [0] + [
+                        (i - len(context) + end - 1) % (length - 1) + 1 for i in range(1, len(context) + len(choice))
+                    ]
                     other = activations[r, removal.layer][index]
                 with replaced(hf, removal, other, spare=removal.spare):
                     rows.append(scored(hf, [type("D", (), {"contexts": [context], "choices": [choice]})])[0])

@@ -29,8 +29,12 @@ def some_heads(seed: int = 0, *, layers: int = 5, width: int = 4) -> HeadScores:
 def test_every_order_is_nested_and_removes_the_floor(seed: int, low: int, high: int) -> None:
     scores = some_heads(seed)
     low, high = min(low, high), max(low, high)
-    made = [orders.by_scores(scores), orders.inverse(scores), *orders.random_orders(scores, n=2, seed=seed),
-            *orders.layer_matched_orders(scores, n=2, seed=seed)]
+    made = [
+        orders.by_scores(scores),
+        orders.inverse(scores),
+        *orders.random_orders(scores, n=2, seed=seed),
+        *orders.layer_matched_orders(scores, n=2, seed=seed),
+    ]
     for order in made:
         less, more = order.mask(low).values, order.mask(high).values
         assert int((less == 0).sum()) == low * 20 // 100 == order.removed(low)

@@ -16,8 +16,23 @@ from interp.scores import Ranking
 from tests.ablation.documents import SmallTask, documents
 from tests.interp.families import load
 
-COLUMNS = ["task", "shots", "demo_seed", "component", "order", "order_seed", "ablation", "percent_heads",
-           "percent_ffns", "removed_heads", "removed_ffns", "metric", "value", "stderr", "n"]  # fmt: skip
+COLUMNS = [
+    "task",
+    "shots",
+    "demo_seed",
+    "component",
+    "order",
+    "order_seed",
+    "ablation",
+    "percent_heads",
+    "percent_ffns",
+    "removed_heads",
+    "removed_ffns",
+    "metric",
+    "value",
+    "stderr",
+    "n",
+]
 TASK = SmallTask(tuple(documents(12)))
 
 

@@ -154,5 +154,3 @@ def test_the_departure_that_needs_a_model(smollm2: Any) -> None:
 def table_of_departures() -> list[str]:
     marks = script("deviations.py")
     return page("method.md").split(marks.BEGIN)[1].split(marks.END)[0].strip().splitlines()
-
-

@@ -102,5 +102,3 @@ def test_a_browser_asks_for_files_only(site: Path, pages: dict[str, str], page: 
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), (name, width)
     assert len(requests) > len(pages)
     assert all(url.startswith(("file:", "data:")) for url in requests)
-
-

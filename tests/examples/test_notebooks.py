@@ -19,9 +19,14 @@ NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 PLOTLY = "application/vnd.plotly.v1+json"
 SMALL = {
     "tour": {"SEQUENCES": 2, "DOCUMENTS": 3},
-    "reproduction": {"TASKS": ["probe_labels", "probe_plurals"], "DOCUMENTS": 3, "KNOCKED": 1, "SEQUENCES": 2,
-                     "CONTROLS": 1},
-}  # fmt: skip
+    "reproduction": {
+        "TASKS": ["probe_labels", "probe_plurals"],
+        "DOCUMENTS": 3,
+        "KNOCKED": 1,
+        "SEQUENCES": 2,
+        "CONTROLS": 1,
+    },
+}
 
 
 def executed(path: Path, folder: Path, parameters: dict[str, Any]) -> Any:

@@ -105,8 +105,9 @@ def test_attention_is_watched(run: Run, tiny: Path, tmp_path: Path) -> None:
     rows = [row for row in range(len(tokens)) if pattern[row].max() > 0.1]
     assert [float(value) for _, value in lines] == pytest.approx([pattern[row].max() for row in rows], abs=0.0051)
     assert rows and lines[0][0].split(" looks at ") == [
-        f"{tokens[rows[0]]!r:>16}", repr(tokens[1 + pattern[rows[0]].argmax()])
-    ]  # fmt: skip
+        f"{tokens[rows[0]]!r:>16}",
+        repr(tokens[1 + pattern[rows[0]].argmax()]),
+    ]
     page = (tmp_path / "attention.html").read_text("utf-8")
     assert page.count("</script>") == 1 and requests_of(tmp_path / "attention.html") == []
 

@@ -64,8 +64,11 @@ def forks(name: str, *arguments: object) -> Iterator[Forks]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name(name)), *map(str, arguments)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
-    ) as process:  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
         yield Forks(process)
         assert process.stdin is not None
         process.stdin.close()

@@ -15,10 +15,22 @@ TASKS = "probe_antonyms,probe_pattern"
 SHOTS = "0,2"
 # Every kind of stage and of order, each small.
 BUDGET = replace(
-    budget.PAPER, name="small", rank_documents=20, knockout_documents=8, prune_documents=8, causal_documents=8,
-    demo_seeds=2, percents=(0, 40, 80), grid=((0, 40), (0, 50)), draws=2, causal_percents=(10,),
-    causal_ablations=("zero",), controls=2, prune_all_shots=False, protocol="quick",
-)  # fmt: skip
+    budget.PAPER,
+    name="small",
+    rank_documents=20,
+    knockout_documents=8,
+    prune_documents=8,
+    causal_documents=8,
+    demo_seeds=2,
+    percents=(0, 40, 80),
+    grid=((0, 40), (0, 50)),
+    draws=2,
+    causal_percents=(10,),
+    causal_ablations=("zero",),
+    controls=2,
+    prune_all_shots=False,
+    protocol="quick",
+)
 
 
 def work(model: interp.HookedModel, folder: Path) -> None:

@@ -37,11 +37,23 @@ def work(folder: Path) -> None:
 def metrics(name: str, value: float) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "task": name, "shots": 0, "demo_seed": 0, "component": "head", "order": "own", "order_seed": 0,
-            "ablation": "zero", "percent_heads": [0.0, 10.0], "percent_ffns": 0.0, "removed_heads": [0, 27],
-            "removed_ffns": 0, "metric": "acc", "value": value, "stderr": 0.1, "n": 10,
+            "task": name,
+            "shots": 0,
+            "demo_seed": 0,
+            "component": "head",
+            "order": "own",
+            "order_seed": 0,
+            "ablation": "zero",
+            "percent_heads": [0.0, 10.0],
+            "percent_ffns": 0.0,
+            "removed_heads": [0, 27],
+            "removed_ffns": 0,
+            "metric": "acc",
+            "value": value,
+            "stderr": 0.1,
+            "n": 10,
         }
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

@@ -19,18 +19,27 @@ TASKS = ("cb", "copa", "rte")
 
 
 def write_ranked_run(
-    folder: Path, *, tasks: Sequence[str] = TASKS, shots: Sequence[int] = (0, 5), follows: float = 1.0,
-    documents: int = 40, noise: float = 0.5, seed: int = 0, classed: int = 6,
-) -> Run:  # fmt: skip
+    folder: Path,
+    *,
+    tasks: Sequence[str] = TASKS,
+    shots: Sequence[int] = (0, 5),
+    follows: float = 1.0,
+    documents: int = 40,
+    noise: float = 0.5,
+    seed: int = 0,
+    classed: int = 6,
+) -> Run:
     """Importance = `follows` x prefix matching + what is a head's own; 2 documents a cluster; `noise` by document."""
     draw = np.random.default_rng(seed)
     prefix, own = draw.random(SHAPE), draw.random(SHAPE)
     with Run.create(folder, IDENTITY, Stage("induction", "quick")) as run:
         for name, variant, table in (
-            ("prefix_matching", "", prefix), ("previous_token", "", draw.random(SHAPE)),
-            ("copying", "argmax", draw.random(SHAPE)), ("copying", "successor", draw.random(SHAPE)),
+            ("prefix_matching", "", prefix),
+            ("previous_token", "", draw.random(SHAPE)),
+            ("copying", "argmax", draw.random(SHAPE)),
+            ("copying", "successor", draw.random(SHAPE)),
             ("copying", "signed", draw.standard_normal(SHAPE)),
-        ):  # fmt: skip
+        ):
             items = _items(draw, table, 12, 0.02)
             run.add_scores(HeadScores.from_items(name, items, variant=variant, n_kv_heads=5, nulls=(_null(draw),)))
         cut = np.sort(prefix, axis=None)[-classed] if classed else np.inf

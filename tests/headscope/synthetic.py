@@ -21,21 +21,55 @@ from headscope.store.manifest import Stage
 from interp.scores import FFNScores, HeadScores, Null
 
 IDENTITY = {
-    "source": "smollm2-135m", "revision": None, "weight_hash": "5ca1ab1e" * 8, "dtype": "float32",
-    "kernel_route": "fused", "quantization": "Q4_1, dequantised to float32", "architecture": "LlamaForCausalLM",
-}  # fmt: skip
+    "source": "smollm2-135m",
+    "revision": None,
+    "weight_hash": "5ca1ab1e" * 8,
+    "dtype": "float32",
+    "kernel_route": "fused",
+    "quantization": "Q4_1, dequantised to float32",
+    "architecture": "LlamaForCausalLM",
+}
 SCORES = (
-    ("prefix_matching", ""), ("prefix_matching", "olsson"), ("copying", "argmax"), ("copying", "attended"),
-    ("copying", "successor"), ("copying", "signed"), ("copying", "signed_auc"), ("ov_copying", ""),
-    ("previous_token", ""), ("duplicate_token", ""),
-)  # fmt: skip
+    ("prefix_matching", ""),
+    ("prefix_matching", "olsson"),
+    ("copying", "argmax"),
+    ("copying", "attended"),
+    ("copying", "successor"),
+    ("copying", "signed"),
+    ("copying", "signed_auc"),
+    ("ov_copying", ""),
+    ("previous_token", ""),
+    ("duplicate_token", ""),
+)
 TASKS = ("arc_easy", "boolq", "copa", "hellaswag", "piqa", "rte")
-HOSTILE = ("</script><script>alert(1)</script>", "\"quoted\" 'text'", "\u202eright to left\u200f", "🙂", " <b>bold</b>",
-           "\n", "&amp;")  # fmt: skip
+HOSTILE = (
+    "</script><script>alert(1)</script>",
+    "\"quoted\" 'text'",
+    "\u202eright to left\u200f",
+    "🙂",
+    " <b>bold</b>",
+    "\n",
+    "&amp;",
+)
 WORDS = (
-    "", "ridge", "gold", "lamp", "seven", "under", "paper", "north", "quick", "fern", "cloud", "salt", "bridge",
-    "three", "glass", "winter", "stone",
-)  # fmt: skip
+    "",
+    "ridge",
+    "gold",
+    "lamp",
+    "seven",
+    "under",
+    "paper",
+    "north",
+    "quick",
+    "fern",
+    "cloud",
+    "salt",
+    "bridge",
+    "three",
+    "glass",
+    "winter",
+    "stone",
+)
 
 
 @dataclass(frozen=True)
@@ -148,10 +182,22 @@ def add_study(folder: Path, shape: Shape, rng: np.random.Generator, tasks: list[
 
 def metric(task: str, shots: int, component: str, value: float, **changed: Any) -> dict[str, Any]:
     row = {
-        "task": task, "shots": shots, "demo_seed": 0, "component": component, "order": "own", "order_seed": 0,
-        "ablation": "zero", "percent_heads": 0.0, "percent_ffns": 0.0, "removed_heads": 0, "removed_ffns": 0,
-        "metric": "acc", "value": value, "stderr": 0.02, "n": 200,
-    }  # fmt: skip
+        "task": task,
+        "shots": shots,
+        "demo_seed": 0,
+        "component": component,
+        "order": "own",
+        "order_seed": 0,
+        "ablation": "zero",
+        "percent_heads": 0.0,
+        "percent_ffns": 0.0,
+        "removed_heads": 0,
+        "removed_ffns": 0,
+        "metric": "acc",
+        "value": value,
+        "stderr": 0.02,
+        "n": 200,
+    }
     return {**row, **changed}
 
 
@@ -168,16 +214,38 @@ def pruning(rng: np.random.Generator, tasks: list[str], shape: Shape) -> Iterato
                     drop = 0.22 * (p / 100) ** steep.get(order, 3.0) + (rng.normal(0, 0.006) if p else 0)
                     told = {"order": order, "order_seed": draw}
                     if order != task:
-                        yield metric(task, shots, "head", full - drop, **told, percent_heads=float(p),
-                                     removed_heads=p * total // 100)  # fmt: skip
+                        yield metric(
+                            task,
+                            shots,
+                            "head",
+                            full - drop,
+                            **told,
+                            percent_heads=float(p),
+                            removed_heads=p * total // 100,
+                        )
                     if order in ("own", "random"):
-                        yield metric(task, shots, "ffn", full - 1.3 * drop, **told, percent_ffns=float(p),
-                                     removed_ffns=p * shape.layers // 100)  # fmt: skip
+                        yield metric(
+                            task,
+                            shots,
+                            "ffn",
+                            full - 1.3 * drop,
+                            **told,
+                            percent_ffns=float(p),
+                            removed_ffns=p * shape.layers // 100,
+                        )
             for p in range(0, 80, 10):
                 for q in range(0, 60, 10):
                     drop = 0.3 * (p / 100) ** 3 + 0.35 * (q / 100) ** 2 + (rng.normal(0, 0.004) if p + q else 0)
-                    yield metric(task, shots, "both", full - drop, percent_heads=float(p), percent_ffns=float(q),
-                                 removed_heads=p * total // 100, removed_ffns=q * shape.layers // 100)  # fmt: skip
+                    yield metric(
+                        task,
+                        shots,
+                        "both",
+                        full - drop,
+                        percent_heads=float(p),
+                        percent_ffns=float(q),
+                        removed_heads=p * total // 100,
+                        removed_ffns=q * shape.layers // 100,
+                    )
 
 
 def causal(rng: np.random.Generator, tasks: list[str]) -> Iterator[dict[str, Any]]:
@@ -190,13 +258,34 @@ def causal(rng: np.random.Generator, tasks: list[str]) -> Iterator[dict[str, Any
             for ablation in ("zero", "mean"):
                 for kind, draw in kinds:
                     drop = (0.02 if kind == "induction" else 0.004) * size**0.5 + rng.normal(0, 0.006)
-                    yield {"task": task, "shots": 5, "tested": name, "kind": kind, "draw": draw, "ablation": ablation,
-                           "outcome": "metric", "removed": size, "drop": drop, "heads": "18.6"}  # fmt: skip
+                    yield {
+                        "task": task,
+                        "shots": 5,
+                        "tested": name,
+                        "kind": kind,
+                        "draw": draw,
+                        "ablation": ablation,
+                        "outcome": "metric",
+                        "removed": size,
+                        "drop": drop,
+                        "heads": "18.6",
+                    }
 
 
 def comparison(kind: str, a: str, b: str, level: str, value: float, **changed: Any) -> dict[str, Any]:
-    row = {"kind": kind, "a": a, "b": b, "shots": 5, "level": level, "value": value, "ci_low": value - 0.08,
-           "ci_high": value + 0.08, "p": 0.001, "p_holm": 0.01 if value > 0.4 else 0.2, "n": 270}  # fmt: skip
+    row = {
+        "kind": kind,
+        "a": a,
+        "b": b,
+        "shots": 5,
+        "level": level,
+        "value": value,
+        "ci_low": value - 0.08,
+        "ci_high": value + 0.08,
+        "p": 0.001,
+        "p_holm": 0.01 if value > 0.4 else 0.2,
+        "n": 270,
+    }
     return {**row, **changed}
 
 

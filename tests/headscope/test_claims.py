@@ -55,9 +55,15 @@ def text(lines: Iterator[str]) -> str:
 
 
 def pruned(
-    level: str = "head/zero", *, chance: tuple[str, ...] = (), shares: tuple[float, float] = (40, 60),
-    random: tuple[float, float] = (0, 20), blind: bool = False, draws: int = 20, p: float = 1 / 21,
-) -> list[Row]:  # fmt: skip
+    level: str = "head/zero",
+    *,
+    chance: tuple[str, ...] = (),
+    shares: tuple[float, float] = (40, 60),
+    random: tuple[float, float] = (0, 20),
+    blind: bool = False,
+    draws: int = 20,
+    p: float = 1 / 21,
+) -> list[Row]:
     """Three tasks; those that are not at chance share one removable share."""
     rows = []
     for task in TASKS:
@@ -67,8 +73,19 @@ def pruned(
         rows.append(row("unchanged_bound", *place, -0.05 if blind else -0.01, n=60))
         for order, area, low, high in (("own", 0.9, 0.85, 0.95), ("random", 0.5, 0.4, 0.6)):
             told = p if order == "own" else nan
-            rows.append(row("pruning_area", task, order, 5, level, area, interval=(low, high), p=told,
-                            n=draws if order == "random" else 1))  # fmt: skip
+            rows.append(
+                row(
+                    "pruning_area",
+                    task,
+                    order,
+                    5,
+                    level,
+                    area,
+                    interval=(low, high),
+                    p=told,
+                    n=draws if order == "random" else 1,
+                )
+            )
             for kind, share in zip(SHARES, shares if order == "own" else random, strict=True):
                 rows.append(row(kind, task, order, 5, level, float(share)))
     if set(chance) != set(TASKS):
@@ -127,9 +144,22 @@ def test_nought_is_less_than_the_first_step_tried_everywhere(folder: Path) -> No
 
 def test_the_steps_of_a_task_are_those_it_was_pruned_at(folder: Path) -> None:
     """A task pruned in another call, on another grid, has another first step."""
-    place = {"demo_seed": 0, "component": "head", "order": "own", "order_seed": 0, "ablation": "zero", "shots": 5,
-             "percent_ffns": 0.0, "removed_heads": 0, "removed_ffns": 0, "metric": "acc", "value": 0.5, "stderr": 0.1,
-             "n": 60, "task": "boolq"}  # fmt: skip
+    place = {
+        "demo_seed": 0,
+        "component": "head",
+        "order": "own",
+        "order_seed": 0,
+        "ablation": "zero",
+        "shots": 5,
+        "percent_ffns": 0.0,
+        "removed_heads": 0,
+        "removed_ffns": 0,
+        "metric": "acc",
+        "value": 0.5,
+        "stderr": 0.1,
+        "n": 60,
+        "task": "boolq",
+    }
     write(folder, pruned(shares=(0, 0)))
     with Run.create(folder, IDENTITY, STUDY) as run:
         run.add_metrics(pd.DataFrame([{**place, "percent_heads": float(percent)} for percent in (0, 5, 90)]))
@@ -141,10 +171,16 @@ def test_the_steps_of_a_task_are_those_it_was_pruned_at(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "undecided", "words"),
-    [(0.0, False, "less than 20%, the first step tried"), (10.0, False, "less than 20%, the first step tried"),
-     (0.0, True, "too few documents to decide"), (20.0, True, "20%"), (50.0, False, "50%"),
-     (80.0, False, "80%, the last step tried"), (nan, False, "not known")],
-)  # fmt: skip
+    [
+        (0.0, False, "less than 20%, the first step tried"),
+        (10.0, False, "less than 20%, the first step tried"),
+        (0.0, True, "too few documents to decide"),
+        (20.0, True, "20%"),
+        (50.0, False, "50%"),
+        (80.0, False, "80%, the last step tried"),
+        (nan, False, "not known"),
+    ],
+)
 def test_a_share_says_what_the_grid_can_say(value: float, undecided: bool, words: str) -> None:
     """10% is the median of draws at 0 and at 20%."""
     assert shares.told(value, (20, 50, 80), undecided=undecided) == words
@@ -231,10 +267,19 @@ def test_a_task_of_one_cluster_is_not_called_above_chance(folder: Path) -> None:
 def test_the_joint_grid_is_told_in_points_with_intervals(folder: Path) -> None:
     cells = product((0, 60, 70), (0, 10, 20))
     rows = [
-        row("pruned_metric", ABOVE, "own", 5, f"both/zero/h={h},f={f}", -(h + f) / 1000,
-            interval=(-(h + f) / 1000 - 0.02, -(h + f) / 1000 + 0.02), n=3)
-        for h, f in cells if h or f
-    ]  # fmt: skip
+        row(
+            "pruned_metric",
+            ABOVE,
+            "own",
+            5,
+            f"both/zero/h={h},f={f}",
+            -(h + f) / 1000,
+            interval=(-(h + f) / 1000 - 0.02, -(h + f) / 1000 + 0.02),
+            n=3,
+        )
+        for h, f in cells
+        if h or f
+    ]
     evidence = write(folder, [*rows, row("tasks_above_chance", ABOVE, "full model", 5, "both/zero", 3.0, n=4)])
     told = text(joint.joint(evidence))
     assert "mean over 3 tasks above chance" in told
@@ -301,8 +346,9 @@ def test_where_every_ffn_is_needed_that_is_said(folder: Path) -> None:
 # ---- the causal check -----------------------------------------------------------------------------------------------
 
 
-def dropped(p: float, holm: float, *, drop: float = 0.2, n: int = 39, gain: tuple[float, float, float] = (0.3, 0.2, 0.4)
-            ) -> list[Row]:  # fmt: skip
+def dropped(
+    p: float, holm: float, *, drop: float = 0.2, n: int = 39, gain: tuple[float, float, float] = (0.3, 0.2, 0.4)
+) -> list[Row]:
     place = ("induction heads", "norm_matched", 5, "metric/zero")
     return [
         row("causal_gain", "full model", "", 5, "metric", gain[0], interval=gain[1:], n=3),
@@ -343,10 +389,12 @@ def test_tests_that_no_rank_could_pass_after_correction_say_so(folder: Path, n: 
     """Four tests: 4/40 is above .05 and 4/80 is not."""
     rows = [
         row("causal_drop", "induction heads", kind, 5, f"metric/{way}", 0.2, interval=(0.1, 0.3), p=p, p_holm=1.0, n=n)
-        for kind, p in (("norm_matched", 1 / (n + 1)), ("layer_matched", 0.4)) for way in ("zero", "mean")
-    ]  # fmt: skip
-    rows.append(row("causal_drop", "induction heads", "norm_matched", 5, "log_likelihood/zero", 0.2, p=0.4, p_holm=0.4,
-                    n=n))  # fmt: skip
+        for kind, p in (("norm_matched", 1 / (n + 1)), ("layer_matched", 0.4))
+        for way in ("zero", "mean")
+    ]
+    rows.append(
+        row("causal_drop", "induction heads", "norm_matched", 5, "log_likelihood/zero", 0.2, p=0.4, p_holm=0.4, n=n)
+    )
     evidence = write(folder, rows)
     told = text(causal.removal(evidence))
     late = f"{n} controls are too few to decide after correction for 4 tests"
@@ -359,8 +407,10 @@ def test_tests_that_no_rank_could_pass_after_correction_say_so(folder: Path, n: 
 
 def test_how_alike_the_controls_are_stands_beside_their_rank(folder: Path) -> None:
     place = ("induction heads", "norm_matched", 5, "heads")
-    rows = [row(f"causal_controls_{name}", *place, value, n=39)
-            for name, value in (("overlap", 0.52), ("shared", 2.0), ("norm_gap", 0.31))]  # fmt: skip
+    rows = [
+        row(f"causal_controls_{name}", *place, value, n=39)
+        for name, value in (("overlap", 0.52), ("shared", 2.0), ("norm_gap", 0.31))
+    ]
     told = text(causal.removal(write(folder, [*dropped(0.5, 1.0), *rows])))
     assert "39 layer- and norm-matched sets (52% of heads in common, two sets on average): median drop" in told
     assert (
@@ -406,9 +456,10 @@ def primary(value: float, p: float, low: float = 0.1, high: float = 0.9) -> list
     [
         (0.5, 0.0001, "in a layer, heads that match prefixes more have the higher importance."),
         (-0.5, 0.0001, "in a layer, heads that match prefixes more have the lower importance."),
-        (0.5, 0.06, "no relation is shown."), (nan, nan, "no relation is shown."),
+        (0.5, 0.06, "no relation is shown."),
+        (nan, nan, "no relation is shown."),
     ],
-)  # fmt: skip
+)
 def test_the_primary_test_says_what_it_shows(folder: Path, value: float, p: float, verdict: str) -> None:
     told = list(matching.induction_heads(write(folder, primary(value, p))))
     assert told[0].startswith("- Primary test, fixed beforehand: within layers") and told[0].endswith(verdict)
@@ -421,8 +472,18 @@ def test_the_primary_test_says_what_it_shows(folder: Path, value: float, p: floa
 
 @pytest.mark.parametrize(("holm", "verdict"), [(0.04, "larger than without examples"), (0.2, "not shown to differ")])
 def test_an_agreement_no_larger_than_at_0_shots_is_not_called_larger(folder: Path, holm: float, verdict: str) -> None:
-    gain = row("induction_importance_gain", "prefix_matching", "importance/token@5 - importance/token@0", 5,
-               "within_layer", 0.2, interval=(0.1, 0.3), p=0.01, p_holm=holm, n=270)  # fmt: skip
+    gain = row(
+        "induction_importance_gain",
+        "prefix_matching",
+        "importance/token@5 - importance/token@0",
+        5,
+        "within_layer",
+        0.2,
+        interval=(0.1, 0.3),
+        p=0.01,
+        p_holm=holm,
+        n=270,
+    )
     told = text(matching.induction_heads(write(folder, [gain])))
     assert f"minus that without examples is +0.20 [+0.10, +0.30] (p = 0.0100, Holm {holm:.4f}): {verdict}" in told
 
@@ -431,8 +492,9 @@ def test_tasks_that_agree_less_than_chance_are_not_counted_as_agreeing(folder: P
     values = {("boolq", "copa"): (0.8, 0.001), ("boolq", "rte"): (-0.8, 0.001), ("copa", "rte"): (0.4, 0.2)}
     rows = [
         row("cross_task", a, b, 5, level, value, p=holm, p_holm=holm, n=270)
-        for (a, b), (value, holm) in values.items() for level in ("global", "within_layer")
-    ]  # fmt: skip
+        for (a, b), (value, holm) in values.items()
+        for level in ("global", "within_layer")
+    ]
     told = next(sharing.rankings(write(folder, rows)))
     assert "3 pairs of tasks, rho over all heads 0.13 on average (-0.80 to 0.80 from pair to pair)" in told
     assert "1 of 3 is above 0 within layers after Holm" in told
@@ -472,8 +534,11 @@ def test_every_kind_of_row_alone_is_no_reason_to_crash(tmp_path: Path) -> None:
 
 
 def test_values_that_do_not_exist_are_not_printed_as_nan(folder: Path) -> None:
-    rows = [{**one, "value": nan, "ci_low": nan, "ci_high": nan, "p": nan, "p_holm": nan}
-            for one in [*pruned(), *primary(nan, nan)] if one["kind"] != "at_chance"]  # fmt: skip
+    rows = [
+        {**one, "value": nan, "ci_low": nan, "ci_high": nan, "p": nan, "p_holm": nan}
+        for one in [*pruned(), *primary(nan, nan)]
+        if one["kind"] != "at_chance"
+    ]
     rows += [one for one in pruned() if one["kind"] == "at_chance"]
     write(folder, rows)
     assert not re.search(r"\bnan\b", "\n".join(findings(open_run(folder))))
@@ -489,9 +554,12 @@ def test_the_page_says_which_stages_have_not_ended_and_what_was_cut(folder: Path
 
 @pytest.mark.parametrize(
     ("demos", "draws", "words"),
-    [("fixed", 1, "one fixed set of demonstrations a task, the same for all its documents: every interval holds"),
-     ("fixed", 3, "Evaluations use 3 fixed sets of demonstrations a task"), ("document", 3, "every document, 3 times")],
-)  # fmt: skip
+    [
+        ("fixed", 1, "one fixed set of demonstrations a task, the same for all its documents: every interval holds"),
+        ("fixed", 3, "Evaluations use 3 fixed sets of demonstrations a task"),
+        ("document", 3, "every document, 3 times"),
+    ],
+)
 def test_what_the_demonstrations_of_evaluations_were(folder: Path, demos: str, draws: int, words: str) -> None:
     told = {"demos": demos, "demo_seeds": draws, **dict.fromkeys(DOCUMENTS, 8)}
     write(folder, [], budget=told)

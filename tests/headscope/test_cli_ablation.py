@@ -56,16 +56,60 @@ def commands(model_folder: Path, folder: Path) -> dict[str, tuple[object, ...]]:
         "importance": ("importance", *ask),
         "shuffled": ("importance", model_folder, *ASKED, *where, "--shots", 2, "--labels", "shuffled"),
         "knockout": ("knockout", model_folder, *ASKED, *where, "--shots", 2, "--limit", KNOCKED),
-        "knockout heads": ("knockout", model_folder, "--tasks", TASKS[0], "--shots", "0", "--limit", 4, *where,
-                           "--component", "head"),
-        "prune": (*pruned, *SHARES, "--demo-seeds", 2, "--draws", 2, "--order",
-                  "own,aggregate,transfer,signed,inverse,random,layer_matched,iterative"),
-        "prune FFNs": (*pruned, *SHARES, "--demo-seeds", 1, "--draws", 2, "--component", "ffn", "--order",
-                       "own,random", "--ffn-ranking", "knock_out"),
-        "prune both": ("prune", model_folder, "--tasks", TASKS[0], "--shots", 2, "--limit", 4, *where,
-                       "--demo-seeds", 1, "--component", "both"),
+        "knockout heads": (
+            "knockout",
+            model_folder,
+            "--tasks",
+            TASKS[0],
+            "--shots",
+            "0",
+            "--limit",
+            4,
+            *where,
+            "--component",
+            "head",
+        ),
+        "prune": (
+            *pruned,
+            *SHARES,
+            "--demo-seeds",
+            2,
+            "--draws",
+            2,
+            "--order",
+            "own,aggregate,transfer,signed,inverse,random,layer_matched,iterative",
+        ),
+        "prune FFNs": (
+            *pruned,
+            *SHARES,
+            "--demo-seeds",
+            1,
+            "--draws",
+            2,
+            "--component",
+            "ffn",
+            "--order",
+            "own,random",
+            "--ffn-ranking",
+            "knock_out",
+        ),
+        "prune both": (
+            "prune",
+            model_folder,
+            "--tasks",
+            TASKS[0],
+            "--shots",
+            2,
+            "--limit",
+            4,
+            *where,
+            "--demo-seeds",
+            1,
+            "--component",
+            "both",
+        ),
         "compare": ("compare", folder),
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +147,17 @@ def test_every_command_says_what_it_did_and_where(first: dict[str, Outcome], fol
 
 def test_the_run_holds_every_table_and_no_pickle(run: Run) -> None:
     names = {path.name for path in run.folder.iterdir()}
-    assert {"manifest.json", "report.html", "items", "units", "head_scores.parquet", "ffn_scores.parquet",
-            "metrics.parquet", "comparisons.parquet", "classes.parquet"} <= names  # fmt: skip
+    assert {
+        "manifest.json",
+        "report.html",
+        "items",
+        "units",
+        "head_scores.parquet",
+        "ffn_scores.parquet",
+        "metrics.parquet",
+        "comparisons.parquet",
+        "classes.parquet",
+    } <= names
     assert all(stage.finished for stage in run.stages) and len(run.stages) == 9
     for path in run.folder.rglob("*"):
         assert path.is_dir() or not path.read_bytes().startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"PK"))
@@ -211,9 +264,12 @@ def test_the_aggregate_and_transfer_never_rank_by_the_task_itself(run: Run, mode
         assert len(held[0]) == 6
         assert list(held[0]["value"]) == list(held[1]["value"])
         wanted = ablation.prune(
-            model, ablation.load_task(task, shots=2, limit=PRUNED),
-            run.head_score("importance", "token", task=other, shots=2), component="head", percents=(0, 30, 60),
-        )  # fmt: skip
+            model,
+            ablation.load_task(task, shots=2, limit=PRUNED),
+            run.head_score("importance", "token", task=other, shots=2),
+            component="head",
+            percents=(0, 30, 60),
+        )
         found = held[0][held[0]["metric"] == "log_likelihood"].sort_values("percent_heads")
         np.testing.assert_allclose(found["value"], wanted.gold_log_likelihoods().mean(axis=1), atol=2e-5)
 
@@ -288,8 +344,22 @@ def test_the_exported_model_gives_the_pruned_numbers(
 ) -> None:
     out = tmp_path / "pruned"
     extra = ("--percent-ffns", sizes[1]) if component == "both" else ()
-    said = done("export", run.folder, out, "--component", component, "--percent", sizes[0], "--order", TASKS[0],
-                "--shots", 2, "--model", model_folder, *extra)  # fmt: skip
+    said = done(
+        "export",
+        run.folder,
+        out,
+        "--component",
+        component,
+        "--percent",
+        sizes[0],
+        "--order",
+        TASKS[0],
+        "--shots",
+        2,
+        "--model",
+        model_folder,
+        *extra,
+    )
     heads = run.head_score("importance", "token", task=TASKS[0], shots=2).ranking().mask(sizes[0])
     ffns = run.ffn_score("importance", "token", task=TASKS[0], shots=2).ranking().mask(sizes[1])
     assert f"{sizes[0] * 12 // 100} heads and {sizes[1] * 3 // 100} FFNs removed" in said.out
@@ -313,8 +383,23 @@ def test_ffns_are_exported_by_the_importance_that_was_asked_for(run: Run, model_
     )
     percent = next(p for p in (34, 67) if not torch.equal(token.mask(p).values, signed.mask(p).values))
     out = tmp_path / "pruned"
-    done("export", run.folder, out, "--component", "ffn", "--percent", percent, "--order", TASKS[0], "--shots", 2,
-         "--ranking", "signed", "--model", model_folder)  # fmt: skip
+    done(
+        "export",
+        run.folder,
+        out,
+        "--component",
+        "ffn",
+        "--percent",
+        percent,
+        "--order",
+        TASKS[0],
+        "--shots",
+        2,
+        "--ranking",
+        "signed",
+        "--model",
+        model_folder,
+    )
     record = json.loads((out / "pruned.json").read_text("utf-8"))
     gone = [layer for layer, kept in enumerate(signed.mask(percent).values.tolist()) if not kept]
     assert record["removed_ffns"] == gone

@@ -163,8 +163,20 @@ def test_a_missing_number_of_shots_or_task_is_named(model_folder: Path, folder: 
 
 
 def test_the_causal_check_needs_induction_scores(model_folder: Path, folder: Path, tmp_path: Path) -> None:
-    found = command("study", model_folder, "--tasks", TASK, "--shots", "0,2", "--limit", 4, "--only", "causal", "-o",
-                    tmp_path / "new")  # fmt: skip
+    found = command(
+        "study",
+        model_folder,
+        "--tasks",
+        TASK,
+        "--shots",
+        "0,2",
+        "--limit",
+        4,
+        "--only",
+        "causal",
+        "-o",
+        tmp_path / "new",
+    )
     refused(found, "no induction scores to choose heads by", "headscope induction -o")
 
 
@@ -194,9 +206,7 @@ def test_export_needs_a_ranking_zero_ablation_and_its_own_model(
 
 
 @pytest.mark.parametrize("heads", [HEADS, 2 * HEADS])
-def test_importance_of_another_model_ranks_nothing(
-    folder: Path, stored: Path, tmp_path: Path, heads: int
-) -> None:
+def test_importance_of_another_model_ranks_nothing(folder: Path, stored: Path, tmp_path: Path, heads: int) -> None:
     """Whether or not it has as many heads."""
     other = tiny.write_model(tmp_path / "other", seed=1, heads=heads)
     fresh = tmp_path / "fresh"

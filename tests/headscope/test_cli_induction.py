@@ -74,10 +74,19 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 def tiny_llama(vocabulary: int, *, positions: int = 512) -> LlamaForCausalLM:
     torch.manual_seed(0)
-    return LlamaForCausalLM(LlamaConfig(
-        hidden_size=32, num_hidden_layers=LAYERS, num_attention_heads=HEADS, num_key_value_heads=2,
-        intermediate_size=64, vocab_size=vocabulary, max_position_embeddings=positions, bos_token_id=0, eos_token_id=1,
-    ))  # fmt: skip
+    return LlamaForCausalLM(
+        LlamaConfig(
+            hidden_size=32,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=HEADS,
+            num_key_value_heads=2,
+            intermediate_size=64,
+            vocab_size=vocabulary,
+            max_position_embeddings=positions,
+            bos_token_id=0,
+            eos_token_id=1,
+        )
+    )
 
 
 def saved(folder: Path, model: Any, tokenizer: Any | None) -> Path:
@@ -128,9 +137,13 @@ def test_json_is_json_and_the_second_time_costs_nothing(
 
 @pytest.mark.parametrize(("columns", "left_out"), [(80, 4), (160, 0)])
 def test_the_table_fits_the_terminal(
-    headscope: Callable[..., Outcome], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int,
+    headscope: Callable[..., Outcome],
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    columns: int,
     left_out: int,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setattr(Console, "is_terminal", True)
     folder = tmp_path / "run"
@@ -326,11 +339,15 @@ def test_doctor_tells_the_worst_of_what_holds_and_all_that_fails() -> None:
     from interp.checks.result import Check
 
     checks = [
-        Check("gates", True, 1e-7, "layer 0"), Check("gates", True, 2e-6, "layer 1"),
+        Check("gates", True, 1e-7, "layer 0"),
+        Check("gates", True, 2e-6, "layer 1"),
         Check("gates", False, 0.3, "layer 2"),
-        Check("rows", True, 1e-6, "worst in layer 1"), Check("gates", False, 0.4, "layer 3"),
-    ]  # fmt: skip
+        Check("rows", True, 1e-6, "worst in layer 1"),
+        Check("gates", False, 0.4, "layer 3"),
+    ]
     assert list(told(checks)) == [
-        "ok    gates  (2 times, worst: layer 1; 2e-06)", "FAIL  gates  (layer 2; 0.3)", "FAIL  gates  (layer 3; 0.4)",
+        "ok    gates  (2 times, worst: layer 1; 2e-06)",
+        "FAIL  gates  (layer 2; 0.3)",
+        "FAIL  gates  (layer 3; 0.4)",
         "ok    rows  (worst in layer 1; 1e-06)",
-    ]  # fmt: skip
+    ]

@@ -79,9 +79,7 @@ def permuted_p(a: np.ndarray, b: np.ndarray, *, layers: bool, draws: int = 4000)
     ranks_a, ranks_b = (stats.rankdata(rows, axis=1) for rows in (rows_a, rows_b))
     centred = ranks_a - ranks_a.mean(axis=1, keepdims=True)
     scale = (centred**2).sum(axis=1)
-    null = np.array([
-        np.mean((centred * draw.permuted(ranks_b, axis=1)).sum(axis=1) / scale) for _ in range(draws)
-    ])  # fmt: skip
+    null = np.array([np.mean((centred * draw.permuted(ranks_b, axis=1)).sum(axis=1) / scale) for _ in range(draws)])
     return float((np.abs(null) >= abs(statistic(a, b)) - 1e-9).mean())
 
 
@@ -110,9 +108,13 @@ def test_the_primary_test_is_within_layers_at_5_shots(run: Run, rows: pd.DataFra
 
 @pytest.mark.parametrize(
     ("tasks", "shots", "primary"),
-    [(("copa", "rte"), (0, 1), 1), (("copa", "rte"), (0, 5, 10), 5), (("probe_plurals", "probe_labels"), (0, 5, 10), 5),
-     (("probe_plurals",), (0, 10), 10)],
-)  # fmt: skip
+    [
+        (("copa", "rte"), (0, 1), 1),
+        (("copa", "rte"), (0, 5, 10), 5),
+        (("probe_plurals", "probe_labels"), (0, 5, 10), 5),
+        (("probe_plurals",), (0, 10), 10),
+    ],
+)
 def test_the_primary_number_of_shots(
     tmp_path: Path, tasks: tuple[str, ...], shots: tuple[int, ...], primary: int
 ) -> None:
@@ -295,8 +297,10 @@ def test_rankings_under_the_wanted_reliability_are_named(tmp_path: Path) -> None
 def test_the_reliabilities_of_the_primary_test_are_those_that_rho_star_divides_by(rows: pd.DataFrame) -> None:
     place: dict[str, Any] = {"kind": "induction_importance", "a": PREFIX, "b": TOKEN, "shots": 5}
     plain, freed = (one(rows, **place, level=name)["value"] for name in ("within_layer", "within_layer_corrected"))
-    rel = [one(rows, kind="reliability", a=a, b=b, shots=5, level="within_layer")["value"]
-           for a, b in ((PREFIX, ""), ("aggregate", TOKEN))]  # fmt: skip
+    rel = [
+        one(rows, kind="reliability", a=a, b=b, shots=5, level="within_layer")["value"]
+        for a, b in ((PREFIX, ""), ("aggregate", TOKEN))
+    ]
     assert min(rel) > 0.6 and freed == pytest.approx(plain / math.sqrt(rel[0] * rel[1]), abs=1e-6)
     assert not any("unstable" in sentence for sentence in sentences(rows))
 
@@ -374,9 +378,7 @@ def test_a_ranking_that_follows_is_found(tmp_path: Path) -> None:
     assert sentences(rows)[0].endswith("heads that match prefixes more have the higher importance.")
 
 
-@pytest.mark.parametrize(
-    ("documents", "classed", "tasks"), [(2, 0, ("copa",)), (12, 30, ("copa", "rte"))]
-)
+@pytest.mark.parametrize(("documents", "classed", "tasks"), [(2, 0, ("copa",)), (12, 30, ("copa", "rte"))])
 def test_few_documents_one_task_and_no_induction_heads(
     tmp_path: Path, documents: int, classed: int, tasks: tuple[str, ...]
 ) -> None:

@@ -91,9 +91,8 @@ def test_pruning_averages_tasks_and_seeds_and_bands_draws() -> None:
 
 def test_pruning_leaves_out_percentages_that_a_task_lacks() -> None:
     rows = frame(
-        metric("a", 0, "head", 0.8), metric("b", 0, "head", 0.4),
-        metric("a", 0, "head", 0.7, percent_heads=10.0),
-    )  # fmt: skip
+        metric("a", 0, "head", 0.8), metric("b", 0, "head", 0.4), metric("a", 0, "head", 0.7, percent_heads=10.0)
+    )
     assert curves_by_draw(rows, "percent_heads").index.tolist() == [0.0]
 
 
@@ -106,10 +105,14 @@ def test_pruning_by_other_tasks_is_one_line() -> None:
 
 
 def test_the_joint_grid_is_a_difference_to_the_full_model() -> None:
-    rows = frame(*(
-        metric(task, 0, "both", base - p / 100 - q / 200, percent_heads=p, percent_ffns=q)
-        for task, base in (("a", 0.5), ("b", 0.7)) for p in (0.0, 10.0) for q in (0.0, 20.0)
-    ))  # fmt: skip
+    rows = frame(
+        *(
+            metric(task, 0, "both", base - p / 100 - q / 200, percent_heads=p, percent_ffns=q)
+            for task, base in (("a", 0.5), ("b", 0.7))
+            for p in (0.0, 10.0)
+            for q in (0.0, 20.0)
+        )
+    )
     (cells,) = joint_grid(rows).data
     np.testing.assert_allclose(cells.z, [[0, -0.1], [-0.1, -0.2]], atol=1e-12)
     assert [list(row) for row in cells.text] == [["0.000", "\u22120.100"], ["\u22120.100", "\u22120.200"]]
@@ -152,10 +155,13 @@ def test_ablations_are_never_averaged(tmp_path: Path) -> None:
 
 def test_transfer_subtracts_the_full_model_of_the_same_task() -> None:
     rows = frame(
-        metric("a", 0, "head", 0.8), metric("b", 0, "head", 0.6),
-        metric("a", 0, "head", 0.7, percent_heads=50.0), metric("a", 0, "head", 0.5, percent_heads=50.0, order="b"),
-        metric("b", 0, "head", 0.6, percent_heads=50.0), metric("b", 0, "head", 0.2, percent_heads=50.0, order="a"),
-    )  # fmt: skip
+        metric("a", 0, "head", 0.8),
+        metric("b", 0, "head", 0.6),
+        metric("a", 0, "head", 0.7, percent_heads=50.0),
+        metric("a", 0, "head", 0.5, percent_heads=50.0, order="b"),
+        metric("b", 0, "head", 0.6, percent_heads=50.0),
+        metric("b", 0, "head", 0.2, percent_heads=50.0, order="a"),
+    )
     figure = transfer_matrix(rows)
     (cells,) = figure.data
     assert figure.layout.xaxis.ticktext == ("own", "a", "b") and figure.layout.yaxis.ticktext == ("a", "b")
@@ -178,9 +184,13 @@ def test_removal_averages_tasks_and_counts_controls_that_cost_as_much() -> None:
         return [{**told, "task": task, "drop": drop} for task, drop in zip("ab", drops, strict=False)]
 
     rows = frame(
-        *sets("induction", 0, 0.5, 0.25), *sets("random", 0, 0.0, 0.0), *sets("random", 1, 0.25, 0.5),
-        *sets("random", 2, 1.0, 0.0), *sets("random", 3, 0.125, 0.5), *sets("random", 4, 9.0),
-    )  # fmt: skip
+        *sets("induction", 0, 0.5, 0.25),
+        *sets("random", 0, 0.0, 0.0),
+        *sets("random", 1, 0.25, 0.5),
+        *sets("random", 2, 1.0, 0.0),
+        *sets("random", 3, 0.125, 0.5),
+        *sets("random", 4, 9.0),
+    )
     drops = mean_drops(rows)
     assert drops[drops["kind"] == "induction"]["drop"].tolist() == [0.375]
     assert rank_p(drops, "top 1%", "random") == (pytest.approx(3 / 5), 4), "a set that one task lacks is left out"
@@ -314,8 +324,11 @@ def test_run_figure_picks_by_label(run: Run) -> None:
 def test_what_the_primary_test_is_about_comes_first(run: Run) -> None:
     """METHODS 5: prefix matching, importance by token, with the most examples in the context."""
     titles = {name: run.figure(name).layout.title.text for name in ("importance_scatter", "retention", "overlap")}
-    assert titles == {"importance_scatter": "Importance (token), 5 shots", "overlap": "5 shots",
-                      "retention": "Importance (token) as the order, 5 shots"}  # fmt: skip
+    assert titles == {
+        "importance_scatter": "Importance (token), 5 shots",
+        "overlap": "5 shots",
+        "retention": "Importance (token) as the order, 5 shots",
+    }
     assert run.figure("mosaic").layout.title.text == "Prefix matching"
     importance = run.figure("mosaic", score="importance").layout.title.text
     assert importance.startswith("Importance (token), ") and importance.endswith(", 5 shots")

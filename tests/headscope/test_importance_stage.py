@@ -47,9 +47,10 @@ def test_draws_of_the_demonstrations_make_one_score(model: interp.HookedModel, t
     measure_importance(model, tmp_path / "run", choice(demo_seeds=2, limit=6))
     found = open_run(tmp_path / "run").head_score("importance", "token", task=TASK, shots=2)
     documents = [
-        document for seed in (0, 1)
+        document
+        for seed in (0, 1)
         for document in ablation.load_task(TASK, shots=2, limit=6, split="train", seed=seed).token_documents(model)
-    ]  # fmt: skip
+    ]
     wanted = ablation.head_importance(model, documents)
     np.testing.assert_allclose(found.mean, wanted.mean, rtol=2e-4)
     items = open_run(tmp_path / "run").items(f"head-importance-token-{TASK}-2shot")
@@ -78,10 +79,14 @@ def test_norms_are_the_mean_lengths_of_what_heads_write(model: interp.HookedMode
     for document in ablation.load_task(TASK, shots=2, limit=4, split="train").token_documents(model):
         tokens = torch.tensor([[*document.context, *document.target]])
         _, cache = model.run_with_cache(tokens, names=["z"])
-        lengths = torch.stack([
-            torch.einsum("qhd,hdm->qhm", cache[f"blocks.{layer}.attn.hook_z"][0], model.w_o(layer)).norm(dim=-1).mean(0)
-            for layer in range(LAYERS)
-        ])  # fmt: skip
+        lengths = torch.stack(
+            [
+                torch.einsum("qhd,hdm->qhm", cache[f"blocks.{layer}.attn.hook_z"][0], model.w_o(layer))
+                .norm(dim=-1)
+                .mean(0)
+                for layer in range(LAYERS)
+            ]
+        )
         wanted.append(lengths)
     assert found.per_item is not None
     torch.testing.assert_close(found.per_item, torch.stack(wanted), rtol=1e-4, atol=1e-5)
@@ -152,10 +157,14 @@ def test_knock_out_by_other_documents(model: interp.HookedModel, tmp_path: Path,
 @pytest.mark.parametrize(
     "other",
     [
-        {"seed": 1}, {"labels": "shuffled"}, {"shots": (1,)}, {"bos": "always"}, {"demos": "fixed"},
+        {"seed": 1},
+        {"labels": "shuffled"},
+        {"shots": (1,)},
+        {"bos": "always"},
+        {"demos": "fixed"},
         {"names": ("probe_labels",)},
     ],
-)  # fmt: skip
+)
 def test_units_of_other_prompts_are_other_units(
     model: interp.HookedModel, tmp_path: Path, other: dict[str, object]
 ) -> None:

@@ -61,14 +61,20 @@ def test_prompts_are_read_from_what_a_browser_sends() -> None:
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        (None, "no kind of prompt"), ([], "no kind of prompt"), ({"kind": "exec"}, "no kind of prompt 'exec'"),
-        ({"kind": "text"}, "empty"), ({"kind": "text", "text": 5}, "empty"),
+        (None, "no kind of prompt"),
+        ([], "no kind of prompt"),
+        ({"kind": "exec"}, "no kind of prompt 'exec'"),
+        ({"kind": "text"}, "empty"),
+        ({"kind": "text", "text": 5}, "empty"),
         ({"kind": "text", "text": "a" * 100_000}, "100,000 characters.*at most 20,000"),
-        ({"kind": "repeated", "length": "x"}, "no whole number"), ({"kind": "repeated", "length": 1}, "between 2"),
-        ({"kind": "repeated", "repeats": -3}, "between 2 and"), ({"kind": "task", "shots": 99}, "between 0 and 10"),
-        ({"kind": "task", "document": 1.5}, "no whole number"), ({"kind": "repeated", "seed": {"a": 1}}, "no whole"),
+        ({"kind": "repeated", "length": "x"}, "no whole number"),
+        ({"kind": "repeated", "length": 1}, "between 2"),
+        ({"kind": "repeated", "repeats": -3}, "between 2 and"),
+        ({"kind": "task", "shots": 99}, "between 0 and 10"),
+        ({"kind": "task", "document": 1.5}, "no whole number"),
+        ({"kind": "repeated", "seed": {"a": 1}}, "no whole"),
     ],
-)  # fmt: skip
+)
 def test_prompts_that_are_none_are_refused(value: Any, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         asked.asked_prompt(value)
@@ -83,10 +89,13 @@ def test_removals_are_each_once_in_order() -> None:
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        ({"heads": [[3, 0]]}, r"head 3\.0 does not exist"), ({"heads": [[0, -1]]}, "does not exist"),
-        ({"heads": ["x"]}, "is not a head"), ({"ffns": [3]}, "FFN is 3"), ({"ablation": "resample"}, "no replacement"),
+        ({"heads": [[3, 0]]}, r"head 3\.0 does not exist"),
+        ({"heads": [[0, -1]]}, "does not exist"),
+        ({"heads": ["x"]}, "is not a head"),
+        ({"ffns": [3]}, "FFN is 3"),
+        ({"ablation": "resample"}, "no replacement"),
     ],
-)  # fmt: skip
+)
 def test_removals_of_what_is_not_there_are_refused(value: Any, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         asked.asked_removal(value, 3, 4)
@@ -309,8 +318,14 @@ def test_tables_say_of_which_head_and_removal_they_are(live: Bench) -> None:
 
     told = {"heads": [[0, 1], [1, 2]], "ffns": [2], "ablation": "zero"}
     prompt = {"kind": "repeated", "length": 6, "repeats": 3}
-    state: dict[str, Any] = {"head": [2, 3], "reading": {"prompt": prompt}, "removal": told, "query": None,
-                             "after": told, "vis": {"kind": "layer", "start": 0}}  # fmt: skip
+    state: dict[str, Any] = {
+        "head": [2, 3],
+        "reading": {"prompt": prompt},
+        "removal": told,
+        "query": None,
+        "after": told,
+        "vis": {"kind": "layer", "start": 0},
+    }
 
     def rows_of(what: str) -> list[dict[str, str]]:
         return list(csv.DictReader(io.StringIO(downloads.FILES[what](live, state))))
@@ -333,8 +348,12 @@ def test_tables_say_of_which_head_and_removal_they_are(live: Bench) -> None:
         (change.part, pytest.approx(change.after, abs=1e-6)) for change in changes
     ]
     names = {what: downloads.file_name(live, what, state) for what in ("attention", "window", "copies", "learning")}
-    assert names == {"attention": "attention-2.3-after", "window": "window-2-after", "copies": "copies-2.3",
-                     "learning": "learning"}  # fmt: skip
+    assert names == {
+        "attention": "attention-2.3-after",
+        "window": "window-2-after",
+        "copies": "copies-2.3",
+        "learning": "learning",
+    }
     state["after"] = None
     assert {row["removed"] for row in rows_of("attention")} == {""}
     assert downloads.file_name(live, "attention", state) == "attention-2.3"

@@ -114,11 +114,13 @@ def test_the_drawing_stands_in_a_sandbox_with_its_tokens_as_text(live: Bench, cl
 @pytest.mark.parametrize(
     ("address", "says"),
     [
-        ("/attention/unknown/0/0", "no longer held"), ("/attention/{key}/9/0", "head 9.0 does not exist"),
-        ("/attention/{key}/0/x", "is not a head"), ("/attention/{key}/0/0?start=-4", "can lie between"),
+        ("/attention/unknown/0/0", "no longer held"),
+        ("/attention/{key}/9/0", "head 9.0 does not exist"),
+        ("/attention/{key}/0/x", "is not a head"),
+        ("/attention/{key}/0/0?start=-4", "can lie between"),
         ("/attention/{key}/0/0?without=9.9~~zero", "head 9.9 does not exist"),
     ],
-)  # fmt: skip
+)
 def test_drawings_that_can_not_be_had_say_why(live: Bench, client: Any, address: str, says: str) -> None:
     live.attention(REPEATED)
     answer = client.get(address.format(key=REPEATED.key), **HERE)

@@ -54,8 +54,12 @@ def test_tokens_are_those_of_the_first_documents(told: dict[str, Any], model_fol
     assert told["total"] == pytest.approx(sum(told["tokens"].values()))
 
 
-CELLS = [CellTokens("a", 0, 20.0, 4.0, 0.0), CellTokens("a", 5, 120.0, 4.0, 100.0), CellTokens("b", 0, 10.0, 6.0, 0.0),
-         CellTokens("b", 5, 60.0, 6.0, 50.0)]  # fmt: skip
+CELLS = [
+    CellTokens("a", 0, 20.0, 4.0, 0.0),
+    CellTokens("a", 5, 120.0, 4.0, 100.0),
+    CellTokens("b", 0, 10.0, 6.0, 0.0),
+    CellTokens("b", 5, 60.0, 6.0, 50.0),
+]
 
 
 def test_the_cost_of_every_stage_by_hand() -> None:
@@ -89,8 +93,17 @@ def test_documents_of_a_question_are_counted(tmp_path: Path) -> None:
     """Three questions of two, three and four answers: a fourth of them, on average."""
     folder = tmp_path / "multirc"
     folder.mkdir()
-    rows = [{"paragraph": f"P{q}", "question": f"Q{q}", "answer": f"A{a}", "label": a % 2,
-             "idx": {"paragraph": q, "question": q, "answer": a}} for q in range(3) for a in range(2 + q)]  # fmt: skip
+    rows = [
+        {
+            "paragraph": f"P{q}",
+            "question": f"Q{q}",
+            "answer": f"A{a}",
+            "label": a % 2,
+            "idx": {"paragraph": q, "question": q, "answer": a},
+        }
+        for q in range(3)
+        for a in range(2 + q)
+    ]
     for split in ("train", "validation"):
         (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     cells = TaskChoice(("multirc",), (0,), limit=8, data=str(tmp_path)).cells("train")
@@ -100,8 +113,10 @@ def test_documents_of_a_question_are_counted(tmp_path: Path) -> None:
 
 def test_dear_tasks_get_a_part_of_the_documents() -> None:
     """None may cost over four times the median task; tasks that do not are not named."""
-    cells = [CellTokens(name, 5, tokens, 0.0, 0.0) for name, tokens in
-             (("a", 10.0), ("b", 100.0), ("c", 100.0), ("d", 400.0), ("e", 1000.0))]  # fmt: skip
+    cells = [
+        CellTokens(name, 5, tokens, 0.0, 0.0)
+        for name, tokens in (("a", 10.0), ("b", 100.0), ("c", 100.0), ("d", 400.0), ("e", 1000.0))
+    ]
     assert shares([*cells, CellTokens("a", 0, 1e6, 0.0, 0.0)]) == {"e": pytest.approx(0.4)}
     dear = replace(LEAST, shares=(("e", 0.4),))
     plain, spared = (study_cost(tier, cells, layers=3) for tier in (LEAST, dear))

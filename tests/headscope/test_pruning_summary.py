@@ -17,15 +17,7 @@ from headscope.comparison.rows import frame
 from headscope.run import Run, open_run
 from headscope.stages.pruning import PruneChoice
 from headscope.stages.pruning_summary import Curve, summary_rows, with_demonstrations_joined
-from headscope.stages.pruning_together import (
-    ABOVE,
-    Loss,
-    above_chance,
-    by_order,
-    mean_change,
-    stale,
-    together_rows,
-)
+from headscope.stages.pruning_together import ABOVE, Loss, above_chance, by_order, mean_change, stale, together_rows
 from headscope.store.manifest import Stage
 from interp.errors import UsageError
 
@@ -36,9 +28,18 @@ MARGIN = {"metric": 0.02, "log_likelihood": 0.05}
 
 
 def curve(
-    task: str = "copa", order: str = "own", *, n: int = 40, loss: tuple[float, ...] = (0, 0, 0.1, 0.3), seed: int = 0,
-    order_seed: int = 0, start: float = 0.9, size: int = 1, shots: int = 5, majority: float = 0.3,
-) -> Curve:  # fmt: skip
+    task: str = "copa",
+    order: str = "own",
+    *,
+    n: int = 40,
+    loss: tuple[float, ...] = (0, 0, 0.1, 0.3),
+    seed: int = 0,
+    order_seed: int = 0,
+    start: float = 0.9,
+    size: int = 1,
+    shots: int = 5,
+    majority: float = 0.3,
+) -> Curve:
     """Right answers that turn wrong at the given rates; `size` documents a cluster."""
     draw = np.random.default_rng(seed)
     base, broken = draw.random(n) < start, draw.random(n)
@@ -106,9 +107,12 @@ def test_clusters_are_the_unit() -> None:
     """Four copies of every document change no interval."""
     one = curve(n=30)
     copies = replace(
-        one, metric=np.repeat(one.metric, 4, axis=1), gold=np.repeat(one.gold, 4, axis=1),
-        clusters=tuple(np.repeat(one.clusters, 4)), document_clusters=tuple(np.repeat(one.document_clusters, 4)),
-    )  # fmt: skip
+        one,
+        metric=np.repeat(one.metric, 4, axis=1),
+        gold=np.repeat(one.gold, 4, axis=1),
+        clusters=tuple(np.repeat(one.clusters, 4)),
+        document_clusters=tuple(np.repeat(one.document_clusters, 4)),
+    )
     for kind in ("pruning_area", "full_metric", "removable_log_likelihood", "unchanged_bound"):
         (first,), (second,) = (rows_of([each], kind=kind) for each in (one, copies))
         for name in ("value", "ci_low", "ci_high"):
@@ -304,16 +308,21 @@ def test_another_order_of_the_same_tasks_is_added(tmp_path: Path) -> None:
 def test_an_order_on_another_grid_leaves_no_step_of_the_first(tmp_path: Path) -> None:
     coarse = [
         replace(one, steps=one.steps[::3], percents=one.percents[::3], metric=one.metric[::3], gold=one.gold[::3])
-        for one in (curve("copa"), curve("rte")) if one.percents
-    ]  # fmt: skip
+        for one in (curve("copa"), curve("rte"))
+        if one.percents
+    ]
     rows = kept(tmp_path / "run", [curve("copa"), curve("rte")], coarse)
     assert set(rows.loc[rows["kind"] == "pruned_metric", "level"]) == {"head/zero/p=60"}
 
 
 def test_other_shots_and_other_documents(tmp_path: Path) -> None:
     """Shots have rows of their own; the same tasks with other clusters of documents are another set."""
-    rows = kept(tmp_path / "run", [curve(shots=0)], [curve("rte", shots=5), curve("rte", "random", shots=5)],
-                [curve("rte", shots=5, n=60)])  # fmt: skip
+    rows = kept(
+        tmp_path / "run",
+        [curve(shots=0)],
+        [curve("rte", shots=5), curve("rte", "random", shots=5)],
+        [curve("rte", shots=5, n=60)],
+    )
     found = rows[rows["kind"] == "pruned_metric"]
     assert set(zip(found["shots"], found["b"], strict=True)) == {(0, "own"), (5, "own")}
     assert set(rows.loc[rows["kind"] == "pooled_task", "b"]) == {"copa", "rte"}

@@ -355,11 +355,13 @@ def test_the_theme_can_be_changed(opened: Any) -> None:
     for text in ("Dark", "Light"):
         button = opened.locator("#theme")
         expect(button).to_have_text(text)
-        colours.append([
-            opened.evaluate("getComputedStyle(document.body).backgroundColor"),
-            opened.evaluate("document.getElementById('mosaic').layout.paper_bgcolor"),
-            first.evaluate("plot => plot.layout.font.color"),
-        ])  # fmt: skip
+        colours.append(
+            [
+                opened.evaluate("getComputedStyle(document.body).backgroundColor"),
+                opened.evaluate("document.getElementById('mosaic').layout.paper_bgcolor"),
+                first.evaluate("plot => plot.layout.font.color"),
+            ]
+        )
         button.click()
     assert all(light != dark for light, dark in zip(*colours, strict=True))
     assert colours[1] == ["rgb(21, 23, 27)", "#15171b", "#ebe8e1"]

@@ -55,10 +55,22 @@ def head_scores(name: str = "prefix_matching", *, seed: int = 0, variant: str = 
 
 def metric_rows(**changed: Any) -> pd.DataFrame:
     row = {
-        "task": "copa", "shots": 0, "demo_seed": 0, "component": "head", "order": "own", "order_seed": 0,
-        "ablation": "zero", "percent_heads": 10.0, "percent_ffns": 0.0, "removed_heads": 27, "removed_ffns": 0,
-        "metric": "acc", "value": 0.5, "stderr": 0.01, "n": 100,
-    }  # fmt: skip
+        "task": "copa",
+        "shots": 0,
+        "demo_seed": 0,
+        "component": "head",
+        "order": "own",
+        "order_seed": 0,
+        "ablation": "zero",
+        "percent_heads": 10.0,
+        "percent_ffns": 0.0,
+        "removed_heads": 27,
+        "removed_ffns": 0,
+        "metric": "acc",
+        "value": 0.5,
+        "stderr": 0.01,
+        "n": 100,
+    }
     return pd.DataFrame([{**row, **changed}])
 
 
@@ -252,8 +264,10 @@ def test_stages_are_added_and_the_same_one_is_continued(writer: RunWriter, folde
     continued = Run.create(folder, IDENTITY, replace(QUICK, versions={"torch": "2"}))
     stages = open_run(folder).stages
     assert [(stage.command, stage.tasks) for stage in stages] == [
-        ("induction", ()), ("importance", ("copa",)), ("importance", ("rte",))
-    ]  # fmt: skip
+        ("induction", ()),
+        ("importance", ("copa",)),
+        ("importance", ("rte",)),
+    ]
     assert stages[0].record == {"vocabulary": {"rule": "merges", "ids": [3, 1, 2]}}
     assert stages[0].versions == {"torch": "2"} and bool(stages[1].finished) and not stages[0].finished
     with continued:
@@ -271,8 +285,10 @@ def test_another_format_is_refused(writer: RunWriter, folder: Path) -> None:
     path = folder / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
     for attempt in (
-        lambda: open_run(folder), lambda: Run.create(folder, IDENTITY, QUICK), lambda: check_output_folder(folder)
-    ):  # fmt: skip
+        lambda: open_run(folder),
+        lambda: Run.create(folder, IDENTITY, QUICK),
+        lambda: check_output_folder(folder),
+    ):
         with pytest.raises(StoreError, match=r"store format 99.*reads format 1"):
             attempt()
 

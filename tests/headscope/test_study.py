@@ -56,8 +56,18 @@ def small() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def arguments(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
     folder = tmp_path_factory.mktemp("runs")
-    return ("study", model_folder, "--tasks", killed_study.TASKS, "--shots", killed_study.SHOTS, "-o", folder / "tiny",
-            "--publish", folder / "published")  # fmt: skip
+    return (
+        "study",
+        model_folder,
+        "--tasks",
+        killed_study.TASKS,
+        "--shots",
+        killed_study.SHOTS,
+        "-o",
+        folder / "tiny",
+        "--publish",
+        folder / "published",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +83,38 @@ def run(said: str, arguments: tuple[object, ...]) -> Run:
 def test_all_stages_are_run_in_the_papers_order(run: Run) -> None:
     commands = [stage.command for stage in run.stages]
     assert commands == [
-        "study", "induction", "importance", "importance", "knockout --component ffn", "prune --component head",
-        "prune --component ffn", "prune --component both", "compare", "causal",
-    ]  # fmt: skip
+        "study",
+        "induction",
+        "importance",
+        "importance",
+        "knockout --component ffn",
+        "prune --component head",
+        "prune --component ffn",
+        "prune --component both",
+        "compare",
+        "causal",
+    ]
     assert all(stage.finished for stage in run.stages)
     assert (run.folder / "report.html").is_file()
-    assert {"cross_task", "cross_shot", "induction_importance_primary", "pruning_area", "causal_drop", "causal_gain",
-            "causal_repeats"} <= set(run.comparisons["kind"])  # fmt: skip
+    assert {
+        "cross_task",
+        "cross_shot",
+        "induction_importance_primary",
+        "pruning_area",
+        "causal_drop",
+        "causal_gain",
+        "causal_repeats",
+    } <= set(run.comparisons["kind"])
 
 
 def test_heads_are_ranked_on_train_and_tasks_evaluated_on_validation(run: Run) -> None:
     plan = StudyPlan(NAMES, (0, 2), killed_study.BUDGET)
-    splits = {"importance": (plan.ranked, "train"), "knockout": (plan.knocked, "train"),
-              "prune": (plan.evaluated, "validation"), "causal": (plan.checked, "validation")}  # fmt: skip
+    splits = {
+        "importance": (plan.ranked, "train"),
+        "knockout": (plan.knocked, "train"),
+        "prune": (plan.evaluated, "validation"),
+        "causal": (plan.checked, "validation"),
+    }
     for stage in run.stages:
         if stage.command.split()[0] in splits and "labels" not in stage.options:
             choice, split = splits[stage.command.split()[0]]
@@ -95,8 +124,11 @@ def test_heads_are_ranked_on_train_and_tasks_evaluated_on_validation(run: Run) -
 def test_it_says_what_was_found_and_where(said: str, run: Run) -> None:
     lines = said.splitlines()
     assert lines[0].startswith("- Model: ") and lines[-1] == f"report: {run.folder / 'report.html'}"
-    for title in ("How many heads can be removed?", "Are the induction heads the important heads?",
-                  "Does learning in context suffer without the induction heads?"):  # fmt: skip
+    for title in (
+        "How many heads can be removed?",
+        "Are the induction heads the important heads?",
+        "Does learning in context suffer without the induction heads?",
+    ):
         assert f"### {title}" in lines
     assert not any("Not finished" in line or "nan" in line.split() for line in lines)
 
@@ -248,8 +280,10 @@ def test_disjoint_and_equal_control_sets_have_known_overlaps() -> None:
         return [HeadSet("top", "layer_matched", place, one, norm_gap=0.5) for place, one in enumerate(heads)]
 
     a, b, both = ((0, 1), (0, 2)), ((0, 3), (0, 4)), ((0, 1), (0, 3))
-    told = [{one["kind"]: one["value"] for one in overlap_rows(made, 5)}
-            for made in (sets(a, b), sets(a, a, a), sets(a, b, both), sets(a))]  # fmt: skip
+    told = [
+        {one["kind"]: one["value"] for one in overlap_rows(made, 5)}
+        for made in (sets(a, b), sets(a, a, a), sets(a, b, both), sets(a))
+    ]
     overlap, shared, gap = "causal_controls_overlap", "causal_controls_shared", "causal_controls_norm_gap"
     assert told[0] == {overlap: 0, shared: 0, gap: 0.5} and told[1] == {overlap: 1, shared: 2, gap: 0.5}
     assert told[2] == {overlap: pytest.approx(1 / 3), shared: 0, gap: 0.5} and told[3] == {gap: 0.5}
@@ -282,8 +316,9 @@ def test_a_budget_comes_back_from_the_manifest() -> None:
 
 
 def test_dear_tasks_are_run_on_fewer_documents() -> None:
-    held = replace(LEAST, prune_documents=14, knockout_documents=4, causal_documents=4,
-                   shares=(("multirc", 0.1), ("record", 0.51)))  # fmt: skip
+    held = replace(
+        LEAST, prune_documents=14, knockout_documents=4, causal_documents=4, shares=(("multirc", 0.1), ("record", 0.51))
+    )
     assert [held.units("prune", task) for task in ("copa", "record", "multirc")] == [14, 7, 4]
     assert dict(held.limits("knockout")) == {"multirc": 1, "record": 2}
     assert dict(held.limits("causal")) == {"multirc": 2, "record": 2}
@@ -292,8 +327,13 @@ def test_dear_tasks_are_run_on_fewer_documents() -> None:
     plan = StudyPlan(("copa", "record"), (0, 5), held)
     assert not plan.ranked.limits and dict(plan.checked.limits)["record"] == 2 == dict(plan.knocked.limits)["record"]
     assert dict(plan.evaluated.limits)["record"] == 7 and plan.evaluated.limit == 14
-    (line,) = (line for line in setting(Manifest({"source": "m"}, (Stage(
-        "study", "", tasks=("copa",), record={"budget": held.told()}),))) if "fewer, in" in line)  # fmt: skip
+    (line,) = (
+        line
+        for line in setting(
+            Manifest({"source": "m"}, (Stage("study", "", tasks=("copa",), record={"budget": held.told()}),))
+        )
+        if "fewer, in" in line
+    )
     assert line.endswith("the median task's, fewer, in the last three: multirc 1, 4, 2; record 2, 7, 2.")
 
 
@@ -306,8 +346,14 @@ def test_limits_of_single_tasks_are_part_of_the_protocol() -> None:
 def test_an_interrupted_study_of_hours_goes_on_with_the_budget_it_chose(
     model: interp.HookedModel, tmp_path: Path
 ) -> None:
-    asked: dict[str, Any] = {"out": tmp_path / "run", "tasks": NAMES[0], "shots": "0", "budget": "0.01", "limit": 4,
-                             "only": "importance"}  # fmt: skip
+    asked: dict[str, Any] = {
+        "out": tmp_path / "run",
+        "tasks": NAMES[0],
+        "shots": "0",
+        "budget": "0.01",
+        "limit": 4,
+        "only": "importance",
+    }
     with mock.patch("headscope.costs.speed", return_value=1e4):
         study(model, **asked)
     told = open_run(tmp_path / "run").stages[0].record["budget"]
@@ -318,12 +364,20 @@ def test_an_interrupted_study_of_hours_goes_on_with_the_budget_it_chose(
 
 
 LESS = {
-    "draws": "orders in place of 20", "percents": "in place of every 10%", "controls": "control sets of",
-    "protocol": "protocol 'quick'", "grid": "the joint grid", "head_orders": "no orders of heads",
-    "ffn_orders": "no orders of FFNs", "prune_all_shots": "most shots only", "demo_seeds": "of the demonstrations",
-    "causal_ablations": "zero ablation only", "causal_kinds": "control sets in",
-    "causal_percents": "of the classed induction heads", "demos": "so that intervals hold the demonstrations fixed",
-}  # fmt: skip
+    "draws": "orders in place of 20",
+    "percents": "in place of every 10%",
+    "controls": "control sets of",
+    "protocol": "protocol 'quick'",
+    "grid": "the joint grid",
+    "head_orders": "no orders of heads",
+    "ffn_orders": "no orders of FFNs",
+    "prune_all_shots": "most shots only",
+    "demo_seeds": "of the demonstrations",
+    "causal_ablations": "zero ablation only",
+    "causal_kinds": "control sets in",
+    "causal_percents": "of the classed induction heads",
+    "demos": "so that intervals hold the demonstrations fixed",
+}
 
 
 def test_what_a_budget_has_less_of_is_said() -> None:
@@ -385,9 +439,11 @@ def test_stages_are_named_once() -> None:
 def test_a_study_of_everything_else_keeps_its_kind() -> None:
     """A budget is plain values: limits only lower documents."""
     limited = PAPER.limited(7)
-    assert isinstance(limited, Budget) and replace(
-        limited, rank_documents=200, knockout_documents=100, prune_documents=200, causal_documents=100
-    ) == PAPER  # fmt: skip
+    assert (
+        isinstance(limited, Budget)
+        and replace(limited, rank_documents=200, knockout_documents=100, prune_documents=200, causal_documents=100)
+        == PAPER
+    )
 
 
 # ---- killed ---------------------------------------------------------------------------------------------------------

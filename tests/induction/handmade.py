@@ -38,9 +38,15 @@ D_HEAD = WIDTH // HEADS
 
 def model() -> HookedModel:
     config = GPT2Config(
-        vocab_size=VOCAB, n_positions=POSITIONS, n_embd=WIDTH, n_layer=2, n_head=HEADS, n_inner=1, bos_token_id=1,
+        vocab_size=VOCAB,
+        n_positions=POSITIONS,
+        n_embd=WIDTH,
+        n_layer=2,
+        n_head=HEADS,
+        n_inner=1,
+        bos_token_id=1,
         tie_word_embeddings=False,
-    )  # fmt: skip
+    )
     hf = GPT2LMHeadModel(config).eval()
     with torch.no_grad():
         for name, parameter in hf.named_parameters():

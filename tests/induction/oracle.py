@@ -34,17 +34,32 @@ class Family:
 _LLAMA = Family("model.layers", "self_attn", "self_attn.o_proj", "model.norm", "rms", "input_layernorm")
 FAMILIES = {
     "gpt2": Family("transformer.h", "attn", "attn.c_proj", "transformer.ln_f", "layer", "ln_1"),
-    "opt": Family("model.decoder.layers", "self_attn", "self_attn.out_proj", "model.decoder.final_layer_norm", "layer",
-                  "self_attn_layer_norm"),
-    "bloom": Family("transformer.h", "self_attention", "self_attention.dense", "transformer.ln_f", "layer",
-                    "input_layernorm"),
+    "opt": Family(
+        "model.decoder.layers",
+        "self_attn",
+        "self_attn.out_proj",
+        "model.decoder.final_layer_norm",
+        "layer",
+        "self_attn_layer_norm",
+    ),
+    "bloom": Family(
+        "transformer.h", "self_attention", "self_attention.dense", "transformer.ln_f", "layer", "input_layernorm"
+    ),
     "llama": _LLAMA,
     "gpt_oss": _LLAMA,
-    "olmo2": Family("model.layers", "self_attn", "self_attn.o_proj", "model.norm", "rms", None,
-                    "post_attention_layernorm"),
-    "gemma3": Family("model.layers", "self_attn", "self_attn.o_proj", "model.norm", "rms1", "input_layernorm",
-                     "post_attention_layernorm"),
-}  # fmt: skip
+    "olmo2": Family(
+        "model.layers", "self_attn", "self_attn.o_proj", "model.norm", "rms", None, "post_attention_layernorm"
+    ),
+    "gemma3": Family(
+        "model.layers",
+        "self_attn",
+        "self_attn.o_proj",
+        "model.norm",
+        "rms1",
+        "input_layernorm",
+        "post_attention_layernorm",
+    ),
+}
 
 
 @dataclass(frozen=True)

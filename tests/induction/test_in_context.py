@@ -19,9 +19,14 @@ from tests.interp.families import VOCAB
 def model() -> HookedModel:
     """A tiny Llama with a context of 600."""
     config = LlamaConfig(
-        vocab_size=VOCAB, max_position_embeddings=600, hidden_size=16, intermediate_size=16,
-        num_hidden_layers=1, num_attention_heads=2, initializer_range=0.3,
-    )  # fmt: skip
+        vocab_size=VOCAB,
+        max_position_embeddings=600,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        initializer_range=0.3,
+    )
     torch.manual_seed(0)
     return interp.load_model(LlamaForCausalLM(config), tokenizer=tiny.tokenizer(), check=False)
 

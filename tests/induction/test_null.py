@@ -89,9 +89,13 @@ def long() -> HookedModel:
     """A tiny Llama with 1,296 merges and a context of 900."""
     tokenizer = opt_like(pair_merges(string.ascii_letters[:36]))
     config = LlamaConfig(
-        vocab_size=len(tokenizer), max_position_embeddings=900, hidden_size=8, intermediate_size=8,
-        num_hidden_layers=1, num_attention_heads=2,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        max_position_embeddings=900,
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+    )
     torch.manual_seed(0)
     return interp.load_model(LlamaForCausalLM(config), tokenizer=tokenizer, check=False)
 
@@ -114,8 +118,9 @@ def test_twins_of_other_lengths_and_too_few_candidates(long: HookedModel) -> Non
     assert twin.tokens.shape == (2, 28) and all(len(row.unique()) == 28 for row in twin.tokens)
     model = tiny.model("gpt_neox")
     repeated = tiny.sequences(model, length=20, repeats=3, candidates=None)
-    few = induction.repeated_sequences(model, length=20, repeats=3, candidates=induction.Candidates(
-        repeated.candidates.ids[:30], "counts", 30))  # fmt: skip
+    few = induction.repeated_sequences(
+        model, length=20, repeats=3, candidates=induction.Candidates(repeated.candidates.ids[:30], "counts", 30)
+    )
     with pytest.raises(UsageError, match="needs 60 distinct tokens, but only 30"):
         unrepeated_twin(model, few)
 

@@ -112,10 +112,19 @@ def test_a_prediction_head_behind_the_final_norm_is_refused() -> None:
     """ModernBERT's decoder puts a dense layer and a second norm there: no norm that is folded accounts for it."""
     from transformers import ModernBertDecoderConfig, ModernBertDecoderForCausalLM
 
-    sizes = {name: families.FAMILIES["gpt_neox"][1][name] for name in (
-        "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size",
-        "max_position_embeddings", "bos_token_id", "eos_token_id",
-    )}  # fmt: skip
+    sizes = {
+        name: families.FAMILIES["gpt_neox"][1][name]
+        for name in (
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "intermediate_size",
+            "vocab_size",
+            "max_position_embeddings",
+            "bos_token_id",
+            "eos_token_id",
+        )
+    }
     config = ModernBertDecoderConfig(**sizes, pad_token_id=0, cls_token_id=1, sep_token_id=2)
     model = interp.load_model(ModernBertDecoderForCausalLM(config), tokenizer=tiny.tokenizer())
     repeated = tiny.sequences(model)

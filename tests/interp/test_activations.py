@@ -22,9 +22,18 @@ def test_every_place_has_its_documented_shape(llama: HookedModel) -> None:
     kv = (2, 9, 2, 8)
     assert logits.shape == (2, 9, 97)
     assert shapes == {
-        "resid_pre": stream, "resid_mid": stream, "resid_post": stream, "mlp_out": stream, "z": head, "q": head,
-        "rot_q": head, "k": kv, "v": kv, "rot_k": kv, "pattern": (2, 4, 9, 9),
-    }  # fmt: skip
+        "resid_pre": stream,
+        "resid_mid": stream,
+        "resid_post": stream,
+        "mlp_out": stream,
+        "z": head,
+        "q": head,
+        "rot_q": head,
+        "k": kv,
+        "v": kv,
+        "rot_k": kv,
+        "pattern": (2, 4, 9, 9),
+    }
     assert len(cache) == len(NAMES) * 2 and Point("z", 1) in list(cache)
 
 

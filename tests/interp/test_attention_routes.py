@@ -33,8 +33,14 @@ def masks() -> dict[str, Tensor | None]:
     left, right = (causal().clone() for _ in range(2))
     left[0, :, :, :5] = False
     right[1, :, :, -5:] = False
-    return {"causal": None, "written out": causal(), "window": window, "left": left, "right": right,
-            "left in a window": window & left}  # fmt: skip
+    return {
+        "causal": None,
+        "written out": causal(),
+        "window": window,
+        "left": left,
+        "right": right,
+        "left in a window": window & left,
+    }
 
 
 def slow(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor, scale: float, softcap: float | None) -> tuple[Tensor, ...]:

@@ -170,9 +170,16 @@ def test_the_residual_stream_adds_up(family: Family) -> None:
 @pytest.mark.parametrize("name", BRIDGED)
 def test_what_is_read_is_what_transformer_lens_reads(name: str) -> None:
     model = family_named(name).model
-    wanted = {"z": "attn.hook_z", "pattern": "attn.hook_pattern", "mlp_out": "hook_mlp_out", "q": "attn.hook_q",
-              "k": "attn.hook_k", "v": "attn.hook_v", "resid_pre": "hook_resid_pre",
-              "resid_post": "hook_resid_post"}  # fmt: skip
+    wanted = {
+        "z": "attn.hook_z",
+        "pattern": "attn.hook_pattern",
+        "mlp_out": "hook_mlp_out",
+        "q": "attn.hook_q",
+        "k": "attn.hook_k",
+        "v": "attn.hook_v",
+        "resid_pre": "hook_resid_pre",
+        "resid_post": "hook_resid_post",
+    }
     if name == "qwen3_next":
         del wanted["q"]  # TransformerLens shows the query together with the output gate
     if name == "gpt1":

@@ -84,8 +84,7 @@ def test_config_and_tokenizer_of_the_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pre", "pieces"),
-    [("smollm", ["hello", "ĠĠ", "1", "2"]), ("gpt-2", ["hello", "Ġ", "Ġ", "1", "2"])],
+    ("pre", "pieces"), [("smollm", ["hello", "ĠĠ", "1", "2"]), ("gpt-2", ["hello", "Ġ", "Ġ", "1", "2"])]
 )
 def test_text_is_split_as_the_file_says(tmp_path: Path, pre: str, pieces: list[str]) -> None:
     """Blanks in front of a digit: one token where digits stand apart, two by GPT-2's rule."""

@@ -129,8 +129,9 @@ def test_a_config_that_is_not_json(copy: Path) -> None:
 
 @pytest.mark.parametrize("head", ["BertForMaskedLM", "BertModel", "BertLMHeadModel"])
 def test_an_encoder(tmp_path: Path, head: str) -> None:
-    config = transformers.BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64,
-                                     vocab_size=VOCAB)  # fmt: skip
+    config = transformers.BertConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64, vocab_size=VOCAB
+    )
     getattr(transformers, head)(config).save_pretrained(tmp_path)
     save_tokenizer(tmp_path)
     with pytest.raises(RefusedModelError, match=r"\(bert\) is an encoder-only model: its heads look both ways"):
@@ -161,8 +162,9 @@ def test_an_encoder_decoder(tmp_path: Path) -> None:
 
 
 def test_an_architecture_that_nobody_placed() -> None:
-    config = transformers.BioGptConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=4, vocab_size=VOCAB,
-                                       intermediate_size=64)  # fmt: skip
+    config = transformers.BioGptConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=4, vocab_size=VOCAB, intermediate_size=64
+    )
     with pytest.raises(RefusedModelError, match=r"BioGptForCausalLM is not an architecture that Transformer.* knows"):
         interp.load_model(transformers.BioGptForCausalLM(config))
 

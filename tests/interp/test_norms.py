@@ -33,9 +33,15 @@ class Times(nn.Module):
 
 @pytest.mark.parametrize(
     ("change", "wanted"),
-    [(nn.Identity(), True), (Times(0.1), True), (Times(-1.0), False), (nn.GELU(), False), (nn.Linear(8, 8), False),
-     (nn.Linear(8, 6), False)],
-)  # fmt: skip
+    [
+        (nn.Identity(), True),
+        (Times(0.1), True),
+        (Times(-1.0), False),
+        (nn.GELU(), False),
+        (nn.Linear(8, 8), False),
+        (nn.Linear(8, 6), False),
+    ],
+)
 def test_only_a_positive_factor_may_stand_between(change: nn.Module, wanted: bool) -> None:
     model = Between(change)
     if isinstance(change, nn.Linear) and change.out_features == 6:

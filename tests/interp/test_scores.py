@@ -39,8 +39,9 @@ def test_mean_and_standard_deviation_are_numpys() -> None:
 def test_the_interval_is_scipys_percentile_bootstrap() -> None:
     """Another generator's draws: equal up to the noise of 2,000 draws, which is a small share of the interval."""
     scores = head_scores()
-    theirs = stats.bootstrap((ITEMS.numpy(),), np.mean, axis=0, n_resamples=20_000, method="percentile",
-                             rng=np.random.default_rng(5)).confidence_interval  # fmt: skip
+    theirs = stats.bootstrap(
+        (ITEMS.numpy(),), np.mean, axis=0, n_resamples=20_000, method="percentile", rng=np.random.default_rng(5)
+    ).confidence_interval
     width = theirs.high - theirs.low
     assert float((np.abs(scores.ci_low.numpy() - theirs.low) / width).max()) < 0.05
     assert float((np.abs(scores.ci_high.numpy() - theirs.high) / width).max()) < 0.05
@@ -108,8 +109,21 @@ def test_kv_groups_take_the_highest_of_their_heads() -> None:
 def test_frames_have_the_columns_of_the_tables() -> None:
     null = Null.from_draws("N1", ITEMS.mean(0), torch.rand(20, 3, 4, generator=RANDOM))
     frame = head_scores(variant="olsson", n_kv_heads=2).with_nulls(null).to_frame()
-    assert list(frame.columns) == ["layer", "head", "kv_head", "score", "variant", "mean", "std", "ci_low", "ci_high",
-                                   "null_mean", "p", "p_family", "n"]  # fmt: skip
+    assert list(frame.columns) == [
+        "layer",
+        "head",
+        "kv_head",
+        "score",
+        "variant",
+        "mean",
+        "std",
+        "ci_low",
+        "ci_high",
+        "null_mean",
+        "p",
+        "p_family",
+        "n",
+    ]
     row = frame[(frame["layer"] == 2) & (frame["head"] == 3)].iloc[0]
     assert row["kv_head"] == 1 and row["variant"] == "olsson" and row["n"] == 40
     assert math.isclose(row["mean"], float(ITEMS.mean(0)[2, 3]), rel_tol=1e-6)
@@ -211,8 +225,11 @@ def test_a_head_must_beat_every_null() -> None:
 
 # --- rankings ------------------------------------------------------------------------------------------------------
 
-GRIDS = drawn.arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(1, 6)),
-                     elements=st.sampled_from([0.0, 0.5, 1.0, -1.0, math.nan]))  # fmt: skip
+GRIDS = drawn.arrays(
+    np.float64,
+    st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    elements=st.sampled_from([0.0, 0.5, 1.0, -1.0, math.nan]),
+)
 
 
 @settings(max_examples=60, deadline=None)

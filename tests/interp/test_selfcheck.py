@@ -145,10 +145,21 @@ def test_a_stream_with_huge_dimensions_still_adds_up(dtype: torch.dtype) -> None
 def test_a_family_whose_layers_have_their_norms_in_different_places_is_refused() -> None:
     """In OLMo Hybrid one name stands for a norm behind attention, or in front of the FFN, by layer."""
     config = transformers.OlmoHybridConfig(
-        vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=4, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0, bos_token_id=1, eos_token_id=2,
-        linear_key_head_dim=8, linear_value_head_dim=8, linear_num_key_heads=2, linear_num_value_heads=2,
-    )  # fmt: skip
+        vocab_size=VOCAB,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        linear_key_head_dim=8,
+        linear_value_head_dim=8,
+        linear_num_key_heads=2,
+        linear_num_value_heads=2,
+    )
     torch.manual_seed(0)
     with pytest.raises(HeadscopeError, match="heads and FFN add up"):
         interp.load_model(transformers.OlmoHybridForCausalLM(config))
@@ -221,8 +232,9 @@ def test_red_when_a_head_gate_stands_behind_the_projection(monkeypatch: pytest.M
 
     monkeypatch.setattr(hooks, "_attach", behind)
     assert failed(load("llama")) == {
-        "a head's gate of 0 = its W_O rows zeroed", "heads and FFN add up to the residual stream"
-    }  # fmt: skip
+        "a head's gate of 0 = its W_O rows zeroed",
+        "heads and FFN add up to the residual stream",
+    }
 
 
 def test_red_when_an_ffn_gate_stands_in_front_of_a_norm() -> None:
@@ -230,8 +242,9 @@ def test_red_when_an_ffn_gate_stands_in_front_of_a_norm() -> None:
     model = load("gemma2")
     moved = replace(model, layout=replace(model.layout, ffn_out="mlp.down_proj"))
     assert failed(moved) == {
-        "an FFN's gate of .5 = half its contribution", "heads and FFN add up to the residual stream"
-    }  # fmt: skip
+        "an FFN's gate of .5 = half its contribution",
+        "heads and FFN add up to the residual stream",
+    }
 
 
 def test_red_when_an_ffn_gate_takes_the_residual_along() -> None:
@@ -269,5 +282,3 @@ def test_red_when_the_chunked_route_forgets_the_cap(monkeypatch: pytest.MonkeyPa
     attend = chunked.attend
     monkeypatch.setattr(chunked, "attend", lambda *args, softcap=None: attend(*args))
     assert "logits equal the untouched model's" in failed(load("gemma2"))
-
-

@@ -88,8 +88,10 @@ def test_chance_and_majority(folder: Path) -> None:
 def test_the_place_of_an_answer_is_no_majority(tmp_path: Path, write: Any) -> None:
     """A model sees texts: that the right one always stands first helps nobody who answers at random."""
     texts = [[f"right {n % 3}", "wrong", "no"] for n in range(12)]
-    rows = [{"id": f"{n}", "question": f"Q{n}?", "choices": {"text": text, "label": ["A", "B", "C"]}, "answerKey": "A"}
-            for n, text in enumerate(texts)]  # fmt: skip
+    rows = [
+        {"id": f"{n}", "question": f"Q{n}?", "choices": {"text": text, "label": ["A", "B", "C"]}, "answerKey": "A"}
+        for n, text in enumerate(texts)
+    ]
     write(tmp_path, "arc_easy", rows, rows)
     assert load_task("arc_easy", data=tmp_path).majority == pytest.approx(1 / 3)
 

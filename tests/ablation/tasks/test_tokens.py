@@ -38,10 +38,7 @@ class Model:
 
 
 def build_tokenizer(
-    *,
-    front: tuple[str, ...] = (),
-    special: dict[str, str] | None = None,
-    merges: list[tuple[str, str]] = MERGES,
+    *, front: tuple[str, ...] = (), special: dict[str, str] | None = None, merges: list[tuple[str, str]] = MERGES
 ) -> PreTrainedTokenizerFast:
     """A byte-level BPE with a handful of merges, some of them across a space: joint tokenisation matters."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
