@@ -11,12 +11,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headscope.run import Run, open_run
+    from headscope.store.run import Run, open_run
     from headscope.study import study
 
 __all__ = ["Run", "open_run", "study"]
 
-_HOMES = {"Run": "headscope.run", "open_run": "headscope.run", "study": "headscope.study"}
+_HOMES = {"Run": "headscope.store.run", "open_run": "headscope.store.run", "study": "headscope.study"}
 
 
 class _Package(ModuleType):

@@ -15,9 +15,9 @@ from typing import Any
 from headscope.budget import Budget, restored
 from headscope.claims import causal, contrast, joint, knockouts, matching, removable, sharing
 from headscope.claims.evidence import Evidence
-from headscope.run import Run, open_run
 from headscope.store.atomic import make_writable, write_atomically
 from headscope.store.manifest import FILE, Manifest, Stage, describe
+from headscope.store.run import Run, open_run
 from headscope.store.tables import TABLES
 from headscope.study import StudyPlan
 

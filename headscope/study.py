@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headscope.budget import PAPER, TIERS, Budget, fitted, parse_budget, restored
-from headscope.run import Run, check_output_folder, open_run
 from headscope.stages.cells import TaskChoice, Tell, parse_shots
 from headscope.store.manifest import Stage, read_manifest
+from headscope.store.run import Run, check_output_folder, open_run
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def study(
 
 def run_stages(model: HookedModel, folder: Path, stage: Stage, plan: StudyPlan, only: str | None, show: Show) -> Run:
     """One stage after the other; the study itself is noted as finished when the last one is."""
-    from headscope.stages.opening import open_stage
+    from headscope.store.writer import open_stage
     from headscope.study_stages import RUNNERS
 
     finished = only is not None and is_finished(folder, stage)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from headscope.claims.evidence import Evidence, at
 from headscope.comparison.sentences import p_told
-from headscope.figures.stored import chosen
+from headscope.store.snapshot import chosen
 
 SAID = {"random": "random sets", "layer_matched": "layer-matched sets", "norm_matched": "layer- and norm-matched sets"}
 UNITS = {"metric": ("accuracy", 100.0, " points"), "log_likelihood": ("log-likelihood", 1.0, " nats")}

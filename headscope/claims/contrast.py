@@ -13,8 +13,8 @@ from headscope.claims.removable import PAPER_FFNS, PAPER_HEADS
 from headscope.claims.shares import SHARES
 from headscope.comparison.induction_heads import KIND, SET
 from headscope.comparison.sentences import LEVEL, p_told, told
-from headscope.figures.stored import chosen
 from headscope.stages.pruning_together import ABOVE
+from headscope.store.snapshot import chosen
 
 JOINT = {0: (70, 20, 5), 1: (70, 10, 6), 5: (60, 20, 4)}
 MATCHING, COPYING = 31, 41

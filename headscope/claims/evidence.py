@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from headscope.figures.stored import chosen
-from headscope.run import Run
 from headscope.stages.pruning_together import ABOVE
+from headscope.store.run import Run
+from headscope.store.snapshot import chosen
 
 HEADS, FFNS = "head/zero", "ffn/zero"
 TRAINING = "on its training documents"

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.stats import t
 
 from headscope.claims.evidence import Evidence, at, tasks_told
-from headscope.figures.stored import chosen
+from headscope.store.snapshot import chosen
 
 WAYS = {"log_likelihood": "at all positions", "log_likelihood/later": "with position 0 spared"}
 SMALL = 0.05

@@ -30,8 +30,8 @@ from ablation.statistics import (
 )
 from headscope.comparison.gain import gain
 from headscope.comparison.matrices import agreed, reliabilities
-from headscope.comparison.rows import NO_INTERVAL, Row, row, with_holm
 from headscope.comparison.scored import AGGREGATE, IMPORTANCE, SHUFFLED, Scored, Shelf, name_of
+from headscope.store.comparisons import NO_INTERVAL, Row, row, with_holm
 
 PREFIX = ("prefix_matching", "")
 PREVIOUS = ("previous_token", "")

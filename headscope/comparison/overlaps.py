@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float
 
 from ablation.statistics import Overlap, overlap
-from headscope.comparison.rows import Row, row, with_holm
 from headscope.comparison.scored import IMPORTANCE, Scored, Shelf
+from headscope.store.comparisons import Row, row, with_holm
 
 PAIRS = (
     (("prefix_matching", ""), "token"),

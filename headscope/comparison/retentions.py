@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ablation.statistics import retention
-from headscope.comparison.rows import Row, row
 from headscope.comparison.scored import IMPORTANCE, Shelf
+from headscope.store.comparisons import Row, row
 
 SCORES = (("prefix_matching", ""), ("copying", "argmax"), ("copying", "attended"), ("copying", "successor"))
 

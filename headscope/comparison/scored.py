@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float
 
 from ablation.statistics import ClusteredScores, Resampled, resample
 from ablation.statistics.clusters import MINIMUM_CLUSTERS
-from headscope.run import Run
 from headscope.stages.rankings import aggregate
+from headscope.store.run import Run
 from headscope.store.scores import component_names, label
 from interp.scores import HeadScores
 

@@ -11,7 +11,7 @@ import pandas as pd
 from ablation.statistics.reliability import LOW_RELIABILITY
 from headscope.comparison.induction_heads import KIND, SET
 from headscope.comparison.scored import AGGREGATE
-from headscope.figures.stored import chosen
+from headscope.store.snapshot import chosen
 
 LEVEL = 0.05
 PAIRS = "from pair to pair"

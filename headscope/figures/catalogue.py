@@ -25,10 +25,10 @@ from headscope.figures.pruning import metric_label, pruning_curves
 from headscope.figures.rank_matrix import rank_matrix, shot_matrix
 from headscope.figures.removal import removal
 from headscope.figures.retention import KINDS, retention_curves
-from headscope.figures.stored import IMPORTANCE, Stored, chosen, combinations, grid
 from headscope.figures.transfer import transfer_matrix
-from headscope.glossary import label_of, term
-from headscope.run import Run
+from headscope.store.glossary import label_of, term
+from headscope.store.run import Run
+from headscope.store.snapshot import IMPORTANCE, Stored, chosen, combinations, grid
 from interp.errors import UsageError
 
 KNOCK_OUT = "knock_out"

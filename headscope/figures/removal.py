@@ -13,7 +13,6 @@ import plotly.graph_objects as go
 from ablation.statistics import rank_p_value
 from headscope.figures.style import colour, level_line, plain_text, styled
 
-ITEMS = "causal"  # the name under which the sets are stored among the items
 TESTED = "induction"
 CONTROLS = {
     # kind: (label, colour, shift beside the tested set)

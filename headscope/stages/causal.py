@@ -19,28 +19,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from headscope.comparison.rows import Row, frame, row, with_holm
 from headscope.comparison.scored import Shelf
-from headscope.run import Run, open_run
 from headscope.stages.causal_over_tasks import gain_over_tasks, over_tasks
 from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, cut_prompts, fingerprints
 from headscope.stages.control_overlap import KINDS as ALIKE
 from headscope.stages.control_overlap import overlap_rows
 from headscope.stages.evaluation import Evaluator
-from headscope.stages.opening import open_stage
 from headscope.stages.references import ablated, check_references
 from headscope.stages.repeat_loss import RepeatLoss
+from headscope.store.comparisons import Row, frame, row, with_holm
 from headscope.store.manifest import Stage
+from headscope.store.run import Run, open_run
+from headscope.store.snapshot import CAUSAL
+from headscope.store.writer import open_stage
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
     from ablation.causal import CausalCheck
     from ablation.control_sets import Head, HeadSet
-    from headscope.writer import RunWriter
+    from headscope.store.writer import RunWriter
     from interp.model import HookedModel
 
 SPLIT = "validation"
-ITEMS = "causal"
 KINDS = ("causal_gain", "causal_drop", "causal_controls", "causal_repeats", *ALIKE)
 FULL = "full model"
 CONTROLS = 39
@@ -98,7 +98,7 @@ def measure_causal_check(
         checks = [checked(evaluator, choice, causal, pair, chosen, told) for pair in pairs]
         seeds = [few.demo_seed for few, _ in pairs]
         sets_by_task = [check.to_frame().assign(demo_seed=seed) for check, seed in zip(checks, seeds, strict=True)]
-        writer.store_items(ITEMS, pd.concat(sets_by_task, ignore_index=True))
+        writer.store_items(CAUSAL, pd.concat(sets_by_task, ignore_index=True))
         return store(writer, checks, model, choice, chosen)
 
 

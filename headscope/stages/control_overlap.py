@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headscope.comparison.rows import Row, row
+from headscope.store.comparisons import Row, row
 
 if TYPE_CHECKING:
     from ablation.control_sets import HeadSet

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headscope.comparison.scored import Shelf
-from headscope.run import Run, open_run
 from headscope.stages.importance import NAMES
-from headscope.stages.opening import identity_of
 from headscope.stages.removal_orders import Rankings
+from headscope.store.run import Run, open_run
+from headscope.store.writer import identity_of
 from interp.errors import UsageError
 
 if TYPE_CHECKING:

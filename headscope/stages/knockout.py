@@ -20,16 +20,16 @@ from torch import Tensor
 
 from ablation.by_cluster import by_cluster
 from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, by_task_and_shots, cut_prompts, fingerprints
-from headscope.stages.opening import open_stage
 from headscope.stages.references import ablated, check_ablation, check_references
 from headscope.store.manifest import Stage
+from headscope.store.writer import open_stage
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
     from ablation.knock_out import KnockOut
     from ablation.tasks import Task
     from headscope.stages.evaluation import Ablated
-    from headscope.writer import RunWriter
+    from headscope.store.writer import RunWriter
     from interp.model import HookedModel
 
 SPLIT = "train"

@@ -28,7 +28,7 @@ from jaxtyping import Float, Int
 from ablation.statistics import PruningArea, area_under_curve, rank_p_value, removable_share
 from ablation.statistics.curves import Outcome
 from ablation.statistics.intervals import PAIRED_LOSS, cluster_mean
-from headscope.comparison.rows import NO_INTERVAL, Row, row
+from headscope.store.comparisons import NO_INTERVAL, Row, row
 
 if TYPE_CHECKING:
     from ablation.pruning import Pruning

@@ -34,10 +34,10 @@ from jaxtyping import Float, Int
 
 from ablation.statistics.curves import LOG_LIKELIHOOD_MARGIN, METRIC_MARGIN, chance_check
 from ablation.statistics.intervals import PAIRED_LOSS, PseudoClusters, cluster_mean
-from headscope.comparison.rows import NO_INTERVAL, Row, row
 from headscope.stages.over_tasks import TasksMean, mean_over_tasks
 from headscope.stages.pruning_summary import DRAWN, FULL, Curve, band
 from headscope.stages.removal_orders import TRANSFER
+from headscope.store.comparisons import NO_INTERVAL, Row, row
 
 ABOVE = "tasks above chance"
 PLACE = ["shots", "place"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from headscope.run import Run
+from headscope.store.run import Run
 from interp.errors import UsageError
 
 

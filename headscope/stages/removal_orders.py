@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from headscope.run import Run
 from headscope.stages.importance import NAMES
+from headscope.store.run import Run
 from interp.errors import UsageError
 
 if TYPE_CHECKING:

@@ -20,13 +20,14 @@ from headscope.budget import DOCUMENTS, SMALL
 from headscope.claims import causal, contrast, joint, knockouts, matching, removable, shares, sharing
 from headscope.claims.evidence import Evidence
 from headscope.claims.shares import SHARES
-from headscope.comparison.rows import KINDS as COMPARED
-from headscope.comparison.rows import Row, frame, row
 from headscope.findings import findings, publish, whole_page
-from headscope.run import Run, open_run
 from headscope.stages.comparison import compare_rankings
 from headscope.stages.pruning_together import ABOVE
+from headscope.store.comparisons import KINDS as COMPARED
+from headscope.store.comparisons import Row, frame, row
 from headscope.store.manifest import Stage
+from headscope.store.run import open_run
+from headscope.store.writer import begin_stage
 from interp.scores import FFNScores
 from tests.headscope.ranked import IDENTITY, write_ranked_run
 
@@ -40,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def write(folder: Path, rows: list[Row], *, stage: Stage = STUDY, **record: Any) -> Evidence:
-    with Run.create(folder, IDENTITY, stage) as run:
+    with begin_stage(folder, IDENTITY, stage) as run:
         if rows:
             run.add_comparisons(frame(rows))
         run.record(**record)
@@ -161,7 +162,7 @@ def test_the_steps_of_a_task_are_those_it_was_pruned_at(folder: Path) -> None:
         "task": "boolq",
     }
     write(folder, pruned(shares=(0, 0)))
-    with Run.create(folder, IDENTITY, STUDY) as run:
+    with begin_stage(folder, IDENTITY, STUDY) as run:
         run.add_metrics(pd.DataFrame([{**place, "percent_heads": float(percent)} for percent in (0, 5, 90)]))
     told = text(removable.heads(Evidence(open_run(folder))))
     lines = {task: next(line for line in told.splitlines() if line.startswith(f"| {task} |")) for task in TASKS}
@@ -210,7 +211,7 @@ def test_it_is_said_what_the_own_ranking_is_and_how_is_removed(folder: Path) -> 
     told = {"ranking": "token", "ffn_ranking": "knock_out", "demos": "fixed"}
     write(folder, [*pruned(), *pruned("ffn/zero")])
     for component in ("head", "ffn"):
-        Run.create(folder, IDENTITY, Stage(f"prune --component {component}", told))
+        begin_stage(folder, IDENTITY, Stage(f"prune --component {component}", told))
     evidence = Evidence(open_run(folder))
     heads, ffns = (text(part(evidence)) for part in (removable.heads, removable.ffns))
     assert "Heads are pruned by zero ablation, the lowest in an order first." in heads
@@ -319,7 +320,7 @@ def test_transfer_says_nothing_where_no_other_ranking_was_tried(folder: Path) ->
 def test_the_worst_ffn_and_those_that_hardly_matter(folder: Path, n: int) -> None:
     """Its interval is over tasks, and there is none for two of them."""
     losses = np.array([[2.0, 0.01, -0.2, -0.01], [1.0, 0.03, -0.4, 0.0], [1.5, 0.02, -0.3, -0.005]])[:n]
-    with Run.create(folder, IDENTITY, STUDY) as run:
+    with begin_stage(folder, IDENTITY, STUDY) as run:
         for task, values in zip(TASKS, losses, strict=False):
             items = torch.from_numpy(values + np.array([[0.5], [-0.5]]))
             for variant in ("log_likelihood", "log_likelihood/later"):
@@ -336,7 +337,7 @@ def test_the_worst_ffn_and_those_that_hardly_matter(folder: Path, n: int) -> Non
 
 
 def test_where_every_ffn_is_needed_that_is_said(folder: Path) -> None:
-    with Run.create(folder, IDENTITY, STUDY) as run:
+    with begin_stage(folder, IDENTITY, STUDY) as run:
         items = torch.full((3, 4), 0.2)
         run.add_scores(FFNScores.from_items("knock_out", items, variant="log_likelihood"), task="copa")
     told = next(knockouts.ffn_knockouts(Evidence(open_run(folder))))
@@ -546,7 +547,7 @@ def test_values_that_do_not_exist_are_not_printed_as_nan(folder: Path) -> None:
 
 def test_the_page_says_which_stages_have_not_ended_and_what_was_cut(folder: Path) -> None:
     write(folder, [], cut={"rte, 5 shots": 3})
-    Run.create(folder, IDENTITY, Stage("causal", "x"))
+    begin_stage(folder, IDENTITY, Stage("causal", "x"))
     told = findings(open_run(folder))
     assert any("cut by whole demonstrations" in line and "3 in study" in line for line in told)
     assert any(line.startswith("- Not finished") and line.endswith("missing: causal.") for line in told)

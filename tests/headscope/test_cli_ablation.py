@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 import ablation
 import interp
 from headscope.cli import options
-from headscope.run import Run, open_run
+from headscope.store.run import Run, open_run
 from headscope.store.units import UnitStore
 from tests.headscope import tiny
 from tests.headscope.commands import Outcome, command, done, refused, tables, units

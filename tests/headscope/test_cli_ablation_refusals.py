@@ -11,8 +11,8 @@ import torch
 
 import ablation
 import interp
-from headscope.run import open_run
 from headscope.store.manifest import FILE
+from headscope.store.run import open_run
 from interp.errors import UsageError
 from tests.headscope import tiny
 from tests.headscope.commands import command, done, refused, tables, units

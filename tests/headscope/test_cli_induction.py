@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from headscope.cli import main
-from headscope.run import open_run
+from headscope.store.run import open_run
 
 LAYERS, HEADS = 2, 4
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")

@@ -16,8 +16,8 @@ from scipy import stats
 from headscope.comparison.induction_heads import primary_shots
 from headscope.comparison.scored import Shelf
 from headscope.comparison.sentences import sentences
-from headscope.run import Run
 from headscope.stages.comparison import compare_rankings
+from headscope.store.run import Run
 from headscope.store.tables import HEAD_SCORES, SCORE_VALUES
 from tests.headscope.commands import command, refused
 from tests.headscope.ranked import SHAPE, TASKS, write_ranked_run

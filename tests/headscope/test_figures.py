@@ -23,11 +23,12 @@ from headscope.figures.pruning import curves_by_draw, pruning_curves
 from headscope.figures.rank_matrix import rank_matrix, shot_matrix
 from headscope.figures.removal import mean_drops, rank_p, removal
 from headscope.figures.retention import retention_curves
-from headscope.figures.stored import Stored
 from headscope.figures.style import PALETTE, colourscale, heat, plain_text, swaps, told
 from headscope.figures.transfer import transfer_matrix
-from headscope.run import Run, open_run
 from headscope.store.manifest import Stage
+from headscope.store.run import Run, open_run
+from headscope.store.snapshot import Stored
+from headscope.store.writer import begin_stage
 from interp.errors import UsageError
 from tests.headscope.synthetic import IDENTITY, Shape, comparison, metric, write_run
 
@@ -146,7 +147,7 @@ def test_numbers_of_shots_stand_side_by_side_task_by_task() -> None:
 
 
 def test_ablations_are_never_averaged(tmp_path: Path) -> None:
-    writer = Run.create(tmp_path / "run", IDENTITY, Stage("prune", "probes"))
+    writer = begin_stage(tmp_path / "run", IDENTITY, Stage("prune", "probes"))
     writer.add_metrics(frame(metric("copa", 0, "head", 0.9), metric("copa", 0, "head", 0.1, ablation="mean")))
     curves = {ablation: writer.figure("pruning_heads", ablation=ablation).data[0].y[0] for ablation in ("zero", "mean")}
     assert curves == {"zero": 0.9, "mean": 0.1}
@@ -350,7 +351,7 @@ def test_unknown_figures_and_panels_are_named(run: Run) -> None:
 
 
 def test_a_figure_without_data_names_the_command(tmp_path: Path) -> None:
-    run = Run.create(tmp_path / "run", IDENTITY, Stage("induction", "quick"))
+    run = begin_stage(tmp_path / "run", IDENTITY, Stage("induction", "quick"))
     for name in figures.NAMES:
         with pytest.raises(UsageError, match=r"no data for the figure .*`headscope \w+"):
             run.figure(name)

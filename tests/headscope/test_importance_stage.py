@@ -15,12 +15,12 @@ import interp
 from ablation.by_cluster import by_cluster
 from headscope.findings import setting
 from headscope.report.summary import measured
-from headscope.run import open_run
 from headscope.stages.cells import TaskChoice, by_task_and_shots, parse_shots
 from headscope.stages.evaluation import Evaluator
 from headscope.stages.importance import measure_importance
 from headscope.stages.knockout import measure_knock_out
 from headscope.stages.references import ablated
+from headscope.store.run import open_run
 from headscope.store.units import UnitStore
 from interp.errors import StoreError, UsageError
 from interp.masks import HeadMask

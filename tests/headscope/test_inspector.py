@@ -21,7 +21,7 @@ from headscope.inspector.bench import Bench
 from headscope.inspector.cache import Kept
 from headscope.inspector.score_table import ScoreTable
 from headscope.inspector.work import WAITING, Work
-from headscope.run import open_run
+from headscope.store.run import open_run
 from interp.errors import RefusedModelError, UsageError
 from tests.headscope.synthetic import TASKS, write_run
 from tests.headscope.tiny_model import HEADS, LAYERS, tiny_model
@@ -496,8 +496,8 @@ def test_a_run_without_its_model_shows_what_is_stored_and_says_why_the_rest_is_o
 def test_a_stored_figure_comes_with_what_it_is_and_its_panels_are_listed_once(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from headscope.figures.stored import Stored
     from headscope.inspector import stored_figures
+    from headscope.store.snapshot import Stored
 
     listed: list[str] = []
     entries = stored_figures.CATALOGUE

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from headscope.figures.stored import Stored
 from headscope.inspector.score_table import ScoreTable
-from headscope.run import Run, open_run
+from headscope.store.run import Run, open_run
+from headscope.store.snapshot import Stored
 from tests.headscope.browsed import READY, click_cell, intrude, place_of
 from tests.headscope.inspected import Heard, column, inspector, mosaic_plot, number
 from tests.headscope.synthetic import HOSTILE

@@ -15,7 +15,7 @@ from headscope.inspector.bench import Bench
 from headscope.inspector.opening import open_model, open_run_directory
 from headscope.inspector.security import BODY, refused
 from headscope.inspector.server import check_port, make_server
-from headscope.run import open_run
+from headscope.store.run import open_run
 from interp.errors import StoreError, UsageError
 from tests.headscope.inspected import inspector
 from tests.headscope.synthetic import HOSTILE, Shape, write_run

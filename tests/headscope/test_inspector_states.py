@@ -17,8 +17,9 @@ import pytest
 from headscope.inspector.bench import Bench
 from headscope.inspector.scoring import Scoring
 from headscope.inspector.server import make_server
-from headscope.run import Run, open_run
 from headscope.store.manifest import Stage
+from headscope.store.run import open_run
+from headscope.store.writer import begin_stage
 from interp.errors import UsageError
 from tests.headscope.browsed import READY
 from tests.headscope.inspected import Heard
@@ -79,7 +80,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A run of scores alone, without its model: nothing was stored that a prompt could be."""
     folder, shape = tmp_path_factory.mktemp("bare") / "run", Shape(3, 4, 2)
     rng = np.random.default_rng(1)
-    with Run.create(folder, IDENTITY, Stage("induction", "quick")) as writer:
+    with begin_stage(folder, IDENTITY, Stage("induction", "quick")) as writer:
         writer.add_scores(head_score("prefix_matching", "", shape, classes(shape, rng), rng))
     with served(Bench("bare", run=open_run(folder), why="it was started with --no-model.")) as address:
         yield address
@@ -89,7 +90,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def unscored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A run that holds no score of a head, without its model."""
     folder = tmp_path_factory.mktemp("unscored") / "run"
-    with Run.create(folder, IDENTITY, Stage("knockout", "")):
+    with begin_stage(folder, IDENTITY, Stage("knockout", "")):
         pass
     with served(Bench("unscored", run=open_run(folder), why="it was started with --no-model.")) as address:
         yield address

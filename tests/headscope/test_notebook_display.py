@@ -12,7 +12,7 @@ import plotly.io
 import pytest
 
 from headscope.figures import NAMES, style
-from headscope.run import Run, open_run
+from headscope.store.run import Run, open_run
 from interp import figure
 from tests.headscope.synthetic import Shape, write_run
 from tests.headscope.test_attention_page import HOSTILE, LONG

@@ -13,12 +13,13 @@ import pytest
 from scipy import stats
 
 from ablation.statistics.intervals import PAIRED_LOSS
-from headscope.comparison.rows import frame
-from headscope.run import Run, open_run
 from headscope.stages.pruning import PruneChoice
 from headscope.stages.pruning_summary import Curve, summary_rows, with_demonstrations_joined
 from headscope.stages.pruning_together import ABOVE, Loss, above_chance, by_order, mean_change, stale, together_rows
+from headscope.store.comparisons import frame
 from headscope.store.manifest import Stage
+from headscope.store.run import open_run
+from headscope.store.writer import begin_stage
 from interp.errors import UsageError
 
 PERCENTS = (0, 20, 40, 60)
@@ -282,7 +283,7 @@ def test_one_other_tasks_order_is_no_transfer() -> None:
 def kept(folder: Path, *calls: list[Curve]) -> pd.DataFrame:
     """The rows over tasks after these prunings in one folder."""
     for curves in calls:
-        with Run.create(folder, {"source": "drawn"}, Stage("prune", "x")) as run:
+        with begin_stage(folder, {"source": "drawn"}, Stage("prune", "x")) as run:
             run.add_comparisons(frame(together(curves)), without=stale)
     rows = open_run(folder).comparisons
     assert (rows["a"] == ABOVE).all()

@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 import torch
 
-from headscope.glossary import TERMS
 from headscope.report import render
 from headscope.report.attention import encoded_example
 from headscope.report.page import safe_json
-from headscope.run import Run, open_run
 from headscope.store.attention_example import AttentionExample
+from headscope.store.glossary import TERMS
 from headscope.store.manifest import Stage
+from headscope.store.run import open_run
+from headscope.store.writer import begin_stage
 from interp.errors import StoreError
 from interp.scores import FFNScores, HeadScores
 from tests.headscope.synthetic import HOSTILE, IDENTITY, SCORES, Shape, write_run
@@ -138,7 +139,7 @@ def test_numbers_are_the_stored_ones(whole: Path) -> None:
 def test_heads_that_do_not_exist_are_null_and_not_zero(tmp_path: Path) -> None:
     items = torch.rand(4, 2, 3)
     items[:, 1] = torch.nan
-    with Run.create(tmp_path, IDENTITY, Stage("induction", "quick")) as writer:
+    with begin_stage(tmp_path, IDENTITY, Stage("induction", "quick")) as writer:
         writer.add_scores(HeadScores.from_items("prefix_matching", items))
     _, data = read(render(tmp_path))
     assert data["scores"][0]["mean"][3:] == [None] * 3 and None not in data["scores"][0]["mean"][:3]
@@ -162,7 +163,7 @@ def test_the_words_agree_with_the_tables(whole: Path) -> None:
 
 
 def test_what_the_stage_recorded_is_told(tmp_path: Path) -> None:
-    with Run.create(tmp_path, IDENTITY, Stage("induction", {"protocol": "paper"}, seed=4)) as writer:
+    with begin_stage(tmp_path, IDENTITY, Stage("induction", {"protocol": "paper"}, seed=4)) as writer:
         writer.add_scores(HeadScores.from_items("prefix_matching", torch.rand(3, 2, 3)))
         writer.record(lengths=[25, 27], repeat_score=-3.456, refused={"copying": "post-LN"})
     text = re.sub(r"\s+", " ", read(render(tmp_path))[0].text)
@@ -171,13 +172,13 @@ def test_what_the_stage_recorded_is_told(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_stage_is_said_to_be_one(tmp_path: Path) -> None:
-    Run.create(tmp_path, IDENTITY, Stage("prune", "probes"))
+    begin_stage(tmp_path, IDENTITY, Stage("prune", "probes"))
     reader, _ = read(render(tmp_path))
     assert "Not finished: prune" in reader.text
 
 
 def test_a_run_without_heads_shows_what_it_has(tmp_path: Path) -> None:
-    with Run.create(tmp_path, {"source": "tiny"}, Stage("knockout", "probes", tasks=("copa",))) as writer:
+    with begin_stage(tmp_path, {"source": "tiny"}, Stage("knockout", "probes", tasks=("copa",))) as writer:
         writer.add_scores(FFNScores.from_items("knock_out", torch.rand(4, 3)), task="copa")
     reader, data = read(render(tmp_path))
     assert data["scores"] == [] and [figure["name"] for figure in data["figures"]] == ["ffn_knockout"]

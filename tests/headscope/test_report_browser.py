@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from headscope.report import render
-from headscope.run import Run, open_run
+from headscope.store.run import Run, open_run
 from tests.headscope.browsed import READY, click_cell, intrude
 from tests.headscope.synthetic import HOSTILE, Shape, write_run
 

@@ -19,14 +19,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headscope.run import Run, check_output_folder, open_run
 from headscope.store import tables
 from headscope.store.atomic import remove_stale, write_atomically
 from headscope.store.attention_example import byte_patterns, quantise
 from headscope.store.canonical import canonical, digest
 from headscope.store.manifest import Stage
+from headscope.store.run import check_output_folder, open_run
 from headscope.store.units import UnitStore
-from headscope.writer import RunWriter
+from headscope.store.writer import RunWriter, begin_stage
 from interp.errors import StoreError, UsageError
 from interp.scores import FFNScores, HeadScores, Null
 from tests.headscope import killed_writer
@@ -81,7 +81,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def writer(folder: Path) -> RunWriter:
-    return Run.create(folder, IDENTITY, QUICK)
+    return begin_stage(folder, IDENTITY, QUICK)
 
 
 # --- what goes in comes out ----------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ def test_the_order_of_writing_leaves_no_trace(tmp_path: Path) -> None:
     told = [head_scores(name, seed=k) for k, name in enumerate(["a", "b", "c"])]
     contents = []
     for place, order in enumerate([told, told[::-1], [told[1], *told]]):
-        writer = Run.create(tmp_path / str(place), IDENTITY, QUICK)
+        writer = begin_stage(tmp_path / str(place), IDENTITY, QUICK)
         for scores in order:
             writer.add_scores(scores)
         contents.append((writer.folder / "head_scores.parquet").read_bytes())
@@ -242,15 +242,15 @@ def test_another_model_is_refused_and_both_are_named(writer: RunWriter, folder: 
     with pytest.raises(
         StoreError, match=r"holds tiny .*abababababab.*asked for facebook/opt-125m .*cdcd.*source, weight_"
     ):
-        Run.create(folder, other, QUICK)
+        begin_stage(folder, other, QUICK)
     with pytest.raises(StoreError, match=r"differ in kernel_route"):
-        Run.create(folder, {**IDENTITY, "kernel_route": "flex"}, QUICK)
+        begin_stage(folder, {**IDENTITY, "kernel_route": "flex"}, QUICK)
     assert (folder / "manifest.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("other", [replace(QUICK, protocol="paper"), replace(QUICK, seed=1)])
 def test_another_protocol_of_a_command_is_refused(writer: RunWriter, folder: Path, other: Stage) -> None:
-    for attempt in (lambda: Run.create(folder, IDENTITY, other), lambda: check_output_folder(folder, other)):
+    for attempt in (lambda: begin_stage(folder, IDENTITY, other), lambda: check_output_folder(folder, other)):
         with pytest.raises(StoreError, match=rf"protocol '{QUICK.protocol}' with seed 0, and you asked"):
             attempt()
     assert len(open_run(folder).stages) == 1
@@ -259,9 +259,9 @@ def test_another_protocol_of_a_command_is_refused(writer: RunWriter, folder: Pat
 def test_stages_are_added_and_the_same_one_is_continued(writer: RunWriter, folder: Path) -> None:
     writer.record(vocabulary={"rule": "merges", "ids": [3, 1, 2]})
     importance = Stage("importance", {"positions": "token", "limit": 48}, tasks=("copa",), options={"shots": [0, 5]})
-    Run.create(folder, IDENTITY, importance).finish()
-    Run.create(folder, IDENTITY, replace(importance, tasks=("rte",)))
-    continued = Run.create(folder, IDENTITY, replace(QUICK, versions={"torch": "2"}))
+    begin_stage(folder, IDENTITY, importance).finish()
+    begin_stage(folder, IDENTITY, replace(importance, tasks=("rte",)))
+    continued = begin_stage(folder, IDENTITY, replace(QUICK, versions={"torch": "2"}))
     stages = open_run(folder).stages
     assert [(stage.command, stage.tasks) for stage in stages] == [
         ("induction", ()),
@@ -276,7 +276,7 @@ def test_stages_are_added_and_the_same_one_is_continued(writer: RunWriter, folde
 
 
 def test_a_stage_that_fails_is_not_marked_finished(folder: Path) -> None:
-    with pytest.raises(ZeroDivisionError), Run.create(folder, IDENTITY, QUICK):
+    with pytest.raises(ZeroDivisionError), begin_stage(folder, IDENTITY, QUICK):
         raise ZeroDivisionError
     assert not open_run(folder).stages[0].finished
 
@@ -286,7 +286,7 @@ def test_another_format_is_refused(writer: RunWriter, folder: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
     for attempt in (
         lambda: open_run(folder),
-        lambda: Run.create(folder, IDENTITY, QUICK),
+        lambda: begin_stage(folder, IDENTITY, QUICK),
         lambda: check_output_folder(folder),
     ):
         with pytest.raises(StoreError, match=r"store format 99.*reads format 1"):
@@ -311,14 +311,14 @@ def test_tables_without_a_manifest_are_refused(writer: RunWriter, folder: Path) 
     writer.add_scores(head_scores())
     (folder / "manifest.json").unlink()
     with pytest.raises(StoreError, match=r"head_scores.parquet but no manifest.json"):
-        Run.create(folder, IDENTITY, QUICK)
+        begin_stage(folder, IDENTITY, QUICK)
 
 
 def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(StoreError, match=r"can't be written to.*-o"):
-            Run.create(place, IDENTITY, QUICK)
+            begin_stage(place, IDENTITY, QUICK)
         with pytest.raises(StoreError, match=r"can't be written to.*-o"):
             check_output_folder(place, QUICK)
 
@@ -333,7 +333,7 @@ def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
 def test_an_identity_names_its_source_and_is_json(folder: Path) -> None:
     for identity in ({}, {"source": ""}, {"source": "tiny", "size": float("nan")}, {"source": "tiny", "path": Path()}):
         with pytest.raises(UsageError):
-            Run.create(folder, identity, QUICK)
+            begin_stage(folder, identity, QUICK)
     assert not folder.exists()
 
 

@@ -24,9 +24,9 @@ from ablation.control_sets import TESTED, HeadSet
 from headscope import budget
 from headscope.budget import LEAST, MEDIUM, PAPER, SMALL, TIERS, Budget, fitted, parse_budget, restored
 from headscope.findings import findings, setting
-from headscope.run import Run, open_run
 from headscope.stages.cells import TaskChoice, fingerprints
 from headscope.store.manifest import Manifest, Stage
+from headscope.store.run import Run, open_run
 from headscope.store.units import UnitStore
 from headscope.study import STAGES, StudyPlan, shots_of, study
 from interp.errors import StoreError, UsageError

@@ -9,23 +9,26 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
-from headscope.run import Run
 from headscope.store import tables
 from headscope.store.atomic import make_writable, remove_stale
 from headscope.store.attention_example import LEVELS, AttentionExample
 from headscope.store.canonical import noted
 from headscope.store.manifest import Manifest, Stage, check_identity, read_manifest
+from headscope.store.run import Run
 from headscope.store.scores import item_frame, label, null_rows, score_rows, tables_of
 from headscope.store.units import UnitStore
 from interp.errors import StoreError, UsageError
 from interp.scores import FFNScores, HeadScores
+
+if TYPE_CHECKING:
+    from interp.model import HookedModel
 
 Stale = Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
 LOCK_SECONDS = 120.0
@@ -150,8 +153,23 @@ class RunWriter(Run):
         tables.write_parquet(folder / f"{name}.parquet", frame)
 
 
-def begin(folder: Path, identity: Mapping[str, Any], stage: Stage) -> RunWriter:
-    """A writer on a folder that may be written to, holds no other model and no other protocol (StoreError)."""
+def open_stage(model: HookedModel, folder: str | Path, stage: Stage) -> RunWriter:
+    """`begin_stage` for this very model."""
+    return begin_stage(folder, identity_of(model), stage)
+
+
+def identity_of(model: HookedModel) -> dict[str, Any]:
+    """What numbers are filed under; versions are noted by stage."""
+    return {name: value for name, value in model.identity().items() if name != "versions"}
+
+
+def begin_stage(folder: str | Path, identity: Mapping[str, Any], stage: Stage) -> RunWriter:
+    """A writer for this stage of this model, in a new folder or in one that holds the same model.
+
+    Raises StoreError, before anything is written, where the folder is another model's, holds the command by another
+    protocol, is in another format or can't be written to.
+    """
+    folder = Path(folder)
     check_identity(identity)
     _admit(folder, identity, stage)
     make_writable(folder)

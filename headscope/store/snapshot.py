@@ -1,20 +1,21 @@
-"""What figures are made from: the tables of a run, each read once, as arrays where a figure wants arrays."""
+"""The tables of a run, each read once, and as arrays where arrays are wanted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
 
-from headscope.figures.removal import ITEMS as CAUSAL
-from headscope.run import Run
+if TYPE_CHECKING:
+    from headscope.store.run import Run
 
 IMPORTANCE = "importance"
+CAUSAL = "causal"  # the items that hold the sets of the causal check
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The run directory: everything that was measured on one model, as files (DESIGN 4).
 
-`open_run(DIR)` reads; `Run.create(DIR, identity, stage)` gives a writer (writer.py). Nothing is computed here.
+`open_run(DIR)` reads; `begin_stage` (writer.py) gives a writer. Nothing is computed here.
 
 | file | what |
 |---|---|
@@ -31,25 +31,12 @@ from interp.scores import FFNScores, HeadScores
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from headscope.writer import RunWriter
-
 
 @dataclass(frozen=True)
 class Run:
     """A run directory, read anew at every access; frames are copies and may be changed freely."""
 
     folder: Path
-
-    @staticmethod
-    def create(folder: str | Path, identity: Mapping[str, Any], stage: Stage) -> RunWriter:
-        """A writer for this stage of this model, in a new folder or in one that holds the same model.
-
-        Raises StoreError, before anything is written, where the folder is another model's, holds the command by
-        another protocol, is in another format or can't be written to.
-        """
-        from headscope.writer import begin
-
-        return begin(Path(folder), identity, stage)
 
     @property
     def manifest(self) -> Manifest:
