@@ -81,8 +81,8 @@ def importance(
 
 def top_heads(folder: Path, choice: Any, count: int) -> list[dict[str, Any]]:
     """The heads of highest aggregate importance at the most shots, with their signed importance."""
+    from headscope.comparison.scored import aggregate, tables
     from headscope.stages.importance import NAMES
-    from headscope.stages.rankings import aggregate, tables
     from headscope.store.run import open_run
 
     run, shots, name = open_run(folder), max(choice.shots), NAMES[choice.labels]

@@ -101,7 +101,7 @@ def told(summaries: Any) -> list[dict[str, Any]]:
 
 def show(summaries: Any, percents: Sequence[int]) -> None:
     """Area and removable shares of every task and order; percents: the steps, 0 first."""
-    from headscope.claims.shares import MARGIN, brief
+    from headscope.findings.task_table import MARGIN, brief
 
     kinds = ("pruning_area", "removable_metric", "removable_log_likelihood")
     flagged = summaries[(summaries["kind"] == "at_chance") & (summaries["value"] == 1)]

@@ -8,8 +8,7 @@ import pandas as pd
 
 from headscope.comparison.induction_heads import PREFIX, induction_against_importance, primary_shots
 from headscope.comparison.matrices import cross_shot, cross_task
-from headscope.comparison.overlaps import overlaps
-from headscope.comparison.retentions import retentions
+from headscope.comparison.overlap import overlaps, retentions
 from headscope.comparison.scored import IMPORTANCE, Shelf
 from headscope.stages.cells import Progress, Tell
 from headscope.store.comparisons import KINDS, Row, frame
