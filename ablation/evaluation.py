@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import nan
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 
+Evaluate = Callable[..., "Evaluation"]  # evaluate, or what stands in for it: a program that stores evaluations
 METRIC = "metric"
 LOG_LIKELIHOOD = "log_likelihood"
 

@@ -13,7 +13,7 @@ Bansal et al. 2023, equations 8-9, after Michel et al. 2019; METHODS 3.1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -42,6 +42,16 @@ Progress = Callable[[int, int], None]
 POSITIONS: tuple[str, ...] = get_args(Positions)
 NORMALISATIONS: tuple[str, ...] = get_args(Normalise)
 BATCH_TOKENS = 1024
+TENSORS = (
+    "head_token",
+    "head_plain",
+    "group_token",
+    "ffn_token",
+    "ffn_plain",
+    "log_likelihoods",
+    "lengths",
+    "target_lengths",
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,31 @@ class Importance:
     documents: tuple[str, ...]
     clusters: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def assembled(
+        cls,
+        pieces: Sequence[Mapping[str, Tensor]],
+        *,
+        documents: Sequence[str],
+        clusters: Sequence[str] = (),
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Importance:
+        """From what `pieces` gave of some documents, then of others, in the order of all `documents`.
+
+        Raises UsageError where the pieces are not of so many documents.
+        """
+        joined: dict[str, Any] = {name: torch.cat([piece[name] for piece in pieces]) for name in TENSORS}
+        if len(joined["lengths"]) != len(documents):
+            raise UsageError(
+                f"{len(pieces)} pieces hold the importance of {len(joined['lengths'])} documents, but {len(documents)} "
+                "are named: give the pieces of these documents, in their order"
+            )
+        return cls(**joined, documents=tuple(documents), clusters=tuple(clusters), provenance=provenance or {})
+
+    def pieces(self) -> dict[str, Tensor]:
+        """All tensors by name, to be stored and put together again by `assembled`."""
+        return {name: getattr(self, name) for name in TENSORS}
 
     def heads(self, *, positions: str = "token", normalise: str = "uniform") -> HeadScores:
         """Scores of the heads; `per_item` averages to `mean`, and its ratios between documents are the raw ones'."""

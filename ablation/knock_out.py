@@ -36,8 +36,8 @@ Component = Literal["head", "ffn", "kv_group"]
 Outcome = Literal["log_likelihood", "metric"]
 COMPONENTS: tuple[str, ...] = get_args(Component)
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
-HEAD_DOCUMENTS = 48  # and for kv groups
 POSITIONS = ("all", "later")
+HEAD_DOCUMENTS = 48  # and for kv groups
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,58 @@ class KnockOut:
     grid: tuple[int, ...]
     n_kv_heads: int
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def assembled(
+        cls,
+        model: HookedModel,
+        task: Any,
+        pieces: Sequence[Mapping[str, Any]],
+        *,
+        component: str,
+        ablation: str = "zero",
+        layers: Sequence[int] | None = None,
+        positions: Sequence[str] = POSITIONS,
+    ) -> KnockOut:
+        """From what `pieces` gave of some of the task's documents, then of others, all of them in order.
+
+        component, ablation, layers and positions are those that the pieces were made with. Raises UsageError for pieces
+        of other documents or components.
+        """
+        documents = gold_documents(model, task)
+        removals = all_removals(model, component, layers=layers, positions=positions)
+        counts = tuple(len(document.choices) for document in documents)
+        plain = np.concatenate([np.asarray(piece["plain"]) for piece in pieces])
+        removed = np.concatenate([np.asarray(piece["removed"]) for piece in pieces], axis=1)
+        if removed.shape != (len(removals), len(plain)) or len(plain) != sum(counts):
+            raise UsageError(
+                f"the pieces hold {removed.shape[0]} removals and {len(plain)} choices, but {len(removals)} components "
+                f"of this model and {sum(counts)} choices of these documents are wanted: were they made with other "
+                "documents, layers or positions?"
+            )
+        units = _metric(task, plain, counts)
+        return cls(
+            component=component,
+            ablation=ablation,
+            removals=removals,
+            documents=tuple(d.id for d in documents),
+            clusters=tuple(d.cluster for d in documents),
+            gold=tuple(d.gold for d in documents),
+            choices=counts,
+            plain=plain,
+            removed=removed,
+            plain_metric=None if units is None else units.values,
+            metric=None if units is None else np.stack([_metric(task, row, counts).values for row in removed]),
+            units=() if units is None else units.units,
+            unit_clusters=() if units is None else units.clusters,
+            grid=(model.n_layers, *{"head": (model.n_heads,), "kv_group": (model.n_kv_heads,), "ffn": ()}[component]),
+            n_kv_heads=model.n_kv_heads,
+            provenance=told(model, task),
+        )
+
+    def pieces(self) -> dict[str, Tensor]:
+        """The log-likelihoods, to be stored and put together again by `assembled`."""
+        return {"plain": torch.from_numpy(self.plain), "removed": torch.from_numpy(self.removed)}
 
     def scores(self, *, outcome: str = "log_likelihood", positions: str = "all") -> HeadScores | FFNScores:
         """Full minus removed, in nats or in points of the metric; one item a document (or a unit of the metric).
@@ -150,25 +202,14 @@ def knock_out(
         budget=batch_tokens or default_budget(model),
         progress=progress,
     )
-    counts = tuple(len(document.choices) for document in documents)
-    units = _metric(chosen, plain, counts)
-    return KnockOut(
+    return KnockOut.assembled(
+        model,
+        chosen,
+        [{"plain": plain, "removed": removed}],
         component=component,
         ablation=replacement.name if replacement is not None else "zero",
-        removals=removals,
-        documents=tuple(d.id for d in documents),
-        clusters=tuple(d.cluster for d in documents),
-        gold=tuple(d.gold for d in documents),
-        choices=counts,
-        plain=plain,
-        removed=removed,
-        plain_metric=None if units is None else units.values,
-        metric=None if units is None else np.stack([_metric(chosen, row, counts).values for row in removed]),
-        units=() if units is None else units.units,
-        unit_clusters=() if units is None else units.clusters,
-        grid=(model.n_layers, *{"head": (model.n_heads,), "kv_group": (model.n_kv_heads,), "ffn": ()}[component]),
-        n_kv_heads=model.n_kv_heads,
-        provenance=told(model, task),
+        layers=layers,
+        positions=positions,
     )
 
 

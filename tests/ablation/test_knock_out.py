@@ -231,6 +231,20 @@ def test_a_question_that_the_limit_would_cut_in_two_is_left_out() -> None:
         assert list(found.documents) == order[:whole]
 
 
+def test_pieces_put_together_are_the_whole() -> None:
+    model, task = load("llama"), SmallTask(tuple(documents(5)))
+    for component, options in (("ffn", {"positions": ("later",)}), ("kv_group", {"layers": [1]})):
+        whole = knock_out(model, task, component=component, **options)
+        parts = [task.select(range(0, 2)), task.select(range(2, 5))]
+        pieces = [knock_out(model, part, component=component, **options).pieces() for part in parts]
+        again = KnockOut.assembled(model, task, pieces, component=component, **options)
+        np.testing.assert_allclose(again.removed, whole.removed, atol=1e-5)
+        assert again.removals == whole.removals and again.units == whole.units and again.grid == whole.grid
+        np.testing.assert_array_equal(again.metric, whole.metric)
+        with pytest.raises(UsageError, match="other documents, layers or positions"):
+            KnockOut.assembled(model, task, pieces[:1], component=component, **options)
+
+
 def test_an_estimate_counts_blocks_above_the_component() -> None:
     model, docs = load("gpt2"), documents(2)
     estimate = estimate_knock_out(model, docs, component="head")
