@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ablation.likelihood import Progress, log_likelihoods
+from ablation.engine.likelihood import Progress, log_likelihoods
 from ablation.outcomes import OUTCOMES, Choices, Outcome
 from ablation.replacement import Replacement
 from ablation.statistics.intervals import cluster_mean

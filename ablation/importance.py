@@ -22,12 +22,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ablation.by_cluster import by_cluster
+from ablation.engine.sharing import may_pad
+from ablation.engine.target_logits import target_log_probabilities
 from ablation.gate_gradients import GateSums, gate_sums, post_norm_layers
 from ablation.gold import GoldBatch, gold_batches, gold_documents
 from ablation.provenance import told
-from ablation.sharing import may_pad
-from ablation.target_logits import target_log_probabilities
+from ablation.statistics.by_cluster import by_cluster
 from interp.errors import UsageError
 from interp.offload import is_offloaded
 from interp.recompute import recompute_blocks

@@ -10,6 +10,7 @@ Bansal et al. 2023, equation 7; METHODS 3.2-3.3.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -19,12 +20,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ablation.by_cluster import by_cluster
+from ablation.engine.likelihood import default_budget
+from ablation.engine.removals import Prompts, Removal, packed, plain_and_removed, run_plain, run_removed
 from ablation.gold import gold_documents
-from ablation.likelihood import default_budget
 from ablation.provenance import told
-from ablation.removals import Prompts, Removal, plain_and_removed
 from ablation.replacement import Replacement, make_replacement
+from ablation.statistics.by_cluster import by_cluster
 from ablation.tasks.spread import spread_places
 from interp.errors import UsageError
 from interp.scores import FFNScores, HeadScores
@@ -254,3 +255,34 @@ def _metric(task: Any, log_likelihoods: np.ndarray, counts: Sequence[int]) -> An
     if not hasattr(task, "score"):
         return None
     return task.score(np.split(log_likelihoods, np.cumsum(counts)[:-1]))
+
+
+@dataclass(frozen=True)
+class KnockOutEstimate:
+    """`forward_passes`: in plain passes over all documents; `seconds`: from one timed batch on this machine."""
+
+    component: str
+    documents: int
+    removals: int
+    tokens: int
+    forward_passes: float
+    seconds: float
+
+
+def estimate_knock_out(
+    model: HookedModel, task: Any, *, component: str, limit: int | None = None, batch_tokens: int | None = None
+) -> KnockOutEstimate:
+    """How long `knock_out` with these arguments will take; runs one batch of documents and one removal of it."""
+    documents = gold_documents(model, chosen_documents(task, component, limit))
+    removals = all_removals(model, component)
+    prompts = Prompts.of(documents)
+    batches = list(packed(model, prompts.requests, budget=batch_tokens or default_budget(model)))
+    tokens = sum(batch.tokens.numel() for batch in batches)
+    passes = 1 + sum((model.n_layers - removal.layer) / model.n_layers for removal in removals)
+    batch = min(batches, key=lambda batch: abs(batch.tokens.numel() - tokens / len(batches)))
+    residuals, _ = run_plain(model, batch)
+    middle = min(removals, key=lambda removal: abs(removal.layer - model.n_layers // 2))
+    start = time.perf_counter()
+    run_removed(model, batch, residuals[middle.layer], [middle])
+    took = (time.perf_counter() - start) / batch.tokens.numel() * model.n_layers / (model.n_layers - middle.layer)
+    return KnockOutEstimate(component, len(documents), len(removals), tokens, passes, took * tokens * passes)

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from ablation.knock_out import KnockOut, knock_out
-from ablation.knock_out_cost import estimate_knock_out
-from ablation.likelihood import log_likelihoods
+from ablation.engine.likelihood import log_likelihoods
+from ablation.knock_out import KnockOut, estimate_knock_out, knock_out
 from ablation.replacement import make_replacement
 from ablation.tasks.spread import spread_places
 from interp.errors import UsageError
