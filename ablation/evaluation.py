@@ -149,8 +149,8 @@ def evaluate(
 def judged(task: Any, documents: Sequence[Any], log_likelihoods: list[list[float]]) -> Evaluation:
     """What `evaluate` makes of the log-likelihoods of a task's token documents: one list a document, in order."""
     score = task.score(log_likelihoods)
-    rights = [right_choices(document) for document in task.documents]
-    right = [float(np.argmax(row) in places) for row, places in zip(log_likelihoods, rights, strict=True)]
+    pairs = zip(log_likelihoods, task.documents, strict=True)
+    right = [float(np.argmax(row) in right_choices(document)) for row, document in pairs]
     return Evaluation(
         task=task.name,
         shots=task.shots,
@@ -166,8 +166,14 @@ def judged(task: Any, documents: Sequence[Any], log_likelihoods: list[list[float
         target_lengths=tuple(len(document.target) for document in documents),
         dropped=tuple(document.dropped for document in documents),
         trimmed=tuple(document.trimmed for document in documents),
-        choices=Choices.of(documents, right=rights, metric=task.metric),
+        choices=choices_of(task, documents),
     )
+
+
+def choices_of(task: Any, documents: Sequence[Any]) -> Choices:
+    """What outcomes have to know of a task's token documents; without a task the gold choice alone is right."""
+    rights = [right_choices(document) for document in getattr(task, "documents", documents)]
+    return Choices.of(documents, right=rights, metric=getattr(task, "metric", "acc"))
 
 
 def right_choices(document: Any) -> tuple[int, ...]:
