@@ -1,4 +1,4 @@
-"""What the code released with Bansal et al. (2023) computes, for comparison only (METHODS 2.1 and 2.2).
+"""What the code released with Bansal et al. (2023) computes, for comparison only (Method 2.1 and 2.2).
 
 Prefix matching: it also credits the token after BOS when the query's position is a multiple of L (too high by up to
 1 / L). Copying departs from the paper's text throughout:

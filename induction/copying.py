@@ -1,4 +1,4 @@
-"""Copying: does a head raise the logit of the token it attends to? (Bansal et al. 2023, section 4.2; METHODS 2.2)
+"""Copying: does a head raise the logit of the token it attends to? (Bansal et al. 2023, section 4.2; Method 2.2)
 
 On an unrepeated sequence, at query i, over the content tokens S_i up to i:
 1. logit_i[t] = the head's direct effect on the logit of t (circuits.py), rho_i = ReLU(logit_i - mean over S_i).
@@ -200,7 +200,7 @@ def copying_score(
 
 
 def with_null(reader: Copying, variant: str, *, draws: int, seed: int) -> HeadScores:
-    """The score beside its null: another token of S_i in the attended one's place (METHODS 2.7)."""
+    """The score beside its null: another token of S_i in the attended one's place (Method 2.7)."""
     scores = reader.scores(variant)
     if not draws:
         return scores

@@ -1,4 +1,4 @@
-"""In-context learning of the whole model (Olsson et al. 2022; METHODS 2.6).
+"""In-context learning of the whole model (Olsson et al. 2022; Method 2.6).
 
 Natural text: mean loss at tokens 490-510 minus tokens 40-60, in nats; negative = the model learns in context.
 Repeat score: mean loss of the tokens predicted from queries that have an earlier copy, minus the loss on repeat 1. The

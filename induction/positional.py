@@ -1,4 +1,4 @@
-"""Heads that look at a fixed place: the previous token, or earlier copies of the current one (METHODS 2.4).
+"""Heads that look at a fixed place: the previous token, or earlier copies of the current one (Method 2.4).
 
 Previous-token: on unrepeated sequences, the mean of A[i, i-1] from the second content token on.
 Duplicate-token: on repeated sequences, the mean over queries of later repeats of the attention on all earlier copies.
@@ -104,7 +104,7 @@ def previous_token_score(
 
 
 def previous_with_null(reader: PreviousToken, *, draws: int, seed: int) -> HeadScores:
-    """The score beside A[i, i-d] for d uniform on 2..L-1 (METHODS 2.7)."""
+    """The score beside A[i, i-d] for d uniform on 2..L-1 (Method 2.7)."""
     scores = reader.scores()
     if not draws:
         return scores
@@ -133,7 +133,7 @@ def duplicate_token_score(
 def duplicate_with_nulls(
     reader: DuplicateToken, fold: WrongToken, position: DuplicateToken, *, draws: int, seed: int
 ) -> HeadScores:
-    """The score beside N1 and N2 (METHODS 2.7)."""
+    """The score beside N1 and N2 (Method 2.7)."""
     scores = reader.scores()
     wrong = wrong_token_null(scores.mean, fold.tables("duplicate"), draws=draws, seed=seed)
     elsewhere = position_null(scores.mean, position.items("mean"), draws=draws, seed=seed)

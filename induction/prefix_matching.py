@@ -1,6 +1,6 @@
 """Prefix matching: how much a head attends to what followed an earlier copy of the current token.
 
-Olsson et al. 2022; METHODS 2.1.
+Olsson et al. 2022; Method 2.1.
 1. Draw distinct random tokens and repeat the block.
 2. At every query of a later repeat, read the attention on the successors of all earlier copies of its token.
 3. Sum over copies, average over queries: a value in [0, 1] for each head and sequence.
@@ -86,7 +86,7 @@ class PrefixMatching(LookBack):
 
 
 def probabilities(rows: AttentionRows, queries: Tensor, keys: Tensor) -> Float[Tensor, "batch head pair"]:
-    """Attention at pairs, checked to lie in [0, 1] (METHODS 2.1)."""
+    """Attention at pairs, checked to lie in [0, 1] (Method 2.1)."""
     seen = rows.at(queries, keys)
     if seen.numel():
         low, high = (float(end) for end in seen.aminmax())
@@ -109,7 +109,7 @@ def prefix_matching_score(
 ) -> HeadScores:
     """Attention on look-back targets, in [0, 1], one value a head.
 
-    variant: "" (METHODS 2.1), `olsson`, or `bansal_released` (bansal_released.py). draws: of each null; 0 leaves the
+    variant: "" (Method 2.1), `olsson`, or `bansal_released` (bansal_released.py). draws: of each null; 0 leaves the
     nulls out and costs one plain forward pass, otherwise N2 runs unrepeated sequences too.
     Raises UsageError where the sequences do not repeat or the model's context is too short for them.
     """
@@ -128,7 +128,7 @@ def prefix_matching_score(
 
 
 def with_nulls(scores: HeadScores, fold: WrongToken, position: PrefixMatching, *, draws: int, seed: int) -> HeadScores:
-    """The score beside N1 and N2 (METHODS 2.7)."""
+    """The score beside N1 and N2 (Method 2.7)."""
     tables = fold.tables("olsson" if scores.variant == "olsson" else "prefix")
     scored = None if scores.per_item is None else ~scores.per_item.isnan()
     wrong = wrong_token_null(scores.mean, tables, draws=draws, seed=seed, scored=scored)

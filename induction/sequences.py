@@ -1,4 +1,4 @@
-"""Random repeated token sequences, and where each token occurred before (METHODS 1).
+"""Random repeated token sequences, and where each token occurred before (Method 1).
 
 1. Draw L distinct candidate tokens and repeat the block R times, one token in front that is never content: the
    tokenizer's BOS, or else one more random token; never EOS as a stand-in.
@@ -56,12 +56,12 @@ class Targets:
 
     @property
     def prefix_pairs(self) -> tuple[Int[Tensor, "pair"], Int[Tensor, "pair"]]:
-        """(query, key) of METHODS 2.1."""
+        """(query, key) of Method 2.1."""
         return self.queries, self.successors
 
     @property
     def duplicate_pairs(self) -> tuple[Int[Tensor, "pair"], Int[Tensor, "pair"]]:
-        """(query, key) of the duplicate-token score, METHODS 2.4."""
+        """(query, key) of the duplicate-token score, Method 2.4."""
         return self.queries, self.matches
 
     @property
@@ -196,7 +196,7 @@ def candidates_of(model: HookedModel) -> Candidates:
 
 
 def unrepeated_twin(model: HookedModel, sequences: RepeatedSequences) -> RepeatedSequences:
-    """Unrepeated sequences of the same lengths, as many, from the unrepeated stream: where N2 is read (METHODS 2.7).
+    """Unrepeated sequences of the same lengths, as many, from the unrepeated stream: where N2 is read (Method 2.7).
 
     Of a protocol's sequences they are its own with repeats=1. Raises UsageError where the candidates are too few.
     """

@@ -1,4 +1,4 @@
-"""Which tokens random sequences may be made of, and how they are ranked by frequency (METHODS 1).
+"""Which tokens random sequences may be made of, and how they are ranked by frequency (Method 1).
 
 1. Drop added and special tokens, ids without text, ids outside the tokenizer or the model, ids that do not re-encode
    to themselves.

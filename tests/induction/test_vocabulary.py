@@ -1,4 +1,4 @@
-"""Candidates: by merges, scores or counts, and whatever the ids are, the same tokens (METHODS 1)."""
+"""Candidates: by merges, scores or counts, and whatever the ids are, the same tokens (Method 1)."""
 
 from __future__ import annotations
 
