@@ -30,7 +30,9 @@ VARIANT = "bansal_released"
 _ARCHITECTURES = ("OPTForCausalLM", "GPT2LMHeadModel")
 
 
-class _ReleasedPrefix(Reader):
+class _ReleasedPrefix(Reader[SequenceGroup]):
+    name = "released prefix matching"
+
     def start(self, batch: SequenceGroup) -> None:
         super().start(batch)
         if batch.repeats < 2:

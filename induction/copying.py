@@ -41,9 +41,10 @@ class _Content:
     places: Float[Tensor, "batch token draw"]
 
 
-class Copying(Reader):
+class Copying(Reader[SequenceGroup]):
     """Reads `argmax` and, if asked, `attended` on unrepeated sequences; `null_values` random draws of each sequence."""
 
+    name = "copying"
     needs_z = True
 
     def __init__(

@@ -26,9 +26,10 @@ from interp.scores import HeadScores
 _BLOCK_ELEMENTS = 1 << 20
 
 
-class DirectEffect(Reader):
+class DirectEffect(Reader[SequenceGroup]):
     """Reads, for every place k of the block, the mean over queries of the score of the token k places further on."""
 
+    name = "direct effect"
     needs_z = True
 
     def __init__(self, model: HookedModel) -> None:

@@ -53,6 +53,8 @@ def in_context_learning_score(
     """
     if sequences is None and texts is None:
         raise UsageError("give repeated sequences, texts, or both: there is nothing to measure")
+    if texts is not None and model.tokenizer is None:
+        raise UsageError("texts need a tokenizer, and this model has none: give repeated sequences instead")
     skipped, per_text = "", torch.zeros(0)
     if texts is None:
         skipped = "no natural text was given"

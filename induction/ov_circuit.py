@@ -20,8 +20,8 @@ from torch import Tensor
 
 from induction.circuits import DirectPath
 from induction.reading import at_block_0
-from induction.sequences import candidates_of
-from induction.vocabulary import Candidates
+from induction.sequences import drawn_from
+from induction.vocabulary import Candidates, Counts
 from interp.architecture import linear_weight
 from interp.errors import RefusedModelError
 from interp.model import HookedModel
@@ -40,13 +40,14 @@ def ov_copying_score(
     tokens: int = TOKENS,
     seed: int = 0,
     candidates: Candidates | None = None,
+    counts: Counts | None = None,
 ) -> HeadScores:
     """Sum of the OV circuit's eigenvalues over the sum of their sizes, in [-1, 1], one value a head.
 
-    tokens: how many random ones. candidates: what to draw from, in place of the model's own (sequences.candidates_of).
+    tokens: how many random ones. candidates, counts: what to draw from, as in `repeated_sequences`.
     """
     path = DirectPath(model)
-    chosen = random_tokens(model, tokens, seed, candidates)
+    chosen = random_tokens(model, tokens, seed, drawn_from(model, candidates, counts))
     with torch.no_grad():
         embedding = raw_embedding(model, chosen) if variant == "raw" else effective_embedding(model, chosen)
         columns = centred(path.columns(chosen))
@@ -119,6 +120,6 @@ def random_tokens(
     model: HookedModel, count: int, seed: int, candidates: Candidates | None = None
 ) -> Int[Tensor, " token"]:
     """Distinct candidate tokens, as many as asked for or as there are."""
-    ids = (candidates_of(model) if candidates is None else candidates).ids
+    ids = drawn_from(model, candidates, None).ids
     order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed))
     return ids[order[:count]].to(model.device)

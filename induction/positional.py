@@ -26,8 +26,10 @@ NEAREST = 2  # of the distances of the null
 _BLOCK_ELEMENTS = 1 << 20
 
 
-class PreviousToken(Reader):
+class PreviousToken(Reader[SequenceGroup]):
     """Reads A[i, i-1]; with `further` also A[i, i-d] for d = 2..L-1, the table of its null."""
+
+    name = "previous token"
 
     def __init__(self, model: HookedModel, *, further: bool = True) -> None:
         super().__init__(model)
@@ -78,6 +80,8 @@ def _by_distance(seen: Float[Tensor, "batch head query key"], end: int) -> Float
 
 class DuplicateToken(LookBack):
     """Keeps the attention on earlier copies, over all queries of later repeats: out of reach is no attention."""
+
+    name = "duplicate token"
 
     def attention(self, layer: int, rows: AttentionRows) -> None:
         seen = probabilities(rows, *self.targets.duplicate_pairs)

@@ -31,7 +31,7 @@ NAME = "prefix_matching"
 REACHABLE, IN_REACH = "reachable share of pairs by layer", "sequences in reach by layer"
 
 
-class LookBack(Reader):
+class LookBack(Reader[SequenceGroup]):
     """Base of the scores read at earlier copies: on repeated sequences, or at the same entries on others (N2).
 
     `like` gives the sequences whose targets are read, for those that have none of their own.
@@ -63,6 +63,8 @@ class LookBack(Reader):
 
 class PrefixMatching(LookBack):
     """Keeps both ways to average, and the share of (query, target) pairs within the model's reach."""
+
+    name = "prefix matching"
 
     def attention(self, layer: int, rows: AttentionRows) -> None:
         queries, keys = self.targets.prefix_pairs

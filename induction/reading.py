@@ -5,16 +5,15 @@ Never the attention matrices of all layers at once. Sequences of one length run 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from induction.sequences import RepeatedSequences, SequenceGroup
 from interp.attention.rows import AttentionRows
 from interp.model import HookedModel
 
@@ -31,26 +30,47 @@ class Units(Protocol):
     def put(self, key: Mapping[str, Any], tensors: Mapping[str, Tensor], /) -> Any: ...
 
 
-class Reader:
+@runtime_checkable
+class TokenGroup(Protocol):
+    """Sequences of one length: what runs together. `indices` number them, `key` is all that a reader depends on."""
+
+    @property
+    def tokens(self) -> Int[Tensor, "sequence position"]: ...
+
+    @property
+    def indices(self) -> tuple[int, ...]: ...
+
+    @property
+    def key(self) -> dict[str, Any]: ...
+
+    def batches(self, max_tokens: int) -> Iterator[Self]: ...
+
+
+Group = TypeVar("Group", bound=TokenGroup)
+
+
+class Reader(Generic[Group]):
     """Base of all scores that are read during a forward pass.
 
     `start(batch)` once a batch, then for each layer `attention(layer, rows)` and, where `needs_z`, `heads(layer, z)`.
     Values are kept with `keep(name, layer, values)`, [batch head] or [batch head extra]; `items(name)` collects them.
+    name: what its stored values are filed under, the class's own where it gives none.
     """
 
+    name: ClassVar[str] = ""
     needs_z = False
 
     @property
     def settings(self) -> dict[str, Any]:
         """Everything but the model and the sequences that determines what is kept."""
-        return {"reader": type(self).__name__}
+        return {"reader": self.name or type(self).__name__}
 
     def __init__(self, model: HookedModel) -> None:
         self.model = model
         self._batches: list[dict[str, dict[int, Tensor]]] = []
         self._items: list[tuple[int, ...]] = []
 
-    def start(self, batch: SequenceGroup) -> None:
+    def start(self, batch: Group) -> None:
         """Prepare for a batch, `self.batch` from here on; subclasses extend this."""
         self._batches.append({})
         self._items.append(batch.indices)
@@ -92,18 +112,19 @@ class Reader:
 
 def read(
     model: HookedModel,
-    sequences: RepeatedSequences,
-    readers: Sequence[Reader],
+    sequences: Iterable[Group],
+    readers: Sequence[Reader[Group]],
     *,
     token_budget: int = TOKEN_BUDGET,
     progress: Progress | None = None,
     units: Units | None = None,
 ) -> None:
     """Run every sequence once and let all readers see it; `progress(done, total)` counts tokens."""
-    total = sum(group.tokens.numel() for group in sequences)
+    groups = list(sequences)
+    total = sum(group.tokens.numel() for group in groups)
     done = 0
     with torch.no_grad():
-        for batch in (part for group in sequences for part in group.batches(token_budget)):
+        for batch in (part for group in groups for part in group.batches(token_budget)):
             for reader in readers:
                 reader.start(batch)
             key = _key(batch, readers)
@@ -122,23 +143,17 @@ def read(
                 progress(done, total)
 
 
-def _exported(readers: Sequence[Reader]) -> dict[str, Tensor]:
+def _exported(readers: Sequence[Reader[Any]]) -> dict[str, Tensor]:
     return {f"{number}/{name}": t for number, reader in enumerate(readers) for name, t in reader.export().items()}
 
 
-def _key(batch: SequenceGroup, readers: Sequence[Reader]) -> dict[str, Any]:
+def _key(batch: TokenGroup, readers: Sequence[Reader[Any]]) -> dict[str, Any]:
     """All that determines a batch's values beside the model."""
-    return {
-        "tokens": batch.tokens.tolist(),
-        "length": batch.length,
-        "repeats": batch.repeats,
-        "indices": list(batch.indices),
-        "readers": [reader.settings for reader in readers],
-    }
+    return {**batch.key, "readers": [reader.settings for reader in readers]}
 
 
 @contextmanager
-def _listening(model: HookedModel, readers: Sequence[Reader]) -> Iterator[None]:
+def _listening(model: HookedModel, readers: Sequence[Reader[Any]]) -> Iterator[None]:
     """Hand every layer's attention, then its z, to the readers."""
     early: dict[int, Tensor] = {}  # outside the attention interface a module hands out its weights after z is made
 
@@ -162,7 +177,7 @@ def _listening(model: HookedModel, readers: Sequence[Reader]) -> Iterator[None]:
         yield
 
 
-def _hand_on(readers: Sequence[Reader], layer: int, z: Tensor) -> None:
+def _hand_on(readers: Sequence[Reader[Any]], layer: int, z: Tensor) -> None:
     for reader in readers:
         if reader.needs_z:
             reader.heads(layer, z)

@@ -24,8 +24,10 @@ _BLOCK_ELEMENTS = 1 << 20
 Table = Literal["duplicate", "prefix", "olsson"]
 
 
-class WrongToken(Reader):
+class WrongToken(Reader[SequenceGroup]):
     """Keeps [batch head d], d = 0..L-1, for the duplicate-token score and for both ways to count prefix matching."""
+
+    name = "wrong token"
 
     def start(self, batch: SequenceGroup) -> None:
         super().start(batch)
