@@ -18,7 +18,9 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from induction.bansal_released import released_copying
 from induction.circuits import DirectPath, content_columns
+from induction.direct_effect import direct_effect_score
 from induction.null import DRAWS, recombined_null, values_per_sequence
 from induction.reading import TOKEN_BUDGET, Progress, Reader, read
 from induction.sequences import RepeatedSequences, SequenceGroup
@@ -182,12 +184,8 @@ def copying_score(
     """
     options = {"token_budget": token_budget, "progress": progress}
     if variant in ("successor", "signed"):
-        from induction.direct_effect import direct_effect_score
-
         return direct_effect_score(model, sequences, variant, draws=draws, **options)  # type: ignore[arg-type]
     if variant == "bansal_released":
-        from induction.bansal_released import released_copying
-
         return released_copying(model, sequences, **options)  # type: ignore[arg-type]
     if variant not in ("argmax", "attended"):
         raise UsageError(f"there is no copying variant {variant!r}; there are: {', '.join(get_args(Variant))}")

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from induction.null import DRAWS, position_null, wrong_token_null
-from induction.prefix_matching import LookBack, probabilities
-from induction.reading import TOKEN_BUDGET, Progress, Reader, read
+from induction.prefix_matching import LookBack
+from induction.reading import TOKEN_BUDGET, Progress, Reader, probabilities, read
 from induction.sequences import RepeatedSequences, SequenceGroup, unrepeated_twin
 from induction.wrong_token import WrongToken
 from interp.attention.rows import AttentionRows

@@ -14,15 +14,14 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
+from induction.bansal_released import released_prefix_matching
 from induction.null import DRAWS, position_null, wrong_token_null
-from induction.reading import TOKEN_BUDGET, Progress, Reader, read
+from induction.reading import TOKEN_BUDGET, Progress, Reader, probabilities, read
 from induction.sequences import RepeatedSequences, SequenceGroup, Targets, unrepeated_twin
 from induction.wrong_token import WrongToken
 from interp.attention.rows import AttentionRows
-from interp.errors import HeadscopeError, UsageError
+from interp.errors import UsageError
 from interp.model import HookedModel
 from interp.scores import HeadScores
 
@@ -87,19 +86,6 @@ class PrefixMatching(LookBack):
         )
 
 
-def probabilities(rows: AttentionRows, queries: Tensor, keys: Tensor) -> Float[Tensor, "batch head pair"]:
-    """Attention at pairs, checked to lie in [0, 1] (Method 2.1)."""
-    seen = rows.at(queries, keys)
-    if seen.numel():
-        low, high = (float(end) for end in seen.aminmax())
-        if not (low >= 0.0 and high <= 1.0 + 1e-4):
-            raise HeadscopeError(
-                f"attention probabilities outside [0, 1] ({low:.3g} to {high:.3g}): the attention route does not fit "
-                "this model; run `headscope doctor` and report the family"
-            )
-    return seen
-
-
 def prefix_matching_score(
     model: HookedModel,
     sequences: RepeatedSequences,
@@ -116,8 +102,6 @@ def prefix_matching_score(
     Raises UsageError where the sequences do not repeat or the model's context is too short for them.
     """
     if variant == "bansal_released":
-        from induction.bansal_released import released_prefix_matching
-
         return released_prefix_matching(model, sequences, token_budget=token_budget, progress=progress)
     reader, fold = PrefixMatching(model), WrongToken(model)
     read(model, sequences, [reader, fold] if draws else [reader], token_budget=token_budget, progress=progress)

@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from induction.groups import Group, TokenGroup
 from interp.attention.rows import AttentionRows
+from interp.errors import HeadscopeError
 from interp.model import HookedModel
 
 TOKEN_BUDGET = 4096
@@ -28,25 +30,6 @@ class Units(Protocol):
     def get(self, key: Mapping[str, Any], /) -> dict[str, Tensor] | None: ...
 
     def put(self, key: Mapping[str, Any], tensors: Mapping[str, Tensor], /) -> Any: ...
-
-
-@runtime_checkable
-class TokenGroup(Protocol):
-    """Sequences of one length: what runs together. `indices` number them, `key` is all that a reader depends on."""
-
-    @property
-    def tokens(self) -> Int[Tensor, "sequence position"]: ...
-
-    @property
-    def indices(self) -> tuple[int, ...]: ...
-
-    @property
-    def key(self) -> dict[str, Any]: ...
-
-    def batches(self, max_tokens: int) -> Iterator[Self]: ...
-
-
-Group = TypeVar("Group", bound=TokenGroup)
 
 
 class Reader(Generic[Group]):
@@ -181,6 +164,19 @@ def _hand_on(readers: Sequence[Reader[Any]], layer: int, z: Tensor) -> None:
     for reader in readers:
         if reader.needs_z:
             reader.heads(layer, z)
+
+
+def probabilities(rows: AttentionRows, queries: Tensor, keys: Tensor) -> Float[Tensor, "batch head pair"]:
+    """Attention at pairs, checked to lie in [0, 1] (Method 2.1)."""
+    seen = rows.at(queries, keys)
+    if seen.numel():
+        low, high = (float(end) for end in seen.aminmax())
+        if not (low >= 0.0 and high <= 1.0 + 1e-4):
+            raise HeadscopeError(
+                f"attention probabilities outside [0, 1] ({low:.3g} to {high:.3g}): the attention route does not fit "
+                "this model; run `headscope doctor` and report the family"
+            )
+    return seen
 
 
 class _Enough(Exception):

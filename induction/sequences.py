@@ -26,6 +26,7 @@ from einops import repeat
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from induction.groups import slices
 from induction.vocabulary import Candidates, Counts, candidate_tokens
 from interp.errors import UsageError
 from interp.model import HookedModel
@@ -113,9 +114,7 @@ class SequenceGroup:
 
     def batches(self, max_tokens: int) -> Iterator[SequenceGroup]:
         """The group in parts of at most `max_tokens` tokens each, one sequence at least."""
-        size = max(1, max_tokens // self.tokens.shape[1])
-        for start in range(0, len(self.tokens), size):
-            part = slice(start, start + size)
+        for part in slices(self.tokens, max_tokens):
             yield replace(self, tokens=self.tokens[part], indices=self.indices[part])
 
 
