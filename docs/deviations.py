@@ -138,8 +138,8 @@ def primary_test() -> Iterator[Row]:
         ranks = [rankdata(scores + signal * classed, axis=-1) for scores in (prefix, importance)]
         squares = ((ranks[0] - ranks[1]) ** 2).sum(-1)
         spearman = 1 - 6 * squares / (SMALL_HEADS * (SMALL_HEADS**2 - 1))
-        percentile = (ranks[1] - 0.5) / SMALL_HEADS
-        return spearman.mean(-1), (2 * percentile - 1)[:, classed].mean(-1)
+        places = 2 * (ranks[1] - 1) / (SMALL_HEADS - 1) - 1
+        return spearman.mean(-1), places[:, classed].mean(-1)
 
     power = [
         float((np.abs(tested) > np.quantile(np.abs(null), 0.95)).mean())
