@@ -1,7 +1,7 @@
 """Which heads and FFNs does a task need? Importance, knock-out, pruning, and the comparison of rankings (METHODS 3-6).
 
-tasks/: documents and prompts. engine/, evaluation.py, outcomes.py: what a model scores. importance.py, knock_out.py: what
-each component is worth. orders.py, pruning.py, export.py: the model without some of them. causal.py: without its
+tasks/: documents and prompts. engine/, evaluation.py, outcomes.py: what a model scores. importance.py, knock_out.py:
+what each component is worth. orders.py, pruning.py, export.py: the model without some of them. causal.py: without its
 induction heads. statistics/: rankings against rankings.
 Importing this package loads nothing heavy; its names are loaded when they are first used.
 """
