@@ -50,7 +50,7 @@ def importance(
     folder = opt.run_folder(model, out)
     check_output_folder(folder, importance_stage(choice, normalise=normalise, frozen_norm=frozen_norm))
     with opt.status("reading the documents"):
-        cells = choice.cells("train")
+        held = choice.tasks("train")
     loaded = opt.load(
         model,
         device=device,
@@ -63,7 +63,7 @@ def importance(
     )
     with opt.progress("importance") as tell:
         ranked = measure_importance(
-            loaded, folder, choice, cells=cells, normalise=normalise, frozen_norm=frozen_norm, progress=tell
+            loaded, folder, choice, tasks=held, normalise=normalise, frozen_norm=frozen_norm, progress=tell
         )
     page = opt.render_report(folder)
     told = {

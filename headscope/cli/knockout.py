@@ -50,7 +50,7 @@ def knockout(
     folder = opt.run_folder(model, out)
     check_output_folder(folder, knockout_stage(choice, component, ablation))
     with opt.status("reading the documents"):
-        cells = choice.cells("train")
+        held = choice.tasks("train")
     loaded = opt.load(
         model,
         device=device,
@@ -61,10 +61,10 @@ def knockout(
         wheel=wheel,
         offload_folder=offload_folder,
     )
-    tell_cost(loaded, cells, component)
+    tell_cost(loaded, held, component)
     with opt.progress(f"knock-out of every {component}") as tell:
         found = measure_knock_out(
-            loaded, folder, choice, component=component, ablation=ablation, cells=cells, progress=tell
+            loaded, folder, choice, component=component, ablation=ablation, tasks=held, progress=tell
         )
     tell_cut(open_run(folder), knockout_stage(choice, component, ablation))
     page = opt.render_report(folder)

@@ -71,7 +71,7 @@ def prune(
     folder = opt.run_folder(model, out)
     check_output_folder(folder, wanted.stage(choice))
     with opt.status("reading the documents"):
-        cells = choice.cells("validation")
+        held = choice.tasks("validation")
     loaded = opt.load(
         model,
         device=device,
@@ -83,7 +83,7 @@ def prune(
         offload_folder=offload_folder,
     )
     with opt.progress(f"pruning {component}s" if component != "both" else "pruning heads and FFNs") as tell:
-        summaries = measure_pruning(loaded, folder, choice, wanted, cells=cells, rankings=rankings, progress=tell)
+        summaries = measure_pruning(loaded, folder, choice, wanted, tasks=held, rankings=rankings, progress=tell)
     tell_cut(open_run(folder), wanted.stage(choice))
     page = opt.render_report(folder)
     if as_json:

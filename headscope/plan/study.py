@@ -140,7 +140,7 @@ def study(
     check_output_folder(folder, stage)
     plan = StudyPlan(names, counts, chosen.limited(limit), data, bos, seed)
     for choice, split in ((plan.ranked, "train"), (plan.evaluated, "validation")):
-        choice.cells(split)  # Every task, before the model is loaded.
+        choice.tasks(split)  # Every task, before the model is loaded.
     held = loaded(model, load)
     if not isinstance(wanted, Budget):
         plan = replace(plan, budget=fitted_budget(held, folder, stage, plan, wanted).limited(limit))
@@ -187,8 +187,8 @@ def fitted_budget(model: HookedModel, folder: Path, stage: Stage, plan: StudyPla
     for other in manifest.stages if manifest is not None else ():
         if other.same(stage) and "budget" in other.record:
             return restored(dict(other.record["budget"]))
-    cells = replace(plan.ranked, limit=SAMPLE).cells("train")
-    counted = tokens_of(cells, model.tokenizer, model.max_length, model.d_model)
+    tasks = replace(plan.ranked, limit=SAMPLE).tasks("train")
+    counted = tokens_of(tasks, model.tokenizer, model.max_length, model.d_model)
     dear = tuple(sorted(shares(counted).items()))
     tiers = [replace(tier, shares=dear) for tier in TIERS]
     costs = [sum(study_cost(tier, counted, model.n_layers).values()) for tier in tiers]

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from headscope.stages.cells import Cell, TaskChoice
-from headscope.stages.evaluation import Evaluator
 from headscope.stages.importance import NAMES
 from headscope.store.comparisons import TRANSFER
 from headscope.store.run import Run
@@ -15,6 +13,10 @@ from interp.errors import UsageError
 
 if TYPE_CHECKING:
     from ablation.orders import Order
+    from ablation.tasks import Task
+    from headscope.stages.cells import TaskChoice
+    from headscope.store.units import UnitStore
+    from interp.model import HookedModel
     from interp.scores import FFNScores, HeadScores
 
 IMPORTANCE = NAMES["true"]
@@ -102,16 +104,18 @@ def check_orders(names: Sequence[str], tasks: Sequence[str], component: str) -> 
         raise UsageError("aggregate and transfer rank a task by other tasks' scores: name at least two tasks (--tasks)")
 
 
-def iterative(evaluator: Evaluator, choice: TaskChoice, cell: Cell, component: str, percents: Sequence[int]) -> Order:
-    """The order, from the first training documents of the cell's task at its number of shots."""
+def iterative(
+    model: HookedModel, units: UnitStore, choice: TaskChoice, evaluated: Task, component: str, percents: Sequence[int]
+) -> Order:
+    """The order from the first training documents of a task at its number of shots, scored again after every step."""
     from ablation.iterative import iterative_order
     from ablation.orders import Order
     from ablation.tasks import load_task
     from interp.scores import Ranking
 
     task = load_task(
-        cell.task.name,
-        shots=cell.task.shots,
+        evaluated.name,
+        shots=evaluated.shots,
         limit=ITERATIVE_DOCUMENTS,
         seed=choice.seed,
         data=choice.data,
@@ -120,10 +124,7 @@ def iterative(evaluator: Evaluator, choice: TaskChoice, cell: Cell, component: s
         bos=choice.bos,
     )
     key = {"what": "iterative", "component": component, "documents": task.fingerprint, "percents": list(percents)}
-
-    def compute() -> dict[str, object]:
-        found = iterative_order(evaluator.model, task, component=component, percents=percents)
-        return {"places": found.ranking.scores}
-
-    places = evaluator.units.get_or_compute(key, compute)["places"]  # type: ignore[arg-type]
-    return Order("iterative", Ranking("head" if component == "head" else "ffn", "iterative", places))
+    found = units.get_or_compute(
+        key, lambda: {"places": iterative_order(model, task, component=component, percents=percents).ranking.scores}
+    )
+    return Order("iterative", Ranking("head" if component == "head" else "ffn", "iterative", found["places"]))
