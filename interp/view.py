@@ -21,6 +21,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import UsageError
+from interp.theme import colour
+from interp.token_display import shown, token_texts
 
 if TYPE_CHECKING:
     from interp.attention.rows import AttentionRows
@@ -28,10 +30,9 @@ if TYPE_CHECKING:
 
 WINDOW = 64
 # CircuitsVis draws for a light page, as wide as it may, and 15 pixels beyond its box.
-PAPER = "background: #fff; color: #1c1b19; padding: 8px 18px; max-width: 760px"
+PAPER = f"background: {colour('panel')}; color: {colour('ink')}; padding: 8px 18px; max-width: 760px"
 PAGE = f"body {{ margin: 20px auto; font: 14px/1.5 system-ui, sans-serif; {PAPER} }}"
 _CALL = "CircuitsVis.render("
-_INVISIBLE = re.compile("[\u200b-\u200f\u061c\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
 @dataclass(frozen=True)
@@ -186,33 +187,3 @@ def read_window(
     with torch.no_grad(), model.watch_attention(keep, layers=[layer]):
         model.run(tokens)
     return found[0]
-
-
-def token_texts(tokenizer: Any, ids: list[int]) -> tuple[str, ...]:
-    """Each token as text; a character spread over several tokens stands at the last of them."""
-    texts: list[str] = []
-    first = 0
-    for place in range(len(ids)):
-        told = _decode(tokenizer, ids[first : place + 1])
-        whole = not told.endswith("\ufffd")
-        if whole or place + 1 - first == 4:
-            texts.append(told if place == first or whole else _decode(tokenizer, ids[place : place + 1]))
-            first = place + 1
-        else:
-            texts.append("\ufffd")
-    return tuple(texts)
-
-
-def _decode(tokenizer: Any, ids: list[int]) -> str:
-    return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
-
-
-def shown(token: str) -> str:
-    """A token as text that shows: characters without a shape of their own get one, so that none can reorder others."""
-    text = token.replace("\r\n", "⏎").replace("\n", "⏎").replace("\t", "⇥")
-    return visible(re.sub("[\x00-\x1f]", lambda match: chr(0x2400 + ord(match[0])), text))
-
-
-def visible(text: str) -> str:
-    """A text in which characters that hide or reorder others stand as their code points."""
-    return _INVISIBLE.sub(lambda match: f"U+{ord(match[0]):04X}", text)

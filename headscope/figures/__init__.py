@@ -5,6 +5,6 @@
 
 from headscope.figures.catalogue import CATALOGUE, NAMES, Entry, Panel, draw
 from headscope.figures.importance_scatter import importance_scatter
-from headscope.figures.mosaic import mosaic
+from interp.figure import mosaic
 
 __all__ = ["CATALOGUE", "NAMES", "Entry", "Panel", "draw", "importance_scatter", "mosaic"]

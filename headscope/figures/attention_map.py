@@ -1,103 +1,90 @@
-"""Attention as a heat map: queries downwards, keys across, tokens at the axes."""
+"""Attention as a heat map for a picture: queries downwards, keys across, tokens at the axes.
+
+Pages draw the same map themselves (report/static/shared/attention_map.js).
+Colour runs from 0 to the highest attention paid to a position other than the first, which takes what a head does not
+need. Cells beyond it are marked, and the colour bar's end says so.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 from plotly.subplots import make_subplots
 
-from headscope.figures.style import SANS, colour, colour_bar, colourscale, plain_text, styled
-from interp.view import shown
+from interp.theme import SANS, colour, colour_bar, colourscale, plain_text, styled
+from interp.token_display import label
 
-LABEL = 14
 EVERY = 40
+LEAST = 0.05  # of the colour scale: a head that looks at nothing but the first position stays pale
+MARK = "+"
 
 
 def attention_map(
-    pattern: Float[np.ndarray, "query key"],
-    tokens: Sequence[str],
-    *,
-    start: tuple[int, int] = (0, 0),
-    blocks: Sequence[int] = (),
-    title: str = "",
-    height: int = 560,
+    pattern: Float[np.ndarray, "query key"], tokens: Sequence[str], *, title: str = "", height: int = 560
 ) -> go.Figure:
-    """A window of one head's attention, its first query and key at `start` among the tokens.
-
-    Colour saturates at the highest attention paid to a position other than the first, which takes what a head does not
-    need. blocks: positions where lines mark a new copy of a repeated block.
-    """
-    rows, columns = (labels(tokens, first, size) for first, size in zip(start, pattern.shape, strict=True))
+    """One head's attention on a text."""
+    names = [plain_text(label(position, token)) for position, token in enumerate(tokens)]
+    end = saturation(pattern)
     trace = go.Heatmap(
-        z=causal(pattern, start),
-        x=columns,
-        y=rows,
+        z=causal(pattern),
+        x=names,
+        y=names,
         colorscale=colourscale("sequential"),
         zmin=0.0,
-        zmax=saturation(pattern, start),
+        zmax=end,
+        text=marks(pattern, end),
+        texttemplate="%{text}",
+        textfont={"color": colour("paper")},
         hoverongaps=False,
-        colorbar=colour_bar(),
+        colorbar=bar(end, capped=bool((pattern > end).any())),
         hovertemplate="from %{y}<br>to %{x}<br>attention %{z:.3f}<extra></extra>",
     )
-    figure = styled([trace], x="key", y="query", title=title, height=height)
     axis = {
         "type": "category",
         "showgrid": False,
-        "zeroline": False,
         "showline": False,
         "ticks": "",
         "tickfont": {"size": 10},
+        "dtick": 1 if len(names) <= EVERY else None,
     }
-    figure.update_xaxes(**axis, tickangle=-90, dtick=1 if len(columns) <= EVERY else None)
-    figure.update_yaxes(**axis, autorange="reversed", dtick=1 if len(rows) <= EVERY else None)
-    for block in blocks:
-        _mark(figure, block, start, pattern.shape)
-    return figure
+    down = {**axis, "autorange": "reversed"}
+    return styled([trace], x="key", y="query", title=title, height=height, xaxis={**axis, "tickangle": -90}, yaxis=down)
 
 
-def causal(pattern: Float[np.ndarray, "query key"], start: tuple[int, int] = (0, 0)) -> Float[np.ndarray, "query key"]:
+def causal(pattern: Float[np.ndarray, "query key"]) -> Float[np.ndarray, "query key"]:
     """Four decimals, and nothing where the key comes after the query."""
-    later = np.arange(pattern.shape[1])[None] + start[1] > np.arange(pattern.shape[0])[:, None] + start[0]
+    later = np.triu(np.ones(pattern.shape, dtype=bool), 1)
     return np.where(later, np.nan, np.round(pattern.astype(np.float64), 4))
 
 
-def saturation(pattern: Float[np.ndarray, "query key"], start: tuple[int, int] = (0, 0)) -> float:
+def saturation(pattern: Float[np.ndarray, "query key"]) -> float:
     """The highest attention to a position other than the first."""
-    beyond = pattern[:, 1:] if start[1] == 0 else pattern
-    return max(0.05, float(np.nanmax(beyond, initial=0.0)))
+    return max(LEAST, float(np.nanmax(pattern[:, 1:], initial=0.0)))
 
 
-def labels(tokens: Sequence[str], first: int, size: int) -> list[str]:
-    """`12 ridge`: position and token, cut where it is long; positions make them differ."""
-    return [f"{place} {label(tokens[place])}" for place in range(first, first + size)]
+def marks(pattern: Float[np.ndarray, "query key"], end: float) -> list[list[str]]:
+    """A mark for every cell beyond the end of the colour scale."""
+    return [[MARK if over else "" for over in row] for row in (pattern > end).tolist()]
 
 
-def label(token: str) -> str:
-    """A token as text of a figure."""
-    text = shown(token)
-    return plain_text(text if len(text) <= LABEL else f"{text[: LABEL - 1]}…")
-
-
-def _mark(figure: go.Figure, block: int, start: tuple[int, int], shape: tuple[int, ...]) -> None:
-    """Two lines where a block begins: down from the diagonal and across to it."""
-    query, key = block - start[0] - 0.5, block - start[1] - 0.5
-    line = {"color": colour("rule"), "width": 1}
-    if 0 < query < shape[0] - 0.5:
-        figure.add_shape(type="line", x0=-0.5, x1=min(max(key, -0.5), shape[1] - 0.5), y0=query, y1=query, line=line)
-    if 0 < key < shape[1] - 0.5:
-        figure.add_shape(
-            type="line", x0=key, x1=key, y0=min(max(query, -0.5), shape[0] - 0.5), y1=shape[0] - 0.5, line=line
-        )
+def bar(end: float, *, capped: bool) -> dict[str, Any]:
+    """The colour bar with its end; where cells lie beyond that, it says so."""
+    digits = 2 if end >= 0.1 else 3
+    values = [end * quarter / 4 for quarter in range(5)]
+    texts = [f"{value:.{digits}f}" for value in values]
+    texts[-1] = f"≥{texts[-1]}" if capped else texts[-1]
+    return {**colour_bar("attention"), "tickmode": "array", "tickvals": values, "ticktext": texts}
 
 
 def attention_maps(
     patterns: Float[np.ndarray, "head query key"], names: Sequence[str], *, title: str = "", width: int = 960
 ) -> go.Figure:
-    """Positions, not tokens, at the axes: there is no room for words."""
+    """A small map for every head, all on one scale. Positions, not tokens, at the axes: there is no room for words."""
     across = min(len(names), math.ceil(math.sqrt(len(names))))
     down = math.ceil(len(names) / across)
     figure = make_subplots(
@@ -107,13 +94,21 @@ def attention_maps(
         horizontal_spacing=0.03,
         vertical_spacing=0.05,
     )
+    end = max(saturation(pattern) for pattern in patterns)
     for place, pattern in enumerate(patterns):
-        trace = go.Heatmap(z=causal(pattern), coloraxis="coloraxis", hoverongaps=False)
+        trace = go.Heatmap(
+            z=causal(pattern),
+            coloraxis="coloraxis",
+            hoverongaps=False,
+            text=marks(pattern, end),
+            texttemplate="%{text}",
+            textfont={"color": colour("paper")},
+        )
         figure.add_trace(trace, row=place // across + 1, col=place % across + 1)
     figure.update_xaxes(showgrid=False, zeroline=False, ticks="", tickfont={"size": 9}, nticks=5)
     figure.update_yaxes(showgrid=False, zeroline=False, ticks="", tickfont={"size": 9}, nticks=5, autorange="reversed")
     figure.update_annotations(font={"size": 11})
-    highest = max(saturation(pattern) for pattern in patterns)
+    scale = bar(end, capped=bool((patterns > end).any()))
     figure.update_layout(
         template="none",
         width=width,
@@ -123,6 +118,6 @@ def attention_maps(
         paper_bgcolor=colour("panel"),
         plot_bgcolor=colour("panel"),
         margin={"l": 40, "r": 12, "t": 70, "b": 34},
-        coloraxis={"colorscale": colourscale("sequential"), "cmin": 0.0, "cmax": highest, "colorbar": colour_bar()},
+        coloraxis={"colorscale": colourscale("sequential"), "cmin": 0.0, "cmax": end, "colorbar": scale},
     )
     return figure

@@ -19,7 +19,6 @@ from headscope.figures.causal import removal
 from headscope.figures.importance_scatter import importance_scatter
 from headscope.figures.joint_grid import joint_grid
 from headscope.figures.knock_out import ffn_knockout
-from headscope.figures.mosaic import mosaic
 from headscope.figures.overlap import CHANCE, overlap_curves
 from headscope.figures.panel_order import LEVELS, Labels, primary_first
 from headscope.figures.pruning import metric_label, pruning_curves
@@ -31,6 +30,7 @@ from headscope.store.glossary import label_of, term
 from headscope.store.run import Run
 from headscope.store.snapshot import IMPORTANCE, Stored, chosen, combinations, grid
 from interp.errors import UsageError
+from interp.figure import mosaic
 
 KNOCK_OUT = "knock_out"
 TRANSFER_PERCENT = 50.0

@@ -11,7 +11,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ablation.statistics import rank_p_value
-from headscope.figures.style import colour, level_line, plain_text, styled
+from headscope.figures.style import level_line
+from interp.theme import colour, plain_text, styled
 
 TESTED = "induction"
 CONTROLS = {

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, Shaped
 
-from headscope.figures.style import colour, plain_text, styled
+from interp.theme import colour, plain_text, styled
 
 LOOK = {
     # class: (colour, symbol, size)

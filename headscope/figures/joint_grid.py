@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from headscope.figures.style import bare, colour_bar, heat, styled, told
+from headscope.figures.style import cell_texts
+from interp.theme import bare, colour_bar, heat, styled
 
 
 def joint_grid(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
@@ -20,7 +21,7 @@ def joint_grid(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
         y=[f"{p:g}" for p in change.index],
         xgap=1,
         ygap=1,
-        text=told(values, 3),
+        text=cell_texts(values, 3),
         texttemplate="%{text}",
         colorbar=colour_bar("change"),
         hoverongaps=False,

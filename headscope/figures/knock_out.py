@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from headscope.figures.style import CYCLE, colour, level_line, plain_text, styled
+from headscope.figures.style import CYCLE, level_line
+from interp.theme import colour, plain_text, styled
 
 POSITIONS = {"": "all positions", "later": "position 0 spared"}
 

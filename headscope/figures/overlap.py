@@ -6,9 +6,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from headscope.figures.retention import percent_of
-from headscope.figures.style import CYCLE, colour, plain_text, styled
+from headscope.figures.style import CYCLE
 from headscope.store.comparisons import Kind
 from headscope.store.glossary import pair_label
+from interp.theme import colour, plain_text, styled
 
 CHANCE = {
     Kind.OVERLAP_EXPECTED_FREE: ("chance", "grey", "dot"),

@@ -11,7 +11,8 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from headscope.figures.style import band, colour, plain_text, styled
+from headscope.figures.style import band
+from interp.theme import colour, plain_text, styled
 
 LOOK: dict[str, tuple[str, str, str]] = {
     # order: (label, colour, dash)

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from headscope.figures.style import MINUS, colour_bar, heat, names_axis, plain_text, styled
+from headscope.figures.style import MINUS, names_axis
 from headscope.store.comparisons import AtShots
+from interp.theme import colour_bar, heat, plain_text, styled
 
 SIGNIFICANT = 0.05
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from headscope.figures.style import CYCLE, colour, plain_text, styled
+from headscope.figures.style import CYCLE
 from headscope.store.comparisons import Cut, Kind
 from headscope.store.glossary import label_of
+from interp.theme import colour, plain_text, styled
 
 KINDS = {Kind.RETENTION_RAW: ("", "solid"), Kind.RETENTION_EXCESS: (": excess over null", "dash")}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from headscope.figures.style import colour_bar, heat, names_axis, plain_text, styled, told
+from headscope.figures.style import cell_texts, names_axis
+from interp.theme import colour_bar, heat, plain_text, styled
 
 FIRST = ("own", "aggregate")
 
@@ -24,7 +25,7 @@ def transfer_matrix(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
         z=values,
         xgap=1,
         ygap=1,
-        text=told(values, 2),
+        text=cell_texts(values, 2),
         texttemplate="%{text}",
         colorbar=colour_bar("change"),
         customdata=[[f"{plain_text(task)}, ranking: {plain_text(name)}" for name in columns] for task in change.index],

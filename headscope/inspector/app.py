@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from html import escape
 from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headscope.inspector.bench import Bench
@@ -26,7 +25,7 @@ STYLE
 </head>
 <body>
 {%app_entry%}
-<footer class="scripts">{%config%}{%scripts%}{%renderer%}</footer>
+<footer class="scripts"><script src="/shared.js"></script>{%config%}{%scripts%}{%renderer%}</footer>
 </body>
 </html>
 """
@@ -40,7 +39,7 @@ def make_app(bench: Bench) -> Dash:
         browser,
         downloads,
         frame,
-        heads,
+        incoming,
         layout,
         outcome,
         reading,
@@ -48,20 +47,23 @@ def make_app(bench: Bench) -> Dash:
         selection,
         stored_figures,
     )
+    from headscope.report.page import style
 
+    folder = files("headscope.inspector")
+    own = folder.joinpath("inspector.css").read_text(encoding="utf-8")
     app = Dash(
         "headscope.inspector",
-        assets_folder=str(Path(str(files("headscope.inspector").joinpath("assets")))),
+        assets_folder=str(folder.joinpath("assets")),
         title=escape(f"Attention heads of {bench.name}"),  # Dash puts it into the page as it is
         update_title="",
-        index_string=INDEX.replace("STYLE", style()),
+        index_string=INDEX.replace("STYLE", style(own)),
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
         suppress_callback_exceptions=bench.model is None,  # without a model some panels are not there
         on_error=failed,
         enable_mcp=False,
     )
     app.layout = lambda: layout.page(bench)
-    for part in (browser, heads, reading, selection, outcome, stored_figures, downloads):
+    for part in (browser, incoming, reading, selection, outcome, stored_figures, downloads):
         part.register(app, bench)
     frame.add_routes(app, bench)
     security.secure(app)
@@ -75,14 +77,5 @@ def failed(error: Exception) -> None:
     from dash import set_props
 
     traceback.print_exception(error)
-    told = f"That failed, which is a defect of the inspector ({type(error).__name__}); the terminal says more."
-    set_props("defect", {"children": told})
-
-
-def style() -> str:
-    """The report's palette and look, and what the inspector adds."""
-    from headscope.report.page import variables
-
-    report = files("headscope.report").joinpath("static", "report.css").read_text(encoding="utf-8")
-    own = files("headscope.inspector").joinpath("inspector.css").read_text(encoding="utf-8")
-    return variables() + report + own
+    sentence = f"That failed, which is a defect of the inspector ({type(error).__name__}); the terminal says more."
+    set_props("defect", {"children": sentence})

@@ -12,7 +12,7 @@ from headscope.inspector.cache import Kept
 from headscope.inspector.passes import Attention, Pass, StoredAttention, read_pass
 from headscope.inspector.prompts import Tokens, tokens_of
 from headscope.inspector.score_table import ScoreTable
-from headscope.inspector.scoring import Scoring
+from headscope.inspector.scoring import ScoringThread
 from headscope.inspector.token_copies import TokenCopies, bytes_of, token_copies
 from headscope.inspector.work import Work
 from headscope.store.snapshot import Stored
@@ -41,7 +41,7 @@ class Bench:
     model: HookedModel | None = None
     why: str = ""
     data: str = "hub"
-    scoring: Scoring | None = None
+    scoring: ScoringThread | None = None
     work: Work = field(default_factory=Work)
 
     def __post_init__(self) -> None:

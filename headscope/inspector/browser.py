@@ -22,9 +22,10 @@ def register(app: Dash, bench: Bench) -> None:
     script("boot", Output("booted", "data"), Input("defaults", "data"), Input("version", "data"))
     for letter in ("a", "b"):
         script(
-            "mosaic",
+            f"mosaic_{letter}",
             Output(f"mosaic-{letter}", "figure"),
-            Input(f"fig-{letter}", "data"),
+            Input("pair", "data"),
+            Input("scored", "data"),
             Input("theme", "data"),
             Input("removal", "data"),
         )
@@ -44,6 +45,7 @@ def register(app: Dash, bench: Bench) -> None:
         Input("selected", "data"),
         Input("theme", "data"),
         Input("query", "data"),
+        Input("width", "data"),
     )
     script("stored", Output("stored", "figure"), Input("fig-stored", "data"), Input("theme", "data"))
     script(

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from headscope.inspector.outcome import bar_cell, plain, signed
 from headscope.inspector.prompts import Tokens
 from headscope.inspector.token_copies import TokenCopies
-from interp.view import shown
+from interp.token_display import shown
 
 PAIRS = 10
 

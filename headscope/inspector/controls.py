@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from dash import dcc, html
 
 from headscope.inspector.bench import Bench
 from headscope.inspector.outcome import outcome_panels
-from headscope.inspector.score_table import ScoreTable
 from headscope.inspector.widgets import field, text, tick, whole
 
 KINDS = (("repeated", "Random repeated"), ("task", "Task document"), ("text", "Own text"), ("stored", "Stored"))
-
-
-def score_options(scores: ScoreTable) -> list[Any]:
-    """Every score under its heading."""
-    if not scores.entries:
-        return [html.Option("not scored yet", value="")]
-    return [
-        html.Optgroup([html.Option(entry["label"], value=entry["id"]) for entry in entries], label=group)
-        for group, entries in scores.groups.items()
-    ]
 
 
 def prompt_bar(bench: Bench) -> html.Section:

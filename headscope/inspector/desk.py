@@ -15,7 +15,7 @@ ATTENTION_HEIGHT = 580
 def desk(bench: Bench) -> html.Section:
     """Mosaics and pairs on the left, the card and its token copies, attention and the prompt on the right."""
     wide = " wide-mosaic" if bench.scores.heads > WIDE else ""
-    mosaics = html.Div([mosaic("a", "Score", bench), mosaic("b", "Beside it", bench), below()], className="mosaics")
+    mosaics = html.Div([mosaic("a", "Score"), mosaic("b", "Beside it"), below()], className="mosaics")
     left, middle = html.Div([mosaics, pairs(bench)]), html.Div([card(), copies(bench)])
     columns = [left, middle, html.Div([attention(bench), strip(bench)])]
     return html.Section(
@@ -26,14 +26,13 @@ def desk(bench: Bench) -> html.Section:
     )
 
 
-def mosaic(letter: str, name: str, bench: Bench) -> html.Figure:
-    select = html.Select(controls.score_options(bench.scores), id=f"score-{letter}", **{"aria-label": name})
-    graph = plot(f"mosaic-{letter}", bench.scores.mosaic_height)
+def mosaic(letter: str, name: str) -> html.Figure:
+    select = html.Select(id=f"score-{letter}", **{"aria-label": name})
     return html.Figure(
         [
             html.H3([html.Span(letter, className="letter"), select]),
             html.Div(
-                graph,
+                plot(f"mosaic-{letter}", 520),
                 className="focusable",
                 tabIndex=0,
                 role="application",
@@ -56,7 +55,6 @@ def card() -> html.Figure:
         [
             html.H3(
                 [
-                    html.Span("c", className="letter"),
                     html.Span(id="card-title"),
                     html.Span(id="card-class"),
                     html.Span(className="grow"),
@@ -95,7 +93,6 @@ def attention(bench: Bench) -> html.Figure:
         [
             html.H3(
                 [
-                    html.Span("d", className="letter"),
                     html.Span("Attention", id="attention-title"),
                     html.Span(className="grow"),
                     html.Div(tick("after-box", "after removal"), id="after-label", className="check"),
@@ -124,8 +121,8 @@ def strip(bench: Bench) -> html.Figure:
     )
     return html.Figure(
         [
-            html.H3([html.Span("e", className="letter"), html.Span(id="strip-title")]),
-            html.Div(id="strip", dir="ltr"),
+            html.H3(html.Span(id="strip-title")),
+            html.Div(id="strip", dir="ltr", **{"aria-labelledby": "strip-title"}),
             html.Figcaption(html.P(told)),
         ],
         id="strip-panel",
@@ -137,7 +134,7 @@ def pairs(bench: Bench) -> html.Figure:
     """The strongest query-key pairs of the prompt."""
     return html.Figure(
         [
-            html.H3([html.Span("f", className="letter"), html.Span("Strongest query-key pairs", id="pairs-title")]),
+            html.H3(html.Span("Strongest query-key pairs", id="pairs-title")),
             html.Div(id="pairs", className="scroll"),
             html.Figcaption(save("", "pairs")),
         ],
@@ -151,7 +148,7 @@ def copies(bench: Bench) -> html.Figure:
     saves = [save("", "copies")] if bench.model is not None else []
     return html.Figure(
         [
-            html.H3([html.Span("g", className="letter"), html.Span("Strongest token copies", id="copies-title")]),
+            html.H3(html.Span("Strongest token copies", id="copies-title")),
             html.Div(id="copies", className="scroll"),
             html.Figcaption([html.P(id="copies-note"), *saves]),
         ],

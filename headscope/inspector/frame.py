@@ -1,4 +1,4 @@
-"""Routes beside the page: CircuitsVis in a sandbox of its own, the head's card, and the ticks of its lines."""
+"""Routes beside the page: the scripts it shares with the report, the scores, CircuitsVis in a sandbox of its own."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from dash import Input, Output, State, no_update
 from flask import Response, request
-from plotly.utils import PlotlyJSONEncoder
 
-from headscope.inspector import card, security
+from headscope.inspector import security
 from headscope.inspector.asked import asked_head, asked_removal, whole
 from headscope.inspector.bench import Bench
 from headscope.inspector.reading import seen
+from headscope.report.page import shared_script
 from interp import view
 from interp.errors import HeadscopeError, UsageError
 
@@ -37,20 +37,16 @@ def add_routes(app: Dash, bench: Bench) -> None:
         headers = {"Content-Security-Policy": security.FRAME, "Cache-Control": "no-store"}
         return Response(body.encode("utf-8", "replace"), status, headers, mimetype="text/html")
 
-    def ticks(version: int, index: int) -> Response:
-        entries = bench.scores.entries
-        if not 0 <= index < len(entries):
-            return Response("no such score", 404, mimetype="text/plain")
-        return Response(card.ticks_svg(entries[index]), headers={"Cache-Control": "no-cache"}, mimetype="image/svg+xml")
-
-    def head_card(version: int, layer: int, head: int) -> Response:
-        # Not a callback: Dash holds those back while a prompt is read.
-        body = json.dumps(card.parts(bench.scores, (layer, head), bench.version), cls=PlotlyJSONEncoder)
+    def scores(version: int) -> Response:
+        body = json.dumps(bench.scores.data(), allow_nan=False)
         return Response(body, headers={"Cache-Control": "no-store"}, mimetype="application/json")
 
-    server.add_url_rule("/card/<int:version>/<int:layer>/<int:head>", "head_card", head_card)
+    def shared() -> Response:
+        return Response(shared_script(), headers={"Cache-Control": "no-cache"}, mimetype="text/javascript")
+
+    server.add_url_rule("/shared.js", "shared", shared)
+    server.add_url_rule("/scores/<int:version>.json", "scores", scores)
     server.add_url_rule("/attention/<key>/<int:layer>/<head>", "attention", attention)
-    server.add_url_rule("/range/<int:version>/<int:index>.svg", "ticks", ticks)
     register(app, bench)
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from dash import dcc, html
 
-from headscope.figures.style import DIVERGING, PALETTE, SEQUENTIAL, swaps
 from headscope.inspector import controls
 from headscope.inspector.bench import Bench
 from headscope.inspector.browser import FILLED
 from headscope.inspector.desk import desk
 from headscope.inspector.widgets import field, plot, save
+from interp import theme
 
 STORES = (
     "pair",
@@ -32,8 +32,8 @@ STORES = (
     "drawing",
     "selected",
     "resting",
-    "fig-a",
-    "fig-b",
+    "scored",
+    "width",
     "fig-loss",
     "fig-stored",
     "row-asked",
@@ -91,13 +91,7 @@ def defaults(bench: Bench) -> dict[str, Any]:
         "scores": list(scores.by_id),
         "prompt": prompt,
         "live": bench.model is not None,
-        "theme": {
-            "light": {name: pair[0] for name, pair in PALETTE.items()},
-            "dark": {name: pair[1] for name, pair in PALETTE.items()},
-            "sequential": SEQUENTIAL,
-            "diverging": DIVERGING,
-            "swaps": swaps(),
-        },
+        "theme": theme.for_scripts(),
     }
 
 
@@ -143,7 +137,7 @@ def scoring_note(bench: Bench) -> list[Any]:
     """How far the scoring is, where the heads are being scored."""
     if bench.scoring is None:
         return []
-    return [html.P(bench.scoring.told, id="scoring", className="notice", role="status")]
+    return [html.P(bench.scoring.progress, id="scoring", className="notice", role="status")]
 
 
 def unscored_note(bench: Bench) -> list[Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headscope.inspector.bench import Bench
-from headscope.inspector.scoring import Scoring
+from headscope.inspector.scoring import ScoringThread
 from headscope.store.manifest import read_manifest
 from headscope.store.run import Run, check_output_folder, open_run
 from interp.errors import HeadscopeError, StoreError
@@ -54,7 +54,7 @@ def open_model(model: HookedModel, folder: Path, *, data: str) -> Bench:
     if any(parameter.is_meta for parameter in model.hf.parameters()):
         return Bench(name, model=model, data=data)  # offloaded weights have one place, and the page needs it
     check_output_folder(folder)
-    return Bench(name, model=model, data=data, scoring=Scoring(folder).start(model))
+    return Bench(name, model=model, data=data, scoring=ScoringThread(folder).start(model))
 
 
 def run_of(model: HookedModel, folder: Path) -> Run | None:

@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from dash import Input, Output, State, html, no_update
 
-from headscope.figures.attention_map import labels
-from headscope.figures.style import colour, styled
 from headscope.inspector import removal
 from headscope.inspector.asked import asked_prompt, asked_removal, whole
 from headscope.inspector.bench import Bench
 from headscope.inspector.passes import Pass
 from headscope.inspector.reading import asked_query
 from headscope.inspector.removal import LossChange, NextToken
-from headscope.inspector.score_table import MINUS
 from headscope.inspector.widgets import plot, save
 from interp.errors import HeadscopeError
 from interp.masks import parse_heads
-from interp.view import shown
+from interp.theme import colour, plain_text, styled
+from interp.token_display import label, shown
 
 if TYPE_CHECKING:
     from dash import Dash
@@ -28,6 +26,7 @@ LEARNING = (
     "In nats. The score is the loss of tokens that have an earlier copy, minus the loss of the first copy, on four "
     "random repeated sequences: below zero, the model learns from its context."
 )
+MINUS = "\N{MINUS SIGN}"
 QUOTES = "\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}"
 
 
@@ -36,21 +35,15 @@ def outcome_panels() -> html.Div:
         [
             html.Figure(
                 [
-                    html.H3([html.Span("h", className="letter"), html.Span(id="next-title")]),
+                    html.H3(html.Span(id="next-title")),
                     html.Div(id="next", className="scroll"),
                     html.Figcaption(save("", "next")),
                 ]
             ),
+            html.Figure([html.H3("Loss of each token"), plot("loss", 310), html.Figcaption(save("loss", "loss"))]),
             html.Figure(
                 [
-                    html.H3([html.Span("i", className="letter"), "Loss of each token"]),
-                    plot("loss", 310),
-                    html.Figcaption(save("loss", "loss")),
-                ]
-            ),
-            html.Figure(
-                [
-                    html.H3([html.Span("k", className="letter"), "In-context learning"]),
+                    html.H3("In-context learning"),
                     html.Div(id="learning"),
                     html.Div(id="changes"),
                     html.Figcaption([html.P(LEARNING), save("", "learning")]),
@@ -184,7 +177,7 @@ def loss_figure(before: Pass, after: Pass | None) -> go.Figure:
     """Loss of each token, in nats; one line a pass."""
     tokens = before.tokens
     length = len(tokens.ids)
-    names = labels(tokens.texts, 1, length - 1)
+    names = [plain_text(label(position, tokens.texts[position])) for position in range(1, length)]
     passes = [(before, "before removal" if after else "whole model", "blue")]
     passes += [(after, "after removal", "vermilion")] if after else []
     traces = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from headscope.inspector.asked import Prompt
 from interp.errors import UsageError
-from interp.view import token_texts
+from interp.token_display import token_texts
 
 if TYPE_CHECKING:
     from interp.model import HookedModel

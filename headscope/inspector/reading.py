@@ -11,12 +11,14 @@ from headscope.inspector.asked import Removal, asked_prompt, asked_removal, whol
 from headscope.inspector.bench import Bench
 from headscope.inspector.passes import Attention
 from interp.errors import HeadscopeError
+from interp.token_display import shown
 
 if TYPE_CHECKING:
     from dash import Dash
 
 
 STILL = "Still shown: "
+EXCERPT = 60
 
 
 def register(app: Dash, bench: Bench) -> None:
@@ -39,26 +41,32 @@ def register(app: Dash, bench: Bench) -> None:
         return told, not told
 
 
-def prompt_parts(bench: Bench, asked: Any, tab: Any, shown: Any = "") -> list[Any]:
+def prompt_parts(bench: Bench, asked: Any, tab: Any, stands: Any = "") -> list[Any]:
     """What was read, in words, what is wrong with it, what was refused.
 
-    Where it is refused, what was read before stays, and the words say so: `shown` are the ones that stand there.
+    Where it is refused, what was read before stays, and the words say so: `stands` are the ones that stand there.
     """
     try:
         prompt = asked_prompt(asked)
         with bench.work.of(tab):
             tokens = bench.attention(prompt).tokens
     except HeadscopeError as error:
-        return [no_update, f"{STILL}{str(shown).removeprefix(STILL)}" if shown else "", str(error), {"prompt": asked}]
+        return [no_update, f"{STILL}{str(stands).removeprefix(STILL)}" if stands else "", str(error), {"prompt": asked}]
     reading = {
         "prompt": asked,
         "key": prompt.key,
-        "tokens": list(tokens.texts),
+        "tokens": [shown(text) for text in tokens.texts],
         "blocks": list(tokens.blocks),
         "target": tokens.target,
-        "told": tokens.told,
+        "name": tokens.told + excerpt(prompt.text),
     }
     return [reading, tokens.told, "", None]
+
+
+def excerpt(text: str) -> str:
+    """The beginning of a person's own text, for a picture that stands without the page; empty without a text."""
+    more = "…" if len(text) > EXCERPT else ""
+    return f": “{shown(text[:EXCERPT])}{more}”" if text else ""
 
 
 def seen(bench: Bench, reading: Mapping[str, Any], after: Any) -> Attention:

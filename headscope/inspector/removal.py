@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from headscope.inspector.passes import Pass, Predictions
 from interp.errors import UsageError
-from interp.view import token_texts
+from interp.token_display import token_texts
 
 if TYPE_CHECKING:
     from interp.gating import Reference

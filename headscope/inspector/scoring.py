@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class Scoring:
+class ScoringThread:
     """A thread that scores all heads into a run directory; version is 1 when they are there."""
 
     folder: Path
@@ -32,7 +32,7 @@ class Scoring:
     run: Run | None = None
     thread: Thread | None = field(default=None, repr=False)
 
-    def start(self, model: HookedModel) -> Scoring:
+    def start(self, model: HookedModel) -> ScoringThread:
         """Begin, once."""
         self.thread = Thread(target=self._score, args=(twin(model),), name="scoring", daemon=True)
         self.thread.start()
@@ -43,7 +43,7 @@ class Scoring:
         return self.thread is not None and self.thread.is_alive()
 
     @property
-    def told(self) -> str:
+    def progress(self) -> str:
         """How far it is, or why it ended."""
         if self.failed:
             return f"Scoring ended: {self.failed}"

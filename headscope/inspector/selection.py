@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import unescape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from dash import Input, Output, State, no_update
 from jaxtyping import Float
 
-from headscope.figures.attention_map import LABEL, attention_map
 from headscope.inspector import circuit_tables as tables
 from headscope.inspector.asked import asked_head, whole
 from headscope.inspector.bench import Bench
-from headscope.inspector.desk import ATTENTION_HEIGHT
-from headscope.inspector.heads import BAR, axis_names
 from headscope.inspector.passes import Attention
 from headscope.inspector.reading import asked_query, seen
 from interp.errors import HeadscopeError, UsageError
+from interp.token_display import label
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
     from dash import Dash
 
 WINDOW = 96  # tokens of a heat map's side; longer prompts are shown in windows
@@ -59,13 +55,12 @@ def attention_parts(bench: Bench, look: Mapping[str, Any]) -> dict[str, Any]:
         titles = {name: f"{title} {whose}" for name, title in titles.items()}
         attention = seen(bench, look, look.get("after"))
         pattern = attention.pattern(*head)
-        figure = window_map(pattern, attention, look.get("window"))
+        shown = window_map(pattern, attention, look.get("window"))
         row = rounded(pattern[asked_query(look.get("query"), len(pattern))])
     except HeadscopeError as error:
         return {"problem": str(error), **titles}
-    figure.update_layout(meta=titles["title"])  # whose it is: plotly draws it later than the heading stands there
     return {
-        "figure": figure.to_plotly_json(),
+        "map": shown,
         **titles,
         "note": note(attention),
         "problem": "",
@@ -77,38 +72,28 @@ def attention_parts(bench: Bench, look: Mapping[str, Any]) -> dict[str, Any]:
 def note(attention: Attention) -> str:
     lines = "Lines mark where each copy of the block begins. " if attention.tokens.blocks else ""
     return (
-        f"{lines}Colour saturates at the highest attention paid to a position other than the first. Choose a cell to "
-        "follow its query."
+        f"{lines}Colour runs from 0 to the highest attention paid to a position other than the first; cells marked + "
+        "lie above it. Choose a cell to follow its query."
     )
 
 
-def window_map(pattern: Float[np.ndarray, "query key"], attention: Attention, window: Any) -> go.Figure:
-    """The part of the pattern that fits a heat map."""
+def window_map(pattern: Float[np.ndarray, "query key"], attention: Attention, window: Any) -> dict[str, Any]:
+    """The part of the pattern that fits a heat map, as the page draws it: values, and the labels of both axes."""
     tokens = attention.tokens
     query, key = window_start(window, len(tokens.texts))
-    part = pattern[query : query + WINDOW, key : key + WINDOW]
-    figure = attention_map(part, tokens.texts, start=(query, key), blocks=tokens.blocks, height=ATTENTION_HEIGHT)
-    figure.data[0].colorbar = {
-        "orientation": "h",
-        "x": 0.5,
-        "y": 1,
-        "yanchor": "bottom",
-        "len": 1.02,
-        "thickness": 8,
-        "outlinewidth": 0,
-        "ticks": "outside",
-        "ticklen": 3,
-        "tickfont": {"size": 10},
-        "nticks": 6,
-        "ypad": 4,
+    rows = [
+        [round(float(value), 4) if key + at <= query + row else None for at, value in enumerate(values)]
+        for row, values in enumerate(pattern[query : query + WINDOW, key : key + WINDOW])
+    ]
+    axes = {"queries": (query, len(rows)), "keys": (key, len(rows[0]))}
+    return {
+        "rows": rows,
+        "blocks": list(tokens.blocks),
+        **{
+            name: [{"position": at, "text": label(at, tokens.texts[at])} for at in range(first, first + size)]
+            for name, (first, size) in axes.items()
+        },
     }
-    longest = max(len(unescape(name)) for name in (*figure.data[0].x, *figure.data[0].y))
-    room = 34 + 5.8 * min(longest, LABEL + 6)  # margins that give way to labels move the colour bar
-    figure.update_layout(margin={"l": room, "r": 8, "t": BAR, "b": room}, dragmode=False)
-    figure.update_xaxes(automargin=False, title_text="")
-    figure.update_yaxes(automargin=False, title_text="")
-    axis_names(figure, x="key", y="query", below=room - 8, beside=room - 8)
-    return figure
 
 
 def window_start(window: Any, length: int) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.view import token_texts
+from interp.token_display import token_texts
 
 if TYPE_CHECKING:
     from headscope.inspector.cache import Kept

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from headscope.store.attention_example import AttentionExample, byte_patterns
+from interp.token_display import label, shown
 
 BUDGET = 2_000_000
 
@@ -19,7 +20,7 @@ BUDGET = 2_000_000
 def encoded_example(
     example: AttentionExample, order: Iterable[tuple[int, int]], *, budget: int = BUDGET
 ) -> dict[str, Any]:
-    """Tokens, scale and `heads`: `layer.head` -> base64 of the deflated lower triangle, row by row.
+    """Tokens as they are shown, scale, and `heads`: `layer.head` -> base64 of the deflated lower triangle, by rows.
 
     order: (layer, head), the most interesting first; heads are taken until `budget` characters are used.
     """
@@ -31,4 +32,10 @@ def encoded_example(
         if used > budget:
             break
         heads[f"{layer}.{head}"] = text
-    return {"tokens": list(example.tokens), "scale": example.scale, "blocks": list(example.blocks), "heads": heads}
+    return {
+        "tokens": [shown(token) for token in example.tokens],
+        "labels": [label(position, token) for position, token in enumerate(example.tokens)],
+        "scale": example.scale,
+        "blocks": list(example.blocks),
+        "heads": heads,
+    }

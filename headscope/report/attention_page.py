@@ -5,7 +5,6 @@ The page draws with CircuitsVis, in windows of 64 tokens, each when it is chosen
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,43 +16,19 @@ from jaxtyping import Float
 from headscope.store.atomic import write_atomically
 from interp import view
 from interp.errors import HeadscopeError, UsageError
+from interp.token_display import token_texts, visible
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from interp.attention.rows import AttentionRows
     from interp.model import HookedModel
 
 STEP = 48  # windows of 64 overlap by a quarter, so that what crosses an edge of one is inside another
 LIMIT = 1024
-STYLE = """
-body { margin: 0 auto; max-width: 1100px; padding: 28px 32px 48px; background: var(--paper); color: var(--ink);
-  font: 16px/1.55 var(--serif); overflow-wrap: anywhere; }
-h1 { font-size: 30px; font-weight: 500; line-height: 1.2; margin: 14px 0 8px; }
-p, label { font: 14px/1.6 var(--sans); color: var(--muted); margin: 0 0 12px; }
-blockquote { margin: 0 0 16px; padding-left: 14px; border-left: 3px solid var(--rule); white-space: pre-wrap;
-  max-width: 80ch; max-height: 12em; overflow: auto; }
-select { font: 13px/1.4 var(--sans); color: var(--ink); background: var(--panel); border: 1px solid var(--rule);
-  border-radius: 5px; padding: 4px 9px; }
-.kicker { font: 600 13px/1 var(--sans); letter-spacing: .04em; }
-.drawing { background: #fff; color: #1c1b19; border-radius: 6px; padding: 8px 16px; overflow-x: auto; }
-:root[data-theme=dark] .drawing { filter: invert(.92) hue-rotate(180deg); }
-@media (prefers-color-scheme: dark) { .drawing { filter: invert(.92) hue-rotate(180deg); } }
-@media (max-width: 759px) { body { padding: 16px; } }
-"""
-SCRIPT = """
-const boxes = [...document.querySelectorAll(".drawing")], drawn = new Set(), choice = document.querySelector("select");
-function show(place) {
-  boxes.forEach((box, at) => { box.hidden = at !== place; });
-  if (!drawn.has(place)) { drawn.add(place); windows[place](); }
-}
-if (choice) choice.addEventListener("change", () => show(Number(choice.value)));
-show(0);
-"""
 
 
 @dataclass(frozen=True)
-class Attention:
+class AttentionOfText:
     """One layer's attention on a text, or one head's; patterns [head query key] of the whole text."""
 
     model: str
@@ -98,7 +73,7 @@ def outputs(out: Path, *, png: bool) -> list[Path]:
     return [*wanted, out.with_suffix(".png")] if png and wanted[0].suffix == ".html" else wanted
 
 
-def read_attention(model: HookedModel, text: str, layer: int, head: int | None) -> Attention:
+def read_attention(model: HookedModel, text: str, layer: int, head: int | None) -> AttentionOfText:
     """One forward pass."""
     heads = view.check_place(model, layer, head)
     ids = view.text_ids(model, text)
@@ -106,34 +81,29 @@ def read_attention(model: HookedModel, text: str, layer: int, head: int | None) 
         raise UsageError(
             f"the text has {len(ids)} tokens; a page or picture of attention holds at most {LIMIT}: shorten it"
         )
-    patterns: list[np.ndarray] = []
-
-    def keep(_: int, rows: AttentionRows) -> None:
-        patterns.append(rows.block(0, len(ids))[0, heads].float().cpu().numpy())
-
-    with torch.no_grad(), model.watch_attention(keep, layers=[layer]):
-        model.run(torch.tensor([ids]))
-    name = str(model.provenance.get("source") or model.layout.architecture)
+    patterns = view.read_window(model, torch.tensor([ids]), layer, 0, len(ids))[heads]
+    source = str(model.provenance.get("source") or model.layout.architecture)
     names = tuple(f"{layer}.{number}" for number in heads)
-    return Attention(name, text, view.token_texts(model.tokenizer, ids), names, patterns[0])
+    return AttentionOfText(source, text, token_texts(model.tokenizer, ids), names, patterns)
 
 
-def page(read: Attention) -> str:
+def page(read: AttentionOfText) -> str:
     """The whole file as text."""
-    from headscope.report.page import variables
+    from headscope.report.page import page as rendered
+    from headscope.report.page import static
 
-    starts = window_starts(len(read.tokens))
-    drawings = [window(read, start).drawing for start in starts]
-    calls = ",\n".join(f"() => {{ {drawing.call} }}" for drawing in drawings)
-    script = f"{drawings[0].bundle}\nconst windows = [{calls}];\n{SCRIPT}"
-    boxes = "".join(f'<div class="drawing" hidden><div id="{drawing.element}"></div></div>' for drawing in drawings)
-    body = (
-        f'<p class="kicker">headscope</p><h1>{html.escape(read.title)} of <bdi>{html.escape(read.model)}</bdi></h1>'
-        f"<p>{len(read.tokens)} tokens. Colour saturates at the highest attention paid to a position other than the "
-        f"first.</p><blockquote><bdi>{html.escape(view.visible(read.text))}</bdi></blockquote>"
-        f"{_choice(read, starts)}{boxes}"
+    windows = [window(read, start) for start in window_starts(len(read.tokens))]
+    calls = ",\n".join(f"() => {{ {part.drawing.call} }}" for part in windows)
+    script = f"{windows[0].drawing.bundle}\nconst windows = [{calls}];\n{static('windows.js')}"
+    return rendered(
+        "attention",
+        scripts=[script],
+        module=True,
+        title=f"{read.title} of {read.model}",
+        read=read,
+        text=visible(read.text),
+        windows=windows,
     )
-    return view.document(body, script, title=f"{read.title} of {read.model}", style=variables() + STYLE)
 
 
 def window_starts(length: int) -> list[int]:
@@ -142,24 +112,14 @@ def window_starts(length: int) -> list[int]:
     return [*range(0, last, STEP), last]
 
 
-def window(read: Attention, start: int) -> view.AttentionView:
+def window(read: AttentionOfText, start: int) -> view.AttentionView:
     stop = min(len(read.tokens), start + view.WINDOW)
     return view.AttentionView(
         read.tokens[start:stop], read.patterns[:, start:stop, start:stop], read.names, start, len(read.tokens)
     )
 
 
-def _choice(read: Attention, starts: list[int]) -> str:
-    if len(starts) == 1:
-        return ""
-    options = "".join(
-        f'<option value="{at}">{start} to {min(len(read.tokens), start + view.WINDOW) - 1}</option>'
-        for at, start in enumerate(starts)
-    )
-    return f"<p><label>Tokens <select>{options}</select></label>; in a drawing the first of them is number 0.</p>"
-
-
-def picture(read: Attention) -> go.Figure:
+def picture(read: AttentionOfText) -> go.Figure:
     """The heat map of a head, or a small one for every head of a layer."""
     from headscope.figures.attention_map import attention_map, attention_maps
 

@@ -1,4 +1,4 @@
-"""What the page shows, as plain values: scores, classes, the attention example and the figures of a run."""
+"""What pages show, as plain values: scores, classes, the attention example and the figures of a run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import pandas as pd
 from jaxtyping import Float
 
 from headscope.figures.catalogue import CATALOGUE
-from headscope.figures.style import DIVERGING, PALETTE, SEQUENTIAL, is_signed, swaps
 from headscope.report.attention import encoded_example
-from headscope.store.glossary import TERMS, term
+from headscope.store.glossary import FOLDED, TERMS, term
 from headscope.store.snapshot import Stored, combinations, grid
 from headscope.store.snapshot import chosen as rows_with
 from headscope.store.tables import SCORE_KEY
+from interp import theme
 from interp.scores import FAMILY_LEVEL
+from interp.token_display import visible
 
 COLUMNS = {"mean": "mean", "low": "ci_low", "high": "ci_high", "null": "null_mean", "p": "p", "family": "p_family"}
 WITHOUT_TASK = "Scores without a task"
@@ -26,26 +27,28 @@ DIGITS = 4
 
 
 def page_data(stored: Stored) -> dict[str, Any]:
-    """All that the scripts of the page read."""
-    scores = score_entries(stored)
+    """All that the scripts of the report read."""
+    scores = score_data(stored)
+    return {
+        "scores": scores,
+        "attention": attention(stored, scores["entries"]),
+        "figures": figures(stored),
+        "theme": theme.for_scripts(),
+    }
+
+
+def score_data(stored: Stored) -> dict[str, Any]:
+    """Every stored score of every head, for the mosaics, the card and the table of report and inspector."""
+    entries = score_entries(stored)
     layers, heads = shape(stored)
     return {
         "layers": layers,
         "heads": heads,
         "kv": kv_heads(stored),
-        "scores": scores,
-        "groups": list(dict.fromkeys(score["group"] for score in scores)),
+        "entries": entries,
+        "groups": list(dict.fromkeys(entry["group"] for entry in entries)),
         "classes": class_names(stored),
         "level": FAMILY_LEVEL,
-        "attention": attention(stored, scores),
-        "figures": figures(stored),
-        "theme": {
-            "light": {name: pair[0] for name, pair in PALETTE.items()},
-            "dark": {name: pair[1] for name, pair in PALETTE.items()},
-            "sequential": SEQUENTIAL,
-            "diverging": DIVERGING,
-            "swaps": swaps(),
-        },
     }
 
 
@@ -62,32 +65,34 @@ def kv_heads(stored: Stored) -> int:
 
 def score_entries(stored: Stored) -> list[dict[str, Any]]:
     """Every stored head score, in the order of the page."""
-    keys = sorted(combinations(stored.head_scores, *SCORE_KEY), key=_place)
+    keys = sorted(combinations(stored.head_scores, *SCORE_KEY), key=_rank)
     return [_entry(rows_with(stored.head_scores, **key), key) for key in keys]
 
 
-def _place(key: Any) -> tuple[Any, ...]:
+def _rank(key: Any) -> tuple[Any, ...]:
     """Scores without a task first, then the order of the glossary; other scores by name."""
     listed = list(TERMS)
-    named = (key["score"], key["variant"])
-    rank = listed.index(named) if named in listed else len(listed)
-    return (key["task"] != "", key["shots"] if key["task"] else 0, rank, *named, key["task"])
+    name = (key["score"], key["variant"])
+    rank = listed.index(name) if name in listed else len(listed)
+    return (key["task"] != "", key["shots"] if key["task"] else 0, rank, *name, key["task"])
 
 
 def _entry(rows: pd.DataFrame, key: Any) -> dict[str, Any]:
-    found = term(key["score"], key["variant"])
+    words, task = term(key["score"], key["variant"]), visible(key["task"])
     arrays = {name: grid(rows, column) for name, column in COLUMNS.items()}
-    told = {name: rounded(values) for name, values in arrays.items() if np.isfinite(values).any()}
-    shots = f", {key['shots']} {'shot' if key['shots'] == 1 else 'shots'}" if key["task"] else ""
+    values = {name: rounded(array) for name, array in arrays.items() if np.isfinite(array).any()}
+    shots = f", {key['shots']} {'shot' if key['shots'] == 1 else 'shots'}" if task else ""
     return {
         "id": "/".join(str(key[name]) for name in SCORE_KEY),
-        "label": f"{found.label}: {key['task']}{shots}" if key["task"] else found.label,
-        "short": key["task"] or found.short,
-        "group": f"{found.label}{shots}" if key["task"] else WITHOUT_TASK,
-        "meaning": found.meaning,
-        "signed": is_signed(arrays["mean"]),
+        "label": f"{words.label}: {task}{shots}" if task else words.label,
+        "short": task or words.short,
+        "task": task,
+        "group": f"{words.label}{shots}" if task else WITHOUT_TASK,
+        "folded": (key["score"], key["variant"]) in FOLDED,
+        "meaning": words.meaning,
+        "signed": theme.is_signed(arrays["mean"]),
         "n": int(rows["n"].iloc[0]),
-        **{name: told.get(name, []) for name in COLUMNS},
+        **{name: values.get(name, []) for name in COLUMNS},
     }
 
 
@@ -101,26 +106,27 @@ def class_names(stored: Stored) -> list[str] | None:
     return None if stored.classes is None else [str(name) for name in stored.classes.flatten()]
 
 
-def attention(stored: Stored, scores: list[dict[str, Any]]) -> dict[str, Any] | None:
+def attention(stored: Stored, entries: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The encoded example, heads in the order of the first score; None where none was stored."""
     example = stored.run.attention_example
     if example is None:
         return None
     layers, heads = example.patterns.shape[:2]
-    first = scores[0]["mean"] if scores and len(scores[0]["mean"]) == layers * heads else [0.0] * (layers * heads)
-    order = sorted(range(layers * heads), key=lambda place: -(first[place] if first[place] is not None else -math.inf))
-    return encoded_example(example, (divmod(place, heads) for place in order))
+    first = entries[0]["mean"] if entries and len(entries[0]["mean"]) == layers * heads else []
+    places = top(first, len(first))
+    rest = [place for place in range(layers * heads) if place not in set(places)]
+    return encoded_example(example, (divmod(place, heads) for place in [*places, *rest]))
 
 
 def figures(stored: Stored) -> list[dict[str, Any]]:
     """Every figure of the catalogue that the run has data for, but the mosaic, which the page draws itself."""
-    found = []
+    listed = []
     for entry in CATALOGUE:
         panels = [] if entry.name == "mosaic" else list(entry.panels(stored))
         if panels:
             drawn = [{"folded": panel.folded, **json.loads(panel.draw().to_json())} for panel in panels]
-            found.append({"name": entry.name, "title": entry.title, "caption": entry.caption, "panels": drawn})
-    return found
+            listed.append({"name": entry.name, "title": entry.title, "caption": entry.caption, "panels": drawn})
+    return listed
 
 
 def top(values: Iterable[float | None], count: int) -> list[int]:

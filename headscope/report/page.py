@@ -11,21 +11,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from headscope.figures.style import PALETTE, SANS, SERIF
 from headscope.report.contents import page_data
 from headscope.report.summary import summary
 from headscope.store.atomic import write_atomically
 from headscope.store.run import Run, open_run
 from headscope.store.snapshot import Stored
+from interp.theme import css_variables
 
 FILE = "report.html"
-SCRIPTS = ("page", "theme", "mosaic", "card", "attention", "table", "figures", "main")
+SHARED = ("dom", "theme", "scores", "mosaic", "card", "tokens", "attention_map")
+SCRIPTS = ("page", "mosaic", "attention", "table", "figures", "main")
 
 
 def render(folder: str | Path | Run) -> Path:
@@ -35,28 +36,50 @@ def render(folder: str | Path | Run) -> Path:
     """
     run = folder if isinstance(folder, Run) else open_run(folder)
     path = run.folder / FILE
-    write_atomically(path, page(run).encode("utf-8", "replace"))
+    write_atomically(path, report(run).encode("utf-8", "replace"))
     return path
 
 
-def page(run: Run) -> str:
+def report(run: Run) -> str:
     """The whole file as text."""
-    from jinja2 import Environment, StrictUndefined
-
     data = page_data(Stored(run))
-    scripts = [plotly_script(), *(_static(f"{name}.js") for name in SCRIPTS)]
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_static("report.html.jinja")).render(
-        policy=policy(scripts),
-        style=variables() + _static("report.css"),
-        scripts=scripts,
+    return page(
+        "report",
+        scripts=[plotly_script(), shared_script(), *(static(f"{name}.js") for name in SCRIPTS)],
+        title=f"Attention heads of {run.identity['source']}",
         data=safe_json(data),
         page=data,
-        **summary(run.manifest, data),
+        **summary(run.manifest, data["scores"]),
     )
 
 
-def policy(scripts: list[str]) -> str:
+def page(name: str, *, scripts: Sequence[str], **values: Any) -> str:
+    """A page from its template and style: `NAME.html.jinja` and `NAME.css`."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("headscope.report", "static"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template(f"{name}.html.jinja")
+    return template.render(policy=policy(scripts), style=style(static(f"{name}.css")), scripts=scripts, **values)
+
+
+def style(own: str) -> str:
+    """The palette and the look of every page, and what one page adds."""
+    return css_variables() + static("shared/page.css") + own
+
+
+@cache
+def shared_script() -> str:
+    """What report and inspector draw with: theme, mosaic, card, tokens, attention map."""
+    return "\n".join(static(f"shared/{name}.js") for name in SHARED)
+
+
+def policy(scripts: Sequence[str]) -> str:
     """The Content-Security-Policy under which only these scripts run and nothing is requested."""
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts
@@ -81,19 +104,6 @@ def safe_json(value: Mapping[str, Any]) -> str:
     return text
 
 
-def variables() -> str:
-    """The palette as CSS variables, so that page and figures have one source."""
-    themes = [
-        "".join(f"--{name.replace('_', '-')}:{pair[place]};" for name, pair in PALETTE.items()) for place in (0, 1)
-    ]
-    return (
-        f":root{{--serif:{SERIF};--sans:{SANS};color-scheme:light;{themes[0]}}}\n"
-        f":root[data-theme=dark]{{color-scheme:dark;{themes[1]}}}\n"
-        f"@media (prefers-color-scheme:dark){{:root:not([data-theme=light]){{color-scheme:dark;{themes[1]}}}}}\n"
-        f"@media print{{:root:root:root{{color-scheme:light;{themes[0]}}}}}\n"
-    )
-
-
 @cache
 def plotly_script() -> str:
     from plotly.offline import get_plotlyjs
@@ -101,5 +111,5 @@ def plotly_script() -> str:
     return str(get_plotlyjs())
 
 
-def _static(name: str) -> str:
+def static(name: str) -> str:
     return files("headscope.report").joinpath("static", name).read_text(encoding="utf-8")

@@ -27,7 +27,7 @@ def summary(manifest: Manifest, data: Mapping[str, Any]) -> dict[str, Any]:
         "stages": [_stage(stage) for stage in manifest.stages],
         "identity": [(name.replace("_", " "), value) for name, value in manifest.identity.items() if _shown(value)],
         "terms": list(
-            dict.fromkeys((s["label"].partition(":")[0], s["meaning"]) for s in data["scores"] if s["meaning"])
+            dict.fromkeys((s["label"].partition(":")[0], s["meaning"]) for s in data["entries"] if s["meaning"])
         ),
     }
 
@@ -45,7 +45,7 @@ def measured(manifest: Manifest, data: Mapping[str, Any]) -> list[str]:
     """What was measured, on what, from which weights."""
     told = []
     stage = next((stage for stage in manifest.stages if stage.command == "induction"), None)
-    free = [score for score in data["scores"] if score["p"] or score["id"].startswith("prefix_matching/")]
+    free = [score for score in data["entries"] if score["p"] or score["id"].startswith("prefix_matching/")]
     if stage is not None and free:
         told.append(
             f"Each of the {data['layers'] * data['heads']} attention heads was scored on "
@@ -96,7 +96,7 @@ def _protocol(stage: Stage) -> str:
 
 def found(data: Mapping[str, Any]) -> list[str]:
     """The strongest head, and how many heads are induction heads, by class."""
-    score = next((score for score in data["scores"] if score["id"].startswith("prefix_matching//")), None)
+    score = next((score for score in data["entries"] if score["id"].startswith("prefix_matching//")), None)
     if score is None:
         return []
     told = []
@@ -147,7 +147,7 @@ def numbers(data: Mapping[str, Any]) -> list[tuple[str, str]]:
 def above_null(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     """For each score with a null: how many heads beat it family-wise, by class, and the strongest head."""
     rows = []
-    for score in data["scores"]:
+    for score in data["entries"]:
         if not score["family"]:
             continue
         beats = [p is not None and p <= data["level"] for p in score["family"]]

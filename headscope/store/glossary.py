@@ -16,11 +16,42 @@ class Term:
     meaning: str
 
 
+# Prefix matching and the signed direct effect first: the classes rest on these two.
 TERMS: dict[tuple[str, str], Term] = {
     ("prefix_matching", ""): Term(
         "Prefix matching",
         "Prefix",
         "Mean attention, from tokens that occurred before, to what followed their earlier copies. 0 to 1.",
+    ),
+    ("copying", "signed"): Term(
+        "Copying (signed)",
+        "Signed",
+        "On the repeated sequence: the head's direct effect on the logit of the token that comes next, in standard "
+        "deviations over the tokens of the block. Below the null: the head writes against that token (anti-copying).",
+    ),
+    ("copying", "argmax"): Term(
+        "Copying (argmax)",
+        "Copying",
+        "On unrepeated tokens: the share of the head's positive direct effect on the logits of the tokens so far that "
+        "falls on the token it attends to most. 0 to 1.",
+    ),
+    ("copying", "successor"): Term(
+        "Copying (successor)",
+        "Successor",
+        "On the repeated sequence: the share of the head's positive direct effect that falls on the token that really "
+        "comes next. Does not read the head's attention. Chance is one over the length of the block.",
+    ),
+    ("ov_copying", ""): Term(
+        "OV copying",
+        "OV",
+        "From the weights alone: the sum of the eigenvalues of the head's OV circuit over the sum of their sizes, with "
+        "the embedding as block 0 leaves it. -1 to 1; positive means that attending to a token raises that token.",
+    ),
+    ("previous_token", ""): Term(
+        "Previous token", "Previous", "Mean attention to the token before, on unrepeated tokens. 0 to 1."
+    ),
+    ("duplicate_token", ""): Term(
+        "Duplicate token", "Duplicate", "Mean attention to earlier copies of the current token. 0 to 1."
     ),
     ("prefix_matching", "olsson"): Term(
         "Prefix matching (Olsson)",
@@ -32,54 +63,24 @@ TERMS: dict[tuple[str, str], Term] = {
         "Prefix (released)",
         "What the paper's released code computes. For comparison only.",
     ),
-    ("copying", "argmax"): Term(
-        "Copying (argmax)",
-        "Copying",
-        "On unrepeated tokens: the share of the head's positive direct effect on the logits of the tokens so far that "
-        "falls on the token it attends to most. 0 to 1.",
-    ),
-    ("copying", "attended"): Term(
-        "Copying (attended)",
-        "Copying (attended)",
-        "The same share, weighted by the attention paid to each token instead of the most attended one alone.",
-    ),
-    ("copying", "successor"): Term(
-        "Copying (successor)",
-        "Successor",
-        "On the repeated sequence: the share of the head's positive direct effect that falls on the token that really "
-        "comes next. Does not read the head's attention. Chance is one over the length of the block.",
-    ),
-    ("copying", "signed"): Term(
-        "Copying (signed)",
-        "Signed",
-        "On the repeated sequence: the head's direct effect on the logit of the token that comes next, in standard "
-        "deviations over the tokens of the block. Below the null: the head writes against that token (anti-copying).",
-    ),
     ("copying", "signed_auc"): Term(
         "Copying (signed, by rank)",
         "Signed (rank)",
         "On the repeated sequence: how far the token that comes next is ranked above the other tokens of the block by "
         "the head's direct effect. 1: always first, 0: no better than chance, -1: always last.",
     ),
+    ("copying", "attended"): Term(
+        "Copying (attended)",
+        "Copying (attended)",
+        "The same share, weighted by the attention paid to each token instead of the most attended one alone.",
+    ),
     ("copying", "bansal_released"): Term(
         "Copying (released code)", "Copying (released)", "What the paper's released code computes. For comparison only."
-    ),
-    ("ov_copying", ""): Term(
-        "OV copying",
-        "OV",
-        "From the weights alone: the sum of the eigenvalues of the head's OV circuit over the sum of their sizes, with "
-        "the embedding as block 0 leaves it. -1 to 1; positive means that attending to a token raises that token.",
     ),
     ("ov_copying", "raw"): Term(
         "OV copying (raw embedding)",
         "OV (raw)",
         "The same with the embedding matrix itself; where embeddings are tied its sign can be wrong.",
-    ),
-    ("previous_token", ""): Term(
-        "Previous token", "Previous", "Mean attention to the token before, on unrepeated tokens. 0 to 1."
-    ),
-    ("duplicate_token", ""): Term(
-        "Duplicate token", "Duplicate", "Mean attention to earlier copies of the current token. 0 to 1."
     ),
     ("importance", "token"): Term(
         "Importance (token)",
@@ -98,6 +99,15 @@ TERMS: dict[tuple[str, str], Term] = {
         "By gradient: the first-order rise of the loss when the head is removed. Positive means the head is needed.",
     ),
 }
+# Variants that stand behind the others.
+FOLDED = (
+    ("prefix_matching", "olsson"),
+    ("prefix_matching", "bansal_released"),
+    ("copying", "signed_auc"),
+    ("copying", "attended"),
+    ("copying", "bansal_released"),
+    ("ov_copying", "raw"),
+)
 
 
 def term(score: str, variant: str) -> Term:

@@ -3,12 +3,14 @@
 // callbacks listen to.
 
 const headscope = {
-  told: null, // of the model and the run: sizes, scores, defaults, palette
+  facts: null, // of the model and the run: sizes, names of scores, defaults, palettes
+  scores: null, // every score of every head
+  card: null,
   state: {},
   past: [], // removals, for undo
   booted: false,
   reading: null, // the prompt that was read last
-  $: (id) => document.getElementById(id),
+  $: display.$,
 
   /** Set properties of a component, if the page has it: without a model some are not there. */
   props(id, values) {
@@ -85,7 +87,7 @@ const headscope = {
 
   inside(head) {
     return Array.isArray(head) && head.length === 2 && head.every(Number.isInteger) && head[0] >= 0 && head[1] >= 0
-      && head[0] < this.told.layers && head[1] < this.told.heads;
+      && head[0] < this.facts.layers && head[1] < this.facts.heads;
   },
 
   select(head) {
@@ -100,42 +102,63 @@ const headscope = {
   },
 
   /** The state that the address and the server's defaults give. */
-  begin(told) {
-    this.told = told;
+  begin(facts) {
+    this.facts = facts;
     const asked = this.address.read();
-    const known = (name, other) => (told.scores.includes(name) ? name : other);
+    const known = (name, other) => (facts.scores.includes(name) ? name : other);
     const removal = {
-      heads: told.live ? asked.heads.filter((head) => this.inside(head)) : [],
-      ffns: told.live ? asked.ffns.filter((layer) => layer < told.layers) : [],
+      heads: facts.live ? asked.heads.filter((head) => this.inside(head)) : [],
+      ffns: facts.live ? asked.ffns.filter((layer) => layer < facts.layers) : [],
       ablation: asked.ablation,
     };
     this.state = {};
     this.past = [];
     this.wanted = [asked.a, asked.b]; // scores that may come
     this.picked = this.inside(asked.head);
-    this.address.keep(told.live);
+    this.address.keep(facts.live);
     const foreign = Boolean(this.address.kept.prompt); // positions are those of a prompt that is not here
     this.set({
-      head: this.picked ? asked.head : told.head,
-      pair: [known(asked.a, told.pair[0]), known(asked.b, told.pair[1])],
-      prompt: told.live ? asked.prompt || told.prompt : told.prompt,
+      head: this.picked ? asked.head : facts.head,
+      pair: [known(asked.a, facts.pair[0]), known(asked.b, facts.pair[1])],
+      prompt: facts.live ? asked.prompt || facts.prompt : facts.prompt,
       query: foreign ? null : asked.query,
       removal,
       window: foreign ? [0, 0] : asked.window,
       vis: foreign ? { ...asked.vis, start: 0 } : asked.vis,
-      showAfter: told.live && asked.after,
+      showAfter: facts.live && asked.after,
       "stored-choice": asked.figure,
     });
     this.fillControls();
   },
 
   /** Scores have come in: what a person has chosen stays. */
-  rescored(told) {
-    this.told = told;
-    const known = (name) => told.scores.includes(name);
-    const pair = this.state.pair.map((name, at) => [name, this.wanted[at], told.pair[at]].find(known) ?? told.pair[at]);
-    this.set({ pair, head: this.picked ? this.state.head : told.head });
-    this.head.askCard();
+  rescored(facts) {
+    this.facts = facts;
+    const known = (name) => facts.scores.includes(name);
+    const pair = this.state.pair.map((name, at) => [name, this.wanted[at], facts.pair[at]].find(known) ?? facts.pair[at]);
+    this.set({ pair, head: this.picked ? this.state.head : facts.head });
+  },
+
+  /** The scores themselves: mosaics and card are drawn from them. */
+  async fetchScores(version) {
+    try {
+      const scores = new display.Scores(await (await fetch(`/scores/${version}.json`)).json());
+      if (version !== this.version || !scores.size) return; // overtaken, or a run without a score of a head
+      this.scores = scores;
+      this.drawCard();
+      display.mosaic.legend(scores, this.$("legend"));
+      this.store("scored", version);
+    } catch (error) {
+      this.head.text("defect", `The scores could not be fetched: is the program still running? (${error.message})`);
+    }
+  },
+
+  /** The card, with the tasks of the second mosaic's score folded out. */
+  drawCard() {
+    const beside = this.scores.entries.find(({ id }) => id === this.state.pair[1]);
+    this.card = new display.Card(this.scores, { open: beside?.task ? beside.group : "" });
+    this.card.update(this.scores.placeOf(this.state.head));
+    this.mark();
   },
 };
 headscope.state.showAfter = false;

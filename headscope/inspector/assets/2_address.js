@@ -6,8 +6,8 @@ headscope.address = {
   kept: {}, // parts that need the model, where it is not loaded: they stay in the address as they are
 
   keep(live) {
-    const told = new URLSearchParams(location.hash.slice(1));
-    const has = (name) => told.get(name);
+    const address = new URLSearchParams(location.hash.slice(1));
+    const has = (name) => address.get(name);
     const parts = [has("prompt") && "a prompt", (has("heads") || has("ffns")) && "a removal of heads or FFNs"].filter(Boolean);
     this.kept = {};
     const names = ["heads", "ffns", "ablation", "after", ...(has("prompt") ? ["prompt", "query", "window"] : [])];
@@ -28,43 +28,43 @@ headscope.address = {
   write() {
     const { head, pair, prompt, query, removal, window: part, vis, showAfter, "stored-choice": figure } = headscope.state;
     if (!head || !pair || !removal) return;
-    const told = new URLSearchParams();
-    const put = (name, value) => { if (value) told.set(name, value); };
+    const parts = new URLSearchParams();
+    const put = (name, value) => { if (value) parts.set(name, value); };
     put("head", head.join("."));
     put("a", pair[0]);
     put("b", pair[1]);
     put("prompt", this.prompt(prompt));
     put("query", query === null || query === undefined ? "" : String(query));
-    put("heads", removal.heads.map((one) => one.join(".")).join(","));
+    put("heads", removal.heads.map((head) => head.join(".")).join(","));
     put("ffns", removal.ffns.join(","));
     put("ablation", removal.ablation === "zero" ? "" : removal.ablation);
     put("window", part && (part[0] || part[1]) ? part.join(",") : "");
     put("vis", vis && vis.kind !== "off" ? `${vis.kind}:${vis.start}` : "");
     put("after", showAfter ? "1" : "");
     put("figure", figure ? figure.join(":") : "");
-    for (const [name, value] of Object.entries(this.kept)) told.set(name, value);
-    const next = `#${told}`;
+    for (const [name, value] of Object.entries(this.kept)) parts.set(name, value);
+    const next = `#${parts}`;
     if (next !== location.hash) history.replaceState(null, "", next);
   },
 
   read() {
-    const told = new URLSearchParams(location.hash.slice(1));
+    const parts = new URLSearchParams(location.hash.slice(1));
     const numbers = (text, mark) => (text ? text.split(mark).map((part) => (/^\d+$/.test(part) ? Number(part) : NaN)) : []);
     const whole = (list, length) => (list.length === length && list.every(Number.isInteger) ? list : null);
-    const [kind, start] = (told.get("vis") || "").split(":");
-    const figure = /^(\w+):(\d+)$/.exec(told.get("figure") || "");
+    const [kind, start] = (parts.get("vis") || "").split(":");
+    const figure = /^(\w+):(\d+)$/.exec(parts.get("figure") || "");
     return {
-      head: whole(numbers(told.get("head"), "."), 2),
-      a: told.get("a"),
-      b: told.get("b"),
-      prompt: this.readPrompt(told.get("prompt") || ""),
-      query: whole(numbers(told.get("query"), ","), 1)?.[0] ?? null,
-      heads: (told.get("heads") || "").split(",").map((part) => whole(numbers(part, "."), 2)).filter(Boolean),
-      ffns: numbers(told.get("ffns"), ",").filter(Number.isInteger),
-      ablation: told.get("ablation") === "mean" ? "mean" : "zero",
-      window: whole(numbers(told.get("window"), ","), 2) || [0, 0],
+      head: whole(numbers(parts.get("head"), "."), 2),
+      a: parts.get("a"),
+      b: parts.get("b"),
+      prompt: this.readPrompt(parts.get("prompt") || ""),
+      query: whole(numbers(parts.get("query"), ","), 1)?.[0] ?? null,
+      heads: (parts.get("heads") || "").split(",").map((part) => whole(numbers(part, "."), 2)).filter(Boolean),
+      ffns: numbers(parts.get("ffns"), ",").filter(Number.isInteger),
+      ablation: parts.get("ablation") === "mean" ? "mean" : "zero",
+      window: whole(numbers(parts.get("window"), ","), 2) || [0, 0],
       vis: ["head", "layer"].includes(kind) ? { kind, start: Number(start) || 0 } : { kind: "off", start: 0 },
-      after: told.get("after") === "1",
+      after: parts.get("after") === "1",
       figure: figure ? [figure[1], Number(figure[2])] : null,
     };
   },

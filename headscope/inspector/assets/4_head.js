@@ -1,9 +1,8 @@
 "use strict";
-// The selected head's card, pairs, strip and titles, as plain DOM: Dash tells every component on the page of each change.
+// What is about the selected head: its card at once, its attention, pairs and strip when the server has answered.
 
 headscope.head = {
   shown: null, // the last answer about attention that was shown
-  carded: null, // the head that the card shows
 
   text(id, text) {
     headscope.$(id).textContent = text;
@@ -26,9 +25,8 @@ headscope.head = {
     return names.every((name) => JSON.stringify(asked[name]) === JSON.stringify(present[name]));
   },
 
-  /** Ask for everything about the head. Its card waits neither for the prompt nor for the model. */
+  /** Ask for what the model must say about the head on the prompt. */
   ask() {
-    this.askCard();
     if (!headscope.reading) return;
     this.stale(["attention-panel", "pairs-panel", "strip-panel"], true);
     headscope.store("look", this.asked());
@@ -44,34 +42,6 @@ headscope.head = {
     headscope.store("drawing", off ? null : { ...this.asked(), vis });
   },
 
-  async askCard() {
-    const wanted = `${headscope.version}/${headscope.state.head.join("/")}`;
-    if (wanted === this.wanted) return;
-    this.wanted = wanted;
-    try {
-      const told = await (await fetch(`/card/${wanted}`)).json();
-      if (wanted !== this.wanted) return;
-      this.card(told);
-      if (this.failed) this.text("defect", "");
-      this.failed = false;
-    } catch (error) {
-      if (wanted !== this.wanted) return;
-      this.wanted = null;
-      this.failed = true;
-      this.text("defect", `The card of the head could not be had: is the program still running? (${error.message})`);
-    }
-  },
-
-  card(told) {
-    this.carded = told.head;
-    this.text("card-title", told.title);
-    this.text("card-class", told.class);
-    headscope.$("card-class").className = told.class ? `badge ${told.class.replaceAll(" ", "-")}` : "";
-    this.text("card-group", told.group);
-    headscope.tree.fill("card-scores", told.scores);
-    headscope.mark();
-  },
-
   /** Whether an answer is shown: not when it comes too late. */
   hear(made) {
     if (!this.holds(made.asked, ["head", "key", "after", "window"])) return false;
@@ -80,32 +50,43 @@ headscope.head = {
     return true;
   },
 
-  attention({ asked, attention: told }) {
+  attention({ asked, attention: answer }) {
     this.stale(["attention-panel", "pairs-panel"], false);
-    this.text("attention-problem", told.problem);
-    this.text("attention-title", told.title);
-    this.text("pairs-title", told.pairs_title);
-    this.text("attention-note", told.note || "");
-    headscope.tree.fill("pairs", told.pairs || []);
-    headscope.strip.hear({ asked, row: told.row || null });
+    this.text("attention-problem", answer.problem);
+    this.text("attention-title", answer.title);
+    this.text("pairs-title", answer.pairs_title);
+    this.text("attention-note", answer.note || "");
+    headscope.tree.fill("pairs", answer.pairs || []);
+    headscope.strip.hear({ asked, row: answer.row || null });
   },
 
   /** The frame alone: drawing a whole mosaic again would keep a person waiting. */
   frame() {
+    const { scores, state } = headscope;
     for (const letter of "ab") {
       const plot = document.querySelector(`#mosaic-${letter} .js-plotly-plot`);
-      if (plot && plot._fullLayout && window.Plotly) window.Plotly.relayout(plot, { shapes: headscope.theme.framed() });
+      if (plot?._fullLayout && window.Plotly) window.Plotly.relayout(plot, { shapes: [display.mosaic.frame(scores, scores.placeOf(state.head))] });
     }
   },
 
-  /** What takes longer is asked for when the selection has stayed for a moment. */
+  /** The card is there at once; what takes longer is asked for when the selection has stayed for a moment. */
   selected() {
-    requestAnimationFrame(() => setTimeout(() => this.frame()));
+    const { card, scores, state } = headscope;
+    if (card) {
+      card.update(scores.placeOf(state.head));
+      requestAnimationFrame(() => setTimeout(() => this.frame()));
+    }
     this.stale(["copies-panel"], true);
     clearTimeout(this.waiting);
     this.waiting = setTimeout(() => {
-      headscope.store("resting", headscope.state.head);
+      headscope.store("resting", state.head);
       headscope.watch();
     }, 250);
+  },
+
+  /** No axes and no lines, where there is nothing to show. */
+  blank() {
+    const nothing = "rgba(0,0,0,0)";
+    return { data: [], layout: { xaxis: { visible: false }, yaxis: { visible: false }, paper_bgcolor: nothing, plot_bgcolor: nothing } };
   },
 };

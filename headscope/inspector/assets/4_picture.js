@@ -9,29 +9,29 @@ headscope.picture = {
     const plot = document.querySelector(`#${name} .js-plotly-plot`);
     if (!plot || !window.Plotly) return;
     if (!plot.data || !plot.data.length) return headscope.refuse("There is nothing in this panel that could be saved.");
-    const told = this.told(name);
+    const words = this.words(name);
     const width = plot.clientWidth;
-    const { figure, height } = this.headed(plot, told, width);
-    window.Plotly.downloadImage(figure, { format, scale: format === "png" ? 3 : 1, filename: `headscope-${told.file}`, width, height });
+    const { figure, height } = this.headed(plot, words, width);
+    window.Plotly.downloadImage(figure, { format, scale: format === "png" ? 3 : 1, filename: `headscope-${words.file}`, width, height });
     return headscope.refuse("");
   },
 
   /** What a plot shows: heading, what belongs to it, name of a file. */
-  told(name) {
-    const { state, told, reading } = headscope;
+  words(name) {
+    const { state, facts, reading } = headscope;
     if (name === "stored") {
       const { choice, names, panels } = headscope.stored.shown;
-      const [, title] = names.find(([one]) => one === choice[0]);
-      return { heading: `${title}: ${panels[choice[1]]}`, below: told.name, file: choice.join("-") };
+      const [, title] = names.find(([figure]) => figure === choice[0]);
+      return { heading: `${title}: ${panels[choice[1]]}`, below: facts.name, file: choice.join("-") };
     }
     if (name === "attention") {
       const { asked, attention } = headscope.head.shown;
-      const below = [told.name, this.prompt(reading), this.removed(asked.after)];
+      const below = [facts.name, reading.name, this.removed(asked.after)];
       return { heading: attention.title, below: below.filter(Boolean).join("; "), file: `attention-${asked.head.join(".")}${asked.after ? "-after" : ""}` };
     }
     const removed = headscope.empty(state.removal) ? null : state.removal;
     if (name === "loss") {
-      const below = [told.name, this.prompt(reading), this.removed(removed)].filter(Boolean).join("; ");
+      const below = [facts.name, reading.name, this.removed(removed)].filter(Boolean).join("; ");
       return { heading: `Loss of each token${removed ? " before and after removal" : ""}`, below, file: `loss${removed ? "-after" : ""}` };
     }
     const select = headscope.$(`score-${name.at(-1)}`);
@@ -39,16 +39,9 @@ headscope.picture = {
     const [task, shots] = [rest.slice(0, -1).join("/"), rest.at(-1)]; // a task's name may hold a slash
     const crossed = removed && removed.heads.length ? `crossed out: ${removed.heads.map((head) => head.join(".")).join(", ")}` : "";
     return {
-      heading: select.selectedOptions[0]?.textContent || "Attention heads", below: [told.name, crossed].filter(Boolean).join("; "),
+      heading: select.selectedOptions[0]?.textContent || "Attention heads", below: [facts.name, crossed].filter(Boolean).join("; "),
       file: ["mosaic", score, variant, ...(task ? [task, shots] : [])].filter(Boolean).join("-").replace(/[^\w.-]+/g, "_"),
     };
-  },
-
-  prompt(reading) {
-    const { prompt, told } = reading;
-    if (prompt.kind !== "text") return told;
-    const shown = headscope.strip.shown(prompt.text.slice(0, 60));
-    return `${told}: “${shown}${prompt.text.length > 60 ? "…" : ""}”`;
   },
 
   removed(removal) {
@@ -58,9 +51,9 @@ headscope.picture = {
   },
 
   /** The figure with a heading above it, and how high it has become; the plot on the page stays as it is. */
-  headed(plot, told, width) {
+  headed(plot, words, width) {
     const { layout } = plot;
-    const lines = [told.heading, told.below].map((text, at) => this.wrapped(text, (width - 16) / [this.HEADING, this.BELOW][at].glyph));
+    const lines = [words.heading, words.below].map((text, at) => this.wrapped(text, (width - 16) / [this.HEADING, this.BELOW][at].glyph));
     const room = 6 + lines[0].length * this.HEADING.line + lines[1].length * this.BELOW.line;
     const own = layout.title && layout.title.text ? 30 : 0; // a heading that the figure has by itself
     const margin = { ...plot._fullLayout.margin, ...layout.margin };
@@ -83,7 +76,6 @@ headscope.picture = {
       if (joined.length <= most || !lines.at(-1)) lines[lines.length - 1] = joined;
       else lines.push(word);
     }
-    const plain = (line) => line.slice(0, Math.max(8, Math.floor(1.2 * most))).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-    return lines.filter(Boolean).map(plain);
+    return lines.filter(Boolean).map((line) => display.plain(line.slice(0, Math.max(8, Math.floor(1.2 * most)))));
   },
 };

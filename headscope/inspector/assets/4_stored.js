@@ -17,14 +17,14 @@ headscope.stored = {
     const asked = headscope.state["stored-choice"] ?? null;
     if (JSON.stringify(made.asked ?? null) !== JSON.stringify(asked)) return false;
     this.shown = made;
-    const [name, place] = made.choice;
+    const [name, panel] = made.choice;
     const fill = (id, options, chosen) => {
       const select = headscope.$(id);
-      select.replaceChildren(...options.map(([value, text]) => Object.assign(document.createElement("option"), { value, textContent: text })));
+      select.replaceChildren(...options.map(([value, text]) => display.element("option", { value }, text)));
       select.value = String(chosen);
     };
     fill("stored-name", made.names, name);
-    fill("stored-panel", made.panels.map((title, at) => [String(at), title]), place);
+    fill("stored-panel", made.panels.map((title, at) => [String(at), title]), panel);
     headscope.head.text("stored-caption", made.caption);
     headscope.$("stored-panel-section").hidden = false;
     headscope.head.stale(["stored-panel-section"], false);

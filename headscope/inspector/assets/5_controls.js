@@ -19,19 +19,18 @@ Object.assign(headscope, {
 
   /** Everything that follows the state at once. */
   mark() {
-    const { pair, removal, vis } = this.state;
+    const { head, pair, removal, vis } = this.state;
     if (!pair || !removal) return;
     pair.forEach((name, at) => { const select = this.$(`score-${"ab"[at]}`); if (select && select.value !== name) select.value = name; });
+    if (this.card) this.card.mark(pair[0]);
     if (vis) {
       this.press("vis", vis.kind);
       this.$("vis-panel").dataset.kind = vis.kind;
     }
     this.press("ablation", removal.ablation);
     const button = this.$("remove-head");
-    button.hidden = !this.told.live;
-    const { carded } = this.head; // a click acts on the head that the card names
-    button.disabled = !carded;
-    button.textContent = carded ? `${this.isRemoved(carded) ? "Put back" : "Remove"} ${carded.join(".")}` : "Remove";
+    button.hidden = !this.facts.live;
+    button.textContent = `${this.isRemoved(head) ? "Put back" : "Remove"} ${head.join(".")}`;
     this.$("after-label").hidden = this.empty(removal);
   },
 
@@ -59,14 +58,9 @@ Object.assign(headscope, {
     const box = this.$("removed");
     if (!box) return;
     const { removal } = this.state;
-    const chip = (text, name) => {
-      const made = Object.assign(document.createElement("button"), { type: "button", className: "chip", textContent: text, title: "Put back" });
-      made.dataset.chip = name;
-      return made;
-    };
+    const chip = (text, name) => display.element("button", { type: "button", class: "chip", title: "Put back", "data-chip": name }, text);
     const chips = [...removal.heads.map((head) => chip(head.join("."), `h${head.join(".")}`)), ...removal.ffns.map((layer) => chip(`FFN ${layer}`, `f${layer}`))];
-    const none = Object.assign(document.createElement("span"), { className: "note", textContent: "Nothing is removed." });
-    box.replaceChildren(...(chips.length ? chips : [none]));
+    box.replaceChildren(...(chips.length ? chips : [display.element("span", { class: "note" }, "Nothing is removed.")]));
     this.props("undo", { disabled: !this.past.length });
     this.props("restore", { disabled: this.empty(removal) });
     this.fillLists(removal);
@@ -106,11 +100,11 @@ Object.assign(headscope, {
 
   /** The k heads with the highest values of a mosaic. */
   top(letter) {
-    const values = this.values?.[letter] || [];
-    const count = Math.max(0, Math.min(values.length, Number.parseInt(this.value("top-k"), 10) || 0));
-    const order = values.map((value, place) => [value, place]).filter(([value]) => value !== null).sort((a, b) => b[0] - a[0] || a[1] - b[1]);
-    const heads = order.slice(0, count).map(([, place]) => [Math.floor(place / this.told.heads), place % this.told.heads]);
-    if (heads.length) this.remove({ heads: heads.sort((a, b) => a[0] - b[0] || a[1] - b[1]) });
+    const score = this.scores?.entries.find(({ id }) => id === this.state.pair["ab".indexOf(letter)]);
+    if (!score) return;
+    const places = [...this.scores.ranks(score).keys()].slice(0, Number.parseInt(this.value("top-k"), 10) || 0);
+    const heads = places.sort((a, b) => a - b).map((place) => this.scores.headAt(place));
+    if (heads.length) this.remove({ heads });
   },
 
   /** Windows of a long prompt, for the heat map and for CircuitsVis. */
@@ -119,7 +113,7 @@ Object.assign(headscope, {
       const select = this.$(id);
       const last = Math.max(0, length - size);
       const starts = [...new Set([...Array.from({ length: Math.ceil(last / step) }, (_, k) => k * step), last])];
-      select.replaceChildren(...starts.map((start) => Object.assign(document.createElement("option"), { value: String(start), textContent: `${start} to ${Math.min(length, start + size) - 1}` })));
+      select.replaceChildren(...starts.map((start) => display.element("option", { value: String(start) }, `${start} to ${Math.min(length, start + size) - 1}`)));
       const near = starts.reduce((best, start) => (Math.abs(start - chosen) < Math.abs(best - chosen) ? start : best), starts[0]);
       select.value = String(near);
     };

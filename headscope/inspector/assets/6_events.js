@@ -4,7 +4,7 @@
 headscope.events = {
   clicks: {
     read: () => headscope.readPrompt(),
-    "remove-head": () => headscope.toggle(headscope.head.carded),
+    "remove-head": () => headscope.toggle(headscope.state.head),
     undo: () => headscope.undo(),
     restore: () => headscope.remove({ heads: [], ffns: [] }),
     "top-a": () => headscope.top("a"),
@@ -29,12 +29,11 @@ headscope.events = {
   click(event) {
     const target = event.target.closest("button");
     if (!target || target.disabled) return;
-    const { data } = { data: target.dataset };
+    const data = target.dataset;
     if (this.clicks[target.id]) this.clicks[target.id]();
     else if (data.prompt) headscope.showFields(data.prompt);
     else if (data.vis) headscope.set({ vis: { kind: data.vis, start: Number(headscope.value("vis-window")) || 0 } });
     else if (data.ablation) headscope.remove({ ablation: data.ablation });
-    else if (data.token) headscope.set({ query: Number(data.token) });
     else if (data.chip) headscope.putBack(data.chip);
     else if (data.csv) headscope.store("csv", { what: data.csv, head: headscope.state.head, at: Date.now() });
     else if (data.plot) headscope.picture.save(data.plot, data.kind);
@@ -76,6 +75,13 @@ headscope.events = {
     document.addEventListener("click", (event) => this.click(event));
     document.addEventListener("change", (event) => this.change(event));
     document.addEventListener("keydown", (event) => this.key(event));
-    addEventListener("hashchange", () => headscope.begin(headscope.told));
+    let width = innerWidth;
+    addEventListener("resize", () => {
+      if (innerWidth === width) return; // phones resize when their bars come and go
+      width = innerWidth;
+      clearTimeout(this.resized);
+      this.resized = setTimeout(() => headscope.store("width", width), 150);
+    });
+    addEventListener("hashchange", () => headscope.begin(headscope.facts));
   },
 };

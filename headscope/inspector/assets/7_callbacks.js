@@ -3,49 +3,41 @@
 
 window.dash_clientside = window.dash_clientside || {};
 window.dash_clientside.headscope = {
-  boot(told, version) {
+  boot(facts, version) {
     const first = !headscope.booted;
-    headscope.told = told;
     if (first) {
       headscope.booted = true;
       headscope.store("tab", Math.random().toString(36).slice(2));
       headscope.events.start();
-      headscope.theme.start();
+      display.theme.start(facts.theme, headscope.$("theme-button"));
+      display.theme.listeners.push(() => {
+        headscope.store("theme", display.theme.name());
+        headscope.strip.draw();
+      });
+      headscope.store("theme", display.theme.name());
     }
     const rescored = headscope.version !== version;
     headscope.version = version;
-    if (first) headscope.begin(told);
-    else if (rescored) headscope.rescored(told);
+    if (first) headscope.begin(facts);
+    else if (rescored) headscope.rescored(facts);
+    if (rescored) headscope.fetchScores(version);
     document.documentElement.dataset.ready = "yes";
     return true;
   },
 
-  mosaic(made, theme, removal) {
-    if (!made || !headscope.state.head) return window.dash_clientside.no_update;
-    const figure = headscope.theme.dressed(made.figure);
-    const { letter } = made;
-    if (figure.data[0].colorbar && innerWidth < 760) figure.data[0].colorbar.nticks = 4;
-    headscope.values = { ...headscope.values, [letter]: made.values };
-    figure.layout.shapes = headscope.theme.framed();
-    const heads = removal ? removal.heads : [];
-    figure.data.push({
-      type: "scatter", mode: "markers", x: heads.map(([, x]) => x), y: heads.map(([y]) => y), hoverinfo: "skip", showlegend: false,
-      marker: { symbol: "x", size: 9, color: headscope.theme.colour("accent"), line: { color: headscope.theme.colour("paper"), width: 1 } },
-    });
-    setTimeout(() => headscope.theme.settle(`mosaic-${letter}`), 200);
-    return figure;
-  },
+  mosaic_a: () => headscope.mosaic("a"),
+  mosaic_b: () => headscope.mosaic("b"),
 
   /** A click selects; where clicks remove, it also takes the head out or puts it back. */
   clicked(a, b, cell) {
-    const mosaic = a || b;
-    if (mosaic) {
-      const { x, y } = mosaic.points[0];
+    const clicked = a || b;
+    if (clicked) {
+      const { x, y } = clicked.points[0];
       headscope.select([y, x]);
       if (document.querySelector("#picking input:checked")) headscope.toggle([y, x]);
       document.querySelector(`#mosaic-panel-${a ? "a" : "b"} .focusable`).focus({ preventScroll: true });
     } else if (cell) {
-      headscope.set({ query: Number.parseInt(String(cell.points[0].y), 10) });
+      headscope.set({ query: cell.points[0].y });
     }
     return [null, null, null];
   },
@@ -54,15 +46,10 @@ window.dash_clientside.headscope = {
   attention(made, theme, query) {
     if (!made) return window.dash_clientside.no_update;
     if (made !== headscope.head.shown && !headscope.head.hear(made)) return window.dash_clientside.no_update;
-    if (made.attention.problem) return headscope.theme.blank();
-    const figure = headscope.theme.square(headscope.theme.dressed(made.attention.figure));
-    setTimeout(() => headscope.theme.settle("attention"), 200);
-    const rows = figure.data[0].y;
-    const at = query === null || query === undefined ? -1 : rows.findIndex((name) => Number.parseInt(name, 10) === query);
-    if (at >= 0) {
-      const line = { color: headscope.theme.colour("accent"), width: 1.5 };
-      figure.layout.shapes = [...(figure.layout.shapes || []), { type: "rect", x0: -0.5, x1: figure.data[0].x.length - 0.5, y0: at - 0.5, y1: at + 0.5, line }];
-    }
+    if (made.attention.problem) return headscope.head.blank();
+    const box = headscope.$("attention");
+    const figure = display.attentionMap.figure(made.attention.map, { box, query: query ?? null, name: made.attention.title });
+    box.style.height = `${figure.layout.height}px`;
     return figure;
   },
 
@@ -93,13 +80,13 @@ window.dash_clientside.headscope = {
 
   stored(made) {
     if (!made || (made !== headscope.stored.shown && !headscope.stored.hear(made))) return window.dash_clientside.no_update;
-    return headscope.theme.dressed(made.figure);
+    return display.theme.dressed(made.figure);
   },
 
   loss(made) {
     if (!made) return window.dash_clientside.no_update;
     headscope.head.stale(["loss"], false);
-    return headscope.theme.dressed(made.figure);
+    return display.theme.dressed(made.figure);
   },
 
   /** A prompt was refused: the address and the selection go on with the one that was read before, if there is one. */
@@ -112,16 +99,16 @@ window.dash_clientside.headscope = {
   },
 
   /** What was read, and the rows of tokens that were chosen on it. */
-  strip(reading, found) {
+  strip(reading, answer) {
     if (reading && reading !== headscope.reading) {
       headscope.reading = reading;
       headscope.head.ask();
       headscope.head.stale(["next", "loss", "changes"], true);
       headscope.fillWindows(reading.tokens.length);
     }
-    if (found && found !== headscope.strip.heard) {
-      headscope.strip.heard = found;
-      headscope.strip.hear(found);
+    if (answer && answer !== headscope.strip.heard) {
+      headscope.strip.heard = answer;
+      headscope.strip.hear(answer);
     }
     headscope.strip.draw();
     return "";

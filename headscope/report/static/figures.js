@@ -3,12 +3,12 @@
 
 const figures = {
   drawn: new Map(),
-  draw(place, figure) {
-    const { data, layout } = theme.dressed(figure);
-    const touch = TOUCH ? { dragmode: false } : {};
-    const narrow = place.parentElement.matches(".three, .small");
-    this.drawn.set(place, figure);
-    return Plotly.react(place, data, { ...layout, ...touch, ...theme.width(narrow ? 0.48 : 1), autosize: true }, PLOT_OPTIONS);
+  draw(box, figure) {
+    const { data, layout } = display.theme.dressed(figure);
+    const touch = display.TOUCH ? { dragmode: false } : {};
+    const narrow = box.parentElement.matches(".three, .small");
+    this.drawn.set(box, figure);
+    return Plotly.react(box, data, { ...layout, ...touch, ...paper.width(narrow ? 0.48 : 1), autosize: true }, display.PLOT_OPTIONS);
   },
   start() {
     const seen = new IntersectionObserver((entries) => {
@@ -22,12 +22,12 @@ const figures = {
       const { panels } = report.figures[Number(grid.dataset.figure)];
       panels.forEach((panel, index) => {
         if (panel.folded !== (grid.dataset.folded === "1")) return;
-        const place = element("div", { class: "plot", "data-panel": `${grid.dataset.figure}/${index}` });
-        place.style.minHeight = `${panel.layout.height}px`;
-        grid.append(place);
-        seen.observe(place);
+        const box = element("div", { class: "plot", "data-panel": `${grid.dataset.figure}/${index}` });
+        box.style.minHeight = `${panel.layout.height}px`;
+        grid.append(box);
+        seen.observe(box);
       });
     }
-    theme.listeners.push(() => this.drawn.forEach((figure, place) => this.draw(place, figure)));
+    display.theme.listeners.push(() => this.drawn.forEach((figure, box) => this.draw(box, figure)));
   },
 };

@@ -1,36 +1,20 @@
 "use strict";
-// The selected head, the keys that move it, and the part of the address that remembers it.
+// The page as a whole: what it opens on, the keys that move the selection, the part of the address that remembers it.
 
-const selection = {
-  place: 0,
-  listeners: [],
-  choose(place) {
-    if (place < 0 || place >= report.layers * report.heads || place === this.place) return;
-    this.place = place;
-    this.listeners.forEach((listener) => listener());
-    page.remember();
-  },
-  move(layers, heads) {
-    const [layer, head] = [Math.floor(this.place / report.heads) + layers, (this.place % report.heads) + heads];
-    if (layer >= 0 && layer < report.layers && head >= 0 && head < report.heads) this.choose(layer * report.heads + head);
-  },
-};
+let card = null;
 
 const page = {
   remember() {
-    const score = report.scores[mosaic.score].id;
-    history.replaceState(null, "", `#head=${headName(selection.place)}&score=${encodeURIComponent(score)}`);
+    history.replaceState(null, "", `#head=${scores.headName(selection.place)}&score=${encodeURIComponent(mosaic.score.id)}`);
   },
   /** The head and the score that the address names, else the strongest head of the first score. */
   recall() {
-    const told = new URLSearchParams(location.hash.slice(1));
-    const named = /^(\d+)\.(\d+)$/.exec(told.get("head") || "");
-    const score = report.scores.findIndex(({ id }) => id === told.get("score"));
-    mosaic.score = Math.max(0, score);
-    const { mean } = report.scores[0];
-    const best = mean.reduce((at, value, place) => (known(value) && (!known(mean[at]) || value > mean[at]) ? place : at), 0);
-    const inside = named && Number(named[1]) < report.layers && Number(named[2]) < report.heads;
-    selection.place = inside ? Number(named[1]) * report.heads + Number(named[2]) : best;
+    const asked = new URLSearchParams(location.hash.slice(1));
+    const named = /^(\d+)\.(\d+)$/.exec(asked.get("head") || "")?.slice(1).map(Number);
+    mosaic.score = scores.entries.find(({ id }) => id === asked.get("score")) ?? scores.entries[0];
+    const [best] = scores.ranks(scores.entries[0]).keys();
+    const inside = named && named[0] < scores.layers && named[1] < scores.heads;
+    selection.place = inside ? scores.placeOf(named) : best ?? 0;
   },
   /** Arrows move the selection from within the heads' section; sideways also when nothing has the focus. */
   key(event) {
@@ -43,16 +27,22 @@ const page = {
     selection.move(...move);
   },
   start() {
-    theme.start();
-    if (report.scores.length) {
+    display.theme.start(report.theme, $("theme"));
+    paper.start();
+    if (scores.entries.length) {
       this.recall();
+      card = new display.Card(scores);
+      card.update(selection.place);
+      selection.listeners.push(() => card.update(selection.place));
       mosaic.start();
-      $("score").value = String(mosaic.score);
-      card.start();
       if (report.attention) attention.start();
       table.start();
       document.addEventListener("keydown", (event) => this.key(event));
-      addEventListener("hashchange", () => { this.recall(); mosaic.show(mosaic.score); selection.listeners.forEach((listener) => listener()); });
+      addEventListener("hashchange", () => {
+        this.recall();
+        mosaic.show(mosaic.score);
+        selection.listeners.forEach((listener) => listener());
+      });
     }
     if (report.figures.length) figures.start();
     document.documentElement.dataset.ready = "yes";

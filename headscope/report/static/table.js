@@ -8,27 +8,27 @@ const table = {
   sort: { column: null, down: true },
   limit: STEP,
   columns() {
-    return report.scores.map((score, index) => ({ score, index })).filter(({ score }) => score.group === this.group);
+    return scores.entries.map((score, index) => ({ score, index })).filter(({ score }) => score.group === this.group);
   },
   /** Flat places of the heads that pass the filters. */
   chosen() {
     const text = $("filter-text").value.trim();
     const kind = $("filter-class") ? $("filter-class").value : "*";
     const strict = $("filter-null").checked;
-    const score = report.scores[typeof this.sort.column === "number" ? this.sort.column : mosaic.score];
-    return report.scores[0].mean.map((_, place) => place).filter((place) => {
-      const name = headName(place);
+    const score = typeof this.sort.column === "number" ? scores.entries[this.sort.column] : mosaic.score;
+    return scores.entries[0].mean.map((_, place) => place).filter((place) => {
+      const name = scores.headName(place);
       const named = !text || (text.includes(".") ? name === text || (text.endsWith(".") && name.startsWith(text)) : name.split(".")[0] === text);
-      const classed = kind === "*" || (kind === "+" ? className(place) !== "" : className(place) === kind);
-      return named && classed && (!strict || aboveNull(score, place));
+      const classed = kind === "*" || (kind === "+" ? scores.className(place) !== "" : scores.className(place) === kind);
+      return named && classed && (!strict || scores.aboveNull(score, place));
     });
   },
   sorted(places) {
     const { column, down } = this.sort;
     const way = down ? -1 : 1;
     if (column === "head") return places.sort((a, b) => -way * (b - a));
-    if (column === "class") return places.sort((a, b) => (!className(a) - !className(b)) || -way * className(a).localeCompare(className(b)) || a - b);
-    const { mean } = report.scores[column];
+    if (column === "class") return places.sort((a, b) => (!scores.className(a) - !scores.className(b)) || -way * scores.className(a).localeCompare(scores.className(b)) || a - b);
+    const { mean } = scores.entries[column];
     return places.sort((a, b) => (known(mean[b]) - known(mean[a])) || way * (mean[a] - mean[b]) || a - b);
   },
   head() {
@@ -39,22 +39,22 @@ const table = {
       return element("th", { scope: "col", "aria-sort": on ? (this.sort.down ? "descending" : "ascending") : "none", "data-column": String(column) }, button);
     };
     const named = [cell("head", "Head")];
-    if (report.classes) named.push(cell("class", "Class"));
+    if (scores.classes) named.push(cell("class", "Class"));
     return element("tr", {}, ...named, ...this.columns().map(({ score, index }) => cell(index, score.short, score.label)));
   },
   cell(score, place) {
-    const value = number(score.mean[place], score);
-    const made = element("td", {}, aboveNull(score, place) ? element("b", {}, value) : value);
-    const around = interval(score, place);
+    const value = scores.value(score, place);
+    const made = element("td", {}, scores.aboveNull(score, place) ? element("b", {}, value) : value);
+    const around = scores.interval(score, place);
     if (around) made.append(" ", element("span", {}, around));
-    if (known(score.null[place])) made.append(element("small", {}, `null ${number(score.null[place], score)}, p ${probability(score.family[place])}`));
+    if (known(score.null[place])) made.append(element("small", {}, `null ${scores.number(score.null[place], score)}, p ${display.probability(score.family[place])}`));
     return made;
   },
   row(place) {
-    const name = element("button", { type: "button" }, headName(place));
+    const name = element("button", { type: "button" }, scores.headName(place));
     const made = element("tr", { "data-place": String(place), "aria-selected": String(place === selection.place) }, element("th", { scope: "row" }, name));
-    if (report.classes) {
-      const kind = className(place);
+    if (scores.classes) {
+      const kind = scores.className(place);
       made.append(element("td", {}, kind ? element("span", { class: `badge ${kind.replace(/ /g, "-")}` }, kind) : ""));
     }
     made.append(...this.columns().map(({ score }) => this.cell(score, place)));
@@ -66,7 +66,7 @@ const table = {
     const shownNow = places.slice(0, this.limit);
     $("table").tHead.replaceChildren(this.head());
     $("table").tBodies[0].replaceChildren(...shownNow.map((place) => this.row(place)));
-    $("table-note").textContent = places.length ? `${shownNow.length} of ${places.length} heads` + (places.length < report.scores[0].mean.length ? ` that pass the filters, of ${report.scores[0].mean.length}` : "") : "No head passes the filters.";
+    $("table-note").textContent = places.length ? `${shownNow.length} of ${places.length} heads` + (places.length < scores.entries[0].mean.length ? ` that pass the filters, of ${scores.entries[0].mean.length}` : "") : "No head passes the filters.";
     $("more").hidden = places.length <= this.limit;
     $("more").textContent = `Show all ${places.length}`;
   },
@@ -91,7 +91,7 @@ const table = {
     const parts = ["mean", "low", "high", "null", "p", "family"];
     const columns = this.columns().flatMap(({ score }) => parts.filter((part) => score[part].length).map((part) => ({ score, part })));
     const lines = [["head", "class", ...columns.map(({ score, part }) => `${score.label} ${part}`)]];
-    report.scores[0].mean.forEach((_, place) => lines.push([headName(place), className(place), ...columns.map(({ score, part }) => score[part][place])]));
+    scores.entries[0].mean.forEach((_, place) => lines.push([scores.headName(place), scores.className(place), ...columns.map(({ score, part }) => score[part][place])]));
     return lines.map((cells) => cells.map(quoted).join(",")).join("\r\n");
   },
   save() {
@@ -104,16 +104,16 @@ const table = {
     $("filters").addEventListener("submit", (event) => event.preventDefault());
     for (const name of ["filter-text", "filter-null"]) $(name).addEventListener("input", redraw);
     if ($("filter-class")) {
-      const kinds = [...new Set(report.classes)].filter(Boolean).sort();
+      const kinds = [...new Set(scores.classes)].filter(Boolean).sort();
       $("filter-class").append(...kinds.map((kind) => element("option", { value: kind }, kind)));
       $("filter-class").addEventListener("change", redraw);
     }
-    $("columns-label").hidden = report.groups.length < 2;
-    $("columns").append(...report.groups.map((group) => element("option", { value: group }, group)));
+    $("columns-label").hidden = scores.groups.length < 2;
+    $("columns").append(...scores.groups.map((group) => element("option", { value: group }, group)));
     $("columns").addEventListener("change", () => this.columnsOf($("columns").value));
     $("more").addEventListener("click", () => { this.limit = Infinity; this.draw(); });
     $("csv").addEventListener("click", () => this.save());
-    this.columnsOf(report.groups[0]);
+    this.columnsOf(scores.groups[0]);
     selection.listeners.push(() => this.mark());
   },
 };

@@ -18,18 +18,19 @@ from headscope.figures.causal import mean_drops, rank_p, removal
 from headscope.figures.importance_scatter import importance_scatter
 from headscope.figures.joint_grid import joint_grid
 from headscope.figures.knock_out import ffn_knockout
-from headscope.figures.mosaic import mosaic
 from headscope.figures.overlap import overlap_curves
 from headscope.figures.pruning import curves_by_draw, pruning_curves
 from headscope.figures.rank_matrix import rank_matrix, shot_matrix
 from headscope.figures.retention import retention_curves
-from headscope.figures.style import PALETTE, colourscale, heat, plain_text, swaps, told
+from headscope.figures.style import cell_texts
 from headscope.figures.transfer import transfer_matrix
 from headscope.store.manifest import Stage
 from headscope.store.run import Run, open_run
 from headscope.store.snapshot import Stored
 from headscope.store.writer import begin_stage
 from interp.errors import UsageError
+from interp.figure import mosaic
+from interp.theme import PALETTE, colourscale, for_scripts, heat, plain_text
 from tests.headscope.synthetic import IDENTITY, Shape, comparison, metric, write_run
 
 TASKS = ("copa", "<b>rte</b>")
@@ -253,7 +254,7 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def test_every_colour_has_its_counterpart_in_the_dark_theme(drawn: list[tuple[str, go.Figure]]) -> None:
-    known = set(swaps())
+    known = set(for_scripts()["swaps"])
     for name, figure in drawn:
         for text in strings(json.loads(figure.to_json())):
             if re.fullmatch(r"#[0-9a-fA-F]{3,8}|rgba?\(.*\)", text):
@@ -277,9 +278,9 @@ def test_long_names_are_cut_and_stay_apart() -> None:
 def test_no_light_colour_stands_for_two_dark_ones() -> None:
     for scale in ("sequential", "diverging"):
         for (_, light), (_, dark) in zip(colourscale(scale), colourscale(scale, "dark"), strict=True):
-            assert swaps()[light] == dark
-    lights = [pair[0] for pair in PALETTE.values()]
-    assert len(set(lights)) == len(lights) and all(swaps()[light] == dark for light, dark in PALETTE.values())
+            assert for_scripts()["swaps"][light] == dark
+    lights, swaps = [pair[0] for pair in PALETTE.values()], for_scripts()["swaps"]
+    assert len(set(lights)) == len(lights) and all(swaps[light] == dark for light, dark in PALETTE.values())
 
 
 def luminance(colour: str) -> float:
@@ -308,7 +309,7 @@ def test_the_sequential_scale_only_gets_darker_or_lighter() -> None:
 
 
 def test_cells_show_true_minus_signs_and_no_signed_zero() -> None:
-    cells = told(np.array([[-0.001, 0.126, -0.126, np.nan]]), 2)
+    cells = cell_texts(np.array([[-0.001, 0.126, -0.126, np.nan]]), 2)
     assert cells == [["0.00", "+0.13", "\u22120.13", ""]]
 
 

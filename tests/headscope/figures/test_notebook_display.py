@@ -11,9 +11,10 @@ import numpy as np
 import plotly.io
 import pytest
 
-from headscope.figures import NAMES, style
+from headscope.figures import NAMES
 from headscope.store.run import Run, open_run
 from interp import figure
+from interp.theme import DIVERGING, PALETTE, SEQUENTIAL
 from tests.headscope.report.test_attention_page import HOSTILE, LONG
 from tests.headscope.synthetic import Shape, write_run
 from tests.headscope.tiny_model import tiny_model
@@ -48,15 +49,16 @@ def test_a_runs_figure_shows_by_its_data_alone(run: Run, name: str) -> None:
     assert bundle[PLOTLY]["data"] and "http" not in json.dumps(bundle)
 
 
-def test_scores_are_drawn_in_the_reports_colours() -> None:
-    assert (style.SEQUENTIAL["light"], style.DIVERGING["light"]) == (figure.SEQUENTIAL, figure.DIVERGING)
-    assert style.PALETTE["blue"][0] == figure.BLUE
+def test_a_score_draws_the_mosaic_of_the_house() -> None:
     values = np.array([[0.1, 0.7], [np.nan, 0.2]])
     plain, signed = figure.mosaic(values).data[0], figure.mosaic(values - 0.5).data[0]
-    assert [stop[1] for stop in plain.colorscale] == list(figure.SEQUENTIAL) and (plain.zmin, plain.zmax) == (0, 0.7)
-    assert [stop[1] for stop in signed.colorscale] == list(figure.DIVERGING) and signed.zmid == 0
+    assert [stop[1] for stop in plain.colorscale] == list(SEQUENTIAL["light"]) and (plain.zmin, plain.zmax) == (0, 0.7)
+    assert [stop[1] for stop in signed.colorscale] == list(DIVERGING["light"]) and -signed.zmin == signed.zmax == 0.4
     assert figure.mosaic(values, zmax=1.0).data[0].zmax == 1.0
+    centred = figure.mosaic(values - 0.5, zmax=2.0).data[0]
+    assert (centred.zmin, centred.zmax) == (-2.0, 2.0)
     assert figure.mosaic(np.full((2, 2), np.nan)).data[0].zmax == 1.0
+    assert figure.by_layer(values[0]).data[0].marker.color == PALETTE["blue"][0]
 
 
 def test_a_view_that_is_shown_twice_has_two_places() -> None:

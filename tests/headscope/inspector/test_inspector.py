@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headscope.inspector import asked, card, circuit_tables, downloads, outcome, passes, prompts, removal, token_copies
+from headscope.inspector import asked, circuit_tables, downloads, outcome, passes, prompts, removal, token_copies
 from headscope.inspector.asked import Prompt, Removal
 from headscope.inspector.bench import Bench
 from headscope.inspector.cache import Kept
@@ -452,35 +452,23 @@ def test_the_table_of_scores_is_the_runs(stored: Bench, run_folder: Path) -> Non
     scores, run = stored.scores, open_run(run_folder)
     assert (scores.layers, scores.heads, scores.kv) == (30, 9, 3)
     prefix = run.head_score("prefix_matching")
-    np.testing.assert_allclose(scores.grid("prefix_matching///0"), prefix.mean.numpy(), rtol=1e-3)
-    best = [(head.layer, head.head) for head in prefix.top(5)]
-    assert scores.top("prefix_matching///0", 5) == best and scores.strongest() == best[0]
+    np.testing.assert_allclose(scores.by_id["prefix_matching///0"]["mean"], prefix.mean.flatten(), rtol=1e-3)
+    best = prefix.top(1)[0]
+    assert scores.strongest() == (best.layer, best.head)
     assert scores.pair() == ("prefix_matching///0", f"importance/token/{TASKS[0]}/5")
-    assert scores.group_of((4, 4)) == "Key-value head 1, shared with 4.3, 4.5"
 
 
-def test_the_card_tells_value_interval_null_and_rank(stored: Bench, run_folder: Path) -> None:
-    scores, prefix = stored.scores, open_run(run_folder).head_score("prefix_matching")
-    layer, head = scores.strongest()
-    told = str(card.rows(scores, (layer, head), 0)[0])
-    mean, low, high = (float(getattr(prefix, name)[layer, head]) for name in ("mean", "ci_low", "ci_high"))
-    assert f"{mean:.2f}" in told and f"[{low:.2f}, {high:.2f}]" in told and "rank 1/270" in told
-    assert f"null {float(prefix.null_mean[layer, head]):.2f}" in told
-    everything = str(card.rows(scores, (layer, head), 0))
-    assert all(task in everything for task in TASKS) and "Other variants" in everything
+def test_without_importance_the_signed_direct_effect_stands_beside_prefix_matching(tmp_path: Path) -> None:
+    from headscope.store.snapshot import Stored
+
+    scores = ScoreTable.read(Stored(open_run(write_run(tmp_path / "run"))))
+    assert scores.pair() == ("prefix_matching///0", "copying/signed//0")
 
 
-def test_ticks_stand_where_the_values_are() -> None:
-    entry = {"mean": [0.0, 0.5, None, 1.0], "low": [], "high": [], "null": []}
-    assert 'd="M0.0 4V12M500.0 4V12M1000.0 4V12"' in card.ticks_svg(entry)
-    assert card.extent({"mean": [-0.5, 0.25], "low": [-1.0, None], "high": [], "null": []}) == (-1.0, 1.25)
-
-
-def test_a_model_that_is_not_scored_has_blank_heads(live: Bench) -> None:
+def test_a_model_that_is_not_scored_has_no_scores(live: Bench) -> None:
     scores = live.scores
     assert (scores.layers, scores.heads, scores.entries) == (LAYERS, HEADS, ())
-    assert scores.strongest() == (0, 0) and scores.top("", 5) == []
-    assert "not been scored" in str(card.rows(scores, (0, 0), 0))
+    assert scores.strongest() == (0, 0) and scores.data()["classes"] is None
 
 
 def test_a_run_without_its_model_shows_what_is_stored_and_says_why_the_rest_is_off(stored: Bench) -> None:
@@ -547,19 +535,5 @@ def test_scores_are_written_with_every_head_and_value(stored: Bench) -> None:
     assert float(row["mean"]) == stored.scores.by_id["importance/token/copa/0"]["mean"][2 * 9 + 3]
 
 
-def test_numbers_are_told_with_two_digits_of_the_largest() -> None:
-    from headscope.inspector.score_table import null_mean, number, probability
-
-    assert number(0.123456, {"mean": [0.9]}) == "0.12" and number(-0.00012, {"mean": [0.0023]}) == "\u22120.0001"
-    assert number(None, {"mean": [1.0]}) == "\u2013" and number(-0.001, {"mean": [0.9]}) == "0.00"
-    nulls = (0.004, 0.0001, -0.004, 0.04, None)
-    told = [null_mean(value, {"mean": [0.9]}) for value in nulls]
-    assert told == ["0.004", "0.00", "\u22120.004", "0.04", "\u2013"]
-    assert [probability(p) for p in (0.0005, 0.02, 0.5, None)] == ["0.0005", "0.020", "0.50", "\u2013"]
+def test_probabilities_are_percentages() -> None:
     assert outcome.percent(0.5) == "50.0%" and outcome.percent(0.0001) == "<0.1%"
-
-
-def test_a_table_of_scores_with_missing_heads_ranks_those_that_are_there() -> None:
-    entry = {"id": "x///0", "mean": [None, 0.2, 0.9, None], "group": "g", "family": []}
-    table = ScoreTable(2, 2, 1, (entry,))
-    assert table.ranks("x///0") == {2: 1, 1: 2} and table.top("x///0", 9) == [(1, 0), (0, 1)]

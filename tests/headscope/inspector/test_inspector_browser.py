@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from headscope.inspector.score_table import ScoreTable
 from headscope.store.run import Run, open_run
-from headscope.store.snapshot import Stored
 from tests.headscope.browsed import READY, click_cell, intrude, place_of
-from tests.headscope.inspected import Heard, column, inspector, mosaic_plot, number
+from tests.headscope.inspected import MINUS, Heard, column, inspector, mosaic_plot, number
 from tests.headscope.synthetic import HOSTILE
 
 if TYPE_CHECKING:
@@ -81,7 +79,7 @@ def opened(shared: Any, listening: tuple[Any, Heard]) -> Iterator[Any]:
         """() => {
             document.activeElement.blur();
             history.replaceState(null, "", location.pathname);
-            headscope.begin(headscope.told);
+            headscope.begin(headscope.facts);
             scrollTo(0, 0);
         }"""
     )
@@ -157,13 +155,13 @@ def test_the_top_induction_head_is_picked_from_the_mosaic(opened: Any, run: Run)
     click_head(opened, 2, 2)
     shows(opened, (2, 2))
     assert stripe(pattern(opened)) < 0.1
-    values = opened.evaluate("headscope.values.a")
+    values = opened.evaluate("headscope.scores.entries[0].mean")
     darkest = divmod(int(np.argmax(values)), 9)
     click_head(opened, *darkest)
     shows(opened, FIRST)
     row = opened.locator("#card-scores .score").first
-    expect(row).to_contain_text(f"{best.score:.2f}")
-    expect(row).to_contain_text("rank 1/270")
+    expect(row).to_contain_text(f"{best.score:.3f}")
+    expect(row).to_contain_text("rank 1 of 270")
     expect(opened.locator("#card-group")).to_have_text("Key-value head 2, shared with 18.7, 18.8")
     assert stripe(pattern(opened)) > 0.6
 
@@ -180,11 +178,10 @@ def test_hovering_tells_both_scores_with_intervals(opened: Any, run: Run) -> Non
     opened.mouse.move(*place)
     hover = opened.locator("#mosaic-b .hoverlayer")
     expect(hover).to_contain_text("head 18.6")
-    scores = ScoreTable.read(Stored(run))
-    for name in ("prefix_matching///0", "copying/argmax//0"):
-        told = scores.told(scores.by_id[name], scores.place(FIRST))
-        assert "[" in told
-        expect(hover).to_contain_text(told)
+    for name, variant in (("prefix_matching", ""), ("copying", "signed")):
+        score = run.head_score(name, variant)
+        mean, low, high = (f"{float(getattr(score, part)[FIRST]):.3f}" for part in ("mean", "ci_low", "ci_high"))
+        expect(hover).to_contain_text(f"{mean} [{low}, {high}]".replace("-", MINUS))
 
 
 def test_arrow_keys_move_the_selection(opened: Any) -> None:
@@ -212,7 +209,7 @@ def test_a_tasks_document_and_long_prompts_are_read(opened: Any) -> None:
     opened.locator("#task-shots").fill("1")
     opened.locator("#read").click()
     expect(opened.locator("#prompt-told")).to_contain_text("1 shots", timeout=MODEL_WAIT)
-    expect(opened.locator("#strip button.target").first).to_be_visible()
+    expect(opened.locator("#strip [role=option].target").first).to_be_visible()
     opened.locator("[data-prompt=repeated]").click()
     opened.locator("#repeated-length").fill("60")
     opened.locator("#read").click()
@@ -288,7 +285,7 @@ def test_a_shared_address_brings_the_view_back_in_a_second_tab(opened: Any, list
     opened.locator("#repeated-seed").fill("4")
     opened.locator("#read").click()
     expect(opened.locator("#prompt-told")).to_contain_text("seed 4", timeout=MODEL_WAIT)
-    opened.locator("#strip button").nth(20).click()
+    opened.locator("#strip [role=option]").nth(20).click()
     opened.locator("#after-box input").check()
     expect(opened.locator("#attention-title")).to_have_text("Attention of head 17.3 after removal", timeout=MODEL_WAIT)
     expect(opened.locator("#next-title")).to_contain_text("(20)", timeout=MODEL_WAIT)
@@ -304,7 +301,7 @@ def test_a_shared_address_brings_the_view_back_in_a_second_tab(opened: Any, list
     for what in ("#score-a", "#score-b", "#heads-list", "#repeated-seed"):
         assert second.locator(what).input_value() == opened.locator(what).input_value()
     np.testing.assert_array_equal(pattern(second), pattern(opened))
-    expect(second.locator("#strip button").nth(20)).to_have_attribute("aria-pressed", "true")
+    expect(second.locator("#strip [role=option]").nth(20)).to_have_attribute("aria-selected", "true")
     second.close()
 
 
@@ -378,11 +375,11 @@ def test_hostile_text_is_shown_as_text(opened: Any, shared: Any) -> None:
     expect(opened.locator("#prompt-told")).to_contain_text("Own text", timeout=MODEL_WAIT)
     strip = opened.locator("#strip")
     expect(strip).to_contain_text("script")
-    joined = "".join(strip.locator("button").all_text_contents())
+    joined = "".join(strip.locator("[role=option]").all_text_contents())
     assert "</script><script>alert(1)</script>" in joined and "\u202e" not in joined and "U+202E" in joined
     for what in ("#strip", "#pairs", "#next", "#next-title", "#attention", "#loss"):
         assert opened.locator(what).locator("script, b:not(.score b), img:not(.heatmaplayer img)").count() == 0
-    opened.locator("#strip button").nth(3).click()
+    opened.locator("#strip [role=option]").nth(3).click()
     opened.locator("[data-vis=head]").click()
     frame = opened.frame_locator("#frame")
     expect(frame.locator("canvas").first).to_be_visible(timeout=MODEL_WAIT)  # a script of a token would have spoken

@@ -151,12 +151,22 @@ def test_the_drawing_after_removal_is_the_pass_with_the_gates(live: Bench) -> No
     assert abs(whole.patterns - without.patterns).max() > 1e-3
 
 
-def test_ticks_of_a_score(run_folder: Path) -> None:
-    bench = Bench("stored", run=open_run(run_folder), why="--no-model")
-    served = make_app(bench).server.test_client()
-    answer = served.get("/range/0/0.svg", **HERE)
-    assert answer.mimetype == "image/svg+xml" and answer.text.count("M") == 16
-    assert served.get("/range/0/999.svg", **HERE).status_code == 404
+def test_the_scores_are_those_of_the_report(run_folder: Path) -> None:
+    from headscope.report.contents import score_data
+    from headscope.store.snapshot import Stored
+
+    run = open_run(run_folder)
+    served = make_app(Bench("stored", run=run, why="--no-model")).server.test_client()
+    answer = served.get("/scores/0.json", **HERE)
+    assert answer.get_json() == score_data(Stored(run)) and len(answer.get_json()["entries"][0]["mean"]) == 16
+
+
+def test_report_and_inspector_draw_with_the_same_scripts(client: Any) -> None:
+    from headscope.report.page import shared_script
+
+    assert client.get("/shared.js", **HERE).text == shared_script()
+    page = client.get("/", **HERE).text
+    assert page.index("/shared.js") < page.index("assets/1_state.js")
 
 
 # ---- opening --------------------------------------------------------------------------------------------------------
@@ -186,7 +196,7 @@ def test_a_model_without_a_run_is_scored_while_it_is_looked_at(tmp_path: Path) -
     assert bench.scores.strongest() == (0, 0)
     bench.scoring.thread.join(120)
     assert bench.version == 1 and not bench.scoring.failed
-    assert len(bench.scores.ranks("prefix_matching///0")) == LAYERS * HEADS
+    assert len(bench.scores.by_id["prefix_matching///0"]["mean"]) == LAYERS * HEADS
     again = open_model(tiny_model(), tmp_path / "run", data="hub")
     assert again.scoring is None and again.scores.entries
 

@@ -25,6 +25,7 @@ from headscope.store.run import open_run
 from headscope.store.writer import begin_stage
 from interp.errors import StoreError
 from interp.scores import FFNScores, HeadScores
+from interp.token_display import shown
 from tests.headscope.synthetic import HOSTILE, IDENTITY, SCORES, Shape, write_run
 
 EVIL = "</script><script>alert(1)</script>"
@@ -90,7 +91,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_report_is_one_file_under_eight_megabytes(whole: Path) -> None:
     assert whole.name == "report.html" and whole.stat().st_size < 8e6
     reader, data = read(whole)
-    assert (data["layers"], data["heads"], len(data["attention"]["heads"])) == (30, 9, 270)
+    assert (data["scores"]["layers"], data["scores"]["heads"], len(data["attention"]["heads"])) == (30, 9, 270)
     assert all(address.startswith(("#", "data:")) for address in reader.addresses)
 
 
@@ -110,8 +111,8 @@ def test_what_comes_from_outside_is_text(hostile: Path) -> None:
     source = hostile.read_text(encoding="utf-8")
     assert EVIL not in source and "alert(1)</script>" not in source
     assert f"me/{EVIL}" in reader.text and "<b>x</b>" in reader.text and f"task{EVIL}" in reader.text
-    assert data["attention"]["tokens"] == TOKENS
-    assert any(EVIL in score["label"] for score in data["scores"])
+    assert data["attention"]["tokens"] == [shown(token) for token in TOKENS]
+    assert any(EVIL in score["label"] for score in data["scores"]["entries"])
 
 
 def test_json_cannot_end_its_element() -> None:
@@ -122,18 +123,18 @@ def test_json_cannot_end_its_element() -> None:
 
 def test_numbers_are_the_stored_ones(whole: Path) -> None:
     run, (_, data) = open_run(whole.parent), read(whole)
-    free = [score for score in data["scores"] if score["group"] == data["groups"][0]]
+    free = [score for score in data["scores"]["entries"] if score["group"] == data["scores"]["groups"][0]]
     assert len(free) == len(SCORES) and free[0]["id"] == "prefix_matching///0"
-    for shown in data["scores"]:
-        name, variant, task, shots = shown["id"].split("/")
+    for entry in data["scores"]["entries"]:
+        name, variant, task, shots = entry["id"].split("/")
         stored = run.head_score(name, variant, task=task, shots=int(shots))
         for key, column in (("mean", stored.mean), ("low", stored.ci_low), ("high", stored.ci_high)):
-            np.testing.assert_allclose(shown[key], column.flatten(), rtol=1e-3)
+            np.testing.assert_allclose(entry[key], column.flatten(), rtol=1e-3)
         if stored.nulls:
-            np.testing.assert_allclose(shown["family"], stored.p_family.flatten(), rtol=1e-3)
-            np.testing.assert_allclose(shown["null"], stored.null_mean.flatten(), rtol=1e-3, atol=1e-6)
+            np.testing.assert_allclose(entry["family"], stored.p_family.flatten(), rtol=1e-3)
+            np.testing.assert_allclose(entry["null"], stored.null_mean.flatten(), rtol=1e-3, atol=1e-6)
         else:
-            assert shown["null"] == shown["p"] == shown["family"] == []
+            assert entry["null"] == entry["p"] == entry["family"] == []
 
 
 def test_heads_that_do_not_exist_are_null_and_not_zero(tmp_path: Path) -> None:
@@ -142,22 +143,23 @@ def test_heads_that_do_not_exist_are_null_and_not_zero(tmp_path: Path) -> None:
     with begin_stage(tmp_path, IDENTITY, Stage("induction", "quick")) as writer:
         writer.add_scores(HeadScores.from_items("prefix_matching", items))
     _, data = read(render(tmp_path))
-    assert data["scores"][0]["mean"][3:] == [None] * 3 and None not in data["scores"][0]["mean"][:3]
-    assert data["classes"] is None and data["attention"] is None and data["figures"] == []
+    mean = data["scores"]["entries"][0]["mean"]
+    assert mean[3:] == [None] * 3 and None not in mean[:3]
+    assert data["scores"]["classes"] is None and data["attention"] is None and data["figures"] == []
 
 
 def test_the_words_agree_with_the_tables(whole: Path) -> None:
     reader, data = read(whole)
     text = re.sub(r"\s+", " ", reader.text)
-    counts = {name: data["classes"].count(name) for name in ("copying", "anti-copying", "matching only")}
+    counts = {name: data["scores"]["classes"].count(name) for name in ("copying", "anti-copying", "matching only")}
     assert f"{sum(counts.values())} heads are induction heads" in text
     assert f"{counts['copying']} also write in favour" in text
-    prefix = data["scores"][0]["mean"]
+    prefix = data["scores"]["entries"][0]["mean"]
     best = int(np.argmax(prefix))
     assert f"that of head {best // 9}.{best % 9}: {prefix[best]:.2f}" in text
     assert "Q4_1, dequantised to float32" in text
     assert "20 sequences, each a block of 50 random tokens repeated" in text
-    above = sum(p <= 0.05 for p in data["scores"][0]["family"])
+    above = sum(p <= 0.05 for p in data["scores"]["entries"][0]["family"])
     assert re.search(rf"Prefix matching\s*{above}\b", text)
     assert "Not finished" not in text
 
@@ -181,7 +183,7 @@ def test_a_run_without_heads_shows_what_it_has(tmp_path: Path) -> None:
     with begin_stage(tmp_path, {"source": "tiny"}, Stage("knockout", "probes", tasks=("copa",))) as writer:
         writer.add_scores(FFNScores.from_items("knock_out", torch.rand(4, 3)), task="copa")
     reader, data = read(render(tmp_path))
-    assert data["scores"] == [] and [figure["name"] for figure in data["figures"]] == ["ffn_knockout"]
+    assert data["scores"]["entries"] == [] and [figure["name"] for figure in data["figures"]] == ["ffn_knockout"]
     assert "Head by head" not in reader.text and "FFN knock-out by layer" in reader.text
 
 
