@@ -30,7 +30,7 @@ from ablation.statistics import (
 )
 from headscope.comparison.gain import gain
 from headscope.comparison.matrices import agreed, reliabilities
-from headscope.comparison.scored import IMPORTANCE, SHUFFLED, Scored, Shelf
+from headscope.comparison.scored import Scored, Shelf
 from headscope.store.comparisons import (
     AGGREGATE,
     INDUCTION_HEADS,
@@ -44,6 +44,7 @@ from headscope.store.comparisons import (
     row,
     with_holm,
 )
+from headscope.store.scores import IMPORTANCE, SHUFFLED
 
 PREFIX = ("prefix_matching", "")
 PREVIOUS = ("previous_token", "")

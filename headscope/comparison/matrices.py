@@ -24,7 +24,7 @@ from ablation.statistics import (
     reliability,
 )
 from ablation.statistics.clusters import same_clusters
-from headscope.comparison.scored import IMPORTANCE, Scored, Shelf
+from headscope.comparison.scored import Scored, Shelf
 from headscope.store.comparisons import (
     AGGREGATE,
     NO_INTERVAL,
@@ -37,6 +37,7 @@ from headscope.store.comparisons import (
     row,
     with_holm,
 )
+from headscope.store.scores import IMPORTANCE
 
 LEVELS: tuple[Level, ...] = ("global", "within_layer")
 CROSS_TASK = {"token": Kind.CROSS_TASK, "signed": Kind.CROSS_TASK_SIGNED}

@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Float
 
 from ablation.statistics import Overlap, overlap, retention
-from headscope.comparison.scored import IMPORTANCE, Scored, Shelf
+from headscope.comparison.scored import Scored, Shelf
 from headscope.store.comparisons import Cut, Kind, Row, row, with_holm
+from headscope.store.scores import IMPORTANCE
 
 PAIRS = (
     (("prefix_matching", ""), "token"),

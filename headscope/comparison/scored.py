@@ -14,11 +14,9 @@ from ablation.statistics import ClusteredScores, Resampled, resample
 from ablation.statistics.clusters import MINIMUM_CLUSTERS
 from headscope.store.comparisons import ScoreName
 from headscope.store.run import Run
-from headscope.store.scores import component_names, label
+from headscope.store.scores import IMPORTANCE, NORM, component_names, label
 from interp.errors import UsageError
 from interp.scores import HeadScores
-
-IMPORTANCE, SHUFFLED, NORM = "importance", "importance_shuffled", "head_norm"
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ import pandas as pd
 from headscope.comparison.induction_heads import PREFIX, induction_against_importance, primary_shots
 from headscope.comparison.matrices import cross_shot, cross_task
 from headscope.comparison.overlap import overlaps, retentions
-from headscope.comparison.scored import IMPORTANCE, Shelf
+from headscope.comparison.scored import Shelf
 from headscope.stages.cells import Progress, Tell
 from headscope.store.comparisons import COMPARED, AtShots, Row, frame
 from headscope.store.manifest import Stage
 from headscope.store.run import open_run
+from headscope.store.scores import IMPORTANCE
 from headscope.store.writer import begin_stage
 from interp.errors import UsageError
 

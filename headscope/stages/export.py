@@ -10,18 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headscope.comparison.scored import Shelf
-from headscope.stages.importance import NAMES
 from headscope.stages.removal_orders import Rankings
 from headscope.store.comparisons import AGGREGATE
 from headscope.store.run import Run, open_run
+from headscope.store.scores import IMPORTANCE
 from headscope.store.writer import identity_of
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
     from ablation.orders import Order
     from interp.model import HookedModel
-
-IMPORTANCE = NAMES["true"]
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from headscope.stages.cells import (
     title_of,
 )
 from headscope.store.manifest import Stage
+from headscope.store.scores import IMPORTANCE, NORM, SHUFFLED
 from headscope.store.writer import open_stage
 from interp.errors import UsageError
 
@@ -42,8 +43,7 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 SPLIT = "train"
-NAMES = {"true": "importance", "shuffled": "importance_shuffled"}
-NORM = "head_norm"
+NAMES = {"true": IMPORTANCE, "shuffled": SHUFFLED}
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from headscope.stages.cells import (
 from headscope.stages.evaluation import check_ablation, check_references, replacement_for, way_of
 from headscope.store.comparisons import KnockOutVariant
 from headscope.store.manifest import Stage
+from headscope.store.scores import KNOCK_OUT
 from headscope.store.writer import open_stage
 from interp.errors import UsageError
 
@@ -46,7 +47,6 @@ SPLIT = "train"
 SHARDS = {"head": 4, "ffn": 16}
 PLACES = {"head": ("all",), "ffn": ("all", "later")}
 OUTCOMES = ("log_likelihood", "metric")
-KNOCK_OUT = "knock_out"
 TRIAL = 16
 
 

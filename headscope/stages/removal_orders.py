@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from headscope.stages.importance import NAMES
 from headscope.store.comparisons import TRANSFER
 from headscope.store.run import Run
+from headscope.store.scores import IMPORTANCE
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
     from interp.scores import FFNScores, HeadScores
 
-IMPORTANCE = NAMES["true"]
 FFN_RANKINGS = ("importance", "knock_out")
 MADE = ("own", "aggregate", TRANSFER, "signed", "inverse", "random", "layer_matched", "iterative")
 ITERATIVE_DOCUMENTS = 32

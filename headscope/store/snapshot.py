@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
 
+from headscope.store.scores import IMPORTANCE
+
 if TYPE_CHECKING:
     from headscope.store.run import Run
 
-IMPORTANCE = "importance"
 CAUSAL = "causal"  # the items that hold the sets of the causal check
 
 

@@ -327,10 +327,14 @@ def test_dear_tasks_are_run_on_fewer_documents() -> None:
     plan = StudyPlan(("copa", "record"), (0, 5), held)
     assert not plan.ranked.limits and dict(plan.checked.limits)["record"] == 2 == dict(plan.knocked.limits)["record"]
     assert dict(plan.evaluated.limits)["record"] == 7 and plan.evaluated.limit == 14
+    record = {"budget": held.told(), "fewer": held.fewer()}
     (line,) = (
         line
         for line in setting(
-            Manifest({"source": "m"}, (Stage("study", "", tasks=("copa",), record={"budget": held.told()}),))
+            Manifest(
+                {"source": "m"},
+                (Stage("study", "", tasks=("copa",), record={"budget": held.told(), "fewer": held.fewer()}),),
+            )
         )
         if "fewer, in" in line
     )
