@@ -66,10 +66,9 @@ def named(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+OPENED = {(MODULES[source], MODULES[target]) for source, target in FACADES}
 GRAPH = {
-    path: {
-        other for other in imported_at_run_time(path) if other != path and (named(path), named(other)) not in FACADES
-    }
+    path: {other for other in imported_at_run_time(path) if other != path and (path, other) not in OPENED}
     for path in MODULES.values()
 }
 

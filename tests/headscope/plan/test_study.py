@@ -330,12 +330,7 @@ def test_dear_tasks_are_run_on_fewer_documents() -> None:
     record = {"budget": held.told(), "fewer": held.fewer()}
     (line,) = (
         line
-        for line in setting(
-            Manifest(
-                {"source": "m"},
-                (Stage("study", "", tasks=("copa",), record={"budget": held.told(), "fewer": held.fewer()}),),
-            )
-        )
+        for line in setting(Manifest({"source": "m"}, (Stage("study", "", tasks=("copa",), record=record),)))
         if "fewer, in" in line
     )
     assert line.endswith("the median task's, fewer, in the last three: multirc 1, 4, 2; record 2, 7, 2.")
