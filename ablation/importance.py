@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -26,6 +26,7 @@ from ablation.engine.sharing import may_pad
 from ablation.engine.target_logits import target_log_probabilities
 from ablation.gate_gradients import GateSums, gate_sums, post_norm_layers
 from ablation.gold import GoldBatch, gold_batches, gold_documents
+from ablation.names import NORMALISATIONS, POSITIONS
 from ablation.provenance import told
 from ablation.statistics.by_cluster import by_cluster
 from interp.errors import UsageError
@@ -36,11 +37,7 @@ from interp.scores import FFNScores, HeadScores
 if TYPE_CHECKING:
     from interp.model import HookedModel
 
-Positions = Literal["token", "document", "signed"]
-Normalise = Literal["uniform", "paper", "layer_l2"]
 Progress = Callable[[int, int], None]
-POSITIONS: tuple[str, ...] = get_args(Positions)
-NORMALISATIONS: tuple[str, ...] = get_args(Normalise)
 BATCH_TOKENS = 1024
 
 

@@ -31,15 +31,8 @@ from ablation.statistics import (
 from headscope.comparison.gain import gain
 from headscope.comparison.matrices import agreed, reliabilities
 from headscope.comparison.scored import IMPORTANCE, SHUFFLED, Scored, Shelf, name_of
-from headscope.store.comparisons import (
-    AGGREGATE,
-    INDUCTION_HEADS,
-    INDUCTION_IMPORTANCE,
-    NO_INTERVAL,
-    Row,
-    row,
-    with_holm,
-)
+from headscope.store.comparisons import INDUCTION_HEADS, INDUCTION_IMPORTANCE, NO_INTERVAL, Row, row, with_holm
+from headscope.store.names import AGGREGATE
 
 PREFIX = ("prefix_matching", "")
 PREVIOUS = ("previous_token", "")

@@ -25,7 +25,8 @@ from ablation.statistics import (
 )
 from ablation.statistics.clusters import same_clusters
 from headscope.comparison.scored import IMPORTANCE, Scored, Shelf, name_of
-from headscope.store.comparisons import AGGREGATE, NO_INTERVAL, Row, row, with_holm
+from headscope.store.comparisons import NO_INTERVAL, Row, row, with_holm
+from headscope.store.names import AGGREGATE
 
 LEVELS: tuple[Level, ...] = ("global", "within_layer")
 SUFFIX = {"token": "", "signed": "_signed"}

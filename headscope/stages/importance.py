@@ -98,7 +98,7 @@ def measure_importance(
 
 def check_normalise(name: str) -> None:
     """Raises UsageError for an unknown normalisation, before anything is run."""
-    from ablation.importance import NORMALISATIONS
+    from ablation.names import NORMALISATIONS
 
     if name not in NORMALISATIONS:
         raise UsageError(f"{name!r} is no normalisation; there are {', '.join(NORMALISATIONS)} (--normalise)")
@@ -156,7 +156,7 @@ def _joined(units: Sequence[dict[str, Tensor]], documents: Sequence[str]) -> Imp
 
 def _store(run: RunWriter, found: Importance, task: Task, *, normalise: str, columns: dict[str, Any]) -> None:
     """`token`, `document` and `signed`, by the uniform normalisation and by another that was asked for."""
-    from ablation.importance import POSITIONS
+    from ablation.names import POSITIONS
 
     name = NAMES[task.labels]
     place: dict[str, Any] = {"task": task.name, "shots": task.shots, "item_columns": columns}

@@ -16,11 +16,8 @@ Row = dict[str, Any]
 NO_INTERVAL = (nan, nan)
 FULL = "full model"
 INDUCTION_HEADS = "induction heads"
-AGGREGATE = "aggregate"
 INDUCTION_IMPORTANCE = "induction_importance"
 ABOVE = "tasks above chance"
-TRANSFER = "transfer"
-DRAWN = ("random", "layer_matched")  # orders of removal that are drawn several times
 # What `compare` writes and replaces as a whole; the other kinds belong to `prune` and the causal check.
 KINDS = (
     "cross_task",
