@@ -6,7 +6,7 @@ without a traceback and leaves with a non-zero status; anything that is not one 
 
 from __future__ import annotations
 
-LONGEST_VALUE = 60
+LONGEST_VALUE = 120
 
 
 def quoted(value: object) -> str:

@@ -93,7 +93,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
-    sys.exit(status_of(lambda: app(standalone_mode=False)))
+    sys.exit(status_of(lambda: app(prog_name="headscope", standalone_mode=False)))
 
 
 def status_of(run: Callable[[], Any]) -> int:
@@ -130,6 +130,8 @@ def told(what: str, status: int, *, before: str = "") -> int:
 def sentence(error: Any) -> str:
     """What the parser of the command line found: an option that is not there, an argument too many."""
     said = str(error.format_message()).rstrip(".")
+    if possible := getattr(error, "possibilities", None):
+        said = f"{error.message}; did you mean {' or '.join(sorted(possible))}?"
     context = getattr(error, "ctx", None)
     help_of = context.command_path if context is not None else "headscope"
     return f"{said[:1].lower()}{said[1:]} (see `{help_of} --help`)"

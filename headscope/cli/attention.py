@@ -9,31 +9,21 @@ import typer
 
 from headscope.cli import help as panels
 from headscope.cli import options as opt
-from headscope.cli import values
-from headscope.cli.kinds import whole
+from headscope.cli.kinds import path, whole
+from headscope.cli.kinds import text as text_option
 
 
 @opt.loading(without=("offload_folder",))
 def attention(
     loading: opt.Loading,
-    text: Annotated[
-        str, typer.Option("--text", help="The text to look at.", metavar="<text>", parser=values.text("--text"))
-    ],
+    text: Annotated[str, text_option("--text", help="The text to look at.", metavar="<text>")],
     layer: Annotated[int, whole("--layer", help="Layer, counted from 0.")],
     model: opt.Model = opt.DEFAULT_MODEL,
     head: Annotated[
         int | None, whole("--head", help="Head, counted from 0; left out: every head of the layer.")
     ] = None,
     out: Annotated[
-        Path,
-        typer.Option(
-            "-o",
-            "--out",
-            help="A .html page, or a .png, .svg or .pdf picture.",
-            metavar="<path>",
-            parser=values.path("-o"),
-            rich_help_panel=panels.OUTPUT,
-        ),
+        Path, path("-o", "--out", help="A .html page, or a .png, .svg or .pdf picture.", panel=panels.OUTPUT)
     ] = Path("attention.html"),
     png: Annotated[
         bool, typer.Option("--png", help="Write a picture beside the page.", rich_help_panel=panels.OUTPUT)
@@ -52,5 +42,5 @@ def attention(
 
     outputs(out, png=png)
     loaded = opt.load(model, **loading)
-    for path in write_attention(loaded, text, layer, head=head, out=out, png=png):
-        print(path)
+    for written in write_attention(loaded, text, layer, head=head, out=out, png=png):
+        print(written)

@@ -21,7 +21,7 @@ def compare(folder: opt.Folder, seed: opt.Seed = 0, as_json: opt.Json = False) -
       headscope importance gpt2 -o runs/gpt2     # second
       headscope compare runs/gpt2
     """
-    check_run(folder, "compare")
+    check_run(folder, "headscope compare")
     from headscope.findings.induction_heads import sentences
     from headscope.stages.comparison import compare_rankings
 

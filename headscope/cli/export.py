@@ -29,14 +29,14 @@ def export(
     ] = 30,
     percent_ffns: Annotated[
         int | None,
-        whole("--percent-ffns", high=100, help="For both: of the FFNs.  [default: --percent]", panel=panels.REMOVED),
+        whole("--percent-ffns", high=100, help="For both: of the FFNs.", panel=panels.REMOVED, default="--percent"),
     ] = None,
     order: Annotated[
         str,
         text("--order", help="aggregate over the run's tasks, or one of them.", metavar="<name>", panel=panels.REMOVED),
     ] = "aggregate",
     shots: Annotated[
-        int | None, whole("--shots", help="Whose scores.  [default: the most there are]", panel=panels.REMOVED)
+        int | None, whole("--shots", help="Whose scores.", panel=panels.REMOVED, default="the most there are")
     ] = None,
     ranking: Annotated[
         str, choice("--ranking", POSITIONS, help="The importance that ranks what goes.", panel=panels.REMOVED)
@@ -44,9 +44,7 @@ def export(
     ablation: opt.Ablation = "zero",
     model: Annotated[
         str | None,
-        text(
-            "--model", help="Where the model is.  [default: what the run says]", metavar="<model>", expected="a model"
-        ),
+        text("--model", help="Where the model is.", metavar="<model>", expected="a model", default="what the run says"),
     ] = None,
 ) -> None:
     """Write the model without its least important heads or FFNs.
@@ -58,7 +56,7 @@ def export(
       headscope export runs/gpt2 gpt2-pruned
       headscope export runs/gpt2 gpt2-pruned --component both --percent 20
     """
-    check_run(folder, "export")
+    check_run(folder, "headscope export")
     from headscope.stages.export import export_pruned
 
     loaded = model_of(folder, model, loading)

@@ -48,11 +48,11 @@ def importance(
       headscope importance gpt2 --tasks copa,rte --shots 0,1,5 --limit 200
       headscope importance --labels shuffled     # is it the answers?
     """
-    from headscope.stages.importance import SPLIT, importance_stage, measure_importance
-
     choice = opt.task_choice(
         tasks, shots, limit=limit, data=data, demos=demos, demo_seeds=demo_seeds, bos=bos, labels=labels, seed=seed
     )
+    from headscope.stages.importance import SPLIT, importance_stage, measure_importance
+
     how: dict[str, Any] = {"normalise": normalise, "frozen_norm": frozen_norm}
     folder = opt.run_folder(model, out)
     ranked, page = opt.measure(

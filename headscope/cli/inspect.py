@@ -70,7 +70,7 @@ def check_target(target: str) -> None:
     """Raises HeadscopeError for what is neither a run directory nor a model, naming those that are here."""
     folder = Path(target)
     if folder.is_dir() and not (folder / "config.json").is_file():
-        check_run(folder, "inspect")
+        check_run(folder, "headscope inspect")
     elif not (folder / MANIFEST).is_file():
         check_source(target, run_too=True)
 

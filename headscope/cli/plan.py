@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-import typer
-
 from headscope.cli import options as opt
 from headscope.cli import values
-from headscope.cli.kinds import choice
+from headscope.cli.kinds import choice as one_of
+from headscope.cli.kinds import option
 from headscope.cli.screen import duration, show_table, status
 from headscope.plan.budget import NAMED
 
@@ -23,11 +22,11 @@ def plan(
     tasks: opt.Tasks = "probes",
     shots: opt.BudgetShots = None,
     data: opt.Data = "hub",
-    budget: Annotated[str, choice("--budget", tuple(NAMED), help="Of a study; hours depend on the machine.")] = "small",
+    budget: Annotated[str, one_of("--budget", tuple(NAMED), help="Of a study; hours depend on the machine.")] = "small",
     limit: opt.AtMost = None,
     speed: Annotated[
         float | None,
-        typer.Option(
+        option(
             "--speed",
             help="Tokens a second of a forward pass, for a time.",
             metavar="<number>",
@@ -44,10 +43,10 @@ def plan(
       headscope plan gpt2
       headscope plan gpt2 --budget paper --speed 400
     """
+    names = opt.task_choice(tasks, "0").names
     from headscope.plan.cost import plan_study
     from headscope.plan.study import shots_of
 
-    names = tuple(opt.task_choice(tasks, "0").names)
     counts = shots or ",".join(map(str, shots_of(names, NAMED[budget])))
     choice = opt.task_choice(tasks, counts, data=data)
     with status("reading the configuration"):

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
-
-import typer
 
 from ablation.names import POSITIONS
 from ablation.tasks.names import ICL14, PROBES
 from headscope.cli import help as panels
 from headscope.cli import options as opt
 from headscope.cli import values
-from headscope.cli.kinds import checked, path, whole
 from headscope.cli.kinds import choice as one_of
+from headscope.cli.kinds import listed, path, whole
 from headscope.cli.run_folders import check_run
 from headscope.cli.screen import show_table
 from headscope.stages.prune_checks import check_orders, check_percents
@@ -23,7 +22,7 @@ from headscope.store.names import FFN_RANKINGS, ORDERS, PRUNED
 
 STEPS = "0,10,20,30,40,50,60,70,80,90"
 read_percents = values.whole_numbers("--percents", "0,20,40")
-read_orders = values.text("--order", f"{values.alternatives(ORDERS)}, or a task of --tasks")
+read_orders = values.names("--order", f"{values.alternatives(ORDERS)}, or a task of --tasks")
 
 
 @opt.loading()
@@ -36,13 +35,12 @@ def prune(
     ] = "head",
     order: Annotated[
         str,
-        typer.Option(
+        listed(
             "--order",
+            read_orders,
             help=f"{', '.join(ORDERS)}, TASK; commas between.",
-            metavar="<name,name,...>",
-            parser=checked(read_orders),
-            autocompletion=lambda: [*ORDERS, *PROBES, *ICL14],
-            rich_help_panel=panels.REMOVED,
+            offered=(*ORDERS, *PROBES, *ICL14),
+            panel=panels.REMOVED,
         ),
     ] = "own",
     shots: opt.Shots = "0,5",
@@ -50,12 +48,12 @@ def prune(
     limit: opt.Limit = 100,
     percents: Annotated[
         str,
-        typer.Option(
+        listed(
             "--percents",
+            lambda text: check_percents(read_percents(text)),
             help="How much is removed, in percent, from 0 on; `both` has a grid of its own.",
-            metavar="<n,n,...>",
-            parser=checked(lambda text: check_percents(read_percents(text))),
-            rich_help_panel=panels.REMOVED,
+            of="n",
+            panel=panels.REMOVED,
         ),
     ] = STEPS,
     draws: Annotated[
@@ -101,7 +99,7 @@ def prune(
     orders = tuple(values.comma_list(order))
     check_orders(orders, choice.names, component)
     if rankings is not None:
-        check_run(rankings, "report")
+        check_run(rankings, "--rankings")
     from headscope.cli.missing import check_scores
     from headscope.stages.pruning import SPLIT, PruneChoice, measure_pruning
 
@@ -115,7 +113,6 @@ def prune(
         ffn_ranking=ffn_ranking,
     )
     folder = opt.run_folder(model, out)
-    check_scores(folder if rankings is None else rankings, model, loading, choice, wanted)
     summaries, page = opt.measure(
         f"pruning {component}s" if component != "both" else "pruning heads and FFNs",
         model=model,
@@ -124,6 +121,7 @@ def prune(
         stage=wanted.stage(choice),
         choice=choice,
         split=SPLIT,
+        check=partial(check_scores, folder if rankings is None else rankings, model, loading, choice, wanted),
         call=lambda loaded, place, tasks, **more: measure_pruning(
             loaded, place, tasks, wanted, rankings=rankings, **more
         ),

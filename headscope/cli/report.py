@@ -12,5 +12,5 @@ def report(folder: opt.Folder) -> None:
     \b
       headscope report runs/smollm2-135m
     """
-    check_run(folder, "report")
+    check_run(folder, "headscope report")
     print(opt.render_report(folder))

@@ -8,31 +8,40 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from headscope.store.names import MANIFEST
-from interp.errors import StoreError, quoted
+from interp.errors import StoreError
 
 DEPTH = 3
 MOST_FOLDERS = 2000  # looked into, so that a folder such as / is soon given up
 MOST_NAMES = 4
 
 
-def check_run(folder: Path, command: str) -> None:
-    """Raises StoreError where the folder is no run directory, naming those that are, in a command that works."""
+def check_run(folder: Path, before: str) -> None:
+    """Raises StoreError where the folder is no run directory, naming those that are.
+
+    before: what is written in front of a run directory, so that the sentence ends in what can be typed.
+    """
     if (folder / MANIFEST).is_file():
         return
-    found = runs_below(folder) if folder.is_dir() else runs_near(folder)
-    why = "holds no manifest.json, so it is no run directory" if folder.is_dir() else "is not there"
-    where = "below it" if folder.is_dir() else "of a like name"
+    why, where, found = looked_for(folder)
     if not found:
         raise StoreError(
-            f"the folder {quoted(folder)} {why}. Make a run directory first: "
+            f"the folder {str(folder)!r} {why}. Make a run directory first: "
             f"`headscope induction -o {shlex.quote(str(folder))}`"
         )
     names = ", ".join(map(str, found[:MOST_NAMES]))
     more = f" and {len(found) - MOST_NAMES} more" if len(found) > MOST_NAMES else ""
     raise StoreError(
-        f"the folder {quoted(folder)} {why}; {where} there is {names}{more}: "
-        f"`headscope {command} {shlex.quote(str(found[0]))}`"
+        f"the folder {str(folder)!r} {why}; {where} there is {names}{more}: `{before} {shlex.quote(str(found[0]))}`"
     )
+
+
+def looked_for(folder: Path) -> tuple[str, str, list[Path]]:
+    """What is wrong with the folder, where was looked in its place, and the run directories that are there."""
+    if folder.is_dir():
+        return "holds no manifest.json, so it is no run directory", "below it", runs_below(folder)
+    if near := runs_near(folder):
+        return "is not there", "of a like name", near
+    return "is not there", "here", runs_below(Path())
 
 
 def runs_below(folder: Path) -> list[Path]:

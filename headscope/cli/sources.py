@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from headscope.cli.run_folders import runs_below
+from headscope.store.names import MANIFEST
 from interp.embedded import EMBEDDED
 from interp.errors import ModelLoadError, quoted
 
@@ -23,14 +24,20 @@ SECONDS = 2.0
 NEAR, VERY_NEAR = 0.6, 0.85
 MOST_NAMES = 3
 WAYS = "MODEL is smollm2-135m, a hub id such as facebook/opt-125m, a folder or a .gguf file"
+HUB = "https://huggingface.co/"
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", flags=re.ASCII)
 
 
 def check_source(source: str, *, run_too: bool = False) -> None:
     """Raises ModelLoadError where there can't be such a model; run_too: a run directory would have done as well."""
     path = Path(source).expanduser()
-    if source in EMBEDDED or path.exists():
+    if source in EMBEDDED:
         return
+    if path.exists():
+        check_path(path, source)
+        return
+    if source.startswith(HUB):
+        raise ModelLoadError(f"{source!r} is an address: of a model of the hub give {source.removeprefix(HUB)!r}")
     if is_path(source):
         raise no_such_path(path, source)
     if not HUB_ID.fullmatch(source):
@@ -41,9 +48,21 @@ def check_source(source: str, *, run_too: bool = False) -> None:
         raise unknown(source, why, run_too)
 
 
+def check_path(path: Path, source: str) -> None:
+    """Refuse a file of another kind, and a folder that is no saved model."""
+    if path.is_file() and path.suffix != ".gguf":
+        raise ModelLoadError(f"{source!r} is a file, and no .gguf file: give the folder of a saved Hugging Face model")
+    if not path.is_dir() or (path / "config.json").is_file():
+        return
+    if (path / MANIFEST).is_file():
+        raise ModelLoadError(f"{source!r} is a run directory, and a model is wanted: give the run with -o. {WAYS}")
+    raise ModelLoadError(f"the folder {source!r} holds no config.json: it is not a saved Hugging Face model")
+
+
 def is_path(source: str) -> bool:
-    """Written as a path, not as a hub id."""
-    return source.startswith((".", "~", "/")) or source.count("/") > 1 or source.endswith((".gguf", "/"))
+    """Written as a path, not as a hub id; a folder of this name in front of the slash makes it one."""
+    written = source.startswith((".", "~", "/")) or source.count("/") > 1 or source.endswith((".gguf", "/"))
+    return written or ("/" in source and Path(source).parent.is_dir())
 
 
 def no_such_path(path: Path, source: str) -> ModelLoadError:
@@ -54,7 +73,7 @@ def no_such_path(path: Path, source: str) -> ModelLoadError:
         beside = [entry.name for entry in path.parent.iterdir() if not entry.name.startswith(".")]
     near = get_close_matches(path.name, beside, n=MOST_NAMES, cutoff=NEAR)
     hint = f": did you mean {' or '.join(repr(str(path.parent / name)) for name in near)}?" if near else f". {WAYS}"
-    return ModelLoadError(f"there is no {kind} {quoted(source)}{hint}")
+    return ModelLoadError(f"there is no {kind} {source!r}{hint}")
 
 
 def unknown(source: str, why: str, run_too: bool) -> ModelLoadError:

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from headscope.cli import options as opt
-from headscope.cli.kinds import checked, choice, path
+from headscope.cli import values
+from headscope.cli.kinds import choice, option, path
 from headscope.cli.screen import progress
 from headscope.plan.budget import NAMED, parse_budget
 from headscope.plan.names import STAGES
@@ -25,11 +26,11 @@ def study(
     limit: opt.AtMost = None,
     budget: Annotated[
         str,
-        typer.Option(
+        option(
             "--budget",
             help="small (the default model: under an hour on two cores), paper, or hours, as 2.",
             metavar=f"<{'|'.join(NAMED)}|hours>",
-            parser=checked(parse_budget),
+            parser=values.checked(parse_budget),
             autocompletion=lambda: list(NAMED),
         ),
     ] = "small",
@@ -50,6 +51,7 @@ def study(
       headscope study gpt2 --tasks copa,rte,boolq --shots 0,5
       headscope study gpt2 --only compare          # one stage again
     """
+    opt.task_choice(tasks, shots or "0")
     from headscope.plan.study import study as run_study
 
     with opt.resumable():

@@ -16,6 +16,7 @@ from interp.errors import UsageError, quoted
 
 MOST = 10**9
 LARGEST_SEED = 2**32 - 1
+NEAR = 0.7  # how like a name must be to be meant
 Parser = Callable[[Any], Any]
 
 
@@ -60,7 +61,7 @@ def one_of(option: str, names: Sequence[str], *, also: Mapping[str, str] | None 
         written = value.strip().lower()
         written = (also or {}).get(written, written)
         if written not in names:
-            near = get_close_matches(written, names, n=1)
+            near = get_close_matches(written, names, n=1, cutoff=NEAR)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise refused(value, option, f"{alternatives(names)}{hint}")
         return written
@@ -99,6 +100,18 @@ def positive(option: str, expected: str) -> Parser:
     return parse
 
 
+def names(option: str, expected: str) -> Parser:
+    """Names with commas between them, one at least."""
+    read = text(option, expected)
+
+    def parse(value: str) -> str:
+        if not comma_list(read(value)):
+            raise refused(value, option, expected)
+        return value
+
+    return parse
+
+
 def whole_numbers(option: str, example: str) -> Parser:
     """`0,10,20` -> (0, 10, 20)."""
 
@@ -123,6 +136,13 @@ def alternatives(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 
+def data(value: str) -> str:
+    """Where documents come from: the hub, or a folder."""
+    if value != "hub" and not (value.strip() and Path(value).is_dir()):
+        raise refused(value, "--data", "hub, or a folder that is there")
+    return value
+
+
 DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 
 
@@ -132,3 +152,13 @@ def device(value: str) -> str:
     if name not in DEVICES or (":" in value and not re.fullmatch("[0-9]{1,3}", number)):
         raise refused(value, "--device", f"{alternatives(DEVICES)}, with a number where there are several (cuda:1)")
     return value.strip().lower()
+
+
+def checked(parse: Callable[[str], object]) -> Callable[[str], str]:
+    """The text as it stands, if it can be parsed."""
+
+    def parser(value: str) -> str:
+        parse(value)
+        return value
+
+    return parser
