@@ -13,7 +13,6 @@ from ablation.tasks.tokens import Demonstration, Document
 from interp.errors import UsageError
 
 Row = Mapping[str, Any]
-LABELS = ("true", "shuffled")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from typing import Any
 from ablation.tasks.data import COLUMNS
 from interp.errors import UsageError
 
-DEMOS = ("document", "fixed")
 # Numbers of a row that say nothing about its content.
 NUMBERING = frozenset({*COLUMNS, "idx", "ind", "id"})
 

@@ -19,7 +19,6 @@ from typing import Any, overload
 
 from interp.errors import UsageError
 
-BOS = ("auto", "always", "never")
 Ids = tuple[int, ...]
 
 

@@ -32,7 +32,6 @@ from headscope.comparison.gain import gain
 from headscope.comparison.matrices import agreed, reliabilities
 from headscope.comparison.scored import Scored, Shelf
 from headscope.store.comparisons import (
-    AGGREGATE,
     INDUCTION_HEADS,
     NO_INTERVAL,
     AtShots,
@@ -44,6 +43,7 @@ from headscope.store.comparisons import (
     row,
     with_holm,
 )
+from headscope.store.names import AGGREGATE
 from headscope.store.scores import IMPORTANCE, SHUFFLED
 
 PREFIX = ("prefix_matching", "")

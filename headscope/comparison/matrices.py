@@ -25,18 +25,8 @@ from ablation.statistics import (
 )
 from ablation.statistics.clusters import same_clusters
 from headscope.comparison.scored import Scored, Shelf
-from headscope.store.comparisons import (
-    AGGREGATE,
-    NO_INTERVAL,
-    AtShots,
-    Coefficient,
-    Cut,
-    Kind,
-    Row,
-    ScoreName,
-    row,
-    with_holm,
-)
+from headscope.store.comparisons import NO_INTERVAL, AtShots, Coefficient, Cut, Kind, Row, ScoreName, row, with_holm
+from headscope.store.names import AGGREGATE
 from headscope.store.scores import IMPORTANCE
 
 LEVELS: tuple[Level, ...] = ("global", "within_layer")

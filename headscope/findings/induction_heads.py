@@ -12,7 +12,8 @@ import pandas as pd
 
 from ablation.statistics.reliability import LOW_RELIABILITY
 from headscope.findings.evidence import Evidence
-from headscope.store.comparisons import AGGREGATE, INDUCTION_HEADS, AtShots, Cut, Difference, Kind
+from headscope.store.comparisons import INDUCTION_HEADS, AtShots, Cut, Difference, Kind
+from headscope.store.names import AGGREGATE
 from headscope.store.snapshot import chosen
 
 LEVEL = 0.05

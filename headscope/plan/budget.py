@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from headscope.store.comparisons import DRAWN
+from headscope.store.names import DRAWN
 from interp.errors import UsageError
 
 FULL_PERCENTS = tuple(range(0, 100, 10))

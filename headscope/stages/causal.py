@@ -110,8 +110,8 @@ def tested_sets(run: Run, causal: CausalChoice, shots: int) -> tuple[dict[str, t
     shelf = Shelf(run)
     if not shelf.has("prefix_matching"):
         raise UsageError(
-            f"the run '{run.folder}' holds no induction scores to choose heads by. Run `headscope induction "
-            f"-o {run.folder}` first."
+            f"the run '{run.folder}' holds no induction scores to choose heads by. First run "
+            f"`{run.command('induction')}`."
         )
     heads = shelf.induction_heads
     classed = [] if heads is None else [(int(layer), int(head)) for layer, head in np.argwhere(heads)]

@@ -36,8 +36,8 @@ def compare_rankings(folder: str | Path, *, seed: int = 0, progress: Tell | None
     shots = shelf.shots()
     if not shots:
         raise UsageError(
-            f"the run '{run.folder}' holds no importance of any task, so there is nothing to compare. Run "
-            f"`headscope importance -o {run.folder}` first (and `headscope induction` for the induction heads)."
+            f"the run '{run.folder}' holds no importance of any task, so there is nothing to compare. First run "
+            f"`{run.command('importance')}`, and for the induction heads `{run.command('induction')}`."
         )
     rows = frame(_all(shelf, shots, progress))
     with begin_stage(run.folder, run.identity, comparison_stage(seed)) as writer:

@@ -138,7 +138,7 @@ def _values(mask: HeadMask | FFNMask | Tensor | None) -> Tensor | None:
 
 def check_ablation(name: str) -> None:
     """Raises UsageError for an unknown kind."""
-    from ablation.replacement import ABLATIONS
+    from ablation.names import ABLATIONS
 
     if name not in ABLATIONS:
         raise UsageError(f"{name!r} is no kind of ablation; the kinds are {', '.join(ABLATIONS)} (--ablation)")

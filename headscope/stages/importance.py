@@ -95,7 +95,7 @@ def measure_importance(
 
 def check_normalise(name: str) -> None:
     """Raises UsageError for an unknown normalisation, before anything is run."""
-    from ablation.importance import NORMALISATIONS
+    from ablation.names import NORMALISATIONS
 
     if name not in NORMALISATIONS:
         raise UsageError(f"{name!r} is no normalisation; there are {', '.join(NORMALISATIONS)} (--normalise)")
