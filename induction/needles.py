@@ -33,7 +33,7 @@ from interp.model import HookedModel
 LENGTHS, DEPTHS, CONTEXTS = (256, 1024), (0.1, 0.5, 0.9), 8
 CHOICES = 10
 NEEDLE = " The password for {} is"
-QUESTION = "\nQuestion: What is the password for {0}?\nAnswer: The password for {0} is"
+QUESTION = "\nQuestion: What is the password for {}?\nAnswer:"
 FIRST_WORDS = one_each(
     """
     blue, golden, wooden, silent, crooked, frozen, hollow, purple, rusty, silver, striped, velvet, yellow, broken,

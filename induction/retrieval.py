@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from induction.needles import Needle, NeedleGroup, NeedlePrompts
-from induction.null import DRAWS, wrong_token_null
+from induction.null import DRAWS, N1_OTHER, wrong_token_null
 from induction.reading import TOKEN_BUDGET, Progress, Reader, Units, read
 from interp.attention.rows import AttentionRows
 from interp.errors import UsageError
@@ -30,7 +30,6 @@ from interp.scored_paths import ScoredPaths
 from interp.scores import HeadScores
 
 NAME = "retrieval"
-N1_OTHER = "N1 another key's value"
 THRESHOLD = 0.1
 Variant = Literal["", "soft", "right", "soft_right"]
 
