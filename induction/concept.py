@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import partial
-from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -33,12 +32,11 @@ from interp.scored_paths import ScoredPaths
 from interp.scores import HeadScores
 
 CONCEPT, TOKEN = "concept_induction", "token_induction"
-Variant = Literal["concept", "token", "names_first", "random_second"]
 # Which cell of (kind of entity, token read) each is, and what it is called among the scores.
 CELLS: dict[str, tuple[int, int, str, str]] = {
     "concept": (0, 1, CONCEPT, ""),
-    "names_first": (0, 0, CONCEPT, "first_token"),
     "token": (1, 0, TOKEN, ""),
+    "names_first": (0, 0, CONCEPT, "first_token"),
     "random_second": (1, 1, TOKEN, "second_token"),
 }
 
@@ -46,7 +44,7 @@ CELLS: dict[str, tuple[int, int, str, str]] = {
 def concept_score(
     model: HookedModel,
     prompts: EntityPrompts,
-    variant: Variant = "concept",
+    variant: str = "concept",
     *,
     draws: int = DRAWS,
     progress: Progress | None = None,
@@ -73,14 +71,14 @@ def concept_scores(
 ) -> tuple[HeadScores, ...]:
     """The whole 2 x 2 from the same runs: `concept_induction`, `token_induction`, and each with the other token."""
     effects = patching_effects(model, prompts, progress=progress, units=units)
-    return tuple(_cell(model, prompts, effects, variant, draws=draws) for variant in get_args(Variant))
+    return tuple(_cell(model, prompts, effects, variant, draws=draws) for variant in CELLS)
 
 
 def _cell(
     model: HookedModel,
     prompts: EntityPrompts,
     effects: Float[Tensor, "item kind source read layer head"],
-    variant: Variant,
+    variant: str,
     *,
     draws: int,
 ) -> HeadScores:

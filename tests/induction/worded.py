@@ -1,7 +1,8 @@
-"""Tiny models whose tokenizer knows every text: bytes and a hundred pairs of letters, with room for 400 tokens."""
+"""Tiny models whose tokenizer knows every text: bytes and pairs of letters, with room for 400 tokens."""
 
 from __future__ import annotations
 
+import string
 from functools import lru_cache
 from typing import Any
 
@@ -19,7 +20,8 @@ POSITIONS = 400
 @lru_cache
 def tokenizer() -> transformers.PreTrainedTokenizerFast:
     """BOS, `</s>`, is 2 and stands in front of every text."""
-    return opt_like(pair_merges("aeinorstdl"))
+    spaced = [("Ġ", letter) for letter in string.ascii_letters]  # words begin with more than a space
+    return opt_like([*pair_merges("aeinorstdl"), *spaced])
 
 
 def build(family: str) -> Any:
