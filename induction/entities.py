@@ -89,7 +89,7 @@ def entity_prompts(
             f"{len(names)} names of {SHORTEST} to {LONGEST} tokens can be asked for under this tokenizer, each once; "
             f"got prompts={prompts}. Give that many or fewer, or more names (entities=...)."
         )
-    _refuse_impossible(model, len(pool), length, len(separator))
+    _refuse_impossible(model, len(pool), length, longest=max(map(len, names)), separator=len(separator))
     made = tuple(_prompt(model, name, names, pool, separator, length, draw) for name in draw.sample(names, prompts))
     return EntityPrompts(made, len(names), "line break" if separator else "random token", seed)
 
@@ -120,7 +120,7 @@ def _separator(model: HookedModel) -> Ids:
     return () if getattr(model.tokenizer, "unk_token_id", None) in found else found
 
 
-def _refuse_impossible(model: HookedModel, candidates: int, length: int, separator: int) -> None:
+def _refuse_impossible(model: HookedModel, candidates: int, length: int, *, longest: int, separator: int) -> None:
     positions = 1 + length + max(1, separator) + length  # with the entity's first token at most
     if length <= LONGEST:
         raise UsageError(f"r and the entity together have more than {LONGEST} tokens, so length must; got {length}")
@@ -129,11 +129,11 @@ def _refuse_impossible(model: HookedModel, candidates: int, length: int, separat
             f"these prompts have up to {positions} tokens, more than this model's context of {model.max_length}: give "
             f"length={(model.max_length - 1 - max(1, separator)) // 2} or less"
         )
-    needed = 2 * length + 2 * LONGEST + 2
-    if candidates < needed:
+    beside = 3 * longest + separator + 2  # the twins, the two names, which may be candidates themselves, and the rest
+    if candidates < 2 * length + beside:
         raise UsageError(
-            f"these prompts need {needed} different random tokens, and {candidates} can be drawn: give "
-            f"length={(candidates - 2 * LONGEST - 2) // 2} or less"
+            f"these prompts need {2 * length + beside} different random tokens, and {candidates} can be drawn: give "
+            f"length={(candidates - beside) // 2} or less"
         )
 
 

@@ -35,7 +35,7 @@ PUBLIC: dict[str, dict[str, str | None]] = {
         "natural_prompts": "model * texts length prompts seed",
         "retrieval_score": "model prompts variant",
         "retrieval_scores": "model prompts",
-        "needle_prompts": "model * lengths depths contexts filler seed",
+        "needle_prompts": "model * lengths depths each filler seed",
         "concept_score": "model prompts variant",
         "concept_scores": "model prompts",
         "entity_prompts": "model * prompts length entities seed",

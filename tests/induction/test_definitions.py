@@ -26,7 +26,7 @@ def scored() -> dict[tuple[str, str], HeadScores]:
     repeated = induction.repeated_sequences(model, length=7, repeats=3, sequences=4)
     other = induction.repeated_sequences(model, length=21, repeats=1, sequences=4)
     natural = induction.natural_prompts(model, length=20, prompts=2)
-    prompts = induction.needle_prompts(model, lengths=(300,), contexts=4)
+    prompts = induction.needle_prompts(model, lengths=(300,), each=4)
     found = [
         *induction.induction_scores(model, repeated, natural=natural, draws=30).scores,
         induction.prefix_matching_score(model, repeated, variant="bansal_released"),

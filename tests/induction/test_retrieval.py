@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -12,7 +13,8 @@ import torch
 
 import interp
 from induction import needle_prompts, retrieval_heads, retrieval_score, retrieval_scores
-from induction.needles import Item, Needle, NeedlePrompts
+from induction.needles import DEPTHS, Item, Needle, NeedlePrompts, _with_needles
+from induction.texts import ids_behind
 from interp.attention.rows import FactoredRows
 from interp.errors import UsageError
 from interp.model import HookedModel
@@ -24,7 +26,7 @@ LENGTHS = (300, 380)
 
 @lru_cache
 def drawn(family: str = "llama") -> NeedlePrompts:
-    return needle_prompts(worded.model(family), lengths=LENGTHS, contexts=2)
+    return needle_prompts(worded.model(family), lengths=LENGTHS, each=2)
 
 
 def test_prompts_have_their_length_and_values_their_places() -> None:
@@ -56,41 +58,44 @@ def read_place(text: Any, tokens: tuple[int, ...], ends: str) -> int:
 
 def test_other_places_are_the_other_keys_values_and_choices_share_no_word() -> None:
     text = worded.tokenizer()
-    for first in range(0, len(drawn()), 3):
-        context = drawn().items[first : first + 3]
-        values = [item.choices[0] for item in context]
-        for asked, item in enumerate(context):
-            rest = [value for n, value in enumerate(values) if n != asked]
-            for value, places in zip(rest, item.needle.others, strict=True):
-                wanted = [value[min(n, len(value) - 1)] for n in firsts(item.choices[0])]
-                assert [item.tokens[place] for place in places] == wanted
-            words = [word for choice in item.choices for word in text.decode(choice).split()]
-            assert len(item.choices) == 10 and len(set(words)) == len(words) == 20
-            assert set(rest) < set(item.choices[1:])
-
-
-def test_needles_stand_at_the_sentence_nearest_to_their_depth() -> None:
-    """Sentences have at most 60 bytes, so tokens; the text around the needles is what is left of the length."""
     for item in drawn().items:
-        question = worded.tokenizer().decode(item.tokens).rindex("\nQuestion")
-        front = len(worded.tokenizer().decode(item.tokens)[:question])
-        assert abs(item.needle.places[0] - item.depth * item.length) < 130, (item.depth, front)
-    depths = [item.needle.places[0] for item in drawn().items[:3]]
-    assert depths == sorted(depths)
+        read = text.decode(item.tokens)
+        said = re.findall(r"The password for [^.]+ is (\w+ \w+)\.", read)
+        value = text.decode(item.choices[0]).strip()
+        assert len(said) == 3 and said.index(value) == DEPTHS.index(item.depth)
+        for other, places in zip([each for each in said if each != value], item.needle.others, strict=True):
+            ids = ids_behind(text, f" {other}")
+            assert ids in item.choices[1:]
+            wanted = [ids[min(n, len(ids) - 1)] for n in firsts(item.choices[0])]
+            assert [item.tokens[place] for place in places] == wanted
+        words = [word for choice in item.choices for word in text.decode(choice).split()]
+        assert len(item.choices) == 10 and len(set(words)) == len(words) == 20
 
 
-def test_contexts_are_their_seeds_own() -> None:
+def test_needles_stand_at_the_sentence_boundary_nearest_to_their_depth() -> None:
+    """Ten sentences of ten tokens; the needles of 3, 4 and 5 tokens push what is behind them back."""
+    filler = [tuple(range(10 * n, 10 * n + 10)) for n in range(10)]
+    said = [(-1,) * 3, (-2,) * 4, (-3,) * 5]
+    text, starts = _with_needles(filler, said, (0.1, 0.52, 0.9))
+    assert starts == [10, 53, 97] and [text[at] for at in starts] == [-1, -2, -3]
+    assert [token for token in text if token >= 0] == list(range(100)) and len(text) == 112
+    assert _with_needles(filler, said, (0.9, 0.1, 0.5))[1] == [99, 10, 54]  # in any order
+    assert _with_needles(filler, said[:2], (0.0, 1.0))[1] == [0, 103]
+    assert _with_needles(filler[:1], said, (0.1, 0.2, 0.9))[1] == [0, 3, 17]
+
+
+def test_every_item_has_a_context_of_its_own_from_its_seed() -> None:
     model, asked = worded.model("llama"), {"lengths": (300,)}
     one, more, other = (
-        needle_prompts(model, contexts=count, seed=seed, **asked) for count, seed in ((1, 0), (2, 0), (1, 1))
+        needle_prompts(model, each=count, seed=seed, **asked) for count, seed in ((1, 0), (2, 0), (1, 1))
     )
     assert one.items == more.items[:3] == drawn().items[:3] and one.items[0] != other.items[0]
-    assert one.items[0].tokens != more.items[3].tokens
+    assert len({item.context for item in more.items}) == len({item.tokens[1:30] for item in more.items}) == 6
 
 
 def test_a_text_of_ones_own_is_the_filler() -> None:
     text = " ".join(f"Number {n} is a number." for n in range(40))
-    prompts = needle_prompts(worded.model("llama"), lengths=(300,), contexts=2, filler=text)
+    prompts = needle_prompts(worded.model("llama"), lengths=(300,), each=2, filler=text)
     read = [worded.tokenizer().decode(item.tokens) for item in prompts.items]
     assert all(" is a number." in each and "baker" not in each for each in read) and read[0][:60] != read[3][:60]
     with pytest.raises(UsageError, match=r"the filler has \d+ tokens, and these contexts need \d+"):
@@ -129,7 +134,7 @@ def check_against_loops(family: str, prompts: NeedlePrompts) -> None:
 def test_retrieval_equals_loops_over_whole_matrices(family: str) -> None:
     """And with values that heads do look at: the place that one looks at most, in each item, is made the value's."""
     model = worded.model(family)
-    prompts = needle_prompts(model, lengths=(300,), contexts=1)
+    prompts = needle_prompts(model, lengths=(300,), each=1)
     looked = []
     for number, item in enumerate(prompts.items):
         _, cache = model.run_with_cache(torch.tensor([item.tokens]), names=["pattern"])
@@ -144,7 +149,7 @@ def test_retrieval_equals_loops_over_whole_matrices(family: str) -> None:
 
 def test_right_items_are_those_whose_value_is_likelier_than_nine_others() -> None:
     model = worded.model("llama")
-    prompts, right = needle_prompts(model, lengths=(300,), contexts=8), []
+    prompts, right = needle_prompts(model, lengths=(300,), each=8), []
     for item in prompts.items:
         likelihoods = []
         for choice in item.choices:
@@ -220,7 +225,7 @@ def test_the_class_is_made_of_the_highest_attention() -> None:
 @pytest.mark.parametrize("family", ["llama", "bloom"])
 def test_batches_do_not_matter_and_units_are_taken(family: str) -> None:
     model = worded.model(family)
-    prompts, units = needle_prompts(model, lengths=(300,), contexts=1), tiny.Kept()
+    prompts, units = needle_prompts(model, lengths=(300,), each=1), tiny.Kept()
     told: list[tuple[int, int]] = []
     whole = retrieval_score(
         model, prompts, "soft", units=units, progress=lambda done, total: told.append((done, total))
@@ -244,7 +249,7 @@ def test_no_matrix_is_ever_whole(monkeypatch: pytest.MonkeyPatch) -> None:
         return block(self, start, stop)
 
     monkeypatch.setattr(FactoredRows, "block", watched)
-    prompts = needle_prompts(worded.model("llama"), lengths=(300,), contexts=1)
+    prompts = needle_prompts(worded.model("llama"), lengths=(300,), each=1)
     retrieval_score(worded.model("llama"), prompts, draws=0)
     queries = {query for item in prompts.items for query in item.needle.queries}
     assert read == [1] * 2 * len(queries)
@@ -255,8 +260,8 @@ def test_no_matrix_is_ever_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"lengths": (100,)}, r"needles and question alone have \d+ tokens: give lengths above that, not 100"),
         ({"lengths": (500,)}, r"500 tokens is longer than this model's context of 400.*lengths=\(400,\)"),
-        ({"lengths": ()}, "a length and a context at least"),
-        ({"contexts": 0}, "a length and a context at least"),
+        ({"lengths": ()}, "a length and an item for each depth"),
+        ({"each": 0}, "a length and an item for each depth"),
         ({"depths": (0.5,)}, r"depths are 2 to 10 shares.*\[0.5\]"),
         ({"depths": (0.5, 1.5)}, r"depths are 2 to 10 shares.*\[0.5, 1.5\]"),
     ],
