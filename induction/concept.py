@@ -97,8 +97,8 @@ def patching_effects(
     """Every head's effect, in nats: kind names or random, source own or another entity, read e_1 or e_2."""
     found = []
     for number, prompt in enumerate(prompts.prompts):
-        key = {"score": "concept induction", "prompt": [[prompt.clean(n), prompt.clean_other(n)] for n in range(2)]}
-        key["corrupt"] = [prompt.corrupt(kind) for kind in range(2)]
+        runs = [[prompt.clean(kind), prompt.clean_other(kind), prompt.corrupt(kind)] for kind in range(len(KINDS))]
+        key = {"score": "concept induction", "prompts": runs, "entities": prompt.entities}
         kept = None if units is None else units.get(key)
         if kept is None:
             kept = {"effects": _effects(model, prompt)}

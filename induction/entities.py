@@ -69,7 +69,7 @@ def entity_prompts(
     *,
     prompts: int = PROMPTS,
     length: int = LENGTH,
-    entities: Sequence[str] | Sequence[Ids] | None = None,
+    entities: Sequence[str | Ids] | None = None,
     seed: int = 0,
     candidates: Candidates | None = None,
     counts: Counts | None = None,
@@ -94,10 +94,10 @@ def entity_prompts(
     return EntityPrompts(made, len(names), "line break" if separator else "random token", seed)
 
 
-def _usable(model: HookedModel, entities: Sequence[str] | Sequence[Ids] | None) -> list[Ids]:
+def _usable(model: HookedModel, entities: Sequence[str | Ids] | None) -> list[Ids]:
     """Each entity's ids, of those that are two to five tokens long and have a rival as long."""
-    given = NAMES if entities is None else tuple(entities)
-    ids = [_ids_of(model, entity) if isinstance(entity, str) else tuple(entity) for entity in given]
+    given: Sequence[str | Ids] = NAMES if entities is None else entities
+    ids: list[Ids] = [_ids_of(model, entity) if isinstance(entity, str) else tuple(entity) for entity in given]
     unknown = getattr(model.tokenizer, "unk_token_id", None)
     fitting = [entity for entity in dict.fromkeys(ids) if SHORTEST <= len(entity) <= LONGEST and unknown not in entity]
     return [entity for entity in fitting if _rivals(entity, fitting)]
