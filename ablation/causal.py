@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +23,8 @@ from ablation.evaluation import Evaluate, evaluate
 from ablation.gains import Conditions, Shots
 from ablation.gold import gold_documents
 from ablation.replacement import POSITIONS, At, Replacement, make_replacement
-from ablation.statistics.intervals import cluster_mean
 from ablation.statistics.permutation import RankP, rank_p_value
+from ablation.statistics.standardised import FEWEST_CONTROLS, StandardisedEffect, TaskDrops, standardised_effect
 from interp.errors import UsageError
 from interp.masks import HeadMask
 
@@ -55,7 +55,8 @@ class Removed:
 class CausalTest:
     """One tested set against one kind of control: mean drop, its standard error by cluster, and its rank.
 
-    levels, removed_levels: the mean outcome of the whole model and of the model without the set, by condition.
+    levels, removed_levels: the mean outcome of the whole model and of the model without the set, by condition. effect:
+    how many standard deviations of the controls the drop lies from their mean; None with fewer than three controls.
     """
 
     tested: str
@@ -69,6 +70,7 @@ class CausalTest:
     contrast: str = "gain"
     levels: Mapping[str, float] = field(default_factory=dict)
     removed_levels: Mapping[str, float] = field(default_factory=dict)
+    effect: StandardisedEffect | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,17 @@ class CausalCheck:
     def tests(self, outcome: str = "choice", contrast: str = "gain") -> list[CausalTest]:
         """Every tested set and way of removing it against every kind of control."""
         return list(self._tests(outcome, contrast))
+
+    def task_drops(self, test: CausalTest) -> TaskDrops:
+        """The drops of a test item by item, tested set and controls: what the statistics over tasks are made of."""
+        tested = next(one for one in self.removed if _names(one) == (test.tested, TESTED, test.ablation))
+        how = (test.outcome, test.contrast)
+        return TaskDrops(
+            task=self.task,
+            tested=self.drop(tested, *how),
+            controls=np.stack([self.drop(one, *how) for one in self._controls(tested, test.control)]),
+            clusters=self.full.contrast(*how).labels,
+        )
 
     def to_frame(self, outcomes: Sequence[str] | None = None) -> pd.DataFrame:
         """One row a set, way, outcome and contrast: the sets themselves, controls included, with all levels."""
@@ -117,29 +130,30 @@ class CausalCheck:
         }
 
     def _tests(self, outcome: str, contrast: str) -> Iterator[CausalTest]:
-        clusters = self.full.contrast(outcome, contrast).labels
+        whole = self.full.contrast(outcome, contrast)
         for one in self.removed:
             if one.heads.kind != TESTED:
                 continue
-            drop = self.drop(one, outcome, contrast)
-            stderr = cluster_mean(drop, clusters).stderr if clusters.max() else float("nan")
+            drop = whole.minus(one.shots.contrast(outcome, contrast))
             for kind in KINDS:
                 controls = np.array([self.drop(other, outcome, contrast).mean() for other in self._controls(one, kind)])
                 if not controls.size:
                     continue
-                yield CausalTest(
+                test = CausalTest(
                     tested=one.heads.tested,
                     ablation=one.ablation,
                     control=kind,
                     outcome=outcome,
-                    drop=float(drop.mean()),
-                    stderr=stderr,
-                    rank=rank_p_value(float(drop.mean()), controls),
+                    drop=drop.mean,
+                    stderr=drop.stderr,
+                    rank=rank_p_value(drop.mean, controls),
                     controls=controls,
                     contrast=contrast,
                     levels=self.full.levels(outcome),
                     removed_levels=one.shots.levels(outcome),
                 )
+                enough = controls.size >= FEWEST_CONTROLS and len(set(drop.clusters)) > 1
+                yield replace(test, effect=standardised_effect([self.task_drops(test)]) if enough else None)
 
     def _controls(self, tested: Removed, kind: str) -> Iterator[Removed]:
         for one in self.removed:

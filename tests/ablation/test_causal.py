@@ -114,6 +114,7 @@ def test_the_drop_is_of_the_gain_from_demonstrations() -> None:
     assert gold.drop == 2 and gold.rank.median == 0 and len(gold.controls) == 39
     frame = check.to_frame()
     assert len(frame) == 80 and frame.loc[0, "repeat_loss"] == 0.5 and frame["kind"].value_counts()["random"] == 78
+    assert metric.effect is not None and np.isnan(metric.effect.value)  # controls that do not differ at all
     assert metric.levels == pytest.approx({"few": 1, "none": 0.5, "shuffled": np.nan}, nan_ok=True)
     assert metric.removed_levels == pytest.approx({"few": 0.5, "none": 0.5, "shuffled": np.nan}, nan_ok=True)
     first = frame[frame["outcome"] == "log_likelihood"].iloc[0]
@@ -223,6 +224,29 @@ def test_every_outcome_contrast_and_way_of_removal() -> None:
     frame = check.to_frame(["choice", "metric"])
     assert len(frame) == 2 * 3 * 6 * 2 and frame["full_shuffled"].notna().all()
     assert {test.ablation for test in check.tests("mass", "learning")} == set(names)
+
+
+def test_the_effect_is_in_standard_deviations_of_the_controls() -> None:
+    """Controls whose drops of the 5-shot log-likelihood are .1 apart, a tested set that loses 2 nats."""
+    none = evaluation([1] * 6, [-3.0, -3.1, -2.9, -3.0, -3.2, -2.8])
+    few = evaluation([1] * 6, [-1.0] * 6)
+    full = Shots(few, none)
+
+    def lost(nats: float, draw: int, kind: str) -> Removed:
+        noise = 0.01 * np.arange(6)
+        shots = Shots(evaluation([1] * 6, list(-1.0 - nats - noise)), none)
+        return Removed(HeadSet("top", kind, draw, ((draw, draw),)), "zero", shots)
+
+    sets = [lost(2.0, 0, "induction"), *(lost(0.1 * k, k, "layer_matched") for k in range(5))]
+    (found,) = CausalCheck("t", 5, full, tuple(sets)).tests("log_likelihood")
+    deviation = np.std([0, 0.1, 0.2, 0.3, 0.4], ddof=1)
+    assert found.effect is not None and found.effect.value == pytest.approx((2.0 - 0.2) / deviation)
+    assert found.effect.low < found.effect.value < found.effect.high
+    drops = CausalCheck("t", 5, full, tuple(sets)).task_drops(found)
+    np.testing.assert_allclose(drops.tested, 2.0 + 0.01 * np.arange(6))
+    assert drops.controls.shape == (5, 6) and drops.clusters.tolist() == list(range(6))
+    (few_controls,) = CausalCheck("t", 5, full, tuple(sets[:3])).tests("log_likelihood")
+    assert few_controls.effect is None
 
 
 def test_how_heads_are_removed_has_to_be_said() -> None:
