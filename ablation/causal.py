@@ -2,7 +2,8 @@
 
 1. Remove the tested sets (the heads classed as induction heads, the top 1, 3, 5, 10%) by `mean`, and by `zero` beside
    it; at all positions, at positions >= 1, or at the last one of the context.
-2. Remove control sets of the same size: random, layer-matched, layer- and norm-matched (control_sets.py).
+2. Remove control sets of the same size: random; matched by layer, by layer and norm, by layer and key-value group
+   (control_sets.py).
 3. Outcome: the drop, paired by document, of what demonstrations are worth (gains.py): to the whole model, less to the
    model without the heads. Positive = the heads were needed for it. The levels of both models stand beside it.
 4. Every set is reported, with the rank p = (1 + #) / (N + 1) among the controls. Heads may be chosen on loss over
@@ -23,6 +24,7 @@ from ablation.evaluation import Evaluate, evaluate
 from ablation.gains import Conditions, Shots
 from ablation.gold import gold_documents
 from ablation.replacement import POSITIONS, At, Replacement, make_replacement
+from ablation.statistics.kv_groups import kv_groups
 from ablation.statistics.permutation import RankP, rank_p_value
 from ablation.statistics.standardised import FEWEST_CONTROLS, StandardisedEffect, TaskDrops, standardised_effect
 from interp.errors import UsageError
@@ -190,15 +192,16 @@ def causal_check(
     labels. sets: the tested sets by name, whose controls are drawn here, or sets and controls as they are. ablations,
     positions: how heads are removed; `mean` needs `references`, token documents with demonstrations and without that
     are not evaluated. replacements: made before, in place of ablations; each one replacement, or a pair (with
-    demonstrations, without). norms: the heads' mean |r|, for norm-matched controls. kinds: of controls; unset, all that
-    can be drawn. repeat_loss(mask, replacement): the manipulation check, run for tested sets. evaluate: called as
+    demonstrations, without). norms: the heads' mean |r|, for norm-matched controls. kinds: of controls
+    (control_sets.py). repeat_loss(mask, replacement): the manipulation check, run for tested sets. evaluate: called as
     evaluate(model, task, heads=, replacement=). progress(done, total) counts sets.
     """
     conditions = Conditions(few, none, shuffled)
     if replacements is None:
         replacements = _replacements(model, conditions, ablations, references, seed)
     ways = removal_ways(replacements, positions)
-    drawn: dict[str, Any] = {"norms": norms, "controls": controls, "kinds": kinds, "seed": seed}
+    groups = kv_groups(model.n_layers, model.n_heads, model.n_kv_heads)
+    drawn: dict[str, Any] = {"norms": norms, "groups": groups, "controls": controls, "kinds": kinds, "seed": seed}
     chosen = list(all_sets(sets, existing(model), **drawn) if isinstance(sets, Mapping) else sets)
     full = conditions.evaluated(model, evaluate=evaluate)
     removed: list[Removed] = []

@@ -50,6 +50,17 @@ def test_norm_matched_sets_are_closer_in_norm() -> None:
     assert norm_gap(tested, tested[::-1], norms) == 0
 
 
+def test_group_matched_controls_take_as_many_of_a_kv_group() -> None:
+    groups = np.arange(10)[:, None] * 3 + np.arange(9) // 3
+    tested = [(2, 0), (2, 1), (5, 4), (7, 8)]
+    found = control_sets(tested, GRID, kind="group_matched", groups=groups, norms=np.ones(GRID.shape), n=10)
+    assert len(found) == 10 and len({one.heads for one in found}) == 10
+    for one in found:
+        pairs = [head // 3 for layer, head in one.heads if layer == 2]
+        assert len(pairs) == 2 and pairs[0] == pairs[1] and not set(one.heads) & set(tested)
+        assert sorted(layer for layer, _ in one.heads) == [2, 2, 5, 7] and one.norm_gap == 0 and not one.moved
+
+
 def test_a_full_layer_borrows_from_the_nearest() -> None:
     tested = [(3, head) for head in range(6)]  # three heads left in layer 3
     for one in control_sets(tested, GRID, kind="layer_matched", n=5):
@@ -199,7 +210,7 @@ def test_every_outcome_contrast_and_way_of_removal() -> None:
         references=references,
         positions=("all", "later", "last"),
         controls=1,
-        kinds=("random",),
+        kinds=("group_matched",),
     )
     names = [f"{name}{place}" for name in ("mean", "zero") for place in ("", "/later", "/last")]
     tested = {one.ablation: one for one in check.removed if one.heads.kind == "induction"}
@@ -223,7 +234,9 @@ def test_every_outcome_contrast_and_way_of_removal() -> None:
     assert len({tuple(np.round(drop, 7)) for drop in drops.values()}) == 6
     frame = check.to_frame(["choice", "metric"])
     assert len(frame) == 2 * 3 * 6 * 2 and frame["full_shuffled"].notna().all()
-    assert {test.ablation for test in check.tests("mass", "learning")} == set(names)
+    assert {(test.ablation, test.control) for test in check.tests("mass", "learning")} == {
+        (name, "group_matched") for name in names
+    }
 
 
 def test_the_effect_is_in_standard_deviations_of_the_controls() -> None:
