@@ -1,4 +1,4 @@
-"""Masks over heads and FFNs: 1 keeps, 0 removes, between interpolates (METHODS 3.3)."""
+"""Masks over heads and FFNs: 1 keeps, 0 removes, between interpolates (Method 3.3)."""
 
 from __future__ import annotations
 

@@ -102,11 +102,12 @@ def told(summaries: Any) -> list[dict[str, Any]]:
 def show(summaries: Any, percents: Sequence[int]) -> None:
     """Area and removable shares of every task and order; percents: the steps, 0 first."""
     from headscope.findings.task_table import MARGIN, brief
+    from headscope.store.comparisons import REMOVABLE, Kind
 
-    kinds = ("pruning_area", "removable_metric", "removable_log_likelihood")
-    flagged = summaries[(summaries["kind"] == "at_chance") & (summaries["value"] == 1)]
+    kinds = (Kind.PRUNING_AREA, *REMOVABLE.values())
+    flagged = summaries[(summaries["kind"] == Kind.AT_CHANCE) & (summaries["value"] == 1)]
     chance = set(zip(flagged["a"], flagged["shots"], strict=True))
-    few = summaries[(summaries["kind"] == "unchanged_bound") & (summaries["value"] <= MARGIN)]
+    few = summaries[(summaries["kind"] == Kind.UNCHANGED_BOUND) & (summaries["value"] <= MARGIN)]
     undecided = set(zip(few["a"], few["shots"], strict=True))
     rows = []
     for (task, shots, order), part in summaries[summaries["kind"].isin(kinds)].groupby(["a", "shots", "b"], sort=False):

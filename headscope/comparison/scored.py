@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 
 from ablation.statistics import ClusteredScores, Resampled, resample
 from ablation.statistics.clusters import MINIMUM_CLUSTERS
+from headscope.store.comparisons import ScoreName
 from headscope.store.run import Run
 from headscope.store.scores import component_names, label
 from interp.errors import UsageError
@@ -117,7 +118,7 @@ class Shelf:
             values = _values(self.run.items(name), found)
             items = ClusteredScores(values, np.arange(len(values)))
         null = found.null_mean.double().numpy() if found.nulls else None
-        return Scored(name_of(score, variant), _table(found), items, null, ("sequences",), self.seed)
+        return Scored(str(ScoreName(score, variant)), _table(found), items, null, ("sequences",), self.seed)
 
     def _of_task(self, score: str, variant: str, task: str, shots: int) -> Scored:
         found = self.run.head_score(score, variant, task=task, shots=shots)
@@ -132,12 +133,7 @@ class Shelf:
         if set(names) <= set(self.run.item_names):
             items = _documents([self.run.items(name) for name in names], found[0])
         table = aggregate(np.stack([_table(one) for one in found]))
-        return Scored(name_of(score, variant), table, items, documents_of=tuple(tasks), seed=self.seed)
-
-
-def name_of(score: str, variant: str) -> str:
-    """How a score is written in `comparisons`."""
-    return f"{score}/{variant}" if variant else score
+        return Scored(str(ScoreName(score, variant)), table, items, documents_of=tuple(tasks), seed=self.seed)
 
 
 def _table(scores: HeadScores) -> Float[np.ndarray, "layer head"]:

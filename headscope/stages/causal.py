@@ -21,12 +21,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from headscope.comparison.causal import KINDS as ALIKE
 from headscope.comparison.causal import gain_over_tasks, over_tasks, overlap_rows
 from headscope.comparison.scored import Shelf
 from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, cut_prompts, fingerprints
 from headscope.stages.evaluation import Evaluator, ablated, check_references
-from headscope.store.comparisons import FULL, Row, frame, row, with_holm
+from headscope.store.comparisons import CAUSAL as CAUSAL_KINDS
+from headscope.store.comparisons import FULL, CausalLevel, Kind, Row, frame, row, with_holm
 from headscope.store.manifest import Stage
 from headscope.store.run import Run, open_run
 from headscope.store.snapshot import CAUSAL
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 SPLIT = "validation"
-KINDS = ("causal_gain", "causal_drop", "causal_controls", "causal_repeats", *ALIKE)
 CONTROLS = 39
 ABLATIONS = ("zero", "mean")
 OUTCOMES = ("metric", "log_likelihood")
@@ -184,7 +183,7 @@ def store(
     rows = [one for outcome in OUTCOMES for one in outcome_rows(checks, outcome)]
     rows += [*overlap_rows(chosen, checks[0].shots), *repeats(writer, model, choice, chosen)]
     table = frame(rows)
-    writer.replace_comparisons(table, kinds=KINDS)
+    writer.replace_comparisons(table, kinds=CAUSAL_KINDS)
     return table
 
 
@@ -193,13 +192,13 @@ def outcome_rows(checks: Sequence[CausalCheck], outcome: str) -> list[Row]:
     tested, beside = [], []
     shots = checks[0].shots
     gain = gain_over_tasks(checks, outcome)
-    whole = row("causal_gain", FULL, "", shots, outcome, gain.value, interval=gain.interval(), n=gain.n_tasks)
+    whole = row(Kind.CAUSAL_GAIN, FULL, "", shots, outcome, gain.value, interval=gain.interval(), n=gain.n_tasks)
     for one in over_tasks(checks, outcome):
-        place = (one.tested, one.control, shots, f"{outcome}/{one.ablation}")
+        place = (one.tested, one.control, shots, CausalLevel(outcome, one.ablation))
         told: dict[str, Any] = {"interval": one.drop.interval(), "p": one.rank.p, "n": one.rank.n_controls}
-        tested.append(row("causal_drop", *place, one.drop.value, **told))
+        tested.append(row(Kind.CAUSAL_DROP, *place, one.drop.value, **told))
         low, high = (float(np.quantile(one.controls, share)) for share in (0.05, 0.95))
-        beside.append(row("causal_controls", *place, one.rank.median, interval=(low, high), n=one.rank.n_controls))
+        beside.append(row(Kind.CAUSAL_CONTROLS, *place, one.rank.median, interval=(low, high), n=one.rank.n_controls))
     return [whole, *with_holm(tested), *beside]
 
 
@@ -211,11 +210,11 @@ def repeats(writer: RunWriter, model: HookedModel, choice: TaskChoice, chosen: S
 
     loss = RepeatLoss(model, writer.units, seed=choice.seed)
     whole = HeadMask.keep_all(model.n_layers, model.n_heads)
-    yield row("causal_repeats", FULL, "", 0, "zero", loss(whole, Ablated()), n=0)
+    yield row(Kind.CAUSAL_REPEATS, FULL, "", 0, "zero", loss(whole, Ablated()), n=0)
     for heads in chosen:
         if heads.kind == TESTED:
             value = loss(whole.without(heads.heads), Ablated())
-            yield row("causal_repeats", heads.tested, "", 0, "zero", value, n=len(heads.heads))
+            yield row(Kind.CAUSAL_REPEATS, heads.tested, "", 0, "zero", value, n=len(heads.heads))
 
 
 class RepeatLoss:

@@ -11,7 +11,7 @@ from headscope.comparison.matrices import cross_shot, cross_task
 from headscope.comparison.overlap import overlaps, retentions
 from headscope.comparison.scored import IMPORTANCE, Shelf
 from headscope.stages.cells import Progress, Tell
-from headscope.store.comparisons import KINDS, Row, frame
+from headscope.store.comparisons import COMPARED, AtShots, Row, frame
 from headscope.store.manifest import Stage
 from headscope.store.run import open_run
 from headscope.store.writer import begin_stage
@@ -40,8 +40,8 @@ def compare_rankings(folder: str | Path, *, seed: int = 0, progress: Tell | None
         )
     rows = frame(_all(shelf, shots, progress))
     with begin_stage(run.folder, run.identity, comparison_stage(seed)) as writer:
-        writer.replace_comparisons(rows, kinds=KINDS)
-        found = {f"{IMPORTANCE}@{count}": list(shelf.tasks(IMPORTANCE, "token", count)) for count in shots}
+        writer.replace_comparisons(rows, kinds=COMPARED)
+        found = {str(AtShots(IMPORTANCE, count)): list(shelf.tasks(IMPORTANCE, "token", count)) for count in shots}
         writer.record(tasks=found, primary_shots=primary_shots(shelf))
     return rows
 

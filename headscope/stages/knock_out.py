@@ -21,6 +21,7 @@ from torch import Tensor
 from ablation.statistics.by_cluster import by_cluster
 from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, by_task_and_shots, cut_prompts, fingerprints
 from headscope.stages.evaluation import ablated, check_ablation, check_references
+from headscope.store.comparisons import KnockOutVariant
 from headscope.store.manifest import Stage
 from headscope.store.writer import open_stage
 from interp.errors import UsageError
@@ -174,7 +175,7 @@ def _store(
             for _ in (one.units if by_unit else one.documents)
         ],
     }
-    variant = outcome if positions == "all" else f"{outcome}/{positions}"
+    variant = str(KnockOutVariant(outcome, "" if positions == "all" else positions))
     name = KNOCK_OUT if ablation == "zero" else f"{KNOCK_OUT}_{ablation}"
     score: HeadScores | FFNScores = (
         FFNScores.from_items(name, items, variant=variant)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from headscope.store.comparisons import ScoreName
+
 
 @dataclass(frozen=True)
 class Term:
@@ -107,8 +109,8 @@ def term(score: str, variant: str) -> Term:
 
 def label_of(name: str) -> str:
     """`copying/argmax`, as `comparisons` names a score, in words."""
-    score, _, variant = name.partition("/")
-    return term(score, variant).label
+    named = ScoreName.parse(name)
+    return term(named.score, named.variant).label
 
 
 def pair_label(one: str, other: str) -> str:

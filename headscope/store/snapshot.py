@@ -70,6 +70,7 @@ def chosen(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
     """The rows with these values; a list means any of them."""
     mask = pd.Series(True, index=frame.index)
     for name, value in values.items():
+        value = str(value) if hasattr(value, "parse") else value
         mask &= frame[name].isin(value) if isinstance(value, list | tuple | set) else frame[name] == value
     return frame[mask]
 
