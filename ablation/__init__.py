@@ -1,8 +1,8 @@
-"""Which heads and FFNs does a task need? Importance, knock-out, pruning, and the comparison of rankings (METHODS 3-6).
+"""Which heads and FFNs does a task need? Importance, knock-out, pruning, and the comparison of rankings (Method 3-6).
 
-tasks/: documents and prompts. engine/, evaluation.py, outcomes.py: what a model scores. importance.py, knock_out.py:
-what each component is worth. orders.py, pruning.py, export.py: the model without some of them. causal.py: without its
-induction heads. statistics/: rankings against rankings.
+tasks/: documents and prompts. engine/, evaluation.py, outcomes.py: what a model scores. gains.py, screening.py: what
+demonstrations are worth to it. importance.py, knock_out.py: what each component is worth. orders.py, pruning.py,
+export.py: the model without some of them. causal.py: without its induction heads. statistics/: what is shown by it.
 Importing this package loads nothing heavy; its names are loaded when they are first used.
 """
 
@@ -21,10 +21,20 @@ if TYPE_CHECKING:
     from ablation.importance import ffn_importance, head_importance
     from ablation.iterative import iterative_order
     from ablation.knock_out import estimate_knock_out, knock_out
-    from ablation.orders import Order, aggregate, by_scores, inverse, layer_matched_orders, random_orders
-    from ablation.pruning import Pruning, prune
+    from ablation.orders import (
+        Order,
+        aggregate,
+        by_scores,
+        even_over_layers,
+        inverse,
+        layer_matched_orders,
+        random_orders,
+    )
+    from ablation.pruning import Pruning, prune, removable_gain
     from ablation.replacement import make_replacement
+    from ablation.screening import load_screen, screen
     from ablation.statistics import kendall, overlap, retention, spearman, spearman_within_layers
+    from ablation.stratified import check_by_knock_out
     from ablation.tasks import Task, expand_task_names, load_task
 
 __all__ = [
@@ -35,8 +45,10 @@ __all__ = [
     "aggregate",
     "by_scores",
     "causal_check",
+    "check_by_knock_out",
     "estimate_knock_out",
     "evaluate",
+    "even_over_layers",
     "expand_task_names",
     "export",
     "ffn_importance",
@@ -47,13 +59,16 @@ __all__ = [
     "kendall",
     "knock_out",
     "layer_matched_orders",
+    "load_screen",
     "load_task",
     "log_likelihoods",
     "make_replacement",
     "overlap",
     "prune",
     "random_orders",
+    "removable_gain",
     "retention",
+    "screen",
     "spearman",
     "spearman_within_layers",
 ]
@@ -68,9 +83,11 @@ lazy(
     iterative=("iterative_order",),
     knock_out=("estimate_knock_out", "knock_out"),
     engine__likelihood=("log_likelihoods",),
-    orders=("Order", "aggregate", "by_scores", "inverse", "layer_matched_orders", "random_orders"),
-    pruning=("Pruning", "prune"),
+    orders=("Order", "aggregate", "by_scores", "even_over_layers", "inverse", "layer_matched_orders", "random_orders"),
+    pruning=("Pruning", "prune", "removable_gain"),
     replacement=("make_replacement",),
+    screening=("load_screen", "screen"),
+    stratified=("check_by_knock_out",),
     statistics=("kendall", "overlap", "retention", "spearman", "spearman_within_layers"),
     tasks=("Task", "expand_task_names", "load_task"),
 )

@@ -1,4 +1,4 @@
-"""What stands in for a removed component: nothing (`zero`), its mean, or another document's activation (METHODS 3.3).
+"""What stands in for a removed component: nothing (`zero`), its mean, or another document's activation (Method 3.3).
 
 A component with gate m gives m z + (1 - m) z_ref. `zero` has no reference. `mean` is taken over the non-padding
 positions >= 1 of reference documents; position 0, the attention sink, has a mean of its own. `resample` takes, position

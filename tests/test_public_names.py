@@ -41,11 +41,16 @@ PUBLIC: dict[str, dict[str, str | None]] = {
         "entity_prompts": "model * prompts length entities seed",
     },
     "ablation": {
-        "load_task": "name * shots limit seed data",
+        "load_task": "name * shots limit seed data part",
+        "Evaluation": None,
         "evaluate": "model task * heads ffns",
         "head_importance": "model task * positions normalise",
         "knock_out": "model task * component ablation",
-        "prune": "model task order * component percents ablation",
+        "prune": "model task order * component unit percents ablation evaluate",
+        "causal_check": "model few none sets * shuffled references evaluate",
+        "screen": "model tasks * evaluate",
+        "load_screen": "names * shots limit seed",
+        "check_by_knock_out": "model task scores * n outcome",
         "spearman": "",
         "overlap": "",
         "retention": "",
@@ -54,6 +59,7 @@ PUBLIC: dict[str, dict[str, str | None]] = {
 }
 MEMBERS = {
     ("interp", "HookedModel"): "hf tokenizer n_layers n_heads n_kv_heads d_head run_with_cache edit gates bridge",
+    ("ablation", "Evaluation"): "mass choice margin per_token metric outcome outcomes",
     ("interp", "HeadScores"): "mean std ci_low ci_high null_mean p per_item n name top to_frame figure",
 }
 
