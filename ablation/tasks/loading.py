@@ -1,4 +1,4 @@
-"""`load_task`: the one way from a task's name to its documents (DESIGN 3, METHODS 6)."""
+"""`load_task`: the one way from a task's name to its documents (Method 6)."""
 
 from __future__ import annotations
 

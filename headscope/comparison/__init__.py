@@ -1,4 +1,4 @@
-"""Comparing the rankings of a run (METHODS 5): from its stored scores to rows of `comparisons`; no model is needed.
+"""Comparing the rankings of a run (Method 5): from its stored scores to rows of `comparisons`; no model is needed.
 
 scored.py reads a ranking with its documents; matrices.py compares tasks and shots; induction_heads.py asks whether
 induction heads are the important ones (the primary test, then the exploratory ones); overlaps.py, retentions.py;

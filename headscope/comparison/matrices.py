@@ -1,4 +1,4 @@
-"""Do tasks, and do numbers of shots, need the same heads? All pairs of rankings (METHODS 5).
+"""Do tasks, and do numbers of shots, need the same heads? All pairs of rankings (Method 5).
 
 For every pair: rho over all heads and within layers, each with its jackknife interval and its permutation p (Holm
 within the matrix); rho* free of the noise of both rankings; Kendall's tau-b; and what the paper's released script calls

@@ -1,6 +1,6 @@
 """How many of the top heads two rankings have in common, at every cut from 1% to 30%, beside what chance gives.
 
-METHODS 5. `overlap` has the layer-matched p (Holm over all cuts and pairs); the rows of the two expectations have the p
+Method 5. `overlap` has the layer-matched p (Holm over all cuts and pairs); the rows of the two expectations have the p
 of their own chance model.
 """
 

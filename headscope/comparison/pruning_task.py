@@ -1,4 +1,4 @@
-"""What a task's pruning curves come to: area, removable share, and the full model against chance (METHODS 4).
+"""What a task's pruning curves come to: area, removable share, and the full model against chance (Method 4).
 
 Rows of `comparisons`, a = task, b = order, level = component/ablation:
 

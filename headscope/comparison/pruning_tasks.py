@@ -1,4 +1,4 @@
-"""All tasks above chance pruned together: the mean over tasks of what each loses, step by step (METHODS 4).
+"""All tasks above chance pruned together: the mean over tasks of what each loses, step by step (Method 4).
 
 1. Differences from the full model, paired item by item; tasks whose full model is at chance are left out.
 2. Every task counts alike, however many documents it has. Tasks are fixed and whole clusters of documents drawn: the

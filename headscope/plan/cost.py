@@ -1,4 +1,4 @@
-"""What a study costs, in tokens through a forward pass of the whole model (METHODS 3-5).
+"""What a study costs, in tokens through a forward pass of the whole model (Method 3-5).
 
 Budgets count units: documents, but questions in MultiRC, which hold several. A document costs its prompt once and all
 its choices, long ones more: attention to as many keys as four times the model's width costs as much as the token

@@ -1,4 +1,4 @@
-"""The study: all of it in the paper's order, on any model, going on after any interruption (METHODS 1-5).
+"""The study: all of it in the paper's order, on any model, going on after any interruption (Method 1-5).
 
 1. induction: what each head does on random repeated tokens. 2. importance: heads and FFNs for every task and number of
 shots, and once more with shuffled labels. 3. knockout: every FFN. 4. prune: heads, FFNs, and both. 5. compare: the

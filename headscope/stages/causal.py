@@ -1,6 +1,6 @@
-"""The causal stage: in-context learning after removing induction heads, and after removing control sets (METHODS 5).
+"""The causal stage: in-context learning after removing induction heads, and after removing control sets (Method 5).
 
-1. Tested sets: the top 1, 3, 5, 10% by prefix matching, and the heads classed as induction heads (METHODS 2.8).
+1. Tested sets: the top 1, 3, 5, 10% by prefix matching, and the heads classed as induction heads (Method 2.8).
 2. For each, control sets of the same size (ablation/control_sets.py) that hold none of its heads.
 3. Outcome: the drop of (k-shot minus 0-shot), paired by document, task by task; then the mean over tasks set by set.
 All sets stand in items/causal; `comparisons` has, for a = tested set, b = kind of control, level = outcome/ablation:

@@ -1,7 +1,7 @@
 """The tasks of a stage: each at a number of shots with one draw of demonstrations, cut into shards of documents.
 
 A work unit is one shard of one task under one mask. Shards have a fixed size, so that a longer run finds the units of a
-shorter one, and prompts are seeded by document (METHODS 6), so that any shard gives the numbers of the whole.
+shorter one, and prompts are seeded by document (Method 6), so that any shard gives the numbers of the whole.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The comparison stage: everything that METHODS 5 says about the rankings of a run, from the run directory alone."""
+"""The comparison stage: everything that Method 5 says about the rankings of a run, from the run directory alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VARIANTS = ("token", "signed")
 
 def comparison_stage(seed: int) -> Stage:
     """The manifest's entry."""
-    return Stage("compare", "METHODS 5", seed=seed)
+    return Stage("compare", "Method 5", seed=seed)
 
 
 def compare_rankings(folder: str | Path, *, seed: int = 0, progress: Tell | None = None) -> pd.DataFrame:

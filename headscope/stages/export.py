@@ -1,4 +1,4 @@
-"""A run's ranking turned into an ordinary checkpoint without its least important parts (METHODS 4).
+"""A run's ranking turned into an ordinary checkpoint without its least important parts (Method 4).
 
 ablation/export.py writes it.
 """

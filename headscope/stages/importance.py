@@ -1,9 +1,9 @@
 """The importance stage: each head's and FFN's importance to each task by gradient, on training documents.
 
-METHODS 3.1.
+Method 3.1.
 1. One forward and one backward pass over a shard of documents is a unit.
 2. The shards of all draws of the demonstrations make one score: `token`, `document` and `signed`, each document kept.
-3. Beside them `head_norm`, the mean length of what a head writes: a control of the comparison (METHODS 5).
+3. Beside them `head_norm`, the mean length of what a head writes: a control of the comparison (Method 5).
 With shuffled labels the scores are called `importance_shuffled`: what is left of a ranking when the demonstrations'
 answers mean nothing.
 """

@@ -1,6 +1,6 @@
 """The pruning stage: tasks evaluated on validation documents as heads and FFNs are removed in several orders.
 
-METHODS 4. Ranked on train, evaluated on validation. The rows of `metrics` have two metrics: `acc`, by which every
+Method 4. Ranked on train, evaluated on validation. The rows of `metrics` have two metrics: `acc`, by which every
 task's own metric is meant (exact match in ReCoRD, whole questions in MultiRC), and `log_likelihood`, the gold
 continuation's mean in nats. Their summaries (pruning_summary.py) go into `comparisons`.
 """

@@ -1,4 +1,4 @@
-"""The orders of removal of a task, made from the scores that a run holds (METHODS 4; ablation/orders.py)."""
+"""The orders of removal of a task, made from the scores that a run holds (Method 4; ablation/orders.py)."""
 
 from __future__ import annotations
 

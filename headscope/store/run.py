@@ -1,4 +1,4 @@
-"""The run directory: everything that was measured on one model, as files (DESIGN 4).
+"""The run directory: everything that was measured on one model, as files.
 
 `open_run(DIR)` reads; `begin_stage` (writer.py) gives a writer. Nothing is computed here.
 
@@ -77,7 +77,7 @@ class Run:
 
     @property
     def head_nulls(self) -> pd.DataFrame:
-        """One row a head, score and null (METHODS 2.7); `head_scores` holds the largest p of these."""
+        """One row a head, score and null (Method 2.7); `head_scores` holds the largest p of these."""
         return tables.HEAD_NULLS.read(self.folder)
 
     @property
@@ -96,7 +96,7 @@ class Run:
 
     @property
     def classes(self) -> pd.DataFrame:
-        """One row a head: its class, empty for heads that are no induction heads (METHODS 2.8)."""
+        """One row a head: its class, empty for heads that are no induction heads (Method 2.8)."""
         return tables.CLASSES.read(self.folder)
 
     @property
