@@ -1,4 +1,4 @@
-"""The command line: one subcommand a file; each parses, makes one call, prints. Nothing heavy is imported up here."""
+"""Parse, one call, print. One subcommand a file; nothing heavy is imported up here."""
 
 from __future__ import annotations
 
