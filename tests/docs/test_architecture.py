@@ -1,4 +1,4 @@
-"""The page on the architecture names files that are there and rooms that exist, with the rule that each states of itself."""
+"""The page on the architecture names files that are there, and rooms with the rule that each states of itself."""
 
 from __future__ import annotations
 
