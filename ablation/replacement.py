@@ -17,12 +17,13 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ablation.names import ABLATIONS
 from interp import hooks
 from interp.errors import UsageError
 from interp.gating import Reference
@@ -30,8 +31,6 @@ from interp.gating import Reference
 if TYPE_CHECKING:
     from interp.model import HookedModel
 
-Ablation = Literal["zero", "mean", "resample"]
-ABLATIONS: tuple[str, ...] = get_args(Ablation)
 MINIMUM_DOCUMENTS = 64
 POSITIONS = ("all", "later", "last")
 KEPT_DOCUMENTS = 8  # resampled documents held in memory at once

@@ -1,4 +1,4 @@
-"""From rows to documents: the harness's own texts, our demonstrations (METHODS 6)."""
+"""From rows to documents: the harness's own texts, our demonstrations (Method 6)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from ablation.tasks.tokens import Demonstration, Document
 from interp.errors import UsageError
 
 Row = Mapping[str, Any]
-LABELS = ("true", "shuffled")
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Renderer:
     """Renders documents of one task; `pool` are the rows that demonstrations are drawn from.
 
     With `labels="shuffled"` each demonstration ends with a choice drawn evenly from its own choices (the control of
-    METHODS 5; Min et al. 2022), seeded by the document and the demonstration.
+    Method 5; Min et al. 2022), seeded by the document and the demonstration.
     """
 
     definition: Any

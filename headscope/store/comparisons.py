@@ -26,10 +26,6 @@ NO_INTERVAL = (nan, nan)
 FULL = "full model"
 ABOVE = "tasks above chance"
 INDUCTION_HEADS = "induction heads"
-AGGREGATE = "aggregate"
-TRANSFER = "transfer"
-DRAWN = ("random", "layer_matched")  # orders of removal that are drawn several times
-ORDERS = ("own", AGGREGATE, TRANSFER, "signed", "inverse", *DRAWN, "iterative")
 # Names that stand in `level`.
 CONTROL_HEADS = "heads"
 TESTS = "tests"
