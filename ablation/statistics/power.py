@@ -33,7 +33,7 @@ NORMAL_FREEDOM = 1e4
 WRONG_SIDE = 8.0
 
 
-def spread(deviation: float, *, clusters: int, documents: int) -> ClusterEstimate:
+def planned_estimate(deviation: float, *, clusters: int, documents: int) -> ClusterEstimate:
     """An estimate known by its clusters' standard deviation alone, to plan with; several go into mean_over_tasks."""
     if not deviation >= 0 or clusters < 2 or documents < clusters:
         raise UsageError(
