@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ablation.causal import causal_check
     from ablation.control_sets import induction_sets
+    from ablation.engine.likelihood import log_likelihoods
     from ablation.evaluation import Evaluation, evaluate
     from ablation.export import export
     from ablation.importance import ffn_importance, head_importance
     from ablation.iterative import iterative_order
-    from ablation.knock_out import knock_out
-    from ablation.knock_out_cost import estimate_knock_out
-    from ablation.likelihood import log_likelihoods
+    from ablation.knock_out import estimate_knock_out, knock_out
     from ablation.orders import Order, aggregate, by_scores, inverse, layer_matched_orders, random_orders
     from ablation.pruning import Pruning, prune
     from ablation.replacement import make_replacement

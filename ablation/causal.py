@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ablation.control_sets import CONTROLS, KINDS, TESTED, Head, HeadSet, all_sets
-from ablation.evaluation import Evaluation, evaluate, number
+from ablation.evaluation import Evaluate, Evaluation, evaluate, number
 from ablation.replacement import Replacement
 from ablation.statistics.intervals import cluster_mean
 from ablation.statistics.permutation import RankP, rank_p_value
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 OUTCOMES = ("metric", "log_likelihood")
 RepeatLoss = Callable[[HeadMask, Replacement | None], float]
+Way = Replacement | None | tuple[Replacement | None, Replacement | None]
 
 
 @dataclass(frozen=True)
@@ -152,35 +153,48 @@ def causal_check(
     model: HookedModel,
     few: Any,
     none: Any,
-    sets: Mapping[str, Sequence[Head]],
+    sets: Mapping[str, Sequence[Head]] | Sequence[HeadSet],
     *,
     norms: Float[np.ndarray, "layer head"] | None = None,
-    replacements: Mapping[str, Replacement | None] | None = None,
+    replacements: Mapping[str, Way] | None = None,
     controls: int = CONTROLS,
+    kinds: Sequence[str] | None = None,
     seed: int = 0,
     repeat_loss: RepeatLoss | None = None,
+    evaluate: Evaluate = evaluate,
     progress: Callable[[int, int], None] | None = None,
 ) -> CausalCheck:
     """Remove the tested sets (`induction_sets`) and their controls from a k-shot and a 0-shot task.
 
-    few, none: the task with k demonstrations and with none. norms: the heads' mean |r|, for norm-matched controls.
-    replacements: how heads are removed; unset, by zero only. repeat_loss(mask, replacement): the manipulation check,
-    run for tested sets. progress(done, total) counts sets.
+    few, none: the task with k demonstrations and with none. sets: the tested sets by name, whose controls are drawn
+    here, or sets and controls as they are. norms: the heads' mean |r|, for norm-matched controls. kinds: of controls;
+    unset, all that can be drawn. replacements: how heads are removed, each by one replacement or by a pair (with
+    demonstrations, without); unset, by zero only. repeat_loss(mask, replacement): the manipulation check, run for
+    tested sets. evaluate: called as evaluate(model, task, heads=, replacement=). progress(done, total) counts sets.
     """
-    ways = replacements if replacements is not None else {"zero": None}
-    chosen = list(all_sets(sets, existing(model), norms=norms, controls=controls, seed=seed))
+    ways = {name: _pair(way) for name, way in (replacements if replacements is not None else {"zero": None}).items()}
+    drawn: dict[str, Any] = {"norms": norms, "controls": controls, "kinds": kinds, "seed": seed}
+    chosen = list(all_sets(sets, existing(model), **drawn) if isinstance(sets, Mapping) else sets)
     full = Shots(evaluate(model, few), evaluate(model, none))
     removed: list[Removed] = []
-    for name, replacement in ways.items():
+    for name, pair in ways.items():
         for heads in chosen:
             mask = HeadMask.keep_all(model.n_layers, model.n_heads).without(heads.heads)
-            shots = Shots(*(evaluate(model, task, heads=mask, replacement=replacement) for task in (few, none)))
+            shots = Shots(
+                evaluate(model, few, heads=mask, replacement=pair[0]),
+                evaluate(model, none, heads=mask, replacement=pair[1]),
+            )
             tested = repeat_loss is not None and heads.kind == TESTED
-            loss = repeat_loss(mask, replacement) if tested and repeat_loss is not None else None
+            loss = repeat_loss(mask, pair[1]) if tested and repeat_loss is not None else None
             removed.append(Removed(heads, name, shots, loss))
             if progress is not None:
                 progress(len(removed), len(ways) * len(chosen))
     return CausalCheck(task=few.name, shots=few.shots, full=full, removed=tuple(removed))
+
+
+def _pair(way: Way) -> tuple[Replacement | None, Replacement | None]:
+    """What stands in with demonstrations, and without."""
+    return way if isinstance(way, tuple) else (way, way)
 
 
 def existing(model: HookedModel) -> Bool[np.ndarray, "layer head"]:

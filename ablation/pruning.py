@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from ablation.evaluation import Evaluation, evaluate, number
+from ablation.evaluation import Evaluate, Evaluation, evaluate, number
 from ablation.orders import Order, Scores
 from ablation.provenance import refuse_other_model
 from ablation.replacement import Replacement, make_replacement
@@ -140,6 +140,7 @@ def prune(
     references: Sequence[Any] | None = None,
     replacement: Replacement | None = None,
     full: Evaluation | None = None,
+    evaluate: Evaluate = evaluate,
     progress: Callable[[int, int], None] | None = None,
 ) -> Pruning:
     """Evaluate a task with components removed in an order, lowest first.
@@ -147,7 +148,8 @@ def prune(
     order: an Order (orders.py), a Ranking or scores; for component `both` a pair, heads first. percents: numbers, or
     for `both` pairs (heads, FFNs). ablation: `zero`; `mean` and `resample` need `references`, token documents that are
     not evaluated (or a `replacement` made of them before). full: the evaluation of the whole model, where it is known.
-    progress(done, total) counts steps.
+    evaluate: what evaluates a step, called as evaluate(model, task, heads=, ffns=, replacement=). progress(done, total)
+    counts steps.
     Raises UsageError for an order of another model or kind.
     """
     orders = tuple(_as_order(one) for one in (order if isinstance(order, tuple) else (order,)))

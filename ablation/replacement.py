@@ -14,8 +14,9 @@ Ask for `placed` outside of any gates: a resampled document is run when it is fi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
 
 import torch
@@ -79,6 +80,25 @@ class Replacement(Protocol):
     def placed(self, placement: Placement) -> Reference:
         """The reference for the rows of this placement."""
         ...
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """A replacement that is made when it is first placed: where every evaluation is stored already, it never is.
+
+    `mark` tells it from others of its name in a store of evaluations.
+    """
+
+    name: str
+    make: Callable[[], Replacement]
+    mark: str = ""
+
+    @cached_property
+    def made(self) -> Replacement:
+        return self.make()
+
+    def placed(self, placement: Placement) -> Reference:
+        return self.made.placed(placement)
 
 
 def make_replacement(

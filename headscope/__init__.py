@@ -11,16 +11,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headscope.run import Run, open_run
-    from headscope.study import study
+    from headscope.plan.study import study
+    from headscope.store.run import Run, open_run
 
 __all__ = ["Run", "open_run", "study"]
 
-_HOMES = {"Run": "headscope.run", "open_run": "headscope.run", "study": "headscope.study"}
+_HOMES = {"Run": "headscope.store.run", "open_run": "headscope.store.run", "study": "headscope.plan.study"}
 
 
 class _Package(ModuleType):
-    """`headscope.study` is the function, also once the file of that name has been imported."""
+    """`headscope.plan.study` is the function, also once the file of that name has been imported."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _HOMES and isinstance(value, ModuleType)):

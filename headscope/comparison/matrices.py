@@ -24,8 +24,8 @@ from ablation.statistics import (
     reliability,
 )
 from ablation.statistics.clusters import same_clusters
-from headscope.comparison.rows import NO_INTERVAL, Row, row, with_holm
-from headscope.comparison.scored import AGGREGATE, IMPORTANCE, Scored, Shelf, name_of
+from headscope.comparison.scored import IMPORTANCE, Scored, Shelf, name_of
+from headscope.store.comparisons import AGGREGATE, NO_INTERVAL, Row, row, with_holm
 
 LEVELS: tuple[Level, ...] = ("global", "within_layer")
 SUFFIX = {"token": "", "signed": "_signed"}

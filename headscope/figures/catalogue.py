@@ -15,20 +15,20 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from headscope.figures.ffn_knockout import ffn_knockout
+from headscope.figures.causal import removal
 from headscope.figures.importance_scatter import importance_scatter
 from headscope.figures.joint_grid import joint_grid
+from headscope.figures.knock_out import ffn_knockout
 from headscope.figures.mosaic import mosaic
 from headscope.figures.overlap import CHANCE, overlap_curves
 from headscope.figures.panel_order import LEVELS, Labels, primary_first
 from headscope.figures.pruning import metric_label, pruning_curves
 from headscope.figures.rank_matrix import rank_matrix, shot_matrix
-from headscope.figures.removal import removal
 from headscope.figures.retention import KINDS, retention_curves
-from headscope.figures.stored import IMPORTANCE, Stored, chosen, combinations, grid
 from headscope.figures.transfer import transfer_matrix
-from headscope.glossary import label_of, term
-from headscope.run import Run
+from headscope.store.glossary import label_of, term
+from headscope.store.run import Run
+from headscope.store.snapshot import IMPORTANCE, Stored, chosen, combinations, grid
 from interp.errors import UsageError
 
 KNOCK_OUT = "knock_out"

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from headscope.figures.retention import percent_of
 from headscope.figures.style import CYCLE, colour, plain_text, styled
-from headscope.glossary import pair_label
+from headscope.store.glossary import pair_label
 
 CHANCE = {
     "overlap_expected_free": ("chance", "grey", "dot"),

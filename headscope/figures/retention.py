@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from headscope.figures.style import CYCLE, colour, plain_text, styled
-from headscope.glossary import label_of
+from headscope.store.glossary import label_of
 
 KINDS = {"retention_raw": ("", "solid"), "retention_excess": (": excess over null", "dash")}
 

@@ -13,40 +13,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
 
-from headscope.comparison.rows import Row, frame, row, with_holm
+from headscope.comparison.causal import KINDS as ALIKE
+from headscope.comparison.causal import gain_over_tasks, over_tasks, overlap_rows
 from headscope.comparison.scored import Shelf
-from headscope.run import Run, open_run
-from headscope.stages.causal_over_tasks import gain_over_tasks, over_tasks
 from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, cut_prompts, fingerprints
-from headscope.stages.control_overlap import KINDS as ALIKE
-from headscope.stages.control_overlap import overlap_rows
-from headscope.stages.evaluation import Evaluator
-from headscope.stages.opening import open_stage
-from headscope.stages.references import ablated, check_references
-from headscope.stages.repeat_loss import RepeatLoss
+from headscope.stages.evaluation import Evaluator, ablated, check_references
+from headscope.store.comparisons import FULL, Row, frame, row, with_holm
 from headscope.store.manifest import Stage
+from headscope.store.run import Run, open_run
+from headscope.store.snapshot import CAUSAL
+from headscope.store.writer import open_stage
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
     from ablation.causal import CausalCheck
     from ablation.control_sets import Head, HeadSet
-    from headscope.writer import RunWriter
+    from headscope.stages.evaluation import Ablated
+    from headscope.store.units import UnitStore
+    from headscope.store.writer import RunWriter
+    from interp.masks import HeadMask
     from interp.model import HookedModel
 
 SPLIT = "validation"
-ITEMS = "causal"
 KINDS = ("causal_gain", "causal_drop", "causal_controls", "causal_repeats", *ALIKE)
-FULL = "full model"
 CONTROLS = 39
 ABLATIONS = ("zero", "mean")
 OUTCOMES = ("metric", "log_likelihood")
 FALLBACK = (5,)  # the top 5%, where no head is classed and no share was asked for
+SEQUENCES, LENGTH = 8, 25
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def measure_causal_check(
         checks = [checked(evaluator, choice, causal, pair, chosen, told) for pair in pairs]
         seeds = [few.demo_seed for few, _ in pairs]
         sets_by_task = [check.to_frame().assign(demo_seed=seed) for check, seed in zip(checks, seeds, strict=True)]
-        writer.store_items(ITEMS, pd.concat(sets_by_task, ignore_index=True))
+        writer.store_items(CAUSAL, pd.concat(sets_by_task, ignore_index=True))
         return store(writer, checks, model, choice, chosen)
 
 
@@ -214,3 +216,31 @@ def repeats(writer: RunWriter, model: HookedModel, choice: TaskChoice, chosen: S
         if heads.kind == TESTED:
             value = loss(whole.without(heads.heads), Ablated())
             yield row("causal_repeats", heads.tested, "", 0, "zero", value, n=len(heads.heads))
+
+
+class RepeatLoss:
+    """Loss with an earlier copy in sight minus loss on the first block, in nats, as work units by mask."""
+
+    def __init__(self, model: HookedModel, units: UnitStore, *, seed: int = 0) -> None:
+        self.model, self.units, self.seed = model, units, seed
+
+    @cached_property
+    def sequences(self) -> Any:
+        import induction
+
+        return induction.repeated_sequences(self.model, length=LENGTH, sequences=SEQUENCES, seed=self.seed)
+
+    def __call__(self, mask: HeadMask, how: Ablated) -> float:
+        """The mean over sequences with these heads removed."""
+        removed = [list(head) for head in mask.removed()]
+        drawn = {"sequences": SEQUENCES, "length": LENGTH, "seed": self.seed}
+        key = {"what": "repeat_loss", "removed": removed, "ablation": [how.name, how.told], **drawn}
+        unit = self.units.get_or_compute(key, lambda: {"repeat": torch.tensor([self._run(mask, how)])})
+        return float(unit["repeat"][0])
+
+    def _run(self, mask: HeadMask, how: Ablated) -> float:
+        from induction.in_context import repeat_scores
+
+        reference: Any = how.make()  # None, or means, which know whole sequences
+        with self.model.gates(heads=mask, reference=reference):
+            return float(repeat_scores(self.model, self.sequences).double().mean())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from ablation.causal import CausalCheck, Removed, Shots, causal_check
 from ablation.control_sets import KINDS, HeadSet, all_sets, control_sets, induction_sets, norm_gap
 from ablation.evaluation import Evaluation, evaluate
-from ablation.replacement import make_replacement
+from ablation.replacement import Deferred, make_replacement
 from interp.errors import UsageError
 from interp.masks import HeadMask
 from tests.ablation.documents import SmallTask, documents
@@ -146,6 +147,29 @@ def test_all_sets_are_evaluated_with_and_without_demonstrations() -> None:
     assert {(t.ablation, t.control) for t in check.tests()} == {
         (a, c) for a in ("zero", "mean") for c in ("random", "layer_matched", "norm_matched")
     }
+
+
+def test_stored_evaluations_take_the_place_of_runs() -> None:
+    """A program hands its own evaluator over; a deferred replacement is then never made, and draws have a pair each."""
+    model, docs = load("gpt2"), documents(4)
+    few, none = SmallTask(tuple(docs), shots=2), SmallTask(tuple(docs))
+    held = evaluate(model, none)
+    asked: list[tuple[int, int, str]] = []
+
+    def stored(model: Any, task: Any, *, heads: Any = None, replacement: Any = None) -> Evaluation:
+        asked.append((task.shots, 0 if heads is None else len(heads.removed()), getattr(replacement, "mark", "")))
+        return held
+
+    def never() -> Any:
+        raise AssertionError("was made")
+
+    ways = {"zero": None, "mean": (Deferred("mean", never, "k"), Deferred("mean", never, "0"))}
+    sets = list(all_sets({"top": [(0, 1), (1, 1)]}, np.ones((2, 4), dtype=bool), controls=1, kinds=("layer_matched",)))
+    check = causal_check(model, few, none, sets, replacements=ways, evaluate=stored)
+    assert asked[:2] == [(2, 0, ""), (0, 0, "")]
+    assert asked[2:] == [*[(2, 2, ""), (0, 2, "")] * 2, *[(2, 2, "k"), (0, 2, "0")] * 2]
+    assert {one.heads.kind for one in check.removed} == {"induction", "layer_matched"}
+    assert not check.drop(check.removed[0], "metric").any()
 
 
 def test_what_can_not_be_matched_is_refused() -> None:

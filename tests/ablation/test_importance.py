@@ -128,6 +128,18 @@ def test_recomputed_blocks_give_the_same_scores(family: str, frozen_norm: bool) 
     assert torch.equal(kept.ffn_token, again.ffn_token)
 
 
+def test_pieces_put_together_are_the_whole() -> None:
+    model, docs = load("llama"), documents(5)
+    whole = importance(model, docs)
+    pieces = [importance(model, part).pieces() for part in (docs[:2], docs[2:])]
+    again = Importance.assembled(pieces, documents=whole.documents, clusters=whole.clusters)
+    for name, value in whole.pieces().items():
+        torch.testing.assert_close(getattr(again, name), value, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(again.heads().ci_low, whole.heads().ci_low)
+    with pytest.raises(UsageError, match="of 2 documents, but 5 are named"):
+        Importance.assembled(pieces[:1], documents=whole.documents)
+
+
 def test_uniform_divides_by_all_positions_but_one_a_document() -> None:
     model, docs = load("gpt2"), documents()
     found = importance(model, docs)
