@@ -105,6 +105,16 @@ class Evaluation:
 
         Raises UsageError for a name that is none of these, and for documents that have no such outcome.
         """
+        if name not in self._taken:
+            self._taken[name] = self._take(name)
+        return self._taken[name]
+
+    @cached_property
+    def _taken(self) -> dict[str, Outcome]:
+        """Outcomes that were asked for already."""
+        return {}
+
+    def _take(self, name: str) -> Outcome:
         if name == METRIC:
             return Outcome(METRIC, self.values, self.units, self.clusters)
         if name == LOG_LIKELIHOOD:

@@ -30,6 +30,7 @@ from ablation.engine.target_logits import target_log_probabilities
 from ablation.evaluation import right_choices
 from ablation.gate_gradients import GateSums, NodeSums, gate_sums, post_norm_layers
 from ablation.gold import GoldBatch, gold_batches, gold_documents
+from ablation.orders import HEADS_PER_GROUP
 from ablation.provenance import told
 from ablation.statistics.by_cluster import by_cluster
 from interp.errors import HeadscopeError, UsageError
@@ -128,11 +129,22 @@ class Importance:
         more = [self.objective] * (self.objective != "sum") + [normalise] * (normalise != "uniform")
         return "/".join([positions, *more])
 
-    def kv_groups(self, *, positions: str = "token", normalise: str = "uniform") -> Float[Tensor, "layer kv_head"]:
-        """Scores of the kv groups' joint gates: heads are summed before any absolute value (Method 0)."""
-        plain = self.head_plain.unflatten(-1, (self.group_token.shape[-1], -1)).sum(-1)
+    def kv_groups(self, *, positions: str = "token", normalise: str = "uniform") -> HeadScores:
+        """Scores of the kv groups' joint gates, [layer kv_head]: heads are summed before any absolute value (Method 0).
+
+        Orders made of them remove whole groups (orders.py).
+        """
+        groups, heads = self.group_token.shape[-1], self.head_plain.shape[-1]
+        plain = self.head_plain.unflatten(-1, (groups, -1)).sum(-1)
         raw = _variant(self.group_token, plain, positions)
-        return normalised(raw, self.lengths, self.target_lengths, normalise).mean(0)
+        scores = HeadScores.from_items(
+            "importance",
+            normalised(raw, self.lengths, self.target_lengths, normalise),
+            variant=self.variant(positions, normalise),
+            provenance={**self.provenance, HEADS_PER_GROUP: heads // groups},
+            n_kv_heads=groups,
+        )
+        return by_cluster(scores, self.clusters or self.documents)
 
     def ffns(self, *, positions: str = "token", normalise: str = "uniform") -> FFNScores:
         """Scores of the FFNs."""

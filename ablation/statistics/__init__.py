@@ -1,4 +1,4 @@
-"""Comparing rankings and summarising pruning, as arithmetic on arrays: no model, no torch (METHODS 4-5)."""
+"""Comparing rankings and summarising pruning, as arithmetic on arrays: no model, no torch (Method 4-5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reliability of a ranking: how well it would agree with itself on other documents (METHODS 5).
+"""Reliability of a ranking: how well it would agree with itself on other documents (Method 5).
 
 1. Split the clusters into two random halves, at least 50 times, and rank the heads on each half.
 2. q = mean Spearman between the two halves; rel = 2q / (1 + q) steps it up to the full number of items

@@ -244,10 +244,12 @@ def test_a_kv_group_is_one_gate() -> None:
     model, docs = load("llama"), documents()
     found = importance(model, docs)
     signed = found.heads(positions="signed").mean
-    torch.testing.assert_close(found.kv_groups(positions="signed"), signed.view(2, 2, 2).sum(-1))
+    groups = found.kv_groups(positions="signed")
+    torch.testing.assert_close(groups.mean, signed.view(2, 2, 2).sum(-1))
+    assert groups.variant == "signed" and groups.n_kv_heads == 2 and groups.provenance["heads_per_group"] == 2
     joint = found.head_plain.view(-1, 2, 2, 2).sum(-1).abs().sum(0) / (found.lengths - 1).sum()
-    torch.testing.assert_close(found.kv_groups(positions="document"), joint)
-    token = found.kv_groups(positions="token")
+    torch.testing.assert_close(found.kv_groups(positions="document").mean, joint)
+    token = found.kv_groups(positions="token").mean
     single = found.heads(positions="token").mean.view(2, 2, 2)
     assert bool((token <= single.sum(-1) + 1e-6).all())
     assert bool((token >= (single[..., 0] - single[..., 1]).abs() - 1e-6).all())
