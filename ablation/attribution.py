@@ -223,11 +223,19 @@ class ScaledNorm:
         self, x: Float[Tensor, "query d_model"], direction: Float[Tensor, "query d_model"]
     ) -> tuple[Float[Tensor, "query d_model"], Float[Tensor, " query"]]:
         """v with norm(x) · direction = x · v + constant, and that constant."""
-        plus, minus = (self._answer(value) for value in (x, -x))
-        through, bare = (plus - minus) / 2, self.linear.apply_to_rows(x)
-        scale = (through * bare).sum(-1) / (bare * bare).sum(-1).clamp_min(1e-300)
         columns = self.linear.apply_to_columns(direction.T).T
-        return columns * scale[:, None], ((plus + minus) / 2 * direction).sum(-1)
+        constant = (self._answer(x) + self._answer(-x)) / 2
+        return columns * self._scale(x)[:, None], (constant * direction).sum(-1)
+
+    def part(
+        self, part: Float[Tensor, "query d_model"], whole: Float[Tensor, "query d_model"]
+    ) -> Float[Tensor, "query d_model"]:
+        """What one part of the norm's input becomes, at the scale that the whole has."""
+        return self.linear.apply_to_rows(part) * self._scale(whole)[:, None]
+
+    def _scale(self, x: Float[Tensor, "query d_model"]) -> Float[Tensor, " query"]:
+        through, bare = (self._answer(x) - self._answer(-x)) / 2, self.linear.apply_to_rows(x)
+        return (through * bare).sum(-1) / (bare * bare).sum(-1).clamp_min(1e-300)
 
     def _answer(self, x: Float[Tensor, "query d_model"]) -> Float[Tensor, "query d_model"]:
         with torch.no_grad():

@@ -13,7 +13,7 @@ Gates that are held around it hold in every row; a patch comes after them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -83,19 +83,29 @@ class PromptRows:
         rows = scored.tree(start) if route.packed else scored.paths(start)
         with torch.no_grad():
             if not route.resumed:
-                return cls(model, scored, tuple(positions), route, 0, rows, None, (), _whole_run(model, scored))
+                plain = scored.summed(_whole_run(model, scored)[None])[0]
+                return cls(model, scored, tuple(positions), route, 0, rows, None, (), plain)
             return cls(model, scored, tuple(positions), route, start, rows, *_prompt(model, scored, start, rows))
 
-    def run(self, patches: Sequence[Patch]) -> Float[Tensor, "patch outcome"]:
-        """The outcomes under each patch."""
+    def run(
+        self, patches: Sequence[Patch], read: Callable[[Tensor], Tensor] | None = None
+    ) -> Float[Tensor, "patch ..."]:
+        """The outcomes under each patch.
+
+        `read` makes something else of a few patches' logits [patch place vocab] at `scored.places`, a row a patch.
+        """
         for patch in patches:
             patching.check(self.model, patch, len(self.positions))
-        found = torch.zeros(len(patches), self.scored.outcomes, dtype=torch.float64)
+        found: dict[int, Tensor] = {}
         with torch.no_grad():
             for numbers in self._chunks(patches):
                 rows = [patches[number] for number in numbers]
-                found[numbers] = self._sweep(rows) if self.route.resumed else self._one_by_one(rows)
-        return found
+                logits = self._sweep(rows) if self.route.resumed else self._one_by_one(rows)
+                values = self.scored.summed(logits) if read is None else read(logits)
+                found |= dict(zip(numbers, values, strict=True))
+        if not found:
+            return torch.zeros(0, self.scored.outcomes, dtype=torch.float64)
+        return torch.stack([found[number] for number in range(len(patches))])
 
     def _chunks(self, patches: Sequence[Patch]) -> Iterator[list[int]]:
         """Patches that run together, ordered by the first block that they change; those that change none come first."""
@@ -117,14 +127,14 @@ class PromptRows:
         logits = len(self.scored.places) * model.vocab_size
         return max(1, min(KEY_ELEMENTS // keys, ROW_TOKENS // (rows * width), LOGIT_ELEMENTS // logits))
 
-    def _one_by_one(self, patches: Sequence[Patch]) -> Float[Tensor, "patch outcome"]:
+    def _one_by_one(self, patches: Sequence[Patch]) -> Float[Tensor, "patch place vocab"]:
         found = []
         for patch in patches:
             with patching.patched(self.model, patch, self.positions):
                 found.append(_whole_run(self.model, self.scored))
         return torch.stack(found)
 
-    def _sweep(self, patches: Sequence[Patch]) -> Float[Tensor, "patch outcome"]:
+    def _sweep(self, patches: Sequence[Patch]) -> Float[Tensor, "patch place vocab"]:
         """Patches ordered by the first block they change, in one pass over the blocks."""
         model, each, count = self.model, len(self.rows.tokens), len(patches)
         patches = _distinct_size(patches, each, self._other_axes())
@@ -140,7 +150,7 @@ class PromptRows:
             found = [self.rows.where[place] for place in self.scored.places]
             places = [(number * each + row, query) for number in range(count) for row, query in found]
             logits = _logits(model, replace(self.rows, tokens=tokens), self.prefix, places)
-        return self.scored.summed(logits.unflatten(0, (count, -1)))
+        return logits.unflatten(0, (count, -1))
 
     def _other_axes(self) -> set[int]:
         """Lengths of axes that must not be taken for the one over rows."""
@@ -174,15 +184,15 @@ def _prompt(
     return cache and shared_cache(cache, start), residuals, scored.summed(logits[None])[0]
 
 
-def _whole_run(model: HookedModel, scored: ScoredPaths) -> Float[Tensor, " outcome"]:
-    """The outcomes, every sequence by itself."""
+def _whole_run(model: HookedModel, scored: ScoredPaths) -> Float[Tensor, "place vocab"]:
+    """Logits at the places, every sequence by itself."""
     found: dict[tuple[int, int], Tensor] = {}
     for number, sequence in enumerate(scored.sequences):
         places = [place for path, place in scored.places if path == number]
         row = RowTokens(torch.tensor([sequence]), {})
         logits = _logits(model, row, None, [(0, place) for place in places])
         found |= {(number, place): value for place, value in zip(places, logits, strict=True)}
-    return scored.summed(torch.stack([found[place] for place in scored.places])[None])[0]
+    return torch.stack([found[place] for place in scored.places])
 
 
 def _logits(
@@ -280,13 +290,12 @@ def _changes(patches: Sequence[Patch], positions: list[int], each: int) -> Itera
             rows, heads, values = zip(*of_heads, strict=True)
             change = partial(_put_in, torch.tensor(rows), torch.tensor(heads), torch.stack(values), queries, each)
             yield hooks.Point("z", layer), change
-        of_ffns = [(number, patch.ffns[layer]) for number, patch in enumerate(patches) if layer in patch.ffns]
-        if of_ffns:
-            rows, values = zip(*of_ffns, strict=True)
-            yield (
-                hooks.Point("mlp_out", layer),
-                partial(_put_in, torch.tensor(rows), None, torch.stack(values), queries, each),
-            )
+        for name in ("streams", "ffns"):
+            new = [(n, getattr(patch, name)[layer]) for n, patch in enumerate(patches) if layer in getattr(patch, name)]
+            if new:
+                rows, values = zip(*new, strict=True)
+                change = partial(_put_in, torch.tensor(rows), None, torch.stack(values), queries, each)
+                yield hooks.Point({"streams": "resid_pre", "ffns": "mlp_out"}[name], layer), change
 
 
 def _put_in(

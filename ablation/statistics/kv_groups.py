@@ -51,11 +51,7 @@ def group_of_valid(
 
 
 def permuted_heads(
-    blocks: list[slice],
-    draws: int,
-    generator: np.random.Generator,
-    *,
-    groups: Int[np.ndarray, "valid"] | None = None,
+    blocks: list[slice], draws: int, generator: np.random.Generator, *, groups: Int[np.ndarray, "valid"] | None = None
 ) -> Int[np.ndarray, "draw valid"]:
     """Random orders of the heads in which every head stays in its block, and beside those of its group."""
     order = np.empty((draws, blocks[-1].stop if blocks else 0), dtype=np.int64)

@@ -183,9 +183,7 @@ def overlap_distribution(
     return distribution / distribution.sum()
 
 
-def matched_overlap_distribution(
-    size: int, a: tuple[int, ...], b: tuple[int, ...]
-) -> Float[np.ndarray, "overlap"]:
+def matched_overlap_distribution(size: int, a: tuple[int, ...], b: tuple[int, ...]) -> Float[np.ndarray, "overlap"]:
     """P(X = 0, 1, ...) where groups of `size` heads hold a_1, a_2, ... heads of one set and b_1, b_2, ... of the other,
     the groups of the one are matched with those of the other at random, and so are the heads of matched groups.
 

@@ -142,9 +142,7 @@ def permutation_table(
 ) -> PermutationTable:
     """Test every row ranking against every column ranking, Holm over the whole table."""
     family = len(rows) * len(columns)
-    return _test_pairs(
-        rows, columns, level=level, family=family, alternative=alternative, groups=groups, seed=seed
-    )[0]
+    return _test_pairs(rows, columns, level=level, family=family, alternative=alternative, groups=groups, seed=seed)[0]
 
 
 def permutation_matrix(

@@ -224,7 +224,6 @@ def _documents(
 ) -> float:
     """How many documents would decide a step."""
 
-
     def enough(copies: float) -> bool:
         below, above, plain = (_pooled(tasks, changes, side, copies) for side in (*sides, ()))
         spare = float(norm.ppf(POWER)) * plain.stderr
