@@ -314,9 +314,9 @@ def _of(fields: dict[str, Any], model: HookedModel, provenance: Mapping[str, Any
 
 def _scores(
     name: str,
-    items: Sequence[Float[Tensor, "query layer head"]],
+    items: Sequence[Float[Tensor, "_query layer head"]],
     tasks: Sequence[TaskEffects],
-    net: Sequence[Float[Tensor, "query layer head"]],
+    net: Sequence[Float[Tensor, "_query layer head"]],
     content: Sequence[Tensor] | None,
     seed: int,
 ) -> dict[str, Any]:
@@ -343,7 +343,7 @@ def _scores(
 
 
 def _fixed_interval(
-    items: Sequence[Float[Tensor, "query layer head"]], tasks: Sequence[TaskEffects]
+    items: Sequence[Float[Tensor, "_query layer head"]], tasks: Sequence[TaskEffects]
 ) -> tuple[Float[Tensor, "layer head"], Float[Tensor, "layer head"]]:
     """95% by clusters of documents, the tasks being these and no others; NaN where a task has a single cluster."""
     shape = items[0].shape[1:]
