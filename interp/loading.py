@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from torch import nn
 
 from interp import refusals
 from interp.architecture import read_layout
-from interp.attention import door
-from interp.errors import ModelLoadError, UsageError
+from interp.attention import named
+from interp.errors import ModelLoadError, RefusedModelError, UsageError
 from interp.identity import config_hash
-from interp.model import HookedModel
+from interp.model import Caught, HookedModel
 from interp.quiet import transformers_quietly
 from interp.selfcheck import verify
 
@@ -100,52 +101,47 @@ def read_tokenizer(
 
 
 def wrap(hf: Any, tokenizer: Any, provenance: Mapping[str, Any], *, check: bool = True) -> HookedModel:
-    """A HookedModel over a Hugging Face model in memory, through the attention interface where its family has one.
-
-    The model itself is put in eval mode and frozen, and its attention implementation is set.
-    """
+    """A HookedModel over a Hugging Face model in memory, which is put in eval mode and frozen, and else left alone."""
     source = provenance.get("source", type(hf).__name__)
     refusals.wrong_kind(hf.config, source)
     hf.eval().requires_grad_(False)
     layout = read_layout(hf)
     refusals.damaged_weights(hf, source)
     told = {**provenance, "architecture": layout.architecture, "dtype": str(hf.dtype).removeprefix("torch.")}
-    model = HookedModel(hf, tokenizer, layout, eager=not _through_the_door(hf), provenance=told)
+    model = HookedModel(hf, tokenizer, layout, provenance=told)
     refusals.other_heads(model)
-    if not _answers(model):
-        _use(hf, "eager")
-        model = HookedModel(hf, tokenizer, layout, eager=True, provenance=told)
+    model = _that_answers(model)
     if check:
         verify(model)
     return model
 
 
-def _through_the_door(hf: Any) -> bool:
-    door.register()
-    try:
-        _use(hf, door.NAME)
-    except (ValueError, KeyError):
-        _use(hf, "eager")
-        return False
-    return True
-
-
-def _use(hf: Any, implementation: str) -> None:
-    with transformers_quietly():
-        hf.set_attn_implementation(implementation)
+def _that_answers(model: HookedModel) -> HookedModel:
+    """The model with its attention caught where every layer is heard; the likelier places first."""
+    named.register()
+    places: tuple[Caught, ...] = ("sdpa", "named", "eager")
+    if not getattr(model.hf, "_supports_sdpa", False):
+        places = ("named", "sdpa", "eager")
+    deaf: dict[str, Exception] = {}
+    for place in places:
+        candidate = replace(model, caught=place)
+        try:
+            if _answers(candidate):
+                return candidate
+        except Exception as error:  # code that can't run with this implementation fails in a way of its own
+            deaf[place] = error
+    told = "; ".join(f"{place}: {error}" for place, error in deaf.items())
+    raise RefusedModelError(
+        f"{model.layout.architecture}: its attention can't be read in any way that is known ({told})"
+    )
 
 
 def _answers(model: HookedModel) -> bool:
-    """Whether every attention layer calls our attention function (some families ignore it without an error)."""
-    if model.eager:
-        return True
+    """Whether every attention layer is heard (some families ignore an implementation without an error)."""
     heard: set[int] = set()
     tokens = torch.zeros(1, 2, dtype=torch.long, device=model.device)
-    try:
-        with torch.no_grad(), model.watch_attention(lambda layer, rows: heard.add(layer)):
-            model.run(tokens)
-    except KeyError:
-        return False
+    with torch.no_grad(), model.watch_attention(lambda layer, rows: heard.add(layer)):
+        model.run(tokens)
     return heard == set(model.attention_layers)
 
 

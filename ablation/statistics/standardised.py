@@ -1,4 +1,4 @@
-"""The standardised effect of a tested set: how many standard deviations of its controls it lies from their mean (Method 5).
+"""The standardised effect of a tested set: how many standard deviations its controls lie from it (Method 5).
 
     effect = (tested - mean of controls) / sd of controls
 
@@ -123,7 +123,7 @@ def exchangeable_p(
     if not 0 <= share < 1:
         raise UsageError(f"The share of variance between groups lies in [0, 1); got {share}.")
     sets = np.concatenate([tested[None], controls])
-    used = sets.any(axis=0)
+    used: np.ndarray = np.asarray(sets.any(axis=0))
     members = sets[:, used].astype(np.float64)
     group_of = group_of_valid(groups, used)
     generator, draws = np.random.default_rng(seed), permutation_count(family)

@@ -1,4 +1,4 @@
-"""From rows to documents: the harness's own texts, our demonstrations (METHODS 6)."""
+"""From rows to documents: the harness's own texts, our demonstrations (Method 6)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from ablation.tasks.tokens import Demonstration, Document
 from interp.errors import UsageError
 
 Row = Mapping[str, Any]
-LABELS = ("true", "shuffled", "wrong")
 
 
 @dataclass(frozen=True)

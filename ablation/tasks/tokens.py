@@ -1,4 +1,4 @@
-"""Documents as text and as the token ids that are scored (METHODS 6).
+"""Documents as text and as the token ids that are scored (Method 6).
 
 1. Context and continuation are tokenised together and split as the harness's `_encode_pair` does: white space at the
    end of the context moves into the continuation, the context is tokenised alone, and what the joint ids have beyond
@@ -19,7 +19,6 @@ from typing import Any, overload
 
 from interp.errors import UsageError
 
-BOS = ("auto", "always", "never")
 Ids = tuple[int, ...]
 
 

@@ -1,6 +1,6 @@
 """The causal check over all tasks: each set's drop is the mean of the tasks' drops, and so is each control's.
 
-METHODS 5. The draws of one task's demonstrations are items of the same clusters of documents; tasks are fixed, and
+Method 5. The draws of one task's demonstrations are items of the same clusters of documents; tasks are fixed, and
 their documents independent (over_tasks.py). All tasks are in the mean, those at chance too.
 """
 
@@ -20,14 +20,13 @@ from jaxtyping import Float, Int
 from ablation.statistics import ClusterEstimate, RankP, cluster_mean, rank_p_value
 from ablation.statistics.tasks_mean import TasksMean, mean_over_tasks
 from headscope.comparison.pruning_task import numbered
-from headscope.store.comparisons import Row, row
+from headscope.store.comparisons import CONTROL_HEADS, Kind, Row, row
 
 if TYPE_CHECKING:
     from ablation.causal import CausalCheck, Removed
     from ablation.control_sets import HeadSet
 
 Key = tuple[str, str, str, int]
-KINDS = ("causal_controls_overlap", "causal_controls_shared", "causal_controls_norm_gap")
 UNMATCHED = "random"
 
 
@@ -113,12 +112,12 @@ def overlap_rows(chosen: Sequence[HeadSet], shots: int) -> Iterator[Row]:
         if one.kind != TESTED:
             groups.setdefault((one.tested, one.kind), []).append(one)
     for (tested, kind), sets in groups.items():
-        place, n = (tested, kind, shots, "heads"), len(sets)
+        place, n = (tested, kind, shots, CONTROL_HEADS), len(sets)
         shares = [len({*a.heads} & {*b.heads}) / len(a.heads) for a, b in combinations(sets, 2)]
         if shares:
             times = Counter(head for one in sets for head in one.heads)
-            yield row(KINDS[0], *place, float(np.mean(shares)), n=n)
-            yield row(KINDS[1], *place, float(sum(count == n for count in times.values())), n=n)
+            yield row(Kind.CAUSAL_CONTROLS_OVERLAP, *place, float(np.mean(shares)), n=n)
+            yield row(Kind.CAUSAL_CONTROLS_SHARED, *place, float(sum(count == n for count in times.values())), n=n)
         gap = float(np.mean([one.norm_gap for one in sets]))
         if kind != UNMATCHED and isfinite(gap):
-            yield row(KINDS[2], *place, gap, n=n)
+            yield row(Kind.CAUSAL_CONTROLS_NORM_GAP, *place, gap, n=n)

@@ -1,6 +1,6 @@
 """How many of the top heads two rankings have in common, at every cut from 1% to 30%, beside what chance gives.
 
-METHODS 5. `overlap` has the layer-matched p (Holm over all cuts and pairs); the rows of the two expectations have the p
+Method 5. `overlap` has the layer-matched p (Holm over all cuts and pairs); the rows of the two expectations have the p
 of their own chance model.
 """
 
@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Float
 
 from ablation.statistics import Overlap, overlap, retention
-from headscope.comparison.scored import IMPORTANCE, Scored, Shelf
-from headscope.store.comparisons import Row, row, with_holm
+from headscope.comparison.scored import Scored, Shelf
+from headscope.store.comparisons import Cut, Kind, Row, row, with_holm
+from headscope.store.scores import IMPORTANCE
 
 PAIRS = (
     (("prefix_matching", ""), "token"),
@@ -33,23 +34,23 @@ def overlaps(shelf: Shelf, shots: int) -> list[Row]:
         if shelf.has(*key):
             score, importance = shelf.of_sequences(*key), shelf.aggregate(IMPORTANCE, variant, shots)
             found = overlap(score.table, importance.table, seed=shelf.seed)
-            rows += _rows("overlap", score, importance, shots, found, found.share, found.p_layer)
+            rows += _rows(Kind.OVERLAP, score, importance, shots, found, found.share, found.p_layer)
             beside += _expected(score, importance, shots, found)
     return with_holm(rows) + beside
 
 
 def _expected(a: Scored, b: Scored, shots: int, found: Overlap) -> Iterator[Row]:
-    for name, expected, p, jaccard in (
-        ("free", found.expected_free, found.p_free, found.jaccard_expected_free),
-        ("layer", found.expected_layer, found.p_layer, found.jaccard_expected_layer),
+    for chance, expected, p, jaccard in (
+        ("expected_free", found.expected_free, found.p_free, found.jaccard_expected_free),
+        ("expected_layer", found.expected_layer, found.p_layer, found.jaccard_expected_layer),
     ):
-        yield from _rows(f"overlap_expected_{name}", a, b, shots, found, expected / found.k, p)
-        yield from _rows(f"overlap_jaccard_expected_{name}", a, b, shots, found, jaccard)
-    yield from _rows("overlap_jaccard", a, b, shots, found, found.jaccard)
+        yield from _rows(getattr(Kind.OVERLAP, chance), a, b, shots, found, expected / found.k, p)
+        yield from _rows(getattr(Kind.OVERLAP_JACCARD, chance), a, b, shots, found, jaccard)
+    yield from _rows(Kind.OVERLAP_JACCARD, a, b, shots, found, found.jaccard)
 
 
 def _rows(
-    kind: str,
+    kind: Kind,
     a: Scored,
     b: Scored,
     shots: int,
@@ -59,7 +60,7 @@ def _rows(
 ) -> Iterator[Row]:
     tests = np.full(len(values), np.nan) if p is None else p
     for percent, value, test in zip(found.percent, values, tests, strict=True):
-        yield row(kind, a.name, b.name, shots, f"q={percent}", value, p=test, n=found.n_heads)
+        yield row(kind, a.name, b.name, shots, Cut("q", int(percent)), value, p=test, n=found.n_heads)
 
 
 def retentions(shelf: Shelf, shots: int) -> Iterator[Row]:
@@ -75,7 +76,7 @@ def retentions(shelf: Shelf, shots: int) -> Iterator[Row]:
             importance = shelf.aggregate(IMPORTANCE, variant, shots)
             found = retention(score.table, importance.table, null_mean=score.null_mean)
             for place, percent in enumerate(found.percent):
-                told: dict[str, Any] = {"shots": shots, "level": f"p={percent}", "n": found.n_heads}
-                yield row("retention_raw", score.name, importance.name, value=found.raw[place], **told)
+                told: dict[str, Any] = {"shots": shots, "level": Cut("p", int(percent)), "n": found.n_heads}
+                yield row(Kind.RETENTION_RAW, score.name, importance.name, value=found.raw[place], **told)
                 if found.excess is not None and np.isfinite(found.excess[place]):
-                    yield row("retention_excess", score.name, importance.name, value=found.excess[place], **told)
+                    yield row(Kind.RETENTION_EXCESS, score.name, importance.name, value=found.excess[place], **told)

@@ -1,4 +1,4 @@
-"""What a task's pruning curves come to: area, removable share, and the full model against chance (METHODS 4).
+"""What a task's pruning curves come to: area, removable share, and the full model against chance (Method 4).
 
 Rows of `comparisons`, a = task, b = order, level = component/ablation:
 
@@ -28,12 +28,14 @@ from jaxtyping import Float, Int
 from ablation.statistics import PruningArea, area_under_curve, rank_p_value, removable_share
 from ablation.statistics.curves import Outcome
 from ablation.statistics.intervals import PAIRED_LOSS, cluster_mean
-from headscope.store.comparisons import DRAWN, FULL, NO_INTERVAL, Row, row
+from headscope.store.comparisons import FULL, NO_INTERVAL, REMOVABLE, Kind, PruningLevel, Row, row
+from headscope.store.names import DRAWN
 
 if TYPE_CHECKING:
     from ablation.pruning import Pruning
 
 ACC = "acc"
+OUTCOMES: tuple[Outcome, ...] = ("metric", "log_likelihood")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Curve:
     shots: int
     order: str
     order_seed: int
-    steps: tuple[str, ...]
+    steps: tuple[tuple[int, int], ...]
     percents: tuple[int, ...] | None
     chance: float
     majority: float
@@ -66,7 +68,7 @@ class Curve:
             found.shots,
             found.order,
             found.order_seed,
-            tuple(f"h={heads},f={ffns}" if both else f"p={heads + ffns}" for heads, ffns in sizes),
+            tuple(sizes),
             None if both else tuple(heads + ffns for heads, ffns in sizes),
             found.chance,
             found.majority,
@@ -104,7 +106,7 @@ def summary_rows(curves: Sequence[Curve], *, component: str, ablation: str) -> I
     for curve in curves:
         if curve.percents is not None:
             by_order.setdefault(curve.order, []).append(curve)
-    level = f"{component}/{ablation}"
+    level = PruningLevel(component, ablation)
     areas = {name: [_area(draw) for draw in draws] for name, draws in by_order.items()}
     for place, (name, draws) in enumerate(by_order.items()):
         if place == 0:
@@ -112,7 +114,9 @@ def summary_rows(curves: Sequence[Curve], *, component: str, ablation: str) -> I
         yield from _order(name, draws, areas, level)
 
 
-def _order(name: str, draws: list[Curve], areas: dict[str, list[PruningArea | None]], level: str) -> Iterator[Row]:
+def _order(
+    name: str, draws: list[Curve], areas: dict[str, list[PruningArea | None]], level: PruningLevel
+) -> Iterator[Row]:
     """One order: its area and its removable shares."""
     first = draws[0]
     place = (first.task, name, first.shots, level)
@@ -121,25 +125,25 @@ def _order(name: str, draws: list[Curve], areas: dict[str, list[PruningArea | No
         values = np.array([area.value for area in found])
         interval = (found[0].ci_low, found[0].ci_high) if name not in DRAWN else band(values)
         p = _rank_p(values[0], areas.get("random", [])) if name not in DRAWN else float("nan")
-        yield row("pruning_area", *place, float(np.median(values)), interval=interval, p=p, n=len(draws))
-    for kind in ("removable_metric", "removable_log_likelihood"):
-        shares = [share for share in (_removable(draw, kind) for draw in draws) if share is not None]
+        yield row(Kind.PRUNING_AREA, *place, float(np.median(values)), interval=interval, p=p, n=len(draws))
+    for outcome in OUTCOMES:
+        shares = [share for share in (_removable(draw, outcome) for draw in draws) if share is not None]
         if shares:
             interval = band(np.array(shares, dtype=float)) if name in DRAWN else NO_INTERVAL
-            yield row(kind, *place, float(np.median(shares)), interval=interval, n=len(draws))
+            yield row(REMOVABLE[outcome], *place, float(np.median(shares)), interval=interval, n=len(draws))
 
 
-def _full(curve: Curve, area: PruningArea | None, level: str) -> Iterator[Row]:
+def _full(curve: Curve, area: PruningArea | None, level: PruningLevel) -> Iterator[Row]:
     """The full model's metric against chance; `n` counts items."""
     place = (curve.task, FULL, curve.shots, level)
     metric, n = float(curve.metric[0].mean()), curve.metric.shape[1]
     low = area.check.lower_bound if area is not None else float("nan")
-    yield row("full_metric", *place, metric, interval=(low, float("nan")), n=n)
+    yield row(Kind.FULL_METRIC, *place, metric, interval=(low, float("nan")), n=n)
     if area is not None:
         told = (area.check.chance, area.check.majority)
-        yield row("at_chance", *place, float(area.check.at_chance), interval=told, n=n)
+        yield row(Kind.AT_CHANCE, *place, float(area.check.at_chance), interval=told, n=n)
         unchanged = cluster_mean(np.zeros(n), curve.labels("metric"), pseudo=PAIRED_LOSS)
-        yield row("unchanged_bound", *place, unchanged.lower_bound(), n=unchanged.n_clusters)
+        yield row(Kind.UNCHANGED_BOUND, *place, unchanged.lower_bound(), n=unchanged.n_clusters)
 
 
 def _joined(curves: Sequence[Curve]) -> Curve:
@@ -168,9 +172,8 @@ def _area(curve: Curve) -> PruningArea | None:
     return area_under_curve(curve.metric, chance, labels, percents=curve.percents, majority=curve.majority)
 
 
-def _removable(curve: Curve, kind: str) -> float | None:
+def _removable(curve: Curve, outcome: Outcome) -> float | None:
     """None with a single cluster, as above."""
-    outcome: Outcome = "metric" if kind == "removable_metric" else "log_likelihood"
     if curve.percents is None or not curve.clustered:
         return None
     values, labels = curve.values(outcome), curve.labels(outcome)

@@ -1,4 +1,4 @@
-"""All tasks above chance pruned together: the mean over tasks of what each loses, step by step (METHODS 4).
+"""All tasks above chance pruned together: the mean over tasks of what each loses, step by step (Method 4).
 
 1. Differences from the full model, paired item by item; tasks whose full model is at chance are left out.
 2. Every task counts alike, however many documents it has. Tasks are fixed and whole clusters of documents drawn: the
@@ -36,7 +36,8 @@ from ablation.statistics.curves import LOG_LIKELIHOOD_MARGIN, METRIC_MARGIN, cha
 from ablation.statistics.intervals import PAIRED_LOSS, PseudoClusters, cluster_mean
 from ablation.statistics.tasks_mean import TasksMean, mean_over_tasks
 from headscope.comparison.pruning_task import Curve, band
-from headscope.store.comparisons import ABOVE, DRAWN, FULL, NO_INTERVAL, TRANSFER, Row, row
+from headscope.store.comparisons import ABOVE, FULL, NO_INTERVAL, PRUNED, REMOVABLE, Kind, PruningLevel, Row, row
+from headscope.store.names import DRAWN, TRANSFER
 
 PLACE = ["shots", "place"]
 MARGINS = {"metric": METRIC_MARGIN, "log_likelihood": LOG_LIKELIHOOD_MARGIN}
@@ -56,18 +57,19 @@ def together_rows(curves: Sequence[Curve], *, component: str, ablation: str) -> 
 
     Where no task is above chance there is the row that says so.
     """
+    level = PruningLevel(component, ablation)
     for shots in sorted({curve.shots for curve in curves}):
         every = [curve for curve in curves if curve.shots == shots]
         kept = above_chance(every)
         found, tasks = (len({curve.task for curve in part}) for part in (kept, every))
-        yield row("tasks_above_chance", ABOVE, FULL, shots, f"{component}/{ablation}", float(found), n=tasks)
-        yield from _pooled(every, {curve.task for curve in kept}, shots, f"{component}/{ablation}")
+        yield row(Kind.TASKS_ABOVE_CHANCE, ABOVE, FULL, shots, level, float(found), n=tasks)
+        yield from _pooled(every, {curve.task for curve in kept}, shots, level)
         if kept:
-            yield _unchanged(kept, shots, f"{component}/{ablation}")
+            yield _unchanged(kept, shots, level)
         for order, draws in by_order(kept, {curve.task for curve in every}).items():
             for outcome in MARGINS:
                 losses = [[_loss(tasks, outcome) for tasks in draw] for draw in draws]
-                yield from _rows(losses, draws[0][0][0], order, shots, outcome, f"{component}/{ablation}")
+                yield from _rows(losses, draws[0][0][0], order, shots, outcome, level)
 
 
 def stale(stored: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
@@ -84,21 +86,21 @@ def stale(stored: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 def _over_tasks(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows over tasks, with `place` = component/ablation without the step."""
     found = rows[rows["a"] == ABOVE]
-    return found.assign(place=["/".join(level.split("/")[:2]) for level in found["level"]])
+    return found.assign(place=[str(PruningLevel.parse(level).whole) for level in found["level"]])
 
 
 def _tasks_of(rows: pd.DataFrame) -> set[tuple[str, float, int]]:
     """Task, whether it is in the mean, number of its clusters: other documents are another set."""
-    found = rows[rows["kind"] == "pooled_task"]
+    found = rows[rows["kind"] == Kind.POOLED_TASK]
     return set(zip(found["b"], found["value"], found["n"], strict=True))
 
 
-def _pooled(curves: Sequence[Curve], kept: set[str], shots: int, level: str) -> Iterator[Row]:
+def _pooled(curves: Sequence[Curve], kept: set[str], shots: int, level: PruningLevel) -> Iterator[Row]:
     """Which tasks the rows of this number of shots are over."""
     first = {curve.task: curve for curve in reversed(curves)}
     for task in sorted(first):
         clusters = len(set(first[task].clusters))
-        yield row("pooled_task", ABOVE, task, shots, level, float(task in kept), n=clusters)
+        yield row(Kind.POOLED_TASK, ABOVE, task, shots, level, float(task in kept), n=clusters)
 
 
 def above_chance(curves: Sequence[Curve]) -> list[Curve]:
@@ -140,7 +142,7 @@ def _loss(curves: Sequence[Curve], outcome: str) -> Loss:
 
 
 def _rows(
-    draws: Sequence[Sequence[Loss]], like: Curve, order: str, shots: int, outcome: str, level: str
+    draws: Sequence[Sequence[Loss]], like: Curve, order: str, shots: int, outcome: str, level: PruningLevel
 ) -> Iterator[Row]:
     """Every step of one order, and its removable share where the steps are one curve."""
     plain = [mean_change(tasks) for tasks in draws]
@@ -149,12 +151,12 @@ def _rows(
             found = [estimates[step] for estimates in plain]
             values = np.array([one.value for one in found])
             interval = band(values) if order in DRAWN else found[0].interval()
-            place = (f"pruned_{outcome}", ABOVE, order, shots, f"{level}/{name}")
+            place = (PRUNED[outcome], ABOVE, order, shots, level.at(*name))
             yield row(*place, float(np.median(values)), interval=interval, n=len(draws[0]))
     if like.percents is not None:
         shares = np.array([_removable(tasks, like.percents, outcome) for tasks in draws], dtype=float)
         interval = band(shares) if order in DRAWN else NO_INTERVAL
-        place = (f"removable_{outcome}", ABOVE, order, shots, level)
+        place = (REMOVABLE[outcome], ABOVE, order, shots, level)
         yield row(*place, float(np.median(shares)), interval=interval, n=len(draws[0]))
 
 
@@ -173,12 +175,12 @@ def mean_change(tasks: Sequence[Loss], pseudo: tuple[PseudoClusters, ...] = ()) 
     ]
 
 
-def _unchanged(curves: Sequence[Curve], shots: int, level: str) -> Row:
+def _unchanged(curves: Sequence[Curve], shots: int, level: PruningLevel) -> Row:
     """Whether the documents of all tasks are enough to exclude a loss of 2 points at all; `n` counts tasks."""
     first = {curve.task: curve for curve in curves}.values()
     losses = [Loss(one.task, np.zeros((1, one.metric.shape[1])), one.labels("metric")) for one in first]
     (bound,) = mean_change(losses, PAIRED_LOSS)
-    return row("unchanged_bound", ABOVE, FULL, shots, level, bound.lower_bound(), n=len(losses))
+    return row(Kind.UNCHANGED_BOUND, ABOVE, FULL, shots, level, bound.lower_bound(), n=len(losses))
 
 
 def _removable(tasks: Sequence[Loss], percents: Sequence[int], outcome: str) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from plotly.subplots import make_subplots
 
 from headscope.figures.style import SANS, colour, colour_bar, colourscale, plain_text, styled
@@ -15,6 +16,9 @@ from interp.view import shown
 
 LABEL = 14
 EVERY = 40
+CAPPED = "+"  # on a cell beyond the end of the colours
+STEPS = 4  # of the colour bar
+ROUNDED = 5e-5
 
 
 def attention_map(
@@ -29,18 +33,21 @@ def attention_map(
     """A window of one head's attention, its first query and key at `start` among the tokens.
 
     Colour saturates at the highest attention paid to a position other than the first, which takes what a head does not
-    need. blocks: positions where lines mark a new copy of a repeated block.
+    need; the bar says so at its end, and a cell beyond it has a plus sign. blocks: positions where lines mark a new
+    copy of a repeated block.
     """
     rows, columns = (labels(tokens, first, size) for first, size in zip(start, pattern.shape, strict=True))
+    values, highest = causal(pattern, start), saturation(pattern, start)
     trace = go.Heatmap(
-        z=causal(pattern, start),
+        z=values,
         x=columns,
         y=rows,
         colorscale=colourscale("sequential"),
         zmin=0.0,
-        zmax=saturation(pattern, start),
+        zmax=highest,
         hoverongaps=False,
-        colorbar=colour_bar(),
+        colorbar=bar(highest, capped=bool(beyond(values, highest).any())),
+        **capped_cells(values, highest),
         hovertemplate="from %{y}<br>to %{x}<br>attention %{z:.3f}<extra></extra>",
     )
     figure = styled([trace], x="key", y="query", title=title, height=height)
@@ -69,6 +76,26 @@ def saturation(pattern: Float[np.ndarray, "query key"], start: tuple[int, int] =
     """The highest attention to a position other than the first."""
     beyond = pattern[:, 1:] if start[1] == 0 else pattern
     return max(0.05, float(np.nanmax(beyond, initial=0.0)))
+
+
+def beyond(values: Float[np.ndarray, "query key"], highest: float) -> Bool[np.ndarray, "query key"]:
+    """Which of the rounded values the colours do not tell apart from their end."""
+    return np.nan_to_num(values) > highest + ROUNDED
+
+
+def capped_cells(values: Float[np.ndarray, "query key"], highest: float) -> dict[str, Any]:
+    """Options of a heat map that put a plus sign on what is beyond its colours."""
+    text = np.where(beyond(values, highest), CAPPED, "").tolist()
+    return {"text": text, "texttemplate": "%{text}", "textfont": {"size": 9, "color": colour("panel")}}
+
+
+def bar(highest: float, *, capped: bool) -> dict[str, Any]:
+    """A colour bar from 0, its end marked where there is more."""
+    ticks = [highest * step / STEPS for step in range(STEPS + 1)]
+    texts = [f"{tick:.2f}" for tick in ticks]
+    end = f"≥ {texts[-1]}" if capped else texts[-1]
+    title = f"attention ({CAPPED} = more)" if capped else "attention"
+    return {**colour_bar(title), "tickmode": "array", "tickvals": ticks, "ticktext": [*texts[:-1], end]}
 
 
 def labels(tokens: Sequence[str], first: int, size: int) -> list[str]:
@@ -107,13 +134,16 @@ def attention_maps(
         horizontal_spacing=0.03,
         vertical_spacing=0.05,
     )
-    for place, pattern in enumerate(patterns):
-        trace = go.Heatmap(z=causal(pattern), coloraxis="coloraxis", hoverongaps=False)
+    highest = max(saturation(pattern) for pattern in patterns)
+    drawn = [causal(pattern) for pattern in patterns]
+    capped = any(bool(beyond(values, highest).any()) for values in drawn)
+    for place, values in enumerate(drawn):
+        trace = go.Heatmap(z=values, coloraxis="coloraxis", hoverongaps=False, **capped_cells(values, highest))
         figure.add_trace(trace, row=place // across + 1, col=place % across + 1)
     figure.update_xaxes(showgrid=False, zeroline=False, ticks="", tickfont={"size": 9}, nticks=5)
     figure.update_yaxes(showgrid=False, zeroline=False, ticks="", tickfont={"size": 9}, nticks=5, autorange="reversed")
     figure.update_annotations(font={"size": 11})
-    highest = max(saturation(pattern) for pattern in patterns)
+    colours = {"colorscale": colourscale("sequential"), "cmin": 0.0, "cmax": highest}
     figure.update_layout(
         template="none",
         width=width,
@@ -123,6 +153,6 @@ def attention_maps(
         paper_bgcolor=colour("panel"),
         plot_bgcolor=colour("panel"),
         margin={"l": 40, "r": 12, "t": 70, "b": 34},
-        coloraxis={"colorscale": colourscale("sequential"), "cmin": 0.0, "cmax": highest, "colorbar": colour_bar()},
+        coloraxis={**colours, "colorbar": bar(highest, capped=capped)},
     )
     return figure

@@ -1,4 +1,4 @@
-"""Does in-context learning suffer when the induction heads are removed? (METHODS 5, the causal check)"""
+"""Does in-context learning suffer when the induction heads are removed? (Method 5, the causal check)"""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from headscope.findings.evidence import Evidence, at
 from headscope.findings.induction_heads import p_told
+from headscope.store.comparisons import CONTROL_HEADS, CausalLevel, Kind
 from headscope.store.snapshot import chosen
 
 SAID = {"random": "random sets", "layer_matched": "layer-matched sets", "norm_matched": "layer- and norm-matched sets"}
@@ -19,12 +20,13 @@ LEVEL = 0.05
 
 def removal(evidence: Evidence) -> Iterator[str]:
     """What the examples are worth; every tested set: its drop, its controls, its rank; the manipulation check."""
-    rows = evidence.rows(kind="causal_drop")
+    rows = evidence.rows(kind=Kind.CAUSAL_DROP)
     for outcome in UNITS:
         yield from (f"- {line}" for line in _worth(evidence, outcome))
-        for (tested, level), part in rows.groupby(["a", "level"], sort=True):
-            if str(level).partition("/")[0] == outcome:
-                yield f"- {_line(evidence, part, str(tested), outcome, str(level).partition('/')[2])}"
+        for (tested, text), part in rows.groupby(["a", "level"], sort=True):
+            level = CausalLevel.parse(str(text))
+            if level.outcome == outcome:
+                yield f"- {_line(evidence, part, str(tested), level)}"
     yield from (f"- {line}" for line in _alike(evidence))
     yield from _repeats(evidence)
 
@@ -32,7 +34,7 @@ def removal(evidence: Evidence) -> Iterator[str]:
 def _worth(evidence: Evidence, outcome: str) -> Iterator[str]:
     """The gain of the whole model: where it is not above 0 there is nothing that removal could take away."""
     name, factor, unit = UNITS[outcome]
-    for one in evidence.rows(kind="causal_gain", level=outcome).itertuples(index=False):
+    for one in evidence.rows(kind=Kind.CAUSAL_GAIN, level=outcome).itertuples(index=False):
         sure = "" if one.ci_low > 0 else " It is not shown to be above 0, so that the drops below say little."
         tasks = "the one task" if one.n == 1 else f"all {one.n} tasks"
         yield (
@@ -41,26 +43,26 @@ def _worth(evidence: Evidence, outcome: str) -> Iterator[str]:
         )
 
 
-def _line(evidence: Evidence, part: pd.DataFrame, tested: str, outcome: str, ablation: str) -> str:
-    name, factor, unit = UNITS[outcome]
+def _line(evidence: Evidence, part: pd.DataFrame, tested: str, level: CausalLevel) -> str:
+    name, factor, unit = UNITS[level.outcome]
     one = next(part.itertuples(index=False))
     against = "; ".join(_against(evidence, row, factor, unit) for row in part.itertuples(index=False))
     more = "less" if one.value >= 0 else "more"
     return (
-        f"{tested}, {ablation} ablation: without them {at(int(one.shots))} are worth "  # type: ignore[call-overload]
+        f"{tested}, {level.ablation} ablation: without them {at(int(one.shots))} are worth "  # type: ignore[call-overload]
         f"{abs(factor * one.value):.2f}{unit} of {name} {more} than with them (drop {factor * one.value:+.2f}"  # type: ignore[operator]
         f"{_bracket(one, factor)}). {against}."
     )
 
 
 def _against(evidence: Evidence, row: Any, factor: float, unit: str) -> str:
-    controls = evidence.rows(kind="causal_controls", a=row.a, b=row.b, level=row.level)
+    controls = evidence.rows(kind=Kind.CAUSAL_CONTROLS, a=row.a, b=row.b, level=row.level)
     told = [
         f"median drop {factor * one.value:+.2f}{unit} (5th to 95th percentile {factor * one.ci_low:+.2f} to "
         f"{factor * one.ci_high:+.2f}), "
         for one in controls.itertuples(index=False)
     ]
-    share = evidence.value(kind="causal_controls_overlap", a=row.a, b=row.b)
+    share = evidence.value(kind=Kind.CAUSAL_CONTROLS_OVERLAP, a=row.a, b=row.b)
     alike = f" ({share:.0%} of heads in common, two sets on average)" if isfinite(share) else ""
     return (
         f"{row.n} {SAID.get(row.b, row.b)}{alike}: {''.join(told)}rank p = {row.p:.3f}, Holm {p_told(row.p_holm)}, "
@@ -72,7 +74,7 @@ def verdict(evidence: Evidence, row: Any) -> str:
     """Whether the tested set's drop is larger than the controls'; a p that could not be small decides nothing."""
     if row.p_holm <= LEVEL:
         return "a larger drop than the controls'"
-    family = evidence.rows(kind="causal_drop", level=_levels(evidence, str(row.level).partition("/")[0]))
+    family = evidence.rows(kind=Kind.CAUSAL_DROP, level=_levels(evidence, CausalLevel.parse(row.level).outcome))
     family = family[family["p"].notna()]
     least = len(family) / (family["n"].max() + 1) if len(family) else 0.0
     late = f"{row.n} controls are too few to decide after correction for {len(family)} tests"
@@ -86,17 +88,19 @@ def verdict(evidence: Evidence, row: Any) -> str:
 
 def _levels(evidence: Evidence, outcome: str) -> list[str]:
     """All rows of one outcome are one family of Holm's."""
-    levels = evidence.rows(kind="causal_drop")["level"]
-    return sorted({str(level) for level in levels if str(level).partition("/")[0] == outcome})
+    levels = evidence.rows(kind=Kind.CAUSAL_DROP)["level"]
+    return sorted({str(level) for level in levels if CausalLevel.parse(level).outcome == outcome})
 
 
 def _alike(evidence: Evidence) -> Iterator[str]:
     """How far the controls are independent sets, and whether matching by norm brings them nearer."""
-    for (tested, kind), part in evidence.rows(level="heads").groupby(["a", "b"], sort=True):
+    for (tested, kind), part in evidence.rows(level=CONTROL_HEADS).groupby(["a", "b"], sort=True):
         found = part.set_index("kind")
-        if "causal_controls_overlap" not in found.index:
+        if Kind.CAUSAL_CONTROLS_OVERLAP not in found.index:
             continue
-        share, shared = (found.loc[f"causal_controls_{name}", "value"] for name in ("overlap", "shared"))
+        share, shared = (
+            found.loc[kind_, "value"] for kind_ in (Kind.CAUSAL_CONTROLS_OVERLAP, Kind.CAUSAL_CONTROLS_SHARED)
+        )
         count = found["n"].iloc[0]
         fewer = (
             ""
@@ -114,9 +118,9 @@ def _alike(evidence: Evidence) -> Iterator[str]:
 
 
 def _gap(found: pd.DataFrame) -> str:
-    if "causal_controls_norm_gap" not in found.index:
+    if Kind.CAUSAL_CONTROLS_NORM_GAP not in found.index:
         return ""
-    gap = found.loc["causal_controls_norm_gap", "value"]
+    gap = found.loc[Kind.CAUSAL_CONTROLS_NORM_GAP, "value"]
     return f"; head by head their outputs differ in length from the tested heads' by a factor of {exp(gap):.2f}"
 
 
@@ -126,7 +130,7 @@ def _bracket(one: Any, factor: float) -> str:
 
 def _repeats(evidence: Evidence) -> Iterator[str]:
     """Loss on repeated tokens says that the removal worked, and nothing about tasks."""
-    rows = evidence.rows(kind="causal_repeats")
+    rows = evidence.rows(kind=Kind.CAUSAL_REPEATS)
     full = chosen(rows, a="full model")["value"]
     removed = rows[rows["a"] != "full model"]
     if len(full) and len(removed):

@@ -8,13 +8,14 @@ from functools import cached_property
 from math import isfinite, nan
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from headscope.store.comparisons import ABOVE
+from headscope.store.comparisons import ABOVE, Kind, PruningLevel
 from headscope.store.run import Run
 from headscope.store.snapshot import chosen
 
-HEADS, FFNS = "head/zero", "ffn/zero"
+HEADS, FFNS, JOINT = (PruningLevel(component, "zero") for component in ("head", "ffn", "both"))
 TRAINING = "on its training documents"
 RANKED = {
     "token": f"token importance {TRAINING}",
@@ -55,16 +56,16 @@ class Evidence:
         found = self.rows(**values)["value"]
         return float(found.iloc[0]) if len(found) else nan
 
-    def pruned_shots(self, level: str = HEADS) -> list[int]:
-        return sorted({int(shots) for shots in self.rows(kind="full_metric", level=level)["shots"]})
+    def pruned_shots(self, level: PruningLevel = HEADS) -> list[int]:
+        return sorted({int(shots) for shots in self.rows(kind=Kind.FULL_METRIC, level=level)["shots"]})
 
-    def tasks(self, shots: int, level: str = HEADS) -> list[str]:
+    def tasks(self, shots: int, level: PruningLevel = HEADS) -> list[str]:
         """Tasks that were pruned at this number of shots."""
-        return sorted(set(self.rows(kind="full_metric", level=level, shots=shots)["a"]))
+        return sorted(set(self.rows(kind=Kind.FULL_METRIC, level=level, shots=shots)["a"]))
 
-    def at_chance(self, shots: int, level: str = HEADS) -> list[str]:
-        """Tasks whose full model is not above chance: plotted, left out of summaries (METHODS 4)."""
-        found = self.rows(kind="at_chance", level=level, shots=shots)
+    def at_chance(self, shots: int, level: PruningLevel = HEADS) -> list[str]:
+        """Tasks whose full model is not above chance: plotted, left out of summaries (Method 4)."""
+        found = self.rows(kind=Kind.AT_CHANCE, level=level, shots=shots)
         return sorted(found[found["value"] == 1]["a"])
 
     def chance_told(self, shots: int) -> str:
@@ -76,26 +77,27 @@ class Evidence:
             return "all of them above chance"
         return f"{len(low)} of them ({', '.join(sorted(low))}) not shown to be above chance"
 
-    def untested(self, shots: int, level: str = HEADS) -> list[str]:
+    def untested(self, shots: int, level: PruningLevel = HEADS) -> list[str]:
         """Tasks of a single cluster of documents, which can't be compared with chance."""
-        tested = self.rows(kind="at_chance", level=level, shots=shots)
+        tested = self.rows(kind=Kind.AT_CHANCE, level=level, shots=shots)
         return sorted(set(self.tasks(shots, level)) - set(tested["a"]))
 
-    def pooled(self, shots: int, level: str = HEADS) -> list[str]:
+    def pooled(self, shots: int, level: PruningLevel = HEADS) -> list[str]:
         """Tasks that the rows over tasks are over; none where they were stored without saying so."""
-        return sorted(self.rows(kind="pooled_task", level=level, shots=shots, value=1)["b"])
+        return sorted(self.rows(kind=Kind.POOLED_TASK, level=level, shots=shots, value=1)["b"])
 
-    def clusters(self, task: str, shots: int, level: str = HEADS) -> int:
+    def clusters(self, task: str, shots: int, level: PruningLevel = HEADS) -> int:
         """Independent clusters of a task's documents; 1 where they are too few for any interval."""
-        found = self.rows(kind="unchanged_bound", level=level, shots=shots, a=task)["n"]
+        found = self.rows(kind=Kind.UNCHANGED_BOUND, level=level, shots=shots, a=task)["n"]
         return int(found.iloc[0]) if len(found) else 1
 
-    def steps(self, level: str, shots: int, order: str, task: str = ABOVE) -> list[int]:
+    def steps(self, level: PruningLevel, shots: int, order: str, task: str = ABOVE) -> list[int]:
         """The percentages that were removed, ascending, without 0."""
-        found = self.together("pruned_metric", level, shots, b=order)
+        found = self.together(Kind.PRUNED_METRIC, level, shots, b=order)
         if task != ABOVE:
-            component, ablation = level.split("/")
-            rows = chosen(self.metrics, task=task, shots=shots, component=component, order=order, ablation=ablation)
+            rows = chosen(
+                self.metrics, task=task, shots=shots, component=level.component, order=order, ablation=level.ablation
+            )
             found = pd.DataFrame({"percent": rows["percent_heads"] + rows["percent_ffns"]}) if len(rows) else found
         return sorted({int(percent) for percent in found["percent"] if percent > 0}) if len(found) else []
 
@@ -108,14 +110,13 @@ class Evidence:
                 return RANKED.get(name, f"scores {TRAINING}")
         return f"scores {TRAINING}"
 
-    def together(self, kind: str, level: str, shots: int, **values: Any) -> pd.DataFrame:
+    def together(self, kind: Kind, level: PruningLevel, shots: int, **values: Any) -> pd.DataFrame:
         """What the tasks above chance lose together, one row an order and step: columns percent, or heads and ffns."""
         rows = self.rows(kind=kind, a=ABOVE, shots=shots, **values)
-        rows = rows[rows["level"].str.startswith(f"{level}/")]
-        steps = [dict(part.split("=") for part in step.rpartition("/")[2].split(",")) for step in rows["level"]]
-        names = {"p": "percent", "h": "heads", "f": "ffns"}
-        places = pd.DataFrame(steps, index=rows.index).rename(columns=names).astype(int)
-        return rows.join(places) if len(rows) else rows
+        rows = rows[np.array([PruningLevel.parse(step).whole == level for step in rows["level"]], dtype=bool)]
+        steps = [vars(PruningLevel.parse(step)) for step in rows["level"]]
+        sizes = pd.DataFrame(steps, index=rows.index, columns=["percent", "heads", "ffns"]).dropna(axis=1)
+        return rows.join(sizes.astype(int)) if len(rows) else rows
 
 
 def at(shots: int) -> str:

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from math import isfinite
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ablation.statistics.reliability import LOW_RELIABILITY
 from headscope.findings.evidence import Evidence
-from headscope.store.comparisons import AGGREGATE, INDUCTION_HEADS, INDUCTION_IMPORTANCE
+from headscope.store.comparisons import INDUCTION_HEADS, AtShots, Cut, Difference, Kind
+from headscope.store.names import AGGREGATE
 from headscope.store.snapshot import chosen
 
 LEVEL = 0.05
@@ -43,7 +45,7 @@ def sentences(rows: pd.DataFrame) -> list[str]:
 
 def primary(rows: pd.DataFrame) -> Iterator[str]:
     """The test that was fixed beforehand."""
-    for one in chosen(rows, kind=f"{INDUCTION_IMPORTANCE}_primary").itertuples(index=False):
+    for one in chosen(rows, kind=Kind.INDUCTION_IMPORTANCE_PRIMARY).itertuples(index=False):
         side = "higher" if one.value > 0 else "lower"
         verdict = f"in a layer, heads that match prefixes more have the {side} importance"
         sure = verdict if one.p <= LEVEL else "no relation is shown"
@@ -53,21 +55,23 @@ def primary(rows: pd.DataFrame) -> Iterator[str]:
             f"{one.n} heads: {sure}."
         )
         corrected = chosen(
-            rows, kind=INDUCTION_IMPORTANCE, a=one.a, b=one.b, shots=one.shots, level="within_layer_corrected"
+            rows, kind=Kind.INDUCTION_IMPORTANCE, a=one.a, b=one.b, shots=one.shots, level="within_layer_corrected"
         )
         for freed in corrected.itertuples(index=False):
             yield f"Corrected for the noise of both rankings it is rho* = {told(freed)}{_noise(rows, one)}."
-        everywhere = chosen(rows, kind=INDUCTION_IMPORTANCE, a=one.a, b=one.b, shots=one.shots, level="global")
+        everywhere = chosen(rows, kind=Kind.INDUCTION_IMPORTANCE, a=one.a, b=one.b, shots=one.shots, level="global")
         for over in everywhere.itertuples(index=False):
             yield f"Over all heads, where a trend over layers counts too, rho = {told(over)}."
-        released = chosen(rows, kind=INDUCTION_IMPORTANCE, a=one.a, b=one.b, shots=one.shots, level="bansal_released")
+        released = chosen(
+            rows, kind=Kind.INDUCTION_IMPORTANCE, a=one.a, b=one.b, shots=one.shots, level="bansal_released"
+        )
         for other in released[released["value"].notna()].itertuples(index=False):
             yield f"{RELEASED}; it would have said {other.value:+.2f} here."
 
 
 def _noise(rows: pd.DataFrame, one: Any) -> str:
     """The reliabilities that rho* divides by, and what one under .6 means; nothing where none was stored."""
-    reliable = chosen(rows, kind="reliability", shots=one.shots, level="within_layer")
+    reliable = chosen(rows, kind=Kind.RELIABILITY, shots=one.shots, level="within_layer")
     parts = [chosen(reliable, a=one.a, b=""), chosen(reliable, a=AGGREGATE, b=one.b)]
     named = [
         (name, first(part))
@@ -84,24 +88,24 @@ def _noise(rows: pd.DataFrame, one: Any) -> str:
 
 def gains(rows: pd.DataFrame) -> Iterator[str]:
     """Whether the agreement has to do with the examples in the context."""
-    for one in chosen(rows, kind=f"{INDUCTION_IMPORTANCE}_gain").itertuples(index=False):
-        first, _, second = str(one.b).partition(" - ")
-        shuffled = "shuffled" in second
+    for one in chosen(rows, kind=Kind.INDUCTION_IMPORTANCE_GAIN).itertuples(index=False):
+        gain = Difference.parse(one.b)
+        shuffled = "shuffled" in gain.second.name
         against = "with shuffled labels" if shuffled else "without examples"
         verdict = "larger" if one.value > 0 else "smaller"
         sure = f"{verdict} than {against}" if one.p_holm <= LEVEL else f"not shown to differ from that {against}"
         yield (
-            f"The agreement of prefix matching with aggregate {said(first.partition('@')[0])} at {at(one.shots)} minus "
+            f"The agreement of prefix matching with aggregate {said(gain.first.name)} at {at(one.shots)} minus "
             f"that {against} is {told(one)} (p = {p_told(one.p)}, Holm {p_told(one.p_holm)}): {sure}."
         )
 
 
 def exploratory(rows: pd.DataFrame) -> Iterator[str]:
     """How many exploratory tests there were, and which hold after Holm's correction."""
-    for family in chosen(rows, kind="exploratory_family").itertuples(index=False):
+    for family in chosen(rows, kind=Kind.EXPLORATORY_FAMILY).itertuples(index=False):
         tests = chosen(
             rows,
-            kind=[INDUCTION_IMPORTANCE, f"{INDUCTION_IMPORTANCE}_partial"],
+            kind=[Kind.INDUCTION_IMPORTANCE, Kind.INDUCTION_IMPORTANCE_PARTIAL],
             shots=family.shots,
             level="within_layer",
         )
@@ -117,7 +121,7 @@ def exploratory(rows: pd.DataFrame) -> Iterator[str]:
             f"Of {len(tests)} correlations within layers {len(held)} {_are(len(held))} shown to differ from 0"
             f"{f': {listed}' if listed else ''}."
         )
-        reliable = chosen(rows, kind="reliability", a=AGGREGATE, shots=family.shots, level="within_layer")
+        reliable = chosen(rows, kind=Kind.RELIABILITY, a=AGGREGATE, shots=family.shots, level="within_layer")
         for low in reliable[~(reliable["value"] >= LOW_RELIABILITY)].itertuples(index=False):
             yield (
                 f"The aggregate {said(low.b)} at {at(family.shots)} has a reliability of {_reliability(low.value)} "
@@ -127,10 +131,11 @@ def exploratory(rows: pd.DataFrame) -> Iterator[str]:
 
 def sets(rows: pd.DataFrame) -> Iterator[str]:
     """Induction heads among the most important heads."""
-    for one in chosen(rows, kind="set_overlap").itertuples(index=False):
+    for one in chosen(rows, kind=Kind.SET_OVERLAP).itertuples(index=False):
         place = {"a": one.a, "b": one.b, "shots": one.shots, "level": one.level}
-        size = int(str(one.level).partition("=")[2])
-        free, layer = (first(chosen(rows, kind=f"set_overlap_expected_{name}", **place)) for name in ("free", "layer"))
+        size = Cut.parse(one.level).number
+        expected = (Kind.SET_OVERLAP.expected_free, Kind.SET_OVERLAP.expected_layer)
+        free, layer = (first(chosen(rows, kind=kind, **place)) for kind in expected)
         both = round(one.value * size)
         yield (
             f"Of the {size} induction heads {both} {_are(both)} among the {size} heads of highest "
@@ -141,10 +146,10 @@ def sets(rows: pd.DataFrame) -> Iterator[str]:
 
 def overlap_told(rows: pd.DataFrame) -> Iterator[str]:
     """The top tenth of prefix matching against the top tenth of importance, at the most shots."""
-    found = chosen(rows, kind="overlap", a="prefix_matching", level="q=10")
+    found = chosen(rows, kind=Kind.OVERLAP, a="prefix_matching", level=Cut("q", 10))
     for one in found[found["shots"] == found["shots"].max()].itertuples(index=False):
         place = {"a": one.a, "b": one.b, "shots": one.shots, "level": one.level}
-        layer = first(chosen(rows, kind="overlap_expected_layer", **place))
+        layer = first(chosen(rows, kind=Kind.OVERLAP_EXPECTED_LAYER, **place))
         yield (
             f"The top 10% by prefix matching and by aggregate {said(one.b)} ({at(one.shots)}) have {one.value:.0%} in "
             f"common; with the same number of heads in every layer chance gives {layer:.0%} (p = {p_told(one.p)}, Holm "
@@ -154,7 +159,7 @@ def overlap_told(rows: pd.DataFrame) -> Iterator[str]:
 
 def tasks_told(rows: pd.DataFrame) -> Iterator[str]:
     """Do tasks need the same heads?"""
-    for kind, name in (("cross_task", "token"), ("cross_task_signed", "signed")):
+    for kind, name in ((Kind.CROSS_TASK, "token"), (Kind.CROSS_TASK_SIGNED, "signed")):
         for shots, part in chosen(rows, kind=kind).groupby("shots"):
             within, everywhere = (chosen(part, level=level) for level in ("within_layer", "global"))
             line = (
@@ -167,21 +172,21 @@ def tasks_told(rows: pd.DataFrame) -> Iterator[str]:
             noise = f"; within layers and corrected for noise {spread(freed, PAIRS)}"
             yield f"{line}{noise if freed['value'].notna().any() else ''}."
             yield from _unreliable(rows, int(shots), name)
-            if kind == "cross_task":
+            if kind == Kind.CROSS_TASK:
                 yield from _top_third(rows, int(shots))
                 released = chosen(part, level="bansal_released")
                 yield f"{RELEASED}; for these pairs it gives {spread(released, PAIRS)}."
 
 
 def _top_third(rows: pd.DataFrame, shots: int) -> Iterator[str]:
-    common = chosen(rows, kind="cross_task_overlap", shots=shots, level="q=30")
+    common = chosen(rows, kind=Kind.CROSS_TASK_OVERLAP, shots=shots, level=Cut("q", 30))
     if len(common):
         yield f"The top 30% of two tasks have {common['value'].mean():.0%} in common on average; chance gives 30%."
 
 
 def _unreliable(rows: pd.DataFrame, shots: int, name: str) -> Iterator[str]:
-    """METHODS 5: a reliability under .6 is flagged, for whatever importance."""
-    found = chosen(rows, kind="reliability", shots=shots, b=f"importance/{name}", level="within_layer")
+    """Method 5: a reliability under .6 is flagged, for whatever importance."""
+    found = chosen(rows, kind=Kind.RELIABILITY, shots=shots, b=f"importance/{name}", level="within_layer")
     found = found[found["a"] != AGGREGATE]
     low = found[~(found["value"] >= LOW_RELIABILITY)].sort_values("a")
     if len(low):
@@ -195,16 +200,20 @@ def _unreliable(rows: pd.DataFrame, shots: int, name: str) -> Iterator[str]:
 
 def shots_told(rows: pd.DataFrame) -> Iterator[str]:
     """Do more examples call for other heads?"""
-    for kind, name in (("cross_shot", "token"), ("cross_shot_signed", "signed")):
+    for kind, name in ((Kind.CROSS_SHOT, "token"), (Kind.CROSS_SHOT_SIGNED, "signed")):
         part = chosen(rows, kind=kind)
-        whole = part[part["a"].str.startswith(f"{AGGREGATE}@")]
-        single = part[~part["a"].str.startswith(f"{AGGREGATE}@")]
-        for one in chosen(whole, level="within_layer").itertuples(index=False):
-            few, many = (str(side).partition("@")[2] for side in (one.a, one.b))
-            over = chosen(whole, a=one.a, b=one.b, level="global")
-            alone = single[single["a"].str.endswith(f"@{few}") & single["b"].str.endswith(f"@{many}")]
+        sides = [(AtShots.parse(a), AtShots.parse(b)) for a, b in zip(part["a"], part["b"], strict=True)]
+        for one in chosen(part, level="within_layer").itertuples(index=False):
+            few, many = AtShots.parse(one.a), AtShots.parse(one.b)
+            if few.name != AGGREGATE:
+                continue
+            over = chosen(part, a=one.a, b=one.b, level="global")
+            alone = part[
+                np.array([a.name != AGGREGATE and (a.shots, b.shots) == (few.shots, many.shots) for a, b in sides])
+            ]
             yield (
-                f"{at(int(few))} against {many}, aggregate {name} importance: rho over all heads {first(over):.2f}, "
+                f"{at(few.shots)} against {many.shots}, aggregate {name} importance: rho over all heads "
+                f"{first(over):.2f}, "
                 f"within layers {told(one)}; task by task within layers "
                 f"{spread(chosen(alone, level='within_layer'), 'from task to task')}."
             )
@@ -212,10 +221,10 @@ def shots_told(rows: pd.DataFrame) -> Iterator[str]:
 
 def retention_told(rows: pd.DataFrame) -> Iterator[str]:
     """What is left of prefix matching and copying when most heads are pruned."""
-    found = chosen(rows, kind="retention_raw", level="p=70", b="importance/token")
+    found = chosen(rows, kind=Kind.RETENTION_RAW, level=Cut("p", 70), b="importance/token")
     for one in found[found["shots"] == found["shots"].max()].itertuples(index=False):
         place = {"a": one.a, "b": one.b, "shots": one.shots, "level": one.level}
-        excess = chosen(rows, kind="retention_excess", **place)
+        excess = chosen(rows, kind=Kind.RETENTION_EXCESS, **place)
         more = f" and {first(excess):.0%} of what exceeds its null" if len(excess) else ""
         yield (
             f"When the 70% of heads of lowest aggregate importance (token, {at(one.shots)}) are pruned, "

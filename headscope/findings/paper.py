@@ -1,4 +1,4 @@
-"""In short: the paper's figures of OPT-66B (64 layers of 72 heads) beside this model's (METHODS 5 and 7)."""
+"""In short: the paper's figures of OPT-66B (64 layers of 72 heads) beside this model's (Method 5 and 7)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,25 @@ from math import isfinite
 from headscope.findings import task_table
 from headscope.findings.causal import SAID as CONTROLS
 from headscope.findings.causal import UNITS, verdict
-from headscope.findings.evidence import FFNS, HEADS, Evidence, at, bracket, change_told, number, table, tasks_told
+from headscope.findings.evidence import (
+    FFNS,
+    HEADS,
+    JOINT,
+    Evidence,
+    at,
+    bracket,
+    change_told,
+    number,
+    table,
+    tasks_told,
+)
 from headscope.findings.induction_heads import LEVEL, p_told, told
 from headscope.findings.pruning import PAPER_FFNS, PAPER_HEADS
 from headscope.findings.task_table import SHARES
-from headscope.store.comparisons import ABOVE, INDUCTION_HEADS, INDUCTION_IMPORTANCE
+from headscope.store.comparisons import ABOVE, INDUCTION_HEADS, CausalLevel, Cut, Kind
 from headscope.store.snapshot import chosen
 
-JOINT = {0: (70, 20, 5), 1: (70, 10, 6), 5: (60, 20, 4)}
+PAPER_JOINT = {0: (70, 20, 5), 1: (70, 10, 6), 5: (60, 20, 4)}
 MATCHING, COPYING = 31, 41
 LAYERS = 64
 Row = tuple[str, str, str]
@@ -42,10 +53,10 @@ def _removable(evidence: Evidence) -> Iterator[Row]:
 
 def _joint(evidence: Evidence) -> Iterator[Row]:
     """At the paper's shares where the grid has them; the numbers of shots need not be the same."""
-    for paper_shots, (heads, ffns, loss) in JOINT.items():
-        for shots in sorted({int(count) for count in evidence.rows(kind="pruned_metric", a=ABOVE)["shots"]}):
-            found = evidence.together("pruned_metric", "both/zero", shots, b="own")
-            found = found[found["level"] == f"both/zero/h={heads},f={ffns}"]
+    for paper_shots, (heads, ffns, loss) in PAPER_JOINT.items():
+        for shots in sorted({int(count) for count in evidence.rows(kind=Kind.PRUNED_METRIC, a=ABOVE)["shots"]}):
+            found = evidence.together(Kind.PRUNED_METRIC, JOINT, shots, b="own")
+            found = found[found["level"] == str(JOINT.at(heads, ffns))]
             if len(found):
                 what = f"change of accuracy without {heads}% of heads and {ffns}% of FFNs"
                 over = f"{at(shots)}, {tasks_told(found['n'].iloc[0])} above chance"
@@ -54,7 +65,7 @@ def _joint(evidence: Evidence) -> Iterator[Row]:
 
 def _sharing(evidence: Evidence) -> Iterator[Row]:
     """Rank correlation of two tasks' importance, as released and right; top 30% in common."""
-    rows = evidence.rows(kind="cross_task")
+    rows = evidence.rows(kind=Kind.CROSS_TASK)
     for shots in sorted({int(count) for count in rows["shots"]}):
         values = {
             level: chosen(rows, shots=shots, level=level)["value"].mean()
@@ -68,7 +79,7 @@ def _sharing(evidence: Evidence) -> Iterator[Row]:
             ".13 by the released script (shots not told apart)",
             f"{released}; {right} (mean over {pairs} {'pair' if pairs == 1 else 'pairs'} of tasks)",
         )
-        common = evidence.rows(kind="cross_task_overlap", shots=shots, level="q=30")["value"].mean()
+        common = evidence.rows(kind=Kind.CROSS_TASK_OVERLAP, shots=shots, level=Cut("q", 30))["value"].mean()
         if isfinite(common):
             what = f"top 30% of two tasks in common, {at(shots)}"
             yield what, "71 to 76% (shots not told apart)", f"{common:.0%} (chance 30%)"
@@ -95,7 +106,7 @@ def _layers(evidence: Evidence) -> Iterator[Row]:
 
 def _primary(evidence: Evidence) -> Iterator[Row]:
     """The one test that was fixed beforehand."""
-    for one in evidence.rows(kind=f"{INDUCTION_IMPORTANCE}_primary").itertuples(index=False):
+    for one in evidence.rows(kind=Kind.INDUCTION_IMPORTANCE_PRIMARY).itertuples(index=False):
         side = "higher" if one.value > 0 else "lower"
         verdict = f"heads that match more have the {side} importance" if one.p <= LEVEL else "no relation shown"
         yield (
@@ -108,7 +119,7 @@ def _primary(evidence: Evidence) -> Iterator[Row]:
 def _causal(evidence: Evidence) -> Iterator[Row]:
     """What the examples no longer bring, without the induction heads and without as many others."""
     for outcome, (worth, factor, unit) in UNITS.items():
-        rows = evidence.rows(kind="causal_drop", a=INDUCTION_HEADS, level=f"{outcome}/zero")
+        rows = evidence.rows(kind=Kind.CAUSAL_DROP, a=INDUCTION_HEADS, level=CausalLevel(outcome, "zero"))
         if rows.empty or not rows["value"].notna().all():
             continue
         shots, first = int(rows["shots"].iloc[0]), rows.iloc[0]
@@ -116,7 +127,7 @@ def _causal(evidence: Evidence) -> Iterator[Row]:
         value, low, high = (factor * first[name] for name in ("value", "ci_low", "ci_high"))
         beside = [f"{value:{form}}{unit}{bracket(low, high, form)}, mean over all tasks, {evidence.chance_told(shots)}"]
         for row in rows.itertuples(index=False):
-            controls = evidence.value(kind="causal_controls", a=INDUCTION_HEADS, b=row.b, level=row.level)
+            controls = evidence.value(kind=Kind.CAUSAL_CONTROLS, a=INDUCTION_HEADS, b=row.b, level=row.level)
             beside.append(
                 f"{row.n} {CONTROLS.get(str(row.b), str(row.b))} {factor * controls:{form}} in the median, rank p = "
                 f"{row.p:.3f}, Holm {p_told(row.p_holm)}: {verdict(evidence, row)}"

@@ -7,9 +7,20 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from headscope.findings import task_table
-from headscope.findings.evidence import FFNS, HEADS, Evidence, at, change_told, number, over_others, table, tasks_told
+from headscope.findings.evidence import (
+    FFNS,
+    HEADS,
+    JOINT,
+    Evidence,
+    at,
+    change_told,
+    number,
+    over_others,
+    table,
+    tasks_told,
+)
 from headscope.findings.task_table import SHARES, by_task
-from headscope.store.comparisons import ABOVE
+from headscope.store.comparisons import ABOVE, Kind, PruningLevel
 
 PAPER_HEADS, PAPER_FFNS = 70, 20
 ORDERS = ("own", "random", "layer_matched", "aggregate", "transfer", "signed", "inverse", "iterative")
@@ -29,7 +40,6 @@ HARMLESS = {
     SHARES[1]: ("log-likelihood", "the right answer's log-likelihood is shown to fall by less than .05 nats"),
 }
 PAPER = "5 points at (70%, 20%) with 0 shots, 6 at (70%, 10%) with 1 and 4 at (60%, 20%) with 5"
-LEVEL = "both/zero"
 
 
 def heads(evidence: Evidence) -> Iterator[str]:
@@ -42,7 +52,7 @@ def ffns(evidence: Evidence) -> Iterator[str]:
     yield from _component(evidence, FFNS, "FFNs", PAPER_FFNS)
 
 
-def _component(evidence: Evidence, level: str, name: str, paper: int) -> Iterator[str]:
+def _component(evidence: Evidence, level: PruningLevel, name: str, paper: int) -> Iterator[str]:
     counts = evidence.pruned_shots(level)
     if counts:
         yield from (f"- {line}" for line in _conditions(evidence, level, name))
@@ -58,20 +68,26 @@ def _component(evidence: Evidence, level: str, name: str, paper: int) -> Iterato
         yield from by_task(evidence, level, shots, every, chance)
 
 
-def _conditions(evidence: Evidence, level: str, name: str) -> Iterator[str]:
+def _conditions(evidence: Evidence, level: PruningLevel, name: str) -> Iterator[str]:
     """What is removed how, in which orders."""
-    orders = set(evidence.rows(kind="pruning_area", level=level)["b"])
-    orders |= set(evidence.rows(kind="pruned_metric", a=ABOVE)["b"]) & {"transfer"} if level == HEADS else set()
+    orders = set(evidence.rows(kind=Kind.PRUNING_AREA, level=level)["b"])
+    orders |= set(evidence.rows(kind=Kind.PRUNED_METRIC, a=ABOVE)["b"]) & {"transfer"} if level == HEADS else set()
     yield (
         f"{name[0].upper()}{name[1:]} are pruned by zero ablation, the lowest in an order first. A task's own ranking "
-        f"is by its {evidence.ranked_by(level.split('/')[0])}; what pruning costs is measured on validation documents."
+        f"is by its {evidence.ranked_by(level.component)}; what pruning costs is measured on validation documents."
     )
     if listed := [f"{_named(order)}: {MEANT[order]}" for order in ORDERS if order in orders & set(MEANT)]:
         yield f"The other orders. {'; '.join(listed)}."
 
 
 def _words(
-    evidence: Evidence, level: str, name: str, paper: int, shots: int, kept: Sequence[str], chance: Sequence[str]
+    evidence: Evidence,
+    level: PruningLevel,
+    name: str,
+    paper: int,
+    shots: int,
+    kept: Sequence[str],
+    chance: Sequence[str],
 ) -> Iterator[str]:
     """The summary over the tasks that are above chance."""
     if chance:
@@ -96,7 +112,7 @@ def _words(
     yield from _areas(evidence, level, name, shots, kept)
 
 
-def _together(evidence: Evidence, level: str, name: str, paper: int, shots: int) -> Iterator[str]:
+def _together(evidence: Evidence, level: PruningLevel, name: str, paper: int, shots: int) -> Iterator[str]:
     """The tasks as one curve: own order beside the controls."""
     for kind, (outcome, harmless) in HARMLESS.items():
         own = evidence.rows(kind=kind, level=level, shots=shots, a=ABOVE, b="own")
@@ -124,8 +140,8 @@ def _together(evidence: Evidence, level: str, name: str, paper: int, shots: int)
         )
 
 
-def _at_the_papers_share(evidence: Evidence, level: str, name: str, paper: int, shots: int) -> Iterator[str]:
-    changes = evidence.together("pruned_metric", level, shots)
+def _at_the_papers_share(evidence: Evidence, level: PruningLevel, name: str, paper: int, shots: int) -> Iterator[str]:
+    changes = evidence.together(Kind.PRUNED_METRIC, level, shots)
     if changes.empty or "own" not in set(changes["b"]):
         return
     near = min(evidence.steps(level, shots, "own"), key=lambda p: abs(p - paper))
@@ -145,7 +161,7 @@ def changes_by_order(step: pd.DataFrame, names: dict[str, str]) -> str:
     return ", ".join(f"{name} {change_told(rows)}{over_others(rows, count)}" for name, rows in found if len(rows))
 
 
-def _task_by_task(evidence: Evidence, level: str, name: str, shots: int, kept: Sequence[str]) -> Iterator[str]:
+def _task_by_task(evidence: Evidence, level: PruningLevel, name: str, shots: int, kept: Sequence[str]) -> Iterator[str]:
     """The spread over tasks, and where accuracy can't say."""
     metric, gold = (_values(evidence, kind, level, shots, "own", kept) for kind in SHARES)
     if metric.empty:
@@ -172,7 +188,7 @@ def _spread(values: pd.Series, steps: Sequence[int]) -> str:
     return f"{median}, in the median of {count} tasks (from {low} to {high} from task to task)"
 
 
-def _areas(evidence: Evidence, level: str, name: str, shots: int, kept: Sequence[str]) -> Iterator[str]:
+def _areas(evidence: Evidence, level: PruningLevel, name: str, shots: int, kept: Sequence[str]) -> Iterator[str]:
     """The area under the curve, beside the other orders'."""
     areas = {order: _values(evidence, "pruning_area", level, shots, order, kept) for order in ORDERS}
     most = len(areas["own"])
@@ -189,8 +205,10 @@ def _areas(evidence: Evidence, level: str, name: str, shots: int, kept: Sequence
             f"costs nothing; 0: at chance on average), mean over {tasks_told(most)}: {told}. Of random and "
             "layer-matched orders it is the median over draws."
         )
-    own = evidence.rows(kind="pruning_area", level=level, shots=shots, b="own", a=list(kept)).set_index("a")["p"]
-    draws = evidence.rows(kind="pruning_area", level=level, shots=shots, b="random", a=list(kept)).set_index("a")["n"]
+    own = evidence.rows(kind=Kind.PRUNING_AREA, level=level, shots=shots, b="own", a=list(kept)).set_index("a")["p"]
+    draws = evidence.rows(kind=Kind.PRUNING_AREA, level=level, shots=shots, b="random", a=list(kept)).set_index("a")[
+        "n"
+    ]
     tested = pd.DataFrame({"p": own, "draws": draws}).dropna()
     if len(tested):
         best = int((tested["p"] * (tested["draws"] + 1) <= 1 + 1e-9).sum())
@@ -202,7 +220,9 @@ def _areas(evidence: Evidence, level: str, name: str, shots: int, kept: Sequence
         )
 
 
-def _values(evidence: Evidence, kind: str, level: str, shots: int, order: str, tasks: Sequence[str]) -> pd.Series:
+def _values(
+    evidence: Evidence, kind: str, level: PruningLevel, shots: int, order: str, tasks: Sequence[str]
+) -> pd.Series:
     """By task, those that have the value."""
     found = evidence.rows(kind=kind, level=level, shots=shots, b=order, a=list(tasks))
     return found.set_index("a")["value"].dropna()
@@ -214,9 +234,9 @@ def _named(order: str) -> str:
 
 def joint(evidence: Evidence) -> Iterator[str]:
     """Mean change over the tasks above chance."""
-    pruned = evidence.rows(kind="tasks_above_chance", level=LEVEL)
+    pruned = evidence.rows(kind=Kind.TASKS_ABOVE_CHANCE, level=JOINT)
     for shots in sorted({int(count) for count in pruned["shots"]}):
-        found = evidence.together("pruned_metric", LEVEL, shots, b="own")
+        found = evidence.together(Kind.PRUNED_METRIC, JOINT, shots, b="own")
         if found.empty:
             yield f"**{at(shots).capitalize()}**: no task is shown to be above chance."
             yield ""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from headscope.findings import induction_heads
 from headscope.findings.evidence import HEADS, Evidence, at, tasks_told
 from headscope.findings.pruning import changes_by_order
+from headscope.store.comparisons import Kind
 
 SAID = {
     "own": "own ranking",
@@ -26,7 +27,7 @@ def rankings(evidence: Evidence) -> Iterator[str]:
 def transfer(evidence: Evidence) -> Iterator[str]:
     """A task pruned by other tasks' rankings, which leave it out; nothing where no other ranking was tried."""
     for shots in evidence.pruned_shots():
-        changes = evidence.together("pruned_metric", HEADS, shots, b=list(SAID))
+        changes = evidence.together(Kind.PRUNED_METRIC, HEADS, shots, b=list(SAID))
         if not {"aggregate", "transfer"} & set(changes["b"]):
             continue
         near = min(sorted(set(changes["percent"])), key=lambda percent: abs(percent - HALF))

@@ -11,9 +11,9 @@ from math import isfinite
 import pandas as pd
 
 from headscope.findings.evidence import Evidence, bracket, number, table
-from headscope.store.comparisons import ABOVE
+from headscope.store.comparisons import ABOVE, REMOVABLE, Kind, PruningLevel
 
-SHARES = ("removable_metric", "removable_log_likelihood")
+SHARES = tuple(REMOVABLE.values())
 MARGIN = -0.02
 UNDECIDED = "too few documents to decide"
 HEADINGS = (
@@ -30,16 +30,16 @@ HEADINGS = (
 )
 
 
-def share(evidence: Evidence, kind: str, level: str, shots: int, order: str, *, task: str = ABOVE) -> str:
+def share(evidence: Evidence, kind: str, level: PruningLevel, shots: int, order: str, *, task: str = ABOVE) -> str:
     """The removable share of a task, or of all above chance together, in words."""
     value = evidence.value(kind=kind, level=level, shots=shots, a=task, b=order)
     steps = evidence.steps(level, shots, order, task)
     return told(value, steps, undecided=kind == SHARES[0] and blind(evidence, level, shots, task))
 
 
-def blind(evidence: Evidence, level: str, shots: int, task: str = ABOVE) -> bool:
+def blind(evidence: Evidence, level: PruningLevel, shots: int, task: str = ABOVE) -> bool:
     """Whether the documents are too few to exclude a loss of 2 points of accuracy even where no answer changes."""
-    return evidence.value(kind="unchanged_bound", level=level, shots=shots, a=task) <= MARGIN
+    return evidence.value(kind=Kind.UNCHANGED_BOUND, level=level, shots=shots, a=task) <= MARGIN
 
 
 def told(value: float, steps: Sequence[int], *, undecided: bool = False) -> str:
@@ -60,19 +60,21 @@ def brief(value: float, steps: Sequence[int], *, undecided: bool = False) -> str
     return "undecided" if undecided else f"<{steps[0]}%"
 
 
-def by_task(evidence: Evidence, level: str, shots: int, tasks: Sequence[str], chance: Sequence[str]) -> Iterator[str]:
+def by_task(
+    evidence: Evidence, level: PruningLevel, shots: int, tasks: Sequence[str], chance: Sequence[str]
+) -> Iterator[str]:
     """Clusters are independent sets of documents, the unit of the intervals; random shares are medians over draws.
 
     Without anything above chance there is nothing for an area to be a share of.
     """
     rows = []
     for task in tasks:
-        full = evidence.rows(kind="full_metric", level=level, shots=shots, a=task).iloc[0]
+        full = evidence.rows(kind=Kind.FULL_METRIC, level=level, shots=shots, a=task).iloc[0]
         name = f"{task} (not above chance)" if task in chance else task
         low = 0.0 if full["ci_low"] < 0 else full["ci_low"]
         cells = [name, number(full["value"]), number(low), str(evidence.clusters(task, shots, level))]
         for order in ("own", "random"):
-            area = evidence.rows(kind="pruning_area", level=level, shots=shots, a=task, b=order)
+            area = evidence.rows(kind=Kind.PRUNING_AREA, level=level, shots=shots, a=task, b=order)
             cells.append("-" if task in chance else _with_interval(area))
         for order in ("own", "random"):
             cells += [_share(evidence, kind, level, shots, order, task) for kind in SHARES]
@@ -80,7 +82,7 @@ def by_task(evidence: Evidence, level: str, shots: int, tasks: Sequence[str], ch
     yield from table(HEADINGS, rows)
 
 
-def _share(evidence: Evidence, kind: str, level: str, shots: int, order: str, task: str) -> str:
+def _share(evidence: Evidence, kind: str, level: PruningLevel, shots: int, order: str, task: str) -> str:
     there = evidence.rows(kind=kind, level=level, shots=shots, a=task, b=order)
     return "-" if there.empty else share(evidence, kind, level, shots, order, task=task)
 

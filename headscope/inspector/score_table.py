@@ -62,7 +62,7 @@ class ScoreTable:
         return self.groups.get(WITHOUT_TASK, [])
 
     def pair(self) -> tuple[str, str]:
-        """The two scores shown first: those of the primary test (METHODS 5), or prefix matching beside copying.
+        """The two scores shown first: those of the primary test (Method 5), or prefix matching beside copying.
 
         Importance is by token at the most shots, over tasks where that is stored, else on the first task.
         """

@@ -1,4 +1,4 @@
-"""How much of a study is run: documents, draws, orders, controls (METHODS 4-5 say what the full measure is).
+"""How much of a study is run: documents, draws, orders, controls (Method 4-5 say what the full measure is).
 
 `small` ends in well under an hour for the embedded model and the probes on two cores; `paper` is the full measure. A
 number of hours picks the richest structure of which at least half the documents fit, and then as many documents as fit.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from headscope.store.comparisons import DRAWN
+from headscope.store.names import DRAWN
 from interp.errors import UsageError
 
 FULL_PERCENTS = tuple(range(0, 100, 10))
@@ -97,7 +97,7 @@ class Budget:
         return replace(self, **counts)
 
     def left_out(self) -> list[str]:
-        """What this budget has less of than METHODS 4-5 ask for."""
+        """What this budget has less of than Method 4-5 ask for."""
         less = []
         if self.demo_seeds < FULL_SEEDS:
             less.append(f"{self.demo_seeds} draw of the demonstrations in place of {FULL_SEEDS}")

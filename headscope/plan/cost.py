@@ -1,4 +1,4 @@
-"""What a study costs, in tokens through a forward pass of the whole model (METHODS 3-5).
+"""What a study costs, in tokens through a forward pass of the whole model (Method 3-5).
 
 Budgets count units: documents, but questions in MultiRC, which hold several. A document costs its prompt once and all
 its choices, long ones more: attention to as many keys as four times the model's width costs as much as the token
@@ -17,10 +17,12 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from headscope.plan.budget import Budget
+from headscope.stages.cells import first
 from interp.errors import RefusedModelError
 
 if TYPE_CHECKING:
-    from headscope.stages.cells import Cell, TaskChoice
+    from ablation.tasks import Task
+    from headscope.stages.cells import TaskChoice
     from interp.architecture import Layout
     from interp.model import HookedModel
 
@@ -74,28 +76,27 @@ class CellTokens:
         return (self.demonstrations + documents * own) * self.dearer
 
 
-def tokens_of(cells: Sequence[Cell], tokenizer: Any, max_length: int | None, width: int) -> list[CellTokens]:
-    """Counted on some documents of every cell; by characters without a tokenizer. width: the model's."""
-    counted = [(cell, *_counted(cell.first(SAMPLE), tokenizer, max_length)) for cell in cells]
-    bare = {cell.task.name: prompt for cell, prompt, _ in counted if cell.task.shots == 0}
+def tokens_of(tasks: Sequence[Task], tokenizer: Any, max_length: int | None, width: int) -> list[CellTokens]:
+    """Counted on some documents of every task; by characters without a tokenizer. width: the model's."""
+    counted = [(task, *_counted(first(task, SAMPLE), tokenizer, max_length)) for task in tasks]
+    bare = {task.name: prompt for task, prompt, _ in counted if task.shots == 0}
     return [
         CellTokens(
-            cell.task.name,
-            cell.task.shots,
+            task.name,
+            task.shots,
             prompt,
             choices,
-            max(0.0, prompt - bare.get(cell.task.name, prompt / (1 + cell.task.shots))),
+            max(0.0, prompt - bare.get(task.name, prompt / (1 + task.shots))),
             tokenizer is not None,
             KEYS * width,
-            _per_unit(cell),
+            _per_unit(task),
         )
-        for cell, prompt, choices in counted
+        for task, prompt, choices in counted
     ]
 
 
-def _per_unit(cell: Cell) -> float:
-    documents = cell.task.documents
-    return len(documents) / len({document.unit for document in documents})
+def _per_unit(task: Task) -> float:
+    return len(task.documents) / len({document.unit for document in task.documents})
 
 
 def shares(cells: Sequence[CellTokens]) -> dict[str, float]:
@@ -108,13 +109,13 @@ def shares(cells: Sequence[CellTokens]) -> dict[str, float]:
     return {task: limit / cost for task, cost in units.items() if cost > limit}
 
 
-def _counted(cell: Cell, tokenizer: Any, max_length: int | None) -> tuple[float, float]:
+def _counted(task: Task, tokenizer: Any, max_length: int | None) -> tuple[float, float]:
     """Tokens of prompt and choices of a document, on average."""
     if tokenizer is None:
-        documents = cell.task.documents
+        documents = task.documents
         prompt = sum(len(document.context) for document in documents) / len(documents) / CHARACTERS
         return prompt, sum(len(c) for d in documents for c in d.continuations) / len(documents) / CHARACTERS
-    held = list(cell.task.token_documents(SimpleNamespace(tokenizer=tokenizer, max_length=max_length)))
+    held = list(task.token_documents(SimpleNamespace(tokenizer=tokenizer, max_length=max_length)))
     prompt = sum(len(document.context) for document in held) / len(held)
     return prompt, sum(len(choice) for document in held for choice in document.choices) / len(held)
 
@@ -227,8 +228,8 @@ def plan_study(config: Any, tokenizer: Any, choice: TaskChoice, budget: Budget) 
     from dataclasses import replace
 
     shape = shape_of(config)
-    cells = replace(choice, limit=SAMPLE).cells("train")
-    counted = tokens_of(cells, tokenizer, shape.context, shape.d_model)
+    tasks = replace(choice, limit=SAMPLE).tasks("train")
+    counted = tokens_of(tasks, tokenizer, shape.context, shape.d_model)
     return Plan(shape, budget, tuple(counted), study_cost(budget, counted, shape.layers))
 
 

@@ -1,4 +1,4 @@
-"""The study: all of it in the paper's order, on any model, going on after any interruption (METHODS 1-5).
+"""The study: all of it in the paper's order, on any model, going on after any interruption (Method 1-5).
 
 1. induction: what each head does on random repeated tokens. 2. importance: heads and FFNs for every task and number of
 shots, and once more with shuffled labels. 3. knockout: every FFN. 4. prune: heads, FFNs, and both. 5. compare: the
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headscope.plan.budget import PAPER, TIERS, Budget, fitted, parse_budget, restored
+from headscope.plan.names import STAGES
 from headscope.stages.causal import CausalChoice, measure_causal_check
 from headscope.stages.cells import TaskChoice, Tell, parse_shots
 from headscope.stages.comparison import compare_rankings
@@ -29,14 +30,16 @@ from interp.errors import UsageError
 if TYPE_CHECKING:
     from interp.model import HookedModel
 
-STAGES = ("induction", "importance", "knockout", "prune", "compare", "causal", "report")
 Show = Callable[[str], AbstractContextManager[Any]]
 Runner = Callable[["HookedModel", Path, "StudyPlan", "Show"], Any]
 
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """What a study runs: tasks, shots, budget; the choices of its stages follow."""
+    """What a study runs: tasks, shots, budget; the choices of its stages follow.
+
+    length: of the random blocks that heads are scored on, in place of the protocol's.
+    """
 
     names: tuple[str, ...]
     shots: tuple[int, ...]
@@ -44,6 +47,7 @@ class StudyPlan:
     data: str = "hub"
     bos: str = "auto"
     seed: int = 0
+    length: int | None = None
 
     @property
     def most(self) -> int:
@@ -119,6 +123,7 @@ def study(
     budget: str = "small",
     bos: str = "auto",
     seed: int = 0,
+    length: int | None = None,
     only: str | None = None,
     load: Callable[[], HookedModel] | None = None,
     show: Show | None = None,
@@ -127,7 +132,8 @@ def study(
 
     model: a loaded model, or what `interp.load_model` takes. tasks: names with commas between, `probes` and `icl14`
     being groups. shots: numbers with commas between; the budget's if unset. limit: at most so many documents a task.
-    budget: `small`, `paper`, or hours on this machine. only: one of the stages. show(title): a context that gives
+    budget: `small`, `paper`, or hours on this machine. length: of the random blocks that heads are scored on, in place
+    of the protocol's. only: one of the stages. show(title): a context that gives
     tell(done, total, what), for progress. Raises HeadscopeError before anything is run where the input is at fault.
     """
     folder, names = folder_of(model, out), expanded(tasks)
@@ -136,11 +142,11 @@ def study(
     wanted = parse_budget(budget)
     chosen = wanted if isinstance(wanted, Budget) else TIERS[-1]
     counts = parse_shots(shots) if shots is not None else shots_of(names, chosen)
-    stage = study_stage(names, counts, budget, limit, bos, seed)
+    stage = study_stage(names, counts, budget, limit, bos, seed, length)
     check_output_folder(folder, stage)
-    plan = StudyPlan(names, counts, chosen.limited(limit), data, bos, seed)
+    plan = StudyPlan(names, counts, chosen.limited(limit), data, bos, seed, length)
     for choice, split in ((plan.ranked, "train"), (plan.evaluated, "validation")):
-        choice.cells(split)  # Every task, before the model is loaded.
+        choice.tasks(split)  # Every task, before the model is loaded.
     held = loaded(model, load)
     if not isinstance(wanted, Budget):
         plan = replace(plan, budget=fitted_budget(held, folder, stage, plan, wanted).limited(limit))
@@ -171,10 +177,16 @@ def is_finished(folder: Path, stage: Stage) -> bool:
 
 
 def study_stage(
-    names: tuple[str, ...], shots: tuple[int, ...], budget: str, limit: int | None, bos: str, seed: int
+    names: tuple[str, ...],
+    shots: tuple[int, ...],
+    budget: str,
+    limit: int | None,
+    bos: str,
+    seed: int,
+    length: int | None = None,
 ) -> Stage:
     """The manifest's entry."""
-    told = {"budget": budget, "limit": limit, "bos": bos}
+    told = {"budget": budget, "limit": limit, "bos": bos, "length": length}
     protocol = {name: value for name, value in told.items() if value is not None}
     return Stage("study", protocol, seed=seed, tasks=names, options={"shots": list(shots)})
 
@@ -187,8 +199,8 @@ def fitted_budget(model: HookedModel, folder: Path, stage: Stage, plan: StudyPla
     for other in manifest.stages if manifest is not None else ():
         if other.same(stage) and "budget" in other.record:
             return restored(dict(other.record["budget"]))
-    cells = replace(plan.ranked, limit=SAMPLE).cells("train")
-    counted = tokens_of(cells, model.tokenizer, model.max_length, model.d_model)
+    tasks = replace(plan.ranked, limit=SAMPLE).tasks("train")
+    counted = tokens_of(tasks, model.tokenizer, model.max_length, model.d_model)
     dear = tuple(sorted(shares(counted).items()))
     tiers = [replace(tier, shares=dear) for tier in TIERS]
     costs = [sum(study_cost(tier, counted, model.n_layers).values()) for tier in tiers]
@@ -234,7 +246,9 @@ def silent(title: str) -> Iterator[Tell | None]:
 def run_induction(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
     """Task-agnostic scores, nulls and classes."""
     with show("scoring heads") as tell:
-        measure_induction(model, folder, protocol=plan.budget.protocol, seed=plan.seed, progress=tell)
+        measure_induction(
+            model, folder, protocol=plan.budget.protocol, length=plan.length, seed=plan.seed, progress=tell
+        )
 
 
 def run_importance(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:

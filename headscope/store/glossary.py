@@ -1,8 +1,10 @@
-"""What each score is called on pages and in figures, and what it means in a sentence or two (METHODS 2 and 3)."""
+"""What each score is called on pages and in figures, and what it means in a sentence or two (Method 2 and 3)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from headscope.store.comparisons import ScoreName
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,8 @@ def term(score: str, variant: str) -> Term:
 
 def label_of(name: str) -> str:
     """`copying/argmax`, as `comparisons` names a score, in words."""
-    score, _, variant = name.partition("/")
-    return term(score, variant).label
+    named = ScoreName.parse(name)
+    return term(named.score, named.variant).label
 
 
 def pair_label(one: str, other: str) -> str:

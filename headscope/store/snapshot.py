@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
 
+from headscope.store.scores import IMPORTANCE
+
 if TYPE_CHECKING:
     from headscope.store.run import Run
 
-IMPORTANCE = "importance"
 CAUSAL = "causal"  # the items that hold the sets of the causal check
 
 
@@ -56,7 +57,7 @@ class Stored:
         return grid
 
     def aggregate(self, variant: str, shots: int) -> Float[np.ndarray, "layer head"] | None:
-        """Importance over tasks (METHODS 4): each task's scores over their total, then averaged; None without any.
+        """Importance over tasks (Method 4): each task's scores over their total, then averaged; None without any.
 
         The total is of absolute values, which keeps the sign of `signed` scores.
         """
@@ -70,6 +71,7 @@ def chosen(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
     """The rows with these values; a list means any of them."""
     mask = pd.Series(True, index=frame.index)
     for name, value in values.items():
+        value = str(value) if hasattr(value, "parse") else value
         mask &= frame[name].isin(value) if isinstance(value, list | tuple | set) else frame[name] == value
     return frame[mask]
 

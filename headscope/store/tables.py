@@ -3,7 +3,7 @@
 A table is one parquet file. Rows that share its `key` were computed together and are replaced together; `order` names
 a row and sorts the file, so that the order of writing leaves no trace.
 
-What `comparisons` holds (columns kind, a, b, level; DESIGN 4):
+What `comparisons` holds (columns kind, a, b, level):
 
 | kind | a, b | level | value |
 |---|---|---|---|

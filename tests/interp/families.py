@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -143,17 +144,32 @@ WITHOUT_BRIDGE = {  # TransformerLens 4.3 can't boot or run these: compared with
     "opt-350m": "its FFN runs on [batch * query, d_model]",
     "falcon_40b": "it splits the fused projection into unequal parts",
     "falcon_11b": "it expects two norms where there is one",
+    "falcon_alibi": "it adds ALiBi once more than the model does",
+}
+EAGER_IS_ANOTHER_MODEL = {  # no reference: Hugging Face's own eager attention computes other logits than its default
+    "falcon_alibi": "transformers 5.23 adds ALiBi twice there, once in the mask and once in the scores"
 }
 
 
-def build(family: str, *, seed: int = 0, std: float = 0.1, dtype: torch.dtype = torch.float32) -> Any:
-    """A random Hugging Face model of the family: every parameter drawn, norms and biases too."""
+def build(
+    family: str,
+    *,
+    seed: int = 0,
+    std: float = 0.1,
+    dtype: torch.dtype = torch.float32,
+    implementation: str | None = "eager",
+) -> Any:
+    """A random Hugging Face model of the family: every parameter drawn, norms and biases too.
+
+    implementation: of attention; eager ones hand out their patterns, None is the family's default, as users load it.
+    """
     import transformers
 
     name, options = FAMILIES[family]
-    config = getattr(transformers, name)(**options)
+    config = getattr(transformers, name)(**copy.deepcopy(options))
     torch.manual_seed(seed)
-    hf = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").to(dtype)
+    given = {} if implementation is None else {"attn_implementation": implementation}
+    hf = transformers.AutoModelForCausalLM.from_config(config, **given).to(dtype)
     generator = torch.Generator().manual_seed(seed)
     for parameter in hf.parameters():
         noise = torch.randn(parameter.shape, generator=generator).to(dtype) * std
@@ -162,8 +178,8 @@ def build(family: str, *, seed: int = 0, std: float = 0.1, dtype: torch.dtype = 
 
 
 def load(family: str, *, tokenizer: Any = None, **options: Any) -> interp.HookedModel:
-    """The same, within reach of headscope."""
-    return interp.load_model(build(family, **options), tokenizer=tokenizer, check=False)
+    """The same in memory, within reach of headscope: to be broken. Families as users have them: conftest.py."""
+    return interp.load_model(build(family, **{"implementation": None, **options}), tokenizer=tokenizer, check=False)
 
 
 def random_tokens(*, batch: int = 2, length: int = 24, seed: int = 3) -> torch.Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
@@ -13,10 +12,11 @@ from torch import Tensor
 
 import interp
 from interp import HookedModel, gating, hooks
-from interp.attention import chunked, door, fused
+from interp.attention import chunked, fused, sdpa
+from interp.attention.named import NAME
 from interp.checks import changing, reading
 from interp.checks.result import Check, relative
-from interp.errors import HeadscopeError, SelfCheckError
+from interp.errors import HeadscopeError, RefusedModelError, SelfCheckError
 from interp.selfcheck import run_checks, verify
 from tests.interp.families import FAMILIES, VOCAB, build, load
 
@@ -76,7 +76,7 @@ def test_checks_leave_the_model_as_it_was() -> None:
     kept = {name: value.clone() for name, value in model.hf.state_dict().items()}
     list(run_checks(model, every_layer=True))
     assert all(torch.equal(value, kept[name]) for name, value in model.hf.state_dict().items())
-    assert model.hf.config._attn_implementation == "headscope"
+    assert model.hf.config._attn_implementation == "sdpa"
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.hf.modules())
     assert not any(parameter.requires_grad for parameter in model.hf.parameters())
 
@@ -171,13 +171,13 @@ def test_red_when_rows_are_nan(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_red_when_the_mask_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In Hugging Face's own code padding shows it; under our name, comparison with the model at rest, too."""
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
-    model = load("llama")
-    monkeypatch.setitem(ALL_MASK_ATTENTION_FUNCTIONS._global_mapping, door.NAME, lambda *args, **kwargs: None)
+    model, windowed = load("llama"), load("gpt_oss")
+    monkeypatch.setitem(ALL_MASK_ATTENTION_FUNCTIONS._global_mapping, "sdpa", lambda *args, **kwargs: None)
     assert failed(model) == {"padding changes nothing"}
-    windowed = load("mistral")
-    monkeypatch.setitem(ALL_MASK_ATTENTION_FUNCTIONS._global_mapping, door.NAME, lambda *args, **kwargs: None)
+    monkeypatch.setitem(ALL_MASK_ATTENTION_FUNCTIONS._global_mapping, NAME, lambda *args, **kwargs: None)
     assert "logits equal the untouched model's" in failed(windowed)
 
 
@@ -201,21 +201,31 @@ def test_red_when_positions_ignore_the_padding(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_red_when_the_model_looks_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No mask at all, in Hugging Face's eager attention as in ours."""
+    """No mask at all in Hugging Face's own eager attention."""
     from transformers.models.llama import modeling_llama as module
 
     eager = module.eager_attention_forward
-    unmasked = partial(lambda mod, q, k, v, mask, *args, **kwargs: eager(mod, q, k, v, None, *args, **kwargs))
+
+    def unmasked(attention: Any, q: Tensor, k: Tensor, v: Tensor, mask: Any, *args: Any, **kwargs: Any) -> Any:
+        return eager(attention, q, k, v, None, *args, **kwargs)
+
     monkeypatch.setattr(module, "eager_attention_forward", unmasked)
+    model = load("llama", implementation="eager")
+    assert "the model looks back only" in failed(replace(model, caught="eager"))
+
+
+def test_red_when_heads_see_everything() -> None:
     model = load("llama")
-    model.hf.set_attn_implementation("eager")
-    assert "the model looks back only" in failed(replace(model, eager=True))
+    for block in model.hf.model.layers:
+        block.self_attn.is_causal = False
+    with pytest.raises(RefusedModelError, match="layer 0 lets every position see all others: it looks ahead"):
+        failed(model)
 
 
 def test_red_when_layers_are_deaf(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A family that never calls the attention function is noticed, and served by its own eager weights instead."""
+    """Should listening ever fail in silence."""
     model = load("llama")
-    monkeypatch.setattr(door, "listening", lambda modules, listener, route: hooks.capture(model, [], print))
+    monkeypatch.setattr(sdpa, "listening", lambda hf, modules, listener, route: hooks.capture(model, [], print))
     check = reading.same_as_untouched(model, torch.arange(16)[None], model(torch.arange(16)[None]))
     assert not check.passed and "layers that were never heard: [0, 1]" in check.detail
 

@@ -135,14 +135,14 @@ def test_json_is_json_and_the_second_time_costs_nothing(
     assert json.loads(headscope(*arguments).out)["heads"] == first["heads"]
 
 
-@pytest.mark.parametrize(("columns", "left_out"), [(80, 4), (160, 0)])
+@pytest.mark.parametrize(("columns", "shown"), [(80, 2), (100, 3), (168, 6)])
 def test_the_table_fits_the_terminal(
     headscope: Callable[..., Outcome],
     model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     columns: int,
-    left_out: int,
+    shown: int,
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setattr(Console, "is_terminal", True)
@@ -152,9 +152,14 @@ def test_the_table_fits_the_terminal(
     lines = ANSI.sub("", found.out).splitlines()
     assert all(len(line) <= columns for line in lines if not line.startswith("report: "))
     table = "\n".join(lines)
-    headings = ["prefix", "argmax", "successor", "signed", "previous", "duplicate"]
-    assert [name in table.split("────")[0] for name in headings] == [True] * (6 - left_out) + [False] * left_out
-    assert ("A wider terminal shows" in table) == bool(left_out)
+    heading = table.split("────")[0]
+    headings = ["class", "(signed, sd)", "matching", "(successor)", "previous", "duplicate", "(argmax)"]
+    places = [heading.find(name) for name in headings]
+    assert [place >= 0 for place in places] == [True] * (1 + shown) + [False] * (6 - shown)
+    assert ("A wider terminal shows" in table) == (shown < 6)
+    second = next(line for line in heading.splitlines() if "(signed" in line)
+    assert second.index("class") < second.index("(signed, sd)") < second.index("matching"), "the class rests on it"
+    assert re.search(r"null -?\d\.\d{3}, p \d\.\d{4}", table), "three decimals: the null is small"
 
 
 def test_a_single_sequence_has_no_interval(headscope: Callable[..., Outcome], model: Path, tmp_path: Path) -> None:
@@ -252,7 +257,8 @@ def test_sequences_that_do_not_fit(
 )
 def test_options_out_of_range(headscope: Callable[..., Outcome], tmp_path: Path, option: str, value: object) -> None:
     found = headscope("induction", "any-model", "-o", tmp_path / "run", option, value)
-    assert found.status == 2 and f"Invalid value for '{option}'" in found.error
+    assert found.status == 2
+    refused(found, f"{str(value)!r} is not a value of {option}: give ")
     assert not (tmp_path / "run").exists()
 
 

@@ -1,4 +1,4 @@
-"""The rows of `headscope compare` against SciPy and numpy, from the stored items alone (METHODS 5)."""
+"""The rows of `headscope compare` against SciPy and numpy, from the stored items alone (Method 5)."""
 
 from __future__ import annotations
 

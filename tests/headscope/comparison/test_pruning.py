@@ -1,4 +1,4 @@
-"""What pruning curves come to: against a computation by hand in numpy and SciPy (METHODS 4)."""
+"""What pruning curves come to: against a computation by hand in numpy and SciPy (Method 4)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from headscope.store.writer import begin_stage
 from interp.errors import UsageError
 
 PERCENTS = (0, 20, 40, 60)
-STEPS = tuple(f"p={percent}" for percent in PERCENTS)
+STEPS = tuple((percent, 0) for percent in PERCENTS)
 CHANCE = 0.25
 MARGIN = {"metric": 0.02, "log_likelihood": 0.05}
 
@@ -347,7 +347,7 @@ def test_random_orders_together_give_median_and_band_over_draws() -> None:
 
 
 def test_the_joint_grid_has_changes_but_no_curve() -> None:
-    one = replace(curve(), steps=("h=0,f=0", "h=20,f=0", "h=0,f=10", "h=20,f=10"), percents=None)
+    one = replace(curve(), steps=((0, 0), (20, 0), (0, 10), (20, 10)), percents=None)
     assert list(summary_rows([one], component="both", ablation="zero")) == []
     every = together_rows([one], component="both", ablation="zero")
     found = [row for row in every if row["b"] == "own"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from itertools import product
@@ -22,8 +21,7 @@ from headscope.findings.page import findings, publish, whole_page
 from headscope.findings.task_table import SHARES
 from headscope.plan.budget import DOCUMENTS, SMALL
 from headscope.stages.comparison import compare_rankings
-from headscope.store.comparisons import ABOVE, Row, frame, row
-from headscope.store.comparisons import KINDS as COMPARED
+from headscope.store.comparisons import ABOVE, COMPARED, Kind, Row, frame, row
 from headscope.store.manifest import Stage
 from headscope.store.run import open_run
 from headscope.store.writer import begin_stage
@@ -520,10 +518,20 @@ def test_an_empty_run_says_its_model_and_no_more(folder: Path) -> None:
     ]
 
 
+def names_for(kind: Kind) -> tuple[str, str, int, str]:
+    """a, b, shots and level as such a row has them."""
+    if kind in (Kind.CROSS_SHOT, Kind.CROSS_SHOT_SIGNED):
+        return "boolq@0", "boolq@5", -1, "within_layer"
+    if kind is Kind.INDUCTION_IMPORTANCE_GAIN:
+        return "prefix_matching", "importance/token@5 - importance/token@0", 5, "within_layer"
+    cut = {"set_overlap": "k=3", "overlap": "q=10", "cross_task_overlap": "q=30", "retention": "p=70"}
+    return "boolq", "copa", 5, next((level for name, level in cut.items() if kind.startswith(name)), "within_layer")
+
+
 def test_every_kind_of_row_alone_is_no_reason_to_crash(tmp_path: Path) -> None:
     """A study may be stopped after any stage, and any table may lack what another stage would have made."""
     rows = [*pruned(), *dropped(0.025, 0.3), *primary(0.5, 0.01)]
-    rows += [row(kind, "boolq", "copa", 5, "k=3" if "set" in kind else "within_layer", 0.1) for kind in COMPARED]
+    rows += [row(kind, *names_for(kind), 0.1) for kind in COMPARED]
     for place, kind in enumerate(sorted({one["kind"] for one in rows})):
         seen: dict[tuple[Any, ...], Row] = {}
         for one in rows:
@@ -568,14 +576,15 @@ def test_what_the_demonstrations_of_evaluations_were(folder: Path, demos: str, d
     assert any("hold" in line for line in lines) == (demos == "fixed")
 
 
-def test_what_was_left_out_is_told_of_the_budget_that_was_recorded(folder: Path) -> None:
-    """An older study's words for it are not printed again; without a whole budget there are only those."""
-    evidence = write(folder, [], budget=json.loads(json.dumps(SMALL.told())), left_out=["older words"])
-    (line,) = [line for line in findings(evidence.run) if "Less than the full measure" in line]
-    assert all(less in line for less in SMALL.left_out()) and "older words" not in line
-    assert "nothing at 1 shot" in line
-    write(folder, [], left_out=["older words"], budget={**SMALL.told(), "more": 1})
-    assert any("full measure: older words." in line for line in findings(open_run(folder)))
+def test_what_was_left_out_is_told_as_the_study_noted_it(folder: Path) -> None:
+    evidence = write(
+        folder, [], budget=SMALL.told(), left_out=["no controls", "nothing at 1 shot"], fewer="MultiRC: 4."
+    )
+    lines = findings(evidence.run)
+    assert "- Less than the full measure: no controls; nothing at 1 shot." in lines
+    assert "- MultiRC: 4." in lines
+    write(folder, [], budget=SMALL.told(), left_out=[], fewer="")
+    assert not [line for line in findings(open_run(folder)) if "full measure" in line or "MultiRC" in line]
 
 
 def test_the_page_says_once_what_an_interval_is_over(tmp_path: Path) -> None:

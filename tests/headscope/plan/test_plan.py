@@ -43,10 +43,10 @@ def test_the_shape_is_the_models(told: dict[str, Any], model_folder: Path) -> No
 
 def test_tokens_are_those_of_the_first_documents(told: dict[str, Any], model_folder: Path) -> None:
     model = interp.load_model(str(model_folder), check=False)
-    cells = TaskChoice(TASKS, (0, 2), limit=8).cells("train")
+    cells = TaskChoice(TASKS, (0, 2), limit=8).tasks("train")
     for cell, found in zip(cells, told["cells"], strict=True):
-        documents = list(cell.task.token_documents(model))
-        assert (found["task"], found["shots"], found["exact"]) == (cell.task.name, cell.task.shots, True)
+        documents = list(cell.token_documents(model))
+        assert (found["task"], found["shots"], found["exact"]) == (cell.name, cell.shots, True)
         assert found["prompt"] == pytest.approx(sum(len(d.context) for d in documents) / 8)
         assert found["choices"] == pytest.approx(sum(len(c) for d in documents for c in d.choices) / 8)
     counted = tokens_of(cells, model.tokenizer, model.max_length, model.d_model)
@@ -106,7 +106,7 @@ def test_documents_of_a_question_are_counted(tmp_path: Path) -> None:
     ]
     for split in ("train", "validation"):
         (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    cells = TaskChoice(("multirc",), (0,), limit=8, data=str(tmp_path)).cells("train")
+    cells = TaskChoice(("multirc",), (0,), limit=8, data=str(tmp_path)).tasks("train")
     (counted,) = tokens_of(cells, None, None, 32)
     assert counted.per_unit == 3
 

@@ -118,7 +118,7 @@ def test_heads_are_ranked_on_train_and_tasks_evaluated_on_validation(run: Run) -
     for stage in run.stages:
         if stage.command.split()[0] in splits and "labels" not in stage.options:
             choice, split = splits[stage.command.split()[0]]
-            assert stage.record["documents"] == fingerprints(choice.cells(split)), stage.command
+            assert stage.record["documents"] == fingerprints(choice.tasks(split)), stage.command
 
 
 def test_it_says_what_was_found_and_where(said: str, run: Run) -> None:
@@ -193,7 +193,7 @@ def checks(run: Run, model: interp.HookedModel) -> list[CausalCheck]:
         none = ablation.load_task(task, limit=8, demos=killed_study.BUDGET.demos)
         for seed in (0, 1):
             few = ablation.load_task(task, shots=2, limit=8, seed=seed, demos=killed_study.BUDGET.demos)
-            found.append(causal_check(model, few, none, sets, norms=norms, controls=2))
+            found.append(causal_check(model, few, none, sets, ablations=("zero",), norms=norms, controls=2))
     return found
 
 
@@ -327,11 +327,10 @@ def test_dear_tasks_are_run_on_fewer_documents() -> None:
     plan = StudyPlan(("copa", "record"), (0, 5), held)
     assert not plan.ranked.limits and dict(plan.checked.limits)["record"] == 2 == dict(plan.knocked.limits)["record"]
     assert dict(plan.evaluated.limits)["record"] == 7 and plan.evaluated.limit == 14
+    record = {"budget": held.told(), "fewer": held.fewer()}
     (line,) = (
         line
-        for line in setting(
-            Manifest({"source": "m"}, (Stage("study", "", tasks=("copa",), record={"budget": held.told()}),))
-        )
+        for line in setting(Manifest({"source": "m"}, (Stage("study", "", tasks=("copa",), record=record),)))
         if "fewer, in" in line
     )
     assert line.endswith("the median task's, fewer, in the last three: multirc 1, 4, 2; record 2, 7, 2.")
@@ -339,7 +338,7 @@ def test_dear_tasks_are_run_on_fewer_documents() -> None:
 
 def test_limits_of_single_tasks_are_part_of_the_protocol() -> None:
     choice = TaskChoice(NAMES, (0,), limit=6, limits=((NAMES[1], 2),))
-    assert [len(cell.task.documents) for cell in choice.cells("train")] == [6, 2]
+    assert [len(cell.documents) for cell in choice.tasks("train")] == [6, 2]
     assert choice.protocol["limits"] == {NAMES[1]: 2} and "limits" not in replace(choice, limits=()).protocol
 
 
@@ -413,7 +412,7 @@ def test_probes_have_more_shots_than_the_14_tasks() -> None:
 def test_ranking_and_evaluation_never_share_a_document() -> None:
     plan = StudyPlan(NAMES, (0, 2), killed_study.BUDGET)
     ranked, evaluated = (
-        {document.id for choice in choices for cell in choice.cells(split) for document in cell.task.documents}
+        {document.id for choice in choices for cell in choice.tasks(split) for document in cell.documents}
         for choices, split in (((plan.ranked, plan.knocked), "train"), ((plan.evaluated, plan.checked), "validation"))
     )
     assert ranked and evaluated and not ranked & evaluated

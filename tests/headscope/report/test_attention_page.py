@@ -164,7 +164,7 @@ def test_the_page_runs_one_script_whose_hash_it_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("out", "says"), [("a.pdf", r"must end in \.html"), ("nowhere/a.html", "does not exist"), ("plain", "must end in")]
+    ("out", "says"), [("a.gif", r"must end in \.html"), ("nowhere/a.html", "does not exist"), ("plain", "must end in")]
 )
 def test_outputs_that_can_not_be_written_are_refused_first(tmp_path: Path, out: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
@@ -191,6 +191,9 @@ def test_the_heat_map_is_causal_marks_blocks_and_saturates_beside_the_first_key(
     assert np.isnan(values[np.triu_indices(9, 1)]).all()
     np.testing.assert_allclose(values[np.tril_indices(9)], pattern[np.tril_indices(9)], atol=5e-5)
     assert figure.data[0].zmax == pytest.approx(pattern[:, 1:].max())
+    beyond = {(int(row), int(key)) for row, key in np.argwhere(np.array(figure.data[0].text) == "+")}
+    assert (5, 0) in beyond and beyond == {(row, 0) for row in range(9) if pattern[row, 0] > pattern[:, 1:].max()}
+    assert figure.data[0].colorbar.ticktext[-1] == f"≥ {pattern[:, 1:].max():.2f}"
     assert figure.data[0].y[1] == "1 a" and figure.data[0].x[0] == "0 &lt;s&gt;"
     assert {(shape.x0, shape.y0) for shape in figure.layout.shapes} == {
         (-0.5, 0.5),
@@ -212,6 +215,14 @@ def test_a_layers_picture_has_a_map_a_head_on_one_scale() -> None:
     figure = attention_maps(patterns, [f"2.{head}" for head in range(7)])
     assert len(figure.data) == 7
     assert figure.layout.coloraxis.cmax == pytest.approx(patterns[:, :, 1:].max())
+    assert figure.layout.coloraxis.colorbar.ticktext[-1].startswith("≥ ")
+
+
+def test_a_scale_that_holds_every_cell_has_a_plain_end() -> None:
+    pattern = causal_pattern(1, 12)[0][6:12, 2:8]
+    figure = attention_map(pattern, list("abcdefghijkl"), start=(6, 2))
+    assert figure.data[0].colorbar.ticktext[-1] == f"{np.nanmax(np.tril(pattern, 4)):.2f}"
+    assert not any(text for row in figure.data[0].text for text in row)
 
 
 def test_a_browser_that_can_not_start_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from ablation.statistics.by_cluster import by_cluster
 from headscope.findings.page import setting
 from headscope.report.summary import measured
 from headscope.stages.cells import TaskChoice, by_task_and_shots, parse_shots
-from headscope.stages.evaluation import Evaluator, ablated
+from headscope.stages.evaluation import StoredEvaluations, replacement_for
 from headscope.stages.importance import measure_importance
 from headscope.stages.knock_out import measure_knock_out
 from headscope.store.run import open_run
@@ -195,20 +195,20 @@ def test_frozen_norms_and_ablations_are_part_of_the_key(model: interp.HookedMode
 
 def test_equal_masks_are_evaluated_once_and_others_are_not(model: interp.HookedModel, tmp_path: Path) -> None:
     """Whatever order asks; a mask of heads is none of FFNs, and removal by zero is none by mean."""
-    evaluator = Evaluator(model, UnitStore(tmp_path))
-    (cell,) = choice(limit=3).cells("validation")
+    evaluate = StoredEvaluations(UnitStore(tmp_path))
+    (task,) = choice(limit=3).tasks("validation")
     whole = HeadMask.keep_all(LAYERS, HEADS)
-    full = evaluator.evaluate(cell)
-    assert evaluator.evaluate(cell, heads=whole).log_likelihoods == full.log_likelihoods
+    full = evaluate(model, task)
+    assert evaluate(model, task, heads=whole).log_likelihoods == full.log_likelihoods
     assert len(units_in(tmp_path)) == 1
-    one = evaluator.evaluate(cell, heads=whole.without([(1, 2)]))
+    one = evaluate(model, task, heads=whole.without([(1, 2)]))
     assert len(units_in(tmp_path)) == 2
     with mock.patch("ablation.engine.likelihood.log_likelihoods", side_effect=AssertionError("run again")):
-        again = evaluator.evaluate(cell, heads=whole.without([(1, 2)]).values)
+        again = evaluate(model, task, heads=whole.without([(1, 2)]).values)
     assert again.log_likelihoods == one.log_likelihoods != full.log_likelihoods
-    evaluator.evaluate(cell, ffns=torch.tensor([1.0, 0.0, 1.0]))
-    by_mean = evaluator.evaluate(
-        cell, heads=whole.without([(1, 2)]), ablated=ablated(model, choice(limit=3), cell, "mean")
+    evaluate(model, task, ffns=torch.tensor([1.0, 0.0, 1.0]))
+    by_mean = evaluate(
+        model, task, heads=whole.without([(1, 2)]), replacement=replacement_for(model, choice(limit=3), task, "mean")
     )
     assert len(units_in(tmp_path)) == 4 and by_mean.log_likelihoods != one.log_likelihoods
 
@@ -219,11 +219,11 @@ def units_in(folder: Path) -> list[Path]:
 
 def test_the_full_model_needs_no_stand_ins(model: interp.HookedModel, tmp_path: Path) -> None:
     """It is one unit by every name, and the reference documents are not run for it."""
-    (cell,) = choice(limit=3).cells("validation")
-    how = ablated(model, choice(limit=3), cell, "mean")
+    (task,) = choice(limit=3).tasks("validation")
+    means = replacement_for(model, choice(limit=3), task, "mean")
     with mock.patch("ablation.replacement.mean_of", side_effect=AssertionError("not needed")):
-        Evaluator(model, UnitStore(tmp_path)).evaluate(cell, ablated=how)
-    Evaluator(model, UnitStore(tmp_path)).evaluate(cell)
+        StoredEvaluations(UnitStore(tmp_path))(model, task, replacement=means)
+    StoredEvaluations(UnitStore(tmp_path))(model, task)
     assert len(units_in(tmp_path)) == 1
 
 
@@ -238,9 +238,9 @@ def test_shots_are_read_from_text() -> None:
 
 
 def test_no_shots_need_one_draw_only() -> None:
-    cells = choice(shots=(0, 2), demo_seeds=3, limit=2).cells("train")
+    cells = choice(shots=(0, 2), demo_seeds=3, limit=2).tasks("train")
     assert {key: len(group) for key, group in by_task_and_shots(cells).items()} == {(TASK, 0): 1, (TASK, 2): 3}
-    assert len({cell.task.fingerprint for cell in cells}) == 4
+    assert len({cell.fingerprint for cell in cells}) == 4
 
 
 def test_another_protocol_is_refused_before_anything_is_computed(model: interp.HookedModel, tmp_path: Path) -> None:
