@@ -14,9 +14,8 @@ Gates that are held around it hold in every row; a patch comes after them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +25,7 @@ from torch import Tensor, nn
 from interp import hooks, patching
 from interp.patching import Patch
 from interp.resume import passed_over
+from interp.row_joining import Joining, changes_of
 from interp.scored_paths import RowTokens, ScoredPaths
 from interp.shared_keys import new_cache, shared_cache
 
@@ -143,8 +143,8 @@ class PromptRows:
         positions = [place - self.start for place in self.positions]
         with ExitStack() as stack:
             stack.enter_context(passed_over(model, first[0], touched=True))
-            stack.enter_context(_Joining(self.residuals, started).held(model, first[0]))
-            for point, change in _changes(patches, positions, each):
+            stack.enter_context(Joining(self.residuals, started).held(model, first[0]))
+            for point, change in changes_of(patches, positions, each):
                 stack.enter_context(hooks.edit(model, point, change))
             tokens = self.rows.tokens.repeat(len(patches), 1)
             found = [self.rows.where[place] for place in self.scored.places]
@@ -181,7 +181,8 @@ def _prompt(
         logits = _logits(model, run, cache, [run.where[place] for place in scored.places])
     width = rows.tokens.shape[1]
     residuals = tuple(entering[layer][:, -width:] for layer in range(model.n_layers))
-    return cache and shared_cache(cache, start), residuals, scored.summed(logits[None])[0]
+    prefix = None if cache is None else shared_cache(cache, start)
+    return prefix, residuals, scored.summed(logits[None])[0]
 
 
 def _whole_run(model: HookedModel, scored: ScoredPaths) -> Float[Tensor, "place vocab"]:
@@ -227,83 +228,9 @@ def _tree_arguments(
     return {"position_ids": positions.to(model.device), "attention_mask": mask[None, None].to(model.device)}
 
 
-# --- rows --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Joining:
-    """Rows that start at different blocks: of the patches, in order, `started[block]` run in that block."""
-
-    residuals: Sequence[Float[Tensor, "path query d_model"]]
-    started: Sequence[int]
-
-    @contextmanager
-    def held(self, model: HookedModel, first: int) -> Iterator[None]:
-        """Stand in front of each block from `first` on, before any other hook there."""
-        with ExitStack() as stack:
-            for layer in range(first, model.n_layers):
-                block, join = model.layout.block(model.hf, layer), partial(self._join, layer, layer == first)
-                handle = block.register_forward_pre_hook(join, with_kwargs=True, prepend=True)
-                stack.callback(handle.remove)
-            yield
-
-    def _join(
-        self, layer: int, first: bool, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        residual, now = self.residuals[layer], self.started[layer]
-        before = 0 if first else self.started[layer - 1]
-        hidden = args[0] if args else kwargs["hidden_states"]
-        new = residual.to(hidden).repeat(now - before, 1, 1)
-        hidden = torch.cat([hidden, new]) if before else new
-        total, now = (count * len(residual) for count in (self.started[-1], now))
-        args, kwargs = _sliced(args[1:], total, now), _sliced(kwargs, total, now)
-        if "hidden_states" in kwargs:
-            return args, {**kwargs, "hidden_states": hidden}
-        return (hidden, *args), kwargs
-
-
 def _distinct_size(patches: Sequence[Patch], each: int, sizes: set[int]) -> list[Patch]:
     """The patches, the last one again until rows are told from every other axis by their number."""
     padded = list(patches)
     while len(padded) * each in sizes:
         padded.append(padded[-1])
     return padded
-
-
-def _sliced(value: Any, total: int, now: int) -> Any:
-    """Masks and positions of the rows that have started; what is no tensor over rows stays."""
-    if isinstance(value, Tensor):
-        return value[:now] if value.dim() > 1 and len(value) == total and now < total else value
-    if isinstance(value, tuple | list):
-        return type(value)(_sliced(part, total, now) for part in value)
-    if type(value) is dict:
-        return {name: _sliced(part, total, now) for name, part in value.items()}
-    return value
-
-
-def _changes(patches: Sequence[Patch], positions: list[int], each: int) -> Iterator[tuple[hooks.Point, hooks.Edit]]:
-    """The places that patches change, each with all rows' values for it."""
-    queries = torch.tensor(positions)
-    for layer in sorted({layer for patch in patches for layer in patch.layers}):
-        of_heads = [(n, h, v) for n, patch in enumerate(patches) for (at, h), v in patch.heads.items() if at == layer]
-        if of_heads:
-            rows, heads, values = zip(*of_heads, strict=True)
-            change = partial(_put_in, torch.tensor(rows), torch.tensor(heads), torch.stack(values), queries, each)
-            yield hooks.Point("z", layer), change
-        for name in ("streams", "ffns"):
-            new = [(n, getattr(patch, name)[layer]) for n, patch in enumerate(patches) if layer in getattr(patch, name)]
-            if new:
-                rows, values = zip(*new, strict=True)
-                change = partial(_put_in, torch.tensor(rows), None, torch.stack(values), queries, each)
-                yield hooks.Point({"streams": "resid_pre", "ffns": "mlp_out"}[name], layer), change
-
-
-def _put_in(
-    patches: Tensor, heads: Tensor | None, values: Tensor, queries: Tensor, each: int, value: Tensor
-) -> Float[Tensor, "row query ..."]:
-    """`values` [change position width] in all rows of these patches."""
-    changed = value.clone().unflatten(0, (-1, each))
-    where = [patches[:, None, None], torch.arange(each)[None, :, None], queries[None, None, :]]
-    where += [] if heads is None else [heads[:, None, None]]
-    changed[tuple(index.to(value.device) for index in where)] = values.to(value)[:, None]
-    return changed.flatten(0, 1)
