@@ -52,6 +52,7 @@ def _changes(model: HookedModel, tokens: Tensor, plain: Tensor, layers: tuple[in
             yield changing.head_gate_is_zeroed_weights(model, tokens, layers)
             yield changing.ffn_gate_is_zeroed_weights(model, tokens, layers)
         yield changing.ffn_gate_is_linear(model, tokens, middle)
+        yield changing.noise_in_a_head_moves_logits(model, tokens, plain, layers)
         yield changing.resumed_run_is_whole_run(model, tokens, plain, (middle,))
     yield changing.gradient_is_finite_difference(model, tokens, middle)
 

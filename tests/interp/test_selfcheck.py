@@ -11,7 +11,7 @@ import transformers
 from torch import Tensor
 
 import interp
-from interp import HookedModel, gating, hooks
+from interp import HookedModel, gating, hooks, patching
 from interp.attention import chunked, fused, sdpa
 from interp.attention.named import NAME
 from interp.checks import changing, reading
@@ -30,6 +30,7 @@ NAMES = [
     "a head's gate of 0 = its W_O rows zeroed",
     "an FFN's gate of 0 = its weights zeroed",
     "an FFN's gate of .5 = half its contribution",
+    "noise in a head's z moves the logits",
     "a run resumed at a block = a whole run",
     "a gate's gradient = a finite difference",
 ]
@@ -269,6 +270,12 @@ def test_red_when_a_gate_of_0_keeps_something(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(gating, "_gated", lambda gate, *rest: gated(0.1 + 0.9 * gate, *rest))
     expected = {"a head's gate of 0 = its W_O rows zeroed", "an FFN's gate of 0 = its weights zeroed"}
     assert failed(load("llama")) == expected
+
+
+def test_red_when_patching_a_head_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hook that stands where the model does not pass."""
+    monkeypatch.setattr(patching, "_heads", lambda values, positions, z: None)
+    assert failed(load("llama")) == {"noise in a head's z moves the logits"}
 
 
 def test_red_when_the_gradient_is_not_the_gates(monkeypatch: pytest.MonkeyPatch) -> None:
