@@ -49,9 +49,20 @@ def path(option: str) -> Parser:
     def parse(value: str | Path) -> Path:
         if not str(value) or (isinstance(value, str) and not value.strip()):
             raise refused(value, option, "a path (`.` is the current folder)")
+        if not possible(Path(value)):
+            raise refused(value, option, "a path that this file system can have")
         return Path(value)
 
     return parse
+
+
+def possible(path: Path) -> bool:
+    """Whether there could be such a path: its names may be too long."""
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:
+        return isinstance(error, PermissionError)
+    return True
 
 
 def one_of(option: str, names: Sequence[str], *, also: Mapping[str, str] | None = None) -> Parser:
