@@ -150,7 +150,18 @@ def study(
     held = loaded(model, load)
     if not isinstance(wanted, Budget):
         plan = replace(plan, budget=fitted_budget(held, folder, stage, plan, wanted).limited(limit))
+    if only in (None, "induction"):
+        check_sequences(held, plan)
     return run_stages(held, folder, stage, plan, only, show or silent)
+
+
+def check_sequences(model: HookedModel, plan: StudyPlan) -> None:
+    """Raises UsageError where the model's context is too short for them: a refusal must not bind the folder."""
+    from induction import repeated_sequences
+    from induction.scoring import unrepeated_for
+
+    drawn = repeated_sequences(model, protocol=plan.budget.protocol, length=plan.length, seed=plan.seed)
+    unrepeated_for(model, drawn)
 
 
 def run_stages(model: HookedModel, folder: Path, stage: Stage, plan: StudyPlan, only: str | None, show: Show) -> Run:
