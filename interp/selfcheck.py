@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from interp.checks import changing, reading
+from interp.checks import changing, reading, thresholds
 from interp.checks.result import Check, short_input
 from interp.errors import SelfCheckError
 from interp.model import HookedModel
@@ -33,6 +33,7 @@ def run_checks(model: HookedModel, *, every_layer: bool = False) -> Iterator[Che
         yield reading.looks_back_only(model, tokens, plain)
         yield reading.padding_changes_nothing(model, tokens, plain)
         yield reading.rows_sum_to_one(model, tokens)
+        yield thresholds.same_beyond_thresholds(model, tokens, plain)
     layers = model.attention_layers
     few = sorted({layers[0], layers[len(layers) // 2], layers[-1]})
     groups = [(layer,) for layer in layers] if every_layer else [tuple(few)]
