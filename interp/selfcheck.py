@@ -47,9 +47,10 @@ def _changes(model: HookedModel, tokens: Tensor, plain: Tensor, layers: tuple[in
     with torch.no_grad():
         yield reading.parts_add_up(model, tokens, layers)
         if is_offloaded(model.hf):
-            left_out = "left out: NaN in each weight, gates against zeroed weights"
+            left_out = "left out: NaN in each weight, projections and gates against weights"
             yield Check("weights in memory", True, 0.0, f"no, they are offloaded; {left_out}")
         else:
+            yield reading.projections_are_their_weights(model, layers)
             yield changing.head_gate_is_zeroed_weights(model, tokens, layers)
             yield changing.ffn_gate_is_zeroed_weights(model, tokens, layers)
         yield changing.ffn_gate_is_linear(model, tokens, middle)

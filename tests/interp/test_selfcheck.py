@@ -30,6 +30,7 @@ NAMES = [
     "attention rows sum to 1",
     "the same beyond every threshold",
     "heads and FFN add up to the residual stream",
+    "projections are their weights",
     "a head's gate of 0 = its W_O rows zeroed",
     "an FFN's gate of 0 = its weights zeroed",
     "an FFN's gate of .5 = half its contribution",
@@ -356,6 +357,20 @@ def test_red_when_an_ffn_gate_takes_the_residual_along() -> None:
     model = load("bloom")
     moved = replace(model, layout=replace(model.layout, ffn_out="mlp"))
     assert "an FFN's gate of 0 = its weights zeroed" in failed(moved)
+
+
+class Adapted(torch.nn.Linear):
+    """As adapters do: something beside the weight that is read."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 0.1 * x[..., :1]
+
+
+@pytest.mark.parametrize("name", ["q_proj", "v_proj", "o_proj"])
+def test_red_when_a_projection_is_more_than_its_weights(name: str) -> None:
+    model = load("llama")
+    model.hf.model.layers[1].self_attn.get_submodule(name).__class__ = Adapted
+    assert "projections are their weights" in failed(model)
 
 
 def test_red_when_a_gate_of_0_keeps_something(monkeypatch: pytest.MonkeyPatch) -> None:
