@@ -99,12 +99,14 @@ def all_sets(
     *,
     norms: Float[np.ndarray, "layer head"] | None = None,
     controls: int = CONTROLS,
+    kinds: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Iterator[HeadSet]:
-    """Every tested set followed by its controls of every kind (without norms: the first two)."""
+    """Every tested set followed by its controls of these kinds; unset, of every kind (without norms: the first two)."""
+    wanted = kinds if kinds is not None else KINDS if norms is not None else KINDS[:2]
     for name, heads in sets.items():
         yield HeadSet(name, TESTED, 0, tuple(sorted((int(layer), int(head)) for layer, head in heads)))
-        for kind in KINDS if norms is not None else KINDS[:2]:
+        for kind in wanted:
             yield from control_sets(heads, exists, kind=kind, n=controls, norms=norms, seed=seed, name=name)
 
 

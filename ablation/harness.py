@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ablation.likelihood import Progress, score_requests
+from ablation.engine.likelihood import Progress, score_requests
 from interp.errors import UsageError
 from interp.loading import load_model
 from interp.masks import FFNMask, HeadMask

@@ -1,16 +1,18 @@
-"""Orders of removal: which heads or FFNs go first (METHODS 4).
+"""Orders of removal: which heads, kv groups or FFNs go first (Method 4).
 
 An order is made once, from the full model, and is nested: what is gone at 10% is gone at 20%.
 `own` scores of the evaluated task; another TASK's scores (transfer); `aggregate` over tasks. Controls on the same axes:
 `random`; `layer_matched`, an order whose identities are shuffled within each layer, so that every layer loses as many;
-`inverse`; `signed`; and `iterative` (iterative.py), scored again at each step.
+`inverse`; `signed`; and `iterative` (iterative.py), scored again at each step. Scores of kv groups
+(`Importance.kv_groups`) make orders that remove whole groups: percentages are then of groups. `even_over_layers` takes
+one from every layer before a second from any, so that an exported model can be made smaller (cutting.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -20,29 +22,36 @@ from interp.errors import UsageError
 from interp.masks import FFNMask, HeadMask
 from interp.scores import FFNScores, HeadScores, Ranking
 
+if TYPE_CHECKING:
+    from interp.model import HookedModel
+
 Scores = HeadScores | FFNScores
-Rule = Literal["share", "paper"]
 RANDOM_ORDERS = 20
-ORDERS = ("own", "TASK", "aggregate", "random", "layer_matched", "inverse", "signed", "iterative")
+HEADS_PER_GROUP = "heads_per_group"  # in the provenance of scores of kv groups
 
 
 @dataclass(frozen=True)
 class Order:
-    """A ranking by which components are removed, the lowest score first; `seed` tells random ones apart."""
+    """A ranking by which components are removed, the lowest score first; `seed` tells random ones apart.
+
+    width: heads that are removed together, where the ranking is of kv groups; None where it is not.
+    """
 
     name: str
     ranking: Ranking
     seed: int = 0
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    width: int | None = None
 
     @property
     def kind(self) -> str:
-        """`head` or `ffn`."""
-        return self.ranking.kind
+        """`head`, `kv_group` or `ffn`."""
+        return self.ranking.kind if self.width is None else "kv_group"
 
     def mask(self, percent: float | int) -> HeadMask | FFNMask:
-        """What is left after removing floor(percent n / 100) components."""
-        return self.ranking.mask(percent)
+        """What is left after removing floor(percent n / 100) components: of heads, also where groups go."""
+        left = self.ranking.mask(percent)
+        return left if self.width is None else HeadMask(left.values.repeat_interleave(self.width, -1))
 
     def removed(self, percent: float | int) -> int:
         """How many components `percent` removes."""
@@ -51,13 +60,13 @@ class Order:
 
 def by_scores(scores: Scores, *, name: str = "own") -> Order:
     """Ascending by score. `name` is `own`, `signed`, or the task whose scores these are (transfer)."""
-    return Order(name, scores.ranking(), provenance=scores.provenance)
+    return _order(name, scores.ranking(), scores.provenance)
 
 
 def inverse(scores: Scores) -> Order:
     """Descending by score: the most important first."""
     ranking = scores.ranking()
-    return Order("inverse", replace(ranking, scores=-ranking.scores), provenance=scores.provenance)
+    return _order("inverse", replace(ranking, scores=-ranking.scores), scores.provenance)
 
 
 def aggregate(
@@ -72,7 +81,7 @@ def aggregate(
     mean = aggregate_scores(held, rule=rule)
     first = held[0]
     ranking = replace(first.ranking(), name=name, scores=mean)
-    return Order(name, ranking, provenance={**first.provenance, "task": [t for t in scores if t != without]})
+    return _order(name, ranking, {**first.provenance, "task": [task for task in scores if task != without]})
 
 
 def aggregate_scores(scores: Sequence[Scores], *, rule: str = "share") -> Float[Tensor, "..."]:
@@ -92,25 +101,56 @@ def aggregate_scores(scores: Sequence[Scores], *, rule: str = "share") -> Float[
     return torch.stack(means).mean(0).float()
 
 
-def random_orders(like: Scores | Ranking, *, n: int = RANDOM_ORDERS, seed: int = 0) -> list[Order]:
+def random_orders(like: Scores | Order | Ranking, *, n: int = RANDOM_ORDERS, seed: int = 0) -> list[Order]:
     """`n` orders drawn uniformly; order k depends on (seed, k) only."""
-    ranking = _ranking(like)
-    return [Order("random", _shuffled(ranking, seed + k, within_layers=False), seed + k) for k in range(n)]
-
-
-def layer_matched_orders(order: Order | Scores, *, n: int = RANDOM_ORDERS, seed: int = 0) -> list[Order]:
-    """`n` copies of an order with identities shuffled within each layer: each layer loses as many, at every step."""
-    ranking = order.ranking if isinstance(order, Order) else order.ranking()
-    if ranking.kind == "ffn":
-        raise UsageError("a layer has one FFN, so a layer-matched order of FFNs is the order itself: use random orders")
+    order = like if isinstance(like, Order) else Order("", like) if isinstance(like, Ranking) else by_scores(like)
     return [
-        Order("layer_matched", _shuffled(ranking, seed + k, within_layers=True), seed + k, order.provenance)
+        Order("random", _shuffled(order.ranking, seed + k, within_layers=False), seed + k, width=order.width)
         for k in range(n)
     ]
 
 
-def _ranking(like: Scores | Ranking) -> Ranking:
-    return like if isinstance(like, Ranking) else like.ranking()
+def layer_matched_orders(order: Order | Scores, *, n: int = RANDOM_ORDERS, seed: int = 0) -> list[Order]:
+    """`n` copies of an order with identities shuffled within each layer: each layer loses as many, at every step."""
+    held = order if isinstance(order, Order) else by_scores(order)
+    if held.kind == "ffn":
+        raise UsageError("a layer has one FFN, so a layer-matched order of FFNs is the order itself: use random orders")
+    return [
+        replace(
+            held, name="layer_matched", ranking=_shuffled(held.ranking, seed + k, within_layers=True), seed=seed + k
+        )
+        for k in range(n)
+    ]
+
+
+def even_over_layers(order: Order | Scores) -> Order:
+    """One component from every layer, the lowest of each, before a second from any; in a round by score."""
+    held = order if isinstance(order, Order) else by_scores(order)
+    if held.kind == "ffn":
+        raise UsageError("a layer has one FFN: an order of FFNs takes one from every layer as it is")
+    scores, places = held.ranking.scores, torch.full_like(held.ranking.scores, torch.nan)
+    ranks = scores.nan_to_num(nan=torch.inf).argsort(dim=1, stable=True).argsort(dim=1)
+    flat = sorted(held.ranking.order.tolist(), key=lambda place: int(ranks.flatten()[place]))  # by score in a round
+    places.view(-1)[flat] = torch.arange(len(flat), dtype=places.dtype)
+    return replace(held, name="even", ranking=replace(held.ranking, name="even", scores=places))
+
+
+def without_groups(model: HookedModel, groups: Iterable[tuple[int, int]]) -> HeadMask:
+    """The mask without these kv groups, (layer, group): all heads that read one key and value go together."""
+    width = model.n_heads // model.n_kv_heads
+    held = [(int(layer), int(group)) for layer, group in groups]
+    for layer, group in held:
+        if layer not in model.attention_layers or not 0 <= group < model.n_kv_heads:
+            raise UsageError(
+                f"kv group {layer}.{group} does not exist: the model has layers 0-{model.n_layers - 1} and groups "
+                f"0-{model.n_kv_heads - 1}"
+            )
+    heads = [(layer, group * width + head) for layer, group in held for head in range(width)]
+    return HeadMask.keep_all(model.n_layers, model.n_heads).without(heads)
+
+
+def _order(name: str, ranking: Ranking, provenance: Mapping[str, Any]) -> Order:
+    return Order(name, ranking, provenance=provenance, width=provenance.get(HEADS_PER_GROUP))
 
 
 def _shuffled(ranking: Ranking, seed: int, *, within_layers: bool) -> Ranking:

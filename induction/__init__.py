@@ -1,4 +1,4 @@
-"""Do heads look back and copy? Scores that need no task (METHODS 1 and 2).
+"""Do heads look back and copy? Scores that need no task (Method 1, 2).
 
 vocabulary.py, sequences.py: random repeated tokens. One method a file: prefix_matching, copying (and direct_effect),
 ov_circuit, positional, composition, in_context. null.py and classes.py: what is above chance, what an induction head

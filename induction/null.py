@@ -1,4 +1,4 @@
-"""Nulls: what each score would be if there were nothing to find (METHODS 2.7).
+"""Nulls: what each score would be if there were nothing to find (Method 2.7).
 
 N1, wrong token: in the same forward pass, the score is read for the token d places further on in the block, d drawn
 once for each sequence and draw (wrong_token.py makes the table of its values for attention scores). N2, position only:

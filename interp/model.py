@@ -17,7 +17,7 @@ from einops import rearrange
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from interp import gating, hooks, inputs, norms, offload, resume
+from interp import gating, hooks, inputs, norms, offload, patching, resume
 from interp.activations import Cache, Gradients
 from interp.architecture import Layout, linear_outputs, linear_width
 from interp.attention import door, eager, named, sdpa
@@ -233,6 +233,21 @@ class HookedModel:
     ) -> Iterator[None]:
         """Remove (0), keep (1) or interpolate heads and FFNs at every position (Method 3.3; gating.py)."""
         with gating.gates(self, heads=heads, ffns=ffns, reference=reference):
+            yield
+
+    @contextmanager
+    def patched(
+        self,
+        heads: Mapping[tuple[int, int], Float[Tensor, "position d_value"]] | None = None,
+        ffns: Mapping[int, Float[Tensor, "position d_model"]] | None = None,
+        *,
+        positions: Sequence[int] | None = None,
+    ) -> Iterator[None]:
+        """Put other values in the place of heads' z and FFNs' contributions (Method 3.4; patching.py).
+
+        positions: those the values are for, negative ones counted from the end; without them, values for all.
+        """
+        with patching.patched(self, patching.Patch(heads or {}, ffns or {}), positions):
             yield
 
     @contextmanager

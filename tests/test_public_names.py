@@ -51,7 +51,7 @@ MEMBERS = {
 
 
 # A name that is due from the moment its file is there.
-HOMES = {("headscope", "study"): "headscope/study.py"}
+HOMES = {("headscope", "study"): "headscope/plan/study.py"}
 
 
 def due(package: str) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ablation.tasks.expanding import expand_task_names
 from ablation.tasks.loading import load_task
-from ablation.tasks.names import GROUPS, ICL14, PROBES, expand_task_names
+from ablation.tasks.names import GROUPS, ICL14, PROBES
 from ablation.tasks.task import Task, TaskScore
 from ablation.tasks.tokens import Demonstration, Document, TokenDocument, TokenDocuments
 

@@ -28,7 +28,7 @@ def attention(
 
     The page draws windows of 64 tokens. Pictures need kaleido and a Chrome or Chromium.
     """
-    from headscope.attention_page import outputs, write_attention
+    from headscope.report.attention_page import outputs, write_attention
 
     outputs(out, png=png)
     loaded = opt.load(

@@ -15,7 +15,7 @@ def compare(folder: opt.Folder, seed: opt.Seed = 0, as_json: opt.Json = False) -
     Rank correlations with intervals, permutation p-values and Holm's correction, overlaps with what chance gives, and
     what pruning would leave of each induction score. Says in words what was found, and renders the report again.
     """
-    from headscope.comparison.sentences import sentences
+    from headscope.findings.induction_heads import sentences
     from headscope.stages.comparison import compare_rankings
 
     with opt.progress("comparing") as tell:

@@ -6,8 +6,8 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from headscope.run import Run
     from headscope.store.manifest import Stage
+    from headscope.store.run import Run
 
 
 def tell_cut(run: Run, stage: Stage) -> None:

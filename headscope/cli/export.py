@@ -32,8 +32,8 @@ def export(
 
     Their weights are set to zero (zero ablation only), so that plain transformers gives the numbers of `prune`.
     """
-    from headscope.run import open_run
-    from headscope.stages.exporting import export_pruned
+    from headscope.stages.export import export_pruned
+    from headscope.store.run import open_run
     from interp.errors import ModelLoadError
 
     identity = open_run(folder).identity

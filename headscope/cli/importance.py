@@ -40,8 +40,8 @@ def importance(
     One backward pass gives all of them. `token` and `document` measure size, of helpful and harmful heads alike;
     `signed` says what is needed. A killed run goes on from where it was when the same command is given again.
     """
-    from headscope.run import check_output_folder, open_run
     from headscope.stages.importance import check_normalise, importance_stage, measure_importance
+    from headscope.store.run import check_output_folder, open_run
 
     check_normalise(normalise)
     choice = opt.task_choice(
@@ -81,9 +81,9 @@ def importance(
 
 def top_heads(folder: Path, choice: Any, count: int) -> list[dict[str, Any]]:
     """The heads of highest aggregate importance at the most shots, with their signed importance."""
-    from headscope.run import open_run
+    from headscope.comparison.scored import aggregate, tables
     from headscope.stages.importance import NAMES
-    from headscope.stages.rankings import aggregate, tables
+    from headscope.store.run import open_run
 
     run, shots, name = open_run(folder), max(choice.shots), NAMES[choice.labels]
     token, signed = (

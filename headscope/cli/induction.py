@@ -58,8 +58,8 @@ def induction(
     In each cell: the mean over sequences and its 95% interval; below it the mean of the null (the score where there is
     nothing to find) and p, the chance that the best of all heads reaches the value by the null alone.
     """
-    from headscope.run import check_output_folder
     from headscope.stages.induction import measure_induction, stage_of
+    from headscope.store.run import check_output_folder
 
     folder = opt.run_folder(model, out)
     chosen: dict[str, Any] = {"protocol": protocol, "sequences": sequences, "length": length, "seed": seed}

@@ -40,8 +40,8 @@ def knockout(
     Stored are the change of the right answer's log-likelihood and of the metric, document by document; FFNs are
     removed twice, at all positions and sparing position 0. Says beforehand how long it will take.
     """
-    from headscope.run import check_output_folder, open_run
-    from headscope.stages.knockout import knockout_stage, measure_knock_out
+    from headscope.stages.knock_out import knockout_stage, measure_knock_out
+    from headscope.store.run import check_output_folder, open_run
 
     documents = limit if limit is not None else DOCUMENTS.get(component)
     choice = opt.task_choice(
@@ -77,7 +77,7 @@ def knockout(
 
 def tell_cost(model: Any, cells: Any, component: str) -> None:
     """An estimate from one timed batch, on standard error."""
-    from headscope.stages.knockout_cost import estimated_seconds
+    from headscope.stages.knock_out import estimated_seconds
 
     with opt.status("estimating the cost"):
         seconds = estimated_seconds(model, cells, component)

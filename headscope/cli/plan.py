@@ -24,9 +24,9 @@ def plan(
     as_json: opt.Json = False,
 ) -> None:
     """Say what `headscope study` would cost: parameters, memory, tokens, passes. No weights are read."""
-    from headscope.budget import NAMED
-    from headscope.planning import plan_study
-    from headscope.study import shots_of
+    from headscope.plan.budget import NAMED
+    from headscope.plan.cost import plan_study
+    from headscope.plan.study import shots_of
     from interp.errors import UsageError
 
     if budget not in NAMED:

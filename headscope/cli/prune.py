@@ -53,8 +53,8 @@ def prune(
     The orders come from scores that `headscope importance` stored, on training documents. `aggregate` and `transfer`
     rank a task by other tasks' scores. Every finished evaluation is kept: a killed run goes on from there.
     """
-    from headscope.run import check_output_folder, open_run
     from headscope.stages.pruning import PruneChoice, measure_pruning
+    from headscope.store.run import check_output_folder, open_run
 
     choice = opt.task_choice(
         tasks, shots, limit=limit, data=data, demos=demos, demo_seeds=demo_seeds, bos=bos, seed=seed
@@ -101,12 +101,13 @@ def told(summaries: Any) -> list[dict[str, Any]]:
 
 def show(summaries: Any, percents: Sequence[int]) -> None:
     """Area and removable shares of every task and order; percents: the steps, 0 first."""
-    from headscope.claims.shares import MARGIN, brief
+    from headscope.findings.task_table import MARGIN, brief
+    from headscope.store.comparisons import REMOVABLE, Kind
 
-    kinds = ("pruning_area", "removable_metric", "removable_log_likelihood")
-    flagged = summaries[(summaries["kind"] == "at_chance") & (summaries["value"] == 1)]
+    kinds = (Kind.PRUNING_AREA, *REMOVABLE.values())
+    flagged = summaries[(summaries["kind"] == Kind.AT_CHANCE) & (summaries["value"] == 1)]
     chance = set(zip(flagged["a"], flagged["shots"], strict=True))
-    few = summaries[(summaries["kind"] == "unchanged_bound") & (summaries["value"] <= MARGIN)]
+    few = summaries[(summaries["kind"] == Kind.UNCHANGED_BOUND) & (summaries["value"] <= MARGIN)]
     undecided = set(zip(few["a"], few["shots"], strict=True))
     rows = []
     for (task, shots, order), part in summaries[summaries["kind"].isin(kinds)].groupby(["a", "shots", "b"], sort=False):

@@ -39,7 +39,7 @@ def study(
     Induction scores, importance on every task and number of shots, FFN knock-out, pruning with controls, comparison of
     the rankings, the causal check, and the report. It may be stopped at any moment: the same command goes on.
     """
-    from headscope.study import study as run_study
+    from headscope.plan.study import study as run_study
 
     def load() -> Any:
         return opt.load(
@@ -68,12 +68,12 @@ def study(
         show=opt.progress,
     )
     if only is None or publish is not None:
-        from headscope.findings import findings
+        from headscope.findings.page import findings
 
         for line in findings(run):
             typer.echo(line)
     if publish is not None:
-        from headscope.findings import publish as write
+        from headscope.findings.page import publish as write
 
         print(f"findings: {write(run, publish)}")
     print(f"report: {run.folder / 'report.html'}")

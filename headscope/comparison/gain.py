@@ -20,8 +20,8 @@ from ablation.statistics.clusters import same_clusters
 from ablation.statistics.correlation import head_blocks, mean_correlation, shared_heads, standard_ranks
 from ablation.statistics.jackknife import jackknife_variance
 from ablation.statistics.permutation import ROUNDING, permuted_heads
-from headscope.comparison.rows import NO_INTERVAL
 from headscope.comparison.scored import Scored
+from headscope.store.comparisons import NO_INTERVAL
 
 LEVEL: Level = "within_layer"
 

@@ -12,13 +12,13 @@ from jaxtyping import Bool, Float
 
 from ablation.statistics import ClusteredScores, Resampled, resample
 from ablation.statistics.clusters import MINIMUM_CLUSTERS
-from headscope.run import Run
-from headscope.stages.rankings import aggregate
+from headscope.store.comparisons import ScoreName
+from headscope.store.run import Run
 from headscope.store.scores import component_names, label
+from interp.errors import UsageError
 from interp.scores import HeadScores
 
 IMPORTANCE, SHUFFLED, NORM = "importance", "importance_shuffled", "head_norm"
-AGGREGATE = "aggregate"
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Shelf:
             values = _values(self.run.items(name), found)
             items = ClusteredScores(values, np.arange(len(values)))
         null = found.null_mean.double().numpy() if found.nulls else None
-        return Scored(name_of(score, variant), _table(found), items, null, ("sequences",), self.seed)
+        return Scored(str(ScoreName(score, variant)), _table(found), items, null, ("sequences",), self.seed)
 
     def _of_task(self, score: str, variant: str, task: str, shots: int) -> Scored:
         found = self.run.head_score(score, variant, task=task, shots=shots)
@@ -133,12 +133,7 @@ class Shelf:
         if set(names) <= set(self.run.item_names):
             items = _documents([self.run.items(name) for name in names], found[0])
         table = aggregate(np.stack([_table(one) for one in found]))
-        return Scored(name_of(score, variant), table, items, documents_of=tuple(tasks), seed=self.seed)
-
-
-def name_of(score: str, variant: str) -> str:
-    """How a score is written in `comparisons`."""
-    return f"{score}/{variant}" if variant else score
+        return Scored(str(ScoreName(score, variant)), table, items, documents_of=tuple(tasks), seed=self.seed)
 
 
 def _table(scores: HeadScores) -> Float[np.ndarray, "layer head"]:
@@ -162,3 +157,32 @@ def _documents(tables: Sequence[pd.DataFrame], like: HeadScores) -> ClusteredSco
         sizes=np.repeat(lengths[:, None], layers, axis=1),
         tasks=task if len(tables) > 1 else None,
     )
+
+
+def tables(
+    run: Run, score: str, variant: str, shots: int, *, tasks: Sequence[str], component: str = "head"
+) -> Float[np.ndarray, "task layer *head"]:
+    """One score of several tasks. Raises UsageError, naming what is missing, where one of them is not stored."""
+    read = run.head_score if component == "head" else run.ffn_score
+    return np.stack([read(score, variant, task=task, shots=shots).mean.double().numpy() for task in tasks])
+
+
+def aggregate(tables: Float[np.ndarray, "task layer *head"], *, raw: bool = False) -> Float[np.ndarray, "layer *head"]:
+    """Each task's scores divided by their total, then averaged; `raw` is the paper's plain mean.
+
+    The total is of absolute values, which is the same for importances and keeps the sign of `signed` scores. A table
+    of zeros adds nothing.
+    """
+    if not len(tables):
+        raise UsageError("an aggregate ranking needs the scores of at least one task; got none")
+    axes = tuple(range(1, tables.ndim))
+    total = np.nansum(np.abs(tables), axis=axes, keepdims=True)
+    shares = tables if raw else np.divide(tables, total, out=np.zeros_like(tables), where=total > 0)
+    return np.asarray(shares.mean(axis=0))
+
+
+def aggregate_without(
+    scores: Float[np.ndarray, "task layer *head"], place: int, *, raw: bool = False
+) -> Float[np.ndarray, "layer *head"]:
+    """The aggregate of all tasks but one: what a pruned task may be ranked by (METHODS 4)."""
+    return aggregate(np.delete(scores, place, axis=0), raw=raw)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from headscope.inspector.bench import Bench
 from headscope.inspector.scoring import Scoring
-from headscope.run import Run, check_output_folder, open_run
 from headscope.store.manifest import read_manifest
+from headscope.store.run import Run, check_output_folder, open_run
 from interp.errors import HeadscopeError, StoreError
 
 if TYPE_CHECKING:

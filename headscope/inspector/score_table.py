@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from headscope.figures.stored import Stored
 from headscope.report.contents import WITHOUT_TASK, class_names, kv_heads, score_entries, shape
+from headscope.store.snapshot import Stored
 from interp.scores import FAMILY_LEVEL
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from headscope.run import Run, open_run
+from headscope.store.run import Run, open_run
 from interp.errors import HeadscopeError
 
 if TYPE_CHECKING:

@@ -13,40 +13,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
 
-from headscope.comparison.rows import Row, frame, row, with_holm
+from headscope.comparison.causal import gain_over_tasks, over_tasks, overlap_rows
 from headscope.comparison.scored import Shelf
-from headscope.run import Run, open_run
-from headscope.stages.causal_over_tasks import gain_over_tasks, over_tasks
 from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, cut_prompts, fingerprints
-from headscope.stages.control_overlap import KINDS as ALIKE
-from headscope.stages.control_overlap import overlap_rows
-from headscope.stages.evaluation import Evaluator
-from headscope.stages.opening import open_stage
-from headscope.stages.references import ablated, check_references
-from headscope.stages.repeat_loss import RepeatLoss
+from headscope.stages.evaluation import Evaluator, ablated, check_references
+from headscope.store.comparisons import CAUSAL as CAUSAL_KINDS
+from headscope.store.comparisons import FULL, CausalLevel, Kind, Row, frame, row, with_holm
 from headscope.store.manifest import Stage
+from headscope.store.run import Run, open_run
+from headscope.store.snapshot import CAUSAL
+from headscope.store.writer import open_stage
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
     from ablation.causal import CausalCheck
     from ablation.control_sets import Head, HeadSet
-    from headscope.writer import RunWriter
+    from headscope.stages.evaluation import Ablated
+    from headscope.store.units import UnitStore
+    from headscope.store.writer import RunWriter
+    from interp.masks import HeadMask
     from interp.model import HookedModel
 
 SPLIT = "validation"
-ITEMS = "causal"
-KINDS = ("causal_gain", "causal_drop", "causal_controls", "causal_repeats", *ALIKE)
-FULL = "full model"
 CONTROLS = 39
 ABLATIONS = ("zero", "mean")
 OUTCOMES = ("metric", "log_likelihood")
 FALLBACK = (5,)  # the top 5%, where no head is classed and no share was asked for
+SEQUENCES, LENGTH = 8, 25
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def measure_causal_check(
         checks = [checked(evaluator, choice, causal, pair, chosen, told) for pair in pairs]
         seeds = [few.demo_seed for few, _ in pairs]
         sets_by_task = [check.to_frame().assign(demo_seed=seed) for check, seed in zip(checks, seeds, strict=True)]
-        writer.store_items(ITEMS, pd.concat(sets_by_task, ignore_index=True))
+        writer.store_items(CAUSAL, pd.concat(sets_by_task, ignore_index=True))
         return store(writer, checks, model, choice, chosen)
 
 
@@ -182,7 +183,7 @@ def store(
     rows = [one for outcome in OUTCOMES for one in outcome_rows(checks, outcome)]
     rows += [*overlap_rows(chosen, checks[0].shots), *repeats(writer, model, choice, chosen)]
     table = frame(rows)
-    writer.replace_comparisons(table, kinds=KINDS)
+    writer.replace_comparisons(table, kinds=CAUSAL_KINDS)
     return table
 
 
@@ -191,13 +192,13 @@ def outcome_rows(checks: Sequence[CausalCheck], outcome: str) -> list[Row]:
     tested, beside = [], []
     shots = checks[0].shots
     gain = gain_over_tasks(checks, outcome)
-    whole = row("causal_gain", FULL, "", shots, outcome, gain.value, interval=gain.interval(), n=gain.n_tasks)
+    whole = row(Kind.CAUSAL_GAIN, FULL, "", shots, outcome, gain.value, interval=gain.interval(), n=gain.n_tasks)
     for one in over_tasks(checks, outcome):
-        place = (one.tested, one.control, shots, f"{outcome}/{one.ablation}")
+        place = (one.tested, one.control, shots, CausalLevel(outcome, one.ablation))
         told: dict[str, Any] = {"interval": one.drop.interval(), "p": one.rank.p, "n": one.rank.n_controls}
-        tested.append(row("causal_drop", *place, one.drop.value, **told))
+        tested.append(row(Kind.CAUSAL_DROP, *place, one.drop.value, **told))
         low, high = (float(np.quantile(one.controls, share)) for share in (0.05, 0.95))
-        beside.append(row("causal_controls", *place, one.rank.median, interval=(low, high), n=one.rank.n_controls))
+        beside.append(row(Kind.CAUSAL_CONTROLS, *place, one.rank.median, interval=(low, high), n=one.rank.n_controls))
     return [whole, *with_holm(tested), *beside]
 
 
@@ -209,8 +210,36 @@ def repeats(writer: RunWriter, model: HookedModel, choice: TaskChoice, chosen: S
 
     loss = RepeatLoss(model, writer.units, seed=choice.seed)
     whole = HeadMask.keep_all(model.n_layers, model.n_heads)
-    yield row("causal_repeats", FULL, "", 0, "zero", loss(whole, Ablated()), n=0)
+    yield row(Kind.CAUSAL_REPEATS, FULL, "", 0, "zero", loss(whole, Ablated()), n=0)
     for heads in chosen:
         if heads.kind == TESTED:
             value = loss(whole.without(heads.heads), Ablated())
-            yield row("causal_repeats", heads.tested, "", 0, "zero", value, n=len(heads.heads))
+            yield row(Kind.CAUSAL_REPEATS, heads.tested, "", 0, "zero", value, n=len(heads.heads))
+
+
+class RepeatLoss:
+    """Loss with an earlier copy in sight minus loss on the first block, in nats, as work units by mask."""
+
+    def __init__(self, model: HookedModel, units: UnitStore, *, seed: int = 0) -> None:
+        self.model, self.units, self.seed = model, units, seed
+
+    @cached_property
+    def sequences(self) -> Any:
+        import induction
+
+        return induction.repeated_sequences(self.model, length=LENGTH, sequences=SEQUENCES, seed=self.seed)
+
+    def __call__(self, mask: HeadMask, how: Ablated) -> float:
+        """The mean over sequences with these heads removed."""
+        removed = [list(head) for head in mask.removed()]
+        drawn = {"sequences": SEQUENCES, "length": LENGTH, "seed": self.seed}
+        key = {"what": "repeat_loss", "removed": removed, "ablation": [how.name, how.told], **drawn}
+        unit = self.units.get_or_compute(key, lambda: {"repeat": torch.tensor([self._run(mask, how)])})
+        return float(unit["repeat"][0])
+
+    def _run(self, mask: HeadMask, how: Ablated) -> float:
+        from induction.in_context import repeat_scores
+
+        reference: Any = how.make()  # None, or means, which know whole sequences
+        with self.model.gates(heads=mask, reference=reference):
+            return float(repeat_scores(self.model, self.sequences).double().mean())

@@ -8,13 +8,13 @@ import pandas as pd
 
 from headscope.comparison.induction_heads import PREFIX, induction_against_importance, primary_shots
 from headscope.comparison.matrices import cross_shot, cross_task
-from headscope.comparison.overlaps import overlaps
-from headscope.comparison.retentions import retentions
-from headscope.comparison.rows import KINDS, Row, frame
+from headscope.comparison.overlap import overlaps, retentions
 from headscope.comparison.scored import IMPORTANCE, Shelf
-from headscope.run import Run, open_run
 from headscope.stages.cells import Progress, Tell
+from headscope.store.comparisons import COMPARED, AtShots, Row, frame
 from headscope.store.manifest import Stage
+from headscope.store.run import open_run
+from headscope.store.writer import begin_stage
 from interp.errors import UsageError
 
 VARIANTS = ("token", "signed")
@@ -39,9 +39,9 @@ def compare_rankings(folder: str | Path, *, seed: int = 0, progress: Tell | None
             f"`headscope importance -o {run.folder}` first (and `headscope induction` for the induction heads)."
         )
     rows = frame(_all(shelf, shots, progress))
-    with Run.create(run.folder, run.identity, comparison_stage(seed)) as writer:
-        writer.replace_comparisons(rows, kinds=KINDS)
-        found = {f"{IMPORTANCE}@{count}": list(shelf.tasks(IMPORTANCE, "token", count)) for count in shots}
+    with begin_stage(run.folder, run.identity, comparison_stage(seed)) as writer:
+        writer.replace_comparisons(rows, kinds=COMPARED)
+        found = {str(AtShots(IMPORTANCE, count)): list(shelf.tasks(IMPORTANCE, "token", count)) for count in shots}
         writer.record(tasks=found, primary_shots=primary_shots(shelf))
     return rows
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from headscope.stages.cells import Cell
+from headscope.stages.cells import Cell, TaskChoice
+from interp.errors import UsageError
 from interp.masks import FFNMask, HeadMask
 
 if TYPE_CHECKING:
-    from ablation.below import Below
+    from ablation.engine.below import Below
     from ablation.evaluation import Evaluation
     from ablation.replacement import Replacement
     from ablation.tasks import Task
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 EVALUATION_SHARD = 64
 Mask = HeadMask | FFNMask | Tensor | None
+OTHER = {"train": "validation", "validation": "train"}
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,8 @@ class Evaluator:
         self.below.clear()
 
     def _run(self, shard: Shard, masks: dict[str, Tensor | None], how: Ablated, begin: int) -> dict[str, Tensor]:
-        from ablation.below import Below
-        from ablation.likelihood import log_likelihoods
+        from ablation.engine.below import Below
+        from ablation.engine.likelihood import log_likelihoods
 
         any_removed = any(mask is not None for mask in masks.values())
         replacement = how.make() if any_removed else None
@@ -126,3 +128,59 @@ def _values(mask: Mask) -> Tensor | None:
     """None where nothing is removed, so that the full model is one unit by every name."""
     values = mask.values if isinstance(mask, HeadMask | FFNMask) else mask
     return None if values is None or bool((values == 1).all()) else values
+
+
+def check_ablation(name: str) -> None:
+    """Raises UsageError for an unknown kind."""
+    from ablation.replacement import ABLATIONS
+
+    if name not in ABLATIONS:
+        raise UsageError(f"{name!r} is no kind of ablation; the kinds are {', '.join(ABLATIONS)} (--ablation)")
+
+
+def check_references(choice: TaskChoice, cells: Sequence[Cell], ablation: str) -> None:
+    """Raises UsageError where a task has too few documents to stand in, before the stage is opened."""
+    from ablation.replacement import MINIMUM_DOCUMENTS
+
+    check_ablation(ablation)
+    for cell in cells if ablation != "zero" else ():
+        count = len(reference_task(choice, cell, MINIMUM_DOCUMENTS).documents)
+        if count < MINIMUM_DOCUMENTS:
+            raise UsageError(
+                f"{ablation} ablation needs {MINIMUM_DOCUMENTS} reference documents; the {OTHER[cell.task.split]} "
+                f"split of {cell.task.name} has {count}. Leave the task out, or take --ablation zero."
+            )
+
+
+def ablated(model: HookedModel, choice: TaskChoice, cell: Cell, ablation: str, *, seed: int = 0) -> Ablated:
+    """`zero`, or a replacement made of the cell's reference documents when it is first needed."""
+    from ablation.replacement import MINIMUM_DOCUMENTS, make_replacement
+
+    check_ablation(ablation)
+    if ablation == "zero":
+        return Ablated()
+    task = reference_task(choice, cell, MINIMUM_DOCUMENTS)
+
+    @cache
+    def made() -> Replacement | None:
+        evaluated = cell.task.token_documents(model)
+        return make_replacement(model, ablation, list(task.token_documents(model)), evaluated=evaluated, seed=seed)
+
+    told = hashlib.sha256(f"{task.fingerprint}|{seed}".encode()).hexdigest()
+    return Ablated(ablation, told, made)
+
+
+def reference_task(choice: TaskChoice, cell: Cell, count: int) -> Any:
+    """Documents of the split that is not evaluated."""
+    from ablation.tasks import load_task
+
+    return load_task(
+        cell.task.name,
+        shots=cell.task.shots,
+        limit=count,
+        seed=cell.demo_seed,
+        data=choice.data,
+        split=OTHER[cell.task.split],
+        demos=choice.demos,
+        bos=choice.bos,
+    )

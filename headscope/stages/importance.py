@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ablation.by_cluster import by_cluster
+from ablation.head_norm import NORM_DOCUMENTS, norm_unit
+from ablation.statistics.by_cluster import by_cluster
 from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, by_task_and_shots, fingerprints, shots_told
-from headscope.stages.head_norm import NORM_DOCUMENTS, norm_unit
-from headscope.stages.opening import open_stage
 from headscope.store.manifest import Stage
+from headscope.store.writer import open_stage
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
     from ablation.importance import Importance
     from ablation.tasks import Task
-    from headscope.writer import RunWriter
+    from headscope.store.writer import RunWriter
     from interp.model import HookedModel
 
 TENSORS = (

@@ -14,23 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from headscope.comparison.rows import Row, frame
-from headscope.run import Run, open_run
+from headscope.comparison.pruning_task import ACC, Curve, summary_rows, with_demonstrations_joined
+from headscope.comparison.pruning_tasks import stale, together_rows
 from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, by_task_and_shots, cut_prompts, fingerprints
-from headscope.stages.evaluation import Ablated, Evaluator
-from headscope.stages.iterative import iterative
-from headscope.stages.opening import identity_of, open_stage
-from headscope.stages.pruning_summary import ACC, Curve, summary_rows, with_demonstrations_joined
-from headscope.stages.pruning_together import stale, together_rows
-from headscope.stages.references import ablated, check_ablation, check_references
-from headscope.stages.removal_orders import Rankings, check_orders
+from headscope.stages.evaluation import Ablated, Evaluator, ablated, check_ablation, check_references
+from headscope.stages.removal_orders import Rankings, check_orders, iterative
+from headscope.store.comparisons import Row, frame
 from headscope.store.manifest import Stage
+from headscope.store.run import Run, open_run
+from headscope.store.writer import identity_of, open_stage
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
     from ablation.orders import Order
     from ablation.pruning import Pruning
-    from headscope.writer import RunWriter
+    from headscope.store.writer import RunWriter
     from interp.model import HookedModel
 
 SPLIT = "validation"

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from headscope.run import Run
+from headscope.stages.cells import Cell, TaskChoice
+from headscope.stages.evaluation import Evaluator
 from headscope.stages.importance import NAMES
+from headscope.store.comparisons import TRANSFER
+from headscope.store.run import Run
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,9 +18,9 @@ if TYPE_CHECKING:
     from interp.scores import FFNScores, HeadScores
 
 IMPORTANCE = NAMES["true"]
-TRANSFER = "transfer"
 FFN_RANKINGS = ("importance", "knock_out")
 MADE = ("own", "aggregate", TRANSFER, "signed", "inverse", "random", "layer_matched", "iterative")
+ITERATIVE_DOCUMENTS = 32
 
 
 @dataclass(frozen=True)
@@ -97,3 +100,30 @@ def check_orders(names: Sequence[str], tasks: Sequence[str], component: str) -> 
         raise UsageError("a layer has one FFN, so a layer-matched order of FFNs is the order itself: use random")
     if len(tasks) < 2 and {"aggregate", TRANSFER} & set(names):
         raise UsageError("aggregate and transfer rank a task by other tasks' scores: name at least two tasks (--tasks)")
+
+
+def iterative(evaluator: Evaluator, choice: TaskChoice, cell: Cell, component: str, percents: Sequence[int]) -> Order:
+    """The order, from the first training documents of the cell's task at its number of shots."""
+    from ablation.iterative import iterative_order
+    from ablation.orders import Order
+    from ablation.tasks import load_task
+    from interp.scores import Ranking
+
+    task = load_task(
+        cell.task.name,
+        shots=cell.task.shots,
+        limit=ITERATIVE_DOCUMENTS,
+        seed=choice.seed,
+        data=choice.data,
+        split="train",
+        demos=choice.demos,
+        bos=choice.bos,
+    )
+    key = {"what": "iterative", "component": component, "documents": task.fingerprint, "percents": list(percents)}
+
+    def compute() -> dict[str, object]:
+        found = iterative_order(evaluator.model, task, component=component, percents=percents)
+        return {"places": found.ranking.scores}
+
+    places = evaluator.units.get_or_compute(key, compute)["places"]  # type: ignore[arg-type]
+    return Order("iterative", Ranking("head" if component == "head" else "ffn", "iterative", places))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from ablation import orders
 from ablation.evaluation import evaluate
 from ablation.importance import importance
 from ablation.pruning import GRID, prune
+from ablation.replacement import Deferred, make_replacement
 from interp.errors import UsageError
 from interp.masks import FFNMask, HeadMask
 from interp.scores import Ranking
@@ -125,6 +128,39 @@ def test_progress_counts_steps() -> None:
     model = load("gpt2")
     prune(model, TASK, importance(model, TASK).heads(), percents=(0, 50), progress=lambda *pair: told.append(pair))
     assert told == [(1, 2), (2, 2)]
+
+
+def test_stored_evaluations_take_the_place_of_runs() -> None:
+    model = load("gpt2")
+    scores, stored = importance(model, TASK).heads(), {}
+
+    def keep(model: Any, task: Any, *, heads: Any, ffns: Any, replacement: Any) -> Any:
+        key = tuple(heads.removed())
+        if key not in stored:
+            stored[key] = evaluate(model, task, heads=heads, ffns=ffns, replacement=replacement)
+        return stored[key]
+
+    first = prune(model, TASK, scores, percents=(0, 50), evaluate=keep)
+    again = prune(model, TASK, scores, percents=(0, 50), evaluate=keep)
+    assert len(stored) == 2
+    assert [a.evaluation is b.evaluation for a, b in zip(first.steps, again.steps, strict=True)] == [True, True]
+
+
+def test_a_deferred_replacement_is_made_once_and_is_the_same() -> None:
+    model, made = load("gpt2"), []
+    scores = importance(model, TASK).heads()
+    references = documents(64, name="r", seed=1)
+
+    def make() -> Any:
+        made.append(make_replacement(model, "mean", references))
+        return made[-1]
+
+    found = [
+        prune(model, TASK, scores, percents=(0, 25, 50), replacement=way)
+        for way in (Deferred("mean", make), make_replacement(model, "mean", references))
+    ]
+    np.testing.assert_array_equal(*(one.gold_log_likelihoods() for one in found))
+    assert len(made) == 1 and {one.ablation for one in found} == {"mean"}
 
 
 def test_an_order_of_another_model_or_kind_is_refused() -> None:

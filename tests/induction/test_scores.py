@@ -259,7 +259,7 @@ def test_a_final_norm_that_can_not_be_placed_is_refused() -> None:
 def test_attention_that_is_no_probability_is_noticed() -> None:
     class Broken(Reader):
         def attention(self, layer: int, rows: Any) -> None:
-            from induction.prefix_matching import probabilities
+            from induction.reading import probabilities
 
             wrong = type(rows)(rows.q, rows.k, rows.lse - 5, rows.scale, rows.mask, rows.softcap)
             probabilities(wrong, torch.tensor([1, 2]), torch.tensor([0, 1]))

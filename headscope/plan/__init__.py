@@ -1,0 +1,1 @@
+"""What is run, how much of it, in which order, at what price."""
