@@ -6,7 +6,7 @@ a = the tested set, b = kind of control, level = outcome/way of removing, unless
 |---|---|
 | primary_drop, primary_drop_random | pooled drop of the gain; interval by document, tasks fixed, tasks random |
 | primary_beyond | the drop beyond the mean of the controls; interval by document |
-| primary_effect | the same in standard deviations of the controls; p if heads are exchangeable; Holm but for the first |
+| primary_effect | the same in standard deviations of the controls; p under exchangeable heads; Holm but for the first |
 | primary_rank | place of the tested set among its controls, 1 = the largest drop; `n` counts controls |
 | primary_controls | median drop of the controls, 5th to 95th percentile; `n` counts controls |
 | primary_equivalence | the smallest margin that the drop beyond the controls is shown to lie within; p: the margin |
