@@ -14,7 +14,7 @@ Rows are in comparison/primary.py; all sets of heads stand in items/primary.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -91,19 +91,15 @@ def measure_primary(
     run = open_run(folder)
     tasks = learnt_tasks(run, choice.names)
     stage = primary.stage(choice)
-    if not tasks:
-        with open_stage(model, folder, stage) as writer:
-            writer.record(question="", reason="no task passed the screen")
-            empty = frame([])
-            writer.replace_comparisons(empty, kinds=PRIMARY)
-        return empty
-    name, heads = tested_heads(run)
-    conditions = [conditions_of(task, choice) for task in tasks]
-    for one in conditions:
-        check_references(choice, (one.few, one.none), "mean")
+    name, heads = heads_of_class(run)
+    conditions, without = with_references(tasks, choice)
+    tasks = tuple(one.few.name for one in conditions)
+    if not conditions:
+        return unanswered(model, folder, stage, without)
     with open_stage(model, folder, stage) as writer:
         text = question(name, heads, tasks, choice, primary)
         writer.record(question=text, hash=hashlib.sha256(text.encode()).hexdigest(), tested=listed(heads), set=name)
+        writer.record(without_references=without)
         writer.record(documents={title_of(one.few): one.few.fingerprint[:16] for one in conditions})
         chosen = sets_of(model, name, heads, primary, choice.seed)
         ways = (PRIMARY_WAY, *primary.ways)
@@ -177,6 +173,30 @@ def _count(documents: int, share: float) -> int:
     return min(documents, max(SHARD, round(documents * share / SHARD) * SHARD))
 
 
+def unanswered(model: HookedModel, folder: str | Path, stage: Stage, without: Mapping[str, str]) -> pd.DataFrame:
+    """The stage where no task is left: it says so, and ends well."""
+    empty = frame([])
+    with open_stage(model, folder, stage) as writer:
+        writer.record(question="", reason="no task passed the screen" if not without else "no task has references")
+        writer.record(without_references=without)
+        writer.replace_comparisons(empty, kinds=PRIMARY)
+    return empty
+
+
+def with_references(tasks: Sequence[str], choice: TaskChoice) -> tuple[list[Conditions], dict[str, str]]:
+    """The tasks that have documents enough for a mean, and why the others have not."""
+    held, without = [], {}
+    for task in tasks:
+        one = conditions_of(task, choice)
+        try:
+            check_references(choice, (one.few, one.none), PRIMARY_WAY)
+        except UsageError as error:
+            without[task] = str(error)
+        else:
+            held.append(one)
+    return held, without
+
+
 def conditions_of(task: str, choice: TaskChoice) -> Conditions:
     """Validation documents that the screen did not see, with three draws of demonstrations and without."""
     found = load_conditions(
@@ -193,7 +213,7 @@ def conditions_of(task: str, choice: TaskChoice) -> Conditions:
     return Conditions(found.few, found.none)
 
 
-def tested_heads(run: Run) -> tuple[str, tuple[Head, ...]]:
+def heads_of_class(run: Run) -> tuple[str, tuple[Head, ...]]:
     """The heads classed as induction heads, or the top by prefix matching. Raises UsageError without their scores."""
     from ablation.control_sets import induction_sets
 

@@ -12,7 +12,7 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablation.screening import Screen, load_screen, screen
+from ablation.screening import FEWEST, Screen, load_screen, screen
 from headscope.stages.cells import Progress, TaskChoice, Tell, title_of
 from headscope.stages.evaluation import StoredEvaluations
 from headscope.store.comparisons import SCREENED, Kind, Row, frame, row
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LEVELS = ("few", "none", "shuffled")
 COMMAND = "screen"
+__all__ = ["FEWEST", "learnt_tasks", "measure_screening", "screen_rows", "screening_stage"]
 
 
 def screening_stage(choice: TaskChoice) -> Stage:
