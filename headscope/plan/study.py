@@ -160,8 +160,8 @@ def check_sequences(model: HookedModel, plan: StudyPlan) -> None:
     from induction import repeated_sequences
     from induction.scoring import unrepeated_for
 
-    drawn = repeated_sequences(model, protocol=plan.budget.protocol, length=plan.length, seed=plan.seed)
-    unrepeated_for(model, drawn)
+    options: dict[str, Any] = {"protocol": plan.budget.protocol, "length": plan.length, "seed": plan.seed}
+    unrepeated_for(model, repeated_sequences(model, **options))
 
 
 def run_stages(model: HookedModel, folder: Path, stage: Stage, plan: StudyPlan, only: str | None, show: Show) -> Run:
