@@ -30,7 +30,7 @@ from tests.headscope.tiny_model import tiny_model
 
 TASKS = ("probe_pattern", "probe_labels")
 CHOICE = TaskChoice(TASKS, shots=(0, 2), limit=24, demos="fixed")
-PRIMARY = PrimaryChoice(controls=4, ways=("zero",), looks=(0.5, 1.0))
+PRIMARY = PrimaryChoice(controls=3, ways=("zero",), looks=(1.0,))
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_the_screen_is_what_one_call_gives(model: interp.HookedModel, run: Run) 
 def test_the_primary_is_what_the_library_gives_for_the_same_sets(model: interp.HookedModel, run: Run) -> None:
     name, heads = heads_of_class(run)
     sets = sets_of(model, name, heads, PRIMARY, CHOICE.seed)
-    assert len(sets) == 5 and all(not set(heads) & set(one.heads) for one in sets[1:])
+    assert len(sets) == 4 and all(not set(heads) & set(one.heads) for one in sets[1:])
     checks = []
     for task in TASKS:
         one = conditions_of(task, CHOICE)
@@ -83,7 +83,7 @@ def test_the_primary_is_what_the_library_gives_for_the_same_sets(model: interp.H
             [drop.value, *wanted.drop.interval()], [wanted.drop.value, drop.ci_low, drop.ci_high], atol=1e-5
         )
         assert beyond.value == pytest.approx(wanted.beyond.value, abs=1e-5)
-        assert (rank.value, rank.n) == (wanted.rank, 4)
+        assert (rank.value, rank.n) == (wanted.rank, 3)
 
 
 def test_the_question_is_written_down_with_its_sets_and_looks(run: Run) -> None:
@@ -93,7 +93,7 @@ def test_the_question_is_written_down_with_its_sets_and_looks(run: Run) -> None:
     )
     assert len(stage.record["hash"]) == 64
     looks = stage.record["looks"]
-    assert looks[-1]["decided"] or len(looks) == 2
+    assert [look["share"] for look in looks] == [1.0] and looks[0]["documents"] == 48
     zero = chosen(run.comparisons, kind=Kind.PRIMARY_DROP, level=CausalLevel("choice", "zero"))
     assert len(zero) == 1
     effects = chosen(run.comparisons, kind=Kind.PRIMARY_EFFECT)
@@ -113,6 +113,19 @@ def test_the_same_question_again_computes_nothing(model: interp.HookedModel, run
     for row in again.itertuples(index=False):
         (held,) = chosen(stored, kind=row.kind, a=row.a, b=row.b, level=row.level).itertuples(index=False)
         np.testing.assert_equal(held.value, row.value)
+
+
+def test_a_look_that_decides_is_the_last(model: interp.HookedModel, run: Run, tmp_path: Path) -> None:
+    """Its documents are the first of those at the end, and the rows are made of no others."""
+    answers = iter([{"decided": True, "documents": 40, "look": 1, "kind": "shown", "value": 1, "low": 0, "high": 2}])
+    measure_induction(model, tmp_path, sequences=3, length=12)
+    with (
+        mock.patch("headscope.stages.primary.learnt_tasks", return_value=TASKS),
+        mock.patch("headscope.stages.primary.decided", side_effect=lambda *_: next(answers)),
+    ):
+        rows = measure_primary(model, tmp_path, CHOICE, replace(PRIMARY, looks=(0.5, 1.0), ways=()))
+    assert set(chosen(rows, kind=Kind.PRIMARY_TASK)["n"]) == {20}
+    assert set(chosen(run.comparisons, kind=Kind.PRIMARY_TASK)["n"]) == {24}
 
 
 def test_no_screen_is_a_sentence_and_no_learnt_task_ends_well(model: interp.HookedModel, tmp_path: Path) -> None:
