@@ -169,7 +169,9 @@ class _Asked:
 
 
 def _count(documents: int, share: float) -> int:
-    """So many documents are in at a look: whole shards, at least one."""
+    """So many documents are in at a look: whole shards, at least one, and all at the last."""
+    if share >= 1:
+        return documents
     return min(documents, max(SHARD, round(documents * share / SHARD) * SHARD))
 
 
