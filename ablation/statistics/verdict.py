@@ -30,6 +30,7 @@ from scipy.stats import norm
 
 from ablation.statistics.curves import check_percents
 from ablation.statistics.intervals import PAIRED_GAIN, PAIRED_LOSS, ClusterSums, Estimate, PseudoClusters
+from ablation.statistics.permutation import ROUNDING
 from ablation.statistics.power import (
     LEVEL,
     POWER,
@@ -142,8 +143,8 @@ def removable_verdict(
     value = np.array([estimate.value for estimate in below])
     # Nothing is removed at p = 0: what is there is there by definition, not by measurement.
     lower[0] = upper[0] = value[0]
-    passes = np.logical_and.accumulate(lower > -margin)
-    fails = np.logical_and.accumulate((upper < -margin)[::-1])[::-1]
+    passes = np.logical_and.accumulate(lower > -margin + ROUNDING)
+    fails = np.logical_and.accumulate((upper < -margin - ROUNDING)[::-1])[::-1]
     documents = np.full(len(grid), np.nan)
     for step in np.flatnonzero(~passes & ~fails):
         documents[step] = _documents(steps[step], sides, margin)
