@@ -119,7 +119,7 @@ def test_what_has_no_direct_attribution_is_refused(llama: HookedModel) -> None:
         direct_attribution(family_named("gpt1").model, TOKENS, [5])
     with pytest.raises(RefusedModelError, match="a norm between its heads and the output projection"):
         direct_attribution(family_named("bitnet").model, TOKENS, [5])
-    with pytest.raises(UsageError, match=r"is about one token; \[5, 6\] is 2: 5 6"):
+    with pytest.raises(UsageError, match=r"is about one token; \[5, 6\] is 2: 't5' 't6'"):
         direct_attribution(llama, TOKENS, [5, 6])
     with pytest.raises(UsageError, match="outcome='choice' is no difference of them"):
         patch(llama, TOKENS, None, answer=[5], method="direct", outcome="choice")

@@ -31,8 +31,7 @@ FFNS = FFNMask.keep_all(2).without([1])
 def plain(folder: Path) -> Any:
     import transformers
 
-    # Eager: Hugging Face's own sdpa differs from its eager attention on Falcon with ALiBi.
-    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="auto", attn_implementation="eager").eval()
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -12,7 +12,6 @@ from scipy import stats
 from torch import Tensor
 
 import interp
-from ablation import function_vectors as module
 from ablation.function_vectors import TaskEffects, assembled, function_vectors, mean_z
 from ablation.statistics.sign_flips import sign_flips
 from ablation.tasks import load_task
@@ -258,7 +257,7 @@ def test_names_that_can_t_be_loaded_are_left_out_with_their_reason(
     def refuse(name: str, **options: object) -> None:
         raise UsageError(f"{name} has no train documents")
 
-    monkeypatch.setattr(module, "vector_task", refuse)
+    monkeypatch.setattr(sys.modules["ablation.function_vectors"], "vector_task", refuse)
     found = function_vectors(model, [vector_task(), "no_such"])
     assert found.left_out == {"no_such": "no_such has no train documents"}
     assert found.provenance["tasks"] == ["words"] and found.provenance["queries"] == [16]

@@ -20,7 +20,7 @@ from headscope.cli import app
 from headscope.cli.help import MODEL, ORDER
 from headscope.cli.options import loading_options
 from headscope.plan.names import STAGES
-from headscope.store.names import FFN_RANKINGS, KNOCKED_OUT, PROTOCOLS, PRUNED
+from headscope.store.names import FFN_RANKINGS, KNOCKED_OUT, PROTOCOLS, PRUNABLE
 from tests.headscope.commands import command, done
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -86,7 +86,7 @@ def test_every_example_parses(arguments: list[str], tmp_path: Path, monkeypatch:
         ("importance", "--normalise", NORMALISATIONS),
         ("knockout", "--component", KNOCKED_OUT),
         ("knockout", "--ablation", ABLATIONS),
-        ("prune", "--component", PRUNED),
+        ("prune", "--component", PRUNABLE),
         ("prune", "--ranking", POSITIONS),
         ("prune", "--ffn-ranking", FFN_RANKINGS),
         ("study", "--only", STAGES),
