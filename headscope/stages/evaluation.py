@@ -45,11 +45,13 @@ class Shard:
 class StoredEvaluations:
     """Stands in for `ablation.evaluate`: finished units are read, not run.
 
-    begin: a block below which most masks remove nothing: those begin there, from what the first of them kept.
+    begin: a block below which most masks remove nothing: those begin there, from what the first of them kept. shard:
+    documents a unit.
     """
 
     units: UnitStore
     begin: int = 0
+    shard: int = EVALUATION_SHARD
     shards: dict[int, tuple[Shard, ...]] = field(default_factory=dict, repr=False)
     tasks: list[Task] = field(default_factory=list, repr=False)
     below: dict[tuple[str, ...], Below] = field(default_factory=dict, repr=False)
@@ -81,8 +83,7 @@ class StoredEvaluations:
         if id(task) not in self.shards:
             self.tasks.append(task)  # held, so that its id stays its own
             self.shards[id(task)] = tuple(
-                Shard(part, list(part.token_documents(model)), part.fingerprint)
-                for part in shards(task, EVALUATION_SHARD)
+                Shard(part, list(part.token_documents(model)), part.fingerprint) for part in shards(task, self.shard)
             )
         return self.shards[id(task)]
 

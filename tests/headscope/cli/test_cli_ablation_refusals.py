@@ -285,6 +285,16 @@ def test_a_mask_of_the_wrong_shape(model_folder: Path, shape: tuple[int, ...]) -
     assert isinstance(found.value, UsageError) or "heads" in str(found.value)
 
 
+def test_one_document_has_no_interval_and_prune_says_so(
+    model_folder: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "render_report", lambda folder: folder / "report.html")
+    asked = ("prune", model_folder, "--tasks", TASK, "--shots", 0, "--limit", 1, "--demo-seeds", 1, "-o", folder)
+    found = done(*asked, "--percents", "0,50")
+    assert f"no area and no removable share of {TASK} at 0 shots (" in found.out
+    assert "its documents are one cluster, which has no interval. Take more of them (--limit)" in found.out
+
+
 # ---- prompts longer than the context --------------------------------------------------------------------------------
 
 
