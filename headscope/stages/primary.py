@@ -49,6 +49,7 @@ COMMAND = "primary"
 ITEMS = "primary"
 CONTROLS = 39
 SHARD = 20
+REST = "rest"  # none of the documents that the screen has seen
 FALLBACK = 5  # percent by prefix matching, where no head is classed
 SECONDARY_WAYS = ("zero", "mean/last")
 
@@ -151,7 +152,7 @@ class _Asked:
         few, none = part.few, part.none
         begin = min(layer for heads in self.chosen for layer, _ in heads.heads)
         names = dict.fromkeys(way.partition("/")[0] for way in ways)
-        replace = partial(replacement_for, self.model, self.choice, seed=self.choice.seed)
+        replace = partial(replacement_for, self.model, self.choice, seed=self.choice.seed, part=REST)
         pairs: dict[str, Any] = {name: (replace(few, name), replace(none, name)) for name in names}
         wanted: dict[str, Any] = {}
         for way in ways:
@@ -191,7 +192,7 @@ def with_references(tasks: Sequence[str], choice: TaskChoice) -> tuple[list[Cond
     for task in tasks:
         one = conditions_of(task, choice)
         try:
-            check_references(choice, (one.few, one.none), PRIMARY_WAY)
+            check_references(choice, (one.few, one.none), PRIMARY_WAY, part=REST)
         except UsageError as error:
             without[task] = str(error)
         else:
@@ -205,7 +206,7 @@ def conditions_of(task: str, choice: TaskChoice) -> Conditions:
         task,
         shots=max(choice.shots),
         split="validation",
-        part="rest",
+        part=REST,
         limit=choice.limit,
         seed=choice.seed,
         data=choice.data,

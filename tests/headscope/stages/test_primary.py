@@ -70,7 +70,9 @@ def test_the_primary_is_what_the_library_gives_for_the_same_sets(model: interp.H
     checks = []
     for task in TASKS:
         one = conditions_of(task, CHOICE)
-        means = tuple(replacement_for(model, CHOICE, part, "mean", seed=CHOICE.seed) for part in (one.few, one.none))
+        means = tuple(
+            replacement_for(model, CHOICE, part, "mean", seed=CHOICE.seed, part="rest") for part in (one.few, one.none)
+        )
         checks.append(causal_check(model, one.few, one.none, sets, replacements={"mean": means}))
     for outcome in ("choice", "mass", "metric"):
         tests = [next(test for test in check.tests(outcome) if test.control == "group_matched") for check in checks]
