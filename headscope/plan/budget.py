@@ -29,7 +29,7 @@ FEWEST_OF_DEAR = {"knockout": 1, "prune": 4, "causal": 2}
 class Budget:
     """The knobs. Documents are a task's. demos: how evaluations draw demonstrations; for scores, always by document.
 
-    shares: of tasks that are dearer than others (costs.py), the part of the documents that knock-outs, pruning and the
+    shares: of tasks that are dearer than others (cost.py), the part of the documents that knock-outs, pruning and the
     causal check take of them. Rankings, which are compared with one another, are of equally many.
     """
 
