@@ -2,7 +2,8 @@
 
 1. Remove the tested sets (the heads classed as induction heads, the top 1, 3, 5, 10%) by `mean`, and by `zero` beside
    it; at all positions, at positions >= 1, or at the last one of the context.
-2. Remove control sets of the same size: random, layer-matched, layer- and norm-matched (control_sets.py).
+2. Remove control sets of the same size: random; matched by layer, by layer and norm, by layer and key-value group
+   (control_sets.py).
 3. Outcome: the drop, paired by document, of what demonstrations are worth (gains.py): to the whole model, less to the
    model without the heads. Positive = the heads were needed for it. The levels of both models stand beside it.
 4. Every set is reported, with the rank p = (1 + #) / (N + 1) among the controls. Heads may be chosen on loss over
@@ -12,7 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +24,9 @@ from ablation.evaluation import Evaluate, evaluate
 from ablation.gains import Conditions, Shots
 from ablation.gold import gold_documents
 from ablation.replacement import POSITIONS, At, Replacement, make_replacement
-from ablation.statistics.intervals import cluster_mean
+from ablation.statistics.kv_groups import kv_groups
 from ablation.statistics.permutation import RankP, rank_p_value
+from ablation.statistics.standardised import FEWEST_CONTROLS, StandardisedEffect, TaskDrops, standardised_effect
 from interp.errors import UsageError
 from interp.masks import HeadMask
 
@@ -55,7 +57,8 @@ class Removed:
 class CausalTest:
     """One tested set against one kind of control: mean drop, its standard error by cluster, and its rank.
 
-    levels, removed_levels: the mean outcome of the whole model and of the model without the set, by condition.
+    levels, removed_levels: the mean outcome of the whole model and of the model without the set, by condition. effect:
+    how many standard deviations of the controls the drop lies from their mean; None with fewer than three controls.
     """
 
     tested: str
@@ -69,6 +72,7 @@ class CausalTest:
     contrast: str = "gain"
     levels: Mapping[str, float] = field(default_factory=dict)
     removed_levels: Mapping[str, float] = field(default_factory=dict)
+    effect: StandardisedEffect | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,17 @@ class CausalCheck:
     def tests(self, outcome: str = "choice", contrast: str = "gain") -> list[CausalTest]:
         """Every tested set and way of removing it against every kind of control."""
         return list(self._tests(outcome, contrast))
+
+    def task_drops(self, test: CausalTest) -> TaskDrops:
+        """The drops of a test item by item, tested set and controls: what the statistics over tasks are made of."""
+        tested = next(one for one in self.removed if _names(one) == (test.tested, TESTED, test.ablation))
+        how = (test.outcome, test.contrast)
+        return TaskDrops(
+            task=self.task,
+            tested=self.drop(tested, *how),
+            controls=np.stack([self.drop(one, *how) for one in self._controls(tested, test.control)]),
+            clusters=self.full.contrast(*how).labels,
+        )
 
     def to_frame(self, outcomes: Sequence[str] | None = None) -> pd.DataFrame:
         """One row a set, way, outcome and contrast: the sets themselves, controls included, with all levels."""
@@ -117,29 +132,30 @@ class CausalCheck:
         }
 
     def _tests(self, outcome: str, contrast: str) -> Iterator[CausalTest]:
-        clusters = self.full.contrast(outcome, contrast).labels
+        whole = self.full.contrast(outcome, contrast)
         for one in self.removed:
             if one.heads.kind != TESTED:
                 continue
-            drop = self.drop(one, outcome, contrast)
-            stderr = cluster_mean(drop, clusters).stderr if clusters.max() else float("nan")
+            drop = whole.minus(one.shots.contrast(outcome, contrast))
             for kind in KINDS:
                 controls = np.array([self.drop(other, outcome, contrast).mean() for other in self._controls(one, kind)])
                 if not controls.size:
                     continue
-                yield CausalTest(
+                test = CausalTest(
                     tested=one.heads.tested,
                     ablation=one.ablation,
                     control=kind,
                     outcome=outcome,
-                    drop=float(drop.mean()),
-                    stderr=stderr,
-                    rank=rank_p_value(float(drop.mean()), controls),
+                    drop=drop.mean,
+                    stderr=drop.stderr,
+                    rank=rank_p_value(drop.mean, controls),
                     controls=controls,
                     contrast=contrast,
                     levels=self.full.levels(outcome),
                     removed_levels=one.shots.levels(outcome),
                 )
+                enough = controls.size >= FEWEST_CONTROLS and len(set(drop.clusters)) > 1
+                yield replace(test, effect=standardised_effect([self.task_drops(test)]) if enough else None)
 
     def _controls(self, tested: Removed, kind: str) -> Iterator[Removed]:
         for one in self.removed:
@@ -176,15 +192,16 @@ def causal_check(
     labels. sets: the tested sets by name, whose controls are drawn here, or sets and controls as they are. ablations,
     positions: how heads are removed; `mean` needs `references`, token documents with demonstrations and without that
     are not evaluated. replacements: made before, in place of ablations; each one replacement, or a pair (with
-    demonstrations, without). norms: the heads' mean |r|, for norm-matched controls. kinds: of controls; unset, all that
-    can be drawn. repeat_loss(mask, replacement): the manipulation check, run for tested sets. evaluate: called as
+    demonstrations, without). norms: the heads' mean |r|, for norm-matched controls. kinds: of controls
+    (control_sets.py). repeat_loss(mask, replacement): the manipulation check, run for tested sets. evaluate: called as
     evaluate(model, task, heads=, replacement=). progress(done, total) counts sets.
     """
     conditions = Conditions(few, none, shuffled)
     if replacements is None:
         replacements = _replacements(model, conditions, ablations, references, seed)
     ways = removal_ways(replacements, positions)
-    drawn: dict[str, Any] = {"norms": norms, "controls": controls, "kinds": kinds, "seed": seed}
+    groups = kv_groups(model.n_layers, model.n_heads, model.n_kv_heads)
+    drawn: dict[str, Any] = {"norms": norms, "groups": groups, "controls": controls, "kinds": kinds, "seed": seed}
     chosen = list(all_sets(sets, existing(model), **drawn) if isinstance(sets, Mapping) else sets)
     full = conditions.evaluated(model, evaluate=evaluate)
     removed: list[Removed] = []

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from ablation.engine.likelihood import Progress, log_likelihoods
 from ablation.outcomes import OUTCOMES, Choices, Outcome
 from ablation.replacement import Replacement
-from ablation.statistics.intervals import cluster_mean
 from interp.errors import UsageError
 from interp.masks import FFNMask, HeadMask
 
@@ -62,8 +60,7 @@ class Evaluation:
     @cached_property
     def stderr(self) -> float:
         """Standard error of the metric, clusters being the unit; NaN with a single cluster."""
-        labels = number(self.clusters)
-        return cluster_mean(self.values, labels).stderr if labels.max() else nan
+        return self.outcome(METRIC).stderr
 
     @property
     def per_document(self) -> Float[np.ndarray, "document"]:
@@ -189,8 +186,3 @@ def choices_of(task: Any, documents: Sequence[Any]) -> Choices:
 def right_choices(document: Any) -> tuple[int, ...]:
     """The choices that count as right: the gold one, where a document does not name more."""
     return getattr(document, "right", (document.gold,))
-
-
-def number(labels: Sequence[str]) -> Int[np.ndarray, "item"]:
-    """Equal labels, equal numbers from 0 on."""
-    return np.unique(np.asarray(labels), return_inverse=True)[1].astype(np.int64)

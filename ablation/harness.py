@@ -1,4 +1,4 @@
-"""Our likelihood engine as a model of lm-evaluation-harness, for people who run the harness themselves (DESIGN 3).
+"""Our likelihood engine as a model of lm-evaluation-harness, for people who run the harness themselves.
 
     from ablation.harness import HeadscopeLM
     lm_eval.simple_evaluate(model=HeadscopeLM(model, heads=mask), tasks=["arc_easy"])

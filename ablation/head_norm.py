@@ -1,4 +1,4 @@
-"""How much a head writes: the mean length of its result r = z W_O over the tokens of a document (METHODS 5).
+"""How much a head writes: the mean length of its result r = z W_O over the tokens of a document (Method 5).
 
 A head that writes more moves the loss more, whatever it reads; the comparison of induction heads with important heads
 is made with this partialled out, too. |r|² = z G z' with G = W_O W_O', so that r itself is never formed.

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -30,6 +30,7 @@ from ablation.engine.target_logits import target_log_probabilities
 from ablation.evaluation import right_choices
 from ablation.gate_gradients import GateSums, NodeSums, gate_sums, post_norm_layers
 from ablation.gold import GoldBatch, gold_batches, gold_documents
+from ablation.names import NORMALISATIONS, OBJECTIVES, POSITIONS
 from ablation.orders import HEADS_PER_GROUP
 from ablation.provenance import told
 from ablation.statistics.by_cluster import by_cluster
@@ -41,13 +42,7 @@ from interp.scores import FFNScores, HeadScores
 if TYPE_CHECKING:
     from interp.model import HookedModel
 
-Objective = Literal["sum", "choice"]
-Positions = Literal["token", "document", "signed"]
-Normalise = Literal["uniform", "paper", "layer_l2"]
 Progress = Callable[[int, int], None]
-OBJECTIVES: tuple[str, ...] = get_args(Objective)
-POSITIONS: tuple[str, ...] = get_args(Positions)
-NORMALISATIONS: tuple[str, ...] = get_args(Normalise)
 BATCH_TOKENS = 1024
 TENSORS = (
     "head_token",

@@ -14,10 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ablation.statistics.aggregate import tasks_aggregate
 from interp.errors import UsageError
 from interp.masks import FFNMask, HeadMask
 from interp.scores import FFNScores, HeadScores, Ranking
@@ -75,30 +77,38 @@ def aggregate(
     """The average over tasks of scores divided by their sum (`paper`: of the scores as they are).
 
     `without` leaves the evaluated task out, as a test of transfer must. The sum is of absolute values: the same for
-    `token` and `document`, and `signed` scores are not divided by almost nothing.
+    `token` and `document`, and `signed` scores are not divided by almost nothing. A task without any score is left out,
+    and named in the provenance; a component that one of the others has no score for has none.
     """
-    held = [value for task, value in scores.items() if task != without]
-    mean = aggregate_scores(held, rule=rule)
-    first = held[0]
-    ranking = replace(first.ranking(), name=name, scores=mean)
-    return _order(name, ranking, {**first.provenance, "task": [task for task in scores if task != without]})
+    held = {task: value for task, value in scores.items() if task != without}
+    mean, used = aggregate_scores(list(held.values()), rule=rule)
+    first = next(iter(held.values()))
+    named = {"task": [task for task, one in zip(held, used, strict=True) if one]}
+    if left_out := [task for task, one in zip(held, used, strict=True) if not one]:
+        named["left_out"] = left_out
+    return _order(name, replace(first.ranking(), name=name, scores=mean), {**first.provenance, **named})
 
 
-def aggregate_scores(scores: Sequence[Scores], *, rule: str = "share") -> Float[Tensor, "..."]:
-    """The average over tasks that `aggregate` ranks by."""
+def aggregate_scores(scores: Sequence[Scores], *, rule: str = "share") -> tuple[Float[Tensor, "..."], list[bool]]:
+    """The table that `aggregate` ranks by (statistics/aggregate.py), and which of the scores are in it."""
     if rule not in ("share", "paper"):
         raise UsageError(f"{rule!r} is no way to aggregate; there are share (of each task's sum) and paper (raw mean)")
     if not scores:
         raise UsageError("an aggregate needs the scores of at least one task besides the one that is evaluated")
+    shape = tuple(scores[0].mean.shape)
     if len({(type(one), tuple(one.mean.shape)) for one in scores}) > 1:
         raise UsageError(
             "the scores to aggregate are of different models, or of heads and FFNs: "
             f"{sorted({str(tuple(one.mean.shape)) for one in scores})}"
         )
-    means = [one.mean.double() for one in scores]
-    if rule == "share":
-        means = [mean / (mean.nan_to_num().abs().sum() or 1.0) for mean in means]
-    return torch.stack(means).mean(0).float()
+    tables = np.stack([one.mean.double().numpy().reshape(len(one.mean), -1) for one in scores])
+    found = tasks_aggregate(tables, raw=rule == "paper")
+    if not found.used.any():
+        raise UsageError(
+            f"none of the {len(scores)} tasks has a score other than 0: there is nothing to rank by. Were all "
+            "components gated off?"
+        )
+    return torch.from_numpy(found.table).float().view(shape), found.used.tolist()
 
 
 def random_orders(like: Scores | Order | Ranking, *, n: int = RANDOM_ORDERS, seed: int = 0) -> list[Order]:

@@ -26,7 +26,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ablation.statistics.intervals import cluster_mean
+from ablation.statistics.cluster_numbers import cluster_numbers
+from ablation.statistics.intervals import ClusterEstimate, cluster_mean
 from interp.errors import HeadscopeError, UsageError
 
 OUTCOMES = ("choice", "mass", "sum", "margin", "per_token")
@@ -49,13 +50,17 @@ class Outcome:
     @property
     def labels(self) -> Int[np.ndarray, "item"]:
         """The clusters as numbers from 0 on."""
-        return np.unique(np.asarray(self.clusters), return_inverse=True)[1].astype(np.int64)
+        return cluster_numbers(self.clusters)
+
+    @property
+    def estimate(self) -> ClusterEstimate:
+        """The mean with its error by cluster. Raises UsageError with fewer than two clusters."""
+        return cluster_mean(self.values, self.labels)
 
     @property
     def stderr(self) -> float:
         """Standard error of the mean, clusters being the unit; NaN with a single cluster."""
-        labels = self.labels
-        return cluster_mean(self.values, labels).stderr if labels.max(initial=0) else math.nan
+        return self.estimate.stderr if len(set(self.clusters)) > 1 else math.nan
 
     def minus(self, other: Outcome) -> Outcome:
         """The paired difference. Raises UsageError for another outcome, or other items."""

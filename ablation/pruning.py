@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from ablation.evaluation import LOG_LIKELIHOOD, METRIC, Evaluate, Evaluation, evaluate, number
+from ablation.evaluation import LOG_LIKELIHOOD, METRIC, Evaluate, Evaluation, evaluate
+from ablation.gains import Shots
 from ablation.orders import Order, Scores, by_scores
 from ablation.provenance import refuse_other_model
 from ablation.replacement import Replacement, make_replacement
-from ablation.statistics.curves import Outcome, PruningArea, RemovableShare, area_under_curve, removable_share
+from ablation.statistics.curves import PruningArea, area_under_curve
+from ablation.statistics.verdict import RemovableOutcome, RemovableVerdict, TaskChange, removable_verdict
 from interp.errors import UsageError
 from interp.masks import FFNMask, HeadMask
 from interp.scores import Ranking
@@ -94,19 +96,27 @@ class Pruning:
 
     def area(self) -> PruningArea:
         """The normalised area under the metric's curve; 1 = pruning costs nothing."""
-        first, metric = self.steps[0].evaluation, self.metric()
+        metric = self.metric()
         chance = np.full(metric.shape[1], self.chance)
-        clusters = number(first.clusters)
-        return area_under_curve(metric, chance, clusters, percents=self._percents(), majority=self.majority)
+        return area_under_curve(metric, chance, self.labels(METRIC), percents=self.percents, majority=self.majority)
 
-    def removable(self, outcome: Outcome = "metric") -> RemovableShare:
-        """The largest percentage that costs less than the margin, as all below it do."""
-        first = self.steps[0].evaluation
-        values = self.metric() if outcome == "metric" else self.gold_log_likelihoods()
-        labels = first.clusters if outcome == "metric" else first.document_clusters
-        return removable_share(values, number(labels), percents=self._percents(), outcome=outcome)
+    def removable(self, outcome: RemovableOutcome = "choice") -> RemovableVerdict:
+        """How much is shown removable, shown not to be, or undecided: in nats of `choice`, or points of the `metric`.
 
-    def _percents(self) -> list[float]:
+        How much of the choice gain is kept needs the task without demonstrations too: `removable_gain`.
+        """
+        if outcome == "kept":
+            raise UsageError("what is kept of the choice gain is of two prunings: removable_gain(few, none)")
+        return removable_verdict([self.change(outcome)], percents=self.percents, outcome=outcome)
+
+    def change(self, outcome: str) -> TaskChange:
+        """Each item's change from the full model by step: what verdicts over several tasks are made of."""
+        values = self.values(outcome)
+        return TaskChange(values - values[0], self.labels(outcome))
+
+    @property
+    def percents(self) -> list[float]:
+        """The percentages of a single curve. Raises UsageError for the joint grid, which has none."""
         if self.component == "both":
             raise UsageError("the joint grid of heads and FFNs has no single curve: take one of them at a time")
         return [float(step.percent_heads + step.percent_ffns) for step in self.steps]
@@ -191,6 +201,28 @@ def prune(
     )
 
 
+def gain_change(few: Pruning, none: Pruning) -> TaskChange:
+    """What of the choice gain each step costs, item by item, beside the full model's gain: for verdicts over tasks.
+
+    few, none: one order's prunings with demonstrations and without. Raises UsageError where they are not.
+    """
+    names = ("task", "component", "order", "order_seed", "ablation", "percents")
+    if any(getattr(few, name) != getattr(none, name) for name in names):
+        raise UsageError(
+            f"the choice gain is lost by one order on one task: got {few.task} by {few.order} at {few.percents} and "
+            f"{none.task} by {none.order} at {none.percents}"
+        )
+    gains = np.stack(
+        [Shots(a.evaluation, b.evaluation).gain("choice") for a, b in zip(few.steps, none.steps, strict=True)]
+    )
+    return TaskChange(gains - gains[0], few.labels("choice"), gain=gains[0])
+
+
+def removable_gain(few: Pruning, none: Pruning) -> RemovableVerdict:
+    """How much can go with 95% of the choice gain kept: the share to compare models by (Method 4)."""
+    return removable_verdict([gain_change(few, none)], percents=few.percents, outcome="kept")
+
+
 def _as_order(order: Orderlike) -> Order:
     if isinstance(order, Order):
         return order
@@ -239,15 +271,15 @@ def _sizes(kind: str, percents: Sequence[Any] | None) -> Iterator[tuple[float, f
         if isinstance(given, tuple):
             yield float(given[0]), float(given[1])
         else:
-            yield (float(given), 0.0) if kind == "head" else (0.0, float(given))
+            yield (0.0, float(given)) if kind == "ffn" else (float(given), 0.0)
 
 
 def _masks(
     orders: tuple[Order, ...], kind: str, heads: float, ffns: float
 ) -> tuple[tuple[HeadMask | None, FFNMask | None], tuple[int, int]]:
-    """The masks of a step, and how many components each removes."""
+    """The masks of a step, and how many components (heads or groups, FFNs) each removes."""
     head_order = orders[0] if kind != "ffn" else None
-    ffn_order = orders[-1] if kind != "head" else None
+    ffn_order = orders[-1] if kind in ("ffn", "both") else None
     head_mask = head_order.mask(heads) if head_order is not None else None
     ffn_mask = ffn_order.mask(ffns) if ffn_order is not None else None
     counts = (head_order.removed(heads) if head_order else 0, ffn_order.removed(ffns) if ffn_order else 0)

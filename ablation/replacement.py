@@ -1,4 +1,4 @@
-"""What stands in for a removed component: nothing (`zero`), its mean, or another document's activation (METHODS 3.3).
+"""What stands in for a removed component: nothing (`zero`), its mean, or another document's activation (Method 3.3).
 
 A component with gate m gives m z + (1 - m) z_ref. `zero` has no reference. `mean` is taken over the non-padding
 positions >= 1 of reference documents; position 0, the attention sink, has a mean of its own. `resample` takes, position
@@ -17,12 +17,13 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ablation.names import ABLATIONS
 from interp import hooks
 from interp.errors import UsageError
 from interp.gating import Reference
@@ -30,8 +31,6 @@ from interp.gating import Reference
 if TYPE_CHECKING:
     from interp.model import HookedModel
 
-Ablation = Literal["zero", "mean", "resample"]
-ABLATIONS: tuple[str, ...] = get_args(Ablation)
 MINIMUM_DOCUMENTS = 64
 POSITIONS = ("all", "later", "last")
 KEPT_DOCUMENTS = 8  # resampled documents held in memory at once

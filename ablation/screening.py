@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from ablation.evaluation import Evaluate, evaluate
 from ablation.gains import DRAWS, Conditions, Shots, load_conditions
-from ablation.outcomes import Outcome, with_choices
-from ablation.statistics.intervals import ClusterEstimate, cluster_mean
+from ablation.outcomes import with_choices
+from ablation.statistics.intervals import ClusterEstimate
 from ablation.tasks.parts import RESERVED
 from interp.errors import UsageError
 
@@ -50,7 +50,7 @@ class Screened:
         """The mean over documents with its error by cluster. Raises UsageError for a task that was not evaluated."""
         if self.shots_of is None:
             raise UsageError(f"{self.task} was not screened: {self.reason}")
-        return _estimate(self.shots_of.contrast(outcome, contrast))
+        return self.shots_of.contrast(outcome, contrast).estimate
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """One row an outcome and contrast: its mean, error and one-sided bound, beside the levels it comes from."""
@@ -155,7 +155,7 @@ def _screened(model: HookedModel, conditions: Conditions, evaluate: Evaluate) ->
             **told, reason=f"{len(clusters)} independent documents are kept for the screen, which takes {FEWEST}"
         )
     shots = kept.evaluated(model, evaluate=evaluate)
-    gain = _estimate(shots.contrast(CHOICE))
+    gain = shots.contrast(CHOICE).estimate
     bound = gain.lower_bound(CONFIDENCE)
     reason = "" if bound > 0 else f"its choice gain is {gain.value:.2f} nats, its 95% bound {bound:.2f}"
     return Screened(**{**told, "passes": bound > 0, "shots_of": shots}, reason=reason)
@@ -170,7 +170,3 @@ def _with_choices(model: HookedModel, conditions: Conditions) -> tuple[Condition
         for name, (task, _) in found.items()
     }
     return Conditions(**kept), tuple(dict.fromkeys(reason for _, reasons in found.values() for reason in reasons))
-
-
-def _estimate(outcome: Outcome) -> ClusterEstimate:
-    return cluster_mean(outcome.values, outcome.labels)

@@ -1,9 +1,9 @@
 """Prompts that ask for something said long before: needles in filler, for retrieval (Method 2.10).
 
-1. Each context holds one sentence "The password for KEY is VALUE." at each depth (10, 50 and 90% of it), with different
+1. A context holds one sentence "The password for KEY is VALUE." at each depth (10, 50 and 90% of it), with different
    keys and values; around them stand built-in sentences, or the sentences of a text.
-2. Each needle is asked for once: the question, and the value's tokens but the last, so that the prompt ends at the
-   query that predicts the last one. An item is a context and the needle that is asked for.
+2. Behind it, the question for one of them, and its value's tokens but the last, so that the prompt ends at the query
+   that predicts the last one. Every item has a context of its own; each depth is asked for as often as the others.
 3. All prompts of a length have exactly so many tokens: filler is cut at the front. A needle stands at the sentence
    boundary that is nearest to its depth.
 4. An item's other values are nine that share no word with its own: those of the other needles, and some that stand
@@ -17,7 +17,6 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any
 
 import torch
@@ -30,10 +29,10 @@ from induction.texts import front_ids, ids_behind, sentences, tokenizer_of
 from interp.errors import UsageError
 from interp.model import HookedModel
 
-LENGTHS, DEPTHS, CONTEXTS = (256, 1024), (0.1, 0.5, 0.9), 8
+LENGTHS, DEPTHS, EACH = (256, 1024), (0.1, 0.5, 0.9), 8
 CHOICES = 10
 NEEDLE = " The password for {} is"
-QUESTION = "\nQuestion: What is the password for {0}?\nAnswer: The password for {0} is"
+QUESTION = "\nQuestion: What is the password for {}?\nAnswer:"
 FIRST_WORDS = one_each(
     """
     blue, golden, wooden, silent, crooked, frozen, hollow, purple, rusty, silver, striped, velvet, yellow, broken,
@@ -133,33 +132,34 @@ def needle_prompts(
     *,
     lengths: Sequence[int] = LENGTHS,
     depths: Sequence[float] = DEPTHS,
-    contexts: int = CONTEXTS,
+    each: int = EACH,
     filler: str | None = None,
     seed: int = 0,
 ) -> NeedlePrompts:
-    """Items of `contexts` contexts of each length, one needle at each depth, each asked for once.
+    """`each` items for every length and depth.
 
     lengths: of whole prompts, in tokens. filler: text to put around the needles in place of the built-in sentences.
     Raises UsageError for a model without a tokenizer, a length that needles and question do not fit or that is beyond
     the model's context, a single depth, a filler that is too short.
     """
     tokenizer = tokenizer_of(model, "needles in a context")
-    _refuse(model, lengths, depths, contexts)
-    made = [
-        _items(tokenizer, int(length), depths, filler, f"{seed}/{number}")
+    _refuse(model, lengths, depths, each)
+    items = [
+        _item(tokenizer, int(length), depths, asked, filler, f"{seed}/{length}/{number}/{asked}")
         for length in lengths
-        for number in range(contexts)
+        for number in range(each)
+        for asked in range(len(depths))
     ]
-    return NeedlePrompts.of(list(chain.from_iterable(made)), seed, model.device)
+    return NeedlePrompts.of(items, seed, model.device)
 
 
-def _refuse(model: HookedModel, lengths: Sequence[int], depths: Sequence[float], contexts: int) -> None:
+def _refuse(model: HookedModel, lengths: Sequence[int], depths: Sequence[float], each: int) -> None:
     if not 2 <= len(depths) <= CHOICES or not all(0 <= depth <= 1 for depth in depths):
         raise UsageError(
             f"depths are 2 to {CHOICES} shares between 0 and 1 (the other needles are the null), got {list(depths)}"
         )
-    if not lengths or contexts < 1:
-        raise UsageError(f"there must be a length and a context at least; got {list(lengths)} and {contexts}")
+    if not lengths or each < 1:
+        raise UsageError(f"there must be a length and an item for each depth; got lengths={list(lengths)}, {each=}")
     if model.max_length is not None and max(lengths) > model.max_length:
         raise UsageError(
             f"a prompt of {max(lengths)} tokens is longer than this model's context of {model.max_length}: give "
@@ -167,8 +167,8 @@ def _refuse(model: HookedModel, lengths: Sequence[int], depths: Sequence[float],
         )
 
 
-def _items(tokenizer: Any, length: int, depths: Sequence[float], filler: str | None, seed: str) -> Iterator[Item]:
-    """One context with its needles, each asked for in turn."""
+def _item(tokenizer: Any, length: int, depths: Sequence[float], asked: int, filler: str | None, seed: str) -> Item:
+    """A context with its needles, and the question for one of them."""
     draw = random.Random(f"needles/{seed}")  # noqa: S311
     keys = draw.sample(PLACES, len(depths))
     words = zip(draw.sample(FIRST_WORDS, CHOICES), draw.sample(SECOND_WORDS, CHOICES), strict=True)
@@ -176,17 +176,16 @@ def _items(tokenizer: Any, length: int, depths: Sequence[float], filler: str | N
     values = [ids_behind(tokenizer, f" {one} {two}", behind=NEEDLE.format(keys[0])) for one, two in words]
     stop, front = ids_behind(tokenizer, ".", behind=" window"), front_ids(tokenizer)
     said = [(*head, *value, *stop) for head, value in zip(heads, values, strict=False)]
-    for asked, (key, depth) in enumerate(zip(keys, depths, strict=True)):
-        question, value = ids_behind(tokenizer, QUESTION.format(key)), values[asked]
-        rest = len(front) + sum(map(len, said)) + len(question) + len(value) - 1
-        if length <= rest:
-            raise UsageError(f"needles and question alone have {rest} tokens: give lengths above that, not {length}")
-        text, starts = _with_needles(_filler(tokenizer, filler, length - rest, seed), said, depths)
-        places = [len(front) + start + len(head) for start, head in zip(starts, heads, strict=True)]
-        context = (*front, *text, *question)
-        others = [(place, len(values[n])) for n, place in enumerate(places) if n != asked]
-        needle = Needle.of(value, len(context) - 1, places[asked], others)
-        yield Item(context, (value, *values[:asked], *values[asked + 1 :]), needle, length, float(depth))
+    question, value = ids_behind(tokenizer, QUESTION.format(keys[asked])), values[asked]
+    rest = len(front) + sum(map(len, said)) + len(question) + len(value) - 1
+    if length <= rest:
+        raise UsageError(f"needles and question alone have {rest} tokens: give lengths above that, not {length}")
+    text, starts = _with_needles(_filler(tokenizer, filler, length - rest, seed), said, depths)
+    places = [len(front) + start + len(head) for start, head in zip(starts, heads, strict=True)]
+    context = (*front, *text, *question)
+    others = [(place, len(values[n])) for n, place in enumerate(places) if n != asked]
+    needle = Needle.of(value, len(context) - 1, places[asked], others)
+    return Item(context, (value, *values[:asked], *values[asked + 1 :]), needle, length, float(depths[asked]))
 
 
 def _with_needles(filler: Sequence[Ids], said: Sequence[Ids], depths: Sequence[float]) -> tuple[Ids, list[int]]:

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from induction.circuits import DirectPath
+from induction.definitions import definition
 from induction.reading import at_block_0
 from induction.sequences import drawn_from
 from induction.vocabulary import Candidates, Counts
@@ -28,7 +29,6 @@ from interp.model import HookedModel
 from interp.norms import LinearNorm
 from interp.scores import HeadScores
 
-VERSION = 2  # 1 did not centre the unembedding
 TOKENS = 4000
 _BATCH = 256
 
@@ -54,7 +54,7 @@ def ov_copying_score(
         values = torch.full((model.n_layers, model.n_heads), torch.nan)
         for layer in model.attention_layers:
             values[layer] = _layer_scores(model, path, layer, embedding, columns)
-    told = {"tokens": len(chosen), "version": VERSION}
+    told = {"tokens": len(chosen), "version": definition("ov_copying").version}
     return HeadScores.from_items(
         "ov_copying", values[None], variant=variant, n_kv_heads=model.n_kv_heads, provenance=told
     )

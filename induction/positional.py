@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from induction.null import DRAWS, position_null, wrong_token_null
+from induction.null import ANOTHER_DISTANCE, DRAWS, position_null, wrong_token_null
 from induction.prefix_matching import LookBack
 from induction.reading import TOKEN_BUDGET, Progress, Reader, probabilities, read
 from induction.sequences import RepeatedSequences, SequenceGroup, unrepeated_twin
@@ -112,7 +112,7 @@ def previous_with_null(reader: PreviousToken, *, draws: int, seed: int) -> HeadS
     scores = reader.scores()
     if not draws:
         return scores
-    null = wrong_token_null(scores.mean, reader.tables(), draws=draws, seed=seed, name="another distance")
+    null = wrong_token_null(scores.mean, reader.tables(), draws=draws, seed=seed, name=ANOTHER_DISTANCE)
     return scores if null is None else scores.with_nulls(null)
 
 

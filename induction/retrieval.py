@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from induction.needles import Needle, NeedleGroup, NeedlePrompts
-from induction.null import DRAWS, wrong_token_null
+from induction.null import DRAWS, N1_OTHER, wrong_token_null
 from induction.reading import TOKEN_BUDGET, Progress, Reader, Units, read
 from interp.attention.rows import AttentionRows
 from interp.errors import UsageError
@@ -30,7 +30,6 @@ from interp.scored_paths import ScoredPaths
 from interp.scores import HeadScores
 
 NAME = "retrieval"
-N1_OTHER = "N1 another key's value"
 THRESHOLD = 0.1
 Variant = Literal["", "soft", "right", "soft_right"]
 
@@ -43,8 +42,7 @@ class Retrieval(Reader[NeedleGroup]):
     def attention(self, layer: int, rows: AttentionRows) -> None:
         needles = self.batch.needles
         places = 1 + len(needles[0].others)
-        hard = torch.zeros(*rows.shape[:2], places, device=self.batch.tokens.device)
-        soft = hard.clone()
+        hard, soft = (torch.zeros(*rows.shape[:2], places) for _ in range(2))
         for query in sorted({query for needle in needles for query in needle.queries}):
             row = rows.block(query, query + 1)[:, :, 0]  # one query at a time: whole rows of long contexts
             best = 1 + row[..., 1:].argmax(-1)
@@ -52,8 +50,8 @@ class Retrieval(Reader[NeedleGroup]):
                 wanted = _places_of(needle, query)
                 if wanted is not None:
                     keys = torch.tensor(wanted, device=row.device)
-                    hard[item] += (best[item, :, None] == keys) / len(needle.queries)
-                    soft[item] += row[item][:, keys] / len(needle.queries)
+                    hard[item] += (best[item, :, None] == keys).cpu() / len(needle.queries)
+                    soft[item] += row[item][:, keys].cpu() / len(needle.queries)
         self.keep("hard", layer, hard)
         self.keep("soft", layer, soft)
 

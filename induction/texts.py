@@ -12,6 +12,7 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
+from math import prod
 from typing import Any
 
 import torch
@@ -139,14 +140,13 @@ class NaturalPrompts:
 
 def sentences(seed: int | str = 0) -> Iterator[str]:
     """The built-in sentences in an order of the seed's own, each once; 96,000 of them."""
-    parts = (WHO, WHAT, WHERE, WHEN)
-    count = len(WHO) * len(WHAT) * len(WHERE) * len(WHEN)
-    for number in random.Random(f"sentences/{seed}").sample(range(count), count):  # noqa: S311
-        words = []
-        for part in parts:
-            number, place = divmod(number, len(part))
-            words.append(part[place])
-        yield " ".join(words) + "."
+    parts, draw = (WHO, WHAT, WHERE, WHEN), random.Random(f"sentences/{seed}")  # noqa: S311
+    said: set[tuple[str, ...]] = set()
+    while len(said) < prod(map(len, parts)):
+        words = tuple(map(draw.choice, parts))
+        if words not in said:
+            said.add(words)
+            yield " ".join(words) + "."
 
 
 def natural_prompts(

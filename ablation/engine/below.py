@@ -1,4 +1,4 @@
-"""Runs that remove nothing below a block share what stands below it (METHODS 3.2, as knock-outs do).
+"""Runs that remove nothing below a block share what stands below it (Method 3.2, as knock-outs do).
 
 Removing components of block k and later ones changes nothing in front of block k. The first run of some requests
 keeps the residual stream in front of that block, forward pass by forward pass; later runs of the same requests start

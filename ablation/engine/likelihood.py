@@ -1,6 +1,6 @@
 """Log-likelihoods of continuations: the sum of log p(token | all before it), every shared prefix run once.
 
-METHODS 6, DESIGN 3.
+Method 6.
 1. Plan which tokens are run together (prefix_plan.py): choices of a document, questions about a passage, documents
    behind the same demonstrations.
 2. Run rows of similar length in batches (packing.py), trunks before what stands on them, with logits only where a
@@ -75,7 +75,7 @@ def log_likelihoods(
 ) -> list[list[float]]:
     """One log-likelihood a choice, for every document, in nats.
 
-    `heads` and `ffns` remove components (METHODS 3.3), `replacement` says by what. `below` is shared by calls for the
+    `heads` and `ffns` remove components (Method 3.3), `replacement` says by what. `below` is shared by calls for the
     same documents that remove nothing below its block (below.py). `token_budget`: tokens in a forward pass.
     `progress(done, total)` counts choices. Raises UsageError for empty or over-long token ids.
     """

@@ -1,4 +1,4 @@
-"""Which tokens are run together: requests that share a prefix run it once (DESIGN 3).
+"""Which tokens are run together: requests that share a prefix run it once.
 
 1. A request is a context and a continuation; what the model is fed is both without the last token. Sorted, inputs that
    share a prefix stand side by side, and an input that begins another one comes along for nothing.

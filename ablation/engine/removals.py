@@ -1,6 +1,6 @@
 """Log-likelihoods with one component removed at a time, each resumed from the stored input of its block.
 
-METHODS 3.2. What costs time in a knock-out is done once or not at all:
+Method 3.2. What costs time in a knock-out is done once or not at all:
 1. The choices of a document share their prompt: one row a document, a tree of tokens (packing.py).
 2. One plain run of a batch stores the residual stream in front of every block; removing a component of block k changes
    nothing below it, so its run starts there.

@@ -1,4 +1,4 @@
-"""Intervals of scores whose unit is the cluster: documents of one passage are drawn together (METHODS 4).
+"""Intervals of scores whose unit is the cluster: documents of one passage are drawn together (Method 4).
 
 The mean of the items is the ratio of two sums over clusters, and so is the mean of every bootstrap draw. Where each
 item is a cluster of its own the score is handed back as it is: the same draws would be made again.

@@ -1,12 +1,11 @@
-"""Scores item by item, and the same scores on part of the items: without some groups, on one half (METHODS 4-5).
+"""Scores item by item, and the same scores on part of the items: without some groups, on one half (Method 4-5).
 
 Documents that share a passage are not independent, so items are drawn, split and left out by whole clusters.
 1. Sum the items of each cluster.
 2. Deal the clusters at random into 20 groups and leave out a fifth of the groups at a time (for the jackknife); deal
    them, many times, into two halves (for the reliability).
 3. Score a subset exactly as the whole: sum of its scores / sum of its sizes, heads without a value left NaN.
-With several tasks the score is the aggregate of METHODS 4, each task's table divided by its sum, then averaged; the sum
-is taken of absolute values, which is the same for importances and keeps the sign of `signed` scores.
+With several tasks the score is the aggregate of Method 4 (aggregate.py).
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ablation.statistics.aggregate import aggregate_tables
 from interp.errors import UsageError
 
 MINIMUM_CLUSTERS = 4
@@ -30,7 +30,7 @@ class ClusteredScores:
 
     per_item: the summand of each item; NaN where the head has no value on it.
     clusters: any integer labels; items with one label are kept together.
-    sizes: what each item adds to the denominator (METHODS 3.1's N), by layer; 1 an item if None.
+    sizes: what each item adds to the denominator (Method 3.1's N), by layer; 1 an item if None.
     tasks: the task of each item where the table is an aggregate over tasks; None for one task.
     """
 
@@ -85,7 +85,7 @@ def resample(
     """Score the whole, all but some groups, and both halves of every split, by whole clusters.
 
     With fewer clusters than `groups` each cluster is a group. Raises UsageError with fewer than four clusters or fewer
-    than 50 splits (METHODS 5).
+    than 50 splits (Method 5).
     """
     if splits < 50:
         raise UsageError(f"A reliability is the mean of at least 50 half-splits; got splits={splits}.")
@@ -181,16 +181,12 @@ def _by_part(
 def combine(
     sums: Float[np.ndarray, "task *part layer head"], weights: Float[np.ndarray, "task *part layer head"]
 ) -> Float[np.ndarray, "*part layer head"]:
-    """The score table of each part: the ratio for one task, the mean of the tasks' shares for several; NaN unknown."""
+    """The score table of each part: the ratio for one task, the tasks' aggregate for several; NaN unknown."""
     nothing = np.full(sums.shape, np.nan)
     ratio = np.divide(sums, weights, out=nothing, where=weights > 0)
     if len(ratio) == 1:
         return ratio[0]
-    known = np.isfinite(ratio)
-    total = np.abs(ratio).sum(axis=(-2, -1), keepdims=True, where=known)
-    share = np.divide(ratio, total, out=np.zeros(ratio.shape), where=known & (total > 0)).sum(axis=0)
-    tasks = known.sum(axis=0)
-    return np.divide(share, tasks, out=np.full(share.shape, np.nan), where=tasks > 0)
+    return aggregate_tables(ratio)
 
 
 def same_clusters(a: Resampled, b: Resampled) -> bool:

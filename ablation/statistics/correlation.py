@@ -1,4 +1,4 @@
-"""Rank correlation of two score tables of one model: Spearman, Kendall, and Spearman within layers (METHODS 5).
+"""Rank correlation of two score tables of one model: Spearman, Kendall, and Spearman within layers (Method 5).
 
 1. Leave out the heads that either table has no value for (NaN: layers without softmax attention), and count them.
 2. Rank the scores, tied scores sharing their mean rank: over all heads, or inside each layer.
@@ -48,7 +48,7 @@ class StandardRanks:
     varies: Bool[np.ndarray, "*batch block"]
 
 
-def shared_heads(*tables: Float[np.ndarray, "*batch layer head"]) -> Bool[np.ndarray, "layer head"]:
+def shared_heads(*tables: Float[np.ndarray, "... layer head"]) -> Bool[np.ndarray, "layer head"]:
     """Heads that every table has a value for. Raises UsageError on infinite scores and on unequal shapes."""
     shapes = {table.shape[-2:] for table in tables}
     if len(shapes) != 1:
@@ -103,12 +103,12 @@ def mean_correlation(a: StandardRanks, b: StandardRanks) -> Float[np.ndarray, "*
 
 
 def spearman(a: Float[np.ndarray, "layer head"], b: Float[np.ndarray, "layer head"]) -> Correlation:
-    """Spearman's rho of the scores over all heads, ties averaged (METHODS 5)."""
+    """Spearman's rho of the scores over all heads, ties averaged (Method 5)."""
     return _spearman(a, b, level="global")
 
 
 def spearman_within_layers(a: Float[np.ndarray, "layer head"], b: Float[np.ndarray, "layer head"]) -> Correlation:
-    """Mean over layers of Spearman's rho inside the layer: blind to a trend over layers (METHODS 5)."""
+    """Mean over layers of Spearman's rho inside the layer: blind to a trend over layers (Method 5)."""
     return _spearman(a, b, level="within_layer")
 
 
@@ -127,7 +127,7 @@ def _spearman(a: Float[np.ndarray, "layer head"], b: Float[np.ndarray, "layer he
 
 
 def kendall(a: Float[np.ndarray, "layer head"], b: Float[np.ndarray, "layer head"]) -> Correlation:
-    """Kendall's tau-b of the scores over all heads (METHODS 5)."""
+    """Kendall's tau-b of the scores over all heads (Method 5)."""
     valid = shared_heads(a, b)
     left, right = a[valid].astype(np.float64), b[valid].astype(np.float64)
     undefined = left.size < 2 or np.ptp(left) == 0 or np.ptp(right) == 0
@@ -140,7 +140,7 @@ def kendall(a: Float[np.ndarray, "layer head"], b: Float[np.ndarray, "layer head
 
 
 def bansal_released(a: Float[np.ndarray, "layer head"], b: Float[np.ndarray, "layer head"]) -> Correlation:
-    """What the paper's released script calls the rank correlation: Spearman of the two `argsort` outputs (METHODS 5).
+    """What the paper's released script calls the rank correlation: Spearman of the two `argsort` outputs (Method 5).
 
     It correlates the NUMBERS of the heads that stand at equal places of the two orders, not the ranks of one head in
     both: identical rankings give 1, but strongly related ones come out near 0, and a trend over layers alone passes

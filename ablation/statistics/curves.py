@@ -1,4 +1,4 @@
-"""Summaries of a pruning curve: at chance or not, the area under it, the share that can be removed (METHODS 4).
+"""Summaries of a pruning curve: at chance or not, the area under it, the share that can be removed (Method 4).
 
 - At chance: the full model's lower 95% bound is not above both chance and the majority share.
 - Area: trapezoid over p of (m(p) - c) / (m(0) - c), divided by the range of p; 1 = pruning costs nothing.
@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ablation.statistics.intervals import PAIRED_LOSS, PROPORTION, cluster_mean, cluster_ratio
+from ablation.statistics.permutation import ROUNDING
 from interp.errors import UsageError
 
 Outcome = Literal["metric", "log_likelihood"]
@@ -96,7 +97,7 @@ def area_under_curve(
     majority: float = 0.0,
 ) -> PruningArea:
     """Area under the normalised pruning curve and its interval by cluster, as a ratio of two sums over items."""
-    grid = _check_percents(percents, len(metric))
+    grid = check_percents(percents, len(metric))
     check = chance_check(metric[0], chance, clusters, majority=majority)
     above = np.trapezoid(metric - chance, x=grid, axis=0) / (grid[-1] - grid[0])
     area = cluster_ratio(above, metric[0] - chance, clusters)
@@ -116,7 +117,7 @@ def removable_share(
     """How much can go; `values` are the items' metric (0 to 1) or gold log-likelihood (nats), the full model first."""
     if outcome not in ("metric", "log_likelihood"):
         raise UsageError(f"Unknown outcome {outcome!r}; expected 'metric' or 'log_likelihood'.")
-    grid = _check_percents(percents, len(values))
+    grid = check_percents(percents, len(values))
     if outcome == "metric":
         _check_unit_range(values)
     margin = METRIC_MARGIN if outcome == "metric" else LOG_LIKELIHOOD_MARGIN
@@ -124,7 +125,7 @@ def removable_share(
     estimates = [cluster_mean(row - values[0], clusters, pseudo=pseudo) for row in values[1:]]
     # Nothing is removed at p = 0: the difference is 0 by definition, not by measurement.
     lower = np.array([0.0] + [estimate.lower_bound() for estimate in estimates])
-    holds = np.logical_and.accumulate(lower > -margin)
+    holds = np.logical_and.accumulate(lower > -margin + ROUNDING)
     return RemovableShare(
         outcome=outcome,
         margin=margin,
@@ -137,7 +138,8 @@ def removable_share(
     )
 
 
-def _check_percents(percents: Sequence[int | float], rows: int) -> Float[np.ndarray, "percent"]:
+def check_percents(percents: Sequence[int | float], rows: int) -> Float[np.ndarray, "percent"]:
+    """The percentages as an array. Raises UsageError unless there is one a row, ascending from 0."""
     grid = np.array(percents, dtype=np.float64)
     if len(grid) != rows or rows < 2 or grid[0] != 0 or (np.diff(grid) <= 0).any():
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Intervals whose unit is the cluster: means, ratios, and their one-sided bounds (METHODS 4).
+"""Intervals whose unit is the cluster: means, ratios, and their one-sided bounds (Method 4).
 
 1. A mean over items, or a ratio of two sums, is linearised: each cluster's residual is its numerator - value x its
    denominator; C / (C - 1) x sum of squares / (sum of denominators)² is the variance. With one item a cluster this is
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -31,8 +32,42 @@ class PseudoClusters:
     weight: float
 
 
+@runtime_checkable
+class Estimate(Protocol):
+    """What has a value, a standard error with its degrees of freedom, and the items it rests on."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def stderr(self) -> float: ...
+    @property
+    def centre(self) -> float: ...
+    @property
+    def freedom(self) -> float: ...
+    @property
+    def n_items(self) -> int: ...
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]: ...
+
+
+class StudentBounds:
+    """Bounds of an estimate by Student's t, around its centre."""
+
+    def lower_bound(self: Estimate, confidence: float = 0.95) -> float:
+        """One-sided lower bound."""
+        return self.centre - float(t.ppf(confidence, self.freedom)) * self.stderr
+
+    def upper_bound(self: Estimate, confidence: float = 0.95) -> float:
+        """One-sided upper bound."""
+        return self.centre + float(t.ppf(confidence, self.freedom)) * self.stderr
+
+    def interval(self: Estimate, confidence: float = 0.95) -> tuple[float, float]:
+        """Two-sided interval."""
+        reach = float(t.ppf((1 + confidence) / 2, self.freedom)) * self.stderr
+        return self.centre - reach, self.centre + reach
+
+
 @dataclass(frozen=True)
-class ClusterEstimate:
+class ClusterEstimate(StudentBounds):
     """A mean or ratio with its standard error; bounds stand around `centre` (= value without pseudo-clusters)."""
 
     value: float
@@ -41,28 +76,29 @@ class ClusterEstimate:
     n_items: int
     n_clusters: int
 
-    def lower_bound(self, confidence: float = 0.95) -> float:
-        """One-sided lower bound."""
-        return self.centre - float(t.ppf(confidence, self.n_clusters - 1)) * self.stderr
-
-    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Two-sided interval."""
-        reach = float(t.ppf((1 + confidence) / 2, self.n_clusters - 1)) * self.stderr
-        return self.centre - reach, self.centre + reach
+    @property
+    def freedom(self) -> float:
+        """Degrees of freedom of the standard error."""
+        return float(self.n_clusters - 1)
 
 
 # z²/2 with z of a one-sided 95% bound: so many successes and failures for a proportion, so many losses for the lower
-# bound of a paired difference, where it is the rare losses that a small sample misses.
+# bound of a paired difference, where it is the rare losses that a small sample misses, so many gains for the upper one.
 HALF_Z_SQUARED = float(norm.ppf(0.95)) ** 2 / 2
 PROPORTION = (PseudoClusters(0.0, HALF_Z_SQUARED), PseudoClusters(1.0, HALF_Z_SQUARED))
 PAIRED_LOSS = (PseudoClusters(-1.0, HALF_Z_SQUARED),)
+PAIRED_GAIN = (PseudoClusters(1.0, HALF_Z_SQUARED),)
 
 
 def cluster_mean(
-    values: Float[np.ndarray, "item"], clusters: Int[np.ndarray, "item"], *, pseudo: tuple[PseudoClusters, ...] = ()
+    values: Float[np.ndarray, "item"],
+    clusters: Int[np.ndarray, "item"],
+    *,
+    pseudo: tuple[PseudoClusters, ...] = (),
+    copies: float = 1.0,
 ) -> ClusterEstimate:
     """Mean over items, standard error over clusters."""
-    return cluster_ratio(values, np.ones(values.shape), clusters, pseudo=pseudo)
+    return cluster_ratio(values, np.ones(values.shape), clusters, pseudo=pseudo, copies=copies)
 
 
 def cluster_ratio(
@@ -71,30 +107,53 @@ def cluster_ratio(
     clusters: Int[np.ndarray, "item"],
     *,
     pseudo: tuple[PseudoClusters, ...] = (),
+    copies: float = 1.0,
 ) -> ClusterEstimate:
     """Sum of numerators / sum of denominators, standard error over clusters; NaN where the denominators sum to 0.
 
-    Raises UsageError with fewer than two clusters, unequal lengths, or values that are not finite.
+    copies: as if so many times as many clusters like these had been there, for planning. Raises UsageError with fewer
+    than two clusters, unequal lengths, or values that are not finite.
     """
-    above, below = _cluster_sums(numerators, denominators, clusters)
-    real = above.size
-    size = below.mean()
-    weight = np.concatenate([np.ones(real), [part.weight for part in pseudo]])
-    above = np.concatenate([above, [part.value * size for part in pseudo]])
-    below = np.concatenate([below, np.full(len(pseudo), size)])
-    total, count = (weight * below).sum(), weight.sum()
-    undefined = ClusterEstimate(math.nan, math.nan, math.nan, numerators.size, real)
-    if total == 0:
-        return undefined
-    centre = (weight * above).sum() / total
-    squares = (weight * (above - centre * below) ** 2).sum()
-    return ClusterEstimate(
-        value=float(above[:real].sum() / below[:real].sum()),
-        stderr=float(np.sqrt(count / (count - 1) * squares) / abs(total)),
-        centre=float(centre),
-        n_items=numerators.size,
-        n_clusters=real,
-    )
+    return ClusterSums.of(numerators, denominators, clusters).estimate(pseudo=pseudo, copies=copies)
+
+
+@dataclass(frozen=True)
+class ClusterSums:
+    """Numerators and denominators summed by cluster: all that a ratio and its error need."""
+
+    above: Float[np.ndarray, "cluster"]
+    below: Float[np.ndarray, "cluster"]
+    n_items: int
+
+    @classmethod
+    def of(
+        cls,
+        numerators: Float[np.ndarray, "item"],
+        denominators: Float[np.ndarray, "item"],
+        clusters: Int[np.ndarray, "item"],
+    ) -> ClusterSums:
+        """Raises UsageError with fewer than two clusters, unequal lengths, or values that are not finite."""
+        return cls(*_cluster_sums(numerators, denominators, clusters), numerators.size)
+
+    def estimate(self, *, pseudo: tuple[PseudoClusters, ...] = (), copies: float = 1.0) -> ClusterEstimate:
+        """The ratio, with pseudo-clusters in its bounds, as if each cluster had been there so many times."""
+        real, size = self.above.size, self.below.mean()
+        weight = np.concatenate([np.full(real, copies), [part.weight for part in pseudo]])
+        above = np.concatenate([self.above, [part.value * size for part in pseudo]])
+        below = np.concatenate([self.below, np.full(len(pseudo), size)])
+        total, count = (weight * below).sum(), weight.sum()
+        n_items, n_clusters = round(copies * self.n_items), round(copies * real)
+        if total == 0:
+            return ClusterEstimate(math.nan, math.nan, math.nan, n_items, n_clusters)
+        centre = (weight * above).sum() / total
+        squares = (weight * (above - centre * below) ** 2).sum()
+        return ClusterEstimate(
+            value=float(self.above.sum() / self.below.sum()),
+            stderr=float(np.sqrt(count / (count - 1) * squares) / abs(total)),
+            centre=float(centre),
+            n_items=n_items,
+            n_clusters=n_clusters,
+        )
 
 
 def _cluster_sums(

@@ -1,4 +1,4 @@
-"""Agreement of two rankings: rho, its interval over documents, and rho* freed of the noise of both (METHODS 5).
+"""Agreement of two rankings: rho, its interval over documents, and rho* freed of the noise of both (Method 5).
 
 1. rho = Spearman, global or within layers.
 2. Interval: group jackknife over 20 groups of clusters in each table; two sets of documents are independent, so the two

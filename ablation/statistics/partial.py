@@ -1,10 +1,11 @@
-"""Partial rank correlation within layers: score against importance, other properties held fixed (METHODS 5).
+"""Partial rank correlation within layers: score against importance, other properties held fixed (Method 5).
 
 1. Rank score, importance and every covariate inside each layer, ties averaged.
 2. Regress the ranks of score and importance on those of the covariates (and a constant), and correlate the residuals.
 3. Mean over layers. A layer with fewer than two degrees of freedom left, or where a residual is constant, is skipped
    and counted: with one degree the correlation is always 1 or -1.
-4. p by permuting the residuals of the importance inside each layer and regressing them again (Freedman and Lane 1983).
+4. p by permuting the residuals of the importance inside each layer, with `groups` by whole key-value groups, and
+   regressing them again (Freedman and Lane 1983).
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.stats import rankdata
 
 from ablation.statistics.correlation import head_blocks, shared_heads
+from ablation.statistics.kv_groups import group_of_valid, permuted_heads
 from ablation.statistics.permutation import ROUNDING, Alternative, permutation_count
 from interp.errors import UsageError
 
@@ -46,6 +48,7 @@ def partial_spearman_within_layers(
     *,
     family: int = 1,
     alternative: Alternative = "two_sided",
+    groups: Int[np.ndarray, "layer head"] | None = None,
     seed: int | np.random.Generator = 0,
 ) -> PartialCorrelation:
     """Spearman within layers after partialling out the covariates (log mean ||r|| and previous-token score, say)."""
@@ -57,7 +60,11 @@ def partial_spearman_within_layers(
     table = np.stack([scores[valid].astype(np.float64) for scores in (score, importance, *covariates)])
     blocks = head_blocks(valid, "within_layer")
     count, generator = permutation_count(family), np.random.default_rng(seed)
-    found = [_partial(table[:, block], count, generator) for block in blocks]
+    group_of, found = group_of_valid(groups, valid), []
+    for block in blocks:
+        inside = None if group_of is None else group_of[block]
+        orders = permuted_heads([slice(0, block.stop - block.start)], count, generator, groups=inside)
+        found.append(_partial(table[:, block], orders))
     layers = [layer for layer in found if layer is not None]
     value, null = np.nan, np.full(count, np.nan)
     if layers:
@@ -78,7 +85,7 @@ def partial_spearman_within_layers(
 
 
 def _partial(
-    scores: Float[np.ndarray, "table head"], draws: int, generator: np.random.Generator
+    scores: Float[np.ndarray, "table head"], orders: Int[np.ndarray, "draw head"]
 ) -> tuple[float, Float[np.ndarray, "draw"]] | None:
     """Partial correlation of the first two rows given the others, in one layer, and its permutations."""
     ranks = rankdata(scores, axis=-1)
@@ -92,8 +99,7 @@ def _partial(
     size = np.linalg.norm(residual, axis=-1)
     if (size <= NEGLIGIBLE * heads).any():
         return None
-    shuffled = generator.permuted(np.broadcast_to(residual[1], (draws, heads)), axis=1)
-    again = _regress_out(shuffled, basis)
+    again = _regress_out(residual[1][orders], basis)
     lengths_again = np.maximum(np.linalg.norm(again, axis=-1), NEGLIGIBLE)
     return float(residual[0] @ residual[1] / size.prod()), again @ residual[0] / (size[0] * lengths_again)
 

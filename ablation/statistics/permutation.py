@@ -1,36 +1,47 @@
-"""Permutation tests of rank correlations, Holm's correction, and the rank of one result among its controls (METHODS 5).
+"""Permutation tests of rank correlations, Holm's correction, and the rank of one result among its controls (Method 5).
 
 1. B = max(9999, 100 x family) permutations, `family` being the number of tests that are corrected together.
 2. The global coefficient is tested by permuting all heads, the within-layer one by permuting heads inside their
-   layer, so that a trend over layers is part of the null and not a finding.
+   layer, so that a trend over layers is part of the null and not a finding. With `groups` (kv_groups.py) whole
+   key-value groups are shuffled, then the heads of each: heads of a group resemble each other under the null too.
 3. p = (b + 1) / (B + 1), with b permutations at least as extreme as what was observed.
 4. Holm's step-down adjustment within one matrix.
+5. What a single test could have found: the smallest coefficient that reaches p = .05, and the one that does so four
+   times in five, taking the coefficient to spread around its true value as the permutations do around 0.
 All pairs of a matrix share the permutations: each p is right by itself, and Holm holds under any dependence.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
+from scipy.stats import norm
 
 from ablation.statistics.correlation import Level, StandardRanks, head_blocks, shared_heads, standard_ranks
+from ablation.statistics.kv_groups import group_of_valid, permuted_heads
 from interp.errors import UsageError
 
 Alternative = Literal["two_sided", "greater"]
 
-# Room for rounding in "at least as extreme": dot products of unit vectors are exact to about 1e-15.
+# Room for rounding in "at least as extreme" and "above the margin": what is compared is exact to about 1e-15.
 ROUNDING = 1e-12
 # Numbers held at once while permuting (32 MB).
 CHUNK = 2**22
+SIGNIFICANT = 0.05
+POWER = 0.8
 
 
 @dataclass(frozen=True)
 class PermutationTest:
-    """One coefficient and its p by permutation; NaN both where the coefficient is undefined."""
+    """One coefficient and its p by permutation; NaN both where the coefficient is undefined.
+
+    critical: a coefficient beyond it has p <= .05. detectable: the true coefficient that 80% of tests would find.
+    """
 
     level: Level
     alternative: Alternative
@@ -39,6 +50,24 @@ class PermutationTest:
     permutations: int
     n_heads: int
     heads_left_out: int
+    critical: float
+    detectable: float
+
+
+@dataclass(frozen=True)
+class Detectable:
+    """What a test could have found, from its null draws."""
+
+    critical: float
+    detectable: float
+
+    @classmethod
+    def of(cls, null: Float[np.ndarray, "draw"], alternative: Alternative) -> Detectable:
+        """A value beyond `critical` leaves at most .05 (B + 1) - 1 draws at least as extreme."""
+        extreme = np.sort(np.abs(null) if alternative == "two_sided" else null)[::-1]
+        reached = max(0, int(SIGNIFICANT * (null.size + 1)) - 1)
+        critical = float(extreme[min(reached, null.size - 1)])
+        return cls(critical, critical + float(norm.ppf(POWER)) * float(null.std()))
 
 
 @dataclass(frozen=True)
@@ -81,10 +110,14 @@ def permutation_test(
     level: Level,
     family: int = 1,
     alternative: Alternative = "two_sided",
+    groups: Int[np.ndarray, "layer head"] | None = None,
     seed: int | np.random.Generator = 0,
 ) -> PermutationTest:
     """Test one Spearman coefficient; `family` is the number of tests whose p are corrected together with it."""
-    table = _test_pairs(a[None], b[None], level=level, family=family, alternative=alternative, seed=seed)
+    table, null = _test_pairs(
+        a[None], b[None], level=level, family=family, alternative=alternative, groups=groups, seed=seed, keep=True
+    )
+    could = Detectable.of(null[:, 0, 0], alternative)
     return PermutationTest(
         level=level,
         alternative=alternative,
@@ -93,6 +126,8 @@ def permutation_test(
         permutations=table.permutations,
         n_heads=table.n_heads,
         heads_left_out=table.heads_left_out,
+        critical=could.critical,
+        detectable=could.detectable,
     )
 
 
@@ -102,11 +137,12 @@ def permutation_table(
     *,
     level: Level,
     alternative: Alternative = "two_sided",
+    groups: Int[np.ndarray, "layer head"] | None = None,
     seed: int | np.random.Generator = 0,
 ) -> PermutationTable:
     """Test every row ranking against every column ranking, Holm over the whole table."""
     family = len(rows) * len(columns)
-    return _test_pairs(rows, columns, level=level, family=family, alternative=alternative, seed=seed)
+    return _test_pairs(rows, columns, level=level, family=family, alternative=alternative, groups=groups, seed=seed)[0]
 
 
 def permutation_matrix(
@@ -114,15 +150,17 @@ def permutation_matrix(
     *,
     level: Level,
     alternative: Alternative = "two_sided",
+    groups: Int[np.ndarray, "layer head"] | None = None,
     seed: int | np.random.Generator = 0,
 ) -> PermutationTable:
     """Test every pair of rankings, Holm over the pairs; symmetric, with NaN as the p of the diagonal."""
     if len(rankings) < 2:
         raise UsageError(f"A matrix of correlations needs two rankings or more; got {len(rankings)}.")
     above = np.triu(np.ones((len(rankings), len(rankings)), dtype=bool), k=1)
+    family = int(above.sum())
     return _test_pairs(
-        rankings, rankings, level=level, family=int(above.sum()), alternative=alternative, seed=seed, above=above
-    )
+        rankings, rankings, level=level, family=family, alternative=alternative, groups=groups, seed=seed, above=above
+    )[0]
 
 
 def _test_pairs(
@@ -132,23 +170,37 @@ def _test_pairs(
     level: Level,
     family: int,
     alternative: Alternative,
+    groups: Int[np.ndarray, "layer head"] | None,
     seed: int | np.random.Generator,
     above: Bool[np.ndarray, "row column"] | None = None,
-) -> PermutationTable:
-    """The test of all pairs; `above` marks those of a symmetric matrix, the others are mirrored from them."""
+    keep: bool = False,
+) -> tuple[PermutationTable, Float[np.ndarray, "draw row column"]]:
+    """The test of all pairs, and the null draws if they are to be kept (else none).
+
+    above: marks the pairs of a symmetric matrix, the others are mirrored from them.
+    """
     if alternative not in ("two_sided", "greater"):
         raise UsageError(f"Unknown alternative {alternative!r}; expected 'two_sided' or 'greater'.")
     valid = shared_heads(rows, columns)
     row_ranks, column_ranks = (standard_ranks(tables, valid=valid, level=level) for tables in (rows, columns))
-    count, blocks, generator = permutation_count(family), head_blocks(valid, level), np.random.default_rng(seed)
-    value, exceed = _exceedances(row_ranks, column_ranks, blocks, count, alternative, generator)
+    count, generator = permutation_count(family), np.random.default_rng(seed)
+    shared = (row_ranks.varies[:, None] & column_ranks.varies[None]).sum(axis=-1)
+    total = row_ranks.units @ column_ranks.units.T
+    value = np.clip(np.divide(total, shared, out=np.full(total.shape, np.nan), where=shared > 0), -1.0, 1.0)
+    target = (np.abs(total) if alternative == "two_sided" else total) - ROUNDING
+    exceed, kept = np.zeros(total.shape), [np.empty((0, *total.shape))]
+    orders = _orders(head_blocks(valid, level), group_of_valid(groups, valid), count, column_ranks, generator)
+    for null in _null_totals(row_ranks, column_ranks, orders):
+        exceed += ((np.abs(null) if alternative == "two_sided" else null) >= target).sum(axis=0)
+        if keep:
+            kept.append(null / np.maximum(shared, 1))
     p = np.where(np.isnan(value), np.nan, (exceed + 1) / (count + 1))
     if above is None:
         p_holm = holm(p)
     else:
         p = _mirror(np.where(above, p, np.nan), above)
         p_holm = _mirror(holm(np.where(above, p, np.nan)), above)
-    return PermutationTable(
+    table = PermutationTable(
         level=level,
         alternative=alternative,
         value=value,
@@ -159,42 +211,33 @@ def _test_pairs(
         n_heads=int(valid.sum()),
         heads_left_out=int((~valid).sum()),
     )
+    return table, np.concatenate(kept)
 
 
 def _mirror(upper: Float[np.ndarray, "row row"], above: Bool[np.ndarray, "row row"]) -> Float[np.ndarray, "row row"]:
     return np.where(above, upper, upper.T)
 
 
-def _exceedances(
-    rows: StandardRanks,
-    columns: StandardRanks,
+def _orders(
     blocks: list[slice],
+    groups: Int[np.ndarray, "valid"] | None,
     count: int,
-    alternative: Alternative,
+    columns: StandardRanks,
     generator: np.random.Generator,
-) -> tuple[Float[np.ndarray, "row column"], Float[np.ndarray, "row column"]]:
-    """The coefficients, and how many of `count` permutations of the columns' heads reach them."""
-    shared = (rows.varies[:, None] & columns.varies[None]).sum(axis=-1)
-    total = rows.units @ columns.units.T
-    value = np.clip(np.divide(total, shared, out=np.full(total.shape, np.nan), where=shared > 0), -1.0, 1.0)
-    target = (np.abs(total) if alternative == "two_sided" else total) - ROUNDING
-    exceed = np.zeros(total.shape)
+) -> Iterator[Int[np.ndarray, "draw valid"]]:
+    """`count` random orders of the heads, as many at a time as memory allows."""
     chunk = max(1, CHUNK // max(1, columns.units.size))
     for start in range(0, count, chunk):
-        order = permuted_heads(blocks, min(chunk, count - start), generator)
+        yield permuted_heads(blocks, min(chunk, count - start), generator, groups=groups)
+
+
+def _null_totals(
+    rows: StandardRanks, columns: StandardRanks, orders: Iterator[Int[np.ndarray, "draw valid"]]
+) -> Iterator[Float[np.ndarray, "draw row column"]]:
+    """The coefficients, summed over blocks, when the columns' heads are in another order."""
+    for order in orders:
         permuted = rearrange(columns.units[:, order], "column draw head -> (column draw) head")
-        null = rearrange(permuted @ rows.units.T, "(column draw) row -> draw row column", column=len(columns.units))
-        exceed += ((np.abs(null) if alternative == "two_sided" else null) >= target).sum(axis=0)
-    return value, exceed
-
-
-def permuted_heads(blocks: list[slice], draws: int, generator: np.random.Generator) -> Int[np.ndarray, "draw head"]:
-    """Random orders of the heads in which every head stays in its block."""
-    order = np.empty((draws, blocks[-1].stop if blocks else 0), dtype=np.int64)
-    for block in blocks:
-        inside = np.broadcast_to(np.arange(block.start, block.stop), (draws, block.stop - block.start))
-        order[:, block] = generator.permuted(inside, axis=1)
-    return order
+        yield rearrange(permuted @ rows.units.T, "(column draw) row -> draw row column", column=len(columns.units))
 
 
 def holm(p: Float[np.ndarray, "*tests"]) -> Float[np.ndarray, "*tests"]:
@@ -210,7 +253,7 @@ def holm(p: Float[np.ndarray, "*tests"]) -> Float[np.ndarray, "*tests"]:
 
 
 def rank_p_value(observed: float, controls: Float[np.ndarray, "control"]) -> RankP:
-    """The causal check's p: how often a control set does at least as much as the tested set (METHODS 5)."""
+    """The causal check's p: how often a control set does at least as much as the tested set (Method 5)."""
     if controls.size == 0 or not (np.isfinite(controls).all() and np.isfinite(observed)):
         raise UsageError(
             f"A rank p needs finite outcomes; got {observed} against {controls.size} controls, "

@@ -1,4 +1,4 @@
-"""Retention: how much of a score is still in the model after the least important heads are pruned (METHODS 5; Fig. 11).
+"""Retention: how much of a score is still in the model after the least important heads are pruned (Method 5; Fig. 11).
 
 1. Remove the floor(p n / 100) heads of lowest importance; heads tied at the cut go with equal chance, so each counts by
    the share of them that stays (the exact mean over random tie-breaks).

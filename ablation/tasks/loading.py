@@ -1,4 +1,4 @@
-"""`load_task`: the one way from a task's name to its documents (DESIGN 3, METHODS 6)."""
+"""`load_task`: the one way from a task's name to its documents (Method 6)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ablation.tasks.definitions import definition, misfit, quiet_harness
-from ablation.tasks.names import ICL14
+from ablation.tasks.names import BOS, DEMOS, ICL14, LABELS
 from ablation.tasks.parts import PARTS, divided
-from ablation.tasks.rendering import LABELS, Renderer
-from ablation.tasks.sampler import DEMOS
+from ablation.tasks.rendering import Renderer
 from ablation.tasks.spread import spread_places
 from ablation.tasks.task import Task
-from ablation.tasks.tokens import BOS, Document
+from ablation.tasks.tokens import Document
 from interp.errors import HeadscopeError, UsageError
 
 METRICS = {"record": "em", "multirc": "question_acc"}

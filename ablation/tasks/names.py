@@ -1,4 +1,7 @@
-"""Which tasks there are, and what a list of names on the command line means (METHODS 6, DESIGN 3)."""
+"""Which tasks there are, what a list of names on the command line means, and the words for how prompts are made.
+
+Method 6. Nothing heavy is loaded, so that a wrong name is refused at once.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +41,16 @@ PROBES = (
 GROUPS = {"icl14": ICL14, "probes": PROBES}
 # In front of a name: the harness's own task, even where one of the 14 has the same name.
 STOCK_PREFIX = "lm_eval:"
+
+DEMOS = ("document", "fixed")  # sampler.py
+BOS = ("auto", "always", "never")  # tokens.py
+LABELS = ("true", "shuffled")  # rendering.py
+
+
+def own_case(name: str) -> str:
+    """The name as the project writes it, where it is one of its tasks or groups."""
+    lower = name.lower()
+    return lower if is_own(lower) or lower in GROUPS else name
 
 
 def is_own(name: str) -> bool:

@@ -1,8 +1,8 @@
-"""Are the induction heads the heads that tasks need? (METHODS 5)
+"""Are the induction heads the heads that tasks need? (Method 5)
 
 Primary, fixed beforehand: within layers, Spearman of prefix matching with the aggregate importance (`token`) at 5 shots
 (at the most there are where 5 were not run), permuted within layers.
-Exploratory, Holm over all of them: the copying scores; `signed` importance; the top heads and the set of METHODS 2.8;
+Exploratory, Holm over all of them: the copying scores; `signed` importance; the top heads and the set of Method 2.8;
 prefix matching with log mean |r| and the previous-token score partialled out; 5 shots against 0 shots and against
 demonstrations with shuffled labels. An agreement as large at 0 shots says nothing about learning in context.
 Described without being tests of the question: the same over all heads (a trend over layers counts there), Kendall's tau
@@ -30,9 +30,8 @@ from ablation.statistics import (
 )
 from headscope.comparison.gain import gain
 from headscope.comparison.matrices import agreed, reliabilities
-from headscope.comparison.scored import IMPORTANCE, SHUFFLED, Scored, Shelf
+from headscope.comparison.scored import Scored, Shelf
 from headscope.store.comparisons import (
-    AGGREGATE,
     INDUCTION_HEADS,
     NO_INTERVAL,
     AtShots,
@@ -44,6 +43,8 @@ from headscope.store.comparisons import (
     row,
     with_holm,
 )
+from headscope.store.names import AGGREGATE
+from headscope.store.scores import IMPORTANCE, SHUFFLED
 
 PREFIX = ("prefix_matching", "")
 PREVIOUS = ("previous_token", "")
@@ -150,7 +151,7 @@ def partialled(shelf: Shelf, prefix: Scored, importance: Scored, shots: int) -> 
 
 
 def sets(shelf: Shelf, importance: Scored, shots: int) -> Iterator[Exploratory]:
-    """The induction heads of METHODS 2.8 against as many most important heads; p exact and layer-matched."""
+    """The induction heads of Method 2.8 against as many most important heads; p exact and layer-matched."""
     heads, valid = shelf.induction_heads, np.isfinite(importance.table)
     if heads is None or not heads.any():
         return

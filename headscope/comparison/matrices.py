@@ -1,4 +1,4 @@
-"""Do tasks, and do numbers of shots, need the same heads? All pairs of rankings (METHODS 5).
+"""Do tasks, and do numbers of shots, need the same heads? All pairs of rankings (Method 5).
 
 For every pair: rho over all heads and within layers, each with its jackknife interval and its permutation p (Holm
 within the matrix); rho* free of the noise of both rankings; Kendall's tau-b; and what the paper's released script calls
@@ -24,19 +24,10 @@ from ablation.statistics import (
     reliability,
 )
 from ablation.statistics.clusters import same_clusters
-from headscope.comparison.scored import IMPORTANCE, Scored, Shelf
-from headscope.store.comparisons import (
-    AGGREGATE,
-    NO_INTERVAL,
-    AtShots,
-    Coefficient,
-    Cut,
-    Kind,
-    Row,
-    ScoreName,
-    row,
-    with_holm,
-)
+from headscope.comparison.scored import Scored, Shelf
+from headscope.store.comparisons import NO_INTERVAL, AtShots, Coefficient, Cut, Kind, Row, ScoreName, row, with_holm
+from headscope.store.names import AGGREGATE
+from headscope.store.scores import IMPORTANCE
 
 LEVELS: tuple[Level, ...] = ("global", "within_layer")
 CROSS_TASK = {"token": Kind.CROSS_TASK, "signed": Kind.CROSS_TASK_SIGNED}

@@ -1,6 +1,6 @@
 """How many of the top heads two rankings have in common, at every cut from 1% to 30%, beside what chance gives.
 
-METHODS 5. `overlap` has the layer-matched p (Holm over all cuts and pairs); the rows of the two expectations have the p
+Method 5. `overlap` has the layer-matched p (Holm over all cuts and pairs); the rows of the two expectations have the p
 of their own chance model.
 """
 
@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Float
 
 from ablation.statistics import Overlap, overlap, retention
-from headscope.comparison.scored import IMPORTANCE, Scored, Shelf
+from headscope.comparison.scored import Scored, Shelf
 from headscope.store.comparisons import Cut, Kind, Row, row, with_holm
+from headscope.store.scores import IMPORTANCE
 
 PAIRS = (
     (("prefix_matching", ""), "token"),

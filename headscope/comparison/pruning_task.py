@@ -1,4 +1,4 @@
-"""What a task's pruning curves come to: area, removable share, and the full model against chance (METHODS 4).
+"""What a task's pruning curves come to: area, removable share, and the full model against chance (Method 4).
 
 Rows of `comparisons`, a = task, b = order, level = component/ablation:
 
@@ -28,7 +28,8 @@ from jaxtyping import Float, Int
 from ablation.statistics import PruningArea, area_under_curve, rank_p_value, removable_share
 from ablation.statistics.curves import Outcome
 from ablation.statistics.intervals import PAIRED_LOSS, cluster_mean
-from headscope.store.comparisons import DRAWN, FULL, NO_INTERVAL, REMOVABLE, Kind, PruningLevel, Row, row
+from headscope.store.comparisons import FULL, NO_INTERVAL, REMOVABLE, Kind, PruningLevel, Row, row
+from headscope.store.names import DRAWN
 
 if TYPE_CHECKING:
     from ablation.pruning import Pruning

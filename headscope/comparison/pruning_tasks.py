@@ -1,8 +1,8 @@
-"""All tasks above chance pruned together: the mean over tasks of what each loses, step by step (METHODS 4).
+"""All tasks above chance pruned together: the mean over tasks of what each loses, step by step (Method 4).
 
 1. Differences from the full model, paired item by item; tasks whose full model is at chance are left out.
 2. Every task counts alike, however many documents it has. Tasks are fixed and whole clusters of documents drawn: the
-   variance is that within the tasks (over_tasks.py).
+   variance is that within the tasks (tasks_mean.py).
 3. Removable share: as for one task, the largest p up to which every one-sided 95% bound stays above the margin. One
    task of a hundred documents can never exclude a loss of 2 points; ten of them together can. The pseudo-clusters that
    stand for rare losses are put once, where a cluster weighs most: into the task with the fewest.
@@ -36,19 +36,8 @@ from ablation.statistics.curves import LOG_LIKELIHOOD_MARGIN, METRIC_MARGIN, cha
 from ablation.statistics.intervals import PAIRED_LOSS, PseudoClusters, cluster_mean
 from ablation.statistics.tasks_mean import TasksMean, mean_over_tasks
 from headscope.comparison.pruning_task import Curve, band
-from headscope.store.comparisons import (
-    ABOVE,
-    DRAWN,
-    FULL,
-    NO_INTERVAL,
-    PRUNED,
-    REMOVABLE,
-    TRANSFER,
-    Kind,
-    PruningLevel,
-    Row,
-    row,
-)
+from headscope.store.comparisons import ABOVE, FULL, NO_INTERVAL, PRUNED, REMOVABLE, Kind, PruningLevel, Row, row
+from headscope.store.names import DRAWN, TRANSFER
 
 PLACE = ["shots", "place"]
 MARGINS = {"metric": METRIC_MARGIN, "log_likelihood": LOG_LIKELIHOOD_MARGIN}

@@ -2,7 +2,7 @@
 
 Pages draw the same map themselves (report/static/shared/attention_map.js).
 Colour runs from 0 to the highest attention paid to a position other than the first, which takes what a head does not
-need. Cells beyond it are marked, and the colour bar's end says so.
+need; the bar says so at its end, and a cell beyond it has a plus sign.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from plotly.subplots import make_subplots
 
 from interp.theme import SANS, colour, colour_bar, colourscale, plain_text, styled
@@ -21,7 +21,9 @@ from interp.token_display import label
 
 EVERY = 40
 LEAST = 0.05  # of the colour scale: a head that looks at nothing but the first position stays pale
-MARK = "+"
+CAPPED = "+"  # on a cell beyond the end of the colours
+STEPS = 4  # of the colour bar
+ROUNDED = 5e-5
 
 
 def attention_map(
@@ -29,20 +31,18 @@ def attention_map(
 ) -> go.Figure:
     """One head's attention on a text."""
     names = [plain_text(label(position, token)) for position, token in enumerate(tokens)]
-    end = saturation(pattern)
+    values, end = causal(pattern), saturation(pattern)
     trace = go.Heatmap(
-        z=causal(pattern),
+        z=values,
         x=names,
         y=names,
         colorscale=colourscale("sequential"),
         zmin=0.0,
         zmax=end,
-        text=marks(pattern, end),
-        texttemplate="%{text}",
-        textfont={"color": colour("paper")},
         hoverongaps=False,
-        colorbar=bar(end, capped=bool((pattern > end).any())),
+        colorbar=bar(end, capped=bool(beyond(values, end).any())),
         hovertemplate="from %{y}<br>to %{x}<br>attention %{z:.3f}<extra></extra>",
+        **capped_cells(values, end),
     )
     axis = {
         "type": "category",
@@ -67,18 +67,24 @@ def saturation(pattern: Float[np.ndarray, "query key"]) -> float:
     return max(LEAST, float(np.nanmax(pattern[:, 1:], initial=0.0)))
 
 
-def marks(pattern: Float[np.ndarray, "query key"], end: float) -> list[list[str]]:
-    """A mark for every cell beyond the end of the colour scale."""
-    return [[MARK if over else "" for over in row] for row in (pattern > end).tolist()]
+def beyond(values: Float[np.ndarray, "query key"], end: float) -> Bool[np.ndarray, "query key"]:
+    """Which of the rounded values the colours do not tell apart from their end."""
+    return np.nan_to_num(values) > end + ROUNDED
+
+
+def capped_cells(values: Float[np.ndarray, "query key"], end: float) -> dict[str, Any]:
+    """Options of a heat map that put a plus sign on what is beyond its colours."""
+    text = np.where(beyond(values, end), CAPPED, "").tolist()
+    return {"text": text, "texttemplate": "%{text}", "textfont": {"size": 9, "color": colour("panel")}}
 
 
 def bar(end: float, *, capped: bool) -> dict[str, Any]:
-    """The colour bar with its end; where cells lie beyond that, it says so."""
-    digits = 2 if end >= 0.1 else 3
-    values = [end * quarter / 4 for quarter in range(5)]
-    texts = [f"{value:.{digits}f}" for value in values]
-    texts[-1] = f"≥{texts[-1]}" if capped else texts[-1]
-    return {**colour_bar("attention"), "tickmode": "array", "tickvals": values, "ticktext": texts}
+    """A colour bar from 0, its end marked where there is more."""
+    values = [end * step / STEPS for step in range(STEPS + 1)]
+    texts = [f"{value:.{2 if end >= 0.1 else 3}f}" for value in values]
+    texts[-1] = f"≥ {texts[-1]}" if capped else texts[-1]
+    title = f"attention ({CAPPED} = more)" if capped else "attention"
+    return {**colour_bar(title), "tickmode": "array", "tickvals": values, "ticktext": texts}
 
 
 def attention_maps(
@@ -95,20 +101,15 @@ def attention_maps(
         vertical_spacing=0.05,
     )
     end = max(saturation(pattern) for pattern in patterns)
-    for place, pattern in enumerate(patterns):
-        trace = go.Heatmap(
-            z=causal(pattern),
-            coloraxis="coloraxis",
-            hoverongaps=False,
-            text=marks(pattern, end),
-            texttemplate="%{text}",
-            textfont={"color": colour("paper")},
-        )
-        figure.add_trace(trace, row=place // across + 1, col=place % across + 1)
+    drawn = [causal(pattern) for pattern in patterns]
+    for at, values in enumerate(drawn):
+        trace = go.Heatmap(z=values, coloraxis="coloraxis", hoverongaps=False, **capped_cells(values, end))
+        figure.add_trace(trace, row=at // across + 1, col=at % across + 1)
     figure.update_xaxes(showgrid=False, zeroline=False, ticks="", tickfont={"size": 9}, nticks=5)
     figure.update_yaxes(showgrid=False, zeroline=False, ticks="", tickfont={"size": 9}, nticks=5, autorange="reversed")
     figure.update_annotations(font={"size": 11})
-    scale = bar(end, capped=bool((patterns > end).any()))
+    colours = {"colorscale": colourscale("sequential"), "cmin": 0.0, "cmax": end}
+    capped = any(bool(beyond(values, end).any()) for values in drawn)
     figure.update_layout(
         template="none",
         width=width,
@@ -118,6 +119,6 @@ def attention_maps(
         paper_bgcolor=colour("panel"),
         plot_bgcolor=colour("panel"),
         margin={"l": 40, "r": 12, "t": 70, "b": 34},
-        coloraxis={"colorscale": colourscale("sequential"), "cmin": 0.0, "cmax": end, "colorbar": scale},
+        coloraxis={**colours, "colorbar": bar(end, capped=capped)},
     )
     return figure

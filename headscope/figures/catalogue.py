@@ -28,7 +28,8 @@ from headscope.figures.transfer import transfer_matrix
 from headscope.store.comparisons import Kind, KnockOutVariant
 from headscope.store.glossary import label_of, term
 from headscope.store.run import Run
-from headscope.store.snapshot import IMPORTANCE, Stored, chosen, combinations, grid
+from headscope.store.scores import IMPORTANCE
+from headscope.store.snapshot import Stored, chosen, combinations, grid
 from interp.errors import UsageError
 from interp.figure import mosaic
 

@@ -1,4 +1,4 @@
-"""The causal check: in-context learning after removing induction heads and after removing controls (METHODS 5).
+"""The causal check: in-context learning after removing induction heads and after removing controls (Method 5).
 
 The outcome of a set is what the k examples were worth to the whole model, less what they are worth without the heads:
 positive = the heads were needed. Every control set is a point; the tested set's rank p = (1 + #) / (N + 1), # the

@@ -1,4 +1,4 @@
-"""What is lost without each FFN, by layer (METHODS 3.2): one line for all positions, one for positions from 1 on."""
+"""What is lost without each FFN, by layer (Method 3.2): one line for all positions, one for positions from 1 on."""
 
 from __future__ import annotations
 

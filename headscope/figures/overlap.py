@@ -1,4 +1,4 @@
-"""Overlap of the top heads of two rankings against what chance gives, at every cut from 1% to 30% (METHODS 5)."""
+"""Overlap of the top heads of two rankings against what chance gives, at every cut from 1% to 30% (Method 5)."""
 
 from __future__ import annotations
 

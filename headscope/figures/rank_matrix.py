@@ -1,4 +1,4 @@
-"""Rank correlations as a matrix: of all pairs of tasks, or of each task between numbers of shots (METHODS 5)."""
+"""Rank correlations as a matrix: of all pairs of tasks, or of each task between numbers of shots (Method 5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retention: how much of a score is left when the least important heads are pruned (METHODS 5; paper, Figure 11)."""
+"""Retention: how much of a score is left when the least important heads are pruned (Method 5; paper, Figure 11)."""
 
 from __future__ import annotations
 

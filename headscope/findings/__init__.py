@@ -1,6 +1,6 @@
-"""The paper's claims, one a file, each as lines of Markdown computed from the tables of a run.
+"""Rows in, English out: one claim of the paper a file, each as lines of Markdown.
 
-removable.py (how much can go), knockouts.py (which FFNs matter), sharing.py (across tasks and shots), matching.py
-(induction heads against important heads), causal.py (the tasks without the induction heads), contrast.py (all of it
-beside the paper's figures). A claim whose stage was not run says nothing.
+page.py puts them together. pruning.py: how much can go. knock_out.py: which FFNs matter. sharing.py: across tasks and
+shots. induction_heads.py: against important heads. causal.py: without the induction heads. paper.py: all of it beside
+the paper. A claim whose stage was not run says nothing.
 """

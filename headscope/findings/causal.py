@@ -1,4 +1,4 @@
-"""Does in-context learning suffer when the induction heads are removed? (METHODS 5, the causal check)"""
+"""Does in-context learning suffer when the induction heads are removed? (Method 5, the causal check)"""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Evidence:
         return sorted(set(self.rows(kind=Kind.FULL_METRIC, level=level, shots=shots)["a"]))
 
     def at_chance(self, shots: int, level: PruningLevel = HEADS) -> list[str]:
-        """Tasks whose full model is not above chance: plotted, left out of summaries (METHODS 4)."""
+        """Tasks whose full model is not above chance: plotted, left out of summaries (Method 4)."""
         found = self.rows(kind=Kind.AT_CHANCE, level=level, shots=shots)
         return sorted(found[found["value"] == 1]["a"])
 

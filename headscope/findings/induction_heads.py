@@ -12,7 +12,8 @@ import pandas as pd
 
 from ablation.statistics.reliability import LOW_RELIABILITY
 from headscope.findings.evidence import Evidence
-from headscope.store.comparisons import AGGREGATE, INDUCTION_HEADS, AtShots, Cut, Difference, Kind
+from headscope.store.comparisons import INDUCTION_HEADS, AtShots, Cut, Difference, Kind
+from headscope.store.names import AGGREGATE
 from headscope.store.snapshot import chosen
 
 LEVEL = 0.05
@@ -184,7 +185,7 @@ def _top_third(rows: pd.DataFrame, shots: int) -> Iterator[str]:
 
 
 def _unreliable(rows: pd.DataFrame, shots: int, name: str) -> Iterator[str]:
-    """METHODS 5: a reliability under .6 is flagged, for whatever importance."""
+    """Method 5: a reliability under .6 is flagged, for whatever importance."""
     found = chosen(rows, kind=Kind.RELIABILITY, shots=shots, b=f"importance/{name}", level="within_layer")
     found = found[found["a"] != AGGREGATE]
     low = found[~(found["value"] >= LOW_RELIABILITY)].sort_values("a")

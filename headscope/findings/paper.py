@@ -1,4 +1,4 @@
-"""In short: the paper's figures of OPT-66B (64 layers of 72 heads) beside this model's (METHODS 5 and 7)."""
+"""In short: the paper's figures of OPT-66B (64 layers of 72 heads) beside this model's (Method 5 and 7)."""
 
 from __future__ import annotations
 

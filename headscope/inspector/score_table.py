@@ -50,7 +50,7 @@ class ScoreTable:
         return {str(entry["id"]): entry for entry in self.entries}
 
     def pair(self) -> tuple[str, str]:
-        """The two scores shown first: those of the primary test (METHODS 5), else those that the classes rest on.
+        """The two scores shown first: those of the primary test (Method 5), else those that the classes rest on.
 
         Importance is by token at the most shots, over tasks where that is stored, else on the first task.
         """

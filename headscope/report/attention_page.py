@@ -1,6 +1,7 @@
 """`headscope attention`: a head's or a layer's attention on a text as a page that works offline, or as a picture.
 
-The page draws with CircuitsVis, in windows of 64 tokens, each when it is chosen. The picture is plotly's.
+The page draws with CircuitsVis, in windows of 64 tokens, each when it is chosen. The picture is plotly's: pixels, or
+the lines and letters of an SVG or PDF file.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from interp.model import HookedModel
 
+PICTURES = (".png", ".svg", ".pdf")
 STEP = 48  # windows of 64 overlap by a quarter, so that what crosses an edge of one is inside another
 LIMIT = 1024
 
@@ -48,13 +50,13 @@ def write_attention(
 ) -> list[Path]:
     """Write the page, the picture, or both, and say where they are.
 
-    Raises UsageError for an output that is neither .html nor .png, a layer or head that is not there, and a text that
-    is empty or too long.
+    Raises UsageError for an output that is neither a page nor a picture, a layer or head that is not there, and a text
+    that is empty or too long.
     """
     targets = outputs(Path(out), png=png)
     read = read_attention(model, text, layer, head)
     for target in targets:
-        if target.suffix == ".png":
+        if target.suffix in PICTURES:
             write_picture(picture(read), target)
         else:
             write_atomically(target, page(read).encode("utf-8", "replace"))
@@ -63,8 +65,8 @@ def write_attention(
 
 def outputs(out: Path, *, png: bool) -> list[Path]:
     """The files to write. Raises UsageError for another kind of file and for a folder that is not there."""
-    if out.suffix.lower() not in (".html", ".png"):
-        raise UsageError(f"'{out}' must end in .html (a page) or .png (a picture)")
+    if out.suffix.lower() not in (".html", *PICTURES):
+        raise UsageError(f"'{out}' must end in .html (a page) or in {', '.join(PICTURES)} (a picture)")
     if not out.parent.is_dir():
         raise UsageError(
             f"the folder '{out.parent}' of '{out}' does not exist: make it first, or choose another with -o"

@@ -1,6 +1,6 @@
-"""The causal stage: in-context learning after removing induction heads, and after removing control sets (METHODS 5).
+"""The causal stage: in-context learning after removing induction heads, and after removing control sets (Method 5).
 
-1. Tested sets: the top 1, 3, 5, 10% by prefix matching, and the heads classed as induction heads (METHODS 2.8).
+1. Tested sets: the top 1, 3, 5, 10% by prefix matching, and the heads classed as induction heads (Method 2.8).
 2. For each, control sets of the same size (ablation/control_sets.py) that hold none of its heads.
 3. Outcome: the drop of (k-shot minus 0-shot), paired by document, task by task; then the mean over tasks set by set.
 All sets stand in items/causal; `comparisons` has, for a = tested set, b = kind of control, level = outcome/ablation:
@@ -110,8 +110,8 @@ def tested_sets(run: Run, causal: CausalChoice, shots: int) -> tuple[dict[str, t
     shelf = Shelf(run)
     if not shelf.has("prefix_matching"):
         raise UsageError(
-            f"the run '{run.folder}' holds no induction scores to choose heads by. Run `headscope induction "
-            f"-o {run.folder}` first."
+            f"the run '{run.folder}' holds no induction scores to choose heads by. First run "
+            f"`{run.command('induction')}`."
         )
     heads = shelf.induction_heads
     classed = [] if heads is None else [(int(layer), int(head)) for layer, head in np.argwhere(heads)]

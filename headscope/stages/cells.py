@@ -1,16 +1,17 @@
 """The tasks of a stage: each at a number of shots with one draw of demonstrations, cut into shards of documents.
 
 A work unit is one shard of one task under one mask. Shards have a fixed size, so that a longer run finds the units of a
-shorter one, and prompts are seeded by document (METHODS 6), so that any shard gives the numbers of the whole.
+shorter one, and prompts are seeded by document (Method 6), so that any shard gives the numbers of the whole.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from interp.errors import UsageError
+from interp.errors import UsageError, quoted
 
 if TYPE_CHECKING:
     from ablation.tasks import Task
@@ -158,6 +159,6 @@ def shots_told(shots: int) -> str:
 def parse_shots(text: str) -> tuple[int, ...]:
     """`0,1,5` -> (0, 1, 5). Raises UsageError for anything that is no list of numbers."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdecimal() for part in parts):
-        raise UsageError(f"{text!r} is no list of numbers of shots: write, for example, --shots 0,1,5")
+    if not parts or not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
+        raise UsageError(f"{quoted(text)} is no list of numbers of shots: write, for example, --shots 0,1,5")
     return tuple(sorted({int(part) for part in parts}))

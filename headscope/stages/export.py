@@ -1,4 +1,4 @@
-"""A run's ranking turned into an ordinary checkpoint without its least important parts (METHODS 4).
+"""A run's ranking turned into an ordinary checkpoint without its least important parts (Method 4).
 
 ablation/export.py writes it.
 """
@@ -10,18 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headscope.comparison.scored import Shelf
-from headscope.stages.importance import NAMES
 from headscope.stages.removal_orders import Rankings
-from headscope.store.comparisons import AGGREGATE
+from headscope.store.names import AGGREGATE, PRUNABLE
 from headscope.store.run import Run, open_run
+from headscope.store.scores import IMPORTANCE
 from headscope.store.writer import identity_of
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
     from ablation.orders import Order
     from interp.model import HookedModel
-
-IMPORTANCE = NAMES["true"]
 
 
 @dataclass(frozen=True)
@@ -70,8 +68,8 @@ def export_pruned(
 
 def sizes(component: str, percent: int, percent_ffns: int | None) -> dict[str, int]:
     """How much of what goes."""
-    if component not in ("head", "ffn", "both"):
-        raise UsageError(f"{component!r} can't be pruned; there are head, ffn and both (--component)")
+    if component not in PRUNABLE:
+        raise UsageError(f"{component!r} can't be pruned; there are {', '.join(PRUNABLE)} (--component)")
     if component != "both" and percent_ffns is not None:
         raise UsageError("--percent-ffns belongs to --component both; with one component give --percent alone")
     return (
@@ -87,8 +85,8 @@ def chosen_scores(run: Run, order: str, shots: int | None, ranking: str) -> tupl
     there = shelf.shots(IMPORTANCE, ranking)
     if not there:
         raise UsageError(
-            f"the run '{run.folder}' holds no {ranking} importance to prune by. Run `headscope importance "
-            f"-o {run.folder}` first."
+            f"the run '{run.folder}' holds no {ranking} importance to prune by. First run "
+            f"`{run.command('importance')}`."
         )
     at = max(there) if shots is None else shots
     tasks = shelf.tasks(IMPORTANCE, ranking, at)

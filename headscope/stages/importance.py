@@ -1,9 +1,9 @@
 """The importance stage: each head's and FFN's importance to each task by gradient, on training documents.
 
-METHODS 3.1.
+Method 3.1.
 1. One forward and one backward pass over a shard of documents is a unit.
 2. The shards of all draws of the demonstrations make one score: `token`, `document` and `signed`, each document kept.
-3. Beside them `head_norm`, the mean length of what a head writes: a control of the comparison (METHODS 5).
+3. Beside them `head_norm`, the mean length of what a head writes: a control of the comparison (Method 5).
 With shuffled labels the scores are called `importance_shuffled`: what is left of a ranking when the demonstrations'
 answers mean nothing.
 """
@@ -33,6 +33,7 @@ from headscope.stages.cells import (
     title_of,
 )
 from headscope.store.manifest import Stage
+from headscope.store.scores import IMPORTANCE, NORM, SHUFFLED
 from headscope.store.writer import open_stage
 from interp.errors import UsageError
 
@@ -42,8 +43,7 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 SPLIT = "train"
-NAMES = {"true": "importance", "shuffled": "importance_shuffled"}
-NORM = "head_norm"
+NAMES = {"true": IMPORTANCE, "shuffled": SHUFFLED}
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def measure_importance(
 
 def check_normalise(name: str) -> None:
     """Raises UsageError for an unknown normalisation, before anything is run."""
-    from ablation.importance import NORMALISATIONS
+    from ablation.names import NORMALISATIONS
 
     if name not in NORMALISATIONS:
         raise UsageError(f"{name!r} is no normalisation; there are {', '.join(NORMALISATIONS)} (--normalise)")

@@ -1,6 +1,6 @@
 """The knock-out stage: what a task loses when one head, or one FFN, is removed, on training documents.
 
-METHODS 3.2. A unit is a shard of documents with every component removed in turn. Stored is the score `knock_out`, full
+Method 3.2. A unit is a shard of documents with every component removed in turn. Stored is the score `knock_out`, full
 minus removed, by document: the gold continuation's log-likelihood (variant `log_likelihood`) and the metric (`metric`);
 FFNs twice: at all positions, and with position 0 spared (`.../later`). By another ablation than zero it is called
 `knock_out_mean` or `knock_out_resample`.
@@ -33,6 +33,7 @@ from headscope.stages.cells import (
 from headscope.stages.evaluation import check_ablation, check_references, replacement_for, way_of
 from headscope.store.comparisons import KnockOutVariant
 from headscope.store.manifest import Stage
+from headscope.store.scores import KNOCK_OUT
 from headscope.store.writer import open_stage
 from interp.errors import UsageError
 
@@ -46,7 +47,6 @@ SPLIT = "train"
 SHARDS = {"head": 4, "ffn": 16}
 PLACES = {"head": ("all",), "ffn": ("all", "later")}
 OUTCOMES = ("log_likelihood", "metric")
-KNOCK_OUT = "knock_out"
 TRIAL = 16
 
 

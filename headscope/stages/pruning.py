@@ -1,8 +1,8 @@
 """The pruning stage: tasks evaluated on validation documents as heads and FFNs are removed in several orders.
 
-METHODS 4. Ranked on train, evaluated on validation. The rows of `metrics` have two metrics: `acc`, by which every
+Method 4. Ranked on train, evaluated on validation. The rows of `metrics` have two metrics: `acc`, by which every
 task's own metric is meant (exact match in ReCoRD, whole questions in MultiRC), and `log_likelihood`, the gold
-continuation's mean in nats. Their summaries (pruning_summary.py) go into `comparisons`.
+continuation's mean in nats. Their summaries (comparison/pruning_task.py) go into `comparisons`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from headscope.comparison.pruning_task import ACC, Curve, summary_rows, with_dem
 from headscope.comparison.pruning_tasks import stale, together_rows
 from headscope.stages.cells import Progress, TaskChoice, Tell, by_task_and_shots, cut_prompts, fingerprints, title_of
 from headscope.stages.evaluation import StoredEvaluations, check_ablation, check_references, replacement_for
-from headscope.stages.removal_orders import Rankings, check_orders, iterative
+from headscope.stages.prune_checks import check_orders, check_percents
+from headscope.stages.removal_orders import Rankings, iterative
 from headscope.store.comparisons import Row, frame
 from headscope.store.manifest import Stage
+from headscope.store.names import PRUNABLE
 from headscope.store.run import Run, open_run
 from headscope.store.writer import identity_of, open_stage
 from interp.errors import UsageError
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 SPLIT = "validation"
-COMPONENTS = ("head", "ffn", "both")
 PERCENTS = tuple(range(0, 100, 10))
 GRID = (tuple(range(0, 80, 10)), tuple(range(0, 60, 10)))
 DRAWS = 20
@@ -59,17 +60,12 @@ class PruneChoice:
     ffn_ranking: str = "importance"
 
     def __post_init__(self) -> None:
-        if self.component not in COMPONENTS:
-            raise UsageError(f"{self.component!r} can't be pruned; there are {', '.join(COMPONENTS)} (--component)")
+        if self.component not in PRUNABLE:
+            raise UsageError(f"{self.component!r} can't be pruned; there are {', '.join(PRUNABLE)} (--component)")
         if self.draws < 1:
             raise UsageError(f"random orders are drawn {self.draws} times; expected 1 or more (--draws)")
         for percents in (self.percents, *self.grid):
-            if len(percents) < 2 or percents[0] != 0 or list(percents) != sorted({*percents}) or percents[-1] >= 100:
-                raise UsageError(
-                    f"percentages must begin with 0 (the full model), ascend and stay below 100; got {list(percents)}"
-                )
-        if self.component == "both" and self.orders != ("own",):
-            raise UsageError("the joint grid of heads and FFNs is pruned in their own orders: leave out --order")
+            check_percents(percents)
         check_ablation(self.ablation)
 
     @property

@@ -1,4 +1,4 @@
-"""The orders of removal of a task, made from the scores that a run holds (METHODS 4; ablation/orders.py)."""
+"""The orders of removal of a task, made from the scores that a run holds (Method 4; ablation/orders.py)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from headscope.stages.importance import NAMES
-from headscope.store.comparisons import TRANSFER
+from headscope.store.names import FFN_RANKINGS, ORDERS, TRANSFER
 from headscope.store.run import Run
+from headscope.store.scores import IMPORTANCE
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
     from interp.scores import FFNScores, HeadScores
 
-IMPORTANCE = NAMES["true"]
-FFN_RANKINGS = ("importance", "knock_out")
-MADE = ("own", "aggregate", TRANSFER, "signed", "inverse", "random", "layer_matched", "iterative")
 ITERATIVE_DOCUMENTS = 32
 
 
@@ -79,7 +76,7 @@ class Rankings:
             return [orders.by_scores(self.scores(task, shots, signed=True), name="signed")]
         if name == "aggregate":
             return [orders.aggregate(self.all(shots), without=task)]
-        if name not in MADE:
+        if name not in ORDERS:
             return [orders.by_scores(self.scores(name, shots), name=name)]
         own = self.scores(task, shots)
         if name == "own":
@@ -88,20 +85,6 @@ class Rankings:
             return [orders.inverse(own)]
         made = orders.random_orders if name == "random" else orders.layer_matched_orders
         return made(own, n=draws, seed=seed)
-
-
-def check_orders(names: Sequence[str], tasks: Sequence[str], component: str) -> None:
-    """Raises UsageError for an order that is none, and for one that the component or the tasks can't have."""
-    known = [*MADE, *tasks]
-    for name in names:
-        if name not in known:
-            raise UsageError(
-                f"{name!r} is no order of removal; there are {', '.join(MADE)}, and the tasks of --tasks by name"
-            )
-    if component == "ffn" and "layer_matched" in names:
-        raise UsageError("a layer has one FFN, so a layer-matched order of FFNs is the order itself: use random")
-    if len(tasks) < 2 and {"aggregate", TRANSFER} & set(names):
-        raise UsageError("aggregate and transfer rank a task by other tasks' scores: name at least two tasks (--tasks)")
 
 
 def iterative(

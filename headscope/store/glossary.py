@@ -1,4 +1,4 @@
-"""What each score is called on pages and in figures, and what it means in a sentence or two (METHODS 2 and 3)."""
+"""What each score is called on pages and in figures, and what it means in a sentence or two (Method 2 and 3)."""
 
 from __future__ import annotations
 

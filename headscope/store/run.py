@@ -1,4 +1,4 @@
-"""The run directory: everything that was measured on one model, as files (DESIGN 4).
+"""The run directory: everything that was measured on one model, as files.
 
 `open_run(DIR)` reads; `begin_stage` (writer.py) gives a writer. Nothing is computed here.
 
@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from headscope.store.atomic import check_writable
 from headscope.store.attention_example import AttentionExample, read_example
 from headscope.store.manifest import Manifest, Stage, read_manifest
 from headscope.store.scores import label, labels, restore, rows_of
+from interp.embedded import EMBEDDED
 from interp.errors import StoreError, UsageError
 from interp.scores import FFNScores, HeadScores
 
@@ -44,7 +46,7 @@ class Run:
         if found is None:
             raise StoreError(
                 f"the folder '{self.folder}' holds no manifest.json, so it is no run directory. Make one first, with "
-                f"`headscope induction -o {self.folder}`."
+                f"`headscope induction -o {shlex.quote(str(self.folder))}`."
             )
         return found
 
@@ -52,6 +54,12 @@ class Run:
     def identity(self) -> Mapping[str, Any]:
         """What model the numbers belong to."""
         return self.manifest.identity
+
+    def command(self, name: str, *options: str) -> str:
+        """A command that adds to this run, as a shell takes it; MODEL where the run knows a folder's name alone."""
+        source = str(self.identity.get("source", ""))
+        known = source in EMBEDDED or self.identity.get("revision")
+        return shlex.join(["headscope", name, source if known else "MODEL", *options, "-o", str(self.folder)])
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -69,7 +77,7 @@ class Run:
 
     @property
     def head_nulls(self) -> pd.DataFrame:
-        """One row a head, score and null (METHODS 2.7); `head_scores` holds the largest p of these."""
+        """One row a head, score and null (Method 2.7); `head_scores` holds the largest p of these."""
         return tables.HEAD_NULLS.read(self.folder)
 
     @property
@@ -88,7 +96,7 @@ class Run:
 
     @property
     def classes(self) -> pd.DataFrame:
-        """One row a head: its class, empty for heads that are no induction heads (METHODS 2.8)."""
+        """One row a head: its class, empty for heads that are no induction heads (Method 2.8)."""
         return tables.CLASSES.read(self.folder)
 
     @property

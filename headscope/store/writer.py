@@ -91,7 +91,7 @@ class RunWriter(Run):
             tables.COMPARISONS.write(self.folder, merged)
 
     def add_classes(self, classes: Shaped[np.ndarray, "layer head"]) -> None:
-        """Store each head's class as text, empty for heads that are no induction heads (METHODS 2.8)."""
+        """Store each head's class as text, empty for heads that are no induction heads (Method 2.8)."""
         layers, heads = classes.shape
         layer, head = np.divmod(np.arange(layers * heads), heads)
         rows = pd.DataFrame({"layer": layer, "head": head, "class": [str(name) for name in classes.flatten()]})

@@ -50,6 +50,17 @@ def test_norm_matched_sets_are_closer_in_norm() -> None:
     assert norm_gap(tested, tested[::-1], norms) == 0
 
 
+def test_group_matched_controls_take_as_many_of_a_kv_group() -> None:
+    groups = np.arange(10)[:, None] * 3 + np.arange(9) // 3
+    tested = [(2, 0), (2, 1), (5, 4), (7, 8)]
+    found = control_sets(tested, GRID, kind="group_matched", groups=groups, norms=np.ones(GRID.shape), n=10)
+    assert len(found) == 10 and len({one.heads for one in found}) == 10
+    for one in found:
+        pairs = [head // 3 for layer, head in one.heads if layer == 2]
+        assert len(pairs) == 2 and pairs[0] == pairs[1] and not set(one.heads) & set(tested)
+        assert sorted(layer for layer, _ in one.heads) == [2, 2, 5, 7] and one.norm_gap == 0 and not one.moved
+
+
 def test_a_full_layer_borrows_from_the_nearest() -> None:
     tested = [(3, head) for head in range(6)]  # three heads left in layer 3
     for one in control_sets(tested, GRID, kind="layer_matched", n=5):
@@ -114,6 +125,7 @@ def test_the_drop_is_of_the_gain_from_demonstrations() -> None:
     assert gold.drop == 2 and gold.rank.median == 0 and len(gold.controls) == 39
     frame = check.to_frame()
     assert len(frame) == 80 and frame.loc[0, "repeat_loss"] == 0.5 and frame["kind"].value_counts()["random"] == 78
+    assert metric.effect is not None and np.isnan(metric.effect.value)  # controls that do not differ at all
     assert metric.levels == pytest.approx({"few": 1, "none": 0.5, "shuffled": np.nan}, nan_ok=True)
     assert metric.removed_levels == pytest.approx({"few": 0.5, "none": 0.5, "shuffled": np.nan}, nan_ok=True)
     first = frame[frame["outcome"] == "log_likelihood"].iloc[0]
@@ -198,7 +210,7 @@ def test_every_outcome_contrast_and_way_of_removal() -> None:
         references=references,
         positions=("all", "later", "last"),
         controls=1,
-        kinds=("random",),
+        kinds=("group_matched",),
     )
     names = [f"{name}{place}" for name in ("mean", "zero") for place in ("", "/later", "/last")]
     tested = {one.ablation: one for one in check.removed if one.heads.kind == "induction"}
@@ -222,7 +234,32 @@ def test_every_outcome_contrast_and_way_of_removal() -> None:
     assert len({tuple(np.round(drop, 7)) for drop in drops.values()}) == 6
     frame = check.to_frame(["choice", "metric"])
     assert len(frame) == 2 * 3 * 6 * 2 and frame["full_shuffled"].notna().all()
-    assert {test.ablation for test in check.tests("mass", "learning")} == set(names)
+    assert {(test.ablation, test.control) for test in check.tests("mass", "learning")} == {
+        (name, "group_matched") for name in names
+    }
+
+
+def test_the_effect_is_in_standard_deviations_of_the_controls() -> None:
+    """Controls whose drops of the 5-shot log-likelihood are .1 apart, a tested set that loses 2 nats."""
+    none = evaluation([1] * 6, [-3.0, -3.1, -2.9, -3.0, -3.2, -2.8])
+    few = evaluation([1] * 6, [-1.0] * 6)
+    full = Shots(few, none)
+
+    def lost(nats: float, draw: int, kind: str) -> Removed:
+        noise = 0.01 * np.arange(6)
+        shots = Shots(evaluation([1] * 6, list(-1.0 - nats - noise)), none)
+        return Removed(HeadSet("top", kind, draw, ((draw, draw),)), "zero", shots)
+
+    sets = [lost(2.0, 0, "induction"), *(lost(0.1 * k, k, "layer_matched") for k in range(5))]
+    (found,) = CausalCheck("t", 5, full, tuple(sets)).tests("log_likelihood")
+    deviation = np.std([0, 0.1, 0.2, 0.3, 0.4], ddof=1)
+    assert found.effect is not None and found.effect.value == pytest.approx((2.0 - 0.2) / deviation)
+    assert found.effect.low < found.effect.value < found.effect.high
+    drops = CausalCheck("t", 5, full, tuple(sets)).task_drops(found)
+    np.testing.assert_allclose(drops.tested, 2.0 + 0.01 * np.arange(6))
+    assert drops.controls.shape == (5, 6) and drops.clusters.tolist() == list(range(6))
+    (few_controls,) = CausalCheck("t", 5, full, tuple(sets[:3])).tests("log_likelihood")
+    assert few_controls.effect is None
 
 
 def test_how_heads_are_removed_has_to_be_said() -> None:

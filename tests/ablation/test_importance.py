@@ -1,4 +1,4 @@
-"""Gradient importance: equal to METHODS 3.1 written as loops, to a finite difference, to the paper's formula."""
+"""Gradient importance: equal to Method 3.1 written as loops, to a finite difference, to the paper's formula."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SERVED = ("gpt2", "opt", "opt-350m", "gptj", "llama", "gemma2", "olmo2", "bloom"
 
 
 def slow_loop(family: str, docs: list[TokenDocument]) -> dict[str, torch.Tensor]:
-    """METHODS 3.1 with plain Hugging Face: eager attention, one document at a time, every logit, no gate and no sum."""
+    """Method 3.1 with plain Hugging Face: eager attention, one document at a time, every logit, no gate and no sum."""
     hf, model = build(family), load(family)
     o_modules = [hf.get_submodule(name) for name in _names(model, hf, model.layout.o)]
     ffn_modules = [hf.get_submodule(name) for name in _names(model, hf, model.layout.ffn_out)]

@@ -144,7 +144,7 @@ def test_the_heads_of_a_kv_group_are_removed_together() -> None:
 @pytest.mark.parametrize("component", ["head", "ffn"])
 @pytest.mark.parametrize("ablation", ["mean", "resample"])
 def test_a_replaced_component_is_what_plain_hooks_make_of_it(ablation: str, component: str) -> None:
-    """The replacement is written again from METHODS 3.3, on whole sequences and Hugging Face's modules."""
+    """The replacement is written again from Method 3.3, on whole sequences and Hugging Face's modules."""
     model, hf, docs, references = load("llama"), build("llama"), documents(), documents(5, seed=8, name="r")
     replacement = make_replacement(model, ablation, references, evaluated=docs, minimum=5)
     found = knock_out(model, docs, component=component, replacement=replacement)

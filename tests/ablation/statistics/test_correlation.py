@@ -82,7 +82,7 @@ def test_a_layer_trend_is_seen_globally_and_not_within_layers() -> None:
 
 
 def test_released_coefficient_correlates_head_numbers() -> None:
-    """At 4,608 heads a true .95 comes out near 0, and a trend over layers alone comes out high (METHODS 5)."""
+    """At 4,608 heads a true .95 comes out near 0, and a trend over layers alone comes out high (Method 5)."""
     a, noise = np.random.default_rng(1).standard_normal((2, 64, 72))
     b = 0.95 * a + np.sqrt(1 - 0.95**2) * noise
     assert spearman(a, b).value > 0.94

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import torch
 
 import ablation
 import interp
+from headscope.cli import options
 from headscope.store.manifest import FILE
 from headscope.store.run import open_run
 from interp.errors import UsageError
@@ -54,7 +57,7 @@ def test_an_unknown_task_is_answered_with_the_nearest_names(
     found = command(name, model_folder, "--tasks", "probe_antonym,coppa", "--limit", 4, "-o", folder)
     refused(found, "no task 'probe_antonym'", "probe_antonyms")
     refused(command(name, model_folder, "--tasks", "coppa", "-o", folder), "no task 'coppa'", "copa")
-    refused(command(name, model_folder, "--tasks", " , ", "-o", folder), "No task was named")
+    refused(command(name, model_folder, "--tasks", " , ", "-o", folder), "' , ' is not a value of --tasks")
     unharmed(folder, stored)
 
 
@@ -69,7 +72,7 @@ def test_more_shots_than_documents(model_folder: Path, folder: Path, stored: Pat
 @pytest.mark.parametrize("limit", [0, -3])
 def test_a_limit_of_no_documents(model_folder: Path, folder: Path, stored: Path, name: str, limit: int) -> None:
     found = command(name, model_folder, "--tasks", TASK, "--limit", limit, "-o", folder)
-    refused(found, f"limit is {limit}", "at least 1 document")
+    refused(found, f"'{limit}' is not a value of --limit", "1 or more")
     unharmed(folder, stored)
 
 
@@ -88,27 +91,27 @@ def test_shots_that_are_no_numbers(model_folder: Path, folder: Path, shots: str)
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        (("importance", "--normalise", "softly"), ("'softly' is no normalisation", "layer_l2")),
-        (("importance", "--labels", "wrong"), ("labels is 'wrong'", "shuffled")),
-        (("importance", "--demos", "some"), ("demos is 'some'", "fixed")),
-        (("importance", "--demo-seeds", 0), ("drawn 0 times", "--demo-seeds")),
-        (("importance", "--bos", "often"), ("bos is 'often'", "never")),
+        (("importance", "--normalise", "softly"), ("'softly' is not a value of --normalise", "layer_l2")),
+        (("importance", "--labels", "wrong"), ("'wrong' is not a value of --labels", "shuffled")),
+        (("importance", "--demos", "some"), ("'some' is not a value of --demos", "fixed")),
+        (("importance", "--demo-seeds", 0), ("'0' is not a value of --demo-seeds", "from 1 to")),
+        (("importance", "--bos", "often"), ("'often' is not a value of --bos", "never")),
         (("importance", "--data", "/no/such/folder"), ("/no/such/folder",)),
-        (("knockout", "--component", "layer"), ("'layer' can't be knocked out", "head and ffn")),
-        (("knockout", "--ablation", "half"), ("'half' is no kind of ablation", "resample")),
-        (("prune", "--component", "layer"), ("'layer' can't be pruned", "both")),
+        (("knockout", "--component", "layer"), ("'layer' is not a value of --component", "ffn or head")),
+        (("knockout", "--ablation", "half"), ("'half' is not a value of --ablation", "resample")),
+        (("prune", "--component", "layer"), ("'layer' is not a value of --component", "both")),
         (("prune", "--order", "own,best"), ("'best' is no order of removal", "layer_matched")),
         (("prune", "--order", "aggregate"), ("at least two tasks",)),
         (("prune", "--component", "ffn", "--order", "layer_matched"), ("use random",)),
         (("prune", "--component", "both", "--order", "random"), ("own orders", "--order")),
         (("prune", "--percents", "10,20"), ("must begin with 0",)),
         (("prune", "--percents", "0,20,10"), ("ascend",)),
-        (("prune", "--percents", "0,x"), ("no list of whole numbers for --percents",)),
-        (("prune", "--draws", 0, "--order", "random"), ("drawn 0 times", "--draws")),
-        (("prune", "--ffn-ranking", "size", "--component", "ffn"), ("'size' does not rank FFNs",)),
-        (("prune", "--ranking", "size"), ("holds no importance (size)",)),
+        (("prune", "--percents", "0,x"), ("'0,x' is not a value of --percents", "0,20,40")),
+        (("prune", "--draws", 0, "--order", "random"), ("'0' is not a value of --draws", "from 1 to")),
+        (("prune", "--ffn-ranking", "size", "--component", "ffn"), ("'size' is not a value of --ffn-ranking",)),
+        (("prune", "--ranking", "size"), ("'size' is not a value of --ranking", "token, document or signed")),
         (("study", "--budget", "huge"), ("'huge' is no budget", "small or paper")),
-        (("study", "--only", "lunch"), ("'lunch' is no stage", "importance")),
+        (("study", "--only", "lunch"), ("'lunch' is not a value of --only", "importance")),
     ],
 )
 def test_options_out_of_range(
@@ -147,10 +150,36 @@ def test_too_few_documents_to_stand_in(model_folder: Path, folder: Path, stored:
 def test_pruning_without_importance_names_the_command_and_binds_nothing(model_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "new"
     asked = ("prune", model_folder, *ASKED, "-o", folder, "--demo-seeds", 1, "--percents", "0,50")
-    refused(command(*asked), "holds no importance (token) of probe_antonyms at 0 shots", "headscope importance --tasks")
+    refused(command(*asked), "holds no importance (token) of heads to rank by: probe_antonyms at 0 shots")
     assert not (folder / FILE).exists()
     done(*asked, "--order", "iterative")  # needs none
-    done("importance", model_folder, *ASKED, "-o", folder)
+    for advised in advice(command(*asked).error):
+        done(*advised)
+    done(*asked)
+
+
+def advice(error: str) -> list[list[str]]:
+    """The commands that a refusal says to run first, without the program's name."""
+    written = re.findall("`([^`]*)`", error)[-1]
+    return [shlex.split(part)[1:] for part in written.split(" && ")]
+
+
+def test_one_line_of_advice_makes_all_that_is_missing(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two tasks at two numbers of shots, two kinds of scores, in a folder whose name the shell would take apart."""
+    monkeypatch.setattr(options, "render_report", lambda folder: folder / "report.html")
+    folder = tmp_path / "a run; of $HOME"
+    where = ("--tasks", "probe_antonyms,probe_capitals", "--shots", "0,2", "--limit", 4, "-o", folder)
+    done("importance", model_folder, "--tasks", TASK, "--shots", "0", "--limit", 4, "--seed", 3, "-o", folder)
+    asked = ("prune", model_folder, *where, "--component", "ffn", "--order", "own,signed", "--demo-seeds", 1)
+    asked = (*asked, "--ffn-ranking", "knock_out", "--percents", "0,50")
+    found = command(*asked)
+    refused(found, "holds no knock_out (log_likelihood) of ffns and importance (signed) of ffns to rank by: ", "&&")
+    assert "probe_antonyms at 0 shots, probe_antonyms at 2 shots, probe_capitals at 0 shots and 1 more" in found.error
+    assert "--limit 4" in found.error and "--seed 3" in found.error, "the protocol that the folder has"
+    for advised in advice(found.error):
+        done(*advised, "--limit", 4)
     done(*asked)
 
 
@@ -177,7 +206,7 @@ def test_the_causal_check_needs_induction_scores(model_folder: Path, folder: Pat
         "-o",
         tmp_path / "new",
     )
-    refused(found, "no induction scores to choose heads by", "headscope induction -o")
+    refused(found, "no induction scores to choose heads by", "`headscope induction MODEL -o")
 
 
 def test_export_needs_a_ranking_zero_ablation_and_its_own_model(
@@ -191,11 +220,11 @@ def test_export_needs_a_ranking_zero_ablation_and_its_own_model(
     refused(command(*asked, "--percent", 101), "101")
     refused(command(*asked, "--percent", -1), "-1")
     refused(command(*asked, "--percent-ffns", 3), "--component both")
-    refused(command(*asked, "--component", "layer"), "'layer' can't be pruned")
+    refused(command(*asked, "--component", "layer"), "'layer' is not a value of --component")
     refused(command("export", folder, out), repr(model_folder.name), "--model")
     other = tiny.write_model(tmp_path / "other", seed=1)
     refused(command("export", folder, out, "--model", other), "another model", "weight_hash")
-    refused(command("export", tmp_path / "none", out), "manifest.json")
+    refused(command("export", tmp_path / "none", out), "is not there", "headscope induction -o")
     assert not out.exists()
     unharmed(folder, stored)
     done(*asked)
@@ -255,6 +284,16 @@ def test_a_mask_of_the_wrong_shape(model_folder: Path, shape: tuple[int, ...]) -
     with pytest.raises(Exception, match=r"shape|heads") as found:  # jaxtyping says it first in tests
         ablation.evaluate(model, task, heads=torch.ones(shape))
     assert isinstance(found.value, UsageError) or "heads" in str(found.value)
+
+
+def test_one_document_has_no_interval_and_prune_says_so(
+    model_folder: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "render_report", lambda folder: folder / "report.html")
+    asked = ("prune", model_folder, "--tasks", TASK, "--shots", 0, "--limit", 1, "--demo-seeds", 1, "-o", folder)
+    found = done(*asked, "--percents", "0,50")
+    assert f"no area and no removable share of {TASK} at 0 shots (" in found.out
+    assert "its documents are one cluster, which has no interval. Take more of them (--limit)" in found.out
 
 
 # ---- prompts longer than the context --------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from headscope.cli import main
+from headscope.cli import main, options
 from headscope.store.run import open_run
 
 LAYERS, HEADS = 2, 4
@@ -135,14 +135,14 @@ def test_json_is_json_and_the_second_time_costs_nothing(
     assert json.loads(headscope(*arguments).out)["heads"] == first["heads"]
 
 
-@pytest.mark.parametrize(("columns", "left_out"), [(80, 4), (160, 0)])
+@pytest.mark.parametrize(("columns", "shown"), [(80, 2), (100, 3), (168, 6)])
 def test_the_table_fits_the_terminal(
     headscope: Callable[..., Outcome],
     model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     columns: int,
-    left_out: int,
+    shown: int,
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setattr(Console, "is_terminal", True)
@@ -152,9 +152,14 @@ def test_the_table_fits_the_terminal(
     lines = ANSI.sub("", found.out).splitlines()
     assert all(len(line) <= columns for line in lines if not line.startswith("report: "))
     table = "\n".join(lines)
-    headings = ["prefix", "argmax", "successor", "signed", "previous", "duplicate"]
-    assert [name in table.split("────")[0] for name in headings] == [True] * (6 - left_out) + [False] * left_out
-    assert ("A wider terminal shows" in table) == bool(left_out)
+    heading = table.split("────")[0]
+    headings = ["class", "(signed, sd)", "matching", "(successor)", "previous", "duplicate", "(argmax)"]
+    places = [heading.find(name) for name in headings]
+    assert [place >= 0 for place in places] == [True] * (1 + shown) + [False] * (6 - shown)
+    assert ("A wider terminal shows" in table) == (shown < 6)
+    second = next(line for line in heading.splitlines() if "(signed" in line)
+    assert second.index("class") < second.index("(signed, sd)") < second.index("matching"), "the class rests on it"
+    assert re.search(r"null -?\d\.\d{3}, p \d\.\d{4}", table), "three decimals: the null is small"
 
 
 def test_a_single_sequence_has_no_interval(headscope: Callable[..., Outcome], model: Path, tmp_path: Path) -> None:
@@ -182,10 +187,26 @@ def test_ctrl_c_says_how_to_go_on(
     monkeypatch.setattr(induction, "in_context_learning_score", pressed)
     arguments = ("induction", model, "-o", tmp_path / "run", "--sequences", 2, "--length", 8)
     found = headscope(*arguments)
-    assert found.status == 130 and "goes on from the last finished unit" in found.error
+    assert found.status == 130 and found.error.splitlines()[-1] == (
+        "headscope: interrupted; the same command goes on from the last finished unit"
+    )
     assert "Traceback" not in found.error and not (tmp_path / "run" / "head_scores.parquet").exists()
     monkeypatch.undo()
     assert headscope(*arguments).status == 0
+
+
+def test_ctrl_c_promises_nothing_where_nothing_is_kept(
+    headscope: Callable[..., Outcome], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(options, "load", pressed)
+    for arguments in (("doctor", model), ("attention", model, "--text", "a", "--layer", 0, "-o", tmp_path / "a.html")):
+        found = headscope(*arguments)
+        assert (found.status, found.out, found.error) == (130, "", "\nheadscope: interrupted\n")
+    found = headscope("importance", model, "--tasks", "probe_antonyms", "--limit", 4, "-o", tmp_path / "run")
+    assert found.status == 130 and found.error.endswith("goes on from the last finished unit\n")
 
 
 def test_windows_that_do_not_reach_back_are_told(
@@ -242,9 +263,14 @@ def test_sequences_that_do_not_fit(
 ) -> None:
     short = saved(tmp_path / "short", tiny_llama(len(tokenizer), positions=64), tokenizer)
     refused(headscope("induction", short, "-o", tmp_path / "run"), "context", "64", "--length 15")
-    too_many = headscope("induction", model, "-o", tmp_path / "run", "--protocol", "paper", "--sequences", 101)
-    refused(too_many, "1 to 100")
+    asked = ("study", short, "--tasks", "probe_antonyms", "--shots", "0", "--only", "induction", "-o", tmp_path / "run")
+    refused(headscope(*asked), "context", "64", "--length 15")
     assert not (tmp_path / "run").exists()
+    assert headscope(*asked, "--length", 15).status == 0, "it has the option that it advises, in the same folder"
+    assert set(open_run(tmp_path / "run").items("head-prefix_matching")["length"]) == {15}
+    too_many = headscope("induction", model, "-o", tmp_path / "many", "--protocol", "paper", "--sequences", 101)
+    refused(too_many, "1 to 100")
+    assert not (tmp_path / "many").exists()
 
 
 @pytest.mark.parametrize(
@@ -252,7 +278,8 @@ def test_sequences_that_do_not_fit(
 )
 def test_options_out_of_range(headscope: Callable[..., Outcome], tmp_path: Path, option: str, value: object) -> None:
     found = headscope("induction", "any-model", "-o", tmp_path / "run", option, value)
-    assert found.status == 2 and f"Invalid value for '{option}'" in found.error
+    assert found.status == 2
+    refused(found, f"{str(value)!r} is not a value of {option}: give ")
     assert not (tmp_path / "run").exists()
 
 

@@ -1,4 +1,4 @@
-"""What pruning curves come to: against a computation by hand in numpy and SciPy (METHODS 4)."""
+"""What pruning curves come to: against a computation by hand in numpy and SciPy (Method 4)."""
 
 from __future__ import annotations
 

@@ -324,7 +324,7 @@ def test_run_figure_picks_by_label(run: Run) -> None:
 
 
 def test_what_the_primary_test_is_about_comes_first(run: Run) -> None:
-    """METHODS 5: prefix matching, importance by token, with the most examples in the context."""
+    """Method 5: prefix matching, importance by token, with the most examples in the context."""
     titles = {name: run.figure(name).layout.title.text for name in ("importance_scatter", "retention", "overlap")}
     assert titles == {
         "importance_scatter": "Importance (token), 5 shots",

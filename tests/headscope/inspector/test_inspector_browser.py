@@ -24,7 +24,7 @@ expect = playwright.expect
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 BLOCK, REPEATS = 12, 4  # of the prompt that the inspector opens with
-FIRST = (18, 6)  # METHODS 7: the strongest prefix-matching head
+FIRST = (18, 6)  # Method 7: the strongest prefix-matching head
 PLOT = "document.querySelector('#attention .js-plotly-plot')"
 MODEL_WAIT = 60_000  # milliseconds for what the model must work on, however busy the machine
 
@@ -149,7 +149,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def test_the_top_induction_head_is_picked_from_the_mosaic(opened: Any, run: Run) -> None:
-    """Its card has what is stored, its attention on a repeated sequence the stripe of METHODS 2.1."""
+    """Its card has what is stored, its attention on a repeated sequence the stripe of Method 2.1."""
     best = run.head_score("prefix_matching").top(1)[0]
     assert (best.layer, best.head) == FIRST
     click_head(opened, 2, 2)

@@ -327,11 +327,10 @@ def test_dear_tasks_are_run_on_fewer_documents() -> None:
     plan = StudyPlan(("copa", "record"), (0, 5), held)
     assert not plan.ranked.limits and dict(plan.checked.limits)["record"] == 2 == dict(plan.knocked.limits)["record"]
     assert dict(plan.evaluated.limits)["record"] == 7 and plan.evaluated.limit == 14
+    record = {"budget": held.told(), "fewer": held.fewer()}
     (line,) = (
         line
-        for line in setting(
-            Manifest({"source": "m"}, (Stage("study", "", tasks=("copa",), record={"budget": held.told()}),))
-        )
+        for line in setting(Manifest({"source": "m"}, (Stage("study", "", tasks=("copa",), record=record),)))
         if "fewer, in" in line
     )
     assert line.endswith("the median task's, fewer, in the last three: multirc 1, 4, 2; record 2, 7, 2.")

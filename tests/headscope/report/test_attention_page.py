@@ -138,7 +138,7 @@ def test_the_page_runs_one_script_whose_hash_it_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("out", "says"), [("a.pdf", r"must end in \.html"), ("nowhere/a.html", "does not exist"), ("plain", "must end in")]
+    ("out", "says"), [("a.gif", r"must end in \.html"), ("nowhere/a.html", "does not exist"), ("plain", "must end in")]
 )
 def test_outputs_that_can_not_be_written_are_refused_first(tmp_path: Path, out: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
@@ -171,7 +171,7 @@ def test_the_heat_map_is_causal_and_marks_what_lies_beyond_its_scale() -> None:
     marked = np.array(trace.text) == "+"
     np.testing.assert_array_equal(marked, pattern > end)
     assert marked[5, 0] and trace.colorbar.tickvals[-1] == trace.zmax
-    assert trace.colorbar.ticktext[-1] == f"≥{end:.2f}"
+    assert trace.colorbar.ticktext[-1] == f"≥ {end:.2f}"
 
 
 def test_a_scale_that_holds_every_cell_has_no_marked_end() -> None:

@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 
 from headscope.store.comparisons import (
     COMPARED,
-    DRAWN,
-    ORDERS,
     AtShots,
     CausalLevel,
     Coefficient,
@@ -25,6 +23,7 @@ from headscope.store.comparisons import (
     level_of,
     row,
 )
+from headscope.store.names import DRAWN, ORDERS
 from headscope.store.run import open_run
 
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
