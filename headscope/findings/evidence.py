@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from math import isfinite, nan
 from typing import Any
 
@@ -12,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from headscope.store.comparisons import ABOVE, Kind, PruningLevel
-from headscope.store.run import Run
-from headscope.store.snapshot import chosen
+from headscope.store.snapshot import Stored, chosen
 
 HEADS, FFNS, JOINT = (PruningLevel(component, "zero") for component in ("head", "ffn", "both"))
 TRAINING = "on its training documents"
@@ -25,27 +22,8 @@ RANKED = {
 }
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """A run's tables, each read once."""
-
-    run: Run
-
-    @cached_property
-    def comparisons(self) -> pd.DataFrame:
-        return self.run.comparisons
-
-    @cached_property
-    def ffn_scores(self) -> pd.DataFrame:
-        return self.run.ffn_scores
-
-    @cached_property
-    def head_scores(self) -> pd.DataFrame:
-        return self.run.head_scores
-
-    @cached_property
-    def metrics(self) -> pd.DataFrame:
-        return self.run.metrics
+class Evidence(Stored):
+    """A run's tables, each read once, and what claims ask of them."""
 
     def rows(self, **values: Any) -> pd.DataFrame:
         """Rows of `comparisons` with these values."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from dash import ClientsideFunction, Input, Output, State
 
 from headscope.inspector.bench import Bench
+from headscope.inspector.widgets import outputs
 
 if TYPE_CHECKING:
     from dash import Dash
@@ -31,9 +32,7 @@ def register(app: Dash, bench: Bench) -> None:
         )
     script(
         "clicked",
-        Output("mosaic-a", "clickData"),
-        Output("mosaic-b", "clickData"),
-        Output("attention", "clickData"),
+        *outputs("mosaic-a.clickData", "mosaic-b.clickData", "attention.clickData"),
         Input("mosaic-a", "clickData"),
         Input("mosaic-b", "clickData"),
         Input("attention", "clickData"),
@@ -61,7 +60,6 @@ def register(app: Dash, bench: Bench) -> None:
     script("copies", Output("copies", "title"), Input("made-copies", "data"), first=False)
     for name in FILLED if bench.model is not None else ():
         script("fill", Output(name, "title"), Input(f"made-{name}", "data"), first=False)
-    script("afterBox", Output("after-box", "className"), Input("after-box", "value"), first=False)
     if bench.model is not None:
         script("loss", Output("loss", "figure"), Input("fig-loss", "data"), Input("theme", "data"))
         script("listed", Output("removal-problem", "children"), Input("list-answer", "data"), first=False)

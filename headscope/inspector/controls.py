@@ -6,7 +6,7 @@ from dash import dcc, html
 
 from headscope.inspector.bench import Bench
 from headscope.inspector.outcome import outcome_panels
-from headscope.inspector.widgets import field, text, tick, whole
+from headscope.inspector.widgets import field, segments, text, tick, whole
 
 KINDS = (("repeated", "Random repeated"), ("task", "Task document"), ("text", "Own text"), ("stored", "Stored"))
 
@@ -23,13 +23,7 @@ def prompt_bar(bench: Bench) -> html.Section:
             html.Div(
                 [
                     html.Span("Prompt", className="label"),
-                    html.Div(
-                        [html.Button(name, type="button", **{"data-prompt": kind}) for kind, name in kinds],
-                        className="segments",
-                        role="group",
-                        hidden=not kinds,
-                        **{"aria-label": "Kind of prompt"},
-                    ),
+                    segments("prompt", "Kind of prompt", kinds),
                     *fields,
                     *go,
                     html.P(id="prompt-told", className="note"),
@@ -103,12 +97,7 @@ def vis_choice() -> html.Div:
     kinds = (("off", "Off"), ("head", "Selected head"), ("layer", "Its whole layer"))
     return html.Div(
         [
-            html.Div(
-                [html.Button(name, type="button", **{"data-vis": kind}) for kind, name in kinds],
-                className="segments",
-                role="group",
-                **{"aria-label": "Draw with CircuitsVis"},
-            ),
+            segments("vis", "Draw with CircuitsVis", kinds),
             html.Label(["Tokens ", html.Select(id="vis-window")], id="vis-window-label", hidden=True),
         ],
         className="filters",
@@ -165,12 +154,7 @@ def removal_controls() -> html.Div:
             html.Div(
                 [
                     html.Span("Replaced", className="label"),
-                    html.Div(
-                        [html.Button(name, type="button", **{"data-ablation": kind}) for kind, name in ablations],
-                        className="segments",
-                        role="group",
-                        **{"aria-label": "What replaces them"},
-                    ),
+                    segments("ablation", "What replaces them", ablations),
                     html.Div(id="removed", className="chips"),
                     html.Span(className="grow"),
                     html.Button("Undo", id="undo", type="button", className="plain", disabled=True),

@@ -95,7 +95,7 @@ def attention(bench: Bench) -> html.Figure:
                 [
                     html.Span("Attention", id="attention-title"),
                     html.Span(className="grow"),
-                    html.Div(tick("after-box", "after removal"), id="after-label", className="check"),
+                    html.Span(tick("after-box", "after removal"), id="after-label"),
                 ]
             ),
             *off,

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from dash import Input, Output, State, no_update
+from dash import Input, State, no_update
 
 from headscope.inspector import circuit_tables as tables
 from headscope.inspector import removal
@@ -16,6 +16,7 @@ from headscope.inspector.bench import Bench
 from headscope.inspector.reading import asked_query, seen
 from headscope.inspector.score_table import VALUES, key_of
 from headscope.inspector.stored_figures import chosen_panel
+from headscope.inspector.widgets import outputs
 from interp.errors import HeadscopeError, UsageError
 from interp.view import WINDOW
 
@@ -27,9 +28,13 @@ Row = Iterable[Any]
 
 def register(app: Dash, bench: Bench) -> None:
     names = ("reading", "removal", "query", "after", "vis", "stored-choice", "tab")
-    outputs = [Output("download", "data"), Output("download-problem", "children")]
 
-    @app.callback(*outputs, Input("csv", "data"), *(State(name, "data") for name in names), prevent_initial_call=True)
+    @app.callback(
+        *outputs("download.data", "download-problem.children"),
+        Input("csv", "data"),
+        *(State(name, "data") for name in names),
+        prevent_initial_call=True,
+    )
     def download(asked: Any, *values: Any) -> list[Any]:
         told = asked if isinstance(asked, dict) else {}
         state = {**dict(zip(names, values, strict=True)), "head": told.get("head")}

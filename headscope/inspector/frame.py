@@ -7,13 +7,14 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dash import Input, Output, State, no_update
+from dash import Input, State, no_update
 from flask import Response, request
 
 from headscope.inspector import security
 from headscope.inspector.asked import asked_head, asked_removal, whole
 from headscope.inspector.bench import Bench
 from headscope.inspector.reading import seen
+from headscope.inspector.widgets import outputs
 from headscope.report.page import shared_script
 from interp import view
 from interp.errors import HeadscopeError, UsageError
@@ -51,14 +52,9 @@ def add_routes(app: Dash, bench: Bench) -> None:
 
 
 def register(app: Dash, bench: Bench) -> None:
-    outputs = [
-        Output("frame", "src"),
-        Output("frame", "hidden"),
-        Output("vis-note", "children"),
-        Output("frame-saves", "hidden"),
-    ]
+    filled = outputs("frame.src", "frame.hidden", "vis-note.children", "frame-saves.hidden")
 
-    @app.callback(*outputs, Input("drawing", "data"), State("tab", "data"))
+    @app.callback(*filled, Input("drawing", "data"), State("tab", "data"))
     def draw(asked: Any, tab: Any) -> list[Any]:
         """The page asks when something is to be drawn, so that a selection does without this while nothing is."""
         if not asked:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dash import Input, Output, State, no_update
+from dash import Input, State, no_update
 
 from headscope.inspector.bench import Bench
 from headscope.inspector.layout import defaults
+from headscope.inspector.widgets import outputs
 
 if TYPE_CHECKING:
     from dash import Dash
@@ -17,15 +18,9 @@ def register(app: Dash, bench: Bench) -> None:
     """How far the scoring is; when it has ended, the scores come in."""
     if bench.scoring is None:
         return
-    outputs = [
-        Output("scoring", "children"),
-        Output("scoring", "hidden"),
-        Output("scoring-poll", "disabled"),
-        Output("version", "data"),
-        Output("defaults", "data"),
-    ]
+    filled = outputs("scoring.children", "scoring.hidden", "scoring-poll.disabled", "version.data", "defaults.data")
 
-    @app.callback(*outputs, Input("scoring-poll", "n_intervals"), State("version", "data"), prevent_initial_call=True)
+    @app.callback(*filled, Input("scoring-poll", "n_intervals"), State("version", "data"), prevent_initial_call=True)
     def follow(ticks: Any, version: Any) -> list[Any]:
         scoring = bench.scoring
         if scoring is None or scoring.version == version:

@@ -13,7 +13,7 @@ from headscope.inspector.bench import Bench
 from headscope.inspector.passes import Pass
 from headscope.inspector.reading import asked_query
 from headscope.inspector.removal import LossChange, NextToken
-from headscope.inspector.widgets import plot, save
+from headscope.inspector.widgets import outputs, plot, save
 from interp.errors import HeadscopeError
 from interp.masks import parse_heads
 from interp.theme import colour, plain_text, styled
@@ -125,18 +125,15 @@ def learning_numbers(before: float, after: float | None) -> html.Dl:
 def register(app: Dash, bench: Bench) -> None:
     if bench.model is None:
         return
-    told = [
-        Output("made-next", "data"),
-        Output("next-title", "children"),
-        Output("fig-loss", "data"),
-        Output("made-changes", "data"),
+    filled = [
+        *outputs("made-next.data", "next-title.children", "fig-loss.data", "made-changes.data"),
         Output("removal-problem", "children", allow_duplicate=True),
     ]
     asked = [Input("removal", "data"), Input("reading", "data"), Input("query", "data"), State("tab", "data")]
 
-    @app.callback(*told, *asked, prevent_initial_call=True)
+    @app.callback(*filled, *asked, prevent_initial_call=True)
     def show_outcome(removed: Any, reading: Any, query: Any, tab: Any) -> list[Any]:
-        return [no_update] * len(told) if not reading else outcome_parts(bench, removed, reading, query, tab)
+        return [no_update] * len(filled) if not reading else outcome_parts(bench, removed, reading, query, tab)
 
     @app.callback(Output("made-learning", "data"), Input("removal", "data"), State("tab", "data"))
     def show_learning(removed: Any, tab: Any) -> Any:

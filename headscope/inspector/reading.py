@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dash import Input, Output, State, no_update
+from dash import Input, State, no_update
 
 from headscope.inspector.asked import Removal, asked_prompt, asked_removal, whole
 from headscope.inspector.bench import Bench
 from headscope.inspector.passes import Attention
+from headscope.inspector.widgets import outputs
 from interp.errors import HeadscopeError
 from interp.token_display import shown
 
@@ -22,20 +23,13 @@ EXCERPT = 60
 
 
 def register(app: Dash, bench: Bench) -> None:
-    read = [
-        Output("reading", "data"),
-        Output("prompt-told", "children"),
-        Output("prompt-problem", "children"),
-        Output("refused", "data"),
-    ]
+    read = outputs("reading.data", "prompt-told.children", "prompt-problem.children", "refused.data")
 
     @app.callback(*read, Input("prompt", "data"), State("tab", "data"), State("prompt-told", "children"))
     def read_prompt(prompt: Any, tab: Any, told: Any) -> list[Any]:
         return [no_update] * len(read) if prompt is None else prompt_parts(bench, prompt, tab, told)
 
-    @app.callback(
-        Output("busy", "children"), Output("poll", "disabled"), Input("poll", "n_intervals"), State("tab", "data")
-    )
+    @app.callback(*outputs("busy.children", "poll.disabled"), Input("poll", "n_intervals"), State("tab", "data"))
     def progress(ticks: Any, tab: Any) -> tuple[str, bool]:
         told = bench.work.told(tab)
         return told, not told

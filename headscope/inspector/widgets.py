@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from dash import dcc, html
+from dash import Output, dcc, html
 
 GRAPH = {
     "displaylogo": False,
@@ -47,6 +48,22 @@ def save(plot: str, table: str = "") -> html.P:
     return html.P(buttons, className="saves")
 
 
+def outputs(*places: str) -> list[Output]:
+    """What a callback fills, each written as `component.property`."""
+    return [Output(*place.split(".")) for place in places]
+
+
+def segments(what: str, label: str, kinds: Sequence[tuple[str, str]]) -> html.Div:
+    """Buttons of which one is pressed; scripts find them by `data-WHAT`."""
+    return html.Div(
+        [html.Button(name, type="button", **{f"data-{what}": kind}) for kind, name in kinds],
+        className="segments",
+        role="group",
+        hidden=not kinds,
+        **{"aria-label": label},
+    )
+
+
 def field(name: str, control: Any) -> html.Label:
     return html.Label([f"{name} ", control])
 
@@ -70,6 +87,6 @@ def text(name: str, example: str, kind: str) -> dcc.Input:
     return dcc.Input(id=name, type="text", placeholder=example, className=kind, debounce=True, autoComplete="off")
 
 
-def tick(name: str, label: str) -> dcc.Checklist:
-    """A box to tick."""
-    return dcc.Checklist(id=name, options=[{"label": label, "value": "on"}], value=[])
+def tick(name: str, label: str, kind: str = "check") -> html.Label:
+    """A box to tick: scripts put a native one before the words, which dash.html does not have."""
+    return html.Label(f" {label}", className=kind, **{"data-tick": name})

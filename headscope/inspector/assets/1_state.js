@@ -85,6 +85,12 @@ const headscope = {
     if (JSON.stringify(this.state.after) !== JSON.stringify(wanted)) this.set({ after: wanted });
   },
 
+  showAfter(so) {
+    this.state.showAfter = so;
+    this.markAfter();
+    this.address.write();
+  },
+
   inside(head) {
     return Array.isArray(head) && head.length === 2 && head.every(Number.isInteger) && head[0] >= 0 && head[1] >= 0
       && head[0] < this.facts.layers && head[1] < this.facts.heads;

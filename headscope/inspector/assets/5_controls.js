@@ -2,6 +2,13 @@
 // Controls of the page: what they show follows the state, what is done to them changes it.
 
 Object.assign(headscope, {
+  /** A native box before the words of every label that wants one. */
+  drawTicks() {
+    for (const label of document.querySelectorAll("[data-tick]")) {
+      label.prepend(display.element("input", { type: "checkbox", id: label.dataset.tick, autocomplete: "off" }));
+    }
+  },
+
   field(id, value) {
     this.props(id, { value: String(value) });
   },
@@ -43,7 +50,7 @@ Object.assign(headscope, {
       else if (name === "task" && this.$("task-name")) this.$("task-name").value = value;
       else if (name !== "kind") this.field(`${prompt.kind}-${name}`, value);
     }
-    this.props("after-box", { value: this.state.showAfter ? ["on"] : [] });
+    this.$("after-box").checked = this.state.showAfter;
     this.drawRemoved();
     if (this.$("heads-list")) this.fillLists(removal);
   },

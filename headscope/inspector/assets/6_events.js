@@ -44,6 +44,7 @@ headscope.events = {
     const { state } = headscope;
     const number = () => Number(target.value);
     const changes = {
+      "after-box": () => headscope.showAfter(target.checked),
       "score-a": () => headscope.set({ pair: [target.value, state.pair[1]] }),
       "score-b": () => headscope.set({ pair: [state.pair[0], target.value] }),
       "window-queries": () => headscope.set({ window: [number(), state.window[1]] }),

@@ -8,6 +8,7 @@ window.dash_clientside.headscope = {
     if (first) {
       headscope.booted = true;
       headscope.store("tab", Math.random().toString(36).slice(2));
+      headscope.drawTicks();
       headscope.events.start();
       display.theme.start(facts.theme, headscope.$("theme-button"));
       display.theme.listeners.push(() => {
@@ -34,7 +35,7 @@ window.dash_clientside.headscope = {
     if (clicked) {
       const { x, y } = clicked.points[0];
       headscope.select([y, x]);
-      if (document.querySelector("#picking input:checked")) headscope.toggle([y, x]);
+      if (headscope.$("picking")?.checked) headscope.toggle([y, x]);
       document.querySelector(`#mosaic-panel-${a ? "a" : "b"} .focusable`).focus({ preventScroll: true });
     } else if (cell) {
       headscope.set({ query: cell.points[0].y });
@@ -111,13 +112,6 @@ window.dash_clientside.headscope = {
       headscope.strip.hear(answer);
     }
     headscope.strip.draw();
-    return "";
-  },
-
-  afterBox(value) {
-    headscope.state.showAfter = value.includes("on");
-    headscope.markAfter();
-    headscope.address.write();
     return "";
   },
 
