@@ -51,6 +51,7 @@ Object.assign(headscope, {
       else if (name !== "kind") this.field(`${prompt.kind}-${name}`, value);
     }
     this.$("after-box").checked = this.state.showAfter;
+    this.markAfter();
     this.drawRemoved();
     if (this.$("heads-list")) this.fillLists(removal);
   },
