@@ -23,7 +23,7 @@ READABLE = [family for family in families.FAMILIES if family not in REFUSED]
 
 def shifted(family: str) -> HookedModel:
     """The family's model with a vector as long as the longest row added to every row; embeddings are untied for it."""
-    hf: Any = families.build(family)
+    hf: Any = families.build(family, implementation=None)
     head = hf.get_output_embeddings()
     weight = head.weight.detach()
     vector = torch.randn(weight.shape[1], generator=torch.Generator().manual_seed(9))
