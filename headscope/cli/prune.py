@@ -122,8 +122,8 @@ def prune(
         choice=choice,
         split=SPLIT,
         check=partial(check_scores, folder if rankings is None else rankings, model, loading, choice, wanted),
-        call=lambda loaded, place, tasks, **more: measure_pruning(
-            loaded, place, tasks, wanted, rankings=rankings, **more
+        call=lambda loaded, place, asked, **more: measure_pruning(
+            loaded, place, asked, wanted, rankings=rankings, **more
         ),
     )
     if as_json:

@@ -34,7 +34,7 @@ def study(
             autocompletion=lambda: list(NAMED),
         ),
     ] = "small",
-    only: Annotated[str | None, choice("--only", STAGES, help="One stage.")] = None,
+    only: Annotated[str | None, choice("--only", STAGES, help=f"One stage: {', '.join(STAGES)}.")] = None,
     publish: Annotated[Path | None, path("--publish", help="Folder for the tables and a page of findings.")] = None,
     length: opt.Length = None,
     bos: opt.Bos = "auto",

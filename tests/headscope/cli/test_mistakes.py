@@ -168,6 +168,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("importance", "--data", "my/tasks"), "'my/tasks' is not a value of --data: give hub, or a folder that is there"),
     (("induction", "-o", ""), "'' is not a value of -o: give a path (`.` is the current folder)"),
     (("study", "--publish", " "), "' ' is not a value of --publish: give a path (`.` is the current folder)"),
+    (("compare", "runs/caf\udce9"), r"RUN is not UTF-8 (b'runs/caf\xe9'): rename the file or folder"),
     (("report", ""), "'' is not a value of RUN: give a path (`.` is the current folder)"),
     # models
     (("induction", ""), "'' is not a value of MODEL: give smollm2-135m, a hub id, a folder or a .gguf file"),
