@@ -1,6 +1,6 @@
 """The prompts of function vectors: three sets of documents of a task that share none, not even a cluster (Method 3.5).
 
-1. What is not kept for the screen of the training documents (tasks/parts.py) is divided by cluster: three tenths whose
+1. What is not kept for the screen (tasks/reserved.py) is divided by cluster: three tenths, whose
    prompts give the mean, three tenths that are asked, and the rest, which demonstrations are drawn from.
 2. The mean set stands behind right labels, and once more behind wrong ones; the queries behind wrong ones. Wrong: drawn
    from the choices that are not right, where a demonstration has such; `changed` is the share of labels that it holds
@@ -20,8 +20,8 @@ from typing import Any
 from ablation.tasks.definitions import definition
 from ablation.tasks.loading import METRICS, demonstration_pool, evaluated, limited, render
 from ablation.tasks.names import ICL14
-from ablation.tasks.parts import cluster_of, divided
 from ablation.tasks.rendering import Renderer
+from ablation.tasks.reserved import cluster_of, divided
 from ablation.tasks.task import Task
 from interp.errors import UsageError
 

@@ -13,7 +13,7 @@ import typer
 from ablation.names import NORMALISATIONS
 from headscope.cli import options as opt
 from headscope.cli.kinds import choice as one_of
-from headscope.cli.screen import show_table
+from headscope.cli.terminal import show_table
 
 
 @opt.loading()

@@ -16,7 +16,7 @@ from headscope.cli import values
 from headscope.cli.kinds import choice as one_of
 from headscope.cli.kinds import listed, path, whole
 from headscope.cli.run_folders import check_run
-from headscope.cli.screen import show_table
+from headscope.cli.terminal import show_table
 from headscope.stages.prune_checks import check_orders, check_percents
 from headscope.store.names import FFN_RANKINGS, ORDERS, PRUNABLE
 

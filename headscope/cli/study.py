@@ -10,7 +10,7 @@ import typer
 from headscope.cli import options as opt
 from headscope.cli import values
 from headscope.cli.kinds import choice, option, path
-from headscope.cli.screen import progress
+from headscope.cli.terminal import progress
 from headscope.plan.budget import NAMED, parse_budget
 from headscope.plan.names import STAGES
 

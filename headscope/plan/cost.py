@@ -16,7 +16,7 @@ from statistics import median
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ablation.tasks.parts import RESERVED
+from ablation.tasks.reserved import RESERVED
 from headscope.plan.budget import Budget
 from headscope.stages.cells import first
 from interp.errors import RefusedModelError

@@ -28,6 +28,7 @@ from ablation.control_sets import KINDS, all_sets
 from ablation.gains import Conditions, load_conditions
 from ablation.statistics.kv_groups import kv_groups
 from ablation.statistics.looks import EVEN
+from ablation.statistics.standardised import FEWEST_CONTROLS
 from headscope.comparison.primary import PRIMARY_CONTROLS, PRIMARY_WAY, decided, primary_rows
 from headscope.comparison.scored import Shelf
 from headscope.stages.cells import Progress, TaskChoice, Tell, first, title_of
@@ -90,19 +91,19 @@ def measure_primary(
     `choice.shots` are 0 and k. Raises UsageError where the run holds no screen or no induction scores yet.
     """
     run = open_run(folder)
-    tasks = learnt_tasks(run, choice.names)
+    learnt = learnt_tasks(run, choice.names)
     stage = primary.stage(choice)
     name, heads = heads_of_class(run)
-    conditions, without = with_references(tasks, choice)
+    conditions, without = with_references(learnt, choice)
     tasks = tuple(one.few.name for one in conditions)
-    if not conditions:
-        return unanswered(model, folder, stage, without)
+    chosen = sets_of(model, name, heads, primary, choice.seed)
+    if reason := unanswerable(tasks, learnt, len(chosen) - 1):
+        return unanswered(model, folder, stage, reason, without)
     with open_stage(model, folder, stage) as writer:
         text = question(name, heads, tasks, choice, primary)
         writer.record(question=text, hash=hashlib.sha256(text.encode()).hexdigest(), tested=listed(heads), set=name)
         writer.record(without_references=without)
         writer.record(documents={title_of(one.few): one.few.fingerprint[:16] for one in conditions})
-        chosen = sets_of(model, name, heads, primary, choice.seed)
         ways = (PRIMARY_WAY, *primary.ways)
         total = sum(len(one.few.documents) for one in conditions) * len(chosen) * len(ways)
         asked = _Asked(model, writer, choice, conditions, chosen, Progress(total, progress))
@@ -176,12 +177,24 @@ def _count(documents: int, share: float) -> int:
     return min(documents, max(SHARD, round(documents * share / SHARD) * SHARD))
 
 
-def unanswered(model: HookedModel, folder: str | Path, stage: Stage, without: Mapping[str, str]) -> pd.DataFrame:
-    """The stage where no task is left: it says so, and ends well."""
+def unanswerable(tasks: Sequence[str], learnt: Sequence[str], controls: int) -> str:
+    """Why the question can't be asked; empty where it can."""
+    if not learnt:
+        return "no task passed the screen"
+    if not tasks:
+        return "no task that passed the screen has documents enough to make a mean of"
+    if controls < FEWEST_CONTROLS:
+        return f"the model has {controls} control sets that match its heads by layer, and it takes {FEWEST_CONTROLS}"
+    return ""
+
+
+def unanswered(
+    model: HookedModel, folder: str | Path, stage: Stage, reason: str, without: Mapping[str, str]
+) -> pd.DataFrame:
+    """The stage where the question can't be asked: it says so, and ends well."""
     empty = frame([])
     with open_stage(model, folder, stage) as writer:
-        writer.record(question="", reason="no task passed the screen" if not without else "no task has references")
-        writer.record(without_references=without)
+        writer.record(question="", reason=reason, without_references=without)
         writer.replace_comparisons(empty, kinds=PRIMARY)
     return empty
 

@@ -75,8 +75,8 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("study", "--budget", "nan"), f"'nan' {BUDGET}"),
     (
         ("study", "--only", "knock_out"),
-        "'knock_out' is not a value of --only: give induction, importance, knockout, prune, compare, causal or "
-        "report; did you mean knockout?",
+        "'knock_out' is not a value of --only: give induction, screen, primary, importance, knockout, prune, "
+        "compare, causal or report; did you mean knockout?",
     ),
     (("plan", "--budget", "2"), "'2' is not a value of --budget: give small or paper"),
     # orders

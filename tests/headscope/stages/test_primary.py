@@ -137,6 +137,10 @@ def test_no_screen_is_a_sentence_and_no_learnt_task_ends_well(model: interp.Hook
     with mock.patch("headscope.stages.primary.learnt_tasks", return_value=()):
         assert measure_primary(model, tmp_path, CHOICE, PRIMARY).empty
     assert any("was not asked: no task passed the screen" in line for line in findings(open_run(tmp_path)))
+    with mock.patch("headscope.stages.primary.learnt_tasks", return_value=TASKS):
+        measure_induction(model, tmp_path / "few", sequences=3, length=12)
+        assert measure_primary(model, tmp_path / "few", CHOICE, replace(PRIMARY, controls=2)).empty
+    assert any("has 2 control sets" in line and "it takes 3" in line for line in findings(open_run(tmp_path / "few")))
 
 
 def test_the_page_says_it_in_sentences(run: Run) -> None:
