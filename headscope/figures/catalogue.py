@@ -74,8 +74,8 @@ def draw(run: Run, name: str, **labels: Any) -> go.Figure:
     for panel in panels:
         if all(panel.labels.get(key) == value for key, value in labels.items()):
             return panel.draw()
-    told = "; ".join(dict.fromkeys(str(dict(panel.labels)) for panel in panels[:12]))
-    raise UsageError(f"the figure {name!r} has no panel with {labels}; it has {told}")
+    listed = "; ".join(dict.fromkeys(str(dict(panel.labels)) for panel in panels[:12]))
+    raise UsageError(f"the figure {name!r} has no panel with {labels}; it has {listed}")
 
 
 def _mosaics(stored: Stored) -> Iterator[Panel]:
@@ -179,17 +179,17 @@ def _overlap(stored: Stored) -> Iterator[Panel]:
 
 
 def _scatter(stored: Stored) -> Iterator[Panel]:
-    found = chosen(stored.head_scores, score="prefix_matching", variant="", task="")
-    if found.empty:
+    matching = chosen(stored.head_scores, score="prefix_matching", variant="", task="")
+    if matching.empty:
         return
     rows = chosen(stored.head_scores, score=IMPORTANCE)
     listed = combinations(rows[rows["task"] != ""], "variant", "shots")
     for labels in primary_first(listed, "variant", "shots"):
         importance = stored.aggregate(str(labels["variant"]), int(labels["shots"]))
         if importance is not None:
-            told = {"classes": stored.classes, "y": f"aggregate importance ({labels['variant']})"}
+            look = {"classes": stored.classes, "y": f"aggregate importance ({labels['variant']})"}
             title = f"Importance ({labels['variant']}), {in_context(labels['shots'])}"
-            yield Panel(title, _points(grid(found), importance, title=title, **told), labels)
+            yield Panel(title, _points(grid(matching), importance, title=title, **look), labels)
 
 
 def _points(*scores: Any, **options: Any) -> Callable[[], go.Figure]:

@@ -27,14 +27,14 @@ def removal(rows: pd.DataFrame, *, title: str = "", y: str = "drop of (k-shot mi
     """One row a set and task: tested, kind, draw, removed, drop; of one outcome, ablation and number of shots."""
     drops = mean_drops(rows)
     sizes = drops[drops["kind"] == TESTED].groupby("tested")["removed"].max().sort_values(kind="stable")
-    place = {name: index for index, name in enumerate(sizes.index)}
+    position = {name: index for index, name in enumerate(sizes.index)}
     traces = [
-        _control(part, place, look) for kind, look in CONTROLS.items() if len(part := drops[drops["kind"] == kind])
+        _control(part, position, look) for kind, look in CONTROLS.items() if len(part := drops[drops["kind"] == kind])
     ]
     labels = [f"{plain_text(str(name))}<br>{size} {'head' if size == 1 else 'heads'}" for name, size in sizes.items()]
     ticks = {"tickmode": "array", "tickvals": list(range(len(sizes))), "ticktext": labels}
     return styled(
-        [*traces, _tested(drops, place)],
+        [*traces, _tested(drops, position)],
         y=y,
         title=title,
         height=420,
@@ -57,11 +57,11 @@ def rank_p(drops: pd.DataFrame, tested: str, kind: str) -> tuple[float, int]:
     return rank_p_value(float(own), controls.to_numpy()).p if len(controls) else float("nan"), len(controls)
 
 
-def _control(part: pd.DataFrame, place: dict[str, int], look: tuple[str, str, float]) -> go.Scatter:
+def _control(part: pd.DataFrame, position: dict[str, int], look: tuple[str, str, float]) -> go.Scatter:
     label, role, shift = look
     count = part.groupby("tested")["draw"].nunique().max()
     return go.Scatter(
-        x=[place[name] + shift for name in part["tested"]],
+        x=[position[name] + shift for name in part["tested"]],
         y=part["drop"],
         mode="markers",
         name=f"{label} ({count})",
@@ -70,18 +70,18 @@ def _control(part: pd.DataFrame, place: dict[str, int], look: tuple[str, str, fl
     )
 
 
-def _tested(drops: pd.DataFrame, place: dict[str, int]) -> go.Scatter:
+def _tested(drops: pd.DataFrame, position: dict[str, int]) -> go.Scatter:
     tested = drops[drops["kind"] == TESTED]
-    told = []
+    hovers = []
     for name in tested["tested"]:
         ranks = [(look[0], *rank_p(drops, name, kind)) for kind, look in CONTROLS.items()]
-        told.append("".join(f"<br>p = {p:.3f} against {count} {label}" for label, p, count in ranks if count))
+        hovers.append("".join(f"<br>p = {p:.3f} against {count} {label}" for label, p, count in ranks if count))
     return go.Scatter(
-        x=[place[name] for name in tested["tested"]],
+        x=[position[name] for name in tested["tested"]],
         y=tested["drop"],
         mode="markers",
         name="induction heads",
         marker={"color": colour("vermilion"), "size": 12, "symbol": "diamond"},
-        customdata=told,
+        customdata=hovers,
         hovertemplate="%{y:+.4f}%{customdata}<extra>induction heads</extra>",
     )

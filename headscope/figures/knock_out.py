@@ -17,8 +17,8 @@ def ffn_knockout(rows: pd.DataFrame, *, title: str = "", y: str = "full model mi
     The interval is drawn where a line is one task's.
     """
     traces: list[go.Scatter] = []
-    for place, (variant, part) in enumerate(rows.groupby("variant", sort=True)):
-        name, role = POSITIONS.get(str(variant), plain_text(str(variant))), CYCLE[place % len(CYCLE)]
+    for index, (variant, part) in enumerate(rows.groupby("variant", sort=True)):
+        name, role = POSITIONS.get(str(variant), plain_text(str(variant))), CYCLE[index % len(CYCLE)]
         tasks = [task for _, task in part.groupby("task", sort=True)]
         if len(tasks) == 1:
             traces.append(_line(tasks[0].sort_values("layer"), name, role, interval=True))

@@ -19,11 +19,11 @@ CHANCE = {
 
 def overlap_curves(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
     """Rows of `comparisons` of the kinds overlap, overlap_expected_free and overlap_expected_layer; a line a pair."""
-    found = rows[rows["kind"] == Kind.OVERLAP]
-    pairs = list(found.groupby(["a", "b"], sort=True))
+    shares = rows[rows["kind"] == Kind.OVERLAP]
+    pairs = list(shares.groupby(["a", "b"], sort=True))
     traces = [
-        _line(part, pair_label(str(a), str(b)), CYCLE[place % len(CYCLE)], "solid")
-        for place, ((a, b), part) in enumerate(pairs)
+        _line(part, pair_label(str(a), str(b)), CYCLE[index % len(CYCLE)], "solid")
+        for index, ((a, b), part) in enumerate(pairs)
     ]
     for kind, (label, role, dash) in CHANCE.items():
         part = rows[rows["kind"] == kind]

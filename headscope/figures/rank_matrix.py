@@ -29,7 +29,7 @@ def shot_matrix(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
     for row in rows.itertuples(index=False):
         fewer, more = AtShots.parse(row.a), AtShots.parse(row.b)
         cells[fewer.name, f"{fewer.shots} and {more.shots} shots"] = row
-    tasks, pairs = (list(dict.fromkeys(pair[place] for pair in cells)) for place in (0, 1))
+    tasks, pairs = (list(dict.fromkeys(pair[side] for pair in cells)) for side in (0, 1))
     return _matrix(cells, tasks, pairs, title=title)
 
 
@@ -39,9 +39,13 @@ def _matrix(
     """One row of `comparisons` a cell; cells without one stay empty."""
     values = np.full((len(down), len(across)), np.nan)
     text, hover = (np.full(values.shape, "", dtype=object) for _ in range(2))
-    for (row, column), held in cells.items():
-        place = down.index(row), across.index(column)
-        values[place], text[place], hover[place] = held.value, _cell(held.value, held.p_holm), _told(held)
+    for (row, column), comparison in cells.items():
+        cell = down.index(row), across.index(column)
+        values[cell], text[cell], hover[cell] = (
+            comparison.value,
+            _cell(comparison.value, comparison.p_holm),
+            _hover(comparison),
+        )
     trace = go.Heatmap(
         z=values,
         xgap=1,
@@ -64,15 +68,15 @@ def _matrix(
 
 
 def _cell(value: float, p: float) -> str:
-    number = f"{value:.2f}".replace("-", MINUS)
+    text = f"{value:.2f}".replace("-", MINUS)
     if abs(value) < 0.995:
-        number = number.replace("0.", ".", 1)
-    return f"{number}*" if p <= SIGNIFICANT else number
+        text = text.replace("0.", ".", 1)
+    return f"{text}*" if p <= SIGNIFICANT else text
 
 
-def _told(row: object) -> str:
-    told = f"{plain_text(row.a)} and {plain_text(row.b)}<br>{row.value:.3f}"  # type: ignore[attr-defined]
+def _hover(row: object) -> str:
+    text = f"{plain_text(row.a)} and {plain_text(row.b)}<br>{row.value:.3f}"  # type: ignore[attr-defined]
     if np.isfinite(row.ci_low):  # type: ignore[attr-defined]
-        told += f" [{row.ci_low:.3f}, {row.ci_high:.3f}]"  # type: ignore[attr-defined]
+        text += f" [{row.ci_low:.3f}, {row.ci_high:.3f}]"  # type: ignore[attr-defined]
     parts = {"p": row.p, "p (Holm)": row.p_holm}  # type: ignore[attr-defined]
-    return told + "".join(f"<br>{name} {value:.4g}" for name, value in parts.items() if np.isfinite(value))
+    return text + "".join(f"<br>{name} {value:.4g}" for name, value in parts.items() if np.isfinite(value))

@@ -16,13 +16,15 @@ KINDS = {Kind.RETENTION_RAW: ("", "solid"), Kind.RETENTION_EXCESS: (": excess ov
 def retention_curves(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
     """Rows of `comparisons` of the kinds retention_raw and retention_excess, beside the diagonal of random pruning."""
     traces = [_diagonal()]
-    for place, (score, part) in enumerate(rows.groupby("a", sort=True)):
+    for index, (score, part) in enumerate(rows.groupby("a", sort=True)):
         for kind, (label, dash) in KINDS.items():
-            found = part[part["kind"] == kind]
-            if len(found):
-                curve = found.assign(percent=percent_of(found["level"])).groupby("percent")["value"].mean().sort_index()
+            shares = part[part["kind"] == kind]
+            if len(shares):
+                curve = (
+                    shares.assign(percent=percent_of(shares["level"])).groupby("percent")["value"].mean().sort_index()
+                )
                 name = plain_text(label_of(str(score))) + label
-                traces.append(_line(curve, name, CYCLE[place % len(CYCLE)], dash))
+                traces.append(_line(curve, name, CYCLE[index % len(CYCLE)], dash))
     return styled(
         traces,
         x="heads removed, least important first, %",

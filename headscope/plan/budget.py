@@ -80,11 +80,11 @@ class Budget:
 
     def fewer(self) -> str:
         """The tasks of which knock-outs, pruning and the causal check take fewer documents, in words."""
-        told = "; ".join(
+        changes = "; ".join(
             f"{task} {', '.join(str(self.units(stage, task)) for stage in FEWEST_OF_DEAR)}" for task, _ in self.shares
         )
         dear = "Of tasks whose documents cost over four times the median task's, fewer, in the last three"
-        return f"{dear}: {told}." if told else ""
+        return f"{dear}: {changes}." if changes else ""
 
     def limits(self, stage: str) -> tuple[tuple[str, int], ...]:
         """Those of the tasks that do not take all."""
@@ -120,8 +120,8 @@ class Budget:
         if missing := [name for name in FFN_ORDERS if name not in self.ffn_orders]:
             less.append(f"no orders of FFNs by: {', '.join(map(_worded, missing))}")
         if self.grid != FULL_GRID:
-            told = " x ".join(", ".join(map(str, part)) for part in self.grid)
-            less.append(f"the joint grid at {told}% in place of every 10%")
+            grid = " x ".join(", ".join(map(str, part)) for part in self.grid)
+            less.append(f"the joint grid at {grid}% in place of every 10%")
         if self.controls < FULL_CONTROLS:
             less.append(f"{self.controls} control sets of a kind in place of {FULL_CONTROLS}")
         if self.protocol != "paper":
@@ -245,9 +245,9 @@ def fitted(tokens: float, costs: Sequence[float], tiers: Sequence[Budget] = TIER
     raise AssertionError("there is a last tier")
 
 
-def restored(told: dict[str, Any]) -> Budget:
+def restored(knobs: dict[str, Any]) -> Budget:
     """A budget as a manifest holds it."""
-    return Budget(**{name: _tuples(value) for name, value in told.items()})
+    return Budget(**{name: _tuples(value) for name, value in knobs.items()})
 
 
 def _worded(name: str) -> str:

@@ -167,12 +167,12 @@ def study(
     plan = StudyPlan(names, counts, chosen.limited(limit), data, bos, seed, length)
     for choice, split in ((plan.ranked, "train"), (plan.evaluated, "validation")):
         choice.tasks(split)  # Every task, before the model is loaded.
-    held = loaded(model, load)
+    subject = loaded(model, load)
     if not isinstance(wanted, Budget):
-        plan = replace(plan, budget=fitted_budget(held, folder, stage, plan, wanted).limited(limit))
+        plan = replace(plan, budget=fitted_budget(subject, folder, stage, plan, wanted).limited(limit))
     if only in (None, "induction"):
-        check_sequences(held, plan)
-    return run_stages(held, folder, stage, plan, only, show or silent)
+        check_sequences(subject, plan)
+    return run_stages(subject, folder, stage, plan, only, show or silent)
 
 
 def check_sequences(model: HookedModel, plan: StudyPlan) -> None:
@@ -217,8 +217,8 @@ def study_stage(
     length: int | None = None,
 ) -> Stage:
     """The manifest's entry."""
-    told = {"budget": budget, "limit": limit, "bos": bos, "length": length}
-    protocol = {name: value for name, value in told.items() if value is not None}
+    options = {"budget": budget, "limit": limit, "bos": bos, "length": length}
+    protocol = {name: value for name, value in options.items() if value is not None}
     return Stage("study", protocol, seed=seed, tasks=names, options={"shots": list(shots)})
 
 

@@ -312,9 +312,9 @@ def row(
 
 def with_holm(rows: Iterable[Row]) -> list[Row]:
     """The rows with Holm's p over all of them that have a p."""
-    held = list(rows)
-    adjusted = holm(np.array([one["p"] for one in held], dtype=float))
-    return [{**one, "p_holm": float(p)} for one, p in zip(held, adjusted, strict=True)]
+    tested = list(rows)
+    adjusted = holm(np.array([test["p"] for test in tested], dtype=float))
+    return [{**test, "p_holm": float(p)} for test, p in zip(tested, adjusted, strict=True)]
 
 
 def frame(rows: Iterable[Row]) -> pd.DataFrame:

@@ -123,7 +123,7 @@ def label_of(name: str) -> str:
     return term(named.score, named.variant).label
 
 
-def pair_label(one: str, other: str) -> str:
+def pair_label(first: str, other: str) -> str:
     """Two scores in words: `Prefix matching and importance (token)`."""
     second = label_of(other)
-    return f"{label_of(one)} and {second if second[:2].isupper() else second[0].lower() + second[1:]}"
+    return f"{label_of(first)} and {second if second[:2].isupper() else second[0].lower() + second[1:]}"

@@ -49,15 +49,15 @@ class Stage:
 
     def agrees(self, other: Stage) -> bool:
         """Whether both may stand in one folder."""
-        told = [[stage.protocol, stage.seed] for stage in (self, other)]
-        return self.command != other.command or canonical(told[0]) == canonical(told[1])
+        compared = [[stage.protocol, stage.seed] for stage in (self, other)]
+        return self.command != other.command or canonical(compared[0]) == canonical(compared[1])
 
     def describe(self) -> str:
         """The protocol and the seed in words."""
-        told = self.protocol
-        if isinstance(told, Mapping):
-            told = ", ".join(f"{name} {value}" for name, value in told.items())
-        return f"protocol '{told}' with seed {self.seed}"
+        protocol = self.protocol
+        if isinstance(protocol, Mapping):
+            protocol = ", ".join(f"{name} {value}" for name, value in protocol.items())
+        return f"protocol '{protocol}' with seed {self.seed}"
 
     def _compared(self) -> list[Any]:
         return [self.command, self.protocol, self.seed, list(self.tasks), dict(self.options)]
@@ -99,15 +99,19 @@ class Manifest:
         )
 
     def write(self, folder: Path) -> None:
-        told = {"format": FORMAT, "identity": dict(self.identity), "stages": [asdict(stage) for stage in self.stages]}
-        write_atomically(folder / FILE, _readable(told).encode())
+        content = {
+            "format": FORMAT,
+            "identity": dict(self.identity),
+            "stages": [asdict(stage) for stage in self.stages],
+        }
+        write_atomically(folder / FILE, _readable(content).encode())
 
 
 def read_manifest(folder: Path) -> Manifest | None:
     """The manifest of a folder, None where there is none. Raises StoreError for a damaged or foreign one."""
     path = folder / FILE
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
@@ -115,25 +119,25 @@ def read_manifest(folder: Path) -> Manifest | None:
             f"{FILE} in '{folder}' can't be read ({error}). It is not one of headscope's, or was damaged: choose "
             "another folder with -o."
         ) from error
-    _refuse_other_format(told, folder)
+    _refuse_other_format(content, folder)
     try:
-        stages = tuple(Stage(**{**stage, "tasks": tuple(stage["tasks"])}) for stage in told["stages"])
-        return Manifest(told["identity"], stages)
+        stages = tuple(Stage(**{**stage, "tasks": tuple(stage["tasks"])}) for stage in content["stages"])
+        return Manifest(content["identity"], stages)
     except (KeyError, TypeError) as error:
         raise StoreError(f"{FILE} in '{folder}' lacks a field or has one too many: {error}") from error
 
 
-def _readable(told: Any) -> str:
+def _readable(content: Any) -> str:
     """Indented JSON with lists of numbers on one line; a line break is never part of a JSON string."""
-    text = json.dumps(plain(told), indent=1)
+    text = json.dumps(plain(content), indent=1)
     return re.sub(r"\[\n[-\d.,eE\s]+\]", lambda match: re.sub(r"\s+", "", match[0]), text) + "\n"
 
 
-def _refuse_other_format(told: Any, folder: Path) -> None:
-    found = told.get("format") if isinstance(told, dict) else None
-    if found != FORMAT:
+def _refuse_other_format(content: Any, folder: Path) -> None:
+    version = content.get("format") if isinstance(content, dict) else None
+    if version != FORMAT:
         raise StoreError(
-            f"the folder '{folder}' was written in store format {found!r}, and this version of headscope reads format "
+            f"the folder '{folder}' was written in store format {version!r}, and this version of headscope reads format "
             f"{FORMAT}. Read it with the version that wrote it, or choose another folder with -o."
         )
 
@@ -147,19 +151,19 @@ def check_identity(identity: Mapping[str, Any]) -> None:
 
 def describe(identity: Mapping[str, Any]) -> str:
     """The model in a few words: source, revision, quantisation, dtype, weights."""
-    told = [str(identity[name]) for name in ("revision", "quantization", "dtype") if identity.get(name)]
+    parts = [str(identity[name]) for name in ("revision", "quantization", "dtype") if identity.get(name)]
     if identity.get("weight_hash"):
-        told.append(f"weights {str(identity['weight_hash'])[:12]}")
+        parts.append(f"weights {str(identity['weight_hash'])[:12]}")
     source = str(identity.get("source", "an unnamed model"))
-    return f"{source} ({', '.join(told)})" if told else source
+    return f"{source} ({', '.join(parts)})" if parts else source
 
 
 def versions() -> dict[str, str]:
     """Versions of the packages that numbers may depend on; those that are not installed are left out."""
-    found = {}
+    installed = {}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed

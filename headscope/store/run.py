@@ -42,13 +42,13 @@ class Run:
 
     @property
     def manifest(self) -> Manifest:
-        found = read_manifest(self.folder)
-        if found is None:
+        stored = read_manifest(self.folder)
+        if stored is None:
             raise StoreError(
                 f"the folder '{self.folder}' holds no manifest.json, so it is no run directory. Make one first, with "
                 f"`headscope induction -o {shlex.quote(str(self.folder))}`."
             )
-        return found
+        return stored
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -119,13 +119,13 @@ class Run:
 
     def head_score(self, name: str, variant: str = "", *, task: str = "", shots: int = 0) -> HeadScores:
         """A stored head score as it was, with its nulls and items. Raises UsageError where it is not stored."""
-        found: HeadScores = self._restored("head", (name, variant, task, shots))
-        return found
+        score: HeadScores = self._restored("head", (name, variant, task, shots))
+        return score
 
     def ffn_score(self, name: str, variant: str = "", *, task: str = "", shots: int = 0) -> FFNScores:
         """A stored FFN score as it was, with its nulls and items. Raises UsageError where it is not stored."""
-        found: FFNScores = self._restored("ffn", (name, variant, task, shots))
-        return found
+        score: FFNScores = self._restored("ffn", (name, variant, task, shots))
+        return score
 
     def figure(self, name: str, **options: Any) -> go.Figure:
         """A figure of the paper from what is stored; `headscope.figures.NAMES` lists them.
@@ -144,9 +144,11 @@ class Run:
             raise UsageError(
                 f"the run '{self.folder}' holds no score {label(*key)!r}; it holds {', '.join(labels(frame)) or 'none'}"
             )
-        told = [stage.record.get("scores", {}).get(name) for stage in self.stages]
+        recorded = [stage.record.get("scores", {}).get(name) for stage in self.stages]
         items = self.items(name) if name in self.item_names else None
-        return restore(rows, rows_of(nulls, key), items, next((found for found in told if found), {}))
+        return restore(
+            rows, rows_of(nulls, key), items, next((provenance for provenance in recorded if provenance), {})
+        )
 
 
 def open_run(folder: str | Path) -> Run:
@@ -162,7 +164,7 @@ def check_output_folder(folder: str | Path, stage: Stage | None = None) -> None:
     Nothing is made: a model that is refused afterwards leaves no folder behind.
     """
     path = Path(folder)
-    found = read_manifest(path)
-    if found is not None and stage is not None:
-        found.with_stage(stage, path)
+    manifest = read_manifest(path)
+    if manifest is not None and stage is not None:
+        manifest.with_stage(stage, path)
     check_writable(path)

@@ -25,8 +25,8 @@ SUMMARY = ("mean", "std", "ci_low", "ci_high")
 
 def label(name: str, variant: str = "", task: str = "", shots: int = 0) -> str:
     """The score in one word: `copying-argmax`, `importance-token-copa-5shot`; also the name of its items."""
-    told = [name, variant, task, f"{shots}shot" if task else ""]
-    return "-".join(quote(part, safe="").replace("-", "%2D") for part in told if part)
+    parts = [name, variant, task, f"{shots}shot" if task else ""]
+    return "-".join(quote(part, safe="").replace("-", "%2D") for part in parts if part)
 
 
 def tables_of(scores: Scores) -> tuple[Table, Table]:
@@ -41,8 +41,8 @@ def score_rows(scores: Scores, *, task: str, shots: int) -> pd.DataFrame:
 
 def null_rows(scores: Scores, *, task: str, shots: int) -> pd.DataFrame:
     """One row a component and null; no rows where none was drawn."""
-    place = [axis for axis in ("layer", "head") if axis in tables_of(scores)[1].columns]
-    where = scores.to_frame()[[*place, "score", "variant"]].assign(task=task, shots=shots)
+    axes = [axis for axis in ("layer", "head") if axis in tables_of(scores)[1].columns]
+    where = scores.to_frame()[[*axes, "score", "variant"]].assign(task=task, shots=shots)
     parts = [
         where.assign(null=null.name, **{name: getattr(null, name).flatten().numpy() for name in NULL_VALUES})
         for null in scores.nulls
@@ -69,7 +69,7 @@ def item_frame(scores: Scores, columns: Mapping[str, Any]) -> pd.DataFrame | Non
 
 def component_names(shape: Sequence[int]) -> list[str]:
     """`layer.head` for heads, `layer` for FFNs, in the order of a flattened score."""
-    return [".".join(str(place) for place in index) for index in np.ndindex(*shape)]
+    return [".".join(str(axis) for axis in index) for index in np.ndindex(*shape)]
 
 
 def restore(
@@ -88,12 +88,17 @@ def restore(
         Null(str(name), *(grid(part.sort_values(axes), column) for column in NULL_VALUES))
         for name, part in nulls.groupby("null", sort=False)
     ]
-    told: dict[str, Any] = {name: grid(rows, name) for name in SUMMARY}
-    told |= {"name": str(first["score"]), "variant": str(first["variant"]), "n": int(first["n"]), "nulls": tuple(drawn)}
-    told |= {"per_item": _per_item(items, shape), "provenance": dict(provenance)}
+    fields: dict[str, Any] = {name: grid(rows, name) for name in SUMMARY}
+    fields |= {
+        "name": str(first["score"]),
+        "variant": str(first["variant"]),
+        "n": int(first["n"]),
+        "nulls": tuple(drawn),
+    }
+    fields |= {"per_item": _per_item(items, shape), "provenance": dict(provenance)}
     if len(shape) == 1:
-        return FFNScores(**told)
-    return HeadScores(**told, n_kv_heads=int(rows["kv_head"].max()) + 1)
+        return FFNScores(**fields)
+    return HeadScores(**fields, n_kv_heads=int(rows["kv_head"].max()) + 1)
 
 
 def _per_item(items: pd.DataFrame | None, shape: tuple[int, ...]) -> Tensor | None:

@@ -61,8 +61,8 @@ class Stored:
         """Importance over tasks (Method 4): each task's scores over their total, then averaged; None without any."""
         rows = chosen(self.head_scores, score=IMPORTANCE, variant=variant, shots=shots)
         tables = [grid(part) for task, part in rows.groupby("task", sort=True) if task]
-        found = tasks_aggregate(np.stack(tables)) if tables else None
-        return found.table if found is not None and found.used.any() else None
+        mean = tasks_aggregate(np.stack(tables)) if tables else None
+        return mean.table if mean is not None and mean.used.any() else None
 
 
 def chosen(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
@@ -83,5 +83,5 @@ def grid(rows: pd.DataFrame, column: str = "mean") -> Float[np.ndarray, "layer h
 
 def combinations(frame: pd.DataFrame, *names: str) -> list[Mapping[str, Any]]:
     """The sets of values that occur in these columns, sorted."""
-    found = frame[list(names)].drop_duplicates().sort_values(list(names))
-    return [dict(zip(names, row, strict=True)) for row in found.itertuples(index=False, name=None)]
+    rows = frame[list(names)].drop_duplicates().sort_values(list(names))
+    return [dict(zip(names, row, strict=True)) for row in rows.itertuples(index=False, name=None)]

@@ -112,10 +112,10 @@ class Table:
         write_parquet(self.path(folder), frame)
 
 
-def _scores(name: str, place: tuple[str, ...], values: Mapping[str, str]) -> Table:
+def _scores(name: str, axes: tuple[str, ...], values: Mapping[str, str]) -> Table:
     """Tables of scores begin with where the component is; a score is replaced whole."""
-    columns = {**dict.fromkeys(place, "int64"), **SCORE_COLUMNS, **values}
-    within = tuple(name for name in (*place, "null") if name in columns and name != "kv_head")
+    columns = {**dict.fromkeys(axes, "int64"), **SCORE_COLUMNS, **values}
+    within = tuple(name for name in (*axes, "null") if name in columns and name != "kv_head")
     return Table(name, columns, SCORE_KEY, (*SCORE_KEY, *within), {"task": "", "shots": 0})
 
 

@@ -57,13 +57,13 @@ class UnitStore:
 
     def get_or_compute(self, key: Mapping[str, Any], compute: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """The stored unit, or the computed one, which is stored first; both ways the same bytes come back."""
-        found = self.get(key)
-        if found is None:
+        stored = self.get(key)
+        if stored is None:
             self.put(key, compute())
-            found = self.get(key)
-        if found is None:
+            stored = self.get(key)
+        if stored is None:
             raise OSError(f"the unit {self.path(key)} can't be read back right after it was written")
-        return found
+        return stored
 
     def __contains__(self, key: Mapping[str, Any]) -> bool:
         return self.get(key) is not None

@@ -122,8 +122,8 @@ class RunWriter(Run):
 
     def record(self, **facts: Any) -> None:
         """Note what was found on the way (vocabulary rule, skipped lengths) in this stage of the manifest."""
-        told = noted(facts)
-        self._update(lambda stage: replace(stage, record={**stage.record, **told}))
+        values = noted(facts)
+        self._update(lambda stage: replace(stage, record={**stage.record, **values}))
 
     def finish(self) -> None:
         """Mark the stage as finished; until then the report calls it interrupted."""
@@ -198,14 +198,14 @@ def _refuse_other_shape(stored: pd.DataFrame, rows: pd.DataFrame, *, folder: Pat
     """All scores of one model have the same layers and heads."""
     axes = [axis for axis in ("layer", "head") if axis in rows]
     given = [int(rows[axis].max()) + 1 for axis in axes]
-    held = [int(stored[axis].max()) + 1 for axis in axes] if len(stored) else given
-    if held != given:
-        raise UsageError(f"the run '{folder}' holds scores of shape {held} {axes}, got one of shape {given}")
+    shape = [int(stored[axis].max()) + 1 for axis in axes] if len(stored) else given
+    if shape != given:
+        raise UsageError(f"the run '{folder}' holds scores of shape {shape} {axes}, got one of shape {given}")
 
 
 def _with_provenance(stage: Stage, name: str, provenance: Mapping[str, Any]) -> Stage:
-    told = {**stage.record.get("scores", {}), name: dict(provenance)}
-    return replace(stage, record={**stage.record, "scores": told}) if provenance else stage
+    known = {**stage.record.get("scores", {}), name: dict(provenance)}
+    return replace(stage, record={**stage.record, "scores": known}) if provenance else stage
 
 
 def _record_so_far(manifest: Manifest, stage: Stage) -> Mapping[str, Any]:
@@ -215,10 +215,10 @@ def _record_so_far(manifest: Manifest, stage: Stage) -> Mapping[str, Any]:
 
 def _refuse_orphans(folder: Path) -> None:
     """Tables without a manifest are nobody's."""
-    found = [table.path(folder).name for table in tables.TABLES if table.path(folder).exists()]
-    if found:
+    orphans = [table.path(folder).name for table in tables.TABLES if table.path(folder).exists()]
+    if orphans:
         raise StoreError(
-            f"the folder '{folder}' holds {found[0]} but no manifest.json, so it is unknown which model the numbers "
+            f"the folder '{folder}' holds {orphans[0]} but no manifest.json, so it is unknown which model the numbers "
             "belong to. Choose another folder with -o."
         )
 
