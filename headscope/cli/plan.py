@@ -66,7 +66,7 @@ def told(found: Any, speed: float | None) -> dict[str, Any]:
     return {
         "shape": vars(found.shape),
         "memory": memory,
-        "budget": found.budget.told(),
+        "budget": found.budget.recorded(),
         "cells": [vars(cell) for cell in found.cells],
         "tokens": found.tokens,
         "total": found.total,

@@ -46,7 +46,7 @@ def over_tasks(checks: Sequence[CausalCheck], outcome: str) -> Iterator[OverTask
     """Every tested set, kind of ablation and kind of control."""
     from ablation.control_sets import TESTED
 
-    estimates = [_estimates(found, outcome) for found in _by_task(checks)]
+    estimates = [_estimates(draws, outcome) for draws in _by_task(checks)]
     means = {key: float(np.mean([task[key].value for task in estimates])) for key in estimates[0]}
     for key in means:
         tested, kind, ablation, _ = key
@@ -58,32 +58,32 @@ def over_tasks(checks: Sequence[CausalCheck], outcome: str) -> Iterator[OverTask
             if (name, way) == (tested, ablation) and other != TESTED:
                 controls.setdefault(other, []).append(value)
         for control, values in controls.items():
-            held = np.array(values)
-            yield OverTasks(tested, ablation, control, drop, rank_p_value(drop.value, held), held)
+            array = np.array(values)
+            yield OverTasks(tested, ablation, control, drop, rank_p_value(drop.value, array), array)
 
 
 def gain_over_tasks(checks: Sequence[CausalCheck], outcome: str) -> TasksMean:
     """What the demonstrations are worth to the whole model."""
     return mean_over_tasks(
-        [_mean([check.full.gain(outcome) for check in held], _clusters(held, outcome)) for held in _by_task(checks)]
+        [_mean([check.full.gain(outcome) for check in draws], _clusters(draws, outcome)) for draws in _by_task(checks)]
     )
 
 
 def _by_task(checks: Sequence[CausalCheck]) -> list[list[CausalCheck]]:
     """The draws of each task's demonstrations."""
-    found: dict[str, list[CausalCheck]] = {}
+    by_task: dict[str, list[CausalCheck]] = {}
     for check in checks:
-        found.setdefault(check.task, []).append(check)
-    return list(found.values())
+        by_task.setdefault(check.task, []).append(check)
+    return list(by_task.values())
 
 
 def _estimates(checks: Sequence[CausalCheck], outcome: str) -> dict[Key, ClusterEstimate]:
     """One task: every set's drop, over all draws of its demonstrations."""
-    clusters, found = _clusters(checks, outcome), {}
+    clusters, estimates = _clusters(checks, outcome), {}
     for places in zip(*(check.removed for check in checks), strict=True):
-        drops = [check.drop(one, outcome) for check, one in zip(checks, places, strict=True)]
-        found[_key(places[0])] = _mean(drops, clusters)
-    return found
+        drops = [check.drop(place, outcome) for check, place in zip(checks, places, strict=True)]
+        estimates[_key(places[0])] = _mean(drops, clusters)
+    return estimates
 
 
 def _clusters(checks: Sequence[CausalCheck], outcome: str) -> Int[np.ndarray, "item"]:
@@ -108,16 +108,16 @@ def overlap_rows(chosen: Sequence[HeadSet], shots: int) -> Iterator[Row]:
     from ablation.control_sets import TESTED
 
     groups: dict[tuple[str, str], list[HeadSet]] = {}
-    for one in chosen:
-        if one.kind != TESTED:
-            groups.setdefault((one.tested, one.kind), []).append(one)
+    for controls in chosen:
+        if controls.kind != TESTED:
+            groups.setdefault((controls.tested, controls.kind), []).append(controls)
     for (tested, kind), sets in groups.items():
-        place, n = (tested, kind, shots, CONTROL_HEADS), len(sets)
+        key, n = (tested, kind, shots, CONTROL_HEADS), len(sets)
         shares = [len({*a.heads} & {*b.heads}) / len(a.heads) for a, b in combinations(sets, 2)]
         if shares:
-            times = Counter(head for one in sets for head in one.heads)
-            yield row(Kind.CAUSAL_CONTROLS_OVERLAP, *place, float(np.mean(shares)), n=n)
-            yield row(Kind.CAUSAL_CONTROLS_SHARED, *place, float(sum(count == n for count in times.values())), n=n)
-        gap = float(np.mean([one.norm_gap for one in sets]))
+            times = Counter(head for controls in sets for head in controls.heads)
+            yield row(Kind.CAUSAL_CONTROLS_OVERLAP, *key, float(np.mean(shares)), n=n)
+            yield row(Kind.CAUSAL_CONTROLS_SHARED, *key, float(sum(count == n for count in times.values())), n=n)
+        gap = float(np.mean([controls.norm_gap for controls in sets]))
         if kind != UNMATCHED and isfinite(gap):
-            yield row(Kind.CAUSAL_CONTROLS_NORM_GAP, *place, gap, n=n)
+            yield row(Kind.CAUSAL_CONTROLS_NORM_GAP, *key, gap, n=n)

@@ -72,11 +72,11 @@ def _variance(score: Scored, first: Scored, second: Scored, valid: Bool[np.ndarr
     if parts[0] is not None:
         moved = _rho(parts[0].deleted, first.table, valid) - _rho(parts[0].deleted, second.table, valid)
         total += jackknife_variance(moved, parts[0].kept_groups)
-    one, other = (_rho(part.deleted, score.table, valid) for part in parts[1:] if part is not None)
+    left, right = (_rho(part.deleted, score.table, valid) for part in parts[1:] if part is not None)
     if same_clusters(parts[1], parts[2]):
-        return total + jackknife_variance(one - other, parts[1].kept_groups)
+        return total + jackknife_variance(left - right, parts[1].kept_groups)
     return total + sum(
-        jackknife_variance(moved, part.kept_groups) for moved, part in ((one, parts[1]), (other, parts[2]))
+        jackknife_variance(moved, part.kept_groups) for moved, part in ((left, parts[1]), (right, parts[2]))
     )
 
 

@@ -80,7 +80,7 @@ def induction_against_importance(shelf: Shelf) -> list[Row]:
     rows = [*primary(prefix, importance, shots, shelf.seed), *noise(shelf, prefix, shots)]
     family = list(exploratory(shelf, shots))
     if family:
-        tested = ({**one.row, "p": one.p(len(family))} for one in family)
+        tested = ({**test.row, "p": test.p(len(family))} for test in family)
         rows += with_holm(tested)
         size, draws = len(family), permutation_count(len(family))
         rows.append(row(Kind.EXPLORATORY_FAMILY, prefix.name, importance.name, shots, "tests", float(size), n=draws))
@@ -92,8 +92,8 @@ def primary(prefix: Scored, importance: Scored, shots: int, seed: int) -> Iterat
     test = permutation_test(prefix.table, importance.table, level="within_layer", seed=seed)
     interval, corrected = intervals(prefix, importance)
     for kind in (Kind.INDUCTION_IMPORTANCE_PRIMARY, Kind.INDUCTION_IMPORTANCE):
-        told: dict[str, Any] = {"interval": interval, "p": test.p, "n": test.n_heads}
-        yield row(kind, prefix.name, importance.name, shots, "within_layer", test.value, **told)
+        values: dict[str, Any] = {"interval": interval, "p": test.p, "n": test.n_heads}
+        yield row(kind, prefix.name, importance.name, shots, "within_layer", test.value, **values)
     yield from corrected_rows(Kind.INDUCTION_IMPORTANCE, prefix.name, importance.name, shots, corrected, test.n_heads)
 
 
@@ -124,10 +124,10 @@ def exploratory(shelf: Shelf, shots: int) -> Iterator[Exploratory]:
 def correlated(score: Scored, importance: Scored, shots: int, seed: int) -> Exploratory:
     """Spearman within layers, permuted within layers."""
     test = partial(permutation_test, score.table, importance.table, level="within_layer", seed=seed)
-    found, (interval, _) = spearman_within_layers(score.table, importance.table), intervals(score, importance)
-    place = (Kind.INDUCTION_IMPORTANCE, score.name, importance.name, shots, "within_layer")
-    told = row(*place, found.value, interval=interval, n=found.n_heads)
-    return Exploratory(told, lambda family: test(family=family).p)
+    correlation, (interval, _) = spearman_within_layers(score.table, importance.table), intervals(score, importance)
+    key = (Kind.INDUCTION_IMPORTANCE, score.name, importance.name, shots, "within_layer")
+    listed = row(*key, correlation.value, interval=interval, n=correlation.n_heads)
+    return Exploratory(listed, lambda family: test(family=family).p)
 
 
 def partialled(shelf: Shelf, prefix: Scored, importance: Scored, shots: int) -> Iterator[Exploratory]:
@@ -137,17 +137,17 @@ def partialled(shelf: Shelf, prefix: Scored, importance: Scored, shots: int) -> 
         return
     covariates = [np.log(np.maximum(norm, np.finfo(float).tiny)), shelf.of_sequences(*PREVIOUS).table]
     test = partial(partial_spearman_within_layers, prefix.table, importance.table, covariates, seed=shelf.seed)
-    found = test()
-    told = row(
+    tested = test()
+    listed = row(
         Kind.INDUCTION_IMPORTANCE_PARTIAL,
         prefix.name,
         importance.name,
         shots,
         "within_layer",
-        found.value,
-        n=found.n_heads,
+        tested.value,
+        n=tested.n_heads,
     )
-    yield Exploratory(told, lambda family: test(family=family).p)
+    yield Exploratory(listed, lambda family: test(family=family).p)
 
 
 def sets(shelf: Shelf, importance: Scored, shots: int) -> Iterator[Exploratory]:
@@ -155,10 +155,10 @@ def sets(shelf: Shelf, importance: Scored, shots: int) -> Iterator[Exploratory]:
     heads, valid = shelf.induction_heads, np.isfinite(importance.table)
     if heads is None or not heads.any():
         return
-    found = set_overlap(heads & valid, highest(importance.table, int((heads & valid).sum())), valid=valid)
-    place = (INDUCTION_HEADS, importance.name, shots, Cut("k", found.size_a))
-    share = found.overlap / max(found.size_a, 1)
-    yield Exploratory(row(Kind.SET_OVERLAP, *place, share, n=found.n_heads), lambda family: found.p_layer)
+    shared = set_overlap(heads & valid, highest(importance.table, int((heads & valid).sum())), valid=valid)
+    key = (INDUCTION_HEADS, importance.name, shots, Cut("k", shared.size_a))
+    share = shared.overlap / max(shared.size_a, 1)
+    yield Exploratory(row(Kind.SET_OVERLAP, *key, share, n=shared.n_heads), lambda family: shared.p_layer)
 
 
 def against(shelf: Shelf, prefix: Scored, variant: str, shots: int) -> Iterator[Exploratory]:
@@ -170,19 +170,19 @@ def against(shelf: Shelf, prefix: Scored, variant: str, shots: int) -> Iterator[
             continue
         more = shelf.aggregate(IMPORTANCE, variant, shots, tasks)
         less = shelf.aggregate(score, variant, count, tasks)
-        found = gain(prefix, more, less, seed=shelf.seed)
+        rise = gain(prefix, more, less, seed=shelf.seed)
         b = Difference(AtShots(more.name, shots), AtShots(str(ScoreName(score, variant)), count))
-        told = row(
+        listed = row(
             Kind.INDUCTION_IMPORTANCE_GAIN,
             prefix.name,
             b,
             shots,
             "within_layer",
-            found.value,
-            interval=found.interval,
-            n=found.n_heads,
+            rise.value,
+            interval=rise.interval,
+            n=rise.n_heads,
         )
-        yield Exploratory(told, found.p)
+        yield Exploratory(listed, rise.p)
 
 
 def described(shelf: Shelf, shots: int) -> list[Row]:
@@ -191,7 +191,7 @@ def described(shelf: Shelf, shots: int) -> list[Row]:
     scores = [shelf.of_sequences(*key) for key in (PREFIX, *COPYING) if shelf.has(*key)]
     rows = with_holm(everywhere(a, b, shots, len(scores) * 2, shelf.seed) for a in scores for b in importances)
     for name, statistic in (("kendall", kendall), ("bansal_released", bansal_released)):
-        found = statistic(scores[0].table, importances[0].table)
+        value = statistic(scores[0].table, importances[0].table)
         rows.append(
             row(
                 Kind.INDUCTION_IMPORTANCE,
@@ -199,8 +199,8 @@ def described(shelf: Shelf, shots: int) -> list[Row]:
                 importances[0].name,
                 shots,
                 name,
-                found.value,
-                n=found.n_heads,
+                value.value,
+                n=value.n_heads,
             )
         )
     if 0 in shelf.shots() and shots != 0:
@@ -213,10 +213,10 @@ def described(shelf: Shelf, shots: int) -> list[Row]:
 def everywhere(score: Scored, importance: Scored, shots: int, family: int, seed: int) -> Row:
     """Spearman over all heads; a trend over layers is part of it."""
     test = permutation_test(score.table, importance.table, level="global", family=family, seed=seed)
-    found = agreed(score, importance, "global")
-    interval = NO_INTERVAL if found is None else (found.ci_low, found.ci_high)
-    place = (Kind.INDUCTION_IMPORTANCE, score.name, importance.name, shots, "global")
-    return row(*place, test.value, interval=interval, p=test.p, n=test.n_heads)
+    agreement = agreed(score, importance, "global")
+    interval = NO_INTERVAL if agreement is None else (agreement.ci_low, agreement.ci_high)
+    key = (Kind.INDUCTION_IMPORTANCE, score.name, importance.name, shots, "global")
+    return row(*key, test.value, interval=interval, p=test.p, n=test.n_heads)
 
 
 def at_no_shots(shelf: Shelf, variant: str) -> Row:
@@ -241,22 +241,22 @@ def set_expectations(shelf: Shelf, importance: Scored, shots: int) -> Iterator[R
     heads, valid = shelf.induction_heads, np.isfinite(importance.table)
     if heads is None or not heads.any():
         return
-    found = set_overlap(heads & valid, highest(importance.table, int((heads & valid).sum())), valid=valid)
-    size = max(found.size_a, 1)
+    shared = set_overlap(heads & valid, highest(importance.table, int((heads & valid).sum())), valid=valid)
+    size = max(shared.size_a, 1)
     for kind, expected, p in (
-        (Kind.SET_OVERLAP.expected_free, found.expected_free, found.p_free),
-        (Kind.SET_OVERLAP.expected_layer, found.expected_layer, found.p_layer),
+        (Kind.SET_OVERLAP.expected_free, shared.expected_free, shared.p_free),
+        (Kind.SET_OVERLAP.expected_layer, shared.expected_layer, shared.p_layer),
     ):
-        level = Cut("k", found.size_a)
-        yield row(kind, INDUCTION_HEADS, importance.name, shots, level, expected / size, p=p, n=found.n_heads)
+        level = Cut("k", shared.size_a)
+        yield row(kind, INDUCTION_HEADS, importance.name, shots, level, expected / size, p=p, n=shared.n_heads)
 
 
 def intervals(a: Scored, b: Scored) -> tuple[tuple[float, float], tuple[float, float, float] | None]:
     """The interval of rho within layers, and rho* with its own; NaN and None where documents are too few."""
-    found = agreed(a, b, "within_layer")
-    if found is None:
+    agreement = agreed(a, b, "within_layer")
+    if agreement is None:
         return NO_INTERVAL, None
-    return (found.ci_low, found.ci_high), (found.rho_star, found.star_low, found.star_high)
+    return (agreement.ci_low, agreement.ci_high), (agreement.rho_star, agreement.star_low, agreement.star_high)
 
 
 def corrected_rows(

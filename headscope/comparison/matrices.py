@@ -40,11 +40,11 @@ Pair = tuple[str | AtShots, Scored, str | AtShots, Scored]
 def cross_task(shelf: Shelf, variant: str, shots: int) -> list[Row]:
     """Every pair of tasks at one number of shots; none with fewer than two tasks."""
     tasks = shelf.tasks(IMPORTANCE, variant, shots)
-    found = {task: shelf.of_task(IMPORTANCE, variant, task, shots) for task in tasks}
-    pairs = [(a, found[a], b, found[b]) for a, b in combinations(tasks, 2)]
+    scored = {task: shelf.of_task(IMPORTANCE, variant, task, shots) for task in tasks}
+    pairs = [(a, scored[a], b, scored[b]) for a, b in combinations(tasks, 2)]
     rows = matrix(CROSS_TASK[variant], pairs, shots=shots, seed=shelf.seed)
     rows += [
-        one for task in tasks for one in reliabilities(found[task], task, str(ScoreName(IMPORTANCE, variant)), shots)
+        line for task in tasks for line in reliabilities(scored[task], task, str(ScoreName(IMPORTANCE, variant)), shots)
     ]
     return rows + (list(_overlaps(pairs, shots, shelf.seed)) if variant == "token" else [])
 
@@ -52,10 +52,10 @@ def cross_task(shelf: Shelf, variant: str, shots: int) -> list[Row]:
 def cross_shot(shelf: Shelf, variant: str) -> list[Row]:
     """Every pair of numbers of shots, task by task and for the aggregate over the tasks that have them all."""
     shots = shelf.shots(IMPORTANCE, variant)
-    held = {count: set(shelf.tasks(IMPORTANCE, variant, count)) for count in shots}
+    measured = {count: set(shelf.tasks(IMPORTANCE, variant, count)) for count in shots}
     pairs: list[Pair] = []
     for few, many in combinations(shots, 2):
-        shared = sorted(held[few] & held[many])
+        shared = sorted(measured[few] & measured[many])
         for task in shared:
             a, b = (shelf.of_task(IMPORTANCE, variant, task, count) for count in (few, many))
             pairs.append((AtShots(task, few), a, AtShots(task, many), b))
@@ -70,11 +70,11 @@ def matrix(kind: Kind, pairs: Sequence[Pair], *, shots: int, seed: int) -> list[
     rows: list[Row] = []
     for level in LEVELS:
         each = (_compared(kind, pair, level, shots, family=len(pairs), seed=seed) for pair in pairs)
-        rows += with_holm(one for part in each for one in part)
+        rows += with_holm(line for part in each for line in part)
     for name, statistic in (("kendall", kendall), ("bansal_released", bansal_released)):
         for a, left, b, right in pairs:
-            found = statistic(left.table, right.table)
-            rows.append(row(kind, a, b, shots, name, found.value, n=found.n_heads))
+            test = statistic(left.table, right.table)
+            rows.append(row(kind, a, b, shots, name, test.value, n=test.n_heads))
     return rows
 
 
@@ -102,21 +102,23 @@ def reliabilities(scored: Scored, name: str, ranking: str, shots: int) -> Iterat
     if scored.resampled is None:
         return
     for level in LEVELS:
-        found = reliability(scored.resampled, level=level)
-        value = found.value if np.isfinite(found.value) else np.nan
-        yield row(Kind.RELIABILITY, name, ranking, shots, level, value, n=found.n_clusters)
+        repeat = reliability(scored.resampled, level=level)
+        value = repeat.value if np.isfinite(repeat.value) else np.nan
+        yield row(Kind.RELIABILITY, name, ranking, shots, level, value, n=repeat.n_clusters)
 
 
 def _compared(kind: Kind, pair: Pair, level: Level, shots: int, *, family: int, seed: int) -> Iterator[Row]:
     """rho with its interval and p, then rho* with its own."""
     a, left, b, right = pair
     test = permutation_test(left.table, right.table, level=level, family=family, seed=seed)
-    found = agreed(left, right, level)
-    interval = NO_INTERVAL if found is None else (found.ci_low, found.ci_high)
+    agreement = agreed(left, right, level)
+    interval = NO_INTERVAL if agreement is None else (agreement.ci_low, agreement.ci_high)
     yield row(kind, a, b, shots, level, test.value, interval=interval, p=test.p, n=test.n_heads)
-    if found is not None:
-        stretched = (found.star_low, found.star_high)
-        yield row(kind, a, b, shots, Coefficient(level).corrected, found.rho_star, interval=stretched, n=found.n_heads)
+    if agreement is not None:
+        stretched = (agreement.star_low, agreement.star_high)
+        yield row(
+            kind, a, b, shots, Coefficient(level).corrected, agreement.rho_star, interval=stretched, n=agreement.n_heads
+        )
 
 
 def _overlaps(pairs: Sequence[Pair], shots: int, seed: int) -> Iterator[Row]:
@@ -124,7 +126,7 @@ def _overlaps(pairs: Sequence[Pair], shots: int, seed: int) -> Iterator[Row]:
     for q in OVERLAPS:
         rows = []
         for a, left, b, right in pairs:
-            found = overlap(left.table, right.table, percents=(q,), seed=seed)
-            told: dict[str, Any] = {"shots": shots, "level": Cut("q", q), "n": found.n_heads}
-            rows.append(row(Kind.CROSS_TASK_OVERLAP, a, b, value=found.share[0], p=found.p_layer[0], **told))
+            shared = overlap(left.table, right.table, percents=(q,), seed=seed)
+            values: dict[str, Any] = {"shots": shots, "level": Cut("q", q), "n": shared.n_heads}
+            rows.append(row(Kind.CROSS_TASK_OVERLAP, a, b, value=shared.share[0], p=shared.p_layer[0], **values))
         yield from with_holm(rows)

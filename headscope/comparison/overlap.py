@@ -33,20 +33,20 @@ def overlaps(shelf: Shelf, shots: int) -> list[Row]:
     for key, variant in PAIRS:
         if shelf.has(*key):
             score, importance = shelf.of_sequences(*key), shelf.aggregate(IMPORTANCE, variant, shots)
-            found = overlap(score.table, importance.table, seed=shelf.seed)
-            rows += _rows(Kind.OVERLAP, score, importance, shots, found, found.share, found.p_layer)
-            beside += _expected(score, importance, shots, found)
+            shared = overlap(score.table, importance.table, seed=shelf.seed)
+            rows += _rows(Kind.OVERLAP, score, importance, shots, shared, shared.share, shared.p_layer)
+            beside += _expected(score, importance, shots, shared)
     return with_holm(rows) + beside
 
 
-def _expected(a: Scored, b: Scored, shots: int, found: Overlap) -> Iterator[Row]:
+def _expected(a: Scored, b: Scored, shots: int, shared: Overlap) -> Iterator[Row]:
     for chance, expected, p, jaccard in (
-        ("expected_free", found.expected_free, found.p_free, found.jaccard_expected_free),
-        ("expected_layer", found.expected_layer, found.p_layer, found.jaccard_expected_layer),
+        ("expected_free", shared.expected_free, shared.p_free, shared.jaccard_expected_free),
+        ("expected_layer", shared.expected_layer, shared.p_layer, shared.jaccard_expected_layer),
     ):
-        yield from _rows(getattr(Kind.OVERLAP, chance), a, b, shots, found, expected / found.k, p)
-        yield from _rows(getattr(Kind.OVERLAP_JACCARD, chance), a, b, shots, found, jaccard)
-    yield from _rows(Kind.OVERLAP_JACCARD, a, b, shots, found, found.jaccard)
+        yield from _rows(getattr(Kind.OVERLAP, chance), a, b, shots, shared, expected / shared.k, p)
+        yield from _rows(getattr(Kind.OVERLAP_JACCARD, chance), a, b, shots, shared, jaccard)
+    yield from _rows(Kind.OVERLAP_JACCARD, a, b, shots, shared, shared.jaccard)
 
 
 def _rows(
@@ -54,13 +54,13 @@ def _rows(
     a: Scored,
     b: Scored,
     shots: int,
-    found: Overlap,
+    shared: Overlap,
     values: Float[np.ndarray, "percent"],
     p: Float[np.ndarray, "percent"] | None = None,
 ) -> Iterator[Row]:
     tests = np.full(len(values), np.nan) if p is None else p
-    for percent, value, test in zip(found.percent, values, tests, strict=True):
-        yield row(kind, a.name, b.name, shots, Cut("q", int(percent)), value, p=test, n=found.n_heads)
+    for percent, value, test in zip(shared.percent, values, tests, strict=True):
+        yield row(kind, a.name, b.name, shots, Cut("q", int(percent)), value, p=test, n=shared.n_heads)
 
 
 def retentions(shelf: Shelf, shots: int) -> Iterator[Row]:
@@ -74,9 +74,9 @@ def retentions(shelf: Shelf, shots: int) -> Iterator[Row]:
         score = shelf.of_sequences(*key)
         for variant in ("token", "signed"):
             importance = shelf.aggregate(IMPORTANCE, variant, shots)
-            found = retention(score.table, importance.table, null_mean=score.null_mean)
-            for place, percent in enumerate(found.percent):
-                told: dict[str, Any] = {"shots": shots, "level": Cut("p", int(percent)), "n": found.n_heads}
-                yield row(Kind.RETENTION_RAW, score.name, importance.name, value=found.raw[place], **told)
-                if found.excess is not None and np.isfinite(found.excess[place]):
-                    yield row(Kind.RETENTION_EXCESS, score.name, importance.name, value=found.excess[place], **told)
+            kept = retention(score.table, importance.table, null_mean=score.null_mean)
+            for index, percent in enumerate(kept.percent):
+                values: dict[str, Any] = {"shots": shots, "level": Cut("p", int(percent)), "n": kept.n_heads}
+                yield row(Kind.RETENTION_RAW, score.name, importance.name, value=kept.raw[index], **values)
+                if kept.excess is not None and np.isfinite(kept.excess[index]):
+                    yield row(Kind.RETENTION_EXCESS, score.name, importance.name, value=kept.excess[index], **values)

@@ -47,11 +47,11 @@ def primary_rows(
 ) -> Iterator[Row]:
     """The primary from `checks`, and beside it every other outcome and the other ways of removing in `further`."""
     effects: list[Row] = []
-    for held in (checks, further):
-        for way in dict.fromkeys(one.ablation for one in held[0].removed) if held else ():
+    for draws in (checks, further):
+        for way in dict.fromkeys(removal.ablation for removal in draws[0].removed) if draws else ():
             for outcome in OUTCOMES:
-                if outcome in held[0].full.outcomes:
-                    *rows, effect = read_out_rows(held, outcome, way, sets, groups)
+                if outcome in draws[0].full.outcomes:
+                    *rows, effect = read_out_rows(draws, outcome, way, sets, groups)
                     effects.append(effect)
                     yield from rows
     yield effects[0]
@@ -65,8 +65,8 @@ def decided(checks: Sequence[CausalCheck], look: int, shares: Sequence[float]) -
     beyond = read_out(checks, PRIMARY_OUTCOME, PRIMARY_WAY).beyond
     verdict = verdict_at_look(beyond, look, shares)
     documents = sum(len(check.full.few.documents) for check in checks)
-    told = {"kind": verdict.kind, "value": verdict.value, "low": verdict.low, "high": verdict.high}
-    return {"decided": verdict.kind != "undecided", "documents": documents, "look": look + 1, **told}
+    values = {"kind": verdict.kind, "value": verdict.value, "low": verdict.low, "high": verdict.high}
+    return {"decided": verdict.kind != "undecided", "documents": documents, "look": look + 1, **values}
 
 
 def read_out(
@@ -75,15 +75,15 @@ def read_out(
     """One outcome and way of removing, pooled over tasks; p only where the sets are given."""
     tests = [test_of(check, outcome, way) for check in checks]
     drops = [check.task_drops(test) for check, test in zip(checks, tests, strict=True)]
-    masks = [mask_of(one, groups) for one in sets] if groups is not None else []
+    masks = [mask_of(heads, groups) for heads in sets] if groups is not None else []
     given: dict[str, Any] = {"tested": masks[0], "controls": np.stack(masks[1:]), "groups": groups} if masks else {}
     return primary(drops, **given)
 
 
 def test_of(check: CausalCheck, outcome: str, way: str) -> CausalTest:
     """The one tested set against the primary's controls."""
-    (found,) = (test for test in check.tests(outcome) if (test.ablation, test.control) == (way, PRIMARY_CONTROLS))
-    return found
+    (tested,) = (test for test in check.tests(outcome) if (test.ablation, test.control) == (way, PRIMARY_CONTROLS))
+    return tested
 
 
 def mask_of(heads: HeadSet, like: Grid) -> Bool[np.ndarray, "layer head"]:
@@ -96,28 +96,28 @@ def read_out_rows(
     checks: Sequence[CausalCheck], outcome: str, way: str, sets: Sequence[HeadSet], groups: Grid
 ) -> Iterator[Row]:
     """The rows of one outcome and way, the standardised effect last."""
-    found, shots = read_out(checks, outcome, way, sets, groups), checks[0].shots
+    result, shots = read_out(checks, outcome, way, sets, groups), checks[0].shots
     name, level, n = sets[0].tested, CausalLevel(outcome, way), len(checks)
-    place: tuple[str, str, int, CausalLevel] = (name, PRIMARY_CONTROLS, shots, level)
-    yield row(Kind.PRIMARY_DROP, *place, found.drop.value, interval=found.drop.interval(), n=n)
+    key: tuple[str, str, int, CausalLevel] = (name, PRIMARY_CONTROLS, shots, level)
+    yield row(Kind.PRIMARY_DROP, *key, result.drop.value, interval=result.drop.interval(), n=n)
     if n > 1:
         yield row(
-            Kind.PRIMARY_DROP_RANDOM, *place, found.random_tasks.value, interval=found.random_tasks.interval(), n=n
+            Kind.PRIMARY_DROP_RANDOM, *key, result.random_tasks.value, interval=result.random_tasks.interval(), n=n
         )
-    yield row(Kind.PRIMARY_BEYOND, *place, found.beyond.value, interval=found.beyond.interval(), n=n)
-    yield row(Kind.PRIMARY_RANK, *place, float(found.rank), n=found.n_controls)
-    controls = found.effect.controls
-    yield row(Kind.PRIMARY_CONTROLS, *place, float(np.median(controls)), interval=band(controls), n=found.n_controls)
-    verdict = found.beyond_verdict
-    yield row(Kind.PRIMARY_EQUIVALENCE, *place, verdict.equivalence_bound, p=verdict.margin, n=n)
+    yield row(Kind.PRIMARY_BEYOND, *key, result.beyond.value, interval=result.beyond.interval(), n=n)
+    yield row(Kind.PRIMARY_RANK, *key, float(result.rank), n=result.n_controls)
+    controls = result.effect.controls
+    yield row(Kind.PRIMARY_CONTROLS, *key, float(np.median(controls)), interval=band(controls), n=result.n_controls)
+    verdict = result.beyond_verdict
+    yield row(Kind.PRIMARY_EQUIVALENCE, *key, verdict.equivalence_bound, p=verdict.margin, n=n)
     if verdict.documents is not None:
-        yield row(Kind.PRIMARY_DOCUMENTS, *place, float(verdict.documents), n=n)
+        yield row(Kind.PRIMARY_DOCUMENTS, *key, float(verdict.documents), n=n)
     for check in checks:
         yield from task_rows(check, name, level)
     yield from level_rows(checks, name, level)
-    effect = found.effect
-    p = float("nan") if found.p is None else found.p
-    yield row(Kind.PRIMARY_EFFECT, *place, effect.value, interval=(effect.low, effect.high), p=p, n=found.n_controls)
+    effect = result.effect
+    p = float("nan") if result.p is None else result.p
+    yield row(Kind.PRIMARY_EFFECT, *key, effect.value, interval=(effect.low, effect.high), p=p, n=result.n_controls)
 
 
 def task_rows(check: CausalCheck, name: str, level: CausalLevel) -> Iterator[Row]:
@@ -141,7 +141,7 @@ def level_rows(checks: Sequence[CausalCheck], name: str, level: CausalLevel) -> 
     tests = [test_of(check, level.outcome, level.ablation) for check in checks]
     for condition in CONDITIONS:
         for which, levels in ((FULL, [test.levels for test in tests]), (name, [test.removed_levels for test in tests])):
-            value = float(np.mean([one[condition] for one in levels]))
+            value = float(np.mean([level_of[condition] for level_of in levels]))
             yield row(Kind.PRIMARY_LEVEL, which, condition, checks[0].shots, level, value, n=len(checks))
 
 

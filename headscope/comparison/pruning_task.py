@@ -59,22 +59,22 @@ class Curve:
     document_clusters: tuple[str, ...]
 
     @classmethod
-    def of(cls, found: Pruning) -> Curve:
-        first = found.steps[0].evaluation
-        sizes = [(int(step.percent_heads), int(step.percent_ffns)) for step in found.steps]
-        both = found.component == "both"
+    def of(cls, pruning: Pruning) -> Curve:
+        first = pruning.steps[0].evaluation
+        sizes = [(int(step.percent_heads), int(step.percent_ffns)) for step in pruning.steps]
+        both = pruning.component == "both"
         return cls(
-            found.task,
-            found.shots,
-            found.order,
-            found.order_seed,
+            pruning.task,
+            pruning.shots,
+            pruning.order,
+            pruning.order_seed,
             tuple(sizes),
             None if both else tuple(heads + ffns for heads, ffns in sizes),
-            found.chance,
-            found.majority,
-            found.metric(),
+            pruning.chance,
+            pruning.majority,
+            pruning.metric(),
             first.clusters,
-            found.gold_log_likelihoods(),
+            pruning.gold_log_likelihoods(),
             first.document_clusters,
         )
 
@@ -108,8 +108,8 @@ def summary_rows(curves: Sequence[Curve], *, component: str, ablation: str) -> I
             by_order.setdefault(curve.order, []).append(curve)
     level = PruningLevel(component, ablation)
     areas = {name: [_area(draw) for draw in draws] for name, draws in by_order.items()}
-    for place, (name, draws) in enumerate(by_order.items()):
-        if place == 0:
+    for index, (name, draws) in enumerate(by_order.items()):
+        if index == 0:
             yield from _full(draws[0], areas[name][0], level)
         yield from _order(name, draws, areas, level)
 
@@ -119,31 +119,31 @@ def _order(
 ) -> Iterator[Row]:
     """One order: its area and its removable shares."""
     first = draws[0]
-    place = (first.task, name, first.shots, level)
-    found = [area for area in areas[name] if area is not None]
-    if found:
-        values = np.array([area.value for area in found])
-        interval = (found[0].ci_low, found[0].ci_high) if name not in DRAWN else band(values)
+    key = (first.task, name, first.shots, level)
+    known = [area for area in areas[name] if area is not None]
+    if known:
+        values = np.array([area.value for area in known])
+        interval = (known[0].ci_low, known[0].ci_high) if name not in DRAWN else band(values)
         p = _rank_p(values[0], areas.get("random", [])) if name not in DRAWN else float("nan")
-        yield row(Kind.PRUNING_AREA, *place, float(np.median(values)), interval=interval, p=p, n=len(draws))
+        yield row(Kind.PRUNING_AREA, *key, float(np.median(values)), interval=interval, p=p, n=len(draws))
     for outcome in OUTCOMES:
         shares = [share for share in (_removable(draw, outcome) for draw in draws) if share is not None]
         if shares:
             interval = band(np.array(shares, dtype=float)) if name in DRAWN else NO_INTERVAL
-            yield row(REMOVABLE[outcome], *place, float(np.median(shares)), interval=interval, n=len(draws))
+            yield row(REMOVABLE[outcome], *key, float(np.median(shares)), interval=interval, n=len(draws))
 
 
 def _full(curve: Curve, area: PruningArea | None, level: PruningLevel) -> Iterator[Row]:
     """The full model's metric against chance; `n` counts items."""
-    place = (curve.task, FULL, curve.shots, level)
+    key = (curve.task, FULL, curve.shots, level)
     metric, n = float(curve.metric[0].mean()), curve.metric.shape[1]
     low = area.check.lower_bound if area is not None else float("nan")
-    yield row(Kind.FULL_METRIC, *place, metric, interval=(low, float("nan")), n=n)
+    yield row(Kind.FULL_METRIC, *key, metric, interval=(low, float("nan")), n=n)
     if area is not None:
-        told = (area.check.chance, area.check.majority)
-        yield row(Kind.AT_CHANCE, *place, float(area.check.at_chance), interval=told, n=n)
+        chances = (area.check.chance, area.check.majority)
+        yield row(Kind.AT_CHANCE, *key, float(area.check.at_chance), interval=chances, n=n)
         unchanged = cluster_mean(np.zeros(n), curve.labels("metric"), pseudo=PAIRED_LOSS)
-        yield row(Kind.UNCHANGED_BOUND, *place, unchanged.lower_bound(), n=unchanged.n_clusters)
+        yield row(Kind.UNCHANGED_BOUND, *key, unchanged.lower_bound(), n=unchanged.n_clusters)
 
 
 def _joined(curves: Sequence[Curve]) -> Curve:
@@ -157,10 +157,10 @@ def _joined(curves: Sequence[Curve]) -> Curve:
         first.percents,
         first.chance,
         first.majority,
-        np.concatenate([one.metric for one in curves], axis=1),
-        sum((one.clusters for one in curves), ()),
-        np.concatenate([one.gold for one in curves], axis=1),
-        sum((one.document_clusters for one in curves), ()),
+        np.concatenate([curve.metric for curve in curves], axis=1),
+        sum((curve.clusters for curve in curves), ()),
+        np.concatenate([curve.gold for curve in curves], axis=1),
+        sum((curve.document_clusters for curve in curves), ()),
     )
 
 
@@ -182,7 +182,7 @@ def _removable(curve: Curve, outcome: Outcome) -> float | None:
 
 def _rank_p(value: float, controls: Sequence[PruningArea | None]) -> float:
     """How often a random order does at least as well: (1 + #) / (N + 1)."""
-    others = np.array([one.value for one in controls if one is not None])
+    others = np.array([area.value for area in controls if area is not None])
     if not others.size or not np.isfinite([value, *others]).all():
         return float("nan")
     return rank_p_value(value, others).p

@@ -61,8 +61,8 @@ def together_rows(curves: Sequence[Curve], *, component: str, ablation: str) -> 
     for shots in sorted({curve.shots for curve in curves}):
         every = [curve for curve in curves if curve.shots == shots]
         kept = above_chance(every)
-        found, tasks = (len({curve.task for curve in part}) for part in (kept, every))
-        yield row(Kind.TASKS_ABOVE_CHANCE, ABOVE, FULL, shots, level, float(found), n=tasks)
+        above, tasks = (len({curve.task for curve in part}) for part in (kept, every))
+        yield row(Kind.TASKS_ABOVE_CHANCE, ABOVE, FULL, shots, level, float(above), n=tasks)
         yield from _pooled(every, {curve.task for curve in kept}, shots, level)
         if kept:
             yield _unchanged(kept, shots, level)
@@ -75,24 +75,24 @@ def together_rows(curves: Sequence[Curve], *, component: str, ablation: str) -> 
 def stale(stored: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Stored rows over tasks that must go when `rows` come: an order's older ones, and those over other tasks."""
     gone = []
-    for place, fresh in _over_tasks(rows).groupby(PLACE):
-        held = _over_tasks(stored)
-        held = held[(held[PLACE] == list(place)).all(axis=1)]
-        other = _tasks_of(held) != _tasks_of(fresh)
-        gone.append(held if other else held[held["b"].isin(set(fresh["b"]))])
+    for key, fresh in _over_tasks(rows).groupby(PLACE):
+        before = _over_tasks(stored)
+        before = before[(before[PLACE] == list(key)).all(axis=1)]
+        other = _tasks_of(before) != _tasks_of(fresh)
+        gone.append(before if other else before[before["b"].isin(set(fresh["b"]))])
     return pd.concat(gone)[list(stored.columns)] if gone else stored.head(0)
 
 
 def _over_tasks(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows over tasks, with `place` = component/ablation without the step."""
-    found = rows[rows["a"] == ABOVE]
-    return found.assign(place=[str(PruningLevel.parse(level).whole) for level in found["level"]])
+    over = rows[rows["a"] == ABOVE]
+    return over.assign(place=[str(PruningLevel.parse(level).whole) for level in over["level"]])
 
 
 def _tasks_of(rows: pd.DataFrame) -> set[tuple[str, float, int]]:
     """Task, whether it is in the mean, number of its clusters: other documents are another set."""
-    found = rows[rows["kind"] == Kind.POOLED_TASK]
-    return set(zip(found["b"], found["value"], found["n"], strict=True))
+    pooled = rows[rows["kind"] == Kind.POOLED_TASK]
+    return set(zip(pooled["b"], pooled["value"], pooled["n"], strict=True))
 
 
 def _pooled(curves: Sequence[Curve], kept: set[str], shots: int, level: PruningLevel) -> Iterator[Row]:
@@ -122,15 +122,15 @@ def by_order(curves: Sequence[Curve], sources: Collection[str]) -> dict[str, lis
     that not every task has are left out, and so are those of a single source: their mean would be over other tasks.
     """
     tasks = sorted({curve.task for curve in curves})
-    found: dict[str, dict[int, dict[str, list[Curve]]]] = {}
+    grouped: dict[str, dict[int, dict[str, list[Curve]]]] = {}
     for curve in curves:
         if curve.order != curve.task:
             name = TRANSFER if curve.order in sources else curve.order
-            found.setdefault(name, {}).setdefault(curve.order_seed, {}).setdefault(curve.task, []).append(curve)
+            grouped.setdefault(name, {}).setdefault(curve.order_seed, {}).setdefault(curve.task, []).append(curve)
     wanted = {TRANSFER: len(set(sources)) - 1}
     return {
         name: [[draw[task] for task in tasks] for draw in draws.values()]
-        for name, draws in found.items()
+        for name, draws in grouped.items()
         if all(len(draw.get(task, ())) == wanted.get(name, 1) for draw in draws.values() for task in tasks)
     }
 
@@ -148,22 +148,22 @@ def _rows(
     plain = [mean_change(tasks) for tasks in draws]
     for step, name in enumerate(like.steps):
         if step:
-            found = [estimates[step] for estimates in plain]
-            values = np.array([one.value for one in found])
-            interval = band(values) if order in DRAWN else found[0].interval()
-            place = (PRUNED[outcome], ABOVE, order, shots, level.at(*name))
-            yield row(*place, float(np.median(values)), interval=interval, n=len(draws[0]))
+            of_tasks = [estimates[step] for estimates in plain]
+            values = np.array([estimate.value for estimate in of_tasks])
+            interval = band(values) if order in DRAWN else of_tasks[0].interval()
+            key = (PRUNED[outcome], ABOVE, order, shots, level.at(*name))
+            yield row(*key, float(np.median(values)), interval=interval, n=len(draws[0]))
     if like.percents is not None:
         shares = np.array([_removable(tasks, like.percents, outcome) for tasks in draws], dtype=float)
         interval = band(shares) if order in DRAWN else NO_INTERVAL
-        place = (REMOVABLE[outcome], ABOVE, order, shots, level)
-        yield row(*place, float(np.median(shares)), interval=interval, n=len(draws[0]))
+        key = (REMOVABLE[outcome], ABOVE, order, shots, level)
+        yield row(*key, float(np.median(shares)), interval=interval, n=len(draws[0]))
 
 
 def mean_change(tasks: Sequence[Loss], pseudo: tuple[PseudoClusters, ...] = ()) -> list[TasksMean]:
     """The mean over tasks of the change at every step, with the variance within the tasks."""
-    weakest = min(range(len(tasks)), key=lambda place: int(tasks[place].clusters.max()))
-    added = [pseudo if place == weakest else () for place in range(len(tasks))]
+    weakest = min(range(len(tasks)), key=lambda index: int(tasks[index].clusters.max()))
+    added = [pseudo if index == weakest else () for index in range(len(tasks))]
     return [
         mean_over_tasks(
             [
@@ -178,7 +178,7 @@ def mean_change(tasks: Sequence[Loss], pseudo: tuple[PseudoClusters, ...] = ()) 
 def _unchanged(curves: Sequence[Curve], shots: int, level: PruningLevel) -> Row:
     """Whether the documents of all tasks are enough to exclude a loss of 2 points at all; `n` counts tasks."""
     first = {curve.task: curve for curve in curves}.values()
-    losses = [Loss(one.task, np.zeros((1, one.metric.shape[1])), one.labels("metric")) for one in first]
+    losses = [Loss(curve.task, np.zeros((1, curve.metric.shape[1])), curve.labels("metric")) for curve in first]
     (bound,) = mean_change(losses, PAIRED_LOSS)
     return row(Kind.UNCHANGED_BOUND, ABOVE, FULL, shots, level, bound.lower_bound(), n=len(losses))
 
@@ -189,4 +189,4 @@ def _removable(tasks: Sequence[Loss], percents: Sequence[int], outcome: str) -> 
     holds = [True]  # Nothing is removed at 0%.
     for bound in bounds:
         holds.append(holds[-1] and bound.lower_bound() > -MARGINS[outcome])
-    return max(percent for percent, held in zip(percents, holds, strict=True) if held)
+    return max(percent for percent, harmless in zip(percents, holds, strict=True) if harmless)

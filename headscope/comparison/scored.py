@@ -109,28 +109,28 @@ class Shelf:
         return self.held[key]
 
     def _of_sequences(self, score: str, variant: str) -> Scored:
-        found = self.run.head_score(score, variant)
+        scores = self.run.head_score(score, variant)
         name = f"head-{label(score, variant)}"
         items = None
         if name in self.run.item_names:
-            values = _values(self.run.items(name), found)
+            values = _values(self.run.items(name), scores)
             items = ClusteredScores(values, np.arange(len(values)))
-        null = found.null_mean.double().numpy() if found.nulls else None
-        return Scored(str(ScoreName(score, variant)), _table(found), items, null, ("sequences",), self.seed)
+        null = scores.null_mean.double().numpy() if scores.nulls else None
+        return Scored(str(ScoreName(score, variant)), _table(scores), items, null, ("sequences",), self.seed)
 
     def _of_task(self, score: str, variant: str, task: str, shots: int) -> Scored:
-        found = self.run.head_score(score, variant, task=task, shots=shots)
+        scores = self.run.head_score(score, variant, task=task, shots=shots)
         name = f"head-{label(score, variant, task, shots)}"
-        items = _documents([self.run.items(name)], found) if name in self.run.item_names else None
-        return Scored(task, _table(found), items, documents_of=(task,), seed=self.seed)
+        items = _documents([self.run.items(name)], scores) if name in self.run.item_names else None
+        return Scored(task, _table(scores), items, documents_of=(task,), seed=self.seed)
 
     def _aggregate(self, score: str, variant: str, tasks: Sequence[str], shots: int) -> Scored:
-        found = [self.run.head_score(score, variant, task=task, shots=shots) for task in tasks]
+        scores = [self.run.head_score(score, variant, task=task, shots=shots) for task in tasks]
         names = [f"head-{label(score, variant, task, shots)}" for task in tasks]
         items = None
         if set(names) <= set(self.run.item_names):
-            items = _documents([self.run.items(name) for name in names], found[0])
-        table = aggregate_tables(np.stack([_table(one) for one in found]))
+            items = _documents([self.run.items(name) for name in names], scores[0])
+        table = aggregate_tables(np.stack([_table(of_task) for of_task in scores]))
         return Scored(str(ScoreName(score, variant)), table, items, documents_of=tuple(tasks), seed=self.seed)
 
 
@@ -147,7 +147,7 @@ def _documents(tables: Sequence[pd.DataFrame], like: HeadScores) -> ClusteredSco
     """The documents of all tasks: scores, clusters (labels of their own for each task), lengths and task."""
     layers = like.mean.shape[0]
     task = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
-    labels = [f"{place}|{cluster}" for place, table in enumerate(tables) for cluster in table["cluster"]]
+    labels = [f"{index}|{cluster}" for index, table in enumerate(tables) for cluster in table["cluster"]]
     lengths = np.concatenate([table["length"].to_numpy(dtype=np.float64) - 1 for table in tables])
     return ClusteredScores(
         per_item=np.concatenate([_values(table, like) for table in tables]),

@@ -136,7 +136,7 @@ class Budget:
             less.append("pruning at the most shots only")
         return less
 
-    def told(self) -> dict[str, Any]:
+    def recorded(self) -> dict[str, Any]:
         """As a manifest holds it."""
         return {name: _plain(value) for name, value in asdict(self).items()}
 

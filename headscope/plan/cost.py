@@ -117,9 +117,9 @@ def _counted(task: Task, tokenizer: Any, max_length: int | None) -> tuple[float,
         documents = task.documents
         prompt = sum(len(document.context) for document in documents) / len(documents) / CHARACTERS
         return prompt, sum(len(c) for d in documents for c in d.continuations) / len(documents) / CHARACTERS
-    documents = list(task.token_documents(SimpleNamespace(tokenizer=tokenizer, max_length=max_length)))
-    prompt = sum(len(document.context) for document in documents) / len(documents)
-    return prompt, sum(len(choice) for document in documents for choice in document.choices) / len(documents)
+    tokenised = list(task.token_documents(SimpleNamespace(tokenizer=tokenizer, max_length=max_length)))
+    prompt = sum(len(document.context) for document in tokenised) / len(tokenised)
+    return prompt, sum(len(choice) for document in tokenised for choice in document.choices) / len(tokenised)
 
 
 def study_cost(budget: Budget, cells: Sequence[CellTokens], layers: int) -> dict[str, float]:

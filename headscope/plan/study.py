@@ -193,7 +193,7 @@ def run_stages(model: HookedModel, folder: Path, stage: Stage, plan: StudyPlan, 
     writer = open_stage(model, folder, stage)
     if finished:
         writer.finish()  # One stage made again does not undo the study.
-    writer.record(budget=plan.budget.told(), left_out=plan.left_out(), fewer=plan.budget.fewer())
+    writer.record(budget=plan.budget.recorded(), left_out=plan.left_out(), fewer=plan.budget.fewer())
     for name in STAGES if only is None else (only,):
         if name == STAGES[-1] and only is None:
             writer.finish()  # The report is of a finished study.

@@ -64,14 +64,14 @@ class CausalChoice:
 
     def stage(self, choice: TaskChoice) -> Stage:
         """The manifest's entry; `shots` are 0 and k."""
-        told = {
+        protocol = {
             "percents": list(self.percents),
             "ablations": list(self.ablations),
             "kinds": list(self.kinds),
             "controls": self.controls,
             "shots": list(choice.shots),
         }
-        return Stage("causal", {**choice.protocol, **told}, seed=choice.seed, tasks=choice.names)
+        return Stage("causal", {**choice.protocol, **protocol}, seed=choice.seed, tasks=choice.names)
 
 
 def measure_causal_check(
@@ -89,16 +89,16 @@ def measure_causal_check(
     """
     run = open_run(folder)
     sets, norms = tested_sets(run, causal, max(choice.shots))
-    held = choice.tasks(SPLIT) if tasks is None else tasks
-    pairs, chosen = paired(held), drawn_sets(model, sets, norms, causal, choice.seed)
+    loaded = choice.tasks(SPLIT) if tasks is None else tasks
+    pairs, chosen = paired(loaded), drawn_sets(model, sets, norms, causal, choice.seed)
     for ablation in causal.ablations:
-        check_references(choice, held, ablation)
+        check_references(choice, loaded, ablation)
     with open_stage(model, folder, causal.stage(choice)) as writer:
         sizes = {name: len(heads) for name, heads in sets.items()}
-        writer.record(documents=fingerprints(held), sets=sizes, cut=cut_prompts(model, held))
+        writer.record(documents=fingerprints(loaded), sets=sizes, cut=cut_prompts(model, loaded))
         total = sum(len(few.documents) for few, _ in pairs) * len(chosen) * len(causal.ablations)
-        told = Progress(total, progress)
-        checks = [checked(model, writer.units, choice, causal, pair, chosen, told) for pair in pairs]
+        counter = Progress(total, progress)
+        checks = [checked(model, writer.units, choice, causal, pair, chosen, counter) for pair in pairs]
         seeds = [few.seed for few, _ in pairs]
         sets_by_task = [check.to_frame().assign(demo_seed=seed) for check, seed in zip(checks, seeds, strict=True)]
         writer.store_items(CAUSAL, pd.concat(sets_by_task, ignore_index=True))
@@ -125,8 +125,7 @@ def drawn_sets(
 ) -> list[HeadSet]:
     """Every tested set with its controls of the wanted kinds."""
     kinds = [kind for kind in KINDS if kind in causal.kinds and (norms is not None or kind != "norm_matched")]
-    found = all_sets(sets, existing(model), norms=norms, controls=causal.controls, kinds=kinds, seed=seed)
-    return list(found)
+    return list(all_sets(sets, existing(model), norms=norms, controls=causal.controls, kinds=kinds, seed=seed))
 
 
 def paired(tasks: Sequence[Task]) -> list[tuple[Task, Task]]:
@@ -147,7 +146,7 @@ def checked(
     causal: CausalChoice,
     pair: tuple[Task, Task],
     chosen: Sequence[HeadSet],
-    told: Progress,
+    counter: Progress,
 ) -> CausalCheck:
     """One task: every set removed in every way from the k-shot and from the 0-shot prompts.
 
@@ -165,7 +164,7 @@ def checked(
         chosen,
         replacements=ways,
         evaluate=StoredEvaluations(units, begin=begin),
-        progress=lambda done, total: told.add(len(few.documents), f"{title_of(few)}, set {done} of {total}"),
+        progress=lambda done, total: counter.add(len(few.documents), f"{title_of(few)}, set {done} of {total}"),
     )
 
 
@@ -173,7 +172,7 @@ def store(
     writer: RunWriter, checks: Sequence[CausalCheck], model: HookedModel, choice: TaskChoice, chosen: Sequence[HeadSet]
 ) -> pd.DataFrame:
     """The summary over tasks, and the manipulation check."""
-    rows = [one for outcome in OUTCOMES for one in outcome_rows(checks, outcome)]
+    rows = [line for outcome in OUTCOMES for line in outcome_rows(checks, outcome)]
     rows += [*overlap_rows(chosen, checks[0].shots), *repeats(writer, model, choice, chosen)]
     table = frame(rows)
     writer.replace_comparisons(table, kinds=CAUSAL_KINDS)
@@ -186,12 +185,12 @@ def outcome_rows(checks: Sequence[CausalCheck], outcome: str) -> list[Row]:
     shots = checks[0].shots
     gain = gain_over_tasks(checks, outcome)
     whole = row(Kind.CAUSAL_GAIN, FULL, "", shots, outcome, gain.value, interval=gain.interval(), n=gain.n_tasks)
-    for one in over_tasks(checks, outcome):
-        place = (one.tested, one.control, shots, CausalLevel(outcome, one.ablation))
-        told: dict[str, Any] = {"interval": one.drop.interval(), "p": one.rank.p, "n": one.rank.n_controls}
-        tested.append(row(Kind.CAUSAL_DROP, *place, one.drop.value, **told))
-        low, high = (float(np.quantile(one.controls, share)) for share in (0.05, 0.95))
-        beside.append(row(Kind.CAUSAL_CONTROLS, *place, one.rank.median, interval=(low, high), n=one.rank.n_controls))
+    for estimate in over_tasks(checks, outcome):
+        key = (estimate.tested, estimate.control, shots, CausalLevel(outcome, estimate.ablation))
+        drop, rank = estimate.drop, estimate.rank
+        tested.append(row(Kind.CAUSAL_DROP, *key, drop.value, interval=drop.interval(), p=rank.p, n=rank.n_controls))
+        low, high = (float(np.quantile(estimate.controls, share)) for share in (0.05, 0.95))
+        beside.append(row(Kind.CAUSAL_CONTROLS, *key, rank.median, interval=(low, high), n=rank.n_controls))
     return [whole, *with_holm(tested), *beside]
 
 

@@ -52,14 +52,14 @@ class TaskChoice:
     @property
     def protocol(self) -> dict[str, Any]:
         """What all stages of one command in one folder must agree on."""
-        told = {
+        choices = {
             "limit": self.limit,
             "demos": self.demos,
             "demo_seeds": self.demo_seeds,
             "bos": self.bos,
             "limits": dict(self.limits) or None,
         }
-        return {name: value for name, value in told.items() if value is not None}
+        return {name: value for name, value in choices.items() if value is not None}
 
     def tasks(self, split: str) -> tuple[Task, ...]:
         """Load every task at every number of shots, once a draw of its demonstrations.
@@ -144,12 +144,12 @@ def fingerprints(tasks: tuple[Task, ...]) -> Mapping[str, str]:
 
 def cut_prompts(model: HookedModel, tasks: tuple[Task, ...]) -> dict[str, int]:
     """How many prompts of each task and number of shots were longer than the model's context, where there are any."""
-    found: dict[str, int] = {}
+    cut: dict[str, int] = {}
     for draws in by_task_and_shots(tasks).values():
         documents = (document for task in draws for document in task.token_documents(model))
         if count := sum(bool(document.dropped or document.trimmed) for document in documents):
-            found[title_of(draws[0])] = count
-    return found
+            cut[title_of(draws[0])] = count
+    return cut
 
 
 def shots_told(shots: int) -> str:

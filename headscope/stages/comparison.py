@@ -42,25 +42,25 @@ def compare_rankings(folder: str | Path, *, seed: int = 0, progress: Tell | None
     rows = frame(_all(shelf, shots, progress))
     with begin_stage(run.folder, run.identity, comparison_stage(seed)) as writer:
         writer.replace_comparisons(rows, kinds=COMPARED)
-        found = {str(AtShots(IMPORTANCE, count)): list(shelf.tasks(IMPORTANCE, "token", count)) for count in shots}
-        writer.record(tasks=found, primary_shots=primary_shots(shelf))
+        rankings = {str(AtShots(IMPORTANCE, count)): list(shelf.tasks(IMPORTANCE, "token", count)) for count in shots}
+        writer.record(tasks=rankings, primary_shots=primary_shots(shelf))
     return rows
 
 
 def _all(shelf: Shelf, shots: tuple[int, ...], progress: Tell | None) -> list[Row]:
     with_induction = shelf.has(*PREFIX)
-    told = Progress(len(VARIANTS) * (len(shots) + 1) + with_induction * (1 + len(shots)), progress)
+    counter = Progress(len(VARIANTS) * (len(shots) + 1) + with_induction * (1 + len(shots)), progress)
     rows: list[Row] = []
     for variant in VARIANTS:
         for count in shots:
             rows += cross_task(shelf, variant, count)
-            told.add(1, "tasks against tasks")
+            counter.add(1, "tasks against tasks")
         rows += cross_shot(shelf, variant)
-        told.add(1, "shots against shots")
+        counter.add(1, "shots against shots")
     if with_induction:
         rows += induction_against_importance(shelf)
-        told.add(1, "induction heads against important heads")
+        counter.add(1, "induction heads against important heads")
         for count in shots:
             rows += [*overlaps(shelf, count), *retentions(shelf, count)]
-            told.add(1, "overlap and retention")
+            counter.add(1, "overlap and retention")
     return rows

@@ -93,7 +93,7 @@ class StoredEvaluations:
         from ablation.engine.likelihood import log_likelihoods
 
         removed = any(mask is not None for mask in masks.values())
-        found = log_likelihoods(
+        likelihoods = log_likelihoods(
             model,
             shard.documents,
             heads=masks["heads"],
@@ -102,8 +102,8 @@ class StoredEvaluations:
             below=self._below(shard, replacement) if self.begin else None,
         )
         return {
-            "log_likelihoods": torch.tensor([value for row in found for value in row], dtype=torch.float64),
-            "choices": torch.tensor([len(row) for row in found]),
+            "log_likelihoods": torch.tensor([value for row in likelihoods for value in row], dtype=torch.float64),
+            "choices": torch.tensor([len(row) for row in likelihoods]),
         }
 
     def _below(self, shard: Shard, replacement: Replacement | None) -> Below:

@@ -60,9 +60,9 @@ class RankedTask:
 def importance_stage(choice: TaskChoice, *, normalise: str = "uniform", frozen_norm: bool = False) -> Stage:
     """The manifest's entry."""
     protocol = choice.protocol | ({"frozen_norm": True} if frozen_norm else {})
-    told = {"labels": choice.labels if choice.labels != "true" else None}
-    told["normalise"] = normalise if normalise != "uniform" else None
-    options = {"shots": list(choice.shots), **{name: value for name, value in told.items() if value is not None}}
+    unusual = {"labels": choice.labels if choice.labels != "true" else None}
+    unusual["normalise"] = normalise if normalise != "uniform" else None
+    options = {"shots": list(choice.shots), **{name: value for name, value in unusual.items() if value is not None}}
     return Stage("importance", protocol, seed=choice.seed, tasks=choice.names, options=options)
 
 
@@ -78,18 +78,18 @@ def measure_importance(
 ) -> tuple[RankedTask, ...]:
     """Score heads and FFNs for every task and number of shots; `tasks` are the choice's training documents."""
     check_normalise(normalise)
-    held = choice.tasks(SPLIT) if tasks is None else tasks
+    loaded = choice.tasks(SPLIT) if tasks is None else tasks
     stage = importance_stage(choice, normalise=normalise, frozen_norm=frozen_norm)
-    told = Progress(sum(len(task.documents) for task in held), progress)
+    counter = Progress(sum(len(task.documents) for task in loaded), progress)
     with open_stage(model, folder, stage) as run:
-        run.record(documents=fingerprints(held), data={task.name: task.data for task in held})
+        run.record(documents=fingerprints(loaded), data={task.name: task.data for task in loaded})
         ranked = [
-            _rank(model, run, draws, normalise=normalise, frozen_norm=frozen_norm, told=told)
-            for draws in by_task_and_shots(held).values()
+            _rank(model, run, draws, normalise=normalise, frozen_norm=frozen_norm, counter=counter)
+            for draws in by_task_and_shots(loaded).values()
         ]
         if note := facts(model, frozen_norm=frozen_norm).get("post_norm"):
             run.record(post_norm=note)
-        run.record(cut={f"{one.task}, {shots_told(one.shots)}": one.cut for one in ranked if one.cut})
+        run.record(cut={f"{task.task}, {shots_told(task.shots)}": task.cut for task in ranked if task.cut})
     return tuple(ranked)
 
 
@@ -102,37 +102,37 @@ def check_normalise(name: str) -> None:
 
 
 def _rank(
-    model: HookedModel, run: RunWriter, draws: Sequence[Task], *, normalise: str, frozen_norm: bool, told: Progress
+    model: HookedModel, run: RunWriter, draws: Sequence[Task], *, normalise: str, frozen_norm: bool, counter: Progress
 ) -> RankedTask:
     """All scores of one task and number of shots, from the units of all its draws."""
-    units = [unit for task in draws for unit in _units(model, run, task, frozen_norm, told)]
+    units = [unit for task in draws for unit in _units(model, run, task, frozen_norm, counter)]
     documents = [(task.seed, document) for task in draws for document in task.documents]
     columns: dict[str, Any] = {
         "document": [document.id for _, document in documents],
         "cluster": [document.cluster for _, document in documents],
         "demo_seed": [seed for seed, _ in documents],
     }
-    found = Importance.assembled(units, documents=columns["document"], clusters=columns["cluster"])
+    importance = Importance.assembled(units, documents=columns["document"], clusters=columns["cluster"])
     columns |= {
-        "length": found.lengths.tolist(),
-        "target_length": found.target_lengths.tolist(),
-        "log_likelihood": found.log_likelihoods.tolist(),
+        "length": importance.lengths.tolist(),
+        "target_length": importance.target_lengths.tolist(),
+        "log_likelihood": importance.log_likelihoods.tolist(),
     }
     ranked = draws[0]
-    _store(run, found, ranked, normalise=normalise, columns=columns)
+    _store(run, importance, ranked, normalise=normalise, columns=columns)
     if ranked.labels == "true":
         _store_norm(model, run, ranked)
     cut = sum(int((unit["cut"] > 0).sum()) for unit in units)
-    return RankedTask(ranked.name, ranked.shots, len(documents), float(found.log_likelihoods.mean()), cut)
+    return RankedTask(ranked.name, ranked.shots, len(documents), float(importance.log_likelihoods.mean()), cut)
 
 
 def _units(
-    model: HookedModel, run: RunWriter, task: Task, frozen_norm: bool, told: Progress
+    model: HookedModel, run: RunWriter, task: Task, frozen_norm: bool, counter: Progress
 ) -> Iterator[dict[str, Tensor]]:
     for shard in shards(task):
         key = {"what": "importance", "documents": shard.fingerprint, "frozen_norm": frozen_norm}
         yield run.units.get_or_compute(key, partial(_unit, model, shard, frozen_norm))
-        told.add(len(shard.documents), title_of(task))
+        counter.add(len(shard.documents), title_of(task))
 
 
 def _unit(model: HookedModel, shard: Task, frozen_norm: bool) -> dict[str, Tensor]:
@@ -141,15 +141,15 @@ def _unit(model: HookedModel, shard: Task, frozen_norm: bool) -> dict[str, Tenso
     return {"cut": cut, **importance(model, documents, frozen_norm=frozen_norm).pieces()}
 
 
-def _store(run: RunWriter, found: Importance, task: Task, *, normalise: str, columns: dict[str, Any]) -> None:
+def _store(run: RunWriter, importance: Importance, task: Task, *, normalise: str, columns: dict[str, Any]) -> None:
     """`token`, `document` and `signed`, by the uniform normalisation and by another that was asked for."""
     name = NAMES[task.labels]
-    place: dict[str, Any] = {"task": task.name, "shots": task.shots, "item_columns": columns}
+    where: dict[str, Any] = {"task": task.name, "shots": task.shots, "item_columns": columns}
     for way in dict.fromkeys(("uniform", normalise)):
         for positions in POSITIONS:
-            run.add_scores(replace(found.heads(positions=positions, normalise=way), name=name), **place)
+            run.add_scores(replace(importance.heads(positions=positions, normalise=way), name=name), **where)
             if way != "layer_l2":
-                run.add_scores(replace(found.ffns(positions=positions, normalise=way), name=name), **place)
+                run.add_scores(replace(importance.ffns(positions=positions, normalise=way), name=name), **where)
 
 
 def _store_norm(model: HookedModel, run: RunWriter, ranked: Task) -> None:

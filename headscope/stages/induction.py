@@ -29,8 +29,8 @@ class Measured:
 
 def stage_of(*, protocol: str, sequences: int | None, length: int | None, seed: int) -> Stage:
     """The manifest's entry: everything that must agree for two runs to be the same."""
-    told = {"protocol": protocol, "sequences": sequences, "length": length}
-    return Stage("induction", {name: value for name, value in told.items() if value is not None}, seed=seed)
+    options = {"protocol": protocol, "sequences": sequences, "length": length}
+    return Stage("induction", {name: value for name, value in options.items() if value is not None}, seed=seed)
 
 
 def measure_induction(
@@ -57,25 +57,25 @@ def measure_induction(
     identity = {name: value for name, value in model.identity().items() if name != "versions"}
     with begin_stage(folder, identity, stage) as run:
         heads, loss = (None, None) if progress is None else _thirds(progress)
-        found = induction.induction_scores(model, repeated, unrepeated, progress=heads, units=run.units)
+        scored = induction.induction_scores(model, repeated, unrepeated, progress=heads, units=run.units)
         in_context = induction.in_context_learning_score(
             model, repeated, token_budget=LOGIT_BUDGET, progress=loss, units=run.units
         )
         lengths = {group_index: group.length for group in repeated for group_index in group.indices}
         columns = {"length": [lengths[index] for index in sorted(lengths)]}
-        for scores in found.scores:
+        for scores in scored.scores:
             run.add_scores(scores, item_columns=columns if scores.n == len(repeated) else None)
-        run.add_classes(found.heads.classes)
+        run.add_classes(scored.heads.classes)
         run.record(
             candidates={"rule": repeated.candidates.rule, "ids": repeated.candidates.ids.tolist()},
             lengths=sorted(set(repeated.lengths)),
             sequences=len(repeated),
-            induction_heads_by_threshold={str(at): count for at, count in found.heads.sweep.items()},
+            induction_heads_by_threshold={str(at): count for at, count in scored.heads.sweep.items()},
             repeat_score=in_context.repeat,
-            refused=found.refused,
+            refused=scored.refused,
         )
         store_example(run, model, length=min(EXAMPLE_LENGTH, max(repeated.lengths)), seed=seed)
-    return Measured(found, in_context, _described(protocol, repeated))
+    return Measured(scored, in_context, _described(protocol, repeated))
 
 
 def store_example(run: Any, model: HookedModel, *, seed: int, length: int = EXAMPLE_LENGTH) -> None:

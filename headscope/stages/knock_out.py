@@ -82,13 +82,13 @@ def measure_knock_out(
 ) -> tuple[KnockedTask, ...]:
     """Remove every head, or every FFN, one at a time; `tasks` are the choice's training documents."""
     stage = knockout_stage(choice, component, ablation)
-    held = choice.tasks(SPLIT) if tasks is None else tasks
-    check_references(choice, held, ablation)
-    told = Progress(sum(len(task.documents) for task in held), progress)
+    loaded = choice.tasks(SPLIT) if tasks is None else tasks
+    check_references(choice, loaded, ablation)
+    counter = Progress(sum(len(task.documents) for task in loaded), progress)
     with open_stage(model, folder, stage) as run:
-        run.record(documents=fingerprints(held), cut=cut_prompts(model, held))
-        groups = by_task_and_shots(held).values()
-        return tuple(_measured(model, run, draws, choice, component, ablation, told) for draws in groups)
+        run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded))
+        groups = by_task_and_shots(loaded).values()
+        return tuple(_measured(model, run, draws, choice, component, ablation, counter) for draws in groups)
 
 
 def _measured(
@@ -98,32 +98,32 @@ def _measured(
     choice: TaskChoice,
     component: str,
     ablation: str,
-    told: Progress,
+    counter: Progress,
 ) -> KnockedTask:
     """One task and number of shots: the draws of its demonstrations side by side."""
-    found = []
+    knock_outs = []
     for task in draws:
         replacement = replacement_for(model, choice, task, ablation, seed=choice.seed)
-        pieces = list(_pieces(model, run, task, component, replacement, told))
+        pieces = list(_pieces(model, run, task, component, replacement, counter))
         made: Any = {"component": component, "ablation": ablation, "positions": PLACES[component]}
-        found.append(KnockOut.assembled(model, task, pieces, **made))
+        knock_outs.append(KnockOut.assembled(model, task, pieces, **made))
     for outcome in OUTCOMES:
         for positions in PLACES[component]:
-            _store(run, found, draws, outcome=outcome, positions=positions, ablation=ablation)
-    loss = torch.cat([one.differences() for one in found]).mean(0)
-    return KnockedTask(draws[0].name, draws[0].shots, sum(len(one.documents) for one in found), _worst(loss))
+            _store(run, knock_outs, draws, outcome=outcome, positions=positions, ablation=ablation)
+    loss = torch.cat([draw.differences() for draw in knock_outs]).mean(0)
+    return KnockedTask(draws[0].name, draws[0].shots, sum(len(draw.documents) for draw in knock_outs), _worst(loss))
 
 
 def _pieces(
-    model: HookedModel, run: RunWriter, task: Task, component: str, replacement: Replacement | None, told: Progress
+    model: HookedModel, run: RunWriter, task: Task, component: str, replacement: Replacement | None, counter: Progress
 ) -> Iterator[dict[str, Tensor]]:
     """What every shard of the task loses, from the store where it is there."""
     for shard in shards(task, SHARDS[component]):
-        place = {"component": component, "documents": shard.fingerprint, "ablation": way_of(replacement)}
-        within = told.within(len(shard.documents), title_of(task))
+        key = {"component": component, "documents": shard.fingerprint, "ablation": way_of(replacement)}
+        within = counter.within(len(shard.documents), title_of(task))
 
         def compute(shard: Task = shard, within: Any = within) -> dict[str, Tensor]:
-            found = knock_out(
+            part = knock_out(
                 model,
                 shard,
                 component=component,
@@ -132,20 +132,26 @@ def _pieces(
                 replacement=replacement,
                 progress=within,
             )
-            return found.pieces()
+            return part.pieces()
 
-        yield run.units.get_or_compute({"what": KNOCK_OUT, **place}, compute)
-        told.add(len(shard.documents), title_of(task))
+        yield run.units.get_or_compute({"what": KNOCK_OUT, **key}, compute)
+        counter.add(len(shard.documents), title_of(task))
 
 
 def _store(
-    run: RunWriter, found: Sequence[KnockOut], draws: Sequence[Task], *, outcome: str, positions: str, ablation: str
+    run: RunWriter,
+    knock_outs: Sequence[KnockOut],
+    draws: Sequence[Task],
+    *,
+    outcome: str,
+    positions: str,
+    ablation: str,
 ) -> None:
     """One score of one task and number of shots, item by item."""
     from interp.scores import FFNScores, HeadScores
 
-    items = torch.cat([one.differences(outcome=outcome, positions=positions) for one in found])
-    named = [one.items(outcome) for one in found]
+    items = torch.cat([draw.differences(outcome=outcome, positions=positions) for draw in knock_outs])
+    named = [draw.items(outcome) for draw in knock_outs]
     columns: dict[str, Any] = {
         "document": [name for names, _ in named for name in names],
         "cluster": [name for _, clusters in named for name in clusters],
@@ -156,7 +162,7 @@ def _store(
     score: HeadScores | FFNScores = (
         FFNScores.from_items(name, items, variant=variant)
         if items.dim() == 2
-        else HeadScores.from_items(name, items, variant=variant, n_kv_heads=found[0].n_kv_heads)
+        else HeadScores.from_items(name, items, variant=variant, n_kv_heads=knock_outs[0].n_kv_heads)
     )
     task = draws[0]
     run.add_scores(by_cluster(score, columns["cluster"]), task=task.name, shots=task.shots, item_columns=columns)
@@ -166,8 +172,8 @@ def _worst(loss: Tensor, count: int = 3) -> tuple[tuple[str, float], ...]:
     """The components whose removal costs most."""
     flat = loss.flatten().nan_to_num(nan=-torch.inf)
     places = torch.sort(flat, descending=True, stable=True).indices[:count].tolist()
-    named = [".".join(str(part) for part in np.unravel_index(place, tuple(loss.shape))) for place in places]
-    return tuple((name, float(flat[place])) for name, place in zip(named, places, strict=True))
+    named = [".".join(str(part) for part in np.unravel_index(at, tuple(loss.shape))) for at in places]
+    return tuple((name, float(flat[at])) for name, at in zip(named, places, strict=True))
 
 
 def estimated_seconds(model: HookedModel, tasks: Sequence[Task], component: str) -> float:
@@ -175,8 +181,8 @@ def estimated_seconds(model: HookedModel, tasks: Sequence[Task], component: str)
     tokens = [tokens_of(model, first(task, TRIAL)) * len(task.documents) for task in tasks]
     longest = max(range(len(tasks)), key=lambda place: tokens[place])
     trial = first(tasks[longest], TRIAL)
-    found = estimate_knock_out(model, trial, component=component, limit=len(trial.documents))
-    return found.seconds / (tokens_of(model, trial) * len(trial.documents)) * sum(tokens)
+    estimate = estimate_knock_out(model, trial, component=component, limit=len(trial.documents))
+    return estimate.seconds / (tokens_of(model, trial) * len(trial.documents)) * sum(tokens)
 
 
 def tokens_of(model: HookedModel, task: Task) -> float:

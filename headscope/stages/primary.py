@@ -95,7 +95,7 @@ def measure_primary(
     stage = primary.stage(choice)
     name, heads = heads_of_class(run)
     conditions, without = with_references(learnt, choice)
-    tasks = tuple(one.few.name for one in conditions)
+    tasks = tuple(condition.few.name for condition in conditions)
     chosen = sets_of(model, name, heads, primary, choice.seed)
     if reason := unanswerable(tasks, learnt, len(chosen) - 1):
         return unanswered(model, folder, stage, reason, without)
@@ -103,9 +103,9 @@ def measure_primary(
         text = question(name, heads, tasks, choice, primary)
         writer.record(question=text, hash=hashlib.sha256(text.encode()).hexdigest(), tested=listed(heads), set=name)
         writer.record(without_references=without)
-        writer.record(documents={title_of(one.few): one.few.fingerprint[:16] for one in conditions})
+        writer.record(documents={title_of(condition.few): condition.few.fingerprint[:16] for condition in conditions})
         ways = (PRIMARY_WAY, *primary.ways)
-        total = sum(len(one.few.documents) for one in conditions) * len(chosen) * len(ways)
+        total = sum(len(condition.few.documents) for condition in conditions) * len(chosen) * len(ways)
         asked = _Asked(model, writer, choice, conditions, chosen, Progress(total, progress))
         checks, looks = asked.looked(primary.looks)
         further = (
@@ -133,19 +133,19 @@ class _Asked:
     def looked(self, shares: Sequence[float]) -> tuple[list[CausalCheck], list[dict[str, Any]]]:
         """The checks at the look that decided, or at the last; and what each look said."""
         looks: list[dict[str, Any]] = []
-        for number, share in enumerate(shares):
+        for look, share in enumerate(shares):
             checks = [self.checked(part, (PRIMARY_WAY,)) for part in self.parts(share)]
-            found = decided(checks, number, shares)
-            looks.append({"share": share, **found})
-            if found["decided"]:
+            verdict = decided(checks, look, shares)
+            looks.append({"share": share, **verdict})
+            if verdict["decided"]:
                 break
         return checks, looks
 
     def parts(self, share: float) -> list[Conditions]:
         """The first documents of every task, in whole shards."""
         return [
-            Conditions(**{name: first(task, _count(len(task.documents), share)) for name, task in one.tasks.items()})
-            for one in self.conditions
+            Conditions(**{name: first(task, _count(len(task.documents), share)) for name, task in both.tasks.items()})
+            for both in self.conditions
         ]
 
     def checked(self, part: Conditions, ways: Sequence[str]) -> CausalCheck:
@@ -157,8 +157,8 @@ class _Asked:
         pairs: dict[str, Any] = {name: (replace(few, name), replace(none, name)) for name in names}
         wanted: dict[str, Any] = {}
         for way in ways:
-            name, _, place = way.partition("/")
-            wanted |= removal_ways({name: pairs[name]}, [place or "all"])
+            name, _, positions = way.partition("/")
+            wanted |= removal_ways({name: pairs[name]}, [positions or "all"])
         return causal_check(
             self.model,
             few,
@@ -201,21 +201,21 @@ def unanswered(
 
 def with_references(tasks: Sequence[str], choice: TaskChoice) -> tuple[list[Conditions], dict[str, str]]:
     """The tasks that have documents enough for a mean, and why the others have not."""
-    held, without = [], {}
+    complete, without = [], {}
     for task in tasks:
-        one = conditions_of(task, choice)
+        conditions = conditions_of(task, choice)
         try:
-            check_references(choice, (one.few, one.none), PRIMARY_WAY, part=REST)
+            check_references(choice, (conditions.few, conditions.none), PRIMARY_WAY, part=REST)
         except UsageError as error:
             without[task] = str(error)
         else:
-            held.append(one)
-    return held, without
+            complete.append(conditions)
+    return complete, without
 
 
 def conditions_of(task: str, choice: TaskChoice) -> Conditions:
     """Validation documents that the screen did not see, with three draws of demonstrations and without."""
-    found = load_conditions(
+    conditions = load_conditions(
         task,
         shots=max(choice.shots),
         split="validation",
@@ -226,7 +226,7 @@ def conditions_of(task: str, choice: TaskChoice) -> Conditions:
         demos=choice.demos,
         bos=choice.bos,
     )
-    return Conditions(found.few, found.none)
+    return Conditions(conditions.few, conditions.none)
 
 
 def heads_of_class(run: Run) -> tuple[str, tuple[Head, ...]]:
@@ -243,8 +243,8 @@ def heads_of_class(run: Run) -> tuple[str, tuple[Head, ...]]:
     if heads is not None and heads.any():
         return INDUCTION_HEADS, tuple((int(layer), int(head)) for layer, head in np.argwhere(heads))
     scores = run.head_score("prefix_matching").mean.double().numpy()
-    (found,) = induction_sets(scores, percents=(FALLBACK,)).items()
-    return f"{found[0]} of the heads by prefix matching", tuple(sorted(found[1]))
+    ((share, highest),) = induction_sets(scores, percents=(FALLBACK,)).items()
+    return f"{share} of the heads by prefix matching", tuple(sorted(highest))
 
 
 def sets_of(model: HookedModel, name: str, heads: Sequence[Head], primary: PrimaryChoice, seed: int) -> list[HeadSet]:

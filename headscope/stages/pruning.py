@@ -109,9 +109,9 @@ class Pruner:
         curves: list[Curve] = []
         for task in draws:
             replacement = replacement_for(self.model, self.choice, task, self.prune.ablation, seed=self.choice.seed)
-            found = [self.pruned(task, pair, replacement) for pair in orders]
-            run.add_metrics(pd.DataFrame([row for pruning in found for row in pruning.rows()]))
-            curves += [Curve.of(pruning) for pruning in found]
+            prunings = [self.pruned(task, pair, replacement) for pair in orders]
+            run.add_metrics(pd.DataFrame([row for pruning in prunings for row in pruning.rows()]))
+            curves += [Curve.of(pruning) for pruning in prunings]
         return with_demonstrations_joined(curves)
 
     def orders(self, name: str, task: Task) -> Iterator[tuple[Order, ...]]:
@@ -126,7 +126,7 @@ class Pruner:
 
     def pruned(self, task: Task, orders: tuple[Order, ...], replacement: Replacement | None) -> Pruning:
         """All steps of one order (or of the pair) on one task."""
-        found = prune(
+        pruning = prune(
             self.model,
             task,
             (orders[0], orders[1]) if len(orders) > 1 else orders[0],
@@ -135,8 +135,8 @@ class Pruner:
             evaluate=self.evaluations,
             progress=lambda done, total: self.told.add(len(task.documents), f"{title_of(task)}, {orders[0].name}"),
         )
-        steps = (replace(step, evaluation=replace(step.evaluation, metric_name=ACC)) for step in found.steps)
-        return replace(found, order=orders[0].name, steps=tuple(steps))
+        steps = (replace(step, evaluation=replace(step.evaluation, metric_name=ACC)) for step in pruning.steps)
+        return replace(pruning, order=orders[0].name, steps=tuple(steps))
 
 
 def measure_pruning(
@@ -153,19 +153,19 @@ def measure_pruning(
     model that holds the importance. Raises UsageError where a ranking is missing, StoreError for another model's.
     """
     stage = prune.stage(choice)
-    held = choice.tasks(SPLIT) if tasks is None else tasks
+    loaded = choice.tasks(SPLIT) if tasks is None else tasks
     source = Run(Path(folder)) if rankings is None else open_run(rankings)
     if rankings is not None:
         source.manifest.refuse_other(identity_of(model), source.folder)
     ranked = tuple(_rankings(source, choice, prune))
-    check_rankings(ranked, held, prune)
-    check_references(choice, held, prune.ablation)
+    check_rankings(ranked, loaded, prune)
+    check_references(choice, loaded, prune.ablation)
     with open_stage(model, folder, stage) as run:
-        run.record(documents=fingerprints(held), cut=cut_prompts(model, held))
+        run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded))
         pruner = Pruner(
-            model, StoredEvaluations(run.units), choice, prune, ranked, _progress(held, choice, prune, progress)
+            model, StoredEvaluations(run.units), choice, prune, ranked, _progress(loaded, choice, prune, progress)
         )
-        groups = [pruner.group(run, draws) for draws in by_task_and_shots(held).values()]
+        groups = [pruner.group(run, draws) for draws in by_task_and_shots(loaded).values()]
         summaries = frame(summaries_of(groups, prune))
         run.add_comparisons(summaries, without=stale)
     return summaries
@@ -173,10 +173,10 @@ def measure_pruning(
 
 def summaries_of(groups: Sequence[Sequence[Curve]], prune: PruneChoice) -> Iterator[Row]:
     """Every task and number of shots by itself, then the tasks above chance together."""
-    told = {"component": prune.component, "ablation": prune.ablation}
+    labels = {"component": prune.component, "ablation": prune.ablation}
     for group in groups:
-        yield from summary_rows(group, **told)
-    yield from together_rows([curve for group in groups for curve in group], **told)
+        yield from summary_rows(group, **labels)
+    yield from together_rows([curve for group in groups for curve in group], **labels)
 
 
 def check_rankings(rankings: Sequence[Rankings], tasks: Sequence[Task], prune: PruneChoice) -> None:

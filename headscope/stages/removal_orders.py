@@ -107,7 +107,7 @@ def iterative(
         bos=choice.bos,
     )
     key = {"what": "iterative", "component": component, "documents": task.fingerprint, "percents": list(percents)}
-    found = units.get_or_compute(
+    unit = units.get_or_compute(
         key, lambda: {"places": iterative_order(model, task, component=component, percents=percents).ranking.scores}
     )
-    return Order("iterative", Ranking("head" if component == "head" else "ffn", "iterative", found["places"]))
+    return Order("iterative", Ranking("head" if component == "head" else "ffn", "iterative", unit["places"]))

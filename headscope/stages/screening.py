@@ -47,31 +47,31 @@ def measure_screening(
         demos=choice.demos,
         bos=choice.bos,
     )
-    told = Progress(len(conditions), progress)
+    counter = Progress(len(conditions), progress)
     with open_stage(model, folder, screening_stage(choice)) as run:
-        run.record(documents={title_of(one.few): one.few.fingerprint[:16] for one in conditions})
-        found = screen(
+        run.record(documents={title_of(condition.few): condition.few.fingerprint[:16] for condition in conditions})
+        screened = screen(
             model,
             conditions,
             evaluate=StoredEvaluations(run.units),
-            progress=lambda done, total: told.add(1, title_of(conditions[done - 1].few)),
+            progress=lambda done, total: counter.add(1, title_of(conditions[done - 1].few)),
         )
-        reasons = {one.task: one.reason for one in found.tasks if not one.passes}
-        run.record(sentence=found.sentence, learnt=list(found.learnt), reasons=reasons)
-        run.replace_comparisons(frame(screen_rows(found)), kinds=SCREENED)
-    return found
+        reasons = {condition.task: condition.reason for condition in screened.tasks if not condition.passes}
+        run.record(sentence=screened.sentence, learnt=list(screened.learnt), reasons=reasons)
+        run.replace_comparisons(frame(screen_rows(screened)), kinds=SCREENED)
+    return screened
 
 
-def screen_rows(found: Screen) -> Iterator[Row]:
+def screen_rows(screened: Screen) -> Iterator[Row]:
     """Every task that was evaluated: each contrast of each outcome, and the levels it comes from."""
-    for task in found.tasks:
+    for task in screened.tasks:
         yield row(Kind.SCREEN_PASSES, task.task, "", task.shots, "choice", float(task.passes))
         levels: dict[tuple[str, str], float] = {}
-        for one in task.rows():
-            interval = (one["lower_bound"], nan)
-            place = (task.task, one["contrast"], task.shots, one["outcome"])
-            yield row(Kind.SCREEN, *place, one["value"], interval=interval, n=one["clusters"])
-            levels |= {(name, one["outcome"]): one[name] for name in LEVELS}
+        for line in task.rows():
+            interval = (line["lower_bound"], nan)
+            key = (task.task, line["contrast"], task.shots, line["outcome"])
+            yield row(Kind.SCREEN, *key, line["value"], interval=interval, n=line["clusters"])
+            levels |= {(name, line["outcome"]): line[name] for name in LEVELS}
         for (name, outcome), value in levels.items():
             yield row(Kind.SCREEN_LEVEL, task.task, name, task.shots, outcome, value)
 

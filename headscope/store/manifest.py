@@ -137,8 +137,8 @@ def _refuse_other_format(content: Any, folder: Path) -> None:
     version = content.get("format") if isinstance(content, dict) else None
     if version != FORMAT:
         raise StoreError(
-            f"the folder '{folder}' was written in store format {version!r}, and this version of headscope reads format "
-            f"{FORMAT}. Read it with the version that wrote it, or choose another folder with -o."
+            f"the folder '{folder}' was written in store format {version!r}, and this version of headscope reads "
+            f"format {FORMAT}. Read it with the version that wrote it, or choose another folder with -o."
         )
 
 

@@ -578,12 +578,12 @@ def test_what_the_demonstrations_of_evaluations_were(folder: Path, demos: str, d
 
 def test_what_was_left_out_is_told_as_the_study_noted_it(folder: Path) -> None:
     evidence = write(
-        folder, [], budget=SMALL.told(), left_out=["no controls", "nothing at 1 shot"], fewer="MultiRC: 4."
+        folder, [], budget=SMALL.recorded(), left_out=["no controls", "nothing at 1 shot"], fewer="MultiRC: 4."
     )
     lines = findings(evidence.run)
     assert "- Less than the full measure: no controls; nothing at 1 shot." in lines
     assert "- MultiRC: 4." in lines
-    write(folder, [], budget=SMALL.told(), left_out=[], fewer="")
+    write(folder, [], budget=SMALL.recorded(), left_out=[], fewer="")
     assert not [line for line in findings(open_run(folder)) if "full measure" in line or "MultiRC" in line]
 
 

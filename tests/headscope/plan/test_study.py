@@ -313,8 +313,8 @@ def test_hours_pick_the_richest_structure_of_which_half_the_documents_fit() -> N
 
 def test_a_budget_comes_back_from_the_manifest() -> None:
     for tier in TIERS:
-        assert restored(json.loads(json.dumps(tier.told()))) == tier
-    assert restored(SMALL.limited(5).told()).prune_documents == 5
+        assert restored(json.loads(json.dumps(tier.recorded()))) == tier
+    assert restored(SMALL.limited(5).recorded()).prune_documents == 5
 
 
 def test_dear_tasks_are_run_on_fewer_documents() -> None:
@@ -325,11 +325,11 @@ def test_dear_tasks_are_run_on_fewer_documents() -> None:
     assert dict(held.limits("knockout")) == {"multirc": 1, "record": 2}
     assert dict(held.limits("causal")) == {"multirc": 2, "record": 2}
     assert dict(held.limited(3).limits("prune")) == {"multirc": 3, "record": 3}
-    assert restored(json.loads(json.dumps(held.told()))) == held
+    assert restored(json.loads(json.dumps(held.recorded()))) == held
     plan = StudyPlan(("copa", "record"), (0, 5), held)
     assert not plan.ranked.limits and dict(plan.checked.limits)["record"] == 2 == dict(plan.knocked.limits)["record"]
     assert dict(plan.evaluated.limits)["record"] == 7 and plan.evaluated.limit == 14
-    record = {"budget": held.told(), "fewer": held.fewer()}
+    record = {"budget": held.recorded(), "fewer": held.fewer()}
     (line,) = (
         line
         for line in setting(Manifest({"source": "m"}, (Stage("study", "", tasks=("copa",), record=record),)))
