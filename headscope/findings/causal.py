@@ -34,38 +34,38 @@ def removal(evidence: Evidence) -> Iterator[str]:
 def _worth(evidence: Evidence, outcome: str) -> Iterator[str]:
     """The gain of the whole model: where it is not above 0 there is nothing that removal could take away."""
     name, factor, unit = UNITS[outcome]
-    for one in evidence.rows(kind=Kind.CAUSAL_GAIN, level=outcome).itertuples(index=False):
-        sure = "" if one.ci_low > 0 else " It is not shown to be above 0, so that the drops below say little."
-        tasks = "the one task" if one.n == 1 else f"all {one.n} tasks"
+    for row in evidence.rows(kind=Kind.CAUSAL_GAIN, level=outcome).itertuples(index=False):
+        sure = "" if row.ci_low > 0 else " It is not shown to be above 0, so that the drops below say little."
+        tasks = "the one task" if row.n == 1 else f"all {row.n} tasks"
         yield (
-            f"To the whole model {at(one.shots)} are worth {factor * one.value:+.2f}{unit} of {name} over 0 shots"
-            f"{_bracket(one, factor)}, mean over {tasks}, {evidence.chance_told(int(one.shots))}.{sure}"
+            f"To the whole model {at(row.shots)} are worth {factor * row.value:+.2f}{unit} of {name} over 0 shots"
+            f"{_bracket(row, factor)}, mean over {tasks}, {evidence.chance_told(int(row.shots))}.{sure}"
         )
 
 
 def _line(evidence: Evidence, part: pd.DataFrame, tested: str, level: CausalLevel) -> str:
     name, factor, unit = UNITS[level.outcome]
-    one = next(part.itertuples(index=False))
+    row = next(part.itertuples(index=False))
     against = "; ".join(_against(evidence, row, factor, unit) for row in part.itertuples(index=False))
-    more = "less" if one.value >= 0 else "more"
+    more = "less" if row.value >= 0 else "more"
     return (
-        f"{tested}, {level.ablation} ablation: without them {at(int(one.shots))} are worth "  # type: ignore[call-overload]
-        f"{abs(factor * one.value):.2f}{unit} of {name} {more} than with them (drop {factor * one.value:+.2f}"  # type: ignore[operator]
-        f"{_bracket(one, factor)}). {against}."
+        f"{tested}, {level.ablation} ablation: without them {at(int(row.shots))} are worth "  # type: ignore[call-overload]
+        f"{abs(factor * row.value):.2f}{unit} of {name} {more} than with them (drop {factor * row.value:+.2f}"  # type: ignore[operator]
+        f"{_bracket(row, factor)}). {against}."
     )
 
 
 def _against(evidence: Evidence, row: Any, factor: float, unit: str) -> str:
     controls = evidence.rows(kind=Kind.CAUSAL_CONTROLS, a=row.a, b=row.b, level=row.level)
-    told = [
-        f"median drop {factor * one.value:+.2f}{unit} (5th to 95th percentile {factor * one.ci_low:+.2f} to "
-        f"{factor * one.ci_high:+.2f}), "
-        for one in controls.itertuples(index=False)
+    ranks = [
+        f"median drop {factor * control.value:+.2f}{unit} (5th to 95th percentile {factor * control.ci_low:+.2f} to "
+        f"{factor * control.ci_high:+.2f}), "
+        for control in controls.itertuples(index=False)
     ]
     share = evidence.value(kind=Kind.CAUSAL_CONTROLS_OVERLAP, a=row.a, b=row.b)
     alike = f" ({share:.0%} of heads in common, two sets on average)" if isfinite(share) else ""
     return (
-        f"{row.n} {SAID.get(row.b, row.b)}{alike}: {''.join(told)}rank p = {row.p:.3f}, Holm {p_told(row.p_holm)}, "
+        f"{row.n} {SAID.get(row.b, row.b)}{alike}: {''.join(ranks)}rank p = {row.p:.3f}, Holm {p_told(row.p_holm)}, "
         f"{verdict(evidence, row)}"
     )
 
@@ -95,13 +95,13 @@ def _levels(evidence: Evidence, outcome: str) -> list[str]:
 def _alike(evidence: Evidence) -> Iterator[str]:
     """How far the controls are independent sets, and whether matching by norm brings them nearer."""
     for (tested, kind), part in evidence.rows(level=CONTROL_HEADS).groupby(["a", "b"], sort=True):
-        found = part.set_index("kind")
-        if Kind.CAUSAL_CONTROLS_OVERLAP not in found.index:
+        by_kind = part.set_index("kind")
+        if Kind.CAUSAL_CONTROLS_OVERLAP not in by_kind.index:
             continue
         share, shared = (
-            found.loc[kind_, "value"] for kind_ in (Kind.CAUSAL_CONTROLS_OVERLAP, Kind.CAUSAL_CONTROLS_SHARED)
+            by_kind.loc[kind_, "value"] for kind_ in (Kind.CAUSAL_CONTROLS_OVERLAP, Kind.CAUSAL_CONTROLS_SHARED)
         )
-        count = found["n"].iloc[0]
+        count = by_kind["n"].iloc[0]
         fewer = (
             ""
             if kind == "random"
@@ -113,19 +113,19 @@ def _alike(evidence: Evidence) -> Iterator[str]:
         yield (
             f"The {count} {SAID.get(str(kind), str(kind))} against {tested}: two of them have {share:.0%} of their "
             f"heads in common on average, and {shared:.0f} {'head is' if shared == 1 else 'heads are'} in all of them"
-            f"{fewer}{_gap(found)}."
+            f"{fewer}{_gap(by_kind)}."
         )
 
 
-def _gap(found: pd.DataFrame) -> str:
-    if Kind.CAUSAL_CONTROLS_NORM_GAP not in found.index:
+def _gap(rows: pd.DataFrame) -> str:
+    if Kind.CAUSAL_CONTROLS_NORM_GAP not in rows.index:
         return ""
-    gap = found.loc[Kind.CAUSAL_CONTROLS_NORM_GAP, "value"]
+    gap = rows.loc[Kind.CAUSAL_CONTROLS_NORM_GAP, "value"]
     return f"; head by head their outputs differ in length from the tested heads' by a factor of {exp(gap):.2f}"
 
 
-def _bracket(one: Any, factor: float) -> str:
-    return f" [{factor * one.ci_low:+.2f}, {factor * one.ci_high:+.2f}]" if isfinite(one.ci_low) else ""
+def _bracket(row: Any, factor: float) -> str:
+    return f" [{factor * row.ci_low:+.2f}, {factor * row.ci_high:+.2f}]" if isfinite(row.ci_low) else ""
 
 
 def _repeats(evidence: Evidence) -> Iterator[str]:
@@ -134,8 +134,8 @@ def _repeats(evidence: Evidence) -> Iterator[str]:
     full = chosen(rows, a="full model")["value"]
     removed = rows[rows["a"] != "full model"]
     if len(full) and len(removed):
-        told = "; ".join(f"{one.a} ({one.n} heads) {one.value:+.2f}" for one in removed.itertuples(index=False))
+        listed = "; ".join(f"{row.a} ({row.n} heads) {row.value:+.2f}" for row in removed.itertuples(index=False))
         yield (
             f"- Manipulation check, no evidence (the heads were chosen on it): a repeat changes the loss on random "
-            f"tokens by {full.iloc[0]:+.2f} nats in the full model; without {told}."
+            f"tokens by {full.iloc[0]:+.2f} nats in the full model; without {listed}."
         )

@@ -31,8 +31,8 @@ class Evidence(Stored):
 
     def value(self, **values: Any) -> float:
         """The one value of such rows, NaN without any."""
-        found = self.rows(**values)["value"]
-        return float(found.iloc[0]) if len(found) else nan
+        column = self.rows(**values)["value"]
+        return float(column.iloc[0]) if len(column) else nan
 
     def pruned_shots(self, level: PruningLevel = HEADS) -> list[int]:
         return sorted({int(shots) for shots in self.rows(kind=Kind.FULL_METRIC, level=level)["shots"]})
@@ -43,8 +43,8 @@ class Evidence(Stored):
 
     def at_chance(self, shots: int, level: PruningLevel = HEADS) -> list[str]:
         """Tasks whose full model is not above chance: plotted, left out of summaries (Method 4)."""
-        found = self.rows(kind=Kind.AT_CHANCE, level=level, shots=shots)
-        return sorted(found[found["value"] == 1]["a"])
+        tested = self.rows(kind=Kind.AT_CHANCE, level=level, shots=shots)
+        return sorted(tested[tested["value"] == 1]["a"])
 
     def chance_told(self, shots: int) -> str:
         """For a mean over all tasks: how many of them are at chance, where that was measured."""
@@ -66,18 +66,18 @@ class Evidence(Stored):
 
     def clusters(self, task: str, shots: int, level: PruningLevel = HEADS) -> int:
         """Independent clusters of a task's documents; 1 where they are too few for any interval."""
-        found = self.rows(kind=Kind.UNCHANGED_BOUND, level=level, shots=shots, a=task)["n"]
-        return int(found.iloc[0]) if len(found) else 1
+        counts = self.rows(kind=Kind.UNCHANGED_BOUND, level=level, shots=shots, a=task)["n"]
+        return int(counts.iloc[0]) if len(counts) else 1
 
     def steps(self, level: PruningLevel, shots: int, order: str, task: str = ABOVE) -> list[int]:
         """The percentages that were removed, ascending, without 0."""
-        found = self.together(Kind.PRUNED_METRIC, level, shots, b=order)
+        sizes = self.together(Kind.PRUNED_METRIC, level, shots, b=order)
         if task != ABOVE:
             rows = chosen(
                 self.metrics, task=task, shots=shots, component=level.component, order=order, ablation=level.ablation
             )
-            found = pd.DataFrame({"percent": rows["percent_heads"] + rows["percent_ffns"]}) if len(rows) else found
-        return sorted({int(percent) for percent in found["percent"] if percent > 0}) if len(found) else []
+            sizes = pd.DataFrame({"percent": rows["percent_heads"] + rows["percent_ffns"]}) if len(rows) else sizes
+        return sorted({int(percent) for percent in sizes["percent"] if percent > 0}) if len(sizes) else []
 
     def ranked_by(self, component: str) -> str:
         """What a task's own ranking is made from, in words."""
@@ -110,11 +110,11 @@ def change_told(rows: pd.DataFrame, unit: str = " points") -> str:
     """A change of accuracy in points with its interval."""
     if rows.empty or not isfinite(rows["value"].iloc[0]):
         return "not known"
-    one = 100 * rows[["value", "ci_low", "ci_high"]].iloc[0]
-    return f"{one['value']:+.1f}{unit}{bracket(one['ci_low'], one['ci_high'], '+.1f')}"
+    percent = 100 * rows[["value", "ci_low", "ci_high"]].iloc[0]
+    return f"{percent['value']:+.1f}{unit}{bracket(percent['ci_low'], percent['ci_high'], '+.1f')}"
 
 
-def number(value: float, form: str = ".2f") -> str:
+def formatted(value: float, form: str = ".2f") -> str:
     return "-" if not isfinite(value) else format(value, form)
 
 

@@ -48,37 +48,37 @@ def sentences(rows: pd.DataFrame) -> list[str]:
 
 def primary(rows: pd.DataFrame) -> Iterator[str]:
     """The test that was fixed beforehand."""
-    for one in chosen(rows, kind=Kind.INDUCTION_IMPORTANCE_PRIMARY).itertuples(index=False):
-        side = "higher" if one.value > 0 else "lower"
+    for row in chosen(rows, kind=Kind.INDUCTION_IMPORTANCE_PRIMARY).itertuples(index=False):
+        side = "higher" if row.value > 0 else "lower"
         verdict = f"in a layer, heads that match prefixes more have the {side} importance"
-        sure = verdict if one.p <= LEVEL else "no relation is shown"
+        sure = verdict if row.p <= LEVEL else "no relation is shown"
         yield (
             f"Primary test, fixed beforehand: within layers, prefix matching and the aggregate importance (token, "
-            f"{at(one.shots)}) correlate at rho = {told(one)}, p = {p_told(one.p)} by permutation within layers over "
-            f"{one.n} heads: {sure}."
+            f"{at(row.shots)}) correlate at rho = {with_interval(row)}, p = {p_told(row.p)} by permutation within "
+            f"layers over {row.n} heads: {sure}."
         )
         corrected = chosen(
-            rows, kind=Kind.INDUCTION_IMPORTANCE, a=one.a, b=one.b, shots=one.shots, level="within_layer_corrected"
+            rows, kind=Kind.INDUCTION_IMPORTANCE, a=row.a, b=row.b, shots=row.shots, level="within_layer_corrected"
         )
         for freed in corrected.itertuples(index=False):
-            yield f"Corrected for the noise of both rankings it is rho* = {told(freed)}{_noise(rows, one)}."
-        everywhere = chosen(rows, kind=Kind.INDUCTION_IMPORTANCE, a=one.a, b=one.b, shots=one.shots, level="global")
+            yield f"Corrected for the noise of both rankings it is rho* = {with_interval(freed)}{_noise(rows, row)}."
+        everywhere = chosen(rows, kind=Kind.INDUCTION_IMPORTANCE, a=row.a, b=row.b, shots=row.shots, level="global")
         for over in everywhere.itertuples(index=False):
-            yield f"Over all heads, where a trend over layers counts too, rho = {told(over)}."
+            yield f"Over all heads, where a trend over layers counts too, rho = {with_interval(over)}."
         released = chosen(
-            rows, kind=Kind.INDUCTION_IMPORTANCE, a=one.a, b=one.b, shots=one.shots, level="bansal_released"
+            rows, kind=Kind.INDUCTION_IMPORTANCE, a=row.a, b=row.b, shots=row.shots, level="bansal_released"
         )
         for other in released[released["value"].notna()].itertuples(index=False):
             yield f"{RELEASED}; it would have said {other.value:+.2f} here."
 
 
-def _noise(rows: pd.DataFrame, one: Any) -> str:
+def _noise(rows: pd.DataFrame, row: Any) -> str:
     """The reliabilities that rho* divides by, and what one under .6 means; nothing where none was stored."""
-    reliable = chosen(rows, kind=Kind.RELIABILITY, shots=one.shots, level="within_layer")
-    parts = [chosen(reliable, a=one.a, b=""), chosen(reliable, a=AGGREGATE, b=one.b)]
+    reliable = chosen(rows, kind=Kind.RELIABILITY, shots=row.shots, level="within_layer")
+    parts = [chosen(reliable, a=row.a, b=""), chosen(reliable, a=AGGREGATE, b=row.b)]
     named = [
         (name, first(part))
-        for name, part in zip((said(one.a), f"aggregate {said(one.b)}"), parts, strict=True)
+        for name, part in zip((said(row.a), f"aggregate {said(row.b)}"), parts, strict=True)
         if len(part)
     ]
     if not named:
@@ -91,15 +91,15 @@ def _noise(rows: pd.DataFrame, one: Any) -> str:
 
 def gains(rows: pd.DataFrame) -> Iterator[str]:
     """Whether the agreement has to do with the examples in the context."""
-    for one in chosen(rows, kind=Kind.INDUCTION_IMPORTANCE_GAIN).itertuples(index=False):
-        gain = Difference.parse(one.b)
+    for row in chosen(rows, kind=Kind.INDUCTION_IMPORTANCE_GAIN).itertuples(index=False):
+        gain = Difference.parse(row.b)
         shuffled = "shuffled" in gain.second.name
         against = "with shuffled labels" if shuffled else "without examples"
-        verdict = "larger" if one.value > 0 else "smaller"
-        sure = f"{verdict} than {against}" if one.p_holm <= LEVEL else f"not shown to differ from that {against}"
+        verdict = "larger" if row.value > 0 else "smaller"
+        sure = f"{verdict} than {against}" if row.p_holm <= LEVEL else f"not shown to differ from that {against}"
         yield (
-            f"The agreement of prefix matching with aggregate {said(gain.first.name)} at {at(one.shots)} minus "
-            f"that {against} is {told(one)} (p = {p_told(one.p)}, Holm {p_told(one.p_holm)}): {sure}."
+            f"The agreement of prefix matching with aggregate {said(gain.first.name)} at {at(row.shots)} minus "
+            f"that {against} is {with_interval(row)} (p = {p_told(row.p)}, Holm {p_told(row.p_holm)}): {sure}."
         )
 
 
@@ -113,15 +113,15 @@ def exploratory(rows: pd.DataFrame) -> Iterator[str]:
             level="within_layer",
         )
         tests = tests[tests["p_holm"].notna()]
-        held = tests[tests["p_holm"] <= LEVEL]
+        sure = tests[tests["p_holm"] <= LEVEL]
         listed = "; ".join(
-            f"{said(one.a)} with {said(one.b)}{' (partialled)' if str(one.kind).endswith('partial') else ''} "
-            f"{one.value:+.2f}"
-            for one in held.sort_values("value", key=abs, ascending=False).itertuples(index=False)
+            f"{said(row.a)} with {said(row.b)}{' (partialled)' if str(row.kind).endswith('partial') else ''} "
+            f"{row.value:+.2f}"
+            for row in sure.sort_values("value", key=abs, ascending=False).itertuples(index=False)
         )
         yield (
             f"Exploratory: {family.value:.0f} further tests, Holm-adjusted together ({family.n:,} permutations each). "
-            f"Of {len(tests)} correlations within layers {len(held)} {_are(len(held))} shown to differ from 0"
+            f"Of {len(tests)} correlations within layers {len(sure)} {_are(len(sure))} shown to differ from 0"
             f"{f': {listed}' if listed else ''}."
         )
         reliable = chosen(rows, kind=Kind.RELIABILITY, a=AGGREGATE, shots=family.shots, level="within_layer")
@@ -134,29 +134,29 @@ def exploratory(rows: pd.DataFrame) -> Iterator[str]:
 
 def sets(rows: pd.DataFrame) -> Iterator[str]:
     """Induction heads among the most important heads."""
-    for one in chosen(rows, kind=Kind.SET_OVERLAP).itertuples(index=False):
-        place = {"a": one.a, "b": one.b, "shots": one.shots, "level": one.level}
-        size = Cut.parse(one.level).number
+    for row in chosen(rows, kind=Kind.SET_OVERLAP).itertuples(index=False):
+        key = {"a": row.a, "b": row.b, "shots": row.shots, "level": row.level}
+        size = Cut.parse(row.level).number
         expected = (Kind.SET_OVERLAP.expected_free, Kind.SET_OVERLAP.expected_layer)
-        free, layer = (first(chosen(rows, kind=kind, **place)) for kind in expected)
-        both = round(one.value * size)
+        free, layer = (first(chosen(rows, kind=kind, **key)) for kind in expected)
+        both = round(row.value * size)
         yield (
             f"Of the {size} induction heads {both} {_are(both)} among the {size} heads of highest "
-            f"aggregate {said(one.b)} at {at(one.shots)}; chance gives {free * size:.1f}, with the same number of "
-            f"heads in every layer {layer * size:.1f} (p = {p_told(one.p)}, Holm {p_told(one.p_holm)})."
+            f"aggregate {said(row.b)} at {at(row.shots)}; chance gives {free * size:.1f}, with the same number of "
+            f"heads in every layer {layer * size:.1f} (p = {p_told(row.p)}, Holm {p_told(row.p_holm)})."
         )
 
 
 def overlap_told(rows: pd.DataFrame) -> Iterator[str]:
     """The top tenth of prefix matching against the top tenth of importance, at the most shots."""
-    found = chosen(rows, kind=Kind.OVERLAP, a="prefix_matching", level=Cut("q", 10))
-    for one in found[found["shots"] == found["shots"].max()].itertuples(index=False):
-        place = {"a": one.a, "b": one.b, "shots": one.shots, "level": one.level}
-        layer = first(chosen(rows, kind=Kind.OVERLAP_EXPECTED_LAYER, **place))
+    shares = chosen(rows, kind=Kind.OVERLAP, a="prefix_matching", level=Cut("q", 10))
+    for row in shares[shares["shots"] == shares["shots"].max()].itertuples(index=False):
+        key = {"a": row.a, "b": row.b, "shots": row.shots, "level": row.level}
+        layer = first(chosen(rows, kind=Kind.OVERLAP_EXPECTED_LAYER, **key))
         yield (
-            f"The top 10% by prefix matching and by aggregate {said(one.b)} ({at(one.shots)}) have {one.value:.0%} in "
-            f"common; with the same number of heads in every layer chance gives {layer:.0%} (p = {p_told(one.p)}, Holm "
-            f"over all cuts {p_told(one.p_holm)})."
+            f"The top 10% by prefix matching and by aggregate {said(row.b)} ({at(row.shots)}) have {row.value:.0%} in "
+            f"common; with the same number of heads in every layer chance gives {layer:.0%} (p = {p_told(row.p)}, Holm "
+            f"over all cuts {p_told(row.p_holm)})."
         )
 
 
@@ -189,15 +189,15 @@ def _top_third(rows: pd.DataFrame, shots: int) -> Iterator[str]:
 
 def _unreliable(rows: pd.DataFrame, shots: int, name: str) -> Iterator[str]:
     """Method 5: a reliability under .6 is flagged, for whatever importance."""
-    found = chosen(rows, kind=Kind.RELIABILITY, shots=shots, b=f"importance/{name}", level="within_layer")
-    found = found[found["a"] != AGGREGATE]
-    low = found[~(found["value"] >= LOW_RELIABILITY)].sort_values("a")
+    repeats = chosen(rows, kind=Kind.RELIABILITY, shots=shots, b=f"importance/{name}", level="within_layer")
+    repeats = repeats[repeats["a"] != AGGREGATE]
+    low = repeats[~(repeats["value"] >= LOW_RELIABILITY)].sort_values("a")
     if len(low):
-        listed = ", ".join(f"{one.a} {_reliability(one.value)}" for one in low.itertuples(index=False))
+        listed = ", ".join(f"{row.a} {_reliability(row.value)}" for row in low.itertuples(index=False))
         yield (
-            f"The rankings of {len(low)} of {len(found)} tasks by {name} importance at {at(shots)} have a reliability "
-            f"under {LOW_RELIABILITY} within layers ({listed}): coefficients of pairs with them are lowered by noise, "
-            "and those corrected for noise are unstable."
+            f"The rankings of {len(low)} of {len(repeats)} tasks by {name} importance at {at(shots)} have a "
+            f"reliability under {LOW_RELIABILITY} within layers ({listed}): coefficients of pairs with them are "
+            "lowered by noise, and those corrected for noise are unstable."
         )
 
 
@@ -206,32 +206,32 @@ def shots_told(rows: pd.DataFrame) -> Iterator[str]:
     for kind, name in ((Kind.CROSS_SHOT, "token"), (Kind.CROSS_SHOT_SIGNED, "signed")):
         part = chosen(rows, kind=kind)
         sides = [(AtShots.parse(a), AtShots.parse(b)) for a, b in zip(part["a"], part["b"], strict=True)]
-        for one in chosen(part, level="within_layer").itertuples(index=False):
-            few, many = AtShots.parse(one.a), AtShots.parse(one.b)
+        for row in chosen(part, level="within_layer").itertuples(index=False):
+            few, many = AtShots.parse(row.a), AtShots.parse(row.b)
             if few.name != AGGREGATE:
                 continue
-            over = chosen(part, a=one.a, b=one.b, level="global")
+            over = chosen(part, a=row.a, b=row.b, level="global")
             alone = part[
                 np.array([a.name != AGGREGATE and (a.shots, b.shots) == (few.shots, many.shots) for a, b in sides])
             ]
             yield (
                 f"{at(few.shots)} against {many.shots}, aggregate {name} importance: rho over all heads "
                 f"{first(over):.2f}, "
-                f"within layers {told(one)}; task by task within layers "
+                f"within layers {with_interval(row)}; task by task within layers "
                 f"{spread(chosen(alone, level='within_layer'), 'from task to task')}."
             )
 
 
 def retention_told(rows: pd.DataFrame) -> Iterator[str]:
     """What is left of prefix matching and copying when most heads are pruned."""
-    found = chosen(rows, kind=Kind.RETENTION_RAW, level=Cut("p", 70), b="importance/token")
-    for one in found[found["shots"] == found["shots"].max()].itertuples(index=False):
-        place = {"a": one.a, "b": one.b, "shots": one.shots, "level": one.level}
-        excess = chosen(rows, kind=Kind.RETENTION_EXCESS, **place)
+    left = chosen(rows, kind=Kind.RETENTION_RAW, level=Cut("p", 70), b="importance/token")
+    for row in left[left["shots"] == left["shots"].max()].itertuples(index=False):
+        key = {"a": row.a, "b": row.b, "shots": row.shots, "level": row.level}
+        excess = chosen(rows, kind=Kind.RETENTION_EXCESS, **key)
         more = f" and {first(excess):.0%} of what exceeds its null" if len(excess) else ""
         yield (
-            f"When the 70% of heads of lowest aggregate importance (token, {at(one.shots)}) are pruned, "
-            f"{one.value:.0%} of all {said(one.a)} is left{more}; pruning at random leaves 30% on average."
+            f"When the 70% of heads of lowest aggregate importance (token, {at(row.shots)}) are pruned, "
+            f"{row.value:.0%} of all {said(row.a)} is left{more}; pruning at random leaves 30% on average."
         )
 
 
@@ -246,13 +246,13 @@ def said(name: str) -> str:
     return SAID.get(name, name.replace("_", " "))
 
 
-def told(one: Any) -> str:
+def with_interval(row: Any) -> str:
     """A value with its interval where it has one."""
-    if not isfinite(one.value):
+    if not isfinite(row.value):
         return "not defined"
-    if not isfinite(one.ci_low):
-        return f"{one.value:+.2f} (too few documents for an interval)"
-    return f"{one.value:+.2f} [{one.ci_low:+.2f}, {one.ci_high:+.2f}]"
+    if not isfinite(row.ci_low):
+        return f"{row.value:+.2f} (too few documents for an interval)"
+    return f"{row.value:+.2f} [{row.ci_low:+.2f}, {row.ci_high:+.2f}]"
 
 
 def p_told(p: float) -> str:

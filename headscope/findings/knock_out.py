@@ -23,7 +23,7 @@ def ffn_knockouts(evidence: Evidence) -> Iterator[str]:
         for variant, where in WAYS.items():
             part = chosen(rows, shots=shots, variant=variant)
             if part["mean"].notna().any():
-                yield _told(part, shots, where, evidence.chance_told(shots))
+                yield _sentence(part, shots, where, evidence.chance_told(shots))
     if len(rows):
         yield (
             "- The intervals of this section are over tasks (three or more): what other tasks like these might have "
@@ -37,7 +37,7 @@ def ffn_knockouts(evidence: Evidence) -> Iterator[str]:
             )
 
 
-def _told(rows: pd.DataFrame, shots: int, where: str, chance: str) -> str:
+def _sentence(rows: pd.DataFrame, shots: int, where: str, chance: str) -> str:
     by_layer = rows.groupby("layer")["mean"].mean().dropna()
     worst = int(by_layer.idxmax())
     tasks = rows[rows["layer"] == worst]["mean"]

@@ -63,9 +63,9 @@ def findings(run: Run) -> list[str]:
     evidence = Evidence(run)
     lines = list(setting(run.manifest))
     for title, part in PARTS:
-        told = list(part(evidence))
-        if told:
-            lines += ["", f"### {title}", "", *told]
+        sentences = list(part(evidence))
+        if sentences:
+            lines += ["", f"### {title}", "", *sentences]
     return lines
 
 
@@ -78,10 +78,10 @@ def setting(manifest: Manifest) -> Iterator[str]:
     cut: Counter[str] = Counter()
     for stage in manifest.stages:
         cut[stage.command] += sum(stage.record.get("cut", {}).values())
-    if told := [f"{count} in {command}" for command, count in cut.items() if count]:
+    if counts := [f"{count} in {command}" for command, count in cut.items() if count]:
         yield (
             f"- Prompts longer than the model's context, cut by whole demonstrations, then on the left: "
-            f"{', '.join(told)}."
+            f"{', '.join(counts)}."
         )
     if note := manifest.recorded("post_norm"):
         yield f"- Importance: {note}."
@@ -99,8 +99,8 @@ def _study(stage: Stage) -> Iterator[str]:
             f"{budget['knockout_documents']} for FFN knock-outs, {budget['prune_documents']} validation documents for "
             f"pruning and {budget['causal_documents']} for the causal check."
         )
-        if told := stage.record.get("fewer"):
-            yield told
+        if sizes := stage.record.get("fewer"):
+            yield sizes
         yield _demonstrations(budget["demos"], budget["demo_seeds"])
     if less := stage.record.get("left_out", ()):
         yield f"Less than the full measure: {'; '.join(less)}."
@@ -123,11 +123,11 @@ def publish(run: Run, folder: str | Path) -> Path:
     NAME is the group of tasks where it is one (`probes`, `icl14`), else the run folder's name.
     """
     home = Path(folder)
-    place = home / name_of(run)
-    make_writable(place)
+    published = home / name_of(run)
+    make_writable(published)
     for file in (FILE, *(table.path(run.folder).name for table in TABLES)):
         if (run.folder / file).is_file():
-            write_atomically(place / file, (run.folder / file).read_bytes())
+            write_atomically(published / file, (run.folder / file).read_bytes())
     page = home / PAGE
     write_atomically(page, "\n".join(whole_page(home)).encode())
     return page

@@ -16,11 +16,11 @@ from headscope.findings.evidence import (
     at,
     bracket,
     change_told,
-    number,
+    formatted,
     table,
     tasks_told,
 )
-from headscope.findings.induction_heads import LEVEL, p_told, told
+from headscope.findings.induction_heads import LEVEL, p_told, with_interval
 from headscope.findings.pruning import PAPER_FFNS, PAPER_HEADS
 from headscope.findings.task_table import SHARES
 from headscope.store.comparisons import ABOVE, INDUCTION_HEADS, CausalLevel, Cut, Kind
@@ -43,24 +43,24 @@ def beside_the_paper(evidence: Evidence) -> Iterator[str]:
 def _removable(evidence: Evidence) -> Iterator[Row]:
     for name, level, paper in (("heads", HEADS, PAPER_HEADS), ("FFNs", FFNS, PAPER_FFNS)):
         for shots in evidence.pruned_shots(level):
-            found = [evidence.rows(kind=kind, level=level, shots=shots, a=ABOVE, b="own") for kind in SHARES]
-            if all(len(rows) and isfinite(rows["value"].iloc[0]) for rows in found):
+            rows = [evidence.rows(kind=kind, level=level, shots=shots, a=ABOVE, b="own") for kind in SHARES]
+            if all(len(rows) and isfinite(rows["value"].iloc[0]) for rows in rows):
                 metric, gold = (task_table.share(evidence, kind, level, shots, "own") for kind in SHARES)
-                over = tasks_told(found[0]["n"].iloc[0])
-                told = f"by accuracy: {metric}; by log-likelihood: {gold} ({over} above chance)"
-                yield f"share of {name} shown to be removable, {at(shots)}", f"about {paper}%", told
+                over = tasks_told(rows[0]["n"].iloc[0])
+                ours = f"by accuracy: {metric}; by log-likelihood: {gold} ({over} above chance)"
+                yield f"share of {name} shown to be removable, {at(shots)}", f"about {paper}%", ours
 
 
 def _joint(evidence: Evidence) -> Iterator[Row]:
     """At the paper's shares where the grid has them; the numbers of shots need not be the same."""
     for paper_shots, (heads, ffns, loss) in PAPER_JOINT.items():
         for shots in sorted({int(count) for count in evidence.rows(kind=Kind.PRUNED_METRIC, a=ABOVE)["shots"]}):
-            found = evidence.together(Kind.PRUNED_METRIC, JOINT, shots, b="own")
-            found = found[found["level"] == str(JOINT.at(heads, ffns))]
-            if len(found):
+            steps = evidence.together(Kind.PRUNED_METRIC, JOINT, shots, b="own")
+            steps = steps[steps["level"] == str(JOINT.at(heads, ffns))]
+            if len(steps):
                 what = f"change of accuracy without {heads}% of heads and {ffns}% of FFNs"
-                over = f"{at(shots)}, {tasks_told(found['n'].iloc[0])} above chance"
-                yield what, f"-{loss} points ({at(paper_shots)})", f"{change_told(found)} ({over})"
+                over = f"{at(shots)}, {tasks_told(steps['n'].iloc[0])} above chance"
+                yield what, f"-{loss} points ({at(paper_shots)})", f"{change_told(steps)} ({over})"
 
 
 def _sharing(evidence: Evidence) -> Iterator[Row]:
@@ -72,8 +72,8 @@ def _sharing(evidence: Evidence) -> Iterator[Row]:
             for level in ("bansal_released", "global", "within_layer")
         }
         pairs = len(chosen(rows, shots=shots, level="global"))
-        released = f"{number(values['bansal_released'])} by the released script"
-        right = f"Spearman {number(values['global'])}, within layers {number(values['within_layer'])}"
+        released = f"{formatted(values['bansal_released'])} by the released script"
+        right = f"Spearman {formatted(values['global'])}, within layers {formatted(values['within_layer'])}"
         yield (
             f"rank correlation of two tasks' heads, {at(shots)}",
             ".13 by the released script (shots not told apart)",
@@ -92,7 +92,7 @@ def _layers(evidence: Evidence) -> Iterator[Row]:
     if not len(classes):
         return
     depth = int(classes["layer"].max()) + 1
-    told = (
+    ours = (
         f"none of {len(classes)} heads"
         if not layers
         else (f"{len(layers)} of {len(classes)}, in layers {layers[0]} to {layers[-1]} of {depth}")
@@ -100,19 +100,19 @@ def _layers(evidence: Evidence) -> Iterator[Row]:
     yield (
         "induction heads",
         f"prefix matching in layers {MATCHING} and up, copying mostly in {COPYING} and up, of {LAYERS}",
-        told,
+        ours,
     )
 
 
 def _primary(evidence: Evidence) -> Iterator[Row]:
     """The one test that was fixed beforehand."""
-    for one in evidence.rows(kind=Kind.INDUCTION_IMPORTANCE_PRIMARY).itertuples(index=False):
-        side = "higher" if one.value > 0 else "lower"
-        verdict = f"heads that match more have the {side} importance" if one.p <= LEVEL else "no relation shown"
+    for row in evidence.rows(kind=Kind.INDUCTION_IMPORTANCE_PRIMARY).itertuples(index=False):
+        side = "higher" if row.value > 0 else "lower"
+        verdict = f"heads that match more have the {side} importance" if row.p <= LEVEL else "no relation shown"
         yield (
-            f"prefix matching against importance within layers, {at(one.shots)} (the primary test)",
+            f"prefix matching against importance within layers, {at(row.shots)} (the primary test)",
             "not measured; a small set of induction heads is among the important ones",
-            f"rho {told(one)}, p = {p_told(one.p)}: {verdict}",
+            f"rho {with_interval(row)}, p = {p_told(row.p)}: {verdict}",
         )
 
 

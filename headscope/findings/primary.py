@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from math import isfinite, isnan
 from typing import Any
 
-from headscope.findings.evidence import Evidence, at, number, table, tasks_told
+from headscope.findings.evidence import Evidence, at, formatted, table, tasks_told
 from headscope.store.comparisons import CONTROL_HEADS, FULL, CausalLevel, Kind
 
 CHOICE, WAY = "choice", "mean"
@@ -33,17 +33,17 @@ def learnt(evidence: Evidence) -> Iterator[str]:
     passes = evidence.rows(kind=Kind.SCREEN_PASSES).sort_values("a")
     if passes.empty:
         return
-    held = list(passes[passes["value"] == 1]["a"])
+    passing = list(passes[passes["value"] == 1]["a"])
     shots = int(passes["shots"].iloc[0])
-    rest = sorted(set(passes["a"]) - set(held))
-    if not held:
+    rest = sorted(set(passes["a"]) - set(passing))
+    if not passing:
         yield f"The model is not shown to learn any of its {tasks_told(len(passes))} from {at(shots)}."
         return
-    gains = [evidence.value(kind=Kind.SCREEN, a=task, b="gain", level=CHOICE) for task in held]
+    gains = [evidence.value(kind=Kind.SCREEN, a=task, b="gain", level=CHOICE) for task in passing]
     none = f"; not from {', '.join(rest)}" if rest else ""
     yield (
-        f"The model learns {len(held)} of {tasks_told(len(passes))} from {at(shots)}: {', '.join(held)} (their choice "
-        f"gains by {min(gains):.1f} to {max(gains):.1f} nats){none}."
+        f"The model learns {len(passing)} of {tasks_told(len(passes))} from {at(shots)}: {', '.join(passing)} (their "
+        f"choice gains by {min(gains):.1f} to {max(gains):.1f} nats){none}."
     )
 
 
@@ -53,28 +53,28 @@ def looking_back(evidence: Evidence) -> Iterator[str]:
     if classes.empty:
         return
     counts = Counter(classes["class"])
-    held = classes[classes["class"].isin(CLASSES)]
-    if held.empty:
+    induction = classes[classes["class"].isin(CLASSES)]
+    if induction.empty:
         yield f"None of its {len(classes)} heads is an induction head (prefix matching above .4 and both nulls)."
         return
-    names = [f"{one.layer}.{one.head}" for one in held.itertuples(index=False)]
+    names = [f"{row.layer}.{row.head}" for row in induction.itertuples(index=False)]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     kinds = ", ".join(f"{counts[kind]} {kind}" for kind in CLASSES if counts[kind])
     yield (
-        f"{len(held)} of its {len(classes)} heads look back to what followed an earlier copy of the token: "
+        f"{len(induction)} of its {len(classes)} heads look back to what followed an earlier copy of the token: "
         f"{', '.join(names[:NAMED])}{more} ({kinds})."
     )
 
 
 def lost(evidence: Evidence) -> Iterator[str]:
     """The answer to the primary question, and the number of documents where it is undecided."""
-    for one in evidence.rows(kind=Kind.PRIMARY_DROP, level=CausalLevel(CHOICE, WAY)).itertuples(index=False):
-        place: dict[str, Any] = {"a": one.a, "b": one.b, "shots": one.shots, "level": one.level}
-        beyond = next(evidence.rows(kind=Kind.PRIMARY_BEYOND, **place).itertuples(index=False))
-        controls = next(evidence.rows(kind=Kind.PRIMARY_CONTROLS, **place).itertuples(index=False))
-        rank = evidence.value(kind=Kind.PRIMARY_RANK, **place)
+    for row in evidence.rows(kind=Kind.PRIMARY_DROP, level=CausalLevel(CHOICE, WAY)).itertuples(index=False):
+        key: dict[str, Any] = {"a": row.a, "b": row.b, "shots": row.shots, "level": row.level}
+        beyond = next(evidence.rows(kind=Kind.PRIMARY_BEYOND, **key).itertuples(index=False))
+        controls = next(evidence.rows(kind=Kind.PRIMARY_CONTROLS, **key).itertuples(index=False))
+        rank = evidence.value(kind=Kind.PRIMARY_RANK, **key)
         yield (
-            f"Without the {one.a} the gain of choice drops by {interval(one)} nats over {tasks_told(one.n)}; without "
+            f"Without the {row.a} the gain of choice drops by {interval(row)} nats over {tasks_told(row.n)}; without "
             f"as many matched heads by {controls.value:.2f} (median of {controls.n} sets, 5th to 95th percentile "
             f"{controls.ci_low:.2f} to {controls.ci_high:.2f}; {ordinal(rank)} of {controls.n + 1} drops)."
         )
@@ -83,15 +83,15 @@ def lost(evidence: Evidence) -> Iterator[str]:
 
 def verdict(evidence: Evidence, beyond: Any) -> str:
     """Shown, shown absent, or undecided with the documents that would decide."""
-    place: dict[str, Any] = {"a": beyond.a, "b": beyond.b, "shots": beyond.shots, "level": beyond.level}
+    key: dict[str, Any] = {"a": beyond.a, "b": beyond.b, "shots": beyond.shots, "level": beyond.level}
     if beyond.ci_low > 0:
         return "So these heads carry more of the choice than matched heads do"
     if beyond.ci_high < 0:
         return "So these heads carry less of the choice than matched heads do"
-    for bound in evidence.rows(kind=Kind.PRIMARY_EQUIVALENCE, **place).itertuples(index=False):
+    for bound in evidence.rows(kind=Kind.PRIMARY_EQUIVALENCE, **key).itertuples(index=False):
         if bound.value < bound.p:
             return f"So these heads are shown to matter like matched heads, within {bound.p:.2f} nats"
-    documents = evidence.value(kind=Kind.PRIMARY_DOCUMENTS, **place)
+    documents = evidence.value(kind=Kind.PRIMARY_DOCUMENTS, **key)
     if isnan(documents):
         return "That is not shown to differ from matched heads"
     enough = f"about {documents:.0f} documents in all would decide" if isfinite(documents) else "no number would decide"
@@ -111,7 +111,7 @@ def details(evidence: Evidence) -> Iterator[str]:
     if len(rows):
         yield from table(
             ("outcome", "heads", "drop of the gain", "controls", "beyond them", "in sd of controls", "p", "Holm"),
-            (_cells(evidence, one) for one in rows.itertuples(index=False)),
+            (_cells(evidence, row) for row in rows.itertuples(index=False)),
         )
         yield from _alike(evidence)
         yield from _levels(evidence)
@@ -122,8 +122,8 @@ def details(evidence: Evidence) -> Iterator[str]:
         yield from table(
             ("task", "drop", "controls", "documents"),
             (
-                (one.a, f"{one.value:+.2f}", f"{one.ci_low:+.2f} to {one.ci_high:+.2f}", str(one.n))
-                for one in tasks.sort_values("value", ascending=False).itertuples(index=False)
+                (row.a, f"{row.value:+.2f}", f"{row.ci_low:+.2f} to {row.ci_high:+.2f}", str(row.n))
+                for row in tasks.sort_values("value", ascending=False).itertuples(index=False)
             ),
         )
 
@@ -149,27 +149,27 @@ def _screen_cells(evidence: Evidence, task: str, passed: bool) -> list[str]:
     levels = [
         evidence.value(kind=Kind.SCREEN_LEVEL, a=task, b=condition, level="metric") for condition in ("none", "few")
     ]
-    cells = [number(values[0], "+.2f"), number(low, "+.2f"), *(number(value, "+.2f") for value in values[1:])]
-    return [task, "yes" if passed else "no", *cells, *(number(level) for level in levels)]
+    cells = [formatted(values[0], "+.2f"), formatted(low, "+.2f"), *(formatted(value, "+.2f") for value in values[1:])]
+    return [task, "yes" if passed else "no", *cells, *(formatted(level) for level in levels)]
 
 
-def _cells(evidence: Evidence, one: Any) -> list[str]:
-    level = CausalLevel.parse(one.level)
+def _cells(evidence: Evidence, row: Any) -> list[str]:
+    level = CausalLevel.parse(row.level)
     name, factor, unit = UNITS[level.outcome]
-    place: dict[str, Any] = {"a": one.a, "b": one.b, "shots": one.shots, "level": one.level}
+    key: dict[str, Any] = {"a": row.a, "b": row.b, "shots": row.shots, "level": row.level}
     beyond, effect, controls = (
-        next(evidence.rows(kind=kind, **place).itertuples(index=False))
+        next(evidence.rows(kind=kind, **key).itertuples(index=False))
         for kind in (Kind.PRIMARY_BEYOND, Kind.PRIMARY_EFFECT, Kind.PRIMARY_CONTROLS)
     )
     return [
         f"{name},{unit}",
         WAYS.get(level.ablation, level.ablation),
-        interval(one, factor),
+        interval(row, factor),
         f"{factor * controls.value:+.2f}",
         interval(beyond, factor),
         interval(effect),
-        number(effect.p, ".4f"),
-        number(effect.p_holm, ".4f"),
+        formatted(effect.p, ".4f"),
+        formatted(effect.p_holm, ".4f"),
     ]
 
 
@@ -191,9 +191,9 @@ def bracket_of(look: Mapping[str, Any]) -> str:
 
 
 def _alike(evidence: Evidence) -> Iterator[str]:
-    for one in evidence.rows(kind=Kind.PRIMARY_OVERLAP, level=CONTROL_HEADS).itertuples(index=False):
+    for row in evidence.rows(kind=Kind.PRIMARY_OVERLAP, level=CONTROL_HEADS).itertuples(index=False):
         yield (
-            f"Two of the {one.n} control sets have {one.value:.0%} of their heads in common on average; p says how "
+            f"Two of the {row.n} control sets have {row.value:.0%} of their heads in common on average; p says how "
             "often such sets would stand as far apart if heads were exchangeable."
         )
         yield ""
@@ -204,27 +204,27 @@ def _levels(evidence: Evidence) -> Iterator[str]:
     rows = evidence.rows(kind=Kind.PRIMARY_LEVEL, level=CausalLevel(CHOICE, WAY))
     if rows.empty:
         return
-    held = {(str(one.a), str(one.b)): float(one.value) for one in rows.itertuples(index=False)}
-    (name,) = {key for key, _ in held if key != FULL}
+    values = {(str(row.a), str(row.b)): float(row.value) for row in rows.itertuples(index=False)}
+    (name,) = {key for key, _ in values if key != FULL}
     yield (
-        f"Mean choice of the whole model: {held[FULL, 'none']:+.2f} nats at 0 shots, {held[FULL, 'few']:+.2f} with "
-        f"demonstrations; without the {name}: {held[name, 'none']:+.2f} and {held[name, 'few']:+.2f}."
+        f"Mean choice of the whole model: {values[FULL, 'none']:+.2f} nats at 0 shots, {values[FULL, 'few']:+.2f} with "
+        f"demonstrations; without the {name}: {values[name, 'none']:+.2f} and {values[name, 'few']:+.2f}."
     )
     yield ""
 
 
-def interval(one: Any, factor: float = 1.0) -> str:
+def interval(row: Any, factor: float = 1.0) -> str:
     """`+.75 [+.48, +1.02]`."""
     low, high = (
-        f"{factor * end:+.2f}" if isfinite(end) else "no end" for end in (float(one.ci_low), float(one.ci_high))
+        f"{factor * end:+.2f}" if isfinite(end) else "no end" for end in (float(row.ci_low), float(row.ci_high))
     )
-    return f"{factor * one.value:+.2f} [{low}, {high}]"
+    return f"{factor * row.value:+.2f} [{low}, {high}]"
 
 
 def ordinal(rank: float) -> str:
     """`the largest`, `the 2nd largest`."""
-    place = int(rank)
-    if place == 1:
+    number = int(rank)
+    if number == 1:
         return "the largest"
-    ending = "th" if 10 <= place % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
-    return f"the {place}{ending} largest"
+    ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"the {number}{ending} largest"

@@ -14,7 +14,7 @@ from headscope.findings.evidence import (
     Evidence,
     at,
     change_told,
-    number,
+    formatted,
     over_others,
     table,
     tasks_told,
@@ -91,10 +91,10 @@ def _words(
 ) -> Iterator[str]:
     """The summary over the tasks that are above chance."""
     if chance:
-        one = len(chance) == 1
+        verb, stays = ("is", "stays") if len(chance) == 1 else ("are", "stay")
         yield (
-            f"{len(chance)} of {len(chance) + len(kept)} tasks {'is' if one else 'are'} not shown to be above chance "
-            f"and the majority share with the full model ({', '.join(chance)}) and {'stays' if one else 'stay'} out of "
+            f"{len(chance)} of {len(chance) + len(kept)} tasks {verb} not shown to be above chance "
+            f"and the majority share with the full model ({', '.join(chance)}) and {stays} out of "
             "the summary."
         )
     if not kept:
@@ -119,24 +119,25 @@ def _together(evidence: Evidence, level: PruningLevel, name: str, paper: int, sh
         if not own["value"].notna().any():
             continue
         tasks = int(own["n"].iloc[0])
-        found = {order: evidence.rows(kind=kind, level=level, shots=shots, a=ABOVE, b=order) for order in CONTROLS}
-        told = {
+        rows = {order: evidence.rows(kind=kind, level=level, shots=shots, a=ABOVE, b=order) for order in CONTROLS}
+        shares = {
             order: task_table.share(evidence, kind, level, shots, order)
-            for order in ("own", *(order for order, rows in found.items() if len(rows)))
+            for order in ("own", *(order for order, rows in rows.items() if len(rows)))
         }
         listed = "; ".join(
             f"{_named(order)} {'ranking' if order == 'own' else 'orders, median over draws'}: {words}"
-            f"{over_others(found.get(order, own), tasks)}"
-            for order, words in told.items()
+            f"{over_others(rows.get(order, own), tasks)}"
+            for order, words in shares.items()
         )
-        place = f"Share of the {name} shown to be removable by {outcome}, the {tasks_told(tasks)} above chance together"
+        together = f"the {tasks_told(tasks)} above chance together"
+        what = f"Share of the {name} shown to be removable by {outcome}, {together}"
         beside = f"The paper removes about {paper}% of OPT-66B's."
-        if set(told.values()) == {task_table.UNDECIDED}:
-            yield f"{place}: {task_table.UNDECIDED}. {BLIND} {beside}"
+        if set(shares.values()) == {task_table.UNDECIDED}:
+            yield f"{what}: {task_table.UNDECIDED}. {BLIND} {beside}"
             continue
-        blind = f" {BLIND}" if task_table.UNDECIDED in told.values() else ""
+        blind = f" {BLIND}" if task_table.UNDECIDED in shares.values() else ""
         yield (
-            f"{place}: {listed}. That is the largest step tried up to which, at every step, {harmless}.{blind} {beside}"
+            f"{what}: {listed}. That is the largest step tried up to which, at every step, {harmless}.{blind} {beside}"
         )
 
 
@@ -146,10 +147,10 @@ def _at_the_papers_share(evidence: Evidence, level: PruningLevel, name: str, pap
         return
     near = min(evidence.steps(level, shots, "own"), key=lambda p: abs(p - paper))
     step = changes[changes["percent"] == near]
-    told = changes_by_order(step, {order: _named(order) for order in ORDERS})
+    changes = changes_by_order(step, {order: _named(order) for order in ORDERS})
     yield (
         f"With {near}% of the {name} removed (the step tried that is nearest to the paper's {paper}%), the mean change "
-        f"of accuracy over {tasks_told(step[step['b'] == 'own']['n'].iloc[0])} is: {told}."
+        f"of accuracy over {tasks_told(step[step['b'] == 'own']['n'].iloc[0])} is: {changes}."
     )
 
 
@@ -157,8 +158,8 @@ def changes_by_order(step: pd.DataFrame, names: dict[str, str]) -> str:
     """The changes at one step, order by order; one over another number of tasks than the own order's says so."""
     own = step[step["b"] == "own"]["n"]
     count = int(own.iloc[0]) if len(own) else int(step["n"].max())
-    found = [(name, step[step["b"] == order]) for order, name in names.items()]
-    return ", ".join(f"{name} {change_told(rows)}{over_others(rows, count)}" for name, rows in found if len(rows))
+    rows = [(name, step[step["b"] == order]) for order, name in names.items()]
+    return ", ".join(f"{name} {change_told(rows)}{over_others(rows, count)}" for name, rows in rows if len(rows))
 
 
 def _task_by_task(evidence: Evidence, level: PruningLevel, name: str, shots: int, kept: Sequence[str]) -> Iterator[str]:
@@ -180,7 +181,7 @@ def _task_by_task(evidence: Evidence, level: PruningLevel, name: str, shots: int
 
 
 def _spread(values: pd.Series, steps: Sequence[int]) -> str:
-    low, median, high = (task_table.told(value, steps) for value in (values.min(), values.median(), values.max()))
+    low, median, high = (task_table.in_words(value, steps) for value in (values.min(), values.median(), values.max()))
     count = len(values)
     if values.min() == values.max():
         return f"{median}, on {'the one task' if count == 1 else f'each of {count} tasks'}"
@@ -192,17 +193,17 @@ def _areas(evidence: Evidence, level: PruningLevel, name: str, shots: int, kept:
     """The area under the curve, beside the other orders'."""
     areas = {order: _values(evidence, "pruning_area", level, shots, order, kept) for order in ORDERS}
     most = len(areas["own"])
-    told = ", ".join(
-        f"{_named(order)} {number(found.mean())}{'' if len(found) == most else f' (over {len(found)} tasks)'}"
-        for order, found in areas.items()
-        if len(found)
+    listed = ", ".join(
+        f"{_named(order)} {formatted(values.mean())}{'' if len(values) == most else f' (over {len(values)} tasks)'}"
+        for order, values in areas.items()
+        if len(values)
     )
     last = [steps[-1] for task in kept if (steps := evidence.steps(level, shots, "own", task))]
-    if told:
+    if listed:
         reach = f" from 0 to {max(last)}% of the {name} removed" if last and min(last) == max(last) else ""
         yield (
             f"Area under the curve: accuracy above chance as a share of the full model's, averaged{reach} (1: pruning "
-            f"costs nothing; 0: at chance on average), mean over {tasks_told(most)}: {told}. Of random and "
+            f"costs nothing; 0: at chance on average), mean over {tasks_told(most)}: {listed}. Of random and "
             "layer-matched orders it is the median over draws."
         )
     own = evidence.rows(kind=Kind.PRUNING_AREA, level=level, shots=shots, b="own", a=list(kept)).set_index("a")["p"]
@@ -224,8 +225,8 @@ def _values(
     evidence: Evidence, kind: str, level: PruningLevel, shots: int, order: str, tasks: Sequence[str]
 ) -> pd.Series:
     """By task, those that have the value."""
-    found = evidence.rows(kind=kind, level=level, shots=shots, b=order, a=list(tasks))
-    return found.set_index("a")["value"].dropna()
+    rows = evidence.rows(kind=kind, level=level, shots=shots, b=order, a=list(tasks))
+    return rows.set_index("a")["value"].dropna()
 
 
 def _named(order: str) -> str:
@@ -236,21 +237,21 @@ def joint(evidence: Evidence) -> Iterator[str]:
     """Mean change over the tasks above chance."""
     pruned = evidence.rows(kind=Kind.TASKS_ABOVE_CHANCE, level=JOINT)
     for shots in sorted({int(count) for count in pruned["shots"]}):
-        found = evidence.together(Kind.PRUNED_METRIC, JOINT, shots, b="own")
-        if found.empty:
+        steps = evidence.together(Kind.PRUNED_METRIC, JOINT, shots, b="own")
+        if steps.empty:
             yield f"**{at(shots).capitalize()}**: no task is shown to be above chance."
             yield ""
             continue
-        columns = sorted(set(found["heads"]))
+        columns = sorted(set(steps["heads"]))
         yield (
             f"**{at(shots).capitalize()}**, change of accuracy in points, mean over "
-            f"{tasks_told(found['n'].iloc[0])} above chance; heads and FFNs by zero ablation, in the tasks' "
+            f"{tasks_told(steps['n'].iloc[0])} above chance; heads and FFNs by zero ablation, in the tasks' "
             "own rankings as above:"
         )
         yield ""
         yield from table(
             ("FFNs removed", *(f"{share}% of heads" for share in columns)),
-            ([f"{ffns}%", *(_cell(found, heads, ffns) for heads in columns)] for ffns in sorted(set(found["ffns"]))),
+            ([f"{ffns}%", *(_cell(steps, heads, ffns) for heads in columns)] for ffns in sorted(set(steps["ffns"]))),
         )
         yield f"The paper reports losses of {PAPER} for OPT-66B, as (heads, FFNs)."
         yield ""

@@ -10,7 +10,7 @@ from math import isfinite
 
 import pandas as pd
 
-from headscope.findings.evidence import Evidence, bracket, number, table
+from headscope.findings.evidence import Evidence, bracket, formatted, table
 from headscope.store.comparisons import ABOVE, REMOVABLE, Kind, PruningLevel
 
 SHARES = tuple(REMOVABLE.values())
@@ -34,7 +34,7 @@ def share(evidence: Evidence, kind: str, level: PruningLevel, shots: int, order:
     """The removable share of a task, or of all above chance together, in words."""
     value = evidence.value(kind=kind, level=level, shots=shots, a=task, b=order)
     steps = evidence.steps(level, shots, order, task)
-    return told(value, steps, undecided=kind == SHARES[0] and blind(evidence, level, shots, task))
+    return in_words(value, steps, undecided=kind == SHARES[0] and blind(evidence, level, shots, task))
 
 
 def blind(evidence: Evidence, level: PruningLevel, shots: int, task: str = ABOVE) -> bool:
@@ -42,7 +42,7 @@ def blind(evidence: Evidence, level: PruningLevel, shots: int, task: str = ABOVE
     return evidence.value(kind=Kind.UNCHANGED_BOUND, level=level, shots=shots, a=task) <= MARGIN
 
 
-def told(value: float, steps: Sequence[int], *, undecided: bool = False) -> str:
+def in_words(value: float, steps: Sequence[int], *, undecided: bool = False) -> str:
     """steps: the percentages tried, without 0."""
     if not isfinite(value):
         return "not known"
@@ -72,7 +72,7 @@ def by_task(
         full = evidence.rows(kind=Kind.FULL_METRIC, level=level, shots=shots, a=task).iloc[0]
         name = f"{task} (not above chance)" if task in chance else task
         low = 0.0 if full["ci_low"] < 0 else full["ci_low"]
-        cells = [name, number(full["value"]), number(low), str(evidence.clusters(task, shots, level))]
+        cells = [name, formatted(full["value"]), formatted(low), str(evidence.clusters(task, shots, level))]
         for order in ("own", "random"):
             area = evidence.rows(kind=Kind.PRUNING_AREA, level=level, shots=shots, a=task, b=order)
             cells.append("-" if task in chance else _with_interval(area))
@@ -90,5 +90,5 @@ def _share(evidence: Evidence, kind: str, level: PruningLevel, shots: int, order
 def _with_interval(rows: pd.DataFrame) -> str:
     if rows.empty:
         return "-"
-    one = rows.iloc[0]
-    return number(one["value"]) + bracket(one["ci_low"], one["ci_high"])
+    row = rows.iloc[0]
+    return formatted(row["value"]) + bracket(row["ci_low"], row["ci_high"])

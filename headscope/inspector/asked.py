@@ -35,7 +35,7 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Removal:
+class RemovedParts:
     """Heads and FFNs that are removed, and by what they are replaced."""
 
     heads: tuple[tuple[int, int], ...] = ()
@@ -46,7 +46,7 @@ class Removal:
         return bool(self.heads or self.ffns)
 
     @property
-    def told(self) -> str:
+    def in_words(self) -> str:
         """In words; empty where nothing is removed."""
         names = [*(f"{layer}.{head}" for layer, head in self.heads), *(f"FFN {layer}" for layer in self.ffns)]
         return f"{', '.join(names)} by {self.ablation}" if names else ""
@@ -54,25 +54,25 @@ class Removal:
 
 def asked_prompt(value: Any) -> Prompt:
     """The prompt that was asked for. Raises UsageError where it is none, or too long."""
-    told = value if isinstance(value, Mapping) else {}
-    kind = told.get("kind")
+    fields = value if isinstance(value, Mapping) else {}
+    kind = fields.get("kind")
     if kind not in get_args(PromptKind):
         raise UsageError(f"there is no kind of prompt {kind!r}; there are {', '.join(get_args(PromptKind))}")
     if kind == "text":
-        return Prompt("text", text=_text(told.get("text")))
+        return Prompt("text", text=_text(fields.get("text")))
     if kind == "task":
         return Prompt(
             "task",
-            task=str(told.get("task", ""))[:200],
-            shots=whole(told.get("shots", 0), "shots", 0, SHOTS),
-            document=whole(told.get("document", 0), "document", 0, DOCUMENTS),
+            task=str(fields.get("task", ""))[:200],
+            shots=whole(fields.get("shots", 0), "shots", 0, SHOTS),
+            document=whole(fields.get("document", 0), "document", 0, DOCUMENTS),
         )
     if kind == "repeated":
         return Prompt(
             "repeated",
-            length=whole(told.get("length", 12), "block length", 2, LENGTH),
-            repeats=whole(told.get("repeats", 4), "repeats", 2, REPEATS),
-            seed=whole(told.get("seed", 0), "seed", 0, 1_000_000),
+            length=whole(fields.get("length", 12), "block length", 2, LENGTH),
+            repeats=whole(fields.get("repeats", 4), "repeats", 2, REPEATS),
+            seed=whole(fields.get("seed", 0), "seed", 0, 1_000_000),
         )
     return Prompt("stored")
 
@@ -91,12 +91,12 @@ def _text(value: Any) -> str:
 def whole(value: Any, name: str, low: int, high: int) -> int:
     """A whole number within bounds. Raises UsageError for anything else."""
     try:
-        number = int(str(value).strip() or "0")
+        read = int(str(value).strip() or "0")
     except ValueError as error:
         raise UsageError(f"{name} is {str(value)[:40]!r}, which is no whole number from {low} to {high}") from error
-    if not low <= number <= high:
-        raise UsageError(f"{name} is {number}; it can lie between {low} and {high}")
-    return number
+    if not low <= read <= high:
+        raise UsageError(f"{name} is {read}; it can lie between {low} and {high}")
+    return read
 
 
 def asked_head(value: Any, layers: int, heads: int) -> tuple[int, int]:
@@ -110,15 +110,15 @@ def asked_head(value: Any, layers: int, heads: int) -> tuple[int, int]:
     return layer, head
 
 
-def asked_removal(value: Any, layers: int, heads: int) -> Removal:
+def asked_removal(value: Any, layers: int, heads: int) -> RemovedParts:
     """What is removed, each once, in order. Raises UsageError for heads and FFNs that are not there."""
-    told = value if isinstance(value, Mapping) else {}
-    ablation = told.get("ablation", "zero")
+    fields = value if isinstance(value, Mapping) else {}
+    ablation = fields.get("ablation", "zero")
     if ablation not in get_args(Ablation):
         raise UsageError(f"there is no replacement {ablation!r}; there are {', '.join(get_args(Ablation))}")
-    found = {asked_head(head, layers, heads) for head in _listed(told.get("heads"))}
-    ffns = {whole(layer, "FFN", 0, layers - 1) for layer in _listed(told.get("ffns"))}
-    return Removal(tuple(sorted(found)), tuple(sorted(ffns)), ablation)
+    chosen = {asked_head(head, layers, heads) for head in _listed(fields.get("heads"))}
+    ffns = {whole(layer, "FFN", 0, layers - 1) for layer in _listed(fields.get("ffns"))}
+    return RemovedParts(tuple(sorted(chosen)), tuple(sorted(ffns)), ablation)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from headscope.inspector.asked import Prompt, Removal
+from headscope.inspector.asked import Prompt, RemovedParts
 from headscope.inspector.cache import Kept
 from headscope.inspector.passes import Attention, Pass, StoredAttention, read_pass
 from headscope.inspector.prompts import Tokens, tokens_of
@@ -77,8 +77,8 @@ class Bench:
 
     def kept(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """A small answer, made if it is not held."""
-        found: Made = self._small.made(key, make)
-        return found
+        answer: Made = self._small.made(key, make)
+        return answer
 
     @property
     def scores(self) -> ScoreTable:
@@ -99,8 +99,8 @@ class Bench:
             return None
 
         def read() -> tuple[StoredAttention | None]:
-            found = stored.run.attention_example
-            return (None if found is None else StoredAttention.of(found),)
+            example = stored.run.attention_example
+            return (None if example is None else StoredAttention.of(example),)
 
         return self.kept(("example", self.version), read)[0]
 
@@ -118,7 +118,7 @@ class Bench:
             raise UsageError(f"This needs the model, which is not loaded: {self.why}")
         return self.model
 
-    def attention(self, prompt: Prompt, removal: Removal | None = None) -> Attention:
+    def attention(self, prompt: Prompt, removal: RemovedParts | None = None) -> Attention:
         """What to look at for this prompt, which its key then names."""
         self._prompts.put(prompt.key, prompt)
         if prompt.kind != "stored":
@@ -127,13 +127,13 @@ class Bench:
             raise UsageError(NO_EXAMPLE)
         return self.example
 
-    def read(self, prompt: Prompt, removal: Removal | None = None) -> Pass:
+    def read(self, prompt: Prompt, removal: RemovedParts | None = None) -> Pass:
         """The prompt's pass through the whole model, or without what is removed; made once, kept for a while."""
-        model, removal = self.live, removal or Removal()
+        model, removal = self.live, removal or RemovedParts()
         key = (prompt.key, removal)
-        found = self._passes.get(key)
-        if found is not None:
-            return found
+        known = self._passes.get(key)
+        if known is not None:
+            return known
         reference = self.reference(removal)
         with self.work.on_model("reading the prompt") as tell:
             tokens = self._tokens.made(prompt.key, lambda: tokens_of(prompt, model, self.data))
@@ -145,7 +145,7 @@ class Bench:
         """The prompt of this key, if it was read not long ago."""
         return self._prompts.get(key)
 
-    def gate(self, stack: ExitStack, removal: Removal, reference: Reference | None) -> None:
+    def gate(self, stack: ExitStack, removal: RemovedParts, reference: Reference | None) -> None:
         """Hold the gates of a removal."""
         from interp.masks import FFNMask, HeadMask
 
@@ -154,23 +154,23 @@ class Bench:
         ffns = FFNMask.keep_all(model.n_layers).without(removal.ffns) if removal.ffns else None
         stack.enter_context(model.gates(heads=heads, ffns=ffns, reference=reference))
 
-    def reference(self, removal: Removal) -> Reference | None:
+    def reference(self, removal: RemovedParts) -> Reference | None:
         """What stands in for what is removed; the means are made once."""
         if removal.ablation == "zero" or not removal:
             return None
         from headscope.inspector.removal import means
 
         with self.work.on_model("averaging over reference documents") as tell:
-            found: Reference = self._small.made("means", lambda: means(self.live, tell))
-            return found
+            reference: Reference = self._small.made("means", lambda: means(self.live, tell))
+            return reference
 
-    def repeat_score(self, removal: Removal) -> float:
+    def repeat_score(self, removal: RemovedParts) -> float:
         """The in-context-learning score on a few repeated sequences, with the removal in place."""
         from headscope.inspector.removal import repeat_score
 
-        model, found = self.live, self._small.get(("repeat", removal))
-        if found is not None:
-            return float(found)
+        model, known = self.live, self._small.get(("repeat", removal))
+        if known is not None:
+            return float(known)
         reference = self.reference(removal)
         with self.work.on_model("measuring in-context learning"), ExitStack() as stack:
             self.gate(stack, removal, reference)
@@ -179,10 +179,10 @@ class Bench:
     def copies(self, layer: int, head: int) -> TokenCopies:
         """What a head's OV circuit does with single tokens."""
         model = self.live
-        found = self._small.get(("copies", layer, head))
-        if found is None:
+        copies = self._small.get(("copies", layer, head))
+        if copies is None:
             with self.work.on_model("reading the OV circuit"):
-                found = self._small.made(
+                copies = self._small.made(
                     ("copies", layer, head), lambda: token_copies(model, self._circuits, layer, head)
                 )
-        return found
+        return copies

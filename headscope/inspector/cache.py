@@ -37,8 +37,8 @@ class Kept(Generic[Value]):
 
     def made(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """The value of the key, made if it is not held. The caller sees to it that no two make one at once."""
-        found = self.get(key)
-        return self.put(key, make()) if found is None else found
+        known = self.get(key)
+        return self.put(key, make()) if known is None else known
 
     def __len__(self) -> int:
         return len(self._held)

@@ -55,7 +55,7 @@ def pairs_table(pairs: Sequence[Pair], tokens: Tokens) -> html.Table:
     return html.Table([html.Thead(html.Tr(heading)), html.Tbody(body)], className="plain-table")
 
 
-def copies_table(found: TokenCopies) -> html.Table:
+def copies_table(copies: TokenCopies) -> html.Table:
     body = [
         html.Tr(
             [
@@ -65,7 +65,7 @@ def copies_table(found: TokenCopies) -> html.Table:
                 html.Td(token(copy.most)),
             ]
         )
-        for copy in found.copies
+        for copy in copies.copies
     ]
     heading = [
         html.Th("attending to"),
@@ -76,9 +76,9 @@ def copies_table(found: TokenCopies) -> html.Table:
     return html.Table([html.Thead(html.Tr(heading)), html.Tbody(body)], className="plain-table")
 
 
-def copies_note(found: TokenCopies) -> str:
+def copies_note(copies: TokenCopies) -> str:
     return (
-        f"Of {found.n:,} random tokens, {100 * found.first:.1f}% are raised above all others when the head attends to "
-        f"them; on average a token's own logit changes by {signed(found.mean, 2)} standard deviations. The token is "
-        "read as block 0 leaves it; the effect is direct, through the final norm and the unembedding."
+        f"Of {copies.n:,} random tokens, {100 * copies.first:.1f}% are raised above all others when the head attends "
+        f"to them; on average a token's own logit changes by {signed(copies.mean, 2)} standard deviations. The token "
+        "is read as block 0 leaves it; the effect is direct, through the final norm and the unembedding."
     )

@@ -16,7 +16,7 @@ def prompt_bar(bench: Bench) -> html.Section:
     live = bench.model is not None
     kinds = [kind for kind in KINDS if (kind[0] != "stored" if live else kind[0] == "stored" and bench.lookable)]
     fields = [repeated_fields(), task_fields(bench), text_fields()] if live else []
-    off = [] if live else [html.P(off_told(bench), className="note", id="why-off")]
+    off = [] if live else [html.P(why_off(bench), className="note", id="why-off")]
     go = [html.Button("Read", id="read", type="button", className="plain strong")] if live else []
     return html.Section(
         [
@@ -26,7 +26,7 @@ def prompt_bar(bench: Bench) -> html.Section:
                     segments("prompt", "Kind of prompt", kinds),
                     *fields,
                     *go,
-                    html.P(id="prompt-told", className="note"),
+                    html.P(id="prompt-name", className="note"),
                 ],
                 className="filters",
             ),
@@ -37,7 +37,7 @@ def prompt_bar(bench: Bench) -> html.Section:
     )
 
 
-def off_told(bench: Bench) -> str:
+def why_off(bench: Bench) -> str:
     what = "Other prompts" if bench.lookable else "Prompts"
     return f"{what} and removals need the model: {bench.why}"
 

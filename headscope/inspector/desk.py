@@ -115,7 +115,7 @@ def attention(bench: Bench) -> html.Figure:
 
 def strip(bench: Bench) -> html.Figure:
     """The prompt's tokens, shaded by the attention of one of them."""
-    told = (
+    caption = (
         "The prompt, shaded by the attention that the framed token pays (by its square root). Choose a token to see "
         "what the head looks at from there, and what the model expects after it."
     )
@@ -123,7 +123,7 @@ def strip(bench: Bench) -> html.Figure:
         [
             html.H3(html.Span(id="strip-title")),
             html.Div(id="strip", dir="ltr", **{"aria-labelledby": "strip-title"}),
-            html.Figcaption(html.P(told)),
+            html.Figcaption(html.P(caption)),
         ],
         id="strip-panel",
         hidden=not bench.lookable,

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from dash import Input, State, no_update
 
 from headscope.inspector import circuit_tables as tables
-from headscope.inspector import removal
-from headscope.inspector.asked import Removal, asked_head, asked_prompt, asked_removal
+from headscope.inspector.asked import RemovedParts, asked_head, asked_prompt, asked_removal
 from headscope.inspector.bench import Bench
 from headscope.inspector.reading import asked_query, seen
+from headscope.inspector.removal import loss_changes, next_tokens
 from headscope.inspector.score_table import VALUES, key_of
 from headscope.inspector.stored_figures import chosen_panel
 from headscope.inspector.widgets import outputs
@@ -36,9 +36,9 @@ def register(app: Dash, bench: Bench) -> None:
         prevent_initial_call=True,
     )
     def download(asked: Any, *values: Any) -> list[Any]:
-        told = asked if isinstance(asked, dict) else {}
-        state = {**dict(zip(names, values, strict=True)), "head": told.get("head")}
-        what = told.get("what")
+        request = asked if isinstance(asked, dict) else {}
+        state = {**dict(zip(names, values, strict=True)), "head": request.get("head")}
+        what = request.get("what")
         if what not in FILES:
             return [no_update, no_update]
         try:
@@ -97,7 +97,7 @@ def read_back(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def removed_of(bench: Bench, removal: Any) -> str:
-    return asked_removal(removal, bench.scores.layers, bench.scores.heads).told
+    return asked_removal(removal, bench.scores.layers, bench.scores.heads).in_words
 
 
 PLACES = ("layer", "head", "removed", "query", "query_token", "key", "key_token", "attention")
@@ -144,12 +144,12 @@ def pairs_csv(bench: Bench, state: dict[str, Any]) -> str:
 
 def copies_csv(bench: Bench, state: dict[str, Any]) -> str:
     head = head_of(bench, state)
-    found = bench.copies(*head)
-    rows = ([*head, copy.token, f"{copy.deviations:.4f}", copy.rank, copy.most] for copy in found.copies)
+    copies = bench.copies(*head)
+    rows = ([*head, copy.token, f"{copy.deviations:.4f}", copy.rank, copy.most] for copy in copies.copies)
     return text_of(["layer", "head", "token", "standard_deviations", "rank", "raises_most"], rows)
 
 
-def passes(bench: Bench, state: dict[str, Any]) -> tuple[Any, Any, Removal]:
+def passes(bench: Bench, state: dict[str, Any]) -> tuple[Any, Any, RemovedParts]:
     prompt = asked_prompt(read_back(state).get("prompt"))
     removed = asked_removal(state["removal"], bench.live.n_layers, bench.live.n_heads)
     return bench.read(prompt), bench.read(prompt, removed), removed
@@ -159,18 +159,20 @@ def loss_csv(bench: Bench, state: dict[str, Any]) -> str:
     before, after, removed = passes(bench, state)
     both = zip(before.predicted.losses.tolist(), after.predicted.losses.tolist(), strict=True)
     texts = before.tokens.texts
-    rows = ([removed.told, at, texts[at], f"{a:.6f}", f"{b:.6f}"] for at, (a, b) in enumerate(both, start=1))
+    rows = ([removed.in_words, at, texts[at], f"{a:.6f}", f"{b:.6f}"] for at, (a, b) in enumerate(both, start=1))
     return text_of(["removed", "position", "token", "loss_before", "loss_after"], rows)
 
 
 def learning_csv(bench: Bench, state: dict[str, Any]) -> str:
     """The in-context-learning score and the mean losses of the prompt's parts."""
     before, after, removed = passes(bench, state)
-    scores = [bench.repeat_score(one) for one in (Removal(), removed)]
-    rows: list[Row] = [[removed.told, "in-context-learning score", "random repeated sequences", *map(precise, scores)]]
+    scores = [bench.repeat_score(removal) for removal in (RemovedParts(), removed)]
+    rows: list[Row] = [
+        [removed.in_words, "in-context-learning score", "random repeated sequences", *map(precise, scores)]
+    ]
     rows += [
-        [removed.told, "mean loss", change.part, precise(change.before), precise(change.after)]
-        for change in removal.loss_changes(before, after)
+        [removed.in_words, "mean loss", change.part, precise(change.before), precise(change.after)]
+        for change in loss_changes(before, after)
     ]
     return text_of(["removed", "measure", "part", "before", "after"], rows)
 
@@ -181,11 +183,11 @@ def precise(value: float) -> str:
 
 def next_csv(bench: Bench, state: dict[str, Any]) -> str:
     before, after, removed = passes(bench, state)
-    place = asked_query(state["query"], len(before.tokens.ids))
+    position = asked_query(state["query"], len(before.tokens.ids))
     rows = [
-        [removed.told, name, place, rank, token.token, f"{token.p:.6f}"]
+        [removed.in_words, name, position, rank, token.token, f"{token.p:.6f}"]
         for name, here, other in (("before", before, after), ("after", after, before))
-        for rank, token in enumerate(removal.next_tokens(bench.live, here.predicted, other.predicted, place), start=1)
+        for rank, token in enumerate(next_tokens(bench.live, here.predicted, other.predicted, position), start=1)
     ]
     return text_of(["removed", "pass", "position", "rank", "token", "p"], rows)
 

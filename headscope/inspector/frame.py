@@ -111,7 +111,7 @@ def drawing(bench: Bench, key: str, layer: int, head: str, arguments: Any) -> vi
     start = min(whole(arguments.get("start", "0"), "window", 0, 1 << 20), max(0, len(texts) - 1))
     stop = min(len(texts), start + view.WINDOW)
     patterns = attention.window(layer, start, stop)
-    names = [number for number in range(scores.heads) if chosen is None or number == chosen]
+    names = [which for which in range(scores.heads) if chosen is None or which == chosen]
     return view.AttentionView(
-        texts[start:stop], patterns[names], tuple(f"{layer}.{number}" for number in names), start, len(texts)
+        texts[start:stop], patterns[names], tuple(f"{layer}.{which}" for which in names), start, len(texts)
     )

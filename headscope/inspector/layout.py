@@ -123,14 +123,14 @@ def masthead(bench: Bench) -> html.Header:
 def facts(bench: Bench) -> list[str]:
     """The line under the title."""
     scores = bench.scores
-    told = [f"{scores.layers} layers of {scores.heads} heads"] if scores.layers else []
+    parts = [f"{scores.layers} layers of {scores.heads} heads"] if scores.layers else []
     if scores.kv and scores.kv != scores.heads:
-        told.append(f"{scores.kv} key-value heads a layer")
+        parts.append(f"{scores.kv} key-value heads a layer")
     identity = bench.identity
-    told += [str(identity[name]) for name in ("architecture", "quantization") if identity.get(name)]
+    parts += [str(identity[name]) for name in ("architecture", "quantization") if identity.get(name)]
     if bench.model is None:
-        told.append(f"stored values only: {bench.why}")
-    return told
+        parts.append(f"stored values only: {bench.why}")
+    return parts
 
 
 def scoring_note(bench: Bench) -> list[Any]:
@@ -144,11 +144,11 @@ def unscored_note(bench: Bench) -> list[Any]:
     """What to do about a run that holds no score of a head, and so does not say how many heads there are."""
     if bench.scores.layers:
         return []
-    told = (
+    advice = (
         "This run holds no score of a head, so there are no heads to look at here: `headscope induction` and "
         "`headscope importance` store some. What it holds is drawn below."
     )
-    return [html.P(told, id="unscored", className="notice")]
+    return [html.P(advice, id="unscored", className="notice")]
 
 
 def frame(bench: Bench) -> html.Section:

@@ -112,14 +112,14 @@ def changes_table(changes: list[LossChange], removed: bool) -> html.Table:
                 html.Td(signed(change.after - change.before), className="number"),
             ]
         rows.append(html.Tr(cells))
-    headings = [html.Th(name, className="number" if place else "") for place, name in enumerate(heads)]
+    headings = [html.Th(name, className="number" if index else "") for index, name in enumerate(heads)]
     return html.Table([html.Thead(html.Tr(headings)), html.Tbody(rows)], className="plain-table")
 
 
 def learning_numbers(before: float, after: float | None) -> html.Dl:
     """The score in large type."""
-    told = [("the whole model", before)] if after is None else [("before removal", before), ("after removal", after)]
-    return html.Dl([html.Div([html.Dt(name), html.Dd(signed(value))]) for name, value in told], className="numbers")
+    scores = [("the whole model", before)] if after is None else [("before removal", before), ("after removal", after)]
+    return html.Dl([html.Div([html.Dt(name), html.Dd(signed(value))]) for name, value in scores], className="numbers")
 
 
 def register(app: Dash, bench: Bench) -> None:
@@ -154,11 +154,11 @@ def outcome_parts(bench: Bench, asked: Any, reading: Any, query: Any, tab: Any) 
             after = bench.read(prompt, removed) if removed else before
     except HeadscopeError as error:
         return [[], "Next tokens", {"figure": bare_figure()}, [], str(error)]  # another removal's would mislead
-    place = asked_query(query, len(before.tokens.ids))
+    position = asked_query(query, len(before.tokens.ids))
     model = bench.live
-    first = removal.next_tokens(model, before.predicted, after.predicted, place)
-    second = removal.next_tokens(model, after.predicted, before.predicted, place) if removed else None
-    title = f"Next token after {QUOTES[0]}{shown(before.tokens.texts[place])}{QUOTES[1]} ({place})"
+    first = removal.next_tokens(model, before.predicted, after.predicted, position)
+    second = removal.next_tokens(model, after.predicted, before.predicted, position) if removed else None
+    title = f"Next token after {QUOTES[0]}{shown(before.tokens.texts[position])}{QUOTES[1]} ({position})"
     changes = changes_table(removal.loss_changes(before, after), bool(removed))
     figure = loss_figure(before, after if removed else None)
     return [next_table(first, second), title, {"figure": figure.to_plotly_json()}, changes, ""]
@@ -180,7 +180,7 @@ def loss_figure(before: Pass, after: Pass | None) -> go.Figure:
     traces = [
         go.Scatter(
             x=list(range(1, length)),
-            y=found.predicted.losses.round(4),
+            y=read.predicted.losses.round(4),
             name=name,
             mode="lines+markers",
             text=names,
@@ -188,7 +188,7 @@ def loss_figure(before: Pass, after: Pass | None) -> go.Figure:
             marker={"size": 4 if length < 200 else 2, "color": colour(role)},
             hovertemplate="%{text}<br>loss %{y:.2f}<extra>" + name + "</extra>",
         )
-        for found, name, role in passes
+        for read, name, role in passes
     ]
     figure = styled(traces, x="position", y="loss (nats)", height=310, showlegend=True, hovermode="closest")
     marks = [*tokens.blocks[1:], *([tokens.target] if tokens.target is not None else [])]
@@ -216,14 +216,14 @@ def learning_parts(bench: Bench, asked: Any, tab: Any) -> Any:
 
 def list_parts(bench: Bench, asked: Any) -> dict[str, Any]:
     """Heads and FFNs from what a person typed, or what is wrong with it."""
-    told = asked if isinstance(asked, dict) else {}
+    fields = asked if isinstance(asked, dict) else {}
     layers, heads = bench.live.n_layers, bench.live.n_heads
     try:
-        listed = [list(head) for head in parse_heads(str(told.get("heads", ""))[:20_000])]
+        listed = [list(head) for head in parse_heads(str(fields.get("heads", ""))[:20_000])]
         ffns = [
-            whole(part, "FFN", 0, layers - 1) for part in str(told.get("ffns", ""))[:2000].replace(",", " ").split()
+            whole(part, "FFN", 0, layers - 1) for part in str(fields.get("ffns", ""))[:2000].replace(",", " ").split()
         ]
-        found = asked_removal({"heads": listed, "ffns": ffns}, layers, heads)
+        removal_of_both = asked_removal({"heads": listed, "ffns": ffns}, layers, heads)
     except HeadscopeError as error:
         return {"problem": str(error)}
-    return {"heads": [list(head) for head in found.heads], "ffns": list(found.ffns), "problem": ""}
+    return {"heads": [list(head) for head in removal_of_both.heads], "ffns": list(removal_of_both.ffns), "problem": ""}

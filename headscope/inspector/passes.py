@@ -92,8 +92,8 @@ def read_pass(model: HookedModel, tokens: Tokens, tell: Callable[[int, int], Non
     """Run the prompt; gates that are held around this take part."""
     rows: dict[int, AttentionRows] = {}
 
-    def keep(layer: int, found: AttentionRows) -> None:
-        rows[layer] = found
+    def keep(layer: int, attention: AttentionRows) -> None:
+        rows[layer] = attention
         tell(layer + 1, model.n_layers + 1)
 
     ids = torch.tensor([tokens.ids], device=model.device)
@@ -124,9 +124,9 @@ class StoredAttention:
 
     @classmethod
     def of(cls, example: AttentionExample) -> StoredAttention:
-        told = f"The sequence stored with the run, {len(example.tokens)} tokens"
+        name = f"The sequence stored with the run, {len(example.tokens)} tokens"
         ids: Sequence[int] = [-1] * len(example.tokens)
-        return cls(Tokens(tuple(ids), example.tokens, told, blocks=example.blocks), example)
+        return cls(Tokens(tuple(ids), example.tokens, name, blocks=example.blocks), example)
 
     def pattern(self, layer: int, head: int) -> Float[np.ndarray, "query key"]:
         return self.example.patterns[layer, head].float().numpy() * np.float32(self.example.scale)

@@ -27,7 +27,7 @@ class Tokens:
 
     ids: tuple[int, ...]
     texts: tuple[str, ...]
-    told: str
+    name: str
     blocks: tuple[int, ...] = ()
     target: int | None = None
 
@@ -79,8 +79,8 @@ def _of_repeats(prompt: Prompt, model: HookedModel, data: str) -> Tokens:
     (group,) = made
     ids = group.tokens[0].tolist()
     blocks = tuple(1 + copy * group.block for copy in range(group.repeats))
-    told = f"{prompt.length} random tokens, {prompt.repeats} times (seed {prompt.seed}), {len(ids)} tokens"
-    return Tokens(tuple(ids), token_texts(model.tokenizer, ids), told, blocks=blocks)
+    name = f"{prompt.length} random tokens, {prompt.repeats} times (seed {prompt.seed}), {len(ids)} tokens"
+    return Tokens(tuple(ids), token_texts(model.tokenizer, ids), name, blocks=blocks)
 
 
 def _of_task(prompt: Prompt, model: HookedModel, data: str) -> Tokens:
@@ -97,5 +97,5 @@ def _of_task(prompt: Prompt, model: HookedModel, data: str) -> Tokens:
     document = task.token_documents(model)[prompt.document]
     ids = [*document.context, *document.target]
     cut = f", {document.dropped} demonstrations cut" if document.dropped else ""
-    told = f"{prompt.task}, document {prompt.document}, {prompt.shots} shots{cut}, {len(ids)} tokens"
-    return Tokens(tuple(ids), token_texts(model.tokenizer, ids), told, target=len(document.context))
+    name = f"{prompt.task}, document {prompt.document}, {prompt.shots} shots{cut}, {len(ids)} tokens"
+    return Tokens(tuple(ids), token_texts(model.tokenizer, ids), name, target=len(document.context))

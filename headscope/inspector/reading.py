@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dash import Input, State, no_update
 
-from headscope.inspector.asked import Removal, asked_prompt, asked_removal, whole
+from headscope.inspector.asked import RemovedParts, asked_prompt, asked_removal, whole
 from headscope.inspector.bench import Bench
 from headscope.inspector.passes import Attention
 from headscope.inspector.widgets import outputs
@@ -23,16 +23,16 @@ EXCERPT = 60
 
 
 def register(app: Dash, bench: Bench) -> None:
-    read = outputs("reading.data", "prompt-told.children", "prompt-problem.children", "refused.data")
+    read = outputs("reading.data", "prompt-name.children", "prompt-problem.children", "refused.data")
 
-    @app.callback(*read, Input("prompt", "data"), State("tab", "data"), State("prompt-told", "children"))
-    def read_prompt(prompt: Any, tab: Any, told: Any) -> list[Any]:
-        return [no_update] * len(read) if prompt is None else prompt_parts(bench, prompt, tab, told)
+    @app.callback(*read, Input("prompt", "data"), State("tab", "data"), State("prompt-name", "children"))
+    def read_prompt(prompt: Any, tab: Any, stands: Any) -> list[Any]:
+        return [no_update] * len(read) if prompt is None else prompt_parts(bench, prompt, tab, stands)
 
     @app.callback(*outputs("busy.children", "poll.disabled"), Input("poll", "n_intervals"), State("tab", "data"))
     def progress(ticks: Any, tab: Any) -> tuple[str, bool]:
-        told = bench.work.told(tab)
-        return told, not told
+        doing = bench.work.doing(tab)
+        return doing, not doing
 
 
 def prompt_parts(bench: Bench, asked: Any, tab: Any, stands: Any = "") -> list[Any]:
@@ -52,9 +52,9 @@ def prompt_parts(bench: Bench, asked: Any, tab: Any, stands: Any = "") -> list[A
         "tokens": [shown(text) for text in tokens.texts],
         "blocks": list(tokens.blocks),
         "target": tokens.target,
-        "name": tokens.told + excerpt(prompt.text),
+        "name": tokens.name + excerpt(prompt.text),
     }
-    return [reading, tokens.told, "", None]
+    return [reading, tokens.name, "", None]
 
 
 def excerpt(text: str) -> str:
@@ -66,7 +66,7 @@ def excerpt(text: str) -> str:
 def seen(bench: Bench, reading: Mapping[str, Any], after: Any) -> Attention:
     """The attention on the prompt that was read: the whole model's, or with the removal that `after` holds."""
     scores = bench.scores
-    removal = asked_removal(after, scores.layers, scores.heads) if after else Removal()
+    removal = asked_removal(after, scores.layers, scores.heads) if after else RemovedParts()
     return bench.attention(asked_prompt(reading.get("prompt")), removal)
 
 

@@ -51,24 +51,24 @@ class Counted(Sequence):  # type: ignore[type-arg]
     def __len__(self) -> int:
         return len(self.documents)
 
-    def __getitem__(self, place: Any) -> Any:
-        return self.documents[place]
+    def __getitem__(self, index: Any) -> Any:
+        return self.documents[index]
 
     def __iter__(self) -> Iterator[Any]:
-        for place, document in enumerate(self.documents):
-            self.tell(place, len(self.documents))
+        for index, document in enumerate(self.documents):
+            self.tell(index, len(self.documents))
             yield document
 
 
 def next_tokens(model: HookedModel, here: Predictions, other: Predictions, query: int) -> list[NextToken]:
     """The ten most likely tokens after position `query`, best first."""
     elsewhere = dict(zip(other.next_ids[query].tolist(), other.next_log_p[query].tolist(), strict=True))
-    found = []
+    listed = []
     for token, log_p in zip(here.next_ids[query, :TOP].tolist(), here.next_log_p[query, :TOP].tolist(), strict=True):
-        told = elsewhere.get(token)
+        log_other = elsewhere.get(token)
         text = token_texts(model.tokenizer, [token])[0]
-        found.append(NextToken(text, float(np.exp(log_p)), None if told is None else float(np.exp(told))))
-    return found
+        listed.append(NextToken(text, float(np.exp(log_p)), None if log_other is None else float(np.exp(log_other))))
+    return listed
 
 
 def loss_changes(before: Pass, after: Pass) -> list[LossChange]:
@@ -85,7 +85,7 @@ def loss_changes(before: Pass, after: Pass) -> list[LossChange]:
     if length >= NEEDED:
         parts |= {f"tokens {a} to {b}": range(a, b + 1) for a, b in (EARLY, LATE)}
     return [
-        LossChange(name, *(mean_loss(found.predicted.losses, places) for found in (before, after)))
+        LossChange(name, *(mean_loss(read.predicted.losses, places) for read in (before, after)))
         for name, places in parts.items()
         if len(places)
     ]
@@ -117,5 +117,5 @@ def means(model: HookedModel, tell: Callable[[int, int], None]) -> Reference:
     for name in PROBES:
         task = load_task(name, shots=2, limit=REFERENCES, split="train")
         documents += list(task.token_documents(model))
-    found: Any = mean_of(model, Counted(tuple(documents), tell))
-    return found
+    reference: Any = mean_of(model, Counted(tuple(documents), tell))
+    return reference

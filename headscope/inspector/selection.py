@@ -124,10 +124,10 @@ def copies_parts(bench: Bench, asked: Any, tab: Any) -> dict[str, Any]:
     try:
         layer, head = asked_head(asked, bench.scores.layers, bench.scores.heads)
         with bench.work.of(tab):
-            found = bench.copies(layer, head)
+            copies = bench.copies(layer, head)
     except UsageError as error:
         return {**made, "note": str(error)}
     except HeadscopeError as error:
         return {**made, "note": f"Not defined for this head: {error}"}
     title = f"Strongest token copies of head {layer}.{head} (OV circuit)"
-    return {**made, "table": tables.copies_table(found), "note": tables.copies_note(found), "title": title}
+    return {**made, "table": tables.copies_table(copies), "note": tables.copies_note(copies), "title": title}

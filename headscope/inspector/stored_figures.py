@@ -38,13 +38,13 @@ def stored_panels(bench: Bench) -> dict[str, list[Panel]]:
 
 def chosen_panel(bench: Bench, choice: Any) -> tuple[str, int, list[Panel]] | None:
     """The figure and panel that were chosen, else the first."""
-    found = stored_panels(bench)
-    if not found:
+    panels = stored_panels(bench)
+    if not panels:
         return None
     name, panel = choice if isinstance(choice, list) and len(choice) == 2 else ("", 0)
-    if name not in found:
-        name, panel = next(iter(found)), 0
-    return name, panel if isinstance(panel, int) and 0 <= panel < len(found[name]) else 0, found[name]
+    if name not in panels:
+        name, panel = next(iter(panels)), 0
+    return name, panel if isinstance(panel, int) and 0 <= panel < len(panels[name]) else 0, panels[name]
 
 
 def stored_parts(bench: Bench, choice: Any) -> dict[str, Any] | None:
@@ -52,17 +52,17 @@ def stored_parts(bench: Bench, choice: Any) -> dict[str, Any] | None:
     chosen = chosen_panel(bench, choice)
     if chosen is None:
         return None
-    name, place, panels = chosen
+    name, index, panels = chosen
     names = [entry for entry in CATALOGUE if entry.name in stored_panels(bench)]
     caption = next(entry.caption for entry in names if entry.name == name)
-    asked = choice if isinstance(choice, list) and len(choice) == 2 else [name, place]
-    missing = "" if asked == [name, place] else "The run does not have the figure that was asked for. "
-    figure = panels[place].draw()
+    asked = choice if isinstance(choice, list) and len(choice) == 2 else [name, index]
+    missing = "" if asked == [name, index] else "The run does not have the figure that was asked for. "
+    figure = panels[index].draw()
     if figure.layout.showlegend is False:  # in the report, the panel beside it has the legend
         figure.update_layout(showlegend=True)
     return {
         "figure": figure.to_plotly_json(),
-        "choice": [name, place],
+        "choice": [name, index],
         "asked": choice,
         "names": [[entry.name, entry.title] for entry in names],
         "panels": [panel.title for panel in panels],

@@ -17,7 +17,7 @@ class Work:
 
     def __init__(self) -> None:
         self._model = RLock()
-        self._told: dict[tuple[str, int], str] = {}
+        self._doing: dict[tuple[str, int], str] = {}
         self._guard = Lock()
         self._here = local()
 
@@ -47,12 +47,12 @@ class Work:
         tab = getattr(self._here, "tab", "")
         key = (tab, get_ident())
         with self._guard:
-            self._told.pop(key, None)
+            self._doing.pop(key, None)
             if tab and text:
-                self._told[key] = text
+                self._doing[key] = text
 
-    def told(self, tab: object) -> str:
+    def doing(self, tab: object) -> str:
         """What is being done for a tab; empty when nothing is."""
         with self._guard:
-            texts = [text for (owner, _), text in self._told.items() if owner == str(tab)[:64]]
+            texts = [text for (owner, _), text in self._doing.items() if owner == str(tab)[:64]]
         return next((text for text in texts if text != WAITING), texts[0] if texts else "")

@@ -85,7 +85,7 @@ def read_attention(model: HookedModel, text: str, layer: int, head: int | None) 
         )
     patterns = view.read_window(model, torch.tensor([ids]), layer, 0, len(ids))[heads]
     source = str(model.provenance.get("source") or model.layout.architecture)
-    names = tuple(f"{layer}.{number}" for number in heads)
+    names = tuple(f"{layer}.{which}" for which in heads)
     return AttentionOfText(source, text, token_texts(model.tokenizer, ids), names, patterns)
 
 

@@ -19,7 +19,7 @@ def summary(manifest: Manifest, data: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "model": str(manifest.identity["source"]),
         "facts": facts(manifest.identity, data),
-        "sentences": [*measured(manifest, data), *found(data)],
+        "sentences": [*measured(manifest, data), *strongest(data)],
         "numbers": numbers(data),
         "above": above_null(data),
         "classes": CLASSES if data["classes"] else (),
@@ -38,37 +38,37 @@ def facts(identity: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
     groups = f"{data['kv']} key-value heads a layer" if data["kv"] != data["heads"] else ""
     revision = f"revision {identity['revision']}" if identity.get("revision") else ""
     precision = identity.get("quantization") or identity.get("dtype") or ""
-    return [str(told) for told in (identity.get("architecture"), shape, groups, precision, revision) if told]
+    return [str(fact) for fact in (identity.get("architecture"), shape, groups, precision, revision) if fact]
 
 
 def measured(manifest: Manifest, data: Mapping[str, Any]) -> list[str]:
     """What was measured, on what, from which weights."""
-    told = []
+    sentences = []
     stage = next((stage for stage in manifest.stages if stage.command == "induction"), None)
     free = [score for score in data["entries"] if score["p"] or score["id"].startswith("prefix_matching/")]
     if stage is not None and free:
-        told.append(
+        sentences.append(
             f"Each of the {data['layers'] * data['heads']} attention heads was scored on "
             f"{_sequences(stage, free[0]['n'])} ({_protocol(stage)}, seed {stage.seed}), without looking at any task."
         )
-        told += _learning(stage)
+        sentences += _learning(stage)
     tasks = sorted({name for stage in manifest.stages for name in stage.tasks})
     if tasks:
-        told.append(f"Importance for tasks was measured on {len(tasks)}: {', '.join(tasks)}.")
+        sentences.append(f"Importance for tasks was measured on {len(tasks)}: {', '.join(tasks)}.")
     if note := manifest.recorded("post_norm"):
-        told.append(f"Importance: {note}.")
+        sentences.append(f"Importance: {note}.")
     if manifest.identity.get("quantization"):
-        told.append(
+        sentences.append(
             f"Weights: {manifest.identity['quantization']}; the numbers are those of these weights, not of the "
             "original checkpoint."
         )
-    return told
+    return sentences
 
 
 def _sequences(stage: Stage, n: int) -> str:
     """How many sequences of which lengths, as far as the stage recorded them."""
-    told = {**stage.options, **stage.record}
-    lengths = told.get("lengths") or [told.get("length")]
+    facts = {**stage.options, **stage.record}
+    lengths = facts.get("lengths") or [facts.get("length")]
     kind = "sequence" if n == 1 else "sequences"
     if not all(isinstance(length, int) for length in lengths):
         return f"{n} {kind} of random repeated tokens"
@@ -78,32 +78,32 @@ def _sequences(stage: Stage, n: int) -> str:
 
 def _learning(stage: Stage) -> list[str]:
     """What the whole model gains from a repeat, and which scores it does not have."""
-    told, gain = [], stage.record.get("repeat_score")
+    sentences, gain = [], stage.record.get("repeat_score")
     if isinstance(gain, float):
         way = "falls" if gain < 0 else "rises"
-        told.append(f"On the repeats the model's loss {way} by {abs(gain):.2f} nats against the first time.")
+        sentences.append(f"On the repeats the model's loss {way} by {abs(gain):.2f} nats against the first time.")
     refused = stage.record.get("refused") or {}
-    told += [f"Not scored: {name} ({reason})." for name, reason in dict(refused).items()]
-    return told
+    sentences += [f"Not scored: {name} ({reason})." for name, reason in dict(refused).items()]
+    return sentences
 
 
 def _protocol(stage: Stage) -> str:
-    told = stage.protocol
-    if isinstance(told, Mapping):
-        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
-    return f"protocol {told}"
+    protocol = stage.protocol
+    if isinstance(protocol, Mapping):
+        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in protocol.items())
+    return f"protocol {protocol}"
 
 
-def found(data: Mapping[str, Any]) -> list[str]:
+def strongest(data: Mapping[str, Any]) -> list[str]:
     """The strongest head, and how many heads are induction heads, by class."""
     score = next((score for score in data["entries"] if score["id"].startswith("prefix_matching//")), None)
     if score is None:
         return []
-    told = []
+    sentences = []
     counts = Counter(data["classes"] or ())
     if data["classes"]:
         total = sum(counts[name] for name in CLASSES)
-        told.append(
+        sentences.append(
             f"{_heads(total)} {'is an induction head' if total == 1 else 'are induction heads'}: prefix matching is "
             "high and beats both nulls. Of these, "
             f"{counts['copying']} also {_writes(counts['copying'])} in favour of the token that comes next (copying), "
@@ -113,8 +113,8 @@ def found(data: Mapping[str, Any]) -> list[str]:
         )
     for place in top(score["mean"], 1):
         layer, head = divmod(place, data["heads"])
-        told.append(f"The strongest prefix matching is that of head {layer}.{head}: {_value(score, place)}.")
-    return told
+        sentences.append(f"The strongest prefix matching is that of head {layer}.{head}: {_value(score, place)}.")
+    return sentences
 
 
 def _heads(count: int) -> str:
@@ -122,13 +122,13 @@ def _heads(count: int) -> str:
 
 
 def _value(score: Mapping[str, Any], place: int) -> str:
-    told = f"{score['mean'][place]:.2f}"
+    text = f"{score['mean'][place]:.2f}"
     if score["low"] and score["low"][place] is not None:
-        told += f" (95% interval {score['low'][place]:.2f} to {score['high'][place]:.2f})"
+        text += f" (95% interval {score['low'][place]:.2f} to {score['high'][place]:.2f})"
     if score["null"] and score["null"][place] is not None:
         null = score["null"][place]
-        told += f", against {null:.{2 if abs(null) >= 0.01 else 3}f} for the null"
-    return told
+        text += f", against {null:.{2 if abs(null) >= 0.01 else 3}f} for the null"
+    return text
 
 
 def numbers(data: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -181,7 +181,7 @@ def test_the_steps_of_a_task_are_those_it_was_pruned_at(folder: Path) -> None:
 )
 def test_a_share_says_what_the_grid_can_say(value: float, undecided: bool, words: str) -> None:
     """10% is the median of draws at 0 and at 20%."""
-    assert task_table.told(value, (20, 50, 80), undecided=undecided) == words
+    assert task_table.in_words(value, (20, 50, 80), undecided=undecided) == words
 
 
 def test_means_over_unlike_numbers_of_tasks_say_so(folder: Path) -> None:

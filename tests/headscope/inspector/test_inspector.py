@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headscope.inspector import asked, circuit_tables, downloads, outcome, passes, prompts, removal, token_copies
-from headscope.inspector.asked import Prompt, Removal
+from headscope.inspector.asked import Prompt, RemovedParts
 from headscope.inspector.bench import Bench
 from headscope.inspector.cache import Kept
 from headscope.inspector.score_table import ScoreTable
@@ -82,7 +82,7 @@ def test_prompts_that_are_none_are_refused(value: Any, says: str) -> None:
 
 def test_removals_are_each_once_in_order() -> None:
     told = {"heads": [[2, 1], [0, 3], [2, 1]], "ffns": [2, 0, 2], "ablation": "mean"}
-    assert asked.asked_removal(told, 3, 4) == Removal(((0, 3), (2, 1)), (0, 2), "mean")
+    assert asked.asked_removal(told, 3, 4) == RemovedParts(((0, 3), (2, 1)), (0, 2), "mean")
     assert not asked.asked_removal(None, 3, 4)
 
 
@@ -152,12 +152,12 @@ def test_each_tab_is_told_of_its_own_work() -> None:
     threads[0].start()
     assert begun.wait(10)
     threads[1].start()
-    until(lambda: work.told("second") != "")
-    assert (work.told("first"), work.told("second"), work.told("third")) == ("reading: 25%", WAITING, "")
+    until(lambda: work.doing("second") != "")
+    assert (work.doing("first"), work.doing("second"), work.doing("third")) == ("reading: 25%", WAITING, "")
     go.set()
     for thread in threads:
         thread.join(10)
-    assert work.told("first") == work.told("second") == ""
+    assert work.doing("first") == work.doing("second") == ""
 
 
 def until(true: Any) -> None:
@@ -249,9 +249,9 @@ def test_a_pass_is_made_once_however_many_ask(live: Bench, monkeypatch: pytest.M
 
 def test_two_removals_at_once_do_not_meet(live: Bench) -> None:
     """Threads that hold different gates give what each gives alone."""
-    removals = [Removal(((layer, head),)) for layer in range(LAYERS) for head in range(HEADS)]
+    removals = [RemovedParts(((layer, head),)) for layer in range(LAYERS) for head in range(HEADS)]
     alone = {one: Bench("tiny", model=tiny_model()).read(REPEATED, one).predicted.losses for one in removals}
-    found: dict[Removal, np.ndarray] = {}
+    found: dict[RemovedParts, np.ndarray] = {}
     threads = [
         threading.Thread(target=lambda one=one: found.__setitem__(one, live.read(REPEATED, one).predicted.losses))
         for one in removals
@@ -277,7 +277,7 @@ def test_removing_equals_zeroing_the_weights(live: Bench) -> None:
     with torch.no_grad():
         hf.model.layers[1].self_attn.o_proj.weight[:, 2 * width : 3 * width] = 0
         hf.model.layers[2].mlp.down_proj.weight.zero_()
-        made = live.read(REPEATED, Removal(((1, 2),), (2,)))
+        made = live.read(REPEATED, RemovedParts(((1, 2),), (2,)))
         ids = torch.tensor([made.tokens.ids])
         expected = torch.nn.functional.cross_entropy(hf(ids).logits[0, :-1], ids[0, 1:], reduction="none")
     np.testing.assert_allclose(made.predicted.losses, expected.numpy(), atol=1e-4)
@@ -287,13 +287,13 @@ def test_removing_equals_zeroing_the_weights(live: Bench) -> None:
 def test_the_repeat_score_is_inductions_under_the_gates(live: Bench) -> None:
     import induction
 
-    model, removed = tiny_model(), Removal(((0, 0), (1, 1)))
+    model, removed = tiny_model(), RemovedParts(((0, 0), (1, 1)))
     sequences = induction.repeated_sequences(model, length=12, repeats=4, sequences=4)
     with ExitStack() as stack:
         live.gate(stack, removed, None)
         expected = induction.in_context_learning_score(model, sequences).repeat
     assert live.repeat_score(removed) == pytest.approx(expected, abs=1e-5)
-    assert live.repeat_score(Removal()) != pytest.approx(expected, abs=1e-4)
+    assert live.repeat_score(RemovedParts()) != pytest.approx(expected, abs=1e-4)
 
 
 def test_mean_ablation_replaces_by_the_means_of_training_documents(live: Bench) -> None:
@@ -308,7 +308,7 @@ def test_mean_ablation_replaces_by_the_means_of_training_documents(live: Bench) 
     expected = mean_of(live.live, documents)
     torch.testing.assert_close(found.z_rest, expected.z_rest)
     assert found.n_documents == len(documents) == told[-1][1] >= 64
-    zero, mean = (live.read(REPEATED, Removal(((1, 2),), (), kind)) for kind in ("zero", "mean"))  # type: ignore[arg-type]
+    zero, mean = (live.read(REPEATED, RemovedParts(((1, 2),), (), kind)) for kind in ("zero", "mean"))  # type: ignore[arg-type]
     assert not np.allclose(zero.predicted.losses, mean.predicted.losses, atol=1e-4)
 
 
@@ -330,7 +330,7 @@ def test_tables_say_of_which_head_and_removal_they_are(live: Bench) -> None:
     def rows_of(what: str) -> list[dict[str, str]]:
         return list(csv.DictReader(io.StringIO(downloads.FILES[what](live, state))))
 
-    removed = Removal(((0, 1), (1, 2)), (2,))
+    removed = RemovedParts(((0, 1), (1, 2)), (2,))
     after, before = live.read(REPEATED, removed), live.read(REPEATED)
     for what in ("attention", "pairs", "window"):
         rows = rows_of(what)
@@ -341,7 +341,7 @@ def test_tables_say_of_which_head_and_removal_they_are(live: Bench) -> None:
         assert {row["head"] for row in rows} == ({"0", "1", "2", "3"} if what == "window" else {"3"})
     rows = rows_of("learning")
     assert [float(rows[0][name]) for name in ("before", "after")] == pytest.approx(
-        [live.repeat_score(Removal()), live.repeat_score(removed)], abs=1e-6
+        [live.repeat_score(RemovedParts()), live.repeat_score(removed)], abs=1e-6
     )
     changes = removal.loss_changes(before, after)
     assert [(row["part"], float(row["after"])) for row in rows[1:]] == [
@@ -360,7 +360,7 @@ def test_tables_say_of_which_head_and_removal_they_are(live: Bench) -> None:
 
 
 def test_loss_changes_are_means_over_the_parts(live: Bench) -> None:
-    before, after = live.read(REPEATED), live.read(REPEATED, Removal(((1, 2),)))
+    before, after = live.read(REPEATED), live.read(REPEATED, RemovedParts(((1, 2),)))
     changes = {change.part: change for change in removal.loss_changes(before, after)}
     losses = before.predicted.losses  # of tokens 1..18; copies begin at 1, 7, 13
     assert changes["all tokens"].before == pytest.approx(losses.mean())
@@ -373,7 +373,7 @@ def test_loss_changes_are_means_over_the_parts(live: Bench) -> None:
 
 
 def test_next_tokens_tell_what_they_were(live: Bench) -> None:
-    before, after = (live.read(REPEATED, one).predicted for one in (Removal(), Removal(((1, 2), (2, 0)))))
+    before, after = (live.read(REPEATED, one).predicted for one in (RemovedParts(), RemovedParts(((1, 2), (2, 0)))))
     ids = torch.tensor([live.read(REPEATED).tokens.ids])
     with torch.no_grad():
         whole = live.live(ids)[0, 5].softmax(-1)
@@ -476,7 +476,11 @@ def test_a_run_without_its_model_shows_what_is_stored_and_says_why_the_rest_is_o
     expected = stored.run.attention_example.patterns[26, 8].float().numpy() / 255  # type: ignore[union-attr]
     np.testing.assert_allclose(example.pattern(26, 8), expected, atol=1e-6)
     np.testing.assert_allclose(example.window(26, 3, 9)[8], expected[3:9, 3:9], atol=1e-6)
-    for ask in (lambda: stored.read(REPEATED), lambda: stored.copies(0, 0), lambda: stored.repeat_score(Removal())):
+    for ask in (
+        lambda: stored.read(REPEATED),
+        lambda: stored.copies(0, 0),
+        lambda: stored.repeat_score(RemovedParts()),
+    ):
         with pytest.raises(UsageError, match=r"needs the model.*--no-model"):
             ask()
 

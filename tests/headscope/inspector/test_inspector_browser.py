@@ -208,12 +208,12 @@ def test_a_tasks_document_and_long_prompts_are_read(opened: Any) -> None:
     opened.locator("[data-prompt=task]").click()
     opened.locator("#task-shots").fill("1")
     opened.locator("#read").click()
-    expect(opened.locator("#prompt-told")).to_contain_text("1 shots", timeout=MODEL_WAIT)
+    expect(opened.locator("#prompt-name")).to_contain_text("1 shots", timeout=MODEL_WAIT)
     expect(opened.locator("#strip [role=option].target").first).to_be_visible()
     opened.locator("[data-prompt=repeated]").click()
     opened.locator("#repeated-length").fill("60")
     opened.locator("#read").click()
-    expect(opened.locator("#prompt-told")).to_contain_text("241 tokens", timeout=MODEL_WAIT)
+    expect(opened.locator("#prompt-name")).to_contain_text("241 tokens", timeout=MODEL_WAIT)
     expect(opened.locator("#window-row")).to_be_visible()
     opened.locator("#window-queries").select_option("145")
     opened.locator("#window-keys").select_option("48")
@@ -284,7 +284,7 @@ def test_a_shared_address_brings_the_view_back_in_a_second_tab(opened: Any, list
     opened.locator("#set-list").click()
     opened.locator("#repeated-seed").fill("4")
     opened.locator("#read").click()
-    expect(opened.locator("#prompt-told")).to_contain_text("seed 4", timeout=MODEL_WAIT)
+    expect(opened.locator("#prompt-name")).to_contain_text("seed 4", timeout=MODEL_WAIT)
     opened.locator("#strip [role=option]").nth(20).click()
     opened.locator("#after-box").check()
     expect(opened.locator("#attention-title")).to_have_text("Attention of head 17.3 after removal", timeout=MODEL_WAIT)
@@ -296,7 +296,7 @@ def test_a_shared_address_brings_the_view_back_in_a_second_tab(opened: Any, list
     expect(second.locator("#next-title")).to_contain_text("(20)", timeout=MODEL_WAIT)
     expect(second.locator("#learning dd")).to_have_count(2, timeout=MODEL_WAIT)
     expect(opened.locator("#learning dd")).to_have_count(2, timeout=MODEL_WAIT)
-    for what in ("#card-title", "#removed", "#prompt-told", "#next-title", "#next", "#changes", "#learning", "#pairs"):
+    for what in ("#card-title", "#removed", "#prompt-name", "#next-title", "#next", "#changes", "#learning", "#pairs"):
         assert second.locator(what).inner_text() == opened.locator(what).inner_text() != ""
     for what in ("#score-a", "#score-b", "#heads-list", "#repeated-seed"):
         assert second.locator(what).input_value() == opened.locator(what).input_value()
@@ -315,7 +315,7 @@ def test_two_tabs_do_not_disturb_each_other(opened: Any, listening: tuple[Any, H
     shows(second, (3, 3))
     for page, chips, told in ((opened, ["17.3", "18.6"], "seed 0"), (second, ["24.4"], "seed 7")):
         expect(page.locator("#removed .chip")).to_have_text(chips)
-        expect(page.locator("#prompt-told")).to_contain_text(told)
+        expect(page.locator("#prompt-name")).to_contain_text(told)
         expect(page.locator("#learning dd")).to_have_count(2, timeout=MODEL_WAIT)
         expect(page.locator("#changes thead")).to_contain_text("after", timeout=MODEL_WAIT)
     assert learning(opened)[0] == learning(second)[0] and learning(opened)[1] > learning(second)[1] + 0.3
@@ -362,7 +362,7 @@ def test_a_prompt_of_100_000_characters_gets_a_sentence(opened: Any) -> None:
     opened.locator("#own-text").fill("When Mary and John went to the store, John gave a drink to")
     opened.keyboard.press("Control+Enter")
     expect(problem).to_be_empty(timeout=MODEL_WAIT)
-    expect(opened.locator("#prompt-told")).to_contain_text("Own text", timeout=MODEL_WAIT)
+    expect(opened.locator("#prompt-name")).to_contain_text("Own text", timeout=MODEL_WAIT)
     expect(opened.locator("#next tbody tr").first).to_contain_text("Mary", timeout=MODEL_WAIT)
 
 
@@ -372,7 +372,7 @@ def test_hostile_text_is_shown_as_text(opened: Any, shared: Any) -> None:
     opened.locator("[data-prompt=text]").click()
     opened.locator("#own-text").fill(text)
     opened.locator("#read").click()
-    expect(opened.locator("#prompt-told")).to_contain_text("Own text", timeout=MODEL_WAIT)
+    expect(opened.locator("#prompt-name")).to_contain_text("Own text", timeout=MODEL_WAIT)
     strip = opened.locator("#strip")
     expect(strip).to_contain_text("script")
     joined = "".join(strip.locator("[role=option]").all_text_contents())
@@ -453,7 +453,7 @@ def test_a_new_prompt_answers_soon(opened: Any, capsys: pytest.CaptureFixture[st
             f"""(seed) => new Promise((done) => {{
                 const begun = performance.now();
                 const before = JSON.stringify({PLOT}.calcdata[0][0].z);
-                const look = () => (document.getElementById("prompt-told").textContent.includes(`seed ${{seed}}`)
+                const look = () => (document.getElementById("prompt-name").textContent.includes(`seed ${{seed}}`)
                     && JSON.stringify({PLOT}.calcdata[0][0].z) !== before
                     ? requestAnimationFrame(() => done(performance.now() - begun)) : setTimeout(look, 10));
                 document.getElementById("read").click();
@@ -461,7 +461,7 @@ def test_a_new_prompt_answers_soon(opened: Any, capsys: pytest.CaptureFixture[st
             }})""",
             seed,
         )
-        expect(opened.locator("#prompt-told")).to_contain_text("100 tokens")
+        expect(opened.locator("#prompt-name")).to_contain_text("100 tokens")
         times.append(taken)
     with capsys.disabled():
         print(f"\nnew prompt of 100 tokens to heat map: median {np.median(times):.0f} ms, longest {max(times):.0f} ms")

@@ -212,13 +212,13 @@ def test_the_card_follows_while_a_prompt_is_read_and_remove_takes_what_it_names(
         choose(page, 0, 2)
         expect(page.locator("#card-title")).to_have_text("Head 0.2")
         expect(page.locator("#attention-title")).to_have_text("Attention of head 0.2")
-        expect(page.locator("#prompt-told")).to_contain_text("seed 0")
+        expect(page.locator("#prompt-name")).to_contain_text("seed 0")
         expect(page.locator("#remove-head")).to_have_text("Remove 0.2")
         page.locator("#remove-head").click()
         expect(page.locator("#removed .chip")).to_have_text(["0.2"])
         expect(page.locator("#remove-head")).to_have_text("Put back 0.2")
         go.set()
-        expect(page.locator("#prompt-told")).to_contain_text("seed 5")
+        expect(page.locator("#prompt-name")).to_contain_text("seed 5")
     settled(page, "0.2")
 
 
@@ -303,14 +303,14 @@ def test_a_refused_prompt_leaves_what_was_read_before(live: tuple[Bench, str], l
         page.locator("#read").click()
         expect(page.locator("#prompt-problem")).to_contain_text("at most 512 can be looked at here")
         expect(page).to_have_url(re.compile("prompt=repeated%3A12%3A4%3A3"))
-    expect(page.locator("#prompt-told")).to_have_text(re.compile("^Still shown: 12 random tokens.*seed 3"))
+    expect(page.locator("#prompt-name")).to_have_text(re.compile("^Still shown: 12 random tokens.*seed 3"))
     choose(page, 2, 0)
     settled(page, "2.0")
     expect(page.locator("#strip-title")).to_have_text("What head 2.0 looks at")
     page.locator("[data-prompt=repeated]").click()
     page.locator("#read").click()
     expect(page.locator("#prompt-problem")).to_be_empty()
-    expect(page.locator("#prompt-told")).to_have_text(re.compile("^12 random tokens.*seed 3"))
+    expect(page.locator("#prompt-name")).to_have_text(re.compile("^12 random tokens.*seed 3"))
 
 
 def test_where_attention_can_not_be_had_the_old_one_goes(
@@ -359,7 +359,7 @@ def test_without_a_prompt_or_a_model_panels_say_why_they_are_empty(bare: str, lo
 def test_a_link_that_needs_the_model_keeps_what_is_not_shown(stored: tuple[Bench, str], look: Any) -> None:
     page = look(stored[1], "#head=1.1&prompt=text:two+words&query=3&heads=2.1,3.0&after=1")
     expect(page.locator("#link-note")).to_contain_text("holds a prompt and a removal of heads or FFNs. That needs")
-    expect(page.locator("#prompt-told")).to_contain_text("The sequence stored with the run")
+    expect(page.locator("#prompt-name")).to_contain_text("The sequence stored with the run")
     choose(page, 2, 2)
     expect(page.locator("#attention-title")).to_have_text("Attention of head 2.2")
     address = parse_qs(page.url.partition("#")[2])

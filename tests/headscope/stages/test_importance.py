@@ -180,7 +180,7 @@ def test_a_norm_behind_the_heads_is_told_wherever_the_scores_are(
     run = open_run(tmp_path)
     assert run.stages[-1].record["post_norm"].startswith("2 layers have a norm behind the heads")
     assert any("- Importance: 2 layers have a norm behind" in line for line in setting(run.manifest))
-    assert any("Importance: 2 layers have" in line for line in measured(run.manifest, {"scores": [], "layers": 3}))
+    assert any("Importance: 2 layers have" in line for line in measured(run.manifest, {"entries": [], "layers": 3}))
 
 
 def test_frozen_norms_and_ablations_are_part_of_the_key(model: interp.HookedModel, tmp_path: Path) -> None:
