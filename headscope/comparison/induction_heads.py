@@ -35,9 +35,9 @@ from headscope.store.comparisons import (
     INDUCTION_HEADS,
     NO_INTERVAL,
     AtShots,
-    Cut,
     Difference,
     Kind,
+    RankCut,
     Row,
     ScoreName,
     row,
@@ -156,7 +156,7 @@ def sets(shelf: Shelf, importance: Scored, shots: int) -> Iterator[Exploratory]:
     if heads is None or not heads.any():
         return
     shared = set_overlap(heads & valid, highest(importance.table, int((heads & valid).sum())), valid=valid)
-    key = (INDUCTION_HEADS, importance.name, shots, Cut("k", shared.size_a))
+    key = (INDUCTION_HEADS, importance.name, shots, RankCut("k", shared.size_a))
     share = shared.overlap / max(shared.size_a, 1)
     yield Exploratory(row(Kind.SET_OVERLAP, *key, share, n=shared.n_heads), lambda family: shared.p_layer)
 
@@ -247,7 +247,7 @@ def set_expectations(shelf: Shelf, importance: Scored, shots: int) -> Iterator[R
         (Kind.SET_OVERLAP.expected_free, shared.expected_free, shared.p_free),
         (Kind.SET_OVERLAP.expected_layer, shared.expected_layer, shared.p_layer),
     ):
-        level = Cut("k", shared.size_a)
+        level = RankCut("k", shared.size_a)
         yield row(kind, INDUCTION_HEADS, importance.name, shots, level, expected / size, p=p, n=shared.n_heads)
 
 

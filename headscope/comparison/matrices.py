@@ -25,7 +25,7 @@ from ablation.statistics import (
 )
 from ablation.statistics.clusters import same_clusters
 from headscope.comparison.scored import Scored, Shelf
-from headscope.store.comparisons import NO_INTERVAL, AtShots, Coefficient, Cut, Kind, Row, ScoreName, row, with_holm
+from headscope.store.comparisons import NO_INTERVAL, AtShots, Coefficient, Kind, RankCut, Row, ScoreName, row, with_holm
 from headscope.store.names import AGGREGATE
 from headscope.store.scores import IMPORTANCE
 
@@ -127,6 +127,6 @@ def _overlaps(pairs: Sequence[Pair], shots: int, seed: int) -> Iterator[Row]:
         rows = []
         for a, left, b, right in pairs:
             shared = overlap(left.table, right.table, percents=(q,), seed=seed)
-            values: dict[str, Any] = {"shots": shots, "level": Cut("q", q), "n": shared.n_heads}
+            values: dict[str, Any] = {"shots": shots, "level": RankCut("q", q), "n": shared.n_heads}
             rows.append(row(Kind.CROSS_TASK_OVERLAP, a, b, value=shared.share[0], p=shared.p_layer[0], **values))
         yield from with_holm(rows)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from ablation.statistics import Overlap, overlap, retention
 from headscope.comparison.scored import Scored, Shelf
-from headscope.store.comparisons import Cut, Kind, Row, row, with_holm
+from headscope.store.comparisons import Kind, RankCut, Row, row, with_holm
 from headscope.store.scores import IMPORTANCE
 
 PAIRS = (
@@ -60,7 +60,7 @@ def _rows(
 ) -> Iterator[Row]:
     tests = np.full(len(values), np.nan) if p is None else p
     for percent, value, test in zip(shared.percent, values, tests, strict=True):
-        yield row(kind, a.name, b.name, shots, Cut("q", int(percent)), value, p=test, n=shared.n_heads)
+        yield row(kind, a.name, b.name, shots, RankCut("q", int(percent)), value, p=test, n=shared.n_heads)
 
 
 def retentions(shelf: Shelf, shots: int) -> Iterator[Row]:
@@ -76,7 +76,7 @@ def retentions(shelf: Shelf, shots: int) -> Iterator[Row]:
             importance = shelf.aggregate(IMPORTANCE, variant, shots)
             kept = retention(score.table, importance.table, null_mean=score.null_mean)
             for index, percent in enumerate(kept.percent):
-                values: dict[str, Any] = {"shots": shots, "level": Cut("p", int(percent)), "n": kept.n_heads}
+                values: dict[str, Any] = {"shots": shots, "level": RankCut("p", int(percent)), "n": kept.n_heads}
                 yield row(Kind.RETENTION_RAW, score.name, importance.name, value=kept.raw[index], **values)
                 if kept.excess is not None and np.isfinite(kept.excess[index]):
                     yield row(Kind.RETENTION_EXCESS, score.name, importance.name, value=kept.excess[index], **values)

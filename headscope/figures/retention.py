@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from headscope.figures.style import CYCLE
-from headscope.store.comparisons import Cut, Kind
+from headscope.store.comparisons import Kind, RankCut
 from headscope.store.glossary import label_of
 from interp.theme import colour, plain_text, styled
 
@@ -38,7 +38,7 @@ def retention_curves(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
 
 def percent_of(level: pd.Series) -> pd.Series:
     """The number in levels such as `p=30` and `q=5`."""
-    return level.map(lambda text: float(Cut.parse(text).number))
+    return level.map(lambda text: float(RankCut.parse(text).number))
 
 
 def _line(curve: pd.Series, name: str, role: str, dash: str) -> go.Scatter:

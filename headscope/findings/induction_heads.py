@@ -15,7 +15,7 @@ import pandas as pd
 
 from ablation.statistics.reliability import LOW_RELIABILITY
 from headscope.findings.evidence import Evidence
-from headscope.store.comparisons import INDUCTION_HEADS, AtShots, Cut, Difference, Kind
+from headscope.store.comparisons import INDUCTION_HEADS, AtShots, Difference, Kind, RankCut
 from headscope.store.names import AGGREGATE
 from headscope.store.snapshot import chosen
 
@@ -136,7 +136,7 @@ def sets(rows: pd.DataFrame) -> Iterator[str]:
     """Induction heads among the most important heads."""
     for row in chosen(rows, kind=Kind.SET_OVERLAP).itertuples(index=False):
         key = {"a": row.a, "b": row.b, "shots": row.shots, "level": row.level}
-        size = Cut.parse(row.level).number
+        size = RankCut.parse(row.level).number
         expected = (Kind.SET_OVERLAP.expected_free, Kind.SET_OVERLAP.expected_layer)
         free, layer = (first(chosen(rows, kind=kind, **key)) for kind in expected)
         both = round(row.value * size)
@@ -149,7 +149,7 @@ def sets(rows: pd.DataFrame) -> Iterator[str]:
 
 def overlap_told(rows: pd.DataFrame) -> Iterator[str]:
     """The top tenth of prefix matching against the top tenth of importance, at the most shots."""
-    shares = chosen(rows, kind=Kind.OVERLAP, a="prefix_matching", level=Cut("q", 10))
+    shares = chosen(rows, kind=Kind.OVERLAP, a="prefix_matching", level=RankCut("q", 10))
     for row in shares[shares["shots"] == shares["shots"].max()].itertuples(index=False):
         key = {"a": row.a, "b": row.b, "shots": row.shots, "level": row.level}
         layer = first(chosen(rows, kind=Kind.OVERLAP_EXPECTED_LAYER, **key))
@@ -182,7 +182,7 @@ def tasks_told(rows: pd.DataFrame) -> Iterator[str]:
 
 
 def _top_third(rows: pd.DataFrame, shots: int) -> Iterator[str]:
-    common = chosen(rows, kind=Kind.CROSS_TASK_OVERLAP, shots=shots, level=Cut("q", 30))
+    common = chosen(rows, kind=Kind.CROSS_TASK_OVERLAP, shots=shots, level=RankCut("q", 30))
     if len(common):
         yield f"The top 30% of two tasks have {common['value'].mean():.0%} in common on average; chance gives 30%."
 
@@ -224,7 +224,7 @@ def shots_told(rows: pd.DataFrame) -> Iterator[str]:
 
 def retention_told(rows: pd.DataFrame) -> Iterator[str]:
     """What is left of prefix matching and copying when most heads are pruned."""
-    left = chosen(rows, kind=Kind.RETENTION_RAW, level=Cut("p", 70), b="importance/token")
+    left = chosen(rows, kind=Kind.RETENTION_RAW, level=RankCut("p", 70), b="importance/token")
     for row in left[left["shots"] == left["shots"].max()].itertuples(index=False):
         key = {"a": row.a, "b": row.b, "shots": row.shots, "level": row.level}
         excess = chosen(rows, kind=Kind.RETENTION_EXCESS, **key)

@@ -23,7 +23,7 @@ from headscope.findings.evidence import (
 from headscope.findings.induction_heads import LEVEL, p_told, with_interval
 from headscope.findings.pruning import PAPER_FFNS, PAPER_HEADS
 from headscope.findings.task_table import SHARES
-from headscope.store.comparisons import ABOVE, INDUCTION_HEADS, CausalLevel, Cut, Kind
+from headscope.store.comparisons import ABOVE, INDUCTION_HEADS, CausalLevel, Kind, RankCut
 from headscope.store.snapshot import chosen
 
 PAPER_JOINT = {0: (70, 20, 5), 1: (70, 10, 6), 5: (60, 20, 4)}
@@ -79,7 +79,7 @@ def _sharing(evidence: Evidence) -> Iterator[Row]:
             ".13 by the released script (shots not told apart)",
             f"{released}; {right} (mean over {pairs} {'pair' if pairs == 1 else 'pairs'} of tasks)",
         )
-        common = evidence.rows(kind=Kind.CROSS_TASK_OVERLAP, shots=shots, level=Cut("q", 30))["value"].mean()
+        common = evidence.rows(kind=Kind.CROSS_TASK_OVERLAP, shots=shots, level=RankCut("q", 30))["value"].mean()
         if isfinite(common):
             what = f"top 30% of two tasks in common, {at(shots)}"
             yield what, "71 to 76% (shots not told apart)", f"{common:.0%} (chance 30%)"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from headscope.inspector.asked import Prompt, RemovedParts
 from headscope.inspector.cache import Kept
-from headscope.inspector.passes import Attention, Pass, StoredAttention, read_pass
+from headscope.inspector.passes import Attention, PromptPass, StoredAttention, read_pass
 from headscope.inspector.prompts import Tokens, tokens_of
 from headscope.inspector.score_table import ScoreTable
 from headscope.inspector.scoring import ScoringThread
@@ -47,7 +47,7 @@ class Bench:
     def __post_init__(self) -> None:
         if self.run is None and self.model is None:
             raise UsageError("there is nothing to inspect: neither a run nor a model")
-        self._passes: Kept[Pass] = Kept(entries=32, size=PASSES, weigh=lambda found: found.size)
+        self._passes: Kept[PromptPass] = Kept(entries=32, size=PASSES, weigh=lambda found: found.size)
         self._tokens: Kept[Tokens] = Kept(entries=128)
         self._prompts: Kept[Prompt] = Kept(entries=512)
         self._small: Kept[Any] = Kept(entries=1024)
@@ -127,7 +127,7 @@ class Bench:
             raise UsageError(NO_EXAMPLE)
         return self.example
 
-    def read(self, prompt: Prompt, removal: RemovedParts | None = None) -> Pass:
+    def read(self, prompt: Prompt, removal: RemovedParts | None = None) -> PromptPass:
         """The prompt's pass through the whole model, or without what is removed; made once, kept for a while."""
         model, removal = self.live, removal or RemovedParts()
         key = (prompt.key, removal)

@@ -10,7 +10,7 @@ from dash import Input, Output, State, html, no_update
 from headscope.inspector import removal
 from headscope.inspector.asked import asked_prompt, asked_removal, whole
 from headscope.inspector.bench import Bench
-from headscope.inspector.passes import Pass
+from headscope.inspector.passes import PromptPass
 from headscope.inspector.reading import asked_query
 from headscope.inspector.removal import LossChange, NextToken
 from headscope.inspector.widgets import outputs, plot, save
@@ -170,7 +170,7 @@ def bare_figure() -> dict[str, Any]:
     return {"data": [], "layout": {"xaxis": hidden, "yaxis": hidden}}
 
 
-def loss_figure(before: Pass, after: Pass | None) -> go.Figure:
+def loss_figure(before: PromptPass, after: PromptPass | None) -> go.Figure:
     """Loss of each token, in nats; one line a pass."""
     tokens = before.tokens
     length = len(tokens.ids)

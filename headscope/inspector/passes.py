@@ -44,7 +44,7 @@ class Predictions:
 
 
 @dataclass(frozen=True, eq=False)
-class Pass:
+class PromptPass:
     """A prompt read by the model, whole or with heads and FFNs removed."""
 
     tokens: Tokens
@@ -88,7 +88,7 @@ def _of_head(rows: AttentionRows, head: int) -> AttentionRows:
     raise UsageError(f"attention rows of kind {type(rows).__name__} can't be split into heads")
 
 
-def read_pass(model: HookedModel, tokens: Tokens, tell: Callable[[int, int], None]) -> Pass:
+def read_pass(model: HookedModel, tokens: Tokens, tell: Callable[[int, int], None]) -> PromptPass:
     """Run the prompt; gates that are held around this take part."""
     rows: dict[int, AttentionRows] = {}
 
@@ -99,7 +99,7 @@ def read_pass(model: HookedModel, tokens: Tokens, tell: Callable[[int, int], Non
     ids = torch.tensor([tokens.ids], device=model.device)
     with torch.no_grad(), model.watch_attention(keep):
         logits = model(ids)[0]
-    return Pass(tokens, rows, predictions(logits, ids[0].to(logits.device)))
+    return PromptPass(tokens, rows, predictions(logits, ids[0].to(logits.device)))
 
 
 def predictions(logits: Float[Tensor, "query vocab"], ids: Int[Tensor, " query"]) -> Predictions:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from headscope.inspector.passes import Pass, Predictions
+from headscope.inspector.passes import Predictions, PromptPass
 from interp.errors import UsageError
 from interp.token_display import token_texts
 
@@ -71,7 +71,7 @@ def next_tokens(model: HookedModel, here: Predictions, other: Predictions, query
     return listed
 
 
-def loss_changes(before: Pass, after: Pass) -> list[LossChange]:
+def loss_changes(before: PromptPass, after: PromptPass) -> list[LossChange]:
     """Of all tokens, and of the parts that the prompt has: first copy and repeats, or demonstrations and answer."""
     tokens = before.tokens
     length = len(tokens.ids)

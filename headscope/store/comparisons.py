@@ -192,7 +192,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Cut:
+class RankCut:
     """Where a ranking is cut: the top q percent, p percent pruned, the top k heads. `q=10`, `p=70`, `k=11`."""
 
     unit: str
@@ -202,7 +202,7 @@ class Cut:
         return f"{self.unit}={self.number}"
 
     @classmethod
-    def parse(cls, text: str) -> Cut:
+    def parse(cls, text: str) -> RankCut:
         unit, _, number = text.partition("=")
         return cls(unit, int(number))
 
@@ -228,7 +228,7 @@ class PruningLevel:
     @classmethod
     def parse(cls, text: str) -> PruningLevel:
         component, ablation, *step = text.split("/")
-        sizes = [Cut.parse(part) for part in step[0].split(",")] if step else []
+        sizes = [RankCut.parse(part) for part in step[0].split(",")] if step else []
         names = {"p": "percent", "h": "heads", "f": "ffns"}
         return cls(component, ablation, **{names[size.unit]: size.number for size in sizes})
 
@@ -270,8 +270,8 @@ _LEVELS: dict[Kind, Any] = {
     **dict.fromkeys((Kind.CROSS_TASK, Kind.CROSS_TASK_SIGNED, Kind.CROSS_SHOT, Kind.CROSS_SHOT_SIGNED), Coefficient),
     **dict.fromkeys((kind for kind in Kind if kind.startswith("induction_importance")), Coefficient),
     Kind.RELIABILITY: Coefficient,
-    Kind.CROSS_TASK_OVERLAP: Cut.parse,
-    **dict.fromkeys((kind for kind in Kind if kind.startswith(("overlap", "set_overlap", "retention"))), Cut.parse),
+    Kind.CROSS_TASK_OVERLAP: RankCut.parse,
+    **dict.fromkeys((kind for kind in Kind if kind.startswith(("overlap", "set_overlap", "retention"))), RankCut.parse),
     **dict.fromkeys((*REMOVABLE.values(), *PRUNED.values()), PruningLevel.parse),
     **dict.fromkeys((Kind.PRUNING_AREA, Kind.FULL_METRIC, Kind.AT_CHANCE, Kind.UNCHANGED_BOUND), PruningLevel.parse),
     **dict.fromkeys((Kind.TASKS_ABOVE_CHANCE, Kind.POOLED_TASK), PruningLevel.parse),
@@ -285,7 +285,7 @@ def row(
     a: str | ScoreName | AtShots,
     b: str | ScoreName | Difference | AtShots,
     shots: int,
-    level: str | Cut | PruningLevel | CausalLevel,
+    level: str | RankCut | PruningLevel | CausalLevel,
     value: float,
     *,
     interval: tuple[float, float] = NO_INTERVAL,

@@ -232,7 +232,7 @@ def test_a_pass_is_made_once_however_many_ask(live: Bench, monkeypatch: pytest.M
     made: list[int] = []
     read = passes.read_pass
 
-    def counted(*arguments: Any) -> passes.Pass:
+    def counted(*arguments: Any) -> passes.PromptPass:
         made.append(1)
         time.sleep(0.05)
         return read(*arguments)
