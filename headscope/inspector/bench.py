@@ -47,7 +47,7 @@ class Bench:
     def __post_init__(self) -> None:
         if self.run is None and self.model is None:
             raise UsageError("there is nothing to inspect: neither a run nor a model")
-        self._passes: Kept[PromptPass] = Kept(entries=32, size=PASSES, weigh=lambda found: found.size)
+        self._passes: Kept[PromptPass] = Kept(entries=32, size=PASSES, weigh=lambda made: made.size)
         self._tokens: Kept[Tokens] = Kept(entries=128)
         self._prompts: Kept[Prompt] = Kept(entries=512)
         self._small: Kept[Any] = Kept(entries=1024)

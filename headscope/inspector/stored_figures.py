@@ -29,11 +29,11 @@ def stored_panels(bench: Bench) -> dict[str, list[Panel]]:
     if stored is None:
         return {}
 
-    def found() -> dict[str, list[Panel]]:
+    def listed() -> dict[str, list[Panel]]:
         panels = {entry.name: list(entry.panels(stored)) for entry in CATALOGUE if entry.name != "mosaic"}
         return {name: some for name, some in panels.items() if some}
 
-    return bench.kept(("panels", bench.version), found)
+    return bench.kept(("panels", bench.version), listed)
 
 
 def chosen_panel(bench: Bench, choice: Any) -> tuple[str, int, list[Panel]] | None:

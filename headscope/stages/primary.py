@@ -128,7 +128,7 @@ class _Asked:
     choice: TaskChoice
     conditions: Sequence[Conditions]
     chosen: Sequence[HeadSet]
-    told: Progress
+    counter: Progress
 
     def looked(self, shares: Sequence[float]) -> tuple[list[CausalCheck], list[dict[str, Any]]]:
         """The checks at the look that decided, or at the last; and what each look said."""
@@ -166,7 +166,7 @@ class _Asked:
             self.chosen,
             replacements=wanted,
             evaluate=StoredEvaluations(self.writer.units, begin=begin, shard=SHARD),
-            progress=lambda done, total: self.told.add(len(few.documents), f"{title_of(few)}, set {done} of {total}"),
+            progress=lambda done, total: self.counter.add(len(few.documents), f"{title_of(few)}, set {done} of {total}"),
         )
 
 

@@ -101,7 +101,7 @@ class Pruner:
     choice: TaskChoice
     prune: PruneChoice
     rankings: tuple[Rankings, ...]
-    told: Progress
+    counter: Progress
 
     def group(self, run: RunWriter, draws: Sequence[Task]) -> list[Curve]:
         """One task and number of shots: every order on every draw of the demonstrations, which are joined."""
@@ -133,7 +133,7 @@ class Pruner:
             percents=self.prune.sizes,
             replacement=replacement,
             evaluate=self.evaluations,
-            progress=lambda done, total: self.told.add(len(task.documents), f"{title_of(task)}, {orders[0].name}"),
+            progress=lambda done, total: self.counter.add(len(task.documents), f"{title_of(task)}, {orders[0].name}"),
         )
         steps = (replace(step, evaluation=replace(step.evaluation, metric_name=ACC)) for step in pruning.steps)
         return replace(pruning, order=orders[0].name, steps=tuple(steps))
