@@ -35,23 +35,23 @@ PARTS: tuple[tuple[str, Part], ...] = (
 )
 PAGE = "README.md"
 READING = (
-    "The tasks are these and no others: an interval says how far other documents of these same tasks could have moved "
-    "a number, and nothing about other tasks. Its unit is the cluster: documents that are drawn together, such as the "
-    "questions on one passage, count once. A mean over tasks counts tasks alike, and its interval adds the variances "
-    "within the tasks. The one exception is the section on single FFNs, whose intervals are over tasks.",
-    "Square brackets are 95% intervals, with one exception: random and layer-matched orders of pruning give the median "
-    "over their draws and, in square brackets, the 5th to 95th percentile over draws. Round brackets say in place what "
-    "they hold.",
+    "Every number is about these tasks only. An interval shows how far it could have moved with other documents of the "
+    "same tasks; it says nothing about other tasks. Documents that are drawn together, such as the questions on "
+    "one passage, count once, as one cluster. A mean over tasks weighs all tasks alike, and its interval adds the "
+    "variances within the tasks. Only the section on single FFNs has intervals over tasks.",
+    "Square brackets hold 95% intervals. For random and layer-matched orders of pruning they hold the 5th to 95th "
+    "percentile over draws, behind the median over draws. Round brackets say what they hold.",
     "A rank p is (1 + the number of controls that do at least as well) / (1 + the number of controls); Holm's p is "
     "corrected for all tests of one family: those of one matrix of tasks, of one sort of overlap, of one outcome.",
-    "The interval of a correlation is over documents, and over the random sequences of the induction scores (what "
-    "others would have given); its p is over permutations of the heads (what heads without any relation would give): "
-    "the one can leave out 0 where the other shows no relation.",
+    "The interval of a correlation shows what other documents and other random sequences would have given; its p shows "
+    "how often heads without any relation, drawn by permutation, would give as much. The two can disagree: an interval "
+    "may exclude 0 where p shows no relation.",
     "Accuracy is each task's own metric: exact match in ReCoRD, whole questions in MultiRC; points are hundredths of "
     "it. Log-likelihood is the right answer's, in nats, mean over documents.",
-    "A fall is shown to be less than a limit where the one-sided 95% bound of the mean change, paired by document, is.",
-    "A task is above chance where the one-sided 95% bound of the full model's accuracy is above both chance and the "
-    "share of the most frequent answer.",
+    "A fall counts as shown to be smaller than a limit when the one-sided 95% bound of the mean change, paired by "
+    "document, does not reach that limit.",
+    "A task counts as above chance when the one-sided lower 95% bound of the full model's accuracy lies above both "
+    "chance and the share of the most frequent answer.",
     "Importance (token) measures how much a head's output matters to the loss, for better or worse; signed importance "
     "says whether the task needs it. Both are of training documents.",
     "The tests of different sections are not corrected for one another; only the primary test was fixed beforehand.",

@@ -91,11 +91,10 @@ def _words(
 ) -> Iterator[str]:
     """The summary over the tasks that are above chance."""
     if chance:
-        verb, stays = ("is", "stays") if len(chance) == 1 else ("are", "stay")
+        stays = "It stays" if len(chance) == 1 else "They stay"
         yield (
-            f"{len(chance)} of {len(chance) + len(kept)} tasks {verb} not shown to be above chance "
-            f"and the majority share with the full model ({', '.join(chance)}) and {stays} out of "
-            "the summary."
+            f"On {len(chance)} of {len(chance) + len(kept)} tasks the full model is not shown to beat chance and the "
+            f"most frequent answer ({', '.join(chance)}). {stays} out of the summary."
         )
     if not kept:
         yield "No task is shown to be above chance, so that nothing can be said about what it needs."
@@ -119,14 +118,14 @@ def _together(evidence: Evidence, level: PruningLevel, name: str, paper: int, sh
         if not own["value"].notna().any():
             continue
         tasks = int(own["n"].iloc[0])
-        rows = {order: evidence.rows(kind=kind, level=level, shots=shots, a=ABOVE, b=order) for order in CONTROLS}
+        controls = {order: evidence.rows(kind=kind, level=level, shots=shots, a=ABOVE, b=order) for order in CONTROLS}
         shares = {
             order: task_table.share(evidence, kind, level, shots, order)
-            for order in ("own", *(order for order, rows in rows.items() if len(rows)))
+            for order in ("own", *(order for order, rows in controls.items() if len(rows)))
         }
         listed = "; ".join(
             f"{_named(order)} {'ranking' if order == 'own' else 'orders, median over draws'}: {words}"
-            f"{over_others(rows.get(order, own), tasks)}"
+            f"{over_others(controls.get(order, own), tasks)}"
             for order, words in shares.items()
         )
         together = f"the {tasks_told(tasks)} above chance together"
@@ -136,9 +135,7 @@ def _together(evidence: Evidence, level: PruningLevel, name: str, paper: int, sh
             yield f"{what}: {task_table.UNDECIDED}. {BLIND} {beside}"
             continue
         blind = f" {BLIND}" if task_table.UNDECIDED in shares.values() else ""
-        yield (
-            f"{what}: {listed}. That is the largest step tried up to which, at every step, {harmless}.{blind} {beside}"
-        )
+        yield (f"{what}: {listed}. Up to there, at every step tried, {harmless}.{blind} {beside}")
 
 
 def _at_the_papers_share(evidence: Evidence, level: PruningLevel, name: str, paper: int, shots: int) -> Iterator[str]:
@@ -147,10 +144,10 @@ def _at_the_papers_share(evidence: Evidence, level: PruningLevel, name: str, pap
         return
     near = min(evidence.steps(level, shots, "own"), key=lambda p: abs(p - paper))
     step = changes[changes["percent"] == near]
-    changes = changes_by_order(step, {order: _named(order) for order in ORDERS})
+    listed = changes_by_order(step, {order: _named(order) for order in ORDERS})
     yield (
         f"With {near}% of the {name} removed (the step tried that is nearest to the paper's {paper}%), the mean change "
-        f"of accuracy over {tasks_told(step[step['b'] == 'own']['n'].iloc[0])} is: {changes}."
+        f"of accuracy over {tasks_told(step[step['b'] == 'own']['n'].iloc[0])} is: {listed}."
     )
 
 
@@ -158,8 +155,8 @@ def changes_by_order(step: pd.DataFrame, names: dict[str, str]) -> str:
     """The changes at one step, order by order; one over another number of tasks than the own order's says so."""
     own = step[step["b"] == "own"]["n"]
     count = int(own.iloc[0]) if len(own) else int(step["n"].max())
-    rows = [(name, step[step["b"] == order]) for order, name in names.items()]
-    return ", ".join(f"{name} {change_told(rows)}{over_others(rows, count)}" for name, rows in rows if len(rows))
+    by_order = [(name, step[step["b"] == order]) for order, name in names.items()]
+    return ", ".join(f"{name} {change_told(rows)}{over_others(rows, count)}" for name, rows in by_order if len(rows))
 
 
 def _task_by_task(evidence: Evidence, level: PruningLevel, name: str, shots: int, kept: Sequence[str]) -> Iterator[str]:

@@ -1,6 +1,7 @@
-"""How a removable share is told: 0 says no more than that already the first step tried was not shown to be harmless.
+"""How a removable share is told. A share of 0 means that the first step tried was not shown to be harmless, no more.
 
-Where the documents could not exclude the loss even if no answer changed, a share of 0 by accuracy says nothing.
+By accuracy, 0 means nothing at all where the documents are too few: they could not exclude a loss of 2 points even if
+no answer changed.
 """
 
 from __future__ import annotations

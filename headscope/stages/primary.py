@@ -166,7 +166,9 @@ class _Asked:
             self.chosen,
             replacements=wanted,
             evaluate=StoredEvaluations(self.writer.units, begin=begin, shard=SHARD),
-            progress=lambda done, total: self.counter.add(len(few.documents), f"{title_of(few)}, set {done} of {total}"),
+            progress=lambda done, total: self.counter.add(
+                len(few.documents), f"{title_of(few)}, set {done} of {total}"
+            ),
         )
 
 

@@ -110,14 +110,12 @@ def test_removable_shares_are_told_beside_their_controls(folder: Path) -> None:
     told = text(pruning.heads(write(folder, pruned())))
     assert (
         "**5 shots**\n\n- Share of the heads shown to be removable by accuracy, the 3 tasks above chance together: "
-        "own ranking: 40%; random orders, median over draws: less than 20%, the first step tried. That is the largest "
-        "step tried up to which, at every step, accuracy is shown to fall by less than 2 points. The paper removes "
-        "about 70% of"
+        "own ranking: 40%; random orders, median over draws: less than 20%, the first step tried. Up to there, "
+        "at every step tried, accuracy is shown to fall by less than 2 points. The paper removes about 70% of"
     ) in told
     assert (
         "by log-likelihood, the 3 tasks above chance together: own ranking: 60%; random orders, median over draws: "
-        "20%. That is the largest step tried up to which, at every step, the right answer's log-likelihood is shown to "
-        "fall by less than .05 nats."
+        "20%. Up to there, at every step tried, the right answer's log-likelihood is shown to fall by less than .05 nats."
     ) in told
     assert (
         "With 70% of the heads removed (the step tried that is nearest to the paper's 70%), the mean change of "
@@ -225,7 +223,7 @@ def test_a_rank_above_the_smallest_is_no_win(folder: Path) -> None:
 
 def test_tasks_at_chance_stay_out_and_are_named(folder: Path) -> None:
     told = text(pruning.heads(write(folder, pruned(chance=("rte",)))))
-    assert "1 of 3 tasks is not shown to be above chance and the majority share with the full model (rte)" in told
+    assert "On 1 of 3 tasks the full model is not shown to beat chance and the most frequent answer (rte)" in told
     assert "over 2 tasks" in told and re.search(r"\| rte \(not above chance\) \|[^|]*\|[^|]*\|[^|]*\| - \| - \|", told)
 
 
@@ -259,7 +257,7 @@ def test_ffns_are_told_beside_their_own_figure(folder: Path) -> None:
 def test_a_task_of_one_cluster_is_not_called_above_chance(folder: Path) -> None:
     rows = [one for one in pruned() if one["a"] != ABOVE and not (one["a"] == "rte" and one["kind"] == "at_chance")]
     told = text(pruning.heads(write(folder, rows)))
-    assert "1 of 3 tasks is not shown to be above chance" in told and "rte" in told
+    assert "On 1 of 3 tasks the full model is not shown to beat chance" in told and "rte" in told
 
 
 def test_the_joint_grid_is_told_in_points_with_intervals(folder: Path) -> None:
@@ -590,8 +588,8 @@ def test_what_was_left_out_is_told_as_the_study_noted_it(folder: Path) -> None:
 def test_the_page_says_once_what_an_interval_is_over(tmp_path: Path) -> None:
     run = write(tmp_path / "run", pruned()).run
     told = publish(run, tmp_path / "results").read_text(encoding="utf-8")
-    assert told.count("an interval says how far other documents of these same tasks could have moved a number") == 1
-    assert told.count("whose intervals are over tasks") == 1 and "the 5th to 95th percentile over draws" in told
+    assert told.count("An interval shows how far it could have moved with other documents of the same tasks") == 1
+    assert told.count("has intervals over tasks") == 1 and "the 5th to 95th percentile over draws" in told
 
 
 def test_published_tables_give_the_same_page_as_the_run(tmp_path: Path) -> None:
