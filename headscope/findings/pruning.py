@@ -135,7 +135,8 @@ def _together(evidence: Evidence, level: PruningLevel, name: str, paper: int, sh
             yield f"{what}: {task_table.UNDECIDED}. {BLIND} {beside}"
             continue
         blind = f" {BLIND}" if task_table.UNDECIDED in shares.values() else ""
-        yield (f"{what}: {listed}. Up to there, at every step tried, {harmless}.{blind} {beside}")
+        rule = f"A share counts as removable when, there and at every smaller step tried, {harmless}."
+        yield f"{what}: {listed}. {rule}{blind} {beside}"
 
 
 def _at_the_papers_share(evidence: Evidence, level: PruningLevel, name: str, paper: int, shots: int) -> Iterator[str]:

@@ -110,12 +110,14 @@ def test_removable_shares_are_told_beside_their_controls(folder: Path) -> None:
     told = text(pruning.heads(write(folder, pruned())))
     assert (
         "**5 shots**\n\n- Share of the heads shown to be removable by accuracy, the 3 tasks above chance together: "
-        "own ranking: 40%; random orders, median over draws: less than 20%, the first step tried. Up to there, "
-        "at every step tried, accuracy is shown to fall by less than 2 points. The paper removes about 70% of"
+        "own ranking: 40%; random orders, median over draws: less than 20%, the first step tried. A share "
+        "counts as removable when, there and at every smaller step tried, accuracy is shown to fall by less than 2 "
+        "points. The paper removes about 70% of"
     ) in told
     assert (
         "by log-likelihood, the 3 tasks above chance together: own ranking: 60%; random orders, median over draws: "
-        "20%. Up to there, at every step tried, the right answer's log-likelihood is shown to fall by less than .05 nats."
+        "20%. A share counts as removable when, there and at every smaller step tried, the right answer's "
+        "log-likelihood is shown to fall by less than .05 nats."
     ) in told
     assert (
         "With 70% of the heads removed (the step tried that is nearest to the paper's 70%), the mean change of "
