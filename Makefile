@@ -78,12 +78,13 @@ audit: $(VENV)/.run
 	$(BIN)/python -m pip install --quiet -c constraints.txt pip-audit
 	$(BIN)/pip-audit --skip-editable
 
-# The browser tests use the machine's Chromium; where there is none and none can be installed they are skipped and say so.
+# The browser tests use the machine's Chromium, under two sets of fonts; where one is not there and can't be installed, what
+# needs it is skipped and says so.
 chromium:
 	@have() { command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null; }; \
 	if [ -n "$${HEADSCOPE_CHROMIUM:-}" ] || have || ! grep -rqs 'mark\.browser' tests || ! command -v apt-get >/dev/null; then exit 0; fi; \
 	as_root=(); if [ "$$(id -u)" != 0 ]; then as_root=(sudo -n); fi; \
-	{ "$${as_root[@]}" apt-get update -qq && "$${as_root[@]}" apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } \
+	{ "$${as_root[@]}" apt-get update -qq && "$${as_root[@]}" apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core fonts-noto-core; } \
 	  || echo "Chromium could not be installed: the browser tests will be skipped." >&2
 
 clean:

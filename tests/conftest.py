@@ -24,6 +24,8 @@ install_import_hook(["interp", "induction", "ablation", "headscope"], "beartype.
 
 import torch
 
+from tests.fonts import SETS, font_config
+
 if TYPE_CHECKING:
     from interp.model import HookedModel
 
@@ -82,7 +84,33 @@ def icl14() -> Path:
 
 
 @pytest.fixture(scope="session")
-def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
-    """The machine's own Chromium, in place of the one Playwright would download."""
+def font_configs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The fontconfig file of every set of fonts that is installed."""
+    folder = tmp_path_factory.mktemp("fonts")
+    files = {name: font_config(name, folder) for name in SETS}
+    return {name: path for name, path in files.items() if path is not None}
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any], font_configs: dict[str, Path]) -> dict[str, Any]:
+    """The machine's own Chromium, in place of the one Playwright would download, with the first set of fonts."""
     sandbox = [] if os.geteuid() else ["--no-sandbox"]  # Chromium refuses to sandbox for root.
-    return {**browser_type_launch_args, "executable_path": find_chromium(), "args": sandbox}
+    fonts = {"FONTCONFIG_FILE": str(next(iter(font_configs.values())))} if font_configs else {}
+    chosen = {"executable_path": find_chromium(), "args": sandbox, "env": {**os.environ, **fonts}}
+    return {**browser_type_launch_args, **chosen}
+
+
+@pytest.fixture(scope="session", params=tuple(SETS))
+def lettered_browser(
+    request: pytest.FixtureRequest,
+    browser_type: Any,
+    browser_type_launch_args: dict[str, Any],
+    font_configs: dict[str, Path],
+) -> Iterator[Any]:
+    """A browser for each set of fonts: what a page measures must hold under both."""
+    if request.param not in font_configs:
+        pytest.skip(f"the fonts {SETS[request.param][1]} are not installed: `make chromium` installs them")
+    fonts = {**os.environ, "FONTCONFIG_FILE": str(font_configs[request.param])}
+    browser = browser_type.launch(**{**browser_type_launch_args, "env": fonts})
+    yield browser
+    browser.close()

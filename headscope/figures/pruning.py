@@ -53,7 +53,7 @@ def pruning_curves(
         height=height,
         showlegend=legend,
         hovermode="x unified",
-        xaxis={"dtick": 20},
+        xaxis={"dtick": 20, "range": [-2, 102], "automargin": False},
     )
 
 

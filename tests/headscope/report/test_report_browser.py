@@ -328,11 +328,12 @@ def overlaps(page: Any, chosen: str) -> list[Any]:
 
 
 @pytest.mark.parametrize(("scheme", "width", "height"), [("light", 1440, 900), ("dark", 390, 844)])
-def test_every_panel_is_drawn_and_fits(page: Any, report: Path, scheme: str, width: int, height: int) -> None:
+def test_every_panel_is_drawn_and_fits(
+    lettered_browser: Any, report: Path, scheme: str, width: int, height: int
+) -> None:
     """Nothing is wider than the window, no panel stays empty, no text of a figure lies on another."""
+    page = lettered_browser.new_page(color_scheme=scheme, viewport={"width": width, "height": height})
     heard = listen(page)
-    page.emulate_media(color_scheme=scheme)
-    page.set_viewport_size({"width": width, "height": height})
     page.goto(report.as_uri())
     page.wait_for_selector(READY)
     walk_down(page)
@@ -346,7 +347,18 @@ def test_every_panel_is_drawn_and_fits(page: Any, report: Path, scheme: str, wid
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (paper == "rgb(21, 23, 27)") == (scheme == "dark")
     assert overlaps(page, "#figures .plot, #mosaic, #attention") == []
+    assert page.locator("#attention .xtick, #attention .ytick").count() > 10, "labels thin out, they do not vanish"
     assert heard.messages == []
+    page.close()
+
+
+def test_the_fonts_are_those_of_the_set(lettered_browser: Any, request: pytest.FixtureRequest) -> None:
+    """Another set of fonts has lines of another height: what holds under both was not measured by accident."""
+    page = lettered_browser.new_page()
+    page.set_content("<p style='font: 100px/normal system-ui, sans-serif'>Åy</p>")
+    height = page.locator("p").bounding_box()["height"]
+    assert ("noto" in request.node.name) == (height > 130) and 110 < height < 140
+    page.close()
 
 
 def test_the_theme_can_be_changed(opened: Any) -> None:
