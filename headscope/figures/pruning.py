@@ -53,7 +53,8 @@ def pruning_curves(
         height=height,
         showlegend=legend,
         hovermode="x unified",
-        xaxis={"dtick": 20, "range": [-2, 102], "automargin": False},
+        xaxis={"dtick": 20},
+        yaxis={"automargin": False},  # with both, a long legend in a narrow column moves the margins without end
     )
 
 
