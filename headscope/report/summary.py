@@ -122,12 +122,11 @@ def _heads(count: int) -> str:
 
 
 def _value(score: Mapping[str, Any], place: int) -> str:
-    text = f"{score['mean'][place]:.2f}"
+    text = f"{score['mean'][place]:.3f}"
     if score["low"] and score["low"][place] is not None:
-        text += f" (95% interval {score['low'][place]:.2f} to {score['high'][place]:.2f})"
+        text += f" (95% interval {score['low'][place]:.3f} to {score['high'][place]:.3f})"
     if score["null"] and score["null"][place] is not None:
-        null = score["null"][place]
-        text += f", against {null:.{2 if abs(null) >= 0.01 else 3}f} for the null"
+        text += f", against {score['null'][place]:.3f} for the null"
     return text
 
 
@@ -162,7 +161,7 @@ def above_null(data: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "count": sum(beats),
                 "kinds": [kinds[name] for name in (*CLASSES, "")] if data["classes"] else [],
                 "best": f"{layer}.{head}",
-                "value": f"{score['mean'][best]:.2f}".replace("-", "\N{MINUS SIGN}"),
+                "value": f"{score['mean'][best]:.3f}".replace("-", "\N{MINUS SIGN}"),
             }
         )
     return rows

@@ -2,6 +2,7 @@
 // Every head as a row: sorted by any column, filtered by name, class and null; a part is shown until more is asked for.
 
 const STEP = 30;
+const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 
 const table = {
   group: null,
@@ -51,7 +52,8 @@ const table = {
     return made;
   },
   row(place) {
-    const name = element("button", { type: "button" }, scores.headName(place));
+    const name = element("button", { type: "button", title: "To its card" }, scores.headName(place));
+    name.addEventListener("click", () => { selection.choose(place); $("card").scrollIntoView({ block: "center", behavior: STILL.matches ? "instant" : "smooth" }); });
     const made = element("tr", { "data-place": String(place), "aria-selected": String(place === selection.place) }, element("th", { scope: "row" }, name));
     if (scores.classes) {
       const kind = scores.className(place);
@@ -90,8 +92,8 @@ const table = {
     const quoted = (value) => `"${String(value ?? "").replace(/"/g, '""')}"`;
     const parts = ["mean", "low", "high", "null", "p", "family"];
     const columns = this.columns().flatMap(({ score }) => parts.filter((part) => score[part].length).map((part) => ({ score, part })));
-    const lines = [["head", "class", ...columns.map(({ score, part }) => `${score.label} ${part}`)]];
-    scores.entries[0].mean.forEach((_, place) => lines.push([scores.headName(place), scores.className(place), ...columns.map(({ score, part }) => score[part][place])]));
+    const lines = [["layer", "head", "class", ...columns.map(({ score, part }) => `${score.label} ${part}`)]];
+    scores.entries[0].mean.forEach((_, place) => lines.push([...scores.headAt(place), scores.className(place), ...columns.map(({ score, part }) => score[part][place])]));
     return lines.map((cells) => cells.map(quoted).join(",")).join("\r\n");
   },
   save() {

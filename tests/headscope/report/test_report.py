@@ -156,7 +156,7 @@ def test_the_words_agree_with_the_tables(whole: Path) -> None:
     assert f"{counts['copying']} also write in favour" in text
     prefix = data["scores"]["entries"][0]["mean"]
     best = int(np.argmax(prefix))
-    assert f"that of head {best // 9}.{best % 9}: {prefix[best]:.2f}" in text
+    assert f"that of head {best // 9}.{best % 9}: {prefix[best]:.3f}" in text
     assert "Q4_1, dequantised to float32" in text
     assert "20 sequences, each a block of 50 random tokens repeated" in text
     above = sum(p <= 0.05 for p in data["scores"]["entries"][0]["family"])

@@ -259,8 +259,31 @@ def test_importance_has_columns_of_its_own(opened: Any) -> None:
 
 
 def test_a_row_chooses_its_head(opened: Any) -> None:
-    opened.locator("#table tbody tr[data-place='6'] th button").click()
+    opened.locator("#table tbody tr[data-place='6'] td").last.click()
     expect(opened.locator("#card-title")).to_have_text("Head 1.2")
+    opened.locator("#table tbody tr[data-place='7'] th button").click()
+    expect(opened.locator("#card-title")).to_have_text("Head 1.3")
+    expect(opened.locator("#card-title")).to_be_in_viewport()
+
+
+def test_the_tables_header_stays_in_sight(opened: Any) -> None:
+    opened.locator("#table-scroll").evaluate("box => { box.scrollIntoView(); box.style.maxHeight = '300px'; }")
+    opened.locator("#table-scroll").evaluate("box => { box.scrollTop = 400; }")
+    top = "id => document.querySelector(id).getBoundingClientRect().top"
+    assert abs(opened.evaluate(top, "#table thead th") - opened.evaluate(top, "#table-scroll")) <= 1
+    opened.locator("#table-scroll").evaluate("box => { box.style.maxHeight = ''; }")
+
+
+def test_printing_keeps_every_column(page: Any, report: Path) -> None:
+    """On A4, landscape, between margins of 14 mm: 269 mm, at 96 pixels an inch."""
+    page.goto(report.as_uri())
+    page.wait_for_selector(READY)
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 1016, "height": 700})
+    cells = page.locator("#table thead th")
+    assert cells.count() == 12
+    right = cells.last.evaluate("cell => cell.getBoundingClientRect().right")
+    assert right <= 1016 and page.locator("#table").evaluate("table => table.scrollWidth") <= 1016
 
 
 def test_the_table_can_be_saved(opened: Any, run: Run, tmp_path: Path) -> None:
@@ -269,9 +292,10 @@ def test_the_table_can_be_saved(opened: Any, run: Run, tmp_path: Path) -> None:
     path = tmp_path / "heads.csv"
     download.value.save_as(path)
     rows = list(csv.reader(path.open(encoding="utf-8")))
-    assert rows[0][:3] == ["head", "class", "Prefix matching mean"] and len(rows) == 25
+    assert rows[0][:4] == ["layer", "head", "class", "Prefix matching mean"] and len(rows) == 25
+    assert [(int(row[0]), int(row[1])) for row in rows[1:]] == [divmod(place, 4) for place in range(24)]
     np.testing.assert_allclose(
-        [float(row[2]) for row in rows[1:]], run.head_score("prefix_matching").mean.flatten(), rtol=1e-3
+        [float(row[3]) for row in rows[1:]], run.head_score("prefix_matching").mean.flatten(), rtol=1e-3
     )
 
 
