@@ -55,4 +55,5 @@ def by_layer(values: Float[np.ndarray, " layer"], *, title: str = "", **options:
     import plotly.graph_objects as go
 
     bars = {"marker_color": colour("blue"), "hovertemplate": "layer %{x}<br>%{y:.4f}<extra></extra>", **options}
-    return styled([go.Bar(x=np.arange(len(values)), y=values, **bars)], x="layer", title=title, height=340)
+    ends = {"range": [-0.5, len(values) - 0.5], "dtick": step(len(values))}
+    return styled([go.Bar(x=np.arange(len(values)), y=values, **bars)], x="layer", title=title, height=340, xaxis=ends)

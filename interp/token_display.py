@@ -49,6 +49,11 @@ def visible(text: str) -> str:
     return _INVISIBLE.sub(lambda match: f"U+{ord(match[0]):04X}", text)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 token`, `1,024 tokens`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def label(position: int, token: str) -> str:
     """`12 ridge`: a token at an axis."""
     text = shown(token)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from interp.errors import UsageError
 from interp.theme import colour
-from interp.token_display import shown, token_texts
+from interp.token_display import counted, shown, token_texts
 
 if TYPE_CHECKING:
     from interp.attention.rows import AttentionRows
@@ -71,7 +71,7 @@ class AttentionView:
         return f"tokens {self.start} to {last} of {self.length}, counted from 0 in the drawing"
 
     def __repr__(self) -> str:
-        return f"<attention of {', '.join(self.names)} on {len(self.tokens)} tokens>"
+        return f"<attention of {', '.join(self.names)} on {counted(len(self.tokens), 'token')}>"
 
     def _repr_html_(self) -> str:
         drawn = draw(self.tokens, self.patterns, self.names)  # anew: two cells may show one view
@@ -171,7 +171,9 @@ def text_ids(model: HookedModel, text: str) -> list[int]:
     if not ids:
         raise UsageError("the text is empty: there is nothing to attend to. Give a text of at least one token")
     if model.max_length is not None and len(ids) > model.max_length:
-        raise UsageError(f"the text has {len(ids)} tokens, and the model's context is {model.max_length}: shorten it")
+        raise UsageError(
+            f"the text has {counted(len(ids), 'token')}, and the model's context is {model.max_length}: shorten it"
+        )
     return ids
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from headscope.figures.style import CYCLE, level_line
+from interp.figure import step
 from interp.theme import colour, plain_text, styled
 
 POSITIONS = {"": "all positions", "later": "position 0 spared"}
@@ -26,7 +27,9 @@ def ffn_knockout(rows: pd.DataFrame, *, title: str = "", y: str = "full model mi
         traces += [_thin(task.sort_values("layer"), role, str(variant)) for task in tasks]
         mean = part.groupby("layer", as_index=False)["mean"].mean()
         traces.append(_line(mean, f"{name}, mean of {len(tasks)} tasks", role, interval=False))
-    return styled(traces, x="layer", y=y, title=title, shapes=[level_line()])
+    layers = int(rows["layer"].max()) + 1
+    ends = {"range": [-0.5, layers - 0.5], "dtick": step(layers)}
+    return styled(traces, x="layer", y=y, title=title, xaxis=ends, shapes=[level_line()])
 
 
 def _line(rows: pd.DataFrame, name: str, role: str, *, interval: bool) -> go.Scatter:

@@ -90,8 +90,10 @@ def _text(value: Any) -> str:
 
 def whole(value: Any, name: str, low: int, high: int) -> int:
     """A whole number within bounds. Raises UsageError for anything else."""
+    if not str(value).strip():
+        raise UsageError(f"{name} is empty: give a whole number from {low} to {high}")
     try:
-        read = int(str(value).strip() or "0")
+        read = int(str(value).strip())
     except ValueError as error:
         raise UsageError(f"{name} is {str(value)[:40]!r}, which is no whole number from {low} to {high}") from error
     if not low <= read <= high:

@@ -79,7 +79,7 @@ def text_fields() -> html.Span:
     box = dcc.Textarea(
         id="own-text", value="", rows=2, spellCheck=False, placeholder="A text to read. Ctrl+Enter reads it."
     )
-    return html.Span(box, className="fields grow", **{"data-fields": "text"})
+    return html.Span(html.Label(["Text ", box], className="grow"), className="fields grow", **{"data-fields": "text"})
 
 
 def window_choice() -> html.P:
@@ -155,7 +155,7 @@ def removal_controls() -> html.Div:
                 [
                     html.Span("Replaced", className="label"),
                     segments("ablation", "What replaces them", ablations),
-                    html.Div(id="removed", className="chips"),
+                    html.Div(id="removed", className="chips", role="status"),
                     html.Span(className="grow"),
                     html.Button("Undo", id="undo", type="button", className="plain", disabled=True),
                     html.Button("Restore all", id="restore", type="button", className="plain", disabled=True),

@@ -55,6 +55,7 @@ def page(bench: Bench) -> html.Div:
             dcc.Interval(id="poll", interval=400, disabled=True),
             dcc.Interval(id="scoring-poll", interval=1000, disabled=bench.scoring is None),
             dcc.Download(id="download"),
+            html.A("To the heads", href="#heads", className="skip"),
             html.P(id="download-problem", className="problem", role="alert"),
             masthead(bench),
             html.Main(
@@ -91,6 +92,7 @@ def defaults(bench: Bench) -> dict[str, Any]:
         "scores": list(scores.by_id),
         "prompt": prompt,
         "live": bench.model is not None,
+        "scoring": bench.scoring is not None and not bench.version,
         "theme": theme.for_scripts(),
     }
 

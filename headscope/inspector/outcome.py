@@ -26,6 +26,7 @@ LEARNING = (
     "In nats. The score is the loss of tokens that have an earlier copy, minus the loss of the first copy, on four "
     "random repeated sequences: below zero, the model learns from its context."
 )
+LEAST = 0.001  # probability that is still told as a number
 MINUS = "\N{MINUS SIGN}"
 QUOTES = "\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}"
 
@@ -93,11 +94,11 @@ def bar_cell(share: float, text: str) -> html.Td:
 
 
 def was_p(token: NextToken) -> str:
-    return "less" if token.other is None else percent(token.other)
+    return f"≤{percent(token.other)}" if token.bounded and token.other >= LEAST else percent(token.other)
 
 
 def percent(p: float) -> str:
-    return f"{100 * p:.1f}%" if p >= 0.001 else "<0.1%"
+    return f"{100 * p:.1f}%" if p >= LEAST else "<0.1%"
 
 
 def changes_table(changes: list[LossChange], removed: bool) -> html.Table:
@@ -194,7 +195,7 @@ def loss_figure(before: PromptPass, after: PromptPass | None) -> go.Figure:
     marks = [*tokens.blocks[1:], *([tokens.target] if tokens.target is not None else [])]
     for at in marks:
         figure.add_vline(x=at - 0.5, line={"color": colour("rule"), "width": 1})
-    figure.update_xaxes(showgrid=False)
+    figure.update_xaxes(showgrid=False, range=[0, length])
     figure.update_yaxes(rangemode="tozero")
     figure.update_layout(margin={"l": 44, "r": 8, "t": 12, "b": 40}, dragmode=False)
     return figure

@@ -15,6 +15,7 @@ from headscope.inspector.prompts import Tokens
 from headscope.store.attention_example import AttentionExample
 from interp.attention.rows import AttentionRows, FactoredRows, PatternRows, blocks
 from interp.errors import UsageError
+from interp.token_display import counted
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -124,7 +125,7 @@ class StoredAttention:
 
     @classmethod
     def of(cls, example: AttentionExample) -> StoredAttention:
-        name = f"The sequence stored with the run, {len(example.tokens)} tokens"
+        name = f"The sequence stored with the run, {counted(len(example.tokens), 'token')}"
         ids: Sequence[int] = [-1] * len(example.tokens)
         return cls(Tokens(tuple(ids), example.tokens, name, blocks=example.blocks), example)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from headscope.inspector.asked import Prompt
 from interp.errors import UsageError
-from interp.token_display import token_texts
+from interp.token_display import counted, token_texts
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -38,8 +38,8 @@ def tokens_of(prompt: Prompt, model: HookedModel, data: str) -> Tokens:
     limit = longest(model)
     if len(made.ids) > limit:
         raise UsageError(
-            f"The prompt has {len(made.ids):,} tokens, and at most {limit:,} can be looked at here ({why(model)}): "
-            + SHORTER[prompt.kind]
+            f"The prompt has {counted(len(made.ids), 'token')}, and at most {limit:,} can be looked at here "
+            f"({why(model)}): {SHORTER[prompt.kind]}"
         )
     return made
 
@@ -63,8 +63,10 @@ def _of_text(prompt: Prompt, model: HookedModel, data: str) -> Tokens:
     text = prompt.text.encode("utf-8", "replace").decode()
     ids = model.tokenizer(text, verbose=False)["input_ids"]
     if len(ids) < 2:
-        raise UsageError(f"The prompt has {len(ids)} tokens: write at least two, for one to look at another.")
-    return Tokens(tuple(ids), token_texts(model.tokenizer, ids), f"Own text, {len(ids)} tokens")
+        raise UsageError(
+            f"The prompt has {counted(len(ids), 'token')}: write at least two, for one to look at another."
+        )
+    return Tokens(tuple(ids), token_texts(model.tokenizer, ids), f"Own text, {counted(len(ids), 'token')}")
 
 
 def _of_repeats(prompt: Prompt, model: HookedModel, data: str) -> Tokens:
@@ -79,7 +81,7 @@ def _of_repeats(prompt: Prompt, model: HookedModel, data: str) -> Tokens:
     (group,) = made
     ids = group.tokens[0].tolist()
     blocks = tuple(1 + copy * group.block for copy in range(group.repeats))
-    name = f"{prompt.length} random tokens, {prompt.repeats} times (seed {prompt.seed}), {len(ids)} tokens"
+    name = f"{prompt.length} random tokens, {prompt.repeats} times (seed {prompt.seed}), {counted(len(ids), 'token')}"
     return Tokens(tuple(ids), token_texts(model.tokenizer, ids), name, blocks=blocks)
 
 
@@ -92,10 +94,11 @@ def _of_task(prompt: Prompt, model: HookedModel, data: str) -> Tokens:
     task = load_task(prompt.task, shots=prompt.shots, limit=prompt.document + 1, data=data)
     if prompt.document >= len(task.documents):
         raise UsageError(
-            f"{prompt.task} has {len(task.documents)} documents, numbered from 0; {prompt.document} is none"
+            f"{prompt.task} has {counted(len(task.documents), 'document')}, numbered from 0; {prompt.document} is none"
         )
     document = task.token_documents(model)[prompt.document]
     ids = [*document.context, *document.target]
-    cut = f", {document.dropped} demonstrations cut" if document.dropped else ""
-    name = f"{prompt.task}, document {prompt.document}, {prompt.shots} shots{cut}, {len(ids)} tokens"
+    cut = f", {counted(document.dropped, 'demonstration')} cut" if document.dropped else ""
+    shots = counted(prompt.shots, "shot")
+    name = f"{prompt.task}, document {prompt.document}, {shots}{cut}, {counted(len(ids), 'token')}"
     return Tokens(tuple(ids), token_texts(model.tokenizer, ids), name, target=len(document.context))

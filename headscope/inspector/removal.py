@@ -25,11 +25,15 @@ REFERENCES = 8  # training documents of each of the ten probes: more than the 64
 
 @dataclass(frozen=True)
 class NextToken:
-    """A candidate for the next token: probability here, and in the other pass (None: not among those kept)."""
+    """A candidate for the next token: probability here, and in the other pass.
+
+    bounded: it is not among those kept of the other pass, where its probability is at most that of the last one kept.
+    """
 
     token: str
     p: float
-    other: float | None
+    other: float
+    bounded: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,9 @@ def next_tokens(model: HookedModel, here: Predictions, other: Predictions, query
     elsewhere = dict(zip(other.next_ids[query].tolist(), other.next_log_p[query].tolist(), strict=True))
     listed = []
     for token, log_p in zip(here.next_ids[query, :TOP].tolist(), here.next_log_p[query, :TOP].tolist(), strict=True):
-        log_other = elsewhere.get(token)
+        log_other = elsewhere.get(token, float(other.next_log_p[query, -1]))
         text = token_texts(model.tokenizer, [token])[0]
-        listed.append(NextToken(text, float(np.exp(log_p)), None if log_other is None else float(np.exp(log_other))))
+        listed.append(NextToken(text, float(np.exp(log_p)), float(np.exp(log_other)), token not in elsewhere))
     return listed
 
 

@@ -121,7 +121,7 @@ const headscope = {
     this.past = [];
     this.wanted = [asked.a, asked.b]; // scores that may come
     this.picked = this.inside(asked.head);
-    this.address.keep(facts.live);
+    this.address.note([this.address.keep(facts.live), this.address.unknown(asked, facts)]);
     const foreign = Boolean(this.address.kept.prompt); // positions are those of a prompt that is not here
     this.set({
       head: this.picked ? asked.head : facts.head,

@@ -12,9 +12,30 @@ headscope.address = {
     this.kept = {};
     const names = ["heads", "ffns", "ablation", "after", ...(has("prompt") ? ["prompt", "query", "window"] : [])];
     if (!live && parts.length) for (const name of names) if (has(name)) this.kept[name] = has(name);
+    return live || !parts.length ? "" : `This link also holds ${parts.join(" and ")}. That needs the model, which is not loaded: what is stored is shown instead, and the link stays as it is.`;
+  },
+
+  /** What the address names that is not here; a head out of the model's must not be another's in silence. */
+  unknown(asked, facts) {
+    const given = new URLSearchParams(location.hash.slice(1));
+    const has = (name) => given.get(name);
+    const wrong = [];
+    if (has("head") && !headscope.inside(asked.head)) wrong.push(`head ${has("head")}`);
+    for (const name of "ab") if (has(name) && !facts.scores.includes(has(name)) && !facts.scoring) wrong.push(`the score ${has(name)}`);
+    const heads = asked.heads.filter((head) => headscope.inside(head));
+    if (has("heads") && heads.length < has("heads").split(",").length) wrong.push(`some of the heads ${has("heads")}`);
+    const ffns = asked.ffns.filter((layer) => layer < facts.layers);
+    if (has("ffns") && ffns.length < has("ffns").split(",").length) wrong.push(`some of the FFNs ${has("ffns")}`);
+    if (has("query") && asked.query === null) wrong.push(`the token ${has("query")}`);
+    if (has("prompt") && !asked.prompt) wrong.push("its prompt");
+    return wrong.length ? `This link names what is not here: ${wrong.join(", ")}.` : "";
+  },
+
+  /** What a link asked for and did not get. */
+  note(sentences) {
     const note = headscope.$("link-note");
-    note.hidden = live || !parts.length;
-    note.textContent = note.hidden ? "" : `This link also holds ${parts.join(" and ")}. That needs the model, which is not loaded: what is stored is shown instead, and the link stays as it is.`;
+    note.textContent = sentences.filter(Boolean).join(" ");
+    note.hidden = !note.textContent;
   },
 
   prompt(prompt) {

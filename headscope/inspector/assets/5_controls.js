@@ -110,7 +110,12 @@ Object.assign(headscope, {
   top(letter) {
     const score = this.scores?.entries.find(({ id }) => id === this.state.pair["ab".indexOf(letter)]);
     if (!score) return;
-    const places = [...this.scores.ranks(score).keys()].slice(0, Number.parseInt(this.value("top-k"), 10) || 0);
+    const asked = this.value("top-k").trim();
+    const most = this.scores.ranks(score).size;
+    const right = /^\d+$/.test(asked) && Number(asked) >= 1 && Number(asked) <= most;
+    this.props("removal-problem", { children: right ? "" : `Top “${asked}” is no whole number from 1 to ${most}: so many heads have this score.` });
+    if (!right) return;
+    const places = [...this.scores.ranks(score).keys()].slice(0, Number(asked));
     const heads = places.sort((a, b) => a - b).map((place) => this.scores.headAt(place));
     if (heads.length) this.remove({ heads });
   },

@@ -56,6 +56,17 @@ headscope.events = {
     if (changes[target.id]) changes[target.id]();
   },
 
+  /** Delete takes the selected head out or puts it back, Ctrl+Z undoes; while a person types, both are the field's. */
+  removalKey(event) {
+    const { target } = event;
+    if (!headscope.facts?.live || target.closest("input:not([type=checkbox]), textarea, select")) return false;
+    const undo = event.key === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
+    const remove = ["Delete", "Backspace"].includes(event.key) && target.closest("#heads");
+    if (undo) headscope.undo();
+    else if (remove) headscope.toggle(headscope.state.head);
+    return undo || remove;
+  },
+
   /** Arrows move the selection from within the heads' section; sideways also when nothing has the focus. */
   key(event) {
     const { target } = event;
@@ -64,6 +75,7 @@ headscope.events = {
       return headscope.readPrompt();
     }
     if (event.key === "Enter" && ["heads-list", "ffns-list"].includes(target.id)) return this.clicks["set-list"]();
+    if (this.removalKey(event)) return event.preventDefault();
     const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
     if (!move || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return undefined;
     if (target.closest("select, input, textarea, .scroll")) return undefined;

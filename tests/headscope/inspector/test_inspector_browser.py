@@ -208,7 +208,7 @@ def test_a_tasks_document_and_long_prompts_are_read(opened: Any) -> None:
     opened.locator("[data-prompt=task]").click()
     opened.locator("#task-shots").fill("1")
     opened.locator("#read").click()
-    expect(opened.locator("#prompt-name")).to_contain_text("1 shots", timeout=MODEL_WAIT)
+    expect(opened.locator("#prompt-name")).to_contain_text("1 shot", timeout=MODEL_WAIT)
     expect(opened.locator("#strip [role=option].target").first).to_be_visible()
     opened.locator("[data-prompt=repeated]").click()
     opened.locator("#repeated-length").fill("60")
