@@ -19,10 +19,9 @@ def desk(bench: Bench) -> html.Section:
     left, middle = html.Div([mosaics, pairs(bench)]), html.Div([card(), copies(bench)])
     columns = [left, middle, html.Div([attention(bench), strip(bench)])]
     return html.Section(
-        html.Div(columns, className=f"desk{wide}"),
+        [html.H2("Heads", className="unseen"), html.Div(columns, className=f"desk{wide}")],
         id="heads",
         hidden=not bench.scores.layers,
-        **{"aria-label": "Heads"},
     )
 
 

@@ -68,6 +68,7 @@ def test_prompts_are_read_from_what_a_browser_sends() -> None:
         ({"kind": "text", "text": 5}, "empty"),
         ({"kind": "text", "text": "a" * 100_000}, "100,000 characters.*at most 20,000"),
         ({"kind": "repeated", "length": "x"}, "no whole number"),
+        ({"kind": "repeated", "seed": " "}, "seed is empty: give a whole number from 0"),
         ({"kind": "repeated", "length": 1}, "between 2"),
         ({"kind": "repeated", "repeats": -3}, "between 2 and"),
         ({"kind": "task", "shots": 99}, "between 0 and 10"),
@@ -379,9 +380,18 @@ def test_next_tokens_tell_what_they_were(live: Bench) -> None:
         whole = live.live(ids)[0, 5].softmax(-1)
     listed = removal.next_tokens(live.live, after, before, 5)
     assert [token.p for token in listed] == sorted((token.p for token in listed), reverse=True) and len(listed) == 10
+    kept = set(before.next_ids[5].tolist())
     for rank, token in enumerate(listed):
-        told = float(whole[int(after.next_ids[5, rank])])
-        assert token.other is None or token.other == pytest.approx(told, rel=1e-3)
+        whole_p, number = float(whole[int(after.next_ids[5, rank])]), int(after.next_ids[5, rank])
+        assert token.bounded == (number not in kept)
+        assert token.other >= whole_p * 0.999 if token.bounded else token.other == pytest.approx(whole_p, rel=1e-3)
+
+
+def test_what_a_token_was_is_a_number_or_a_bound() -> None:
+    was = [
+        removal.NextToken("a", 0.5, other, bounded) for other, bounded in ((0.25, False), (0.004, True), (2e-4, True))
+    ]
+    assert [outcome.was_p(token) for token in was] == ["25.0%", "≤0.4%", "<0.1%"]
 
 
 # ---- circuits -------------------------------------------------------------------------------------------------------

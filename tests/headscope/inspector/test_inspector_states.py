@@ -21,6 +21,7 @@ from headscope.store.manifest import Stage
 from headscope.store.run import open_run
 from headscope.store.writer import begin_stage
 from interp.errors import UsageError
+from tests.headscope.accessible import violations
 from tests.headscope.browsed import READY
 from tests.headscope.inspected import Heard
 from tests.headscope.synthetic import IDENTITY, Shape, classes, head_score, write_run
@@ -313,6 +314,41 @@ def test_a_refused_prompt_leaves_what_was_read_before(live: tuple[Bench, str], l
     expect(page.locator("#prompt-name")).to_have_text(re.compile("^12 random tokens.*seed 3"))
 
 
+def test_a_number_of_heads_that_is_none_is_told(look: Any, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", shape=Shape(3, 4, 2))
+    with served(Bench("tiny", run=open_run(folder), model=tiny_model())) as address:
+        page = look(address)
+        expect(page.locator("#card-scores .score").first).to_be_attached()
+        expect(page.locator("#changes tbody tr").first).to_be_attached()
+        for asked in ("", "x", "0", "1.5", "999"):
+            page.locator("#top-k").fill(asked)
+            page.locator("#top-a").click()
+            expect(page.locator("#removal-problem")).to_contain_text(f"“{asked}” is no whole number from 1 to 12")
+            assert page.locator("#removed .chip").count() == 0
+        page.locator("#top-k").fill("2")
+        page.locator("#top-a").click()
+        expect(page.locator("#removed .chip")).to_have_count(2)
+        expect(page.locator("#removal-problem")).to_be_empty()
+        page.close()
+
+
+@pytest.mark.parametrize(
+    ("link", "says"),
+    [
+        ("#head=9.9", "head 9.9"),
+        ("#head=x", "head x"),
+        ("#head=1.1&heads=0.1,7.7", "some of the heads 0.1,7.7"),
+        ("#head=1.1&ffns=99", "some of the FFNs 99"),
+        ("#head=1.1&a=nothing///0", "the score nothing///0"),
+        ("#head=1.1&prompt=poem:3", "its prompt"),
+    ],
+)
+def test_a_link_to_what_is_not_here_says_so(live: tuple[Bench, str], look: Any, link: str, says: str) -> None:
+    page = look(live[1], link)
+    expect(page.locator("#link-note")).to_contain_text(f"This link names what is not here: {says}")
+    expect(look(live[1], "#head=1.1").locator("#link-note")).to_be_hidden()
+
+
 def test_where_attention_can_not_be_had_the_old_one_goes(
     live: tuple[Bench, str], look: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -367,6 +403,54 @@ def test_a_link_that_needs_the_model_keeps_what_is_not_shown(stored: tuple[Bench
     assert kept == {"head": ["2.2"], "prompt": ["text:two words"], "query": ["3"], "heads": ["2.1,3.0"], "after": ["1"]}
     plain = look(stored[1], "#head=1.1")
     expect(plain.locator("#link-note")).to_be_hidden()
+
+
+# ---- keys and readers -----------------------------------------------------------------------------------------------
+
+
+def test_axe_finds_nothing_with_and_without_a_model(
+    live: tuple[Bench, str], stored: tuple[Bench, str], look: Any
+) -> None:
+    for address in (live[1], stored[1]):
+        page = look(address, "#head=1.1&heads=0.2")
+        expect(page.locator("#strip [role=option]").first).to_be_attached()
+        expect(page.locator(".stale")).to_have_count(0)
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            page.wait_for_timeout(300)
+            assert violations(page) == []
+        page.emulate_media(color_scheme="light")
+
+
+def test_the_keyboard_removes_undoes_and_chooses(live: tuple[Bench, str], look: Any) -> None:
+    page = look(live[1], "#head=1.1")
+    settled(page, "1.1")
+    chips = page.locator("#removed .chip")
+    page.locator("#mosaic-panel-a .focusable").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#card-title")).to_have_text("Head 1.2")
+    page.keyboard.press("Delete")
+    expect(chips).to_have_text(["1.2"])
+    page.keyboard.press("Control+z")
+    expect(chips).to_have_count(0)
+    page.locator("#heads-list").fill("0.1")
+    page.keyboard.press("Backspace")
+    assert page.locator("#heads-list").input_value() == "0." and chips.count() == 0
+    page.locator("#strip [tabindex='0']").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(page.locator("#next-title")).to_contain_text("(1)")
+    assert page.locator("#card-title").inner_text() == "Head 1.2"
+
+
+def test_the_first_tab_leads_past_the_controls(live: tuple[Bench, str], look: Any) -> None:
+    page = look(live[1], "#head=1.1")
+    stops = "a[href], button, input, select, textarea, [tabindex='0']"
+    first = page.evaluate("(stops) => document.querySelector(stops).outerHTML", stops)
+    assert first == '<a class="skip" href="#heads">To the heads</a>'
+    page.locator(".skip").focus()
+    expect(page.locator(".skip")).to_be_in_viewport()
 
 
 # ---- files ----------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import pytest
 from headscope.report import render
 from headscope.store.run import Run, open_run
 from interp.token_display import shown
+from tests.headscope.accessible import violations
 from tests.headscope.browsed import READY, click_cell, intrude
 from tests.headscope.synthetic import HOSTILE, Shape, write_run
 
@@ -383,6 +384,38 @@ def test_the_fonts_are_those_of_the_set(lettered_browser: Any, request: pytest.F
     height = page.locator("p").bounding_box()["height"]
     assert ("noto" in request.node.name) == (height > 130) and 110 < height < 140
     page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(browser: Any, report: Path, scheme: str) -> None:
+    page = browser.new_page(color_scheme=scheme, viewport={"width": 1440, "height": 900})
+    page.goto(report.as_uri())
+    page.wait_for_selector(READY)
+    walk_down(page)
+    assert violations(page) == []
+    page.close()
+
+
+def test_the_tokens_are_one_stop_for_the_keyboard(opened: Any) -> None:
+    """Arrows move among them without moving the head; Enter chooses."""
+    opened.evaluate("location.hash = '#head=3.1'")
+    tokens = opened.locator("#strip [role=option]")
+    assert opened.locator("#strip [tabindex='0']").count() == 1
+    tokens.nth(5).click()
+    expect(tokens.nth(5)).to_be_focused()
+    for key, at in (("ArrowRight", 6), ("ArrowLeft", 5), ("End", len(TOKENS) - 1), ("Home", 0)):
+        opened.keyboard.press(key)
+        expect(tokens.nth(at)).to_be_focused()
+    opened.keyboard.press("ArrowDown")
+    first, below = (tokens.nth(at).bounding_box()["y"] for at in (0, 1))
+    focused = opened.evaluate("document.activeElement.getBoundingClientRect().top")
+    assert first < focused and below == pytest.approx(focused, abs=1)
+    expect(tokens.nth(5)).to_have_attribute("aria-selected", "true")
+    opened.keyboard.press("Enter")
+    expect(opened.locator("#strip [aria-selected=true]")).to_be_focused()
+    expect(tokens.nth(5)).to_have_attribute("aria-selected", "false")
+    expect(opened.locator("#card-title")).to_have_text("Head 3.1")
+    assert opened.locator("#strip [tabindex='0']").count() == 1
 
 
 def test_the_theme_can_be_changed(opened: Any) -> None:

@@ -1,0 +1,19 @@
+"""What axe finds on a page (axe-core, MPL-2.0, from the package axe-playwright-python, which tests alone use)."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+import pytest
+
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+def violations(page: Any) -> list[str]:
+    """One line for each rule that an element breaks; skips the test where axe is not installed."""
+    pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+    page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
+    options = {"runOnly": {"type": "tag", "values": RULES}}
+    found = page.evaluate("(options) => axe.run(document, options).then(({ violations }) => violations)", options)
+    return [f"{rule['id']}: {node['html'][:160]}" for rule in found for node in rule["nodes"]]
