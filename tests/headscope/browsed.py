@@ -42,3 +42,27 @@ def intrude(page: Any) -> None:
     )
     page.wait_for_timeout(200)
     assert page.evaluate("window.intruder") is None
+
+
+OVERLAPS = """(chosen) => {
+    const kinds = ".xtick text, .ytick text, .xtitle, .ytitle, .gtitle, .legendtext";
+    const turned = (text) => /rotate/.test(text.getAttribute("transform") || "");
+    const found = [];
+    for (const plot of document.querySelectorAll(chosen)) {
+        const texts = [...plot.querySelectorAll(kinds)].filter((text) => text.getBoundingClientRect().width);
+        texts.forEach((a, place) => texts.slice(place + 1).forEach((b) => {
+            if (turned(a) && turned(b)) return;  // slanted labels side by side: their boxes overlap, they do not
+            const [p, q] = [a.getBoundingClientRect(), b.getBoundingClientRect()];
+            const wide = Math.min(p.right, q.right) - Math.max(p.left, q.left);
+            const high = Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top);
+            if (wide > 2 && high > 3) found.push([a.textContent, b.textContent]);
+        }));
+    }
+    return found;
+}"""
+
+
+def overlaps(page: Any, chosen: str) -> list[Any]:
+    """Pairs of texts in one plot whose boxes cover each other by more than a pixel or two."""
+    found: list[Any] = page.evaluate(OVERLAPS, chosen)
+    return found

@@ -22,7 +22,7 @@ from headscope.store.run import open_run
 from headscope.store.writer import begin_stage
 from interp.errors import UsageError
 from tests.headscope.accessible import violations
-from tests.headscope.browsed import READY
+from tests.headscope.browsed import READY, overlaps
 from tests.headscope.inspected import Heard
 from tests.headscope.synthetic import IDENTITY, Shape, classes, head_score, write_run
 from tests.headscope.tiny_model import tiny_model
@@ -451,6 +451,25 @@ def test_the_first_tab_leads_past_the_controls(live: tuple[Bench, str], look: An
     assert first == '<a class="skip" href="#heads">To the heads</a>'
     page.locator(".skip").focus()
     expect(page.locator(".skip")).to_be_in_viewport()
+
+
+# ---- fonts ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
+def test_no_label_lies_on_another_whatever_the_fonts(
+    lettered_browser: Any, live: tuple[Bench, str], width: int, height: int
+) -> None:
+    page = lettered_browser.new_page(viewport={"width": width, "height": height})
+    page.goto(f"{live[1]}#head=1.1&heads=0.2")
+    page.wait_for_selector(READY)
+    settled(page, "1.1")
+    expect(page.locator("#attention .heatmaplayer image")).to_have_count(1)
+    expect(page.locator("#loss .trace")).to_have_count(2)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert overlaps(page, "#mosaic-a, #mosaic-b, #attention, #loss") == []
+    assert page.locator("#attention .xtick, #attention .ytick").count() > 10
+    page.close()
 
 
 # ---- files ----------------------------------------------------------------------------------------------------------

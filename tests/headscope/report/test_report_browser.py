@@ -16,7 +16,7 @@ from headscope.report import render
 from headscope.store.run import Run, open_run
 from interp.token_display import shown
 from tests.headscope.accessible import violations
-from tests.headscope.browsed import READY, click_cell, intrude
+from tests.headscope.browsed import READY, click_cell, intrude, overlaps
 from tests.headscope.synthetic import HOSTILE, Shape, write_run
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -326,30 +326,6 @@ def test_no_button_sends_a_figure_away(opened: Any) -> None:
     assert titles and not [title for title in titles if re.search("share|cloud|plotly", title or "", re.I)]
     options = opened.evaluate("[...document.querySelectorAll('.js-plotly-plot')].map((one) => one._context)")
     assert all(not one["showSendToCloud"] and not one["plotlyServerURL"] for one in options)
-
-
-OVERLAPS = """(chosen) => {
-    const kinds = ".xtick text, .ytick text, .xtitle, .ytitle, .gtitle, .legendtext";
-    const turned = (text) => /rotate/.test(text.getAttribute("transform") || "");
-    const found = [];
-    for (const plot of document.querySelectorAll(chosen)) {
-        const texts = [...plot.querySelectorAll(kinds)].filter((text) => text.getBoundingClientRect().width);
-        texts.forEach((a, place) => texts.slice(place + 1).forEach((b) => {
-            if (turned(a) && turned(b)) return;  // slanted labels side by side: their boxes overlap, they do not
-            const [p, q] = [a.getBoundingClientRect(), b.getBoundingClientRect()];
-            const wide = Math.min(p.right, q.right) - Math.max(p.left, q.left);
-            const high = Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top);
-            if (wide > 2 && high > 3) found.push([a.textContent, b.textContent]);
-        }));
-    }
-    return found;
-}"""
-
-
-def overlaps(page: Any, chosen: str) -> list[Any]:
-    """Pairs of texts in one plot whose boxes cover each other by more than a pixel or two."""
-    found: list[Any] = page.evaluate(OVERLAPS, chosen)
-    return found
 
 
 @pytest.mark.parametrize(("scheme", "width", "height"), [("light", 1440, 900), ("dark", 390, 844)])
