@@ -53,8 +53,8 @@ def ffn_gate_is_zeroed_weights(rest: Rest, layers: Sequence[int]) -> Check:
         return Check(name, True, 0.0, f"no FFN in {_told(layers)}")
     with model.gates(ffns=FFNMask.keep_all(model.n_layers).without(there)):
         gated = model(tokens)
-    inside = model.layout.ffn or model.layout.ffn_out
-    weights = [w for layer in there for w in _there(model, layer, inside).parameters()]
+    modules = [module for layer in there for module in model.layout.ffn_modules(model.hf, layer)]
+    weights = list({id(weight): weight for module in modules for weight in module.parameters()}.values())
     with changed(weights, lambda: [weight.zero_() for weight in weights]):
         zeroed = model(tokens)
     difference = relative(gated, zeroed)

@@ -20,7 +20,7 @@ TOKENS = random_tokens(batch=3, length=10)
 LAYERS, HEADS = 2, 4
 RANDOM = torch.Generator().manual_seed(7)
 PER_SEQUENCE = torch.rand(3, LAYERS, HEADS, generator=RANDOM).round()
-FAMILIES = ("llama", "opt", "mixtral", "bloom", "gemma2")
+FAMILIES = ("llama", "opt", "mixtral", "bloom", "gemma2", "granite4_experts")
 
 
 @dataclass(frozen=True)

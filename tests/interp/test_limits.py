@@ -104,7 +104,7 @@ def test_choices_follow_their_tokens() -> None:
     with torch.no_grad(), held(model, first, torch.tensor([-1, *range(8)])):
         model(longer)
     handle.remove()
-    assert torch.equal(kept["places"][1:], first[1, 0][:, 0])
+    assert torch.equal(kept["places"][1:], first[1, 0, 0][:, 0])
 
 
 # --- rounding ------------------------------------------------------------------------------------------------------

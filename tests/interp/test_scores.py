@@ -239,6 +239,10 @@ def test_a_ranking_removes_the_lowest_share_rounded_down(grid: np.ndarray, perce
     flat = grid.flatten()
     expected = sorted((i for i in range(flat.size) if not math.isnan(flat[i])), key=lambda i: (flat[i], i))
     assert ranking.order.tolist() == expected
+    if not expected:
+        with pytest.raises(UsageError, match="no head has a score in the order 'importance'.*nothing to remove"):
+            ranking.mask(percent)
+        return
     count = percent * len(expected) // 100
     assert ranking.removed(percent) == count
     mask = ranking.mask(percent)
