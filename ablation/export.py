@@ -111,7 +111,8 @@ def ffn_weights(model: HookedModel, layer: int) -> list[Tensor]:
         whole = layout.inner(model.hf, layer, layout.ffn)
         bias = getattr(last, "bias", None)
         return [*(whole.parameters() if whole is not None else ()), *([bias] if isinstance(bias, Tensor) else [])]
-    return list(last.parameters())
+    beside = layout.inner(model.hf, layer, layout.ffn_beside)
+    return [*last.parameters(), *(beside.parameters() if beside is not None else ())]
 
 
 def _removed(mask: HeadMask | FFNMask | Tensor | None, shape: tuple[int, ...], what: str) -> list[tuple[int, ...]]:

@@ -267,13 +267,13 @@ def all_removals(
     if not places or set(places) - set(POSITIONS):
         raise UsageError(f"positions={places!r}: components are removed at some of {', '.join(POSITIONS)}")
     there = model.ffn_layers if component == "ffn" else model.attention_layers
+    if not there:
+        raise UsageError(
+            f"{model.layout.architecture} has no {component} that headscope can place: none can be removed"
+        )
     wanted = there if layers is None else tuple(dict.fromkeys(layers))
     if missing := sorted(set(wanted) - set(there)):
-        raise UsageError(
-            f"layers {missing} have no {component} to remove; there are {there[0]} to {there[-1]}"
-            if there
-            else f"{model.layout.architecture} has no {component} that headscope can remove"
-        )
+        raise UsageError(f"layers {missing} have no {component} to remove; there are {there[0]} to {there[-1]}")
     width = model.n_heads // model.n_kv_heads if component == "kv_group" else 1
     firsts = [None] if component == "ffn" else range(0, model.n_heads, width)
     found = [(layer, first) for layer in wanted for first in firsts]

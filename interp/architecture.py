@@ -6,7 +6,8 @@ touches them (a private corner of that library, hence the narrow version range i
 - z is the input of `o` (the head outputs side by side).
 - What an FFN adds to the residual stream is the output of the norm behind it where there is one (`ln2_post`: Gemma 2/3,
   OLMo 2), else of its last linear (`mlp.out`), else of the whole module (mixture of experts) (Method 3.3); Granite
-  multiplies it by `residual_scale` on the way.
+  multiplies it by `residual_scale` on the way, and Granite 4 adds the output of its experts (`ffn_beside`), which run
+  before its shared FFN, to that of the latter.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Layout:
     o: str
     ffn: str | None
     ffn_out: str | None
+    ffn_beside: str | None = None
     pos_embed: str | None = None
     embed_norm: str | None = None
     ln_final: str | None = None
@@ -75,6 +77,13 @@ class Layout:
             return self.block(hf, layer).get_submodule(name)
         except AttributeError:
             return None
+
+    def ffn_modules(self, hf: nn.Module, layer: int) -> list[nn.Module]:
+        """All modules whose weights make what a layer's FFN adds, in the order in which they run; none without FFN."""
+        if self.inner(hf, layer, self.ffn_out) is None:
+            return []
+        parts = (self.ffn_beside, self.ffn or self.ffn_out, self.ln2_post)
+        return [module for module in (self.inner(hf, layer, name) for name in parts) if module is not None]
 
     def inner_norms(self, hf: nn.Module, layer: int) -> list[str]:
         """Norms between the heads and the output projection (BitNet), as wide as all heads together."""
@@ -159,7 +168,7 @@ def read_layout(hf: Any) -> Layout:
     adapter = _adapter(hf, architecture)
     components = _named(adapter.component_mapping)
     inside = _named(getattr(components.get("blocks"), "submodules", None))
-    attention, ffn = inside.get("attn"), inside.get("mlp")
+    attention, ffn = inside.get("attn"), inside.get("mlp", inside.get("shared_mlp"))
     parts = _named(getattr(attention, "submodules", None))
     if attention is None or "o" not in parts or "unembed" not in components:
         raise RefusedModelError(
@@ -177,6 +186,7 @@ def read_layout(hf: Any) -> Layout:
         o=_within(attention, parts["o"]),
         ffn=None if ffn is None else ffn.name,
         ffn_out=_ffn_out(inside, ffn),
+        ffn_beside=inside["moe"].name if "shared_mlp" in inside and "moe" in inside else None,
         split=_split(hf.config, attention) if fused else None,
         post_norm=architecture in _POST_NORM or not getattr(hf.config, "do_layer_norm_before", True),
         residual_scale=float(getattr(hf.config.get_text_config(), "residual_multiplier", 1.0)),

@@ -50,9 +50,16 @@ def unflattened(block: nn.Module, module: nn.Module, change: Change, *, after: b
     return [block.register_forward_pre_hook(partial(_note_shape, seen), with_kwargs=True), register(hook)]
 
 
+def summed(first: nn.Module, last: nn.Module, change: Change) -> list[Any]:
+    """For what is the sum of two modules' outputs: the first gives 0 in place of its own, the last the changed sum."""
+    seen: dict[str, Tensor] = {}
+    hold, finish = partial(_hold, seen), partial(_finish, change, seen)
+    return [first.register_forward_hook(hold), last.register_forward_hook(finish)]
+
+
 def is_ours(hook: Any) -> bool:
     """Whether a hook on a module was made here."""
-    return getattr(hook, "func", None) in (_at_input, _at_output, _note_shape)
+    return getattr(hook, "func", None) in (_at_input, _at_output, _note_shape, _hold, _finish)
 
 
 def _in_heads(change: Change, heads: int, value: Tensor) -> Tensor | None:
@@ -96,3 +103,18 @@ def _note_shape(seen: dict[str, Any], block: nn.Module, args: tuple[Any, ...], k
 def _unflattened(change: Change, seen: dict[str, Any], value: Tensor) -> Tensor | None:
     changed = change(value.reshape(*seen["shape"], value.shape[-1]))
     return None if changed is None else changed.reshape(value.shape)
+
+
+def _hold(seen: dict[str, Tensor], module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+    several = isinstance(output, (tuple, list))
+    seen["output"] = output[0] if several else output
+    nothing = torch.zeros_like(seen["output"])
+    return type(output)((nothing, *output[1:])) if several else nothing
+
+
+def _finish(
+    change: Change, seen: dict[str, Tensor], module: nn.Module, args: tuple[Any, ...], output: Tensor
+) -> Tensor:
+    total = seen.pop("output") + output
+    changed = change(total)
+    return total if changed is None else changed

@@ -1,8 +1,8 @@
 """A `.gguf` file as an ordinary Hugging Face folder: weights dequantised to float32, with their tokenizer and config.
 
 transformers converts; here is refused what it would get wrong without a word (one part of a split file, an adapter,
-missing tensors, scaled rotary positions that it leaves out), and the tokenizer is mended where the file names a
-pre-tokenizer that transformers takes for GPT-2's.
+missing tensors, scaled rotary positions that it leaves out), the configuration is given what it dropped (gguf_keys.py),
+and the tokenizer is mended where the file names a pre-tokenizer that transformers takes for GPT-2's.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interp.cache import facts_of, kept_folder, sha256_of
 from interp.errors import ModelLoadError, RefusedModelError
+from interp.gguf_keys import settle
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -28,6 +29,9 @@ DIGITS_APART = frozenset({"smollm", "starcoder", "refact", "command-r", "codeshe
 # ... and these are GPT-2's rule itself.
 GPT2_RULE = frozenset({"gpt-2", "phi-2", "roberta-bpe", "mpt", "olmo", "jais", "trillion", "exaone4"})
 
+
+# Part of a converted folder's name: those of an earlier conversion are not used.
+CONVERSION = 2
 
 # Where llama.cpp keeps the factors of scaled rotary positions (Llama 3.1 and later, Phi-3).
 ROPE_TENSORS = ("rope_freqs", "rope_factors")
@@ -44,11 +48,13 @@ class GGUFHeader:
     pre_tokenizer: str | None
     tensor_types: dict[str, int]
     scaled_rope: str = ""
+    file_type: str | None = None
+    keys: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def quantisation(self) -> str:
-        """The type that holds most of the weights: `Q4_1`, `F16`, ..."""
-        return max(self.tensor_types, key=lambda name: self.tensor_types[name])
+        """The file's own type (`Q4_K_M`); where it names none, the one that holds most of the weights."""
+        return self.file_type or max(self.tensor_types, key=lambda name: self.tensor_types[name])
 
 
 def converted_gguf(path: Path | str) -> Path:
@@ -60,16 +66,29 @@ def converted_gguf(path: Path | str) -> Path:
     if not path.is_file():
         raise ModelLoadError(f"There is no file {path}. Expected a .gguf file with a causal language model.")
     digest = sha256_of(path)
-    folder = kept_folder(f"gguf-{digest[:16]}", lambda folder: {"gguf_sha256": digest, **convert(path, folder)})
+    folder = kept_folder(
+        f"gguf-{digest[:16]}-{CONVERSION}", lambda folder: {"gguf_sha256": digest, **convert(path, folder)}
+    )
     if note := facts_of(folder).get("tokenizer_note"):
         warnings.warn(note, stacklevel=2)
     return folder
 
 
 def weights_note(folder: Path | str) -> str | None:
-    """What tables and reports have to say of converted weights (`Q4_1, dequantised to float32`); None for others."""
-    quantisation = facts_of(Path(folder)).get("quantisation", "F32")
-    return None if quantisation == "F32" else f"{quantisation}, dequantised to float32"
+    """What tables and reports have to say of converted weights; None for others.
+
+    The file's type, and what its weights are kept in: `Q4_K_M, dequantised to float32 (85% Q4_K, 15% Q6_K)`.
+    """
+    facts = facts_of(Path(folder))
+    types = {name: count for name, count in facts.get("tensor_types", {}).items() if name != "F32"}
+    if not types:
+        return None
+    told = f"{facts['quantisation']}, dequantised to float32"
+    if [*types] == [facts["quantisation"]]:
+        return told
+    whole = sum(types.values())
+    mix = sorted(types.items(), key=lambda one: -one[1])
+    return f"{told} ({', '.join(f'{100 * count / whole:.0f}% {name}' for name, count in mix)})"
 
 
 def convert(path: Path, folder: Path) -> Mapping[str, Any]:
@@ -94,24 +113,28 @@ def read_header(path: Path) -> GGUFHeader:
             f"{path} can't be read as a GGUF file ({error}): fetch it again, or name another"
         ) from error
 
-    def field(name: str, default: Any = None) -> Any:
+    def value(name: str, default: Any = None) -> Any:
         found = reader.get_field(name)
         return default if found is None else found.contents()
 
     sizes: Counter[str] = Counter()
-    scaled = [] if field(f"{field('general.architecture')}.rope.scaling.type", "none") == "none" else ["rope.scaling"]
+    scaled = [] if value(f"{value('general.architecture')}.rope.scaling.type", "none") == "none" else ["rope.scaling"]
     for tensor in reader.tensors:
         if tensor.name.startswith(ROPE_TENSORS) and bool((tensor.data != 1).any()):
             scaled.append(tensor.name)
         sizes[tensor.tensor_type.name] += int(tensor.n_elements)
+    architecture = value("general.architecture", "unnamed")
+    own = f"{architecture}."
     header = GGUFHeader(
-        architecture=field("general.architecture", "unnamed"),
-        kind=field("general.type", "model"),
-        parts=int(field("split.count", 1)),
-        tokens=len(field("tokenizer.ggml.tokens", ())),
-        pre_tokenizer=field("tokenizer.ggml.pre") if field("tokenizer.ggml.model") == "gpt2" else None,
+        architecture=architecture,
+        kind=value("general.type", "model"),
+        parts=int(value("split.count", 1)),
+        tokens=len(value("tokenizer.ggml.tokens", ())),
+        pre_tokenizer=value("tokenizer.ggml.pre") if value("tokenizer.ggml.model") == "gpt2" else None,
         tensor_types=dict(sizes),
         scaled_rope=", ".join(scaled),
+        file_type=_type_named(value("general.file_type")),
+        keys={name.removeprefix(own): value(name) for name in reader.fields if name.startswith(own)},
     )
     _vet(path, header)
     return header
@@ -127,14 +150,42 @@ def _vet(path: Path, header: GGUFHeader) -> None:
         )
 
 
+def _type_named(number: Any) -> str | None:
+    """`Q4_K_M` for llama.cpp's number of a mix; None for none, and for one that this version of gguf does not know."""
+    from gguf import LlamaFileType
+
+    known = {kind.value: kind.name for kind in LlamaFileType}
+    name = known.get(number, "GUESSED")
+    return None if name == "GUESSED" else name.removeprefix("MOSTLY_").removeprefix("ALL_")
+
+
+def _read_config(path: Path, header: GGUFHeader) -> Any:
+    """transformers' configuration with what it dropped; refused is what has no place in it."""
+    from transformers import AutoConfig, LlamaConfig
+
+    config = AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+    if header.architecture == "llama" and config.model_type == "mistral":
+        # By the file's title alone; gguf has no weights by that name, and no window that this file does not name.
+        told = {key: value for key, value in config.to_dict().items() if key not in ("model_type", "sliding_window")}
+        config = LlamaConfig(**told)
+    if lost := settle(config, header.architecture, header.keys):
+        raise RefusedModelError(
+            f"{path} says {'; '.join(map(str, lost))}: it would be lost in the conversion of a {header.architecture} "
+            "file, and the model would be another one. Take the model's own checkpoint in place of the .gguf file."
+        )
+    return config
+
+
 def _read_model(path: Path, header: GGUFHeader) -> PreTrainedModel:
     import torch
     from transformers import AutoModelForCausalLM, GgufConfig
 
     try:
         with _quiet():
+            config = _read_config(path, header)
             model, info = AutoModelForCausalLM.from_pretrained(
                 path.parent,
+                config=config,
                 gguf_file=path.name,
                 dtype=torch.float32,
                 quantization_config=GgufConfig(dequantize=True),
@@ -153,10 +204,7 @@ def _read_model(path: Path, header: GGUFHeader) -> PreTrainedModel:
             f"{header.architecture} file, so that long texts would be read at other positions than in training. Take "
             "the model's own checkpoint in place of the .gguf file."
         )
-    for name in (
-        "quantization_config",
-        "_model_name_or_path",
-    ):  # Leftovers of the file, which would go into config.json.
+    for name in ("quantization_config", "_model_name_or_path"):  # Leftovers, which would go into config.json.
         vars(model.config).pop(name, None)
     return model
 
@@ -190,9 +238,8 @@ def mend_tokenizer(file: Path, header: GGUFHeader) -> str | None:
     tokenizer = json.loads(file.read_text(encoding="utf-8"))
     tokenizer["added_tokens"] = [token for token in tokenizer["added_tokens"] if token["id"] < header.tokens]
     rule, name, note = tokenizer["pre_tokenizer"] or {}, header.pre_tokenizer, None
-    if (
-        name is not None and rule.get("type") == "ByteLevel"
-    ):  # GPT-2's rule, which is transformers' answer to all names.
+    # GPT-2's rule, which is transformers' answer to all names.
+    if name is not None and rule.get("type") == "ByteLevel":
         if name in DIGITS_APART:
             digits = {"type": "Digits", "individual_digits": True}
             tokenizer["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, rule]}

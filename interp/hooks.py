@@ -151,7 +151,10 @@ def _attach(model: HookedModel, point: Point, change: Edit) -> list[Any]:
         return [block.register_forward_hook(changes.at_output(change))]
     if name == "mlp_out":
         module = _need(model, layer, layout.ffn_out, "has no FFN that headscope can place")
-        return changes.unflattened(block, module, changes.scaled(change, layout.residual_scale), after=True)
+        scaled, beside = changes.scaled(change, layout.residual_scale), layout.inner(hf, layer, layout.ffn_beside)
+        if beside is not None:
+            return changes.summed(beside, module, scaled)
+        return changes.unflattened(block, module, scaled, after=True)
     if name == "resid_mid":
         return changes.unflattened(block, _middle(model, layer), change, after=False)
     return _attach_projection(model, point, change)

@@ -50,12 +50,15 @@ def weight_hash(hf: nn.Module, *, full_bytes: int = FULL_BYTES) -> WeightHash:
 
 
 def identity(model: HookedModel) -> dict[str, Any]:
-    """What a stored number is filed under; the hash is computed once a model."""
+    """What a stored number is filed under; the hash is computed once a model.
+
+    How it was checked is no part of it: the numbers are the same.
+    """
     hashed = model.weight_hash
     return {
         "source": None,
         "revision": None,
-        **model.provenance,
+        **{name: value for name, value in model.provenance.items() if name != "check"},
         "weight_hash": hashed.sha256,
         "weight_hash_covers": "all bytes" if hashed.full else f"{SAMPLES} values a tensor",
         "config_hash": model.provenance.get("config_hash") or config_hash(model.hf.config.to_diff_dict()),

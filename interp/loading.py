@@ -23,7 +23,7 @@ from interp.identity import config_hash
 from interp.in_memory import refuse_changed_inside, refuse_source, unwrapped
 from interp.model import Caught, HookedModel
 from interp.quiet import transformers_quietly
-from interp.selfcheck import verify
+from interp.selfcheck import Level, level_named, verify
 
 DEFAULT_MODEL = "smollm2-135m"
 EMBEDDED = (DEFAULT_MODEL,)
@@ -41,7 +41,7 @@ def load_model(
     wheel: str | Path | None = None,
     offload_folder: str | Path | None = None,
     max_memory: Mapping[Any, Any] | None = None,
-    check: bool = True,
+    check: str | bool = "default",
 ) -> HookedModel:
     """Load a causal language model with its heads within reach.
 
@@ -49,9 +49,11 @@ def load_model(
     torch.compile or data parallelism. Anything else is refused with the way to get there (in_memory.py).
     dtype: a torch dtype or its name; unset, float32 on the CPU and the checkpoint's own on a GPU.
     device: cpu, cuda, or `auto` to spread over devices, memory and (with offload_folder) disk by accelerate.
-    check: whether the self-check runs (selfcheck.py).
+    check: the self-check (selfcheck.py): `default` on three layers, `strict` on every layer, `off`; the provenance
+    tells which. True and False are read as `default` and `off`.
     Raises ModelLoadError, RefusedModelError, UsageError or SelfCheckError, each saying what to do next.
     """
+    level = level_named(check)
     if isinstance(source, nn.Module):
         given = {
             "dtype": dtype,
@@ -67,7 +69,7 @@ def load_model(
                 "move or cast the model before"
             )
         hf = unwrapped(source)
-        return wrap(hf, tokenizer, {"source": type(hf).__name__}, check=check)
+        return wrap(hf, tokenizer, {"source": type(hf).__name__}, check=level)
     if not isinstance(source, str | os.PathLike):
         refuse_source(source)
     device = _device(device)
@@ -84,7 +86,7 @@ def load_model(
     if device != "auto":
         hf = hf.to(device)
     found = {"revision": _commit(folder, revision), **provenance, "config_hash": _config_hash(config, folder, options)}
-    return wrap(hf, tokenizer, found, check=check)
+    return wrap(hf, tokenizer, found, check=level)
 
 
 def read_config(
@@ -105,7 +107,7 @@ def read_tokenizer(
     return _tokenizer(folder, source, {"revision": revision, "trust_remote_code": trust_remote_code})
 
 
-def wrap(hf: Any, tokenizer: Any, provenance: Mapping[str, Any], *, check: bool = True) -> HookedModel:
+def wrap(hf: Any, tokenizer: Any, provenance: Mapping[str, Any], *, check: Level = "default") -> HookedModel:
     """A HookedModel over a Hugging Face model in memory, which is put in eval mode and frozen, and else left alone."""
     source = provenance.get("source", type(hf).__name__)
     refusals.wrong_kind(hf.config, source)
@@ -114,12 +116,12 @@ def wrap(hf: Any, tokenizer: Any, provenance: Mapping[str, Any], *, check: bool 
     hf.eval().requires_grad_(False)
     layout = read_layout(hf)
     refusals.damaged_weights(hf, source)
-    told = {**provenance, "architecture": layout.architecture, "dtype": str(hf.dtype).removeprefix("torch.")}
+    dtype = str(hf.dtype).removeprefix("torch.")
+    told = {**provenance, "architecture": layout.architecture, "dtype": dtype, "check": check}
     model = HookedModel(hf, tokenizer, layout, provenance=told)
     refusals.other_heads(model)
     model = _that_answers(model)
-    if check:
-        verify(model)
+    verify(model, check)
     return model
 
 

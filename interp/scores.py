@@ -261,9 +261,18 @@ class Ranking:
         return order[~flat[order].isnan()]
 
     def removed(self, percent: int | float) -> int:
-        """How many components `percent` removes: floor(percent n / 100) (Method 4)."""
+        """How many components `percent` removes: floor(percent n / 100) (Method 4).
+
+        Raises UsageError where no component has a score: removing a share of nothing would pass for a success.
+        """
         if not 0 <= percent <= 100:
             raise UsageError(f"percent must lie between 0 and 100, not {percent}")
+        if not len(self.order):
+            kind = {"head": "head", "ffn": "FFN"}[self.kind]
+            raise UsageError(
+                f"no {kind} has a score in the order {self.name!r}, so there is nothing to remove: the model has no "
+                f"{kind}s that headscope can place, or every score is NaN"
+            )
         return int(percent * len(self.order) / 100 + 1e-9)
 
     def mask(self, percent: int | float) -> HeadMask | FFNMask:

@@ -1,6 +1,8 @@
 """The checks of selfcheck.py, each two independent ways to one result on a short input.
 
 result.py      what a check answers, and how differences are measured
+rest.py        the model at rest, and how far apart two ways may be
+choices.py     which experts a token is sent to, held
 reading.py     logits, attention rows and padding
 thresholds.py  the same beyond every length that the configuration names
 changing.py    gates, their gradient, and runs resumed at a block

@@ -6,12 +6,14 @@ from typing import Any
 
 import torch
 from einops import reduce
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from interp.architecture import linear_weight
 from interp.attention.rows import AttentionRows, blocks
-from interp.checks.result import Check, is_precise, relative, tolerance
+from interp.checks.choices import held
+from interp.checks.rest import PRECISE, Rest
+from interp.checks.result import Check, is_precise, relative
 from interp.model import HookedModel
 
 PADDING = 3
@@ -24,12 +26,12 @@ def logits_are_finite(logits: Float[Tensor, "batch query vocab"]) -> Check:
     return Check("logits are finite", bad == 0, float(bad), f"{bad} of {logits.numel()} are not" if bad else "all are")
 
 
-def same_as_untouched(model: HookedModel, tokens: Int[Tensor, "batch query"], plain: Tensor) -> Check:
+def same_as_untouched(rest: Rest) -> Check:
     """Logits while attention is listened to equal those of the model at rest, which runs Hugging Face's code alone."""
-    heard: list[int] = []
-    with model.watch_attention(lambda layer, rows: heard.append(layer)):
-        watched = model(tokens)
-    difference = relative(watched, plain)
+    model, heard = rest.model, []
+    with model.watch_attention(lambda layer, rows: heard.append(layer)), held(model, rest.choices):
+        watched = model(rest.tokens)
+    difference = relative(watched, rest.plain)
     silent = sorted(set(model.attention_layers) - set(heard))
     own = model.hf.config._attn_implementation
     detail = f"watched, against its own {own!r} attention"
@@ -37,53 +39,61 @@ def same_as_untouched(model: HookedModel, tokens: Int[Tensor, "batch query"], pl
         detail = f"layers that were never heard: {silent}"
     elif own == "eager" and model.caught == "sdpa":
         detail += "; its default is 'sdpa': load it without attn_implementation"
-    return Check("logits equal the untouched model's", difference < tolerance(model) and not silent, difference, detail)
+    return Check("logits equal the untouched model's", difference < rest.limit and not silent, difference, detail)
 
 
-def looks_back_only(model: HookedModel, tokens: Int[Tensor, "batch query"], plain: Tensor) -> Check:
+def looks_back_only(rest: Rest) -> Check:
     """The last token changes nothing before it."""
-    other = tokens.clone()
-    other[:, -1] = tokens[:, 0]
-    difference = relative(model(other)[:, :-1], plain[:, :-1])
-    return Check("the model looks back only", difference < tolerance(model), difference, "last token exchanged")
+    other = rest.tokens.clone()
+    other[:, -1] = rest.tokens[:, 0]
+    known = torch.arange(rest.tokens.shape[1])
+    known[-1] = -1
+    with held(rest.model, rest.choices, known):
+        difference = relative(rest.model(other)[:, :-1], rest.plain[:, :-1])
+    return Check("the model looks back only", difference < rest.limit, difference, "last token exchanged")
 
 
-def padding_changes_nothing(model: HookedModel, tokens: Int[Tensor, "batch query"], plain: Tensor) -> Check:
+def padding_changes_nothing(rest: Rest) -> Check:
     """Padding on either side, with its mask, changes neither the logits of real tokens nor their attention."""
-    real = tokens[0, : tokens.shape[1] - PADDING]
+    model = rest.model
+    real = rest.tokens[0, : rest.tokens.shape[1] - PADDING]
     length = len(real)
     pads = real.new_zeros(PADDING)
     padded = torch.stack([torch.cat([pads, real]), torch.cat([real, pads])])
     mask = torch.stack([torch.cat([pads, torch.ones_like(real)]), torch.cat([torch.ones_like(real), pads])])
+    known, nobody = torch.arange(length), torch.full((PADDING,), -1)
     alone: dict[int, Tensor] = {}
-    worst: dict[str, float] = {"logits": 0.0, "attention": 0.0}
-    with model.watch_attention(lambda layer, rows: alone.__setitem__(layer, rows.block(0, length)[0])):
+    with (
+        model.watch_attention(lambda layer, rows: alone.__setitem__(layer, rows.block(0, length)[0])),
+        held(model, rest.choices, known),
+    ):
         model.run(real[None])
+    apart = [0.0]
 
     def compare(layer: int, rows: AttentionRows) -> None:
         both = rows.block(0, length + PADDING)
         for row, first in ((0, PADDING), (1, 0)):
             inside = both[row, :, first : first + length, first : first + length]
-            worst["attention"] = max(worst["attention"], _largest(inside - alone[layer]))
+            apart.append(_largest(inside - alone[layer]))
 
-    with model.watch_attention(compare):
+    with model.watch_attention(compare), held(model, rest.choices, torch.cat([nobody, known, known, nobody])):
         logits = model(padded, mask)
-    expected = plain[0, :length]
-    worst["logits"] = max(relative(logits[0, PADDING:], expected), relative(logits[1, :length], expected))
-    limit = 1e-3 if is_precise(model) else 0.2
-    detail = f"logits {worst['logits']:.2g}, attention {worst['attention']:.2g}"
-    return Check("padding changes nothing", max(worst.values()) < limit, max(worst.values()), detail)
+    expected, attention = rest.plain[0, :length], max(apart)
+    moved = max(relative(logits[0, PADDING:], expected), relative(logits[1, :length], expected))
+    passed = moved < rest.limit and attention < (PRECISE if is_precise(model) else 0.2)
+    detail = f"logits {moved:.2g}, attention {attention:.2g}"
+    return Check("padding changes nothing", passed, max(moved, attention), detail)
 
 
-def rows_sum_to_one(model: HookedModel, tokens: Int[Tensor, "batch query"]) -> Check:
+def rows_sum_to_one(rest: Rest) -> Check:
     """Attention rows sum to 1, or below 1 where the family has a sink."""
-    sums: dict[int, Tensor] = {}
+    model, sums = rest.model, {}
 
     def add(layer: int, rows: AttentionRows) -> None:
         sums[layer] = torch.cat([reduce(p, "b h q k -> b h q", "sum") for _, _, p in blocks(rows)], -1)
 
     with model.watch_attention(add):
-        model.run(tokens)
+        model.run(rest.tokens)
     sink = {layer for layer in sums if _sinks(model, layer) is not None}
     off = {n: _largest((s - 1).clamp_min(0) if n in sink else s - 1) for n, s in sums.items()}
     where = max(off, key=lambda layer: off[layer])
@@ -92,9 +102,10 @@ def rows_sum_to_one(model: HookedModel, tokens: Int[Tensor, "batch query"]) -> C
     return Check("attention rows sum to 1", off[where] < limit, off[where], f"{note}worst in layer {where}")
 
 
-def projections_are_their_weights(model: HookedModel, layers: tuple[int, ...]) -> Check:
+def projections_are_their_weights(rest: Rest, layers: tuple[int, ...]) -> Check:
     """The projections of attention are the matrices and biases that scores are made from, and nothing is added."""
-    generator, worst = torch.Generator().manual_seed(0), (0.0, "none")
+    model, generator, worst = rest.model, torch.Generator().manual_seed(0), (0.0, "none")
+    limit = max(PRECISE, 16 * torch.finfo(model.dtype).eps)
     for layer in layers:
         for name in ("q", "k", "v", "qkv", "o"):
             module = model.layout.inner(model.hf, layer, getattr(model.layout, name))
@@ -104,7 +115,7 @@ def projections_are_their_weights(model: HookedModel, layers: tuple[int, ...]) -
             x = torch.randn(1, 4, weight.shape[1], generator=generator).to(weight.device, weight.dtype)
             by_hand = nn.functional.linear(x, weight, None if bias is None else bias.to(weight.device))
             worst = max(worst, (relative(module(x), by_hand), f"{name} of layer {layer}"))
-    return Check("projections are their weights", worst[0] < tolerance(model), worst[0], f"worst: {worst[1]}")
+    return Check("projections are their weights", worst[0] < limit, worst[0], f"worst: {worst[1]}")
 
 
 def _sinks(model: HookedModel, layer: int) -> nn.Parameter | None:
@@ -117,19 +128,20 @@ def _largest(difference: Tensor) -> float:
     return largest if largest == largest else float("inf")
 
 
-def parts_add_up(model: HookedModel, tokens: Int[Tensor, "batch query"], layers: tuple[int, ...]) -> Check:
+def parts_add_up(rest: Rest, layers: tuple[int, ...]) -> Check:
     """What heads and FFN write is what the residual stream gains: the heads through the norms that stand behind them.
 
     A norm or a factor that the layout misses, or has in another place, shows here. Families that normalise the stream
     are left out.
     """
+    model = rest.model
     placed = [layer for layer in layers if layer in model.ffn_layers]
     if model.layout.post_norm or not placed:
         return Check(ADD_UP, True, 0.0, "left out: the stream is normalised, or has no FFN behind attention")
     points = ["resid_pre", "z", "mlp_out", "resid_post", *([] if model.parallel else ["resid_mid"])]
-    _, found = model.run_with_cache(tokens, [(point, layer) for layer in placed for point in points])
+    _, found = model.run_with_cache(rest.tokens, [(point, layer) for layer in placed for point in points])
     worst = max((_apart(model, found, layer), layer) for layer in placed)
-    return Check(ADD_UP, worst[0] < tolerance(model), worst[0], f"worst in layer {worst[1]}")
+    return Check(ADD_UP, worst[0] < rest.limit, worst[0], f"worst in layer {worst[1]}")
 
 
 def _apart(model: HookedModel, found: Any, layer: int) -> float:

@@ -51,10 +51,6 @@ def is_precise(model: HookedModel) -> bool:
     return model.dtype in (torch.float32, torch.float64)
 
 
-def tolerance(model: HookedModel) -> float:
-    return 1e-3 if is_precise(model) else 0.2
-
-
 @contextmanager
 def changed(weights: Iterable[Tensor], change: Callable[[], object]) -> Iterator[None]:
     """Change weights in place and put them back, whatever happens."""

@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 from einops import reduce
-from jaxtyping import Int
 from torch import Tensor
 
 from interp.attention.rows import blocks
-from interp.checks.result import LENGTH, Check, relative, tolerance
+from interp.checks.choices import held, noted
+from interp.checks.rest import Rest
+from interp.checks.result import LENGTH, Check, relative
 from interp.inputs import takes_positions
 from interp.model import HookedModel
 
@@ -61,18 +62,19 @@ def _numbers(told: Mapping[Any, Any]) -> Iterator[tuple[str, int]]:
             yield str(name), value
 
 
-def same_beyond_thresholds(model: HookedModel, tokens: Int[Tensor, "batch query"], plain: Tensor) -> Check:
+def same_beyond_thresholds(rest: Rest) -> Check:
     """Watched logits and rows beyond each threshold, against the model at rest."""
     worst, told = 0.0, []
-    for threshold in thresholds(model):
-        difference, how = _beyond(model, threshold, tokens, plain)
+    for threshold in thresholds(rest.model):
+        difference, how = _beyond(rest, threshold)
         worst = max(worst, difference)
         told.append(f"{threshold.name} {threshold.value} ({how})")
-    return Check(NAME, worst < tolerance(model), worst, ", ".join(told) or "the configuration names none")
+    return Check(NAME, worst < rest.limit, worst, ", ".join(told) or "the configuration names none")
 
 
-def _beyond(model: HookedModel, threshold: Threshold, tokens: Tensor, plain: Tensor) -> tuple[float, str]:
+def _beyond(rest: Rest, threshold: Threshold) -> tuple[float, str]:
     """How far watching is from rest there, and how it was reached; infinite where it was not."""
+    model, tokens = rest.model, rest.tokens
     if threshold.by_position:
         return _at_positions(model, threshold, tokens)
     length = threshold.value + LENGTH // 2
@@ -80,7 +82,7 @@ def _beyond(model: HookedModel, threshold: Threshold, tokens: Tensor, plain: Ten
     price = length * sum(weight.numel() for weight in model.hf.parameters())
     if not (reachable and price < CHEAP):
         with lowered(model, threshold):
-            if relative(model(tokens), plain) > 0:
+            if relative(model(tokens), rest.plain) > 0:
                 return _apart(model, tokens), f"with {LOWERED} in its place"
     if reachable and price < PAYABLE:
         longer = torch.arange(length, device=tokens.device)[None] * tokens[0, 0] % model.vocab_size
@@ -105,10 +107,11 @@ def _apart(model: HookedModel, tokens: Tensor, **more: Any) -> float:
     def add(layer: int, rows: Any) -> None:
         above.extend(float((reduce(p, "b h q k -> b h q", "sum") - 1).max()) for _, _, p in blocks(rows))
 
-    rest = model.hf(**inputs).logits
-    with model.watch_attention(add):
+    with noted(model) as choices:
+        plain = model.hf(**inputs).logits
+    with model.watch_attention(add), held(model, choices):
         watched = model.hf(**inputs).logits
-    return max(relative(watched, rest), *above)
+    return max(relative(watched, plain), *above)
 
 
 @contextmanager

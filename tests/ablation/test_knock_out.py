@@ -270,6 +270,15 @@ def test_single_heads_can_be_named() -> None:
             knock_out(model, docs, component=component, heads=heads)
 
 
+def test_a_family_without_ffns_has_none_to_knock_out() -> None:
+    """Not an empty table, which would read as a result."""
+    model = load("gpt2")
+    bare = replace(model, layout=replace(model.layout, ffn_out=None))
+    with pytest.raises(UsageError, match="GPT2LMHeadModel has no ffn that headscope can place: none can be removed"):
+        knock_out(bare, documents(2), component="ffn")
+    assert len(knock_out(bare, documents(2), component="head", layers=[1]).removals) == 4
+
+
 def test_heads_take_48_documents_and_ffns_all_unless_told() -> None:
     model, task = load("gpt2"), SmallTask(tuple(documents(50)))
     assert len(knock_out(model, task, component="head", layers=[1]).documents) == 48

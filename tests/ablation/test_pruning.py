@@ -66,6 +66,19 @@ def test_rows_are_those_of_the_metrics_table() -> None:
     assert frame["n"].eq(12).all() and frame["stderr"].notna().all()
 
 
+def test_an_order_of_nothing_prunes_nothing_and_says_so() -> None:
+    """Half of no FFNs removed would pass for half of the FFNs removed without harm."""
+    model = load("gpt2")
+    bare = replace(model, layout=replace(model.layout, ffn_out=None))
+    found = importance(bare, TASK)
+    for order in (found.ffns(), orders.random_orders(found.ffns(), n=1)[0]):
+        with pytest.raises(UsageError, match=r"no FFN has a score in the order .*there is nothing to remove"):
+            prune(bare, TASK, order, component="ffn", percents=(0, 50))
+    with pytest.raises(UsageError, match="no FFN has a score"):
+        prune(bare, TASK, (found.heads(), found.ffns()), component="both", percents=((0, 0), (25, 50)))
+    assert prune(bare, TASK, found.heads(), percents=(0, 50)).steps[1].removed_heads == 4
+
+
 def test_the_joint_grid_removes_both() -> None:
     model = load("gpt2")
     found = importance(model, TASK)

@@ -62,6 +62,16 @@ _LINEAR = {
     "linear_value_head_dim": 8,
     "shared_expert_intermediate_size": 16,
 }
+_HYBRID = {
+    "layer_types": ["mamba", "attention"],
+    "shared_intermediate_size": 48,
+    "residual_multiplier": 0.5,
+    "position_embedding_type": "rope",
+    "mamba_n_heads": 4,
+    "mamba_d_head": 16,
+    "mamba_d_state": 8,
+    "mamba_n_groups": 1,
+}
 
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("GPT2Config", _GPT2),
@@ -116,6 +126,15 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
             "logits_scaling": 2.0,
         },
     ),
+    "granite_experts": (
+        "GraniteMoeConfig",
+        {**_GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2, "residual_multiplier": 0.5},
+    ),
+    "granite4": ("GraniteMoeHybridConfig", {**_GROUPED, **_HYBRID, "num_local_experts": 0, "num_experts_per_tok": 0}),
+    "granite4_experts": (
+        "GraniteMoeHybridConfig",
+        {**_GROUPED, **_HYBRID, "num_local_experts": 4, "num_experts_per_tok": 2},
+    ),
     "olmo_clipped": ("OlmoConfig", {**_GROUPED, "clip_qkv": 0.3}),
     "olmo2": ("Olmo2Config", _GROUPED),
     "glm4": ("Glm4Config", {**_GROUPED, "head_dim": 8}),
@@ -142,7 +161,15 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "lfm2": ("Lfm2Config", {**_GROUPED, "layer_types": ["conv", "full_attention"]}),
 }
 LATENT = {"deepseek_v3", "glm_moe_dsa"}  # keys and values come out of one latent: no q, k and v projections
-ROUTED = {"mixtral", "gpt_oss", "deepseek_v3", "glm_moe_dsa", "qwen3_next"}  # mixtures of experts
+ROUTED = {
+    "mixtral",
+    "gpt_oss",
+    "deepseek_v3",
+    "glm_moe_dsa",
+    "qwen3_next",
+    "granite_experts",
+    "granite4_experts",
+}  # mixtures of experts
 POST_NORM = {"gpt1", "opt-350m"}  # the residual stream itself is normalised after every addition
 WITHOUT_BRIDGE = {  # TransformerLens 4.3 can't boot or run these: compared with Hugging Face alone
     "opt-350m": "its FFN runs on [batch * query, d_model]",

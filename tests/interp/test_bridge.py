@@ -111,7 +111,9 @@ def test_what_is_held_on_the_model_does_not_reach_its_bridge_and_says_so(held: s
 
 
 def test_what_transformer_lens_cannot_boot_is_refused_with_its_reason() -> None:
-    with pytest.raises(RefusedModelError, match="TransformerLens can't boot a bridge over this FalconForCausalLM"):
+    with pytest.raises(
+        RefusedModelError, match="TransformerLens can't boot or run a bridge over this FalconForCausalLM"
+    ):
         family_named("falcon_11b").model.bridge()
 
 

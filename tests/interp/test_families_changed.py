@@ -79,10 +79,14 @@ def test_a_head_gate_of_a_half_is_half_its_result(family: Family) -> None:
 
 
 def ffn_weights(family: Family, layer: int) -> list[Tensor]:
-    layout = family.model.layout
-    module = layout.inner(family.hf, layer, layout.ffn or layout.ffn_out)
-    assert module is not None
-    return list(module.parameters())
+    """By the names in Hugging Face's own code."""
+    block = family.model.layout.block(family.hf, layer)
+    inside = {"opt": ("fc1", "fc2"), "opt-350m": ("fc1", "fc2"), "lfm2": ("feed_forward",)}
+    inside["gpt_oss"] = ("mlp",)
+    names = ("mlp", "feed_forward", "ffn", "block_sparse_moe", "shared_mlp", "fc2", "post_feedforward_layernorm")
+    parts = [getattr(block, name) for name in inside.get(family.name, names) if getattr(block, name, None) is not None]
+    assert parts
+    return [weight for part in parts for weight in part.parameters()]
 
 
 def test_an_ffn_gate_of_0_is_its_weights_and_biases_zeroed(family: Family) -> None:

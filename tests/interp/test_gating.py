@@ -20,7 +20,7 @@ TOKENS = random_tokens(batch=3, length=10)
 LAYERS, HEADS = 2, 4
 RANDOM = torch.Generator().manual_seed(7)
 PER_SEQUENCE = torch.rand(3, LAYERS, HEADS, generator=RANDOM).round()
-FAMILIES = ("llama", "opt", "mixtral", "bloom", "gemma2")
+FAMILIES = ("llama", "opt", "mixtral", "bloom", "gemma2", "granite4_experts")
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,13 @@ def test_a_gate_interpolates_towards_its_reference(name: str) -> None:
     """z' = m z + (1 - m) z_ref: read behind the gate, for heads and for FFNs."""
     model = family_named(name).model
     reference = Given(torch.randn(1, 1, HEADS, model.d_value, generator=RANDOM), torch.randn(32, generator=RANDOM))
-    heads, ffns = torch.tensor([[1, 0, 0.25, 1], [1, 1, 1, 1.0]]), torch.tensor([0.25, 1])
-    plain = model.run_with_cache(TOKENS, [("z", 0)])[1]["z", 0]
+    layer, ffns = model.attention_layers[0], torch.tensor([0.25, 1])
+    heads = torch.ones(2, HEADS)
+    heads[layer] = torch.tensor([1, 0, 0.25, 1])
+    plain = model.run_with_cache(TOKENS, [("z", layer)])[1]["z", layer]
     with model.gates(heads=heads, reference=reference):
-        gated = model.run_with_cache(TOKENS, [("z", 0)])[1]["z", 0]
-    weight = heads[0][:, None]
+        gated = model.run_with_cache(TOKENS, [("z", layer)])[1]["z", layer]
+    weight = heads[layer][:, None]
     torch.testing.assert_close(gated, weight * plain + (1 - weight) * reference.for_z, atol=1e-6, rtol=0)
     plain = model.run_with_cache(TOKENS, [("mlp_out", 0)])[1]["mlp_out", 0]
     with model.gates(ffns=ffns, reference=reference):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 import interp
+from interp import selfcheck
 from interp.errors import ModelLoadError, RefusedModelError, SelfCheckError, UsageError
 from interp.quiet import transformers_quietly
 from tests.interp.families import VOCAB, build, random_tokens
@@ -41,7 +43,13 @@ def test_a_folder_is_loaded_checked_and_frozen(folder: Path) -> None:
     torch.testing.assert_close(model(TOKENS), build("llama")(TOKENS).logits, atol=1e-6, rtol=0)
     assert model.tokenizer("t5 t9")["input_ids"] == [5, 9]
     assert not model.hf.training and not any(parameter.requires_grad for parameter in model.hf.parameters())
-    told = {"source": "tiny-llama", "revision": None, "architecture": "LlamaForCausalLM", "dtype": "float32"}
+    told = {
+        "source": "tiny-llama",
+        "revision": None,
+        "architecture": "LlamaForCausalLM",
+        "dtype": "float32",
+        "check": "default",
+    }
     assert {name: value for name, value in model.provenance.items() if name != "config_hash"} == told
     assert (model.route, model.eager, model.max_length) == ("fused", False, 64)
 
@@ -58,6 +66,29 @@ def test_a_model_in_memory(folder: Path) -> None:
     hf = build("gpt2")
     model = interp.load_model(hf)
     assert model.hf is hf and model.tokenizer is None and model.provenance["source"] == "GPT2LMHeadModel"
+
+
+@pytest.mark.parametrize(
+    ("given", "level", "checked"),
+    [("strict", "strict", 2), ("default", "default", 1), ("off", "off", 0), (True, "default", 1), (False, "off", 0)],
+)
+def test_how_a_model_was_checked_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, given: Any, level: str, checked: int
+) -> None:
+    """Strict takes each layer by itself; it stands in the provenance and not in the identity, whose numbers it is."""
+    groups = []
+    add_up = selfcheck.reading.parts_add_up
+    monkeypatch.setattr(
+        selfcheck.reading, "parts_add_up", lambda rest, layers: groups.append(layers) or add_up(rest, layers)
+    )
+    model = interp.load_model(folder, check=given)
+    assert len(groups) == checked and model.provenance["check"] == level
+    assert "check" not in model.identity()
+
+
+def test_a_bad_check(folder: Path) -> None:
+    with pytest.raises(UsageError, match="check must be one of strict, default, off, got 'thorough'"):
+        interp.load_model(folder, check="thorough")
 
 
 def test_a_model_in_memory_is_neither_cast_nor_moved() -> None:

@@ -17,6 +17,7 @@ from interp import HookedModel, gating, hooks, patching
 from interp.attention import chunked, fused, sdpa
 from interp.attention.named import NAME
 from interp.checks import changing, reading, thresholds
+from interp.checks.rest import at_rest
 from interp.checks.result import Check, relative
 from interp.errors import HeadscopeError, RefusedModelError, SelfCheckError
 from interp.selfcheck import run_checks, verify
@@ -67,7 +68,7 @@ def test_a_defect_of_transformers_itself_is_found() -> None:
 
 def test_a_failure_names_the_model_the_check_and_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Check("attention rows sum to 1", False, 0.25, "worst in layer 1")
-    monkeypatch.setattr(reading, "rows_sum_to_one", lambda model, tokens: broken)
+    monkeypatch.setattr(reading, "rows_sum_to_one", lambda rest: broken)
     sentence = r"LlamaForCausalLM: attention rows sum to 1 \(worst in layer 1; largest difference 0\.25\).*doctor"
     with pytest.raises(SelfCheckError, match=sentence):
         verify(load("llama"))
@@ -231,7 +232,7 @@ def test_red_when_layers_are_deaf(monkeypatch: pytest.MonkeyPatch) -> None:
     """Should listening ever fail in silence."""
     model = load("llama")
     monkeypatch.setattr(sdpa, "listening", lambda hf, modules, listener, route: hooks.capture(model, [], print))
-    check = reading.same_as_untouched(model, torch.arange(16)[None], model(torch.arange(16)[None]))
+    check = reading.same_as_untouched(at_rest(model))
     assert not check.passed and "layers that were never heard: [0, 1]" in check.detail
 
 
