@@ -1,103 +1,115 @@
-"""Which heads and FFNs does a task need? Importance, knock-out, pruning, and the comparison of rankings (METHODS 3-6).
+"""Which heads and FFNs does a task need? Importance, knock-out, pruning, and the comparison of rankings (Method 3-6).
 
-tasks/: documents and prompts. likelihood.py, evaluation.py: what a model scores. importance.py, knock_out.py: what each
-component is worth. orders.py, pruning.py, export.py: the model without some of them. causal.py: without its induction
-heads. statistics/: rankings against rankings.
+tasks/: documents and prompts. engine/, evaluation.py, outcomes.py: what a model scores. gains.py, screening.py: what
+demonstrations are worth to it. importance.py, knock_out.py: what each component is worth. orders.py, pruning.py,
+export.py: the model without some of them. causal.py: without its induction heads. statistics/: what is shown by it.
 Importing this package loads nothing heavy; its names are loaded when they are first used.
 """
 
 from __future__ import annotations
 
-import sys
-from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from interp.lazy import lazy
 
 if TYPE_CHECKING:
+    from ablation.attribution import direct_attribution
+    from ablation.backups import backups
     from ablation.causal import causal_check
     from ablation.control_sets import induction_sets
+    from ablation.engine.likelihood import log_likelihoods
     from ablation.evaluation import Evaluation, evaluate
     from ablation.export import export
+    from ablation.function_vector import FunctionVector, vector_test
+    from ablation.function_vectors import function_vectors
     from ablation.importance import ffn_importance, head_importance
     from ablation.iterative import iterative_order
-    from ablation.knock_out import knock_out
-    from ablation.knock_out_cost import estimate_knock_out
-    from ablation.likelihood import log_likelihoods
-    from ablation.orders import Order, aggregate, by_scores, inverse, layer_matched_orders, random_orders
-    from ablation.pruning import Pruning, prune
+    from ablation.knock_out import estimate_knock_out, knock_out
+    from ablation.label_heads import label_heads
+    from ablation.orders import (
+        Order,
+        aggregate,
+        by_scores,
+        even_over_layers,
+        inverse,
+        layer_matched_orders,
+        random_orders,
+    )
+    from ablation.patching import patch
+    from ablation.pruning import Pruning, prune, removable_gain
     from ablation.replacement import make_replacement
+    from ablation.screening import load_screen, screen
     from ablation.statistics import kendall, overlap, retention, spearman, spearman_within_layers
+    from ablation.stratified import check_by_knock_out
     from ablation.tasks import Task, expand_task_names, load_task
+    from ablation.vector_tasks import vector_task
 
 __all__ = [
     "Evaluation",
+    "FunctionVector",
     "Order",
     "Pruning",
     "Task",
     "aggregate",
+    "backups",
     "by_scores",
     "causal_check",
+    "check_by_knock_out",
+    "direct_attribution",
     "estimate_knock_out",
     "evaluate",
+    "even_over_layers",
     "expand_task_names",
     "export",
     "ffn_importance",
+    "function_vectors",
     "head_importance",
     "induction_sets",
     "inverse",
     "iterative_order",
     "kendall",
     "knock_out",
+    "label_heads",
     "layer_matched_orders",
+    "load_screen",
     "load_task",
     "log_likelihoods",
     "make_replacement",
     "overlap",
+    "patch",
     "prune",
     "random_orders",
+    "removable_gain",
     "retention",
+    "screen",
     "spearman",
     "spearman_within_layers",
+    "vector_task",
+    "vector_test",
 ]
 
-_HOMES = {
-    "causal": ("causal_check",),
-    "control_sets": ("induction_sets",),
-    "evaluation": ("Evaluation", "evaluate"),
-    "export": ("export",),
-    "importance": ("ffn_importance", "head_importance"),
-    "iterative": ("iterative_order",),
-    "knock_out": ("knock_out",),
-    "knock_out_cost": ("estimate_knock_out",),
-    "likelihood": ("log_likelihoods",),
-    "orders": ("Order", "aggregate", "by_scores", "inverse", "layer_matched_orders", "random_orders"),
-    "pruning": ("Pruning", "prune"),
-    "replacement": ("make_replacement",),
-    "statistics": ("kendall", "overlap", "retention", "spearman", "spearman_within_layers"),
-    "tasks": ("Task", "expand_task_names", "load_task"),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-
-
-class _Package(ModuleType):
-    """`ablation.knock_out` is the function, also once the file of that name has been imported.
-
-    The import system would bind the file's module to the name; `from ablation.knock_out import ...` needs no binding.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOME_OF and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'ablation' has no attribute {name!r}")
-    return getattr(import_module(f"ablation.{_HOME_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+lazy(
+    __name__,
+    attribution=("direct_attribution",),
+    backups=("backups",),
+    causal=("causal_check",),
+    control_sets=("induction_sets",),
+    evaluation=("Evaluation", "evaluate"),
+    export=("export",),
+    function_vector=("FunctionVector", "vector_test"),
+    function_vectors=("function_vectors",),
+    importance=("ffn_importance", "head_importance"),
+    iterative=("iterative_order",),
+    knock_out=("estimate_knock_out", "knock_out"),
+    label_heads=("label_heads",),
+    engine__likelihood=("log_likelihoods",),
+    orders=("Order", "aggregate", "by_scores", "even_over_layers", "inverse", "layer_matched_orders", "random_orders"),
+    patching=("patch",),
+    pruning=("Pruning", "prune", "removable_gain"),
+    replacement=("make_replacement",),
+    screening=("load_screen", "screen"),
+    stratified=("check_by_knock_out",),
+    statistics=("kendall", "overlap", "retention", "spearman", "spearman_within_layers"),
+    tasks=("Task", "expand_task_names", "load_task"),
+    vector_tasks=("vector_task",),
+)

@@ -1,27 +1,32 @@
-"""The causal check: does in-context learning need the induction heads? (METHODS 5)
+"""The causal check: does in-context learning need the induction heads? (Method 5)
 
-1. Remove the top 1, 3, 5, 10% induction heads, and the heads classed as such, by `zero` and by `mean`.
-2. Remove control sets of the same size: random, layer-matched, layer- and norm-matched (control_sets.py).
-3. Outcome: the drop of (k-shot minus 0-shot), paired by document: what the examples in the context are worth to the
-   whole model, less what they are worth to the model without the heads. Positive = the heads were needed for it.
-4. Every set is reported, with the median of the controls and the rank p = (1 + #) / (N + 1). Heads may be chosen on
-   loss over repeated tokens, so that loss is a check of the manipulation, and no evidence.
+1. Remove the tested sets (the heads classed as induction heads, the top 1, 3, 5, 10%) by `mean`, and by `zero` beside
+   it; at all positions, at positions >= 1, or at the last one of the context.
+2. Remove control sets of the same size: random; matched by layer, by layer and norm, by layer and key-value group
+   (control_sets.py).
+3. Outcome: the drop, paired by document, of what demonstrations are worth (gains.py): to the whole model, less to the
+   model without the heads. Positive = the heads were needed for it. The levels of both models stand beside it.
+4. Every set is reported, with the rank p = (1 + #) / (N + 1) among the controls. Heads may be chosen on loss over
+   repeated tokens, so that loss is a check of the manipulation, and no evidence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from ablation.control_sets import CONTROLS, KINDS, TESTED, Head, HeadSet, all_sets
-from ablation.evaluation import Evaluation, evaluate, number
-from ablation.replacement import Replacement
-from ablation.statistics.intervals import cluster_mean
+from ablation.evaluation import Evaluate, evaluate
+from ablation.gains import Conditions, Shots
+from ablation.gold import gold_documents
+from ablation.replacement import POSITIONS, At, Replacement, make_replacement
+from ablation.statistics.kv_groups import kv_groups
 from ablation.statistics.permutation import RankP, rank_p_value
+from ablation.statistics.standardised import FEWEST_CONTROLS, StandardisedEffect, TaskDrops, standardised_effect
 from interp.errors import UsageError
 from interp.masks import HeadMask
 
@@ -30,32 +35,12 @@ if TYPE_CHECKING:
 
     from interp.model import HookedModel
 
-OUTCOMES = ("metric", "log_likelihood")
+__all__ = ["CausalCheck", "CausalTest", "Removed", "Shots", "causal_check", "existing", "removal_ways"]
+
+ABLATIONS = ("mean", "zero")
 RepeatLoss = Callable[[HeadMask, Replacement | None], float]
-
-
-@dataclass(frozen=True)
-class Shots:
-    """A task's evaluations with k demonstrations and with none, on the same documents in the same order."""
-
-    few: Evaluation
-    none: Evaluation
-
-    def __post_init__(self) -> None:
-        if self.few.documents != self.none.documents or self.few.units != self.none.units:
-            raise UsageError(
-                "the k-shot and the 0-shot task must have the same documents in the same order: load both "
-                "with the same split and limit"
-            )
-
-    def gain(self, outcome: str) -> Float[np.ndarray, "item"]:
-        """What the demonstrations are worth: by unit in points of the metric, or by document in nats."""
-        if outcome == "metric":
-            return self.few.values - self.none.values
-        return self.few.gold_log_likelihoods - self.none.gold_log_likelihoods
-
-    def clusters(self, outcome: str) -> tuple[str, ...]:
-        return self.few.clusters if outcome == "metric" else self.few.document_clusters
+Pair = tuple[Replacement | None, Replacement | None]
+Way = Replacement | None | Pair
 
 
 @dataclass(frozen=True)
@@ -70,7 +55,11 @@ class Removed:
 
 @dataclass(frozen=True)
 class CausalTest:
-    """One tested set against one kind of control: mean drop, its standard error by cluster, and its rank."""
+    """One tested set against one kind of control: mean drop, its standard error by cluster, and its rank.
+
+    levels, removed_levels: the mean outcome of the whole model and of the model without the set, by condition. effect:
+    how many standard deviations of the controls the drop lies from their mean; None with fewer than three controls.
+    """
 
     tested: str
     ablation: str
@@ -80,6 +69,10 @@ class CausalTest:
     stderr: float
     rank: RankP
     controls: Float[np.ndarray, "control"]
+    contrast: str = "gain"
+    levels: Mapping[str, float] = field(default_factory=dict)
+    removed_levels: Mapping[str, float] = field(default_factory=dict)
+    effect: StandardisedEffect | None = None
 
 
 @dataclass(frozen=True)
@@ -91,96 +84,179 @@ class CausalCheck:
     full: Shots
     removed: tuple[Removed, ...]
 
-    def drop(self, removed: Removed, outcome: str) -> Float[np.ndarray, "item"]:
-        """Drop of (k-shot minus 0-shot), item by item."""
-        if outcome not in OUTCOMES:
-            raise UsageError(f"{outcome!r} is no outcome; there are {', '.join(OUTCOMES)}")
-        return self.full.gain(outcome) - removed.shots.gain(outcome)
+    def drop(self, removed: Removed, outcome: str, contrast: str = "gain") -> Float[np.ndarray, "item"]:
+        """Drop of what demonstrations are worth, item by item. Raises UsageError for an unknown outcome or contrast."""
+        return self.full.contrast(outcome, contrast).minus(removed.shots.contrast(outcome, contrast)).values
 
-    def tests(self, outcome: str = "metric") -> list[CausalTest]:
-        """Every tested set and kind of ablation against every kind of control."""
-        return list(self._tests(outcome))
+    def tests(self, outcome: str = "choice", contrast: str = "gain") -> list[CausalTest]:
+        """Every tested set and way of removing it against every kind of control."""
+        return list(self._tests(outcome, contrast))
 
-    def to_frame(self) -> pd.DataFrame:
-        """One row a set, ablation and outcome: the sets themselves, controls included."""
-        import pandas as pd
-
-        return pd.DataFrame(
-            [
-                {
-                    "task": self.task,
-                    "shots": self.shots,
-                    "tested": one.heads.tested,
-                    "kind": one.heads.kind,
-                    "draw": one.heads.draw,
-                    "ablation": one.ablation,
-                    "outcome": outcome,
-                    "removed": len(one.heads.heads),
-                    "drop": float(self.drop(one, outcome).mean()),
-                    "repeat_loss": one.repeat_loss,
-                    "moved": one.heads.moved,
-                    "norm_gap": one.heads.norm_gap,
-                    "heads": ",".join(f"{layer}.{head}" for layer, head in one.heads.heads),
-                }
-                for outcome in OUTCOMES
-                for one in self.removed
-            ]
+    def task_drops(self, test: CausalTest) -> TaskDrops:
+        """The drops of a test item by item, tested set and controls: what the statistics over tasks are made of."""
+        tested = next(one for one in self.removed if _names(one) == (test.tested, TESTED, test.ablation))
+        how = (test.outcome, test.contrast)
+        return TaskDrops(
+            task=self.task,
+            tested=self.drop(tested, *how),
+            controls=np.stack([self.drop(one, *how) for one in self._controls(tested, test.control)]),
+            clusters=self.full.contrast(*how).labels,
         )
 
-    def _tests(self, outcome: str) -> Iterator[CausalTest]:
-        clusters = number(self.full.clusters(outcome))
+    def to_frame(self, outcomes: Sequence[str] | None = None) -> pd.DataFrame:
+        """One row a set, way, outcome and contrast: the sets themselves, controls included, with all levels."""
+        import pandas as pd
+
+        wanted = [(name, contrast) for name in outcomes or self.full.outcomes for contrast in self.full.contrasts]
+        return pd.DataFrame([self._row(one, *how) for how in wanted for one in self.removed])
+
+    def _row(self, one: Removed, outcome: str, contrast: str) -> dict[str, Any]:
+        levels, without = self.full.levels(outcome), one.shots.levels(outcome)
+        return {
+            "task": self.task,
+            "shots": self.shots,
+            "tested": one.heads.tested,
+            "kind": one.heads.kind,
+            "draw": one.heads.draw,
+            "ablation": one.ablation,
+            "outcome": outcome,
+            "contrast": contrast,
+            "removed": len(one.heads.heads),
+            "drop": float(self.drop(one, outcome, contrast).mean()),
+            **{f"full_{name}": value for name, value in levels.items()},
+            **{f"removed_{name}": value for name, value in without.items()},
+            "repeat_loss": one.repeat_loss,
+            "moved": one.heads.moved,
+            "norm_gap": one.heads.norm_gap,
+            "heads": ",".join(f"{layer}.{head}" for layer, head in one.heads.heads),
+        }
+
+    def _tests(self, outcome: str, contrast: str) -> Iterator[CausalTest]:
+        whole = self.full.contrast(outcome, contrast)
         for one in self.removed:
             if one.heads.kind != TESTED:
                 continue
-            drop = self.drop(one, outcome)
-            stderr = cluster_mean(drop, clusters).stderr if clusters.max() else float("nan")
+            drop = whole.minus(one.shots.contrast(outcome, contrast))
             for kind in KINDS:
-                controls = np.array([self.drop(other, outcome).mean() for other in self._controls(one, kind)])
-                if controls.size:
-                    rank = rank_p_value(float(drop.mean()), controls)
-                    yield CausalTest(
-                        one.heads.tested, one.ablation, kind, outcome, float(drop.mean()), stderr, rank, controls
-                    )
+                controls = np.array([self.drop(other, outcome, contrast).mean() for other in self._controls(one, kind)])
+                if not controls.size:
+                    continue
+                test = CausalTest(
+                    tested=one.heads.tested,
+                    ablation=one.ablation,
+                    control=kind,
+                    outcome=outcome,
+                    drop=drop.mean,
+                    stderr=drop.stderr,
+                    rank=rank_p_value(drop.mean, controls),
+                    controls=controls,
+                    contrast=contrast,
+                    levels=self.full.levels(outcome),
+                    removed_levels=one.shots.levels(outcome),
+                )
+                enough = controls.size >= FEWEST_CONTROLS and len(set(drop.clusters)) > 1
+                yield replace(test, effect=standardised_effect([self.task_drops(test)]) if enough else None)
 
     def _controls(self, tested: Removed, kind: str) -> Iterator[Removed]:
         for one in self.removed:
-            if (one.heads.tested, one.heads.kind, one.ablation) == (tested.heads.tested, kind, tested.ablation):
+            if _names(one) == (tested.heads.tested, kind, tested.ablation):
                 yield one
+
+
+def _names(one: Removed) -> tuple[str, str, str]:
+    return one.heads.tested, one.heads.kind, one.ablation
 
 
 def causal_check(
     model: HookedModel,
     few: Any,
     none: Any,
-    sets: Mapping[str, Sequence[Head]],
+    sets: Mapping[str, Sequence[Head]] | Sequence[HeadSet],
     *,
+    shuffled: Any = None,
+    ablations: Sequence[str] = ABLATIONS,
+    positions: Sequence[str] = POSITIONS[:1],
+    references: tuple[Sequence[Any], Sequence[Any]] | None = None,
+    replacements: Mapping[str, Way] | None = None,
     norms: Float[np.ndarray, "layer head"] | None = None,
-    replacements: Mapping[str, Replacement | None] | None = None,
     controls: int = CONTROLS,
+    kinds: Sequence[str] | None = None,
     seed: int = 0,
     repeat_loss: RepeatLoss | None = None,
+    evaluate: Evaluate = evaluate,
     progress: Callable[[int, int], None] | None = None,
 ) -> CausalCheck:
     """Remove the tested sets (`induction_sets`) and their controls from a k-shot and a 0-shot task.
 
-    few, none: the task with k demonstrations and with none. norms: the heads' mean |r|, for norm-matched controls.
-    replacements: how heads are removed; unset, by zero only. repeat_loss(mask, replacement): the manipulation check,
-    run for tested sets. progress(done, total) counts sets.
+    few, none, shuffled: the task with k demonstrations, with none, and (for `learning` and `format`) with shuffled
+    labels. sets: the tested sets by name, whose controls are drawn here, or sets and controls as they are. ablations,
+    positions: how heads are removed; `mean` needs `references`, token documents with demonstrations and without that
+    are not evaluated. replacements: made before, in place of ablations; each one replacement, or a pair (with
+    demonstrations, without). norms: the heads' mean |r|, for norm-matched controls. kinds: of controls
+    (control_sets.py). repeat_loss(mask, replacement): the manipulation check, run for tested sets. evaluate: called as
+    evaluate(model, task, heads=, replacement=). progress(done, total) counts sets.
     """
-    ways = replacements if replacements is not None else {"zero": None}
-    chosen = list(all_sets(sets, existing(model), norms=norms, controls=controls, seed=seed))
-    full = Shots(evaluate(model, few), evaluate(model, none))
+    conditions = Conditions(few, none, shuffled)
+    if replacements is None:
+        replacements = _replacements(model, conditions, ablations, references, seed)
+    ways = removal_ways(replacements, positions)
+    groups = kv_groups(model.n_layers, model.n_heads, model.n_kv_heads)
+    drawn: dict[str, Any] = {"norms": norms, "groups": groups, "controls": controls, "kinds": kinds, "seed": seed}
+    chosen = list(all_sets(sets, existing(model), **drawn) if isinstance(sets, Mapping) else sets)
+    full = conditions.evaluated(model, evaluate=evaluate)
     removed: list[Removed] = []
-    for name, replacement in ways.items():
+    for name, pair in ways.items():
         for heads in chosen:
             mask = HeadMask.keep_all(model.n_layers, model.n_heads).without(heads.heads)
-            shots = Shots(*(evaluate(model, task, heads=mask, replacement=replacement) for task in (few, none)))
+            shots = Shots(
+                **{
+                    condition: evaluate(model, task, heads=mask, replacement=pair[condition == "none"])
+                    for condition, task in conditions.tasks.items()
+                }
+            )
             tested = repeat_loss is not None and heads.kind == TESTED
-            loss = repeat_loss(mask, replacement) if tested and repeat_loss is not None else None
+            loss = repeat_loss(mask, pair[1]) if tested and repeat_loss is not None else None
             removed.append(Removed(heads, name, shots, loss))
             if progress is not None:
                 progress(len(removed), len(ways) * len(chosen))
     return CausalCheck(task=few.name, shots=few.shots, full=full, removed=tuple(removed))
+
+
+def removal_ways(replacements: Mapping[str, Way], positions: Sequence[str] = POSITIONS[:1]) -> dict[str, Pair]:
+    """Every replacement at every choice of positions: `mean`, `mean/later`, `zero`, ...; pairs (with demonstrations,
+    without)."""
+    found: dict[str, Pair] = {}
+    for name, way in replacements.items():
+        pair = way if isinstance(way, tuple) else (way, way)
+        for place in positions:
+            if place == "all":
+                found[name] = pair
+            else:
+                found[f"{name}/{place}"] = (At(place, pair[0]), At(place, pair[1]))
+    if not found:
+        raise UsageError("nothing says how heads are removed: name at least one ablation and one choice of positions")
+    return found
+
+
+def _replacements(
+    model: HookedModel,
+    conditions: Conditions,
+    ablations: Sequence[str],
+    references: tuple[Sequence[Any], Sequence[Any]] | None,
+    seed: int,
+) -> dict[str, Way]:
+    found: dict[str, Way] = {}
+    for name in ablations:
+        held = references if references is not None else ((), ())
+        tasks = (conditions.few, conditions.none)
+        pair = [
+            make_replacement(
+                model, name, own, evaluated=gold_documents(model, task) if name != "zero" else (), seed=seed
+            )
+            for own, task in zip(held, tasks, strict=True)
+        ]
+        found[name] = (pair[0], pair[1])
+    return found
 
 
 def existing(model: HookedModel) -> Bool[np.ndarray, "layer head"]:

@@ -1,8 +1,10 @@
-"""Sets of heads to remove: the tested ones, and control sets of the same size (METHODS 5, causal check).
+"""Sets of heads to remove: the tested ones, and control sets of the same size (Method 5, causal check).
 
 Controls never hold a tested head. `random`: any others. `layer_matched`: as many from each layer. `norm_matched`: of
-many layer-matched sets those closest in norm, by mean |log norm difference| after sorting within each layer. Where a
-layer has too few heads left, the rest comes from the nearest layers that have some, and `moved` says how many.
+many layer-matched sets those closest in norm, by mean |log norm difference| after sorting within each layer.
+`group_matched`, the primary's: as many from each layer and as many of one key-value group, chosen so that the controls
+share few heads with one another (statistics/spread_controls.py). Where a layer has too few heads left, the rest comes
+from the nearest layers that have some, and `moved` says how many.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
+from ablation.statistics.spread_controls import spread_controls
 from interp.errors import UsageError
 
 Head = tuple[int, int]
-Kind = Literal["random", "layer_matched", "norm_matched"]
-KINDS: tuple[Kind, ...] = ("random", "layer_matched", "norm_matched")
+Kind = Literal["random", "layer_matched", "norm_matched", "group_matched"]
+KINDS: tuple[Kind, ...] = ("random", "layer_matched", "norm_matched", "group_matched")
 TESTED = "induction"
 CONTROLS = 39
 PERCENTS = (1, 3, 5, 10)
@@ -46,7 +49,7 @@ class HeadSet:
 def induction_sets(
     scores: Float[np.ndarray, "layer head"], *, classed: Sequence[Head] = (), percents: Sequence[float | int] = PERCENTS
 ) -> dict[str, tuple[Head, ...]]:
-    """The top ceil(p n / 100) heads by score, and the heads classed as induction heads (METHODS 2.8)."""
+    """The top ceil(p n / 100) heads by score, and the heads classed as induction heads (Method 2.8)."""
     flat = scores.ravel()
     order = np.argsort(-np.where(np.isnan(flat), -np.inf, flat), kind="stable")
     n = int((~np.isnan(flat)).sum())
@@ -64,11 +67,13 @@ def control_sets(
     kind: str,
     n: int = CONTROLS,
     norms: Float[np.ndarray, "layer head"] | None = None,
+    groups: Int[np.ndarray, "layer head"] | None = None,
     seed: int = 0,
     name: str = "",
 ) -> list[HeadSet]:
-    """`n` distinct control sets, fewer where there are no more; `norms` are the heads' mean |r|.
+    """`n` distinct control sets, fewer where there are no more.
 
+    norms: the heads' mean |r|. groups: their key-value groups (statistics/kv_groups.py); unset, each is its own.
     Raises UsageError where fewer heads are left than the tested set has, and for `norm_matched` without norms.
     """
     free = exists.copy()
@@ -80,6 +85,8 @@ def control_sets(
         raise UsageError(f"{kind!r} is no kind of control; there are {', '.join(KINDS)}")
     if kind == "norm_matched" and norms is None:
         raise UsageError("norm-matched controls need the heads' norms: pass norms=[layer head]")
+    if kind == "group_matched":
+        return _group_matched(tested, exists, n=n, norms=norms, groups=groups, seed=seed, name=name)
     draw = np.random.default_rng([seed, KINDS.index(kind), len(tested)])  # type: ignore[arg-type]
     wanted = n * CANDIDATES if kind == "norm_matched" else n
     found: dict[tuple[Head, ...], HeadSet] = {}
@@ -98,14 +105,19 @@ def all_sets(
     exists: Bool[np.ndarray, "layer head"],
     *,
     norms: Float[np.ndarray, "layer head"] | None = None,
+    groups: Int[np.ndarray, "layer head"] | None = None,
     controls: int = CONTROLS,
+    kinds: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Iterator[HeadSet]:
-    """Every tested set followed by its controls of every kind (without norms: the first two)."""
+    """Every tested set followed by its controls of these kinds; unset, random, layer- and (with norms) norm-matched."""
+    wanted = kinds if kinds is not None else KINDS[:3] if norms is not None else KINDS[:2]
     for name, heads in sets.items():
         yield HeadSet(name, TESTED, 0, tuple(sorted((int(layer), int(head)) for layer, head in heads)))
-        for kind in KINDS if norms is not None else KINDS[:2]:
-            yield from control_sets(heads, exists, kind=kind, n=controls, norms=norms, seed=seed, name=name)
+        for kind in wanted:
+            yield from control_sets(
+                heads, exists, kind=kind, n=controls, norms=norms, groups=groups, seed=seed, name=name
+            )
 
 
 def norm_gap(tested: Sequence[Head], heads: Sequence[Head], norms: Float[np.ndarray, "layer head"]) -> float:
@@ -115,6 +127,27 @@ def norm_gap(tested: Sequence[Head], heads: Sequence[Head], norms: Float[np.ndar
         return [value for _, value in sorted((layer, float(np.log(norms[layer, head]))) for layer, head in chosen)]
 
     return float(np.abs(np.subtract(ordered(tested), ordered(heads))).mean())
+
+
+def _group_matched(
+    tested: Sequence[Head],
+    exists: Bool[np.ndarray, "layer head"],
+    *,
+    n: int,
+    norms: Float[np.ndarray, "layer head"] | None,
+    groups: Int[np.ndarray, "layer head"] | None,
+    seed: int,
+    name: str,
+) -> list[HeadSet]:
+    mask = np.zeros_like(exists)
+    mask[tuple(np.array(tested).T)] = True
+    found = spread_controls(mask, exists, groups=groups, n=n, seed=seed)
+    made = []
+    for draw, (chosen, moved) in enumerate(zip(found.sets, found.moved, strict=True)):
+        heads = tuple((int(layer), int(head)) for layer, head in np.argwhere(chosen))
+        gap = norm_gap(tested, heads, norms) if norms is not None else math.nan
+        made.append(HeadSet(name, "group_matched", draw, heads, int(moved), gap))
+    return made
 
 
 def _random(

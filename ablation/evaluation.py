@@ -1,24 +1,29 @@
-"""A task's metric on a model, whole or with heads and FFNs removed (METHODS 4, 6)."""
+"""A task's metric and outcomes on a model, whole or with heads and FFNs removed (Method 4, 6)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from math import nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from ablation.likelihood import Progress, log_likelihoods
+from ablation.engine.likelihood import Progress, log_likelihoods
+from ablation.outcomes import OUTCOMES, Choices, Outcome
 from ablation.replacement import Replacement
-from ablation.statistics.intervals import cluster_mean
+from interp.errors import UsageError
 from interp.masks import FFNMask, HeadMask
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
+
+
+Evaluate = Callable[..., "Evaluation"]  # evaluate, or what stands in for it: a program that stores evaluations
+METRIC = "metric"
+LOG_LIKELIHOOD = "log_likelihood"
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Evaluation:
     log_likelihoods: a list a document of one value a choice, in nats. values, units and clusters: the metric by unit (a
     document, or in MultiRC a question). documents, document_clusters and right: the same by document, `right` being
     whether its best choice is a right one. gold and target_lengths: the gold choice and its number of tokens.
-    dropped and trimmed: demonstrations and tokens that over-long prompts lost.
+    dropped and trimmed: demonstrations and tokens that over-long prompts lost. choices: what outcomes.py has to know.
     """
 
     task: str
@@ -45,6 +50,7 @@ class Evaluation:
     target_lengths: tuple[int, ...]
     dropped: tuple[int, ...]
     trimmed: tuple[int, ...]
+    choices: Choices | None = field(default=None, repr=False)
 
     @property
     def metric(self) -> float:
@@ -54,8 +60,7 @@ class Evaluation:
     @cached_property
     def stderr(self) -> float:
         """Standard error of the metric, clusters being the unit; NaN with a single cluster."""
-        labels = number(self.clusters)
-        return cluster_mean(self.values, labels).stderr if labels.max() else nan
+        return self.outcome(METRIC).stderr
 
     @property
     def per_document(self) -> Float[np.ndarray, "document"]:
@@ -66,6 +71,59 @@ class Evaluation:
     def gold_log_likelihoods(self) -> Float[np.ndarray, "document"]:
         """log p of each document's gold continuation, in nats."""
         return np.asarray([row[gold] for row, gold in zip(self.log_likelihoods, self.gold, strict=True)])
+
+    @property
+    def choice(self) -> Float[np.ndarray, "item"]:
+        """Does it choose? ll_gold - mass, in nats; -log K is chance (outcomes.py)."""
+        return self.outcome("choice").values
+
+    @property
+    def mass(self) -> Float[np.ndarray, "item"]:
+        """Does it answer in the format? logsumexp over the choices, in nats."""
+        return self.outcome("mass").values
+
+    @property
+    def margin(self) -> Float[np.ndarray, "item"]:
+        """ll_gold - the mean of the other choices, in nats."""
+        return self.outcome("margin").values
+
+    @property
+    def per_token(self) -> Float[np.ndarray, "item"]:
+        """`choice` of the choices' mean log-likelihood a token."""
+        return self.outcome("per_token").values
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """The outcomes that these documents have, the metric first."""
+        return (METRIC, *(self.choices.available if self.choices is not None else ()))
+
+    def outcome(self, name: str) -> Outcome:
+        """`metric`, `choice`, `mass`, `sum`, `margin` or `per_token` by unit; `log_likelihood` (of gold) by document.
+
+        Raises UsageError for a name that is none of these, and for documents that have no such outcome.
+        """
+        if name not in self._taken:
+            self._taken[name] = self._take(name)
+        return self._taken[name]
+
+    @cached_property
+    def _taken(self) -> dict[str, Outcome]:
+        """Outcomes that were asked for already."""
+        return {}
+
+    def _take(self, name: str) -> Outcome:
+        if name == METRIC:
+            return Outcome(METRIC, self.values, self.units, self.clusters)
+        if name == LOG_LIKELIHOOD:
+            return Outcome(LOG_LIKELIHOOD, self.gold_log_likelihoods, self.documents, self.document_clusters)
+        if name not in OUTCOMES:
+            raise UsageError(f"{name!r} is no outcome; there are {', '.join((METRIC, *OUTCOMES, LOG_LIKELIHOOD))}")
+        if self.choices is None:
+            raise UsageError(
+                f"this evaluation of {self.task} was made without its documents' choices, so it has no {name}: make it "
+                "with evaluate, or with judged"
+            )
+        return self.choices.outcome(name, np.array([value for row in self.log_likelihoods for value in row]))
 
     @property
     def n_cut(self) -> int:
@@ -85,7 +143,7 @@ def evaluate(
 ) -> Evaluation:
     """Score every choice of every document of a task (`load_task`) and take its metric; ties go to the first choice.
 
-    `heads` and `ffns` (1 keeps, 0 removes) and `replacement` (zero if None) are METHODS 3.3's. Raises UsageError for a
+    `heads` and `ffns` (1 keeps, 0 removes) and `replacement` (zero if None) are Method 3.3's. Raises UsageError for a
     task that does not fit the model.
     """
     documents = list(task.token_documents(model))
@@ -115,14 +173,16 @@ def judged(task: Any, documents: Sequence[Any], log_likelihoods: list[list[float
         target_lengths=tuple(len(document.target) for document in documents),
         dropped=tuple(document.dropped for document in documents),
         trimmed=tuple(document.trimmed for document in documents),
+        choices=choices_of(task, documents),
     )
+
+
+def choices_of(task: Any, documents: Sequence[Any]) -> Choices:
+    """What outcomes have to know of a task's token documents; without a task the gold choice alone is right."""
+    rights = [right_choices(document) for document in getattr(task, "documents", documents)]
+    return Choices.of(documents, right=rights, metric=getattr(task, "metric", "acc"))
 
 
 def right_choices(document: Any) -> tuple[int, ...]:
     """The choices that count as right: the gold one, where a document does not name more."""
     return getattr(document, "right", (document.gold,))
-
-
-def number(labels: Sequence[str]) -> Int[np.ndarray, "item"]:
-    """Equal labels, equal numbers from 0 on."""
-    return np.unique(np.asarray(labels), return_inverse=True)[1].astype(np.int64)

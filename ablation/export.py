@@ -2,9 +2,10 @@
 
 A removed head's rows of W_O are set to zero (the bias of the output projection belongs to no head and stays). A removed
 FFN's last linear is set to zero, weight and bias; where a norm stands behind it, or a mixture of experts has no single
-last linear, all of the FFN's weights and the norm's bias are. Before anything is written the changed model is compared
-with the gated one. The model in memory is as it was when this returns. Only zero ablation can be written as weights of
-the same architecture.
+last linear, all of the FFN's weights and the norm's bias are. Key-value groups that every layer has lost can be cut
+out, so that the checkpoint is smaller (cutting.py). Before anything is kept the changed model is compared with the
+gated one. The model in memory is as it was when this returns. Only zero ablation can be written as weights of the same
+architecture.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from ablation.cutting import Cut, cut_weights, plan_cut
 from ablation.provenance import model_mark
 from interp import hooks
 from interp.errors import RefusedModelError, StoreError, UsageError
@@ -41,12 +43,14 @@ def export(
     out_dir: str | Path,
     *,
     ablation: str = "zero",
+    cut: bool = False,
 ) -> Path:
     """Write the model without the components whose mask is 0; returns the folder.
 
-    The folder must not exist or be empty; it appears complete or not at all. Raises UsageError for another ablation or
-    a mask that does not fit, RefusedModelError where zeroed weights would not be the gated model, StoreError where the
-    folder can't be written.
+    cut: make the q, k, v and output projections smaller by the key-value groups that every layer has lost. The folder
+    must not exist or be empty; it appears complete or not at all. Raises UsageError for another ablation, a mask that
+    does not fit or nothing that could be cut, RefusedModelError where the changed weights would not be the gated model,
+    StoreError where the folder can't be written.
     """
     if ablation != "zero":
         raise UsageError(
@@ -62,15 +66,16 @@ def export(
     target = Path(out_dir)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise StoreError(f"{str(target)!r} is there already and is not an empty folder: give another one")
+    smaller = plan_cut(model, removed_heads) if cut else None
     with zeroed(model, removed_heads, removed_ffns) as difference:
-        record = {
+        record: dict[str, Any] = {
             "model": model_mark(model),
             "ablation": ablation,
             "largest_difference": difference,
             "removed_heads": [f"{layer}.{head}" for layer, head in removed_heads],
             "removed_ffns": removed_ffns,
         }
-        _write(model, target, record)
+        _write(model, target, record, smaller)
     return target
 
 
@@ -90,13 +95,7 @@ def zeroed(model: HookedModel, heads: Sequence[Sequence[int]], ffns: Sequence[in
                 hooks.o_rows(model.o_module(layer), model.n_heads)[head].zero_()
             for weight in whole:
                 weight.zero_()
-        difference = float((_logits(model) - gated).abs().max() / gated.std().clamp_min(1e-12))
-        if not difference < (1e-3 if model.dtype.itemsize >= 4 else 0.2):
-            raise RefusedModelError(
-                f"{model.layout.architecture} with zeroed weights is not the model with removed "
-                f"components (logits differ by {difference:.2g}): it can't be exported"
-            )
-        yield difference
+        yield _difference(model, _logits(model), gated, "zeroed")
     finally:
         for weight, value in kept:
             weight.data.copy_(value)
@@ -133,19 +132,57 @@ def _removed(mask: HeadMask | FFNMask | Tensor | None, shape: tuple[int, ...], w
     return [tuple(place) for place in (values == 0).nonzero().tolist()]
 
 
+def _difference(model: HookedModel, found: Tensor, gated: Tensor, how: str) -> float:
+    """Largest difference in units of the logits' spread; refuses one that is more than rounding."""
+    difference = float((found - gated).abs().max() / gated.std().clamp_min(1e-12))
+    if not difference < (1e-3 if model.dtype.itemsize >= 4 else 0.2):
+        raise RefusedModelError(
+            f"{model.layout.architecture} with {how} weights is not the model with removed components (logits differ "
+            f"by {difference:.2g}): it can't be exported" + (" with a cut: leave the cut out" if how == "cut" else "")
+        )
+    return difference
+
+
 def _logits(model: HookedModel, heads: Sequence[Sequence[int]] = (), ffns: Sequence[int] = ()) -> Tensor:
     """Logits of a few spread-out tokens, with these components gated to 0."""
-    length = min(LENGTH, model.max_length or LENGTH)
-    tokens = (torch.arange(1, length + 1) * max(1, model.vocab_size // (length + 1)))[None] % model.vocab_size
     head_mask, ffn_mask = torch.ones(model.n_layers, model.n_heads), torch.ones(model.n_layers)
     for layer, head in heads:
         head_mask[layer, head] = 0.0
     ffn_mask[list(ffns)] = 0.0
     with torch.no_grad(), model.gates(heads=head_mask, ffns=ffn_mask if ffns else None):
-        return model(tokens).double()
+        return model(_tokens(model)).double().cpu()
 
 
-def _write(model: HookedModel, target: Path, record: dict[str, Any]) -> None:
+def _tokens(model: HookedModel) -> Int[Tensor, "one query"]:
+    length = min(LENGTH, model.max_length or LENGTH)
+    return (torch.arange(1, length + 1) * max(1, model.vocab_size // (length + 1)))[None] % model.vocab_size
+
+
+def _save(model: HookedModel, folder: Path, record: dict[str, Any], cut: Cut | None) -> None:
+    """The weights; a smaller model is loaded again from what was written, by plain transformers, and compared."""
+    if cut is None:
+        model.hf.save_pretrained(folder)
+        return
+    weights = cut_weights(model, cut)
+    model.hf.save_pretrained(folder, state_dict=weights)
+    cut.config.architectures = model.hf.config.architectures
+    cut.config.save_pretrained(folder)
+    try:
+        small = type(model.hf).from_pretrained(folder, dtype=model.dtype).eval()
+        with torch.no_grad():
+            found = small(input_ids=_tokens(model), use_cache=False).logits.double()
+    except (RuntimeError, ValueError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RefusedModelError(
+            f"{model.layout.architecture} does not run with fewer key-value groups ({reason}): it can't be exported "
+            "with a cut; leave the cut out"
+        ) from error
+    sizes = {"parameters_left": small.num_parameters(), "parameters": model.hf.num_parameters()}
+    record["largest_difference"] = _difference(model, found, _logits(model), "cut")
+    record["cut"] = {**cut.record(), **sizes}
+
+
+def _write(model: HookedModel, target: Path, record: dict[str, Any], cut: Cut | None) -> None:
     """Into a folder beside the target, which takes its name when all is there."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +190,7 @@ def _write(model: HookedModel, target: Path, record: dict[str, Any]) -> None:
     except OSError as error:
         raise StoreError(f"{str(target)!r} can't be written ({error.strerror}): give another folder") from error
     try:
-        model.hf.save_pretrained(made)
+        _save(model, made, record, cut)
         if model.tokenizer is not None:
             model.tokenizer.save_pretrained(made)
         (made / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")

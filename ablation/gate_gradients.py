@@ -1,4 +1,4 @@
-"""Gradients of head and FFN gates, position by position, while a frozen model runs backward (METHODS 3.1).
+"""Gradients of head and FFN gates, position by position, while a frozen model runs backward (Method 3.1).
 
 The gradient of a gate at one position is z·dL/dz there: z enters the output projection as m z. An FFN's is the same dot
 product on what it adds to the residual stream. The graph begins at the first layer's z; what stands below is not
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from einops import einsum, reduce
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from interp import hooks, norms
@@ -52,10 +52,50 @@ class GateSums:
         self.ffn_plain[layer] = reduce(dots, "b q -> b", "sum")
 
 
+@dataclass
+class NodeSums(GateSums):
+    """The same for documents whose positions stand in several rows, or branch: a position is a node of a document.
+
+    `owners`: the document of every node. `nodes`: where the rows that are run now belong; set it before each forward
+    pass, whose backward pass comes before the next one. `finish` makes the sums when all have been run.
+    """
+
+    owners: Int[Tensor, " node"] = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    nodes: Int[Tensor, "batch query"] | None = None
+    head_dots: dict[int, Float[Tensor, "node head"]] = field(default_factory=dict)
+    ffn_dots: dict[int, Float[Tensor, " node"]] = field(default_factory=dict)
+
+    def add_heads(self, layer: int, dots: Float[Tensor, "batch query head"]) -> None:
+        self._add(self.head_dots, layer, dots)
+
+    def add_ffn(self, layer: int, dots: Float[Tensor, "batch query"]) -> None:
+        self._add(self.ffn_dots, layer, dots)
+
+    def finish(self) -> None:
+        for layer, dots in self.head_dots.items():
+            grouped = reduce(dots, "n (g h) -> n g", "sum", g=self.n_kv_heads)
+            self.head_token[layer], self.head_plain[layer] = self._owned(dots.abs()), self._owned(dots)
+            self.group_token[layer] = self._owned(grouped.abs())
+        for layer, dots in self.ffn_dots.items():
+            self.ffn_token[layer], self.ffn_plain[layer] = self._owned(dots.abs()), self._owned(dots)
+
+    def _add(self, held: dict[int, Tensor], layer: int, dots: Float[Tensor, "batch query *head"]) -> None:
+        if self.nodes is None:
+            raise HeadscopeError("gate gradients arrived before it was said which nodes their rows are")
+        if layer not in held:
+            held[layer] = dots.new_zeros(len(self.owners), *dots.shape[2:])
+        held[layer].index_add_(0, self.nodes.flatten().to(dots.device), dots.flatten(0, 1))
+
+    def _owned(self, values: Float[Tensor, "node *head"]) -> Float[Tensor, "document *head"]:
+        """Sums over the nodes of each document."""
+        count = int(self.owners.max()) + 1
+        return values.new_zeros(count, *values.shape[1:]).index_add(0, self.owners.to(values.device), values)
+
+
 @contextmanager
-def gate_sums(model: HookedModel, *, frozen_norm: bool = False) -> Iterator[GateSums]:
-    """Build a loss inside, call `.backward()` inside; parameters stay frozen."""
-    sums = GateSums(model.n_kv_heads)
+def gate_sums(model: HookedModel, *, frozen_norm: bool = False, into: GateSums | None = None) -> Iterator[GateSums]:
+    """Build a loss inside, call `.backward()` inside; parameters stay frozen. `into`: sums of another kind."""
+    sums = GateSums(model.n_kv_heads) if into is None else into
     with ExitStack() as stack:
         stack.enter_context(torch.enable_grad())
         for layer in model.attention_layers:

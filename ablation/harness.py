@@ -1,4 +1,4 @@
-"""Our likelihood engine as a model of lm-evaluation-harness, for people who run the harness themselves (DESIGN 3).
+"""Our likelihood engine as a model of lm-evaluation-harness, for people who run the harness themselves.
 
     from ablation.harness import HeadscopeLM
     lm_eval.simple_evaluate(model=HeadscopeLM(model, heads=mask), tasks=["arc_easy"])
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ablation.likelihood import Progress, score_requests
+from ablation.engine.likelihood import Progress, score_requests
 from interp.errors import UsageError
 from interp.loading import load_model
 from interp.masks import FFNMask, HeadMask

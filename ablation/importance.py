@@ -1,7 +1,8 @@
 """Importance of heads and FFNs to a task, by the gradient of their gates.
 
-Bansal et al. 2023, equations 8-9, after Michel et al. 2019; METHODS 3.1.
-1. Loss of a document: the mean over its T_y gold target tokens of -log p, everything in front of them given.
+Bansal et al. 2023, equations 8-9, after Michel et al. 2019; Method 3.1.
+1. Loss of a document. Objective `sum`, the paper's: the mean over its T_y gold target tokens of -log p, everything in
+   front of them given. Objective `choice`: -choice of outcomes.py, through all of its choices (choice_batches.py).
 2. The SUM of the documents' losses is differentiated, so that a score does not depend on the batch.
 3. Per document and head, over positions i: `token` sum_i |z·dL/dz|, `document` |sum_i z·dL/dz|, `signed`
    -sum_i z·dL/dz, the first-order rise of the loss when the head is removed. FFNs alike, on what they add.
@@ -9,26 +10,31 @@ Bansal et al. 2023, equations 8-9, after Michel et al. 2019; METHODS 3.1.
    lifts it; `layer_l2` (Michel et al.) uniform, then each layer by its Euclidean norm.
 
 `token` and `document` measure magnitude, of helpful and harmful heads alike; only `signed` says that a head is needed.
+`sum` speaks of writing the right text, most of which is format; only `choice` speaks of choosing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ablation.by_cluster import by_cluster
-from ablation.gate_gradients import GateSums, gate_sums, post_norm_layers
+from ablation.choice_batches import backward_through_choices, choice_batches
+from ablation.engine.sharing import may_pad
+from ablation.engine.target_logits import target_log_probabilities
+from ablation.evaluation import right_choices
+from ablation.gate_gradients import GateSums, NodeSums, gate_sums, post_norm_layers
 from ablation.gold import GoldBatch, gold_batches, gold_documents
+from ablation.names import NORMALISATIONS, OBJECTIVES, POSITIONS
+from ablation.orders import HEADS_PER_GROUP
 from ablation.provenance import told
-from ablation.sharing import may_pad
-from ablation.target_logits import target_log_probabilities
-from interp.errors import UsageError
+from ablation.statistics.by_cluster import by_cluster
+from interp.errors import HeadscopeError, UsageError
 from interp.offload import is_offloaded
 from interp.recompute import recompute_blocks
 from interp.scores import FFNScores, HeadScores
@@ -36,12 +42,18 @@ from interp.scores import FFNScores, HeadScores
 if TYPE_CHECKING:
     from interp.model import HookedModel
 
-Positions = Literal["token", "document", "signed"]
-Normalise = Literal["uniform", "paper", "layer_l2"]
 Progress = Callable[[int, int], None]
-POSITIONS: tuple[str, ...] = get_args(Positions)
-NORMALISATIONS: tuple[str, ...] = get_args(Normalise)
 BATCH_TOKENS = 1024
+TENSORS = (
+    "head_token",
+    "head_plain",
+    "group_token",
+    "ffn_token",
+    "ffn_plain",
+    "log_likelihoods",
+    "lengths",
+    "target_lengths",
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,7 @@ class Importance:
 
     `head_plain` and `ffn_plain` are sum_i z·dL/dz: `signed` is their negative, `document` their absolute value. A layer
     without the component is NaN. `log_likelihoods` are the gold continuations', in nats. Documents of one of `clusters`
-    are not independent: they are the unit of the scores' intervals.
+    are not independent: they are the unit of the scores' intervals. objective: the loss, `sum` or `choice`.
     """
 
     head_token: Float[Tensor, "item layer head"]
@@ -63,7 +75,36 @@ class Importance:
     target_lengths: Int[Tensor, " item"]
     documents: tuple[str, ...]
     clusters: tuple[str, ...] = ()
+    objective: str = "sum"
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def assembled(
+        cls,
+        pieces: Sequence[Mapping[str, Tensor]],
+        *,
+        documents: Sequence[str],
+        clusters: Sequence[str] = (),
+        objective: str = "sum",
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Importance:
+        """From what `pieces` gave of some documents, then of others, in the order of all `documents`.
+
+        Raises UsageError where the pieces are not of so many documents.
+        """
+        joined: dict[str, Any] = {name: torch.cat([piece[name] for piece in pieces]) for name in TENSORS}
+        if len(joined["lengths"]) != len(documents):
+            raise UsageError(
+                f"{len(pieces)} pieces hold the importance of {len(joined['lengths'])} documents, but {len(documents)} "
+                "are named: give the pieces of these documents, in their order"
+            )
+        told = {"objective": objective, **(provenance or {})}
+        named: dict[str, Any] = {"documents": tuple(documents), "clusters": tuple(clusters)}
+        return cls(**joined, **named, objective=objective, provenance=told)
+
+    def pieces(self) -> dict[str, Tensor]:
+        """All tensors by name, to be stored and put together again by `assembled`."""
+        return {name: getattr(self, name) for name in TENSORS}
 
     def heads(self, *, positions: str = "token", normalise: str = "uniform") -> HeadScores:
         """Scores of the heads; `per_item` averages to `mean`, and its ratios between documents are the raw ones'."""
@@ -72,17 +113,33 @@ class Importance:
         scores = HeadScores.from_items(
             "importance",
             items,
-            variant=_label(positions, normalise),
+            variant=self.variant(positions, normalise),
             provenance=self.provenance,
             n_kv_heads=self.group_token.shape[-1],
         )
         return by_cluster(scores, self.clusters or self.documents)
 
-    def kv_groups(self, *, positions: str = "token", normalise: str = "uniform") -> Float[Tensor, "layer kv_head"]:
-        """Scores of the kv groups' joint gates: heads are summed before any absolute value (METHODS 0)."""
-        plain = self.head_plain.unflatten(-1, (self.group_token.shape[-1], -1)).sum(-1)
+    def variant(self, positions: str, normalise: str = "uniform") -> str:
+        """What tells these scores from others: `signed`, `signed/choice`, `token/paper`, ..."""
+        more = [self.objective] * (self.objective != "sum") + [normalise] * (normalise != "uniform")
+        return "/".join([positions, *more])
+
+    def kv_groups(self, *, positions: str = "token", normalise: str = "uniform") -> HeadScores:
+        """Scores of the kv groups' joint gates, [layer kv_head]: heads are summed before any absolute value (Method 0).
+
+        Orders made of them remove whole groups (orders.py).
+        """
+        groups, heads = self.group_token.shape[-1], self.head_plain.shape[-1]
+        plain = self.head_plain.unflatten(-1, (groups, -1)).sum(-1)
         raw = _variant(self.group_token, plain, positions)
-        return normalised(raw, self.lengths, self.target_lengths, normalise).mean(0)
+        scores = HeadScores.from_items(
+            "importance",
+            normalised(raw, self.lengths, self.target_lengths, normalise),
+            variant=self.variant(positions, normalise),
+            provenance={**self.provenance, HEADS_PER_GROUP: heads // groups},
+            n_kv_heads=groups,
+        )
+        return by_cluster(scores, self.clusters or self.documents)
 
     def ffns(self, *, positions: str = "token", normalise: str = "uniform") -> FFNScores:
         """Scores of the FFNs."""
@@ -90,7 +147,7 @@ class Importance:
         raw = _variant(self.ffn_token, self.ffn_plain, positions)
         items = normalised(raw[..., None], self.lengths, self.target_lengths, normalise)[..., 0]
         scores = FFNScores.from_items(
-            "importance", items, variant=_label(positions, normalise), provenance=self.provenance
+            "importance", items, variant=self.variant(positions, normalise), provenance=self.provenance
         )
         return by_cluster(scores, self.clusters or self.documents)
 
@@ -116,6 +173,7 @@ def importance(
     model: HookedModel,
     task: Any,
     *,
+    objective: str = "sum",
     batch_tokens: int = BATCH_TOKENS,
     frozen_norm: bool = False,
     recompute: bool | None = None,
@@ -123,25 +181,56 @@ def importance(
 ) -> Importance:
     """All variants for heads and FFNs in one forward and one backward pass over the documents.
 
+    objective: the loss, `sum` (the paper's) or `choice`, which runs all choices of a document behind one prompt.
     batch_tokens: tokens run together; changes speed and memory, not the scores. frozen_norm: hold fixed the scale of a
     norm behind the heads (gate_gradients.py). recompute: run every block again on the way back instead of remembering
     it; unset, where the weights are offloaded. progress(done, total) is called after every batch, in documents.
-    Gates that are held around the call apply: the scores are those of the gated model.
+    Gates that are held around the call apply: the scores are those of the gated model. Raises UsageError for documents
+    without a choice to make, and HeadscopeError where a gradient is no finite number.
     """
+    if objective not in OBJECTIVES:
+        raise UsageError(f"{objective!r} is no objective; there are {', '.join(OBJECTIVES)}")
     documents = gold_documents(model, task)
     found = _empty(model, len(documents))
     again = is_offloaded(model.hf) if recompute is None else recompute
+    way: dict[str, Any] = {"tokens": batch_tokens, "frozen_norm": frozen_norm, "recompute": again}
+    batches = _by_sum(model, documents, **way) if objective == "sum" else _by_choice(model, task, documents, **way)
     done = 0
-    for batch in gold_batches(documents, tokens=batch_tokens, padding=may_pad(model.config)):
-        blocks = recompute_blocks(model) if again else nullcontext()
+    for places, sums, log_likelihoods in batches:
+        _store(model, found, documents, places, sums, log_likelihoods)
+        done += len(places)
+        if progress is not None:
+            progress(done, len(documents))
+    return _finished(model, task, documents, found, objective=objective, frozen_norm=frozen_norm)
+
+
+Scored = tuple[tuple[int, ...], GateSums, Float[Tensor, " document"]]
+
+
+def _by_sum(
+    model: HookedModel, documents: Sequence[Any], *, tokens: int, frozen_norm: bool, recompute: bool
+) -> Iterator[Scored]:
+    """Some documents' places, their gradients of the mean -log p a gold token, and their gold log-likelihoods."""
+    for batch in gold_batches(documents, tokens=tokens, padding=may_pad(model.config)):
+        blocks = recompute_blocks(model) if recompute else nullcontext()
         with gate_sums(model, frozen_norm=frozen_norm) as sums, blocks:
             losses = document_losses(model, batch)
             losses.sum().backward()
-        _store(found, batch, sums, losses.detach())
-        done += len(batch.places)
-        if progress is not None:
-            progress(done, len(documents))
-    return _finished(model, task, documents, found, frozen_norm)
+        yield batch.places, sums, -losses.detach().float().cpu() * batch.target_lengths
+
+
+def _by_choice(
+    model: HookedModel, task: Any, documents: Sequence[Any], *, tokens: int, frozen_norm: bool, recompute: bool
+) -> Iterator[Scored]:
+    """The same with gradients of -choice."""
+    rights = [right_choices(document) for document in getattr(task, "documents", documents)]
+    metric = getattr(task, "metric", "acc")
+    for batch in choice_batches(model, documents, rights=rights, metric=metric, tokens=tokens):
+        sums = NodeSums(model.n_kv_heads, owners=batch.owners)
+        with gate_sums(model, frozen_norm=frozen_norm, into=sums):
+            found = backward_through_choices(model, batch, sums, recompute=recompute)
+        sums.finish()
+        yield batch.places, sums, batch.choices.values("sum", batch.choices.padded(found)).float()
 
 
 def document_losses(model: HookedModel, batch: GoldBatch) -> Float[Tensor, " batch"]:
@@ -192,10 +281,6 @@ def _refuse_layer_l2(normalise: str) -> None:
         )
 
 
-def _label(positions: str, normalise: str) -> str:
-    return positions if normalise == "uniform" else f"{positions}/{normalise}"
-
-
 def _empty(model: HookedModel, items: int) -> dict[str, Tensor]:
     shapes = {
         "head_token": (model.n_heads,),
@@ -203,39 +288,52 @@ def _empty(model: HookedModel, items: int) -> dict[str, Tensor]:
         "group_token": (model.n_kv_heads,),
         "ffn_token": (),
         "ffn_plain": (),
-        "losses": None,
+        "log_likelihoods": None,
     }
     layers = {name: () if shape is None else (model.n_layers, *shape) for name, shape in shapes.items()}
     return {name: torch.full((items, *shape), torch.nan) for name, shape in layers.items()}
 
 
-def _store(found: dict[str, Tensor], batch: GoldBatch, sums: GateSums, losses: Tensor) -> None:
-    places = torch.tensor(batch.places)
-    found["losses"][places] = losses.float().cpu()
+def _store(
+    model: HookedModel,
+    found: dict[str, Tensor],
+    documents: Sequence[Any],
+    chosen: tuple[int, ...],
+    sums: GateSums,
+    log_likelihoods: Float[Tensor, " document"],
+) -> None:
+    """Raises HeadscopeError, which says where, for what is no finite number: NaN means that there is no such head."""
+    places = torch.tensor(chosen)
+    found["log_likelihoods"][places] = log_likelihoods
     for name in ("head_token", "head_plain", "group_token", "ffn_token", "ffn_plain"):
         for layer, value in getattr(sums, name).items():
             found[name][places, layer] = value.float().cpu()
+            if not bool(value.isfinite().all()):
+                row, *head = (~value.isfinite()).nonzero()[0].tolist()
+                what = f"head {layer}.{head[0]}" if name.startswith("head") else f"layer {layer}"
+                raise HeadscopeError(
+                    f"the gate gradient of {what} on {documents[chosen[row]].id} is no finite number: it overflows "
+                    f"{str(model.dtype).removeprefix('torch.')}. Load the model with dtype float32"
+                )
 
 
 def _finished(
-    model: HookedModel, task: Any, documents: list[Any], found: dict[str, Tensor], frozen_norm: bool
+    model: HookedModel, task: Any, documents: list[Any], found: dict[str, Tensor], *, objective: str, frozen_norm: bool
 ) -> Importance:
     counts = torch.tensor([len(document.target) for document in documents])
-    lengths = torch.tensor([len(document.context) for document in documents]) + counts
-    losses = found.pop("losses")
     return Importance(
         **found,
-        log_likelihoods=-losses * counts,
-        lengths=lengths,
+        lengths=torch.tensor([len(document.context) for document in documents]) + counts,
         target_lengths=counts,
         documents=tuple(document.id for document in documents),
         clusters=tuple(str(getattr(document, "cluster", document.id)) for document in documents),
-        provenance=told(model, task, **facts(model, frozen_norm=frozen_norm)),
+        objective=objective,
+        provenance=told(model, task, objective=objective, **facts(model, frozen_norm=frozen_norm)),
     )
 
 
 def facts(model: HookedModel, *, frozen_norm: bool) -> dict[str, Any]:
-    """What has to be known of this family's scores (METHODS 3.1)."""
+    """What has to be known of this family's scores (Method 3.1)."""
     found: dict[str, Any] = {"frozen_norm": frozen_norm}
     if behind := post_norm_layers(model):
         found["post_norm"] = (

@@ -1,4 +1,4 @@
-"""The iterative order: remove a step's worth of components, score what is left again, go on (METHODS 4).
+"""The iterative order: remove a step's worth of components, score what is left again, go on (Method 4).
 
 Removing heads changes what the others do, so a score of the full model may rank the last ones badly. Each step's scores
 are those of the model without what is gone already. The order itself is nested like any other.

@@ -1,48 +1,59 @@
-"""Orders of removal: which heads or FFNs go first (METHODS 4).
+"""Orders of removal: which heads, kv groups or FFNs go first (Method 4).
 
 An order is made once, from the full model, and is nested: what is gone at 10% is gone at 20%.
 `own` scores of the evaluated task; another TASK's scores (transfer); `aggregate` over tasks. Controls on the same axes:
 `random`; `layer_matched`, an order whose identities are shuffled within each layer, so that every layer loses as many;
-`inverse`; `signed`; and `iterative` (iterative.py), scored again at each step.
+`inverse`; `signed`; and `iterative` (iterative.py), scored again at each step. Scores of kv groups
+(`Importance.kv_groups`) make orders that remove whole groups: percentages are then of groups. `even_over_layers` takes
+one from every layer before a second from any, so that an exported model can be made smaller (cutting.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ablation.statistics.aggregate import tasks_aggregate
 from interp.errors import UsageError
 from interp.masks import FFNMask, HeadMask
 from interp.scores import FFNScores, HeadScores, Ranking
 
+if TYPE_CHECKING:
+    from interp.model import HookedModel
+
 Scores = HeadScores | FFNScores
-Rule = Literal["share", "paper"]
 RANDOM_ORDERS = 20
-ORDERS = ("own", "TASK", "aggregate", "random", "layer_matched", "inverse", "signed", "iterative")
+HEADS_PER_GROUP = "heads_per_group"  # in the provenance of scores of kv groups
 
 
 @dataclass(frozen=True)
 class Order:
-    """A ranking by which components are removed, the lowest score first; `seed` tells random ones apart."""
+    """A ranking by which components are removed, the lowest score first; `seed` tells random ones apart.
+
+    width: heads that are removed together, where the ranking is of kv groups; None where it is not.
+    """
 
     name: str
     ranking: Ranking
     seed: int = 0
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    width: int | None = None
 
     @property
     def kind(self) -> str:
-        """`head` or `ffn`."""
-        return self.ranking.kind
+        """`head`, `kv_group` or `ffn`."""
+        return self.ranking.kind if self.width is None else "kv_group"
 
     def mask(self, percent: float | int) -> HeadMask | FFNMask:
-        """What is left after removing floor(percent n / 100) components."""
-        return self.ranking.mask(percent)
+        """What is left after removing floor(percent n / 100) components: of heads, also where groups go."""
+        left = self.ranking.mask(percent)
+        return left if self.width is None else HeadMask(left.values.repeat_interleave(self.width, -1))
 
     def removed(self, percent: float | int) -> int:
         """How many components `percent` removes."""
@@ -51,13 +62,13 @@ class Order:
 
 def by_scores(scores: Scores, *, name: str = "own") -> Order:
     """Ascending by score. `name` is `own`, `signed`, or the task whose scores these are (transfer)."""
-    return Order(name, scores.ranking(), provenance=scores.provenance)
+    return _order(name, scores.ranking(), scores.provenance)
 
 
 def inverse(scores: Scores) -> Order:
     """Descending by score: the most important first."""
     ranking = scores.ranking()
-    return Order("inverse", replace(ranking, scores=-ranking.scores), provenance=scores.provenance)
+    return _order("inverse", replace(ranking, scores=-ranking.scores), scores.provenance)
 
 
 def aggregate(
@@ -66,51 +77,90 @@ def aggregate(
     """The average over tasks of scores divided by their sum (`paper`: of the scores as they are).
 
     `without` leaves the evaluated task out, as a test of transfer must. The sum is of absolute values: the same for
-    `token` and `document`, and `signed` scores are not divided by almost nothing.
+    `token` and `document`, and `signed` scores are not divided by almost nothing. A task without any score is left out,
+    and named in the provenance; a component that one of the others has no score for has none.
     """
-    held = [value for task, value in scores.items() if task != without]
-    mean = aggregate_scores(held, rule=rule)
-    first = held[0]
-    ranking = replace(first.ranking(), name=name, scores=mean)
-    return Order(name, ranking, provenance={**first.provenance, "task": [t for t in scores if t != without]})
+    held = {task: value for task, value in scores.items() if task != without}
+    mean, used = aggregate_scores(list(held.values()), rule=rule)
+    first = next(iter(held.values()))
+    named = {"task": [task for task, one in zip(held, used, strict=True) if one]}
+    if left_out := [task for task, one in zip(held, used, strict=True) if not one]:
+        named["left_out"] = left_out
+    return _order(name, replace(first.ranking(), name=name, scores=mean), {**first.provenance, **named})
 
 
-def aggregate_scores(scores: Sequence[Scores], *, rule: str = "share") -> Float[Tensor, "..."]:
-    """The average over tasks that `aggregate` ranks by."""
+def aggregate_scores(scores: Sequence[Scores], *, rule: str = "share") -> tuple[Float[Tensor, "..."], list[bool]]:
+    """The table that `aggregate` ranks by (statistics/aggregate.py), and which of the scores are in it."""
     if rule not in ("share", "paper"):
         raise UsageError(f"{rule!r} is no way to aggregate; there are share (of each task's sum) and paper (raw mean)")
     if not scores:
         raise UsageError("an aggregate needs the scores of at least one task besides the one that is evaluated")
+    shape = tuple(scores[0].mean.shape)
     if len({(type(one), tuple(one.mean.shape)) for one in scores}) > 1:
         raise UsageError(
             "the scores to aggregate are of different models, or of heads and FFNs: "
             f"{sorted({str(tuple(one.mean.shape)) for one in scores})}"
         )
-    means = [one.mean.double() for one in scores]
-    if rule == "share":
-        means = [mean / (mean.nan_to_num().abs().sum() or 1.0) for mean in means]
-    return torch.stack(means).mean(0).float()
+    tables = np.stack([one.mean.double().numpy().reshape(len(one.mean), -1) for one in scores])
+    found = tasks_aggregate(tables, raw=rule == "paper")
+    if not found.used.any():
+        raise UsageError(
+            f"none of the {len(scores)} tasks has a score other than 0: there is nothing to rank by. Were all "
+            "components gated off?"
+        )
+    return torch.from_numpy(found.table).float().view(shape), found.used.tolist()
 
 
-def random_orders(like: Scores | Ranking, *, n: int = RANDOM_ORDERS, seed: int = 0) -> list[Order]:
+def random_orders(like: Scores | Order | Ranking, *, n: int = RANDOM_ORDERS, seed: int = 0) -> list[Order]:
     """`n` orders drawn uniformly; order k depends on (seed, k) only."""
-    ranking = _ranking(like)
-    return [Order("random", _shuffled(ranking, seed + k, within_layers=False), seed + k) for k in range(n)]
-
-
-def layer_matched_orders(order: Order | Scores, *, n: int = RANDOM_ORDERS, seed: int = 0) -> list[Order]:
-    """`n` copies of an order with identities shuffled within each layer: each layer loses as many, at every step."""
-    ranking = order.ranking if isinstance(order, Order) else order.ranking()
-    if ranking.kind == "ffn":
-        raise UsageError("a layer has one FFN, so a layer-matched order of FFNs is the order itself: use random orders")
+    order = like if isinstance(like, Order) else Order("", like) if isinstance(like, Ranking) else by_scores(like)
     return [
-        Order("layer_matched", _shuffled(ranking, seed + k, within_layers=True), seed + k, order.provenance)
+        Order("random", _shuffled(order.ranking, seed + k, within_layers=False), seed + k, width=order.width)
         for k in range(n)
     ]
 
 
-def _ranking(like: Scores | Ranking) -> Ranking:
-    return like if isinstance(like, Ranking) else like.ranking()
+def layer_matched_orders(order: Order | Scores, *, n: int = RANDOM_ORDERS, seed: int = 0) -> list[Order]:
+    """`n` copies of an order with identities shuffled within each layer: each layer loses as many, at every step."""
+    held = order if isinstance(order, Order) else by_scores(order)
+    if held.kind == "ffn":
+        raise UsageError("a layer has one FFN, so a layer-matched order of FFNs is the order itself: use random orders")
+    return [
+        replace(
+            held, name="layer_matched", ranking=_shuffled(held.ranking, seed + k, within_layers=True), seed=seed + k
+        )
+        for k in range(n)
+    ]
+
+
+def even_over_layers(order: Order | Scores) -> Order:
+    """One component from every layer, the lowest of each, before a second from any; in a round by score."""
+    held = order if isinstance(order, Order) else by_scores(order)
+    if held.kind == "ffn":
+        raise UsageError("a layer has one FFN: an order of FFNs takes one from every layer as it is")
+    scores, places = held.ranking.scores, torch.full_like(held.ranking.scores, torch.nan)
+    ranks = scores.nan_to_num(nan=torch.inf).argsort(dim=1, stable=True).argsort(dim=1)
+    flat = sorted(held.ranking.order.tolist(), key=lambda place: int(ranks.flatten()[place]))  # by score in a round
+    places.view(-1)[flat] = torch.arange(len(flat), dtype=places.dtype)
+    return replace(held, name="even", ranking=replace(held.ranking, name="even", scores=places))
+
+
+def without_groups(model: HookedModel, groups: Iterable[tuple[int, int]]) -> HeadMask:
+    """The mask without these kv groups, (layer, group): all heads that read one key and value go together."""
+    width = model.n_heads // model.n_kv_heads
+    held = [(int(layer), int(group)) for layer, group in groups]
+    for layer, group in held:
+        if layer not in model.attention_layers or not 0 <= group < model.n_kv_heads:
+            raise UsageError(
+                f"kv group {layer}.{group} does not exist: the model has layers 0-{model.n_layers - 1} and groups "
+                f"0-{model.n_kv_heads - 1}"
+            )
+    heads = [(layer, group * width + head) for layer, group in held for head in range(width)]
+    return HeadMask.keep_all(model.n_layers, model.n_heads).without(heads)
+
+
+def _order(name: str, ranking: Ranking, provenance: Mapping[str, Any]) -> Order:
+    return Order(name, ranking, provenance=provenance, width=provenance.get(HEADS_PER_GROUP))
 
 
 def _shuffled(ranking: Ranking, seed: int, *, within_layers: bool) -> Ranking:

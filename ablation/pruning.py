@@ -1,9 +1,10 @@
-"""Pruning: a task's metric and gold log-likelihood as more and more heads and FFNs are removed.
+"""Pruning: a task's outcomes as more and more heads, kv groups and FFNs are removed.
 
-Bansal et al. 2023, sections 5.1-5.3; METHODS 4.
+Bansal et al. 2023, sections 5.1-5.3; Method 4.
 One order from the full model, floor(p n / 100) components removed at p = 0, 10, ..., 90; for heads and FFNs together
-the grid {0..70} x {0..50}. Evaluate on other documents than those that made the order. The area under a curve and the
-removable share are in statistics/curves.py; everything they need is kept, unit by unit.
+the grid {0..70} x {0..50}. The unit of heads is the single head or the kv group, whose heads go together. Evaluate on
+other documents than those that made the order. The area under a curve is in statistics/curves.py, what can be removed
+in statistics/verdict.py; everything they need is kept, item by item.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from ablation.evaluation import Evaluation, evaluate, number
-from ablation.orders import Order, Scores
+from ablation.evaluation import LOG_LIKELIHOOD, METRIC, Evaluate, Evaluation, evaluate
+from ablation.gains import Shots
+from ablation.orders import Order, Scores, by_scores
 from ablation.provenance import refuse_other_model
 from ablation.replacement import Replacement, make_replacement
-from ablation.statistics.curves import Outcome, PruningArea, RemovableShare, area_under_curve, removable_share
-from ablation.statistics.intervals import cluster_mean
+from ablation.statistics.curves import PruningArea, area_under_curve
+from ablation.statistics.verdict import RemovableOutcome, RemovableVerdict, TaskChange, removable_verdict
 from interp.errors import UsageError
 from interp.masks import FFNMask, HeadMask
 from interp.scores import Ranking
@@ -34,7 +36,7 @@ Orderlike = Order | Ranking | Scores
 Orders = Orderlike | tuple[Orderlike, Orderlike]
 PERCENTS = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90)
 GRID = tuple((heads, ffns) for ffns in range(0, 60, 10) for heads in range(0, 80, 10))
-LOG_LIKELIHOOD = "log_likelihood"
+UNITS = ("head", "group")
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class PrunedStep:
 class Pruning:
     """All steps of one order on one task. The first is the full model where the percentages begin at 0.
 
-    component: `head`, `ffn` or `both`. order_seed tells random orders of one name apart.
+    component: `head`, `kv_group`, `ffn` or `both`. order_seed tells random orders of one name apart.
     """
 
     task: str
@@ -66,15 +68,23 @@ class Pruning:
     majority: float
     steps: tuple[PrunedStep, ...]
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Two rows a step, in the columns of `metrics.parquet`: the metric, and the mean gold log-likelihood (nats)."""
-        return [row for step in self.steps for row in self._rows(step)]
+    def rows(self, outcomes: Sequence[str] = (METRIC, LOG_LIKELIHOOD)) -> list[dict[str, Any]]:
+        """One row a step and outcome, in the columns of `metrics.parquet`; the metric by its own name."""
+        return [row for step in self.steps for row in self._rows(step, outcomes)]
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self, outcomes: Sequence[str] = (METRIC, LOG_LIKELIHOOD)) -> pd.DataFrame:
         """The same as a table."""
         import pandas as pd
 
-        return pd.DataFrame(self.rows())
+        return pd.DataFrame(self.rows(outcomes))
+
+    def values(self, outcome: str) -> Float[np.ndarray, "percent item"]:
+        """An outcome (`choice`, `mass`, `sum`, `metric`, ...) by step and item."""
+        return np.stack([step.evaluation.outcome(outcome).values for step in self.steps])
+
+    def labels(self, outcome: str) -> Int[np.ndarray, "item"]:
+        """The cluster of each item of an outcome, as numbers."""
+        return self.steps[0].evaluation.outcome(outcome).labels
 
     def metric(self) -> Float[np.ndarray, "percent unit"]:
         """The metric by step and unit."""
@@ -86,24 +96,32 @@ class Pruning:
 
     def area(self) -> PruningArea:
         """The normalised area under the metric's curve; 1 = pruning costs nothing."""
-        first, metric = self.steps[0].evaluation, self.metric()
+        metric = self.metric()
         chance = np.full(metric.shape[1], self.chance)
-        clusters = number(first.clusters)
-        return area_under_curve(metric, chance, clusters, percents=self._percents(), majority=self.majority)
+        return area_under_curve(metric, chance, self.labels(METRIC), percents=self.percents, majority=self.majority)
 
-    def removable(self, outcome: Outcome = "metric") -> RemovableShare:
-        """The largest percentage that costs less than the margin, as all below it do."""
-        first = self.steps[0].evaluation
-        values = self.metric() if outcome == "metric" else self.gold_log_likelihoods()
-        labels = first.clusters if outcome == "metric" else first.document_clusters
-        return removable_share(values, number(labels), percents=self._percents(), outcome=outcome)
+    def removable(self, outcome: RemovableOutcome = "choice") -> RemovableVerdict:
+        """How much is shown removable, shown not to be, or undecided: in nats of `choice`, or points of the `metric`.
 
-    def _percents(self) -> list[float]:
+        How much of the choice gain is kept needs the task without demonstrations too: `removable_gain`.
+        """
+        if outcome == "kept":
+            raise UsageError("what is kept of the choice gain is of two prunings: removable_gain(few, none)")
+        return removable_verdict([self.change(outcome)], percents=self.percents, outcome=outcome)
+
+    def change(self, outcome: str) -> TaskChange:
+        """Each item's change from the full model by step: what verdicts over several tasks are made of."""
+        values = self.values(outcome)
+        return TaskChange(values - values[0], self.labels(outcome))
+
+    @property
+    def percents(self) -> list[float]:
+        """The percentages of a single curve. Raises UsageError for the joint grid, which has none."""
         if self.component == "both":
             raise UsageError("the joint grid of heads and FFNs has no single curve: take one of them at a time")
         return [float(step.percent_heads + step.percent_ffns) for step in self.steps]
 
-    def _rows(self, step: PrunedStep) -> Iterator[dict[str, Any]]:
+    def _rows(self, step: PrunedStep, outcomes: Sequence[str]) -> Iterator[dict[str, Any]]:
         run = {
             "task": self.task,
             "shots": self.shots,
@@ -119,14 +137,11 @@ class Pruning:
             "removed_heads": step.removed_heads,
             "removed_ffns": step.removed_ffns,
         }
-        told = step.evaluation
-        gold = told.gold_log_likelihoods
-        measured = (
-            (told.metric_name, told.metric, told.stderr, len(told.values)),
-            (LOG_LIKELIHOOD, float(gold.mean()), _stderr(gold, told.document_clusters), len(gold)),
-        )
-        for metric, value, stderr, n in measured:
-            yield {**run, **sizes, "metric": metric, "value": value, "stderr": stderr, "n": n}
+        for name in outcomes:
+            found = step.evaluation.outcome(name)
+            metric = step.evaluation.metric_name if name == METRIC else name
+            measured = {"metric": metric, "value": found.mean, "stderr": found.stderr, "n": len(found.values)}
+            yield {**run, **sizes, **measured}
 
 
 def prune(
@@ -135,23 +150,27 @@ def prune(
     order: Orders,
     *,
     component: str | None = None,
+    unit: str | None = None,
     percents: Sequence[Any] | None = None,
     ablation: str = "zero",
     references: Sequence[Any] | None = None,
     replacement: Replacement | None = None,
     full: Evaluation | None = None,
+    evaluate: Evaluate = evaluate,
     progress: Callable[[int, int], None] | None = None,
 ) -> Pruning:
     """Evaluate a task with components removed in an order, lowest first.
 
-    order: an Order (orders.py), a Ranking or scores; for component `both` a pair, heads first. percents: numbers, or
-    for `both` pairs (heads, FFNs). ablation: `zero`; `mean` and `resample` need `references`, token documents that are
+    order: an Order (orders.py), a Ranking or scores; for component `both` a pair, heads first. unit: what an order of
+    heads removes, `head` or `group`; unset, what the order is of. percents: numbers, or for `both` pairs (heads, FFNs).
+    ablation: `zero`; `mean` and `resample` need `references`, token documents that are
     not evaluated (or a `replacement` made of them before). full: the evaluation of the whole model, where it is known.
-    progress(done, total) counts steps.
+    evaluate: what evaluates a step, called as evaluate(model, task, heads=, ffns=, replacement=). progress(done, total)
+    counts steps.
     Raises UsageError for an order of another model or kind.
     """
     orders = tuple(_as_order(one) for one in (order if isinstance(order, tuple) else (order,)))
-    kind = _check(model, orders, component)
+    kind = _check(model, orders, component, unit)
     if replacement is None:
         evaluated = task.token_documents(model) if ablation != "zero" else ()
         replacement = make_replacement(model, ablation, references, evaluated=evaluated)
@@ -182,27 +201,64 @@ def prune(
     )
 
 
+def gain_change(few: Pruning, none: Pruning) -> TaskChange:
+    """What of the choice gain each step costs, item by item, beside the full model's gain: for verdicts over tasks.
+
+    few, none: one order's prunings with demonstrations and without. Raises UsageError where they are not.
+    """
+    names = ("task", "component", "order", "order_seed", "ablation", "percents")
+    if any(getattr(few, name) != getattr(none, name) for name in names):
+        raise UsageError(
+            f"the choice gain is lost by one order on one task: got {few.task} by {few.order} at {few.percents} and "
+            f"{none.task} by {none.order} at {none.percents}"
+        )
+    gains = np.stack(
+        [Shots(a.evaluation, b.evaluation).gain("choice") for a, b in zip(few.steps, none.steps, strict=True)]
+    )
+    return TaskChange(gains - gains[0], few.labels("choice"), gain=gains[0])
+
+
+def removable_gain(few: Pruning, none: Pruning) -> RemovableVerdict:
+    """How much can go with 95% of the choice gain kept: the share to compare models by (Method 4)."""
+    return removable_verdict([gain_change(few, none)], percents=few.percents, outcome="kept")
+
+
 def _as_order(order: Orderlike) -> Order:
     if isinstance(order, Order):
         return order
     if isinstance(order, Ranking):
         return Order(order.name, order)
-    return Order("own", order.ranking(), provenance=order.provenance)
+    return by_scores(order)
 
 
-def _check(model: HookedModel, orders: tuple[Order, ...], component: str | None) -> str:
-    """`head`, `ffn` or `both`: what the orders are of, if it is what was asked for and of this model."""
+def _check(model: HookedModel, orders: tuple[Order, ...], component: str | None, unit: str | None) -> str:
+    """`head`, `kv_group`, `ffn` or `both`: what the orders are of, if it was asked for and is of this model."""
     kinds = tuple(order.kind for order in orders)
-    found = {("head",): "head", ("ffn",): "ffn", ("head", "ffn"): "both"}.get(kinds)
-    if found is None or component not in (None, found):
+    single = tuple("head" if kind == "kv_group" else kind for kind in kinds)
+    found = {("head",): kinds[0], ("ffn",): "ffn", ("head", "ffn"): "both"}.get(single)
+    wanted = {"kv_group": "head"}.get(str(component), component)
+    if found is None or wanted not in (None, *({"head"} if found == "kv_group" else {found})):
         raise UsageError(
             f"component {component!r} was asked for with an order of {' and '.join(kinds)}: give an order "
             "of heads, of FFNs, or for 'both' the pair (heads, FFNs)"
         )
+    _check_unit(model, kinds[0], unit if component != "kv_group" else "group")
     for order in orders:
-        shape = tuple(order.ranking.scores.shape)
+        rows, *columns = order.ranking.scores.shape
+        shape = (rows, *(column * (order.width or 1) for column in columns))
         refuse_other_model(model, order.provenance, shape, f"the order {order.name!r} of {order.kind}s")
     return found
+
+
+def _check_unit(model: HookedModel, kind: str, unit: str | None) -> None:
+    if unit not in (None, *UNITS):
+        raise UsageError(f"{unit!r} is no unit of pruning; there are {', '.join(UNITS)} (--unit)")
+    alone = model.n_heads == model.n_kv_heads and kind != "ffn"  # each head is a group of its own
+    if not alone and unit is not None and (kind == "kv_group") != (unit == "group"):
+        raise UsageError(
+            f"unit {unit!r} was asked for with an order of {kind}s: rank kv groups by importance(...).kv_groups(), "
+            "single heads by importance(...).heads()"
+        )
 
 
 def _sizes(kind: str, percents: Sequence[Any] | None) -> Iterator[tuple[float, float]]:
@@ -215,21 +271,16 @@ def _sizes(kind: str, percents: Sequence[Any] | None) -> Iterator[tuple[float, f
         if isinstance(given, tuple):
             yield float(given[0]), float(given[1])
         else:
-            yield (float(given), 0.0) if kind == "head" else (0.0, float(given))
+            yield (0.0, float(given)) if kind == "ffn" else (float(given), 0.0)
 
 
 def _masks(
     orders: tuple[Order, ...], kind: str, heads: float, ffns: float
 ) -> tuple[tuple[HeadMask | None, FFNMask | None], tuple[int, int]]:
-    """The masks of a step, and how many components each removes."""
+    """The masks of a step, and how many components (heads or groups, FFNs) each removes."""
     head_order = orders[0] if kind != "ffn" else None
-    ffn_order = orders[-1] if kind != "head" else None
+    ffn_order = orders[-1] if kind in ("ffn", "both") else None
     head_mask = head_order.mask(heads) if head_order is not None else None
     ffn_mask = ffn_order.mask(ffns) if ffn_order is not None else None
     counts = (head_order.removed(heads) if head_order else 0, ffn_order.removed(ffns) if ffn_order else 0)
     return (head_mask, ffn_mask), counts  # type: ignore[return-value]
-
-
-def _stderr(values: Float[np.ndarray, "item"], clusters: Sequence[str]) -> float:
-    labels = number(clusters)
-    return cluster_mean(values, labels).stderr if labels.max() else float("nan")

@@ -1,4 +1,4 @@
-"""What stands in for a removed component: nothing (`zero`), its mean, or another document's activation (METHODS 3.3).
+"""What stands in for a removed component: nothing (`zero`), its mean, or another document's activation (Method 3.3).
 
 A component with gate m gives m z + (1 - m) z_ref. `zero` has no reference. `mean` is taken over the non-padding
 positions >= 1 of reference documents; position 0, the attention sink, has a mean of its own. `resample` takes, position
@@ -14,14 +14,16 @@ Ask for `placed` outside of any gates: a resampled document is run when it is fi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ablation.names import ABLATIONS
 from interp import hooks
 from interp.errors import UsageError
 from interp.gating import Reference
@@ -29,9 +31,8 @@ from interp.gating import Reference
 if TYPE_CHECKING:
     from interp.model import HookedModel
 
-Ablation = Literal["zero", "mean", "resample"]
-ABLATIONS: tuple[str, ...] = get_args(Ablation)
 MINIMUM_DOCUMENTS = 64
+POSITIONS = ("all", "later", "last")
 KEPT_DOCUMENTS = 8  # resampled documents held in memory at once
 
 
@@ -79,6 +80,25 @@ class Replacement(Protocol):
     def placed(self, placement: Placement) -> Reference:
         """The reference for the rows of this placement."""
         ...
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """A replacement that is made when it is first placed: where every evaluation is stored already, it never is.
+
+    `mark` tells it from others of its name in a store of evaluations.
+    """
+
+    name: str
+    make: Callable[[], Replacement]
+    mark: str = ""
+
+    @cached_property
+    def made(self) -> Replacement:
+        return self.make()
+
+    def placed(self, placement: Placement) -> Reference:
+        return self.made.placed(placement)
 
 
 def make_replacement(
@@ -246,19 +266,47 @@ class _PlacedSamples:
         return torch.stack([held[name, layer][index] for held, index in rows]).to(value)
 
 
-# ---- sparing position 0 ---------------------------------------------------------------------------------------------
+# ---- at some positions only -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class At:
+    """Removal at some positions: `later` spares position 0, where heads and FFNs make the attention sink; `last` is the
+    last one of the context, from which the answer is read (Method 3.2, 3.3). Elsewhere the component stays.
+
+    inner: what stands in where it is removed; nothing (zero) if None.
+    """
+
+    positions: str
+    inner: Replacement | None = None
+
+    def __post_init__(self) -> None:
+        if self.positions not in POSITIONS[1:]:
+            raise UsageError(
+                f"{self.positions!r} are no positions to remove at; there are {', '.join(POSITIONS)} (all without At)"
+            )
+
+    @property
+    def name(self) -> str:
+        return f"{'zero' if self.inner is None else self.inner.name}/{self.positions}"
+
+    @property
+    def mark(self) -> str:
+        """What tells it from others in a store of evaluations."""
+        return f"{getattr(self.inner, 'mark', '')}/{self.positions}"
+
+    def placed(self, placement: Placement) -> Reference:
+        first, last = placement.positions == 0, placement.positions == placement.context_lengths[:, None] - 1
+        inner = None if self.inner is None else self.inner.placed(placement)
+        return Sparing(first if self.positions == "later" else ~last, inner)
 
 
 @dataclass(frozen=True)
 class Sparing:
-    """A reference that leaves position 0 as it is in some rows: FFN knock-outs at positions >= 1 (METHODS 3.2)."""
+    """A reference that leaves some positions of some rows as they are."""
 
     spared: Bool[Tensor, "batch query"]
     inner: Reference | None = None
-
-    @classmethod
-    def first_position(cls, placement: Placement, rows: Bool[Tensor, " batch"], inner: Reference | None) -> Sparing:
-        return cls((placement.positions == 0) & rows[:, None], inner)
 
     def z(self, layer: int, z: Tensor) -> Tensor:
         other = self.inner.z(layer, z) if self.inner is not None else None

@@ -1,4 +1,4 @@
-"""What the code released with Bansal et al. (2023) computes, for comparison only (METHODS 2.1 and 2.2).
+"""What the code released with Bansal et al. (2023) computes, for comparison only (Method 2.1 and 2.2).
 
 Prefix matching: it also credits the token after BOS when the query's position is a multiple of L (too high by up to
 1 / L). Copying departs from the paper's text throughout:
@@ -16,9 +16,7 @@ from einops import einsum, rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from induction.prefix_matching import NAME as PREFIX
-from induction.prefix_matching import probabilities
-from induction.reading import TOKEN_BUDGET, Progress, Reader, at_block_0, read
+from induction.reading import TOKEN_BUDGET, Progress, Reader, at_block_0, probabilities, read
 from induction.sequences import RepeatedSequences, SequenceGroup
 from interp.architecture import linear_weight
 from interp.attention.rows import AttentionRows
@@ -30,7 +28,9 @@ VARIANT = "bansal_released"
 _ARCHITECTURES = ("OPTForCausalLM", "GPT2LMHeadModel")
 
 
-class _ReleasedPrefix(Reader):
+class _ReleasedPrefix(Reader[SequenceGroup]):
+    name = "released prefix matching"
+
     def start(self, batch: SequenceGroup) -> None:
         super().start(batch)
         if batch.repeats < 2:
@@ -61,7 +61,7 @@ def released_prefix_matching(
     refuse_other_shapes(model)
     reader = _ReleasedPrefix(model)
     read(model, sequences, [reader], token_budget=token_budget, progress=progress)
-    return HeadScores.from_items(PREFIX, reader.items("mean"), variant=VARIANT, n_kv_heads=model.n_kv_heads)
+    return HeadScores.from_items("prefix_matching", reader.items("mean"), variant=VARIANT, n_kv_heads=model.n_kv_heads)
 
 
 def released_copying(

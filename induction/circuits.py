@@ -1,4 +1,4 @@
-"""What a head writes, read through the unembedding: z · (W_O N W_U[:, tokens]) (METHODS 2.2).
+"""What a head writes, read through the unembedding: z · (W_O N W_U[:, tokens]) (Method 2.2).
 
 N folds the block's own post-attention norm where there is one and the final norm, each as centring and effective gain;
 norm biases, lm_head bias and logit soft-cap are left out, positive scalars cancel in every ratio that is made of this.

@@ -1,4 +1,4 @@
-"""What an induction head is (METHODS 2.8): it matches prefixes, well above every null; its `signed` effect names it.
+"""What an induction head is (Method 2.8): it matches prefixes, well above every null; its `signed` effect names it.
 
 - induction head: prefix matching >= .4 and above N1 and N2 (family-wise);
 - copying: `signed` above its null; anti-copying: below it; matching only: neither.

@@ -1,4 +1,4 @@
-"""Composition of two heads by their weights (Elhage et al. 2021, section on composition; METHODS 2.5).
+"""Composition of two heads by their weights (Elhage et al. 2021, section on composition; Method 2.5).
 
 For layer(h1) < layer(h2), Frobenius norms of products over products of norms:
     Q: |W_QK2^T W_OV1|    K: |W_QK2 W_OV1|    V: |W_OV2 W_OV1|

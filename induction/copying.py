@@ -1,4 +1,4 @@
-"""Copying: does a head raise the logit of the token it attends to? (Bansal et al. 2023, section 4.2; METHODS 2.2)
+"""Copying: does a head raise the logit of the token it attends to? (Bansal et al. 2023, section 4.2; Method 2.2)
 
 On an unrepeated sequence, at query i, over the content tokens S_i up to i:
 1. logit_i[t] = the head's direct effect on the logit of t (circuits.py), rho_i = ReLU(logit_i - mean over S_i).
@@ -18,7 +18,9 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from induction.bansal_released import released_copying
 from induction.circuits import DirectPath, content_columns
+from induction.direct_effect import direct_effect_score
 from induction.null import DRAWS, recombined_null, values_per_sequence
 from induction.reading import TOKEN_BUDGET, Progress, Reader, read
 from induction.sequences import RepeatedSequences, SequenceGroup
@@ -41,9 +43,10 @@ class _Content:
     places: Float[Tensor, "batch token draw"]
 
 
-class Copying(Reader):
+class Copying(Reader[SequenceGroup]):
     """Reads `argmax` and, if asked, `attended` on unrepeated sequences; `null_values` random draws of each sequence."""
 
+    name = "copying"
     needs_z = True
 
     def __init__(
@@ -181,12 +184,8 @@ def copying_score(
     """
     options = {"token_budget": token_budget, "progress": progress}
     if variant in ("successor", "signed"):
-        from induction.direct_effect import direct_effect_score
-
         return direct_effect_score(model, sequences, variant, draws=draws, **options)  # type: ignore[arg-type]
     if variant == "bansal_released":
-        from induction.bansal_released import released_copying
-
         return released_copying(model, sequences, **options)  # type: ignore[arg-type]
     if variant not in ("argmax", "attended"):
         raise UsageError(f"there is no copying variant {variant!r}; there are: {', '.join(get_args(Variant))}")
@@ -200,7 +199,7 @@ def copying_score(
 
 
 def with_null(reader: Copying, variant: str, *, draws: int, seed: int) -> HeadScores:
-    """The score beside its null: another token of S_i in the attended one's place (METHODS 2.7)."""
+    """The score beside its null: another token of S_i in the attended one's place (Method 2.7)."""
     scores = reader.scores(variant)
     if not draws:
         return scores

@@ -1,4 +1,4 @@
-"""Direct logit attribution along the induction path: `successor` and `signed` (METHODS 2.2).
+"""Direct logit attribution along the induction path: `successor` and `signed` (Method 2.2).
 
 On repeated sequences, at all queries i of repeats 2..R, S = the L content tokens, numerator at the token x_{i+1} that
 follows (cyclic: the last query's target is x_1):
@@ -26,9 +26,10 @@ from interp.scores import HeadScores
 _BLOCK_ELEMENTS = 1 << 20
 
 
-class DirectEffect(Reader):
+class DirectEffect(Reader[SequenceGroup]):
     """Reads, for every place k of the block, the mean over queries of the score of the token k places further on."""
 
+    name = "direct effect"
     needs_z = True
 
     def __init__(self, model: HookedModel) -> None:
@@ -58,7 +59,7 @@ class DirectEffect(Reader):
         return HeadScores.from_items("copying", table, variant=variant, n_kv_heads=self.model.n_kv_heads)
 
     def with_null(self, variant: str, *, draws: int, seed: int) -> HeadScores:
-        """The score beside N1: the token d places further on than the one that follows (METHODS 2.7)."""
+        """The score beside N1: the token d places further on than the one that follows (Method 2.7)."""
         scores = self.scores(variant)
         if not draws or variant == "signed_auc":
             return scores

@@ -1,4 +1,4 @@
-"""In-context learning of the whole model (Olsson et al. 2022; METHODS 2.6).
+"""In-context learning of the whole model (Olsson et al. 2022; Method 2.6).
 
 Natural text: mean loss at tokens 490-510 minus tokens 40-60, in nats; negative = the model learns in context.
 Repeat score: mean loss of the tokens predicted from queries that have an earlier copy, minus the loss on repeat 1. The
@@ -53,6 +53,8 @@ def in_context_learning_score(
     """
     if sequences is None and texts is None:
         raise UsageError("give repeated sequences, texts, or both: there is nothing to measure")
+    if texts is not None and model.tokenizer is None:
+        raise UsageError("texts need a tokenizer, and this model has none: give repeated sequences instead")
     skipped, per_text = "", torch.zeros(0)
     if texts is None:
         skipped = "no natural text was given"

@@ -1,4 +1,4 @@
-"""Nulls: what each score would be if there were nothing to find (METHODS 2.7).
+"""Nulls: what each score would be if there were nothing to find (Method 2.7).
 
 N1, wrong token: in the same forward pass, the score is read for the token d places further on in the block, d drawn
 once for each sequence and draw (wrong_token.py makes the table of its values for attention scores). N2, position only:
@@ -8,12 +8,14 @@ token is still there, and induction heads keep their score.
 Every draw is a draw of the reported statistic, the mean over sequences. N1 knows its per-sequence value for every d, so
 draws pick among them. Where a per-sequence value has to be drawn itself (the tokens of copying), n sequences share the
 B draws: B / n values each, recombined into B means; sum over sequences, that is as many values as drawing B means.
+Where every item has one value under the null beside its own, the two are swapped at random (`swapped_null`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -26,6 +28,9 @@ DRAWS = 2000
 N1 = "N1 wrong token"
 N2 = "N2 position only"
 N3 = "token drawn at random"
+ANOTHER_DISTANCE = "another distance"
+N1_OTHER = "N1 another key's value"
+OTHER_ENTITY = "another entity"
 
 
 def shift_table(by_place: Float[Tensor, "layer head place"], first: int) -> Float[Tensor, "shift layer head"]:
@@ -121,3 +126,23 @@ def recombined(
     for item in centre + spread:
         total += item.movedim(-1, 0)[torch.from_numpy(generator.integers(0, m, size=draws))]
     return total / len(values)
+
+
+def swapped_null(
+    observed: Float[Tensor, "item layer head"],
+    other: Float[Tensor, "item layer head"],
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+    name: str,
+) -> Null:
+    """Each item's value against the same item's value under the null: exchangeable if there is nothing to find.
+
+    Every draw swaps the two in a random half of the items, the same for all heads; what is compared is the mean excess
+    of the first over the second. The null's mean is the second's.
+    """
+    excess = (observed - other).double()
+    signs = np.random.default_rng((seed, 4)).integers(0, 2, size=(draws, len(excess))) * 2.0 - 1.0
+    means = torch.from_numpy(signs) @ excess.flatten(1) / len(excess)
+    null = Null.from_draws(name, excess.mean(0).float(), means.view(draws, *excess.shape[1:]).float())
+    return replace(null, mean=other.double().mean(0).float())

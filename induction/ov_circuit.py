@@ -1,10 +1,12 @@
-"""OV eigenvalue copying: does the circuit from token to logits raise the token? (Elhage et al. 2021; METHODS 2.3)
+"""OV eigenvalue copying: does the circuit from token to logits raise the token? (Elhage et al. 2021; Method 2.3)
 
 M = W_U N W_O W_V g_in E_eff, vocabulary by vocabulary; score = sum(lambda) / sum |lambda| in [-1, 1].
 1. E_eff = the residual stream after block 0 with its heads removed (position 1 behind BOS): what later layers know as
    the token's embedding. Variant `raw` takes W_E itself, whose sign can be wrong on tied embeddings.
 2. Each token is normalised as the layer's input norm does it: scalar, centring, gain; biases are left out.
-3. M's non-zero eigenvalues are those of W_V g_in (E_eff' W_U) N W_O, a d_head x d_head matrix, over random tokens.
+3. The columns of W_U are centred over the sampled tokens: softmax ignores one vector added to every row of the
+   unembedding, so a score must too. The mean of E is no such freedom and stays.
+4. M's non-zero eigenvalues are those of W_V g_in (E_eff' W_U) N W_O, a d_head x d_head matrix, over random tokens.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from induction.circuits import DirectPath
+from induction.definitions import definition
 from induction.reading import at_block_0
-from induction.sequences import candidates_of
-from induction.vocabulary import Candidates
+from induction.sequences import drawn_from
+from induction.vocabulary import Candidates, Counts
 from interp.architecture import linear_weight
 from interp.errors import RefusedModelError
 from interp.model import HookedModel
@@ -37,22 +40,29 @@ def ov_copying_score(
     tokens: int = TOKENS,
     seed: int = 0,
     candidates: Candidates | None = None,
+    counts: Counts | None = None,
 ) -> HeadScores:
     """Sum of the OV circuit's eigenvalues over the sum of their sizes, in [-1, 1], one value a head.
 
-    tokens: how many random ones. candidates: what to draw from, in place of the model's own (sequences.candidates_of).
+    tokens: how many random ones. candidates, counts: what to draw from, as in `repeated_sequences`.
     """
     path = DirectPath(model)
-    chosen = random_tokens(model, tokens, seed, candidates)
+    chosen = random_tokens(model, tokens, seed, drawn_from(model, candidates, counts))
     with torch.no_grad():
         embedding = raw_embedding(model, chosen) if variant == "raw" else effective_embedding(model, chosen)
-        columns = path.columns(chosen)  # d_model token
+        columns = centred(path.columns(chosen))
         values = torch.full((model.n_layers, model.n_heads), torch.nan)
         for layer in model.attention_layers:
             values[layer] = _layer_scores(model, path, layer, embedding, columns)
+    told = {"tokens": len(chosen), "version": definition("ov_copying").version}
     return HeadScores.from_items(
-        "ov_copying", values[None], variant=variant, n_kv_heads=model.n_kv_heads, provenance={"tokens": len(chosen)}
+        "ov_copying", values[None], variant=variant, n_kv_heads=model.n_kv_heads, provenance=told
     )
+
+
+def centred(columns: Float[Tensor, "d_model token"]) -> Float[Tensor, "d_model token"]:
+    """Without what all tokens have in common; N is linear: on which side of it this is done makes no difference."""
+    return columns - columns.mean(-1, keepdim=True)
 
 
 def _layer_scores(
@@ -110,6 +120,6 @@ def random_tokens(
     model: HookedModel, count: int, seed: int, candidates: Candidates | None = None
 ) -> Int[Tensor, " token"]:
     """Distinct candidate tokens, as many as asked for or as there are."""
-    ids = (candidates_of(model) if candidates is None else candidates).ids
+    ids = drawn_from(model, candidates, None).ids
     order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed))
     return ids[order[:count]].to(model.device)

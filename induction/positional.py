@@ -1,4 +1,4 @@
-"""Heads that look at a fixed place: the previous token, or earlier copies of the current one (METHODS 2.4).
+"""Heads that look at a fixed place: the previous token, or earlier copies of the current one (Method 2.4).
 
 Previous-token: on unrepeated sequences, the mean of A[i, i-1] from the second content token on.
 Duplicate-token: on repeated sequences, the mean over queries of later repeats of the attention on all earlier copies.
@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from induction.null import DRAWS, position_null, wrong_token_null
-from induction.prefix_matching import LookBack, probabilities
-from induction.reading import TOKEN_BUDGET, Progress, Reader, read
+from induction.null import ANOTHER_DISTANCE, DRAWS, position_null, wrong_token_null
+from induction.prefix_matching import LookBack
+from induction.reading import TOKEN_BUDGET, Progress, Reader, probabilities, read
 from induction.sequences import RepeatedSequences, SequenceGroup, unrepeated_twin
 from induction.wrong_token import WrongToken
 from interp.attention.rows import AttentionRows
@@ -26,8 +26,10 @@ NEAREST = 2  # of the distances of the null
 _BLOCK_ELEMENTS = 1 << 20
 
 
-class PreviousToken(Reader):
+class PreviousToken(Reader[SequenceGroup]):
     """Reads A[i, i-1]; with `further` also A[i, i-d] for d = 2..L-1, the table of its null."""
+
+    name = "previous token"
 
     def __init__(self, model: HookedModel, *, further: bool = True) -> None:
         super().__init__(model)
@@ -79,6 +81,8 @@ def _by_distance(seen: Float[Tensor, "batch head query key"], end: int) -> Float
 class DuplicateToken(LookBack):
     """Keeps the attention on earlier copies, over all queries of later repeats: out of reach is no attention."""
 
+    name = "duplicate token"
+
     def attention(self, layer: int, rows: AttentionRows) -> None:
         seen = probabilities(rows, *self.targets.duplicate_pairs)
         self.keep("mean", layer, seen.sum(-1) / len(self.targets.query_positions))
@@ -104,11 +108,11 @@ def previous_token_score(
 
 
 def previous_with_null(reader: PreviousToken, *, draws: int, seed: int) -> HeadScores:
-    """The score beside A[i, i-d] for d uniform on 2..L-1 (METHODS 2.7)."""
+    """The score beside A[i, i-d] for d uniform on 2..L-1 (Method 2.7)."""
     scores = reader.scores()
     if not draws:
         return scores
-    null = wrong_token_null(scores.mean, reader.tables(), draws=draws, seed=seed, name="another distance")
+    null = wrong_token_null(scores.mean, reader.tables(), draws=draws, seed=seed, name=ANOTHER_DISTANCE)
     return scores if null is None else scores.with_nulls(null)
 
 
@@ -133,7 +137,7 @@ def duplicate_token_score(
 def duplicate_with_nulls(
     reader: DuplicateToken, fold: WrongToken, position: DuplicateToken, *, draws: int, seed: int
 ) -> HeadScores:
-    """The score beside N1 and N2 (METHODS 2.7)."""
+    """The score beside N1 and N2 (Method 2.7)."""
     scores = reader.scores()
     wrong = wrong_token_null(scores.mean, fold.tables("duplicate"), draws=draws, seed=seed)
     elsewhere = position_null(scores.mean, position.items("mean"), draws=draws, seed=seed)

@@ -1,6 +1,6 @@
 """Prefix matching: how much a head attends to what followed an earlier copy of the current token.
 
-Olsson et al. 2022; METHODS 2.1.
+Olsson et al. 2022; Method 2.1.
 1. Draw distinct random tokens and repeat the block.
 2. At every query of a later repeat, read the attention on the successors of all earlier copies of its token.
 3. Sum over copies, average over queries: a value in [0, 1] for each head and sequence.
@@ -14,15 +14,14 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
+from induction.bansal_released import released_prefix_matching
 from induction.null import DRAWS, position_null, wrong_token_null
-from induction.reading import TOKEN_BUDGET, Progress, Reader, read
+from induction.reading import TOKEN_BUDGET, Progress, Reader, probabilities, read
 from induction.sequences import RepeatedSequences, SequenceGroup, Targets, unrepeated_twin
 from induction.wrong_token import WrongToken
 from interp.attention.rows import AttentionRows
-from interp.errors import HeadscopeError, UsageError
+from interp.errors import UsageError
 from interp.model import HookedModel
 from interp.scores import HeadScores
 
@@ -31,7 +30,7 @@ NAME = "prefix_matching"
 REACHABLE, IN_REACH = "reachable share of pairs by layer", "sequences in reach by layer"
 
 
-class LookBack(Reader):
+class LookBack(Reader[SequenceGroup]):
     """Base of the scores read at earlier copies: on repeated sequences, or at the same entries on others (N2).
 
     `like` gives the sequences whose targets are read, for those that have none of their own.
@@ -64,6 +63,8 @@ class LookBack(Reader):
 class PrefixMatching(LookBack):
     """Keeps both ways to average, and the share of (query, target) pairs within the model's reach."""
 
+    name = "prefix matching"
+
     def attention(self, layer: int, rows: AttentionRows) -> None:
         queries, keys = self.targets.prefix_pairs
         reach = rows.reachable(queries, keys)
@@ -85,19 +86,6 @@ class PrefixMatching(LookBack):
         )
 
 
-def probabilities(rows: AttentionRows, queries: Tensor, keys: Tensor) -> Float[Tensor, "batch head pair"]:
-    """Attention at pairs, checked to lie in [0, 1] (METHODS 2.1)."""
-    seen = rows.at(queries, keys)
-    if seen.numel():
-        low, high = (float(end) for end in seen.aminmax())
-        if not (low >= 0.0 and high <= 1.0 + 1e-4):
-            raise HeadscopeError(
-                f"attention probabilities outside [0, 1] ({low:.3g} to {high:.3g}): the attention route does not fit "
-                "this model; run `headscope doctor` and report the family"
-            )
-    return seen
-
-
 def prefix_matching_score(
     model: HookedModel,
     sequences: RepeatedSequences,
@@ -109,13 +97,11 @@ def prefix_matching_score(
 ) -> HeadScores:
     """Attention on look-back targets, in [0, 1], one value a head.
 
-    variant: "" (METHODS 2.1), `olsson`, or `bansal_released` (bansal_released.py). draws: of each null; 0 leaves the
+    variant: "" (Method 2.1), `olsson`, or `bansal_released` (bansal_released.py). draws: of each null; 0 leaves the
     nulls out and costs one plain forward pass, otherwise N2 runs unrepeated sequences too.
     Raises UsageError where the sequences do not repeat or the model's context is too short for them.
     """
     if variant == "bansal_released":
-        from induction.bansal_released import released_prefix_matching
-
         return released_prefix_matching(model, sequences, token_budget=token_budget, progress=progress)
     reader, fold = PrefixMatching(model), WrongToken(model)
     read(model, sequences, [reader, fold] if draws else [reader], token_budget=token_budget, progress=progress)
@@ -128,7 +114,7 @@ def prefix_matching_score(
 
 
 def with_nulls(scores: HeadScores, fold: WrongToken, position: PrefixMatching, *, draws: int, seed: int) -> HeadScores:
-    """The score beside N1 and N2 (METHODS 2.7)."""
+    """The score beside N1 and N2 (Method 2.7)."""
     tables = fold.tables("olsson" if scores.variant == "olsson" else "prefix")
     scored = None if scores.per_item is None else ~scores.per_item.isnan()
     wrong = wrong_token_null(scores.mean, tables, draws=draws, seed=seed, scored=scored)

@@ -5,17 +5,18 @@ Never the attention matrices of all layers at once. Sequences of one length run 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Generic, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from induction.sequences import RepeatedSequences, SequenceGroup
+from induction.groups import Group, TokenGroup
 from interp.attention.rows import AttentionRows
+from interp.errors import HeadscopeError
 from interp.model import HookedModel
 
 TOKEN_BUDGET = 4096
@@ -31,26 +32,28 @@ class Units(Protocol):
     def put(self, key: Mapping[str, Any], tensors: Mapping[str, Tensor], /) -> Any: ...
 
 
-class Reader:
+class Reader(Generic[Group]):
     """Base of all scores that are read during a forward pass.
 
     `start(batch)` once a batch, then for each layer `attention(layer, rows)` and, where `needs_z`, `heads(layer, z)`.
     Values are kept with `keep(name, layer, values)`, [batch head] or [batch head extra]; `items(name)` collects them.
+    name: what its stored values are filed under, the class's own where it gives none.
     """
 
+    name: ClassVar[str] = ""
     needs_z = False
 
     @property
     def settings(self) -> dict[str, Any]:
         """Everything but the model and the sequences that determines what is kept."""
-        return {"reader": type(self).__name__}
+        return {"reader": self.name or type(self).__name__}
 
     def __init__(self, model: HookedModel) -> None:
         self.model = model
         self._batches: list[dict[str, dict[int, Tensor]]] = []
         self._items: list[tuple[int, ...]] = []
 
-    def start(self, batch: SequenceGroup) -> None:
+    def start(self, batch: Group) -> None:
         """Prepare for a batch, `self.batch` from here on; subclasses extend this."""
         self._batches.append({})
         self._items.append(batch.indices)
@@ -92,18 +95,19 @@ class Reader:
 
 def read(
     model: HookedModel,
-    sequences: RepeatedSequences,
-    readers: Sequence[Reader],
+    sequences: Iterable[Group],
+    readers: Sequence[Reader[Group]],
     *,
     token_budget: int = TOKEN_BUDGET,
     progress: Progress | None = None,
     units: Units | None = None,
 ) -> None:
     """Run every sequence once and let all readers see it; `progress(done, total)` counts tokens."""
-    total = sum(group.tokens.numel() for group in sequences)
+    groups = list(sequences)
+    total = sum(group.tokens.numel() for group in groups)
     done = 0
     with torch.no_grad():
-        for batch in (part for group in sequences for part in group.batches(token_budget)):
+        for batch in (part for group in groups for part in group.batches(token_budget)):
             for reader in readers:
                 reader.start(batch)
             key = _key(batch, readers)
@@ -122,23 +126,17 @@ def read(
                 progress(done, total)
 
 
-def _exported(readers: Sequence[Reader]) -> dict[str, Tensor]:
+def _exported(readers: Sequence[Reader[Any]]) -> dict[str, Tensor]:
     return {f"{number}/{name}": t for number, reader in enumerate(readers) for name, t in reader.export().items()}
 
 
-def _key(batch: SequenceGroup, readers: Sequence[Reader]) -> dict[str, Any]:
+def _key(batch: TokenGroup, readers: Sequence[Reader[Any]]) -> dict[str, Any]:
     """All that determines a batch's values beside the model."""
-    return {
-        "tokens": batch.tokens.tolist(),
-        "length": batch.length,
-        "repeats": batch.repeats,
-        "indices": list(batch.indices),
-        "readers": [reader.settings for reader in readers],
-    }
+    return {**batch.key, "readers": [reader.settings for reader in readers]}
 
 
 @contextmanager
-def _listening(model: HookedModel, readers: Sequence[Reader]) -> Iterator[None]:
+def _listening(model: HookedModel, readers: Sequence[Reader[Any]]) -> Iterator[None]:
     """Hand every layer's attention, then its z, to the readers."""
     early: dict[int, Tensor] = {}  # outside the attention interface a module hands out its weights after z is made
 
@@ -162,10 +160,23 @@ def _listening(model: HookedModel, readers: Sequence[Reader]) -> Iterator[None]:
         yield
 
 
-def _hand_on(readers: Sequence[Reader], layer: int, z: Tensor) -> None:
+def _hand_on(readers: Sequence[Reader[Any]], layer: int, z: Tensor) -> None:
     for reader in readers:
         if reader.needs_z:
             reader.heads(layer, z)
+
+
+def probabilities(rows: AttentionRows, queries: Tensor, keys: Tensor) -> Float[Tensor, "batch head pair"]:
+    """Attention at pairs, checked to lie in [0, 1] (Method 2.1)."""
+    seen = rows.at(queries, keys)
+    if seen.numel():
+        low, high = (float(end) for end in seen.aminmax())
+        if not (low >= 0.0 and high <= 1.0 + 1e-4):
+            raise HeadscopeError(
+                f"attention probabilities outside [0, 1] ({low:.3g} to {high:.3g}): the attention route does not fit "
+                "this model; run `headscope doctor` and report the family"
+            )
+    return seen
 
 
 class _Enough(Exception):

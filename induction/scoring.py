@@ -1,20 +1,24 @@
 """All task-agnostic head scores in two forward passes: one over repeated sequences, one over unrepeated ones.
 
-The unrepeated pass serves previous-token, copying and N2 at once, so nothing is run twice. Each method stays in its own
-file; here they only share the passes.
+The unrepeated pass serves previous-token, copying and N2 at once, so nothing is run twice. Natural prompts, where they
+are given, are a third pass, for the sink. Each method stays in its own file; here they only share the passes. Retrieval
+and concept induction need prompts of their own and are asked for by themselves (retrieval.py, concept.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from induction import copying, direct_effect, positional, prefix_matching
+from induction import copying, direct_effect, positional, prefix_matching, sinks
 from induction.classes import InductionHeads, induction_heads
+from induction.groups import TokenGroup
 from induction.null import DRAWS, values_per_sequence
 from induction.ov_circuit import ov_copying_score
 from induction.reading import TOKEN_BUDGET, Progress, Reader, Units, read
 from induction.sequences import RepeatedSequences, unrepeated_twin
+from induction.texts import NaturalPrompts
 from induction.wrong_token import WrongToken
 from interp.errors import RefusedModelError, UsageError
 from interp.model import HookedModel
@@ -44,51 +48,100 @@ def induction_scores(
     repeated: RepeatedSequences,
     unrepeated: RepeatedSequences | None = None,
     *,
+    natural: NaturalPrompts | None = None,
     draws: int = DRAWS,
     token_budget: int = TOKEN_BUDGET,
     progress: Progress | None = None,
     units: Units | None = None,
 ) -> InductionScores:
-    """Score every head; `unrepeated` must have the repeated sequences' lengths and is made when it is not given."""
+    """Score every head; `unrepeated` must have the repeated sequences' lengths and is made when it is not given.
+
+    natural: prompts on which the sink is read too (texts.natural_prompts); without them it is told for the repeated
+    sequences alone.
+    """
     if draws < FEWEST_DRAWS:
         raise UsageError(f"the classes need nulls: with fewer than {FEWEST_DRAWS} draws no head could be above one")
     _refuse_short_blocks(repeated)
     made = unrepeated_for(model, repeated) if unrepeated is None else unrepeated
-    seed = repeated.seed
-    prefix, duplicate, fold = (
-        prefix_matching.PrefixMatching(model),
-        positional.DuplicateToken(model),
-        WrongToken(model),
-    )
-    position = prefix_matching.PrefixMatching(model, like=repeated)
-    position_duplicate = positional.DuplicateToken(model, like=repeated)
-    previous = positional.PreviousToken(model)
-    copies, effect, refused = _copying_readers(model, made, draws)
-
-    total = sum(group.tokens.numel() for sequences in (repeated, made) for group in sequences)
-    half = sum(group.tokens.numel() for group in repeated)
-    first: Sequence[Reader] = [prefix, duplicate, fold, *effect]
-    second: Sequence[Reader] = [position, position_duplicate, previous, *copies]
-    read(model, repeated, first, token_budget=token_budget, progress=_part(progress, 0, total), units=units)
-    read(model, made, second, token_budget=token_budget, progress=_part(progress, half, total), units=units)
-
-    scores = [
-        prefix_matching.with_nulls(prefix.scores(variant), fold, position, draws=draws, seed=seed)  # type: ignore[arg-type]
-        for variant in ("", "olsson")
-    ]
-    for reader in copies:
-        scores += [copying.with_null(reader, name, draws=draws, seed=seed) for name in ("argmax", "attended")]
-    for direct in effect:
-        scores += [direct.with_null(name, draws=draws, seed=seed) for name in ("successor", "signed", "signed_auc")]
-    scores.append(positional.previous_with_null(previous, draws=draws, seed=seed))
-    scores.append(positional.duplicate_with_nulls(duplicate, fold, position_duplicate, draws=draws, seed=seed))
+    readers = _Readers.of(model, repeated, made, draws)
+    passes = readers.passes(repeated, made, natural)
+    sizes = [sum(group.tokens.numel() for group in sequences) for sequences, _ in passes]
+    for number, (sequences, listening) in enumerate(passes):
+        told = _part(progress, sum(sizes[:number]), sum(sizes))
+        read(model, sequences, listening, token_budget=token_budget, progress=told, units=units)
+    scores = readers.scores(draws=draws, seed=repeated.seed)
+    refused = dict(readers.refused)
     for variant in ("", "raw"):
         try:
-            scores.append(ov_copying_score(model, variant=variant, seed=seed, candidates=repeated.candidates))  # type: ignore[arg-type]
+            scores.append(ov_copying_score(model, variant=variant, seed=repeated.seed, candidates=repeated.candidates))  # type: ignore[arg-type]
         except RefusedModelError as error:
             refused[f"ov_copying {variant}".strip()] = str(error)
+    scores.append(readers.sink.scores())
+    if natural is not None:
+        scores.append(readers.natural_sink.scores(sinks.NATURAL))
     signed = next((found for found in scores if found.variant == "signed"), None)
     return InductionScores(tuple(scores), induction_heads(scores[0], signed), refused)
+
+
+@dataclass(frozen=True)
+class _Readers:
+    """Who listens to which pass. `copies` and `effect` are empty where a family has no direct path to the logits."""
+
+    prefix: prefix_matching.PrefixMatching
+    duplicate: positional.DuplicateToken
+    fold: WrongToken
+    position: prefix_matching.PrefixMatching
+    position_duplicate: positional.DuplicateToken
+    previous: positional.PreviousToken
+    sink: sinks.Sink
+    natural_sink: sinks.Sink
+    copies: list[copying.Copying]
+    effect: list[direct_effect.DirectEffect]
+    refused: dict[str, str]
+
+    @classmethod
+    def of(cls, model: HookedModel, repeated: RepeatedSequences, unrepeated: RepeatedSequences, draws: int) -> _Readers:
+        copies, effect, refused = _copying_readers(model, unrepeated, draws)
+        return cls(
+            prefix=prefix_matching.PrefixMatching(model),
+            duplicate=positional.DuplicateToken(model),
+            fold=WrongToken(model),
+            position=prefix_matching.PrefixMatching(model, like=repeated),
+            position_duplicate=positional.DuplicateToken(model, like=repeated),
+            previous=positional.PreviousToken(model),
+            sink=sinks.Sink(model),
+            natural_sink=sinks.Sink(model),
+            copies=copies,
+            effect=effect,
+            refused=refused,
+        )
+
+    def passes(
+        self, repeated: RepeatedSequences, unrepeated: RepeatedSequences, natural: NaturalPrompts | None
+    ) -> list[tuple[Iterable[TokenGroup], list[Reader[Any]]]]:
+        """Sequences and who listens while they run."""
+        first: list[Reader[Any]] = [self.prefix, self.duplicate, self.fold, self.sink, *self.effect]
+        second: list[Reader[Any]] = [self.position, self.position_duplicate, self.previous, *self.copies]
+        third: list[tuple[Iterable[TokenGroup], list[Reader[Any]]]]
+        third = [] if natural is None else [(natural, [self.natural_sink])]
+        return [(repeated, first), (unrepeated, second), *third]
+
+    def scores(self, *, draws: int, seed: int) -> list[HeadScores]:
+        """Prefix matching first; all that has nulls beside them."""
+        variants: tuple[Literal["", "olsson"], ...] = ("", "olsson")
+        prefix = [self.prefix.scores(variant) for variant in variants]
+        found = [
+            prefix_matching.with_nulls(scores, self.fold, self.position, draws=draws, seed=seed) for scores in prefix
+        ]
+        for reader in self.copies:
+            found += [copying.with_null(reader, name, draws=draws, seed=seed) for name in ("argmax", "attended")]
+        for direct in self.effect:
+            found += [direct.with_null(name, draws=draws, seed=seed) for name in ("successor", "signed", "signed_auc")]
+        found.append(positional.previous_with_null(self.previous, draws=draws, seed=seed))
+        duplicate = positional.duplicate_with_nulls(
+            self.duplicate, self.fold, self.position_duplicate, draws=draws, seed=seed
+        )
+        return [*found, duplicate]
 
 
 def unrepeated_for(model: HookedModel, repeated: RepeatedSequences) -> RepeatedSequences:

@@ -1,4 +1,4 @@
-"""Random repeated token sequences, and where each token occurred before (METHODS 1).
+"""Random repeated token sequences, and where each token occurred before (Method 1).
 
 1. Draw L distinct candidate tokens and repeat the block R times, one token in front that is never content: the
    tokenizer's BOS, or else one more random token; never EOS as a stand-in.
@@ -26,7 +26,8 @@ from einops import repeat
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from induction.vocabulary import Candidates, candidate_tokens
+from induction.groups import slices
+from induction.vocabulary import Candidates, Counts, candidate_tokens
 from interp.errors import UsageError
 from interp.model import HookedModel
 
@@ -56,12 +57,12 @@ class Targets:
 
     @property
     def prefix_pairs(self) -> tuple[Int[Tensor, "pair"], Int[Tensor, "pair"]]:
-        """(query, key) of METHODS 2.1."""
+        """(query, key) of Method 2.1."""
         return self.queries, self.successors
 
     @property
     def duplicate_pairs(self) -> tuple[Int[Tensor, "pair"], Int[Tensor, "pair"]]:
-        """(query, key) of the duplicate-token score, METHODS 2.4."""
+        """(query, key) of the duplicate-token score, Method 2.4."""
         return self.queries, self.matches
 
     @property
@@ -82,6 +83,12 @@ class SequenceGroup:
     repeats: int
     indices: tuple[int, ...]
     front: Literal["bos", "random"]
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """All that scores of these sequences depend on; `indices` also number the random streams of nulls."""
+        told = {"length": self.length, "repeats": self.repeats, "indices": list(self.indices)}
+        return {"tokens": self.tokens.tolist(), **told}
 
     @property
     def block(self) -> int:
@@ -107,9 +114,7 @@ class SequenceGroup:
 
     def batches(self, max_tokens: int) -> Iterator[SequenceGroup]:
         """The group in parts of at most `max_tokens` tokens each, one sequence at least."""
-        size = max(1, max_tokens // self.tokens.shape[1])
-        for start in range(0, len(self.tokens), size):
-            part = slice(start, start + size)
+        for part in slices(self.tokens, max_tokens):
             yield replace(self, tokens=self.tokens[part], indices=self.indices[part])
 
 
@@ -159,16 +164,17 @@ def repeated_sequences(
     sequences: int | None = None,
     seed: int = 0,
     candidates: Candidates | None = None,
+    counts: Counts | None = None,
 ) -> RepeatedSequences:
     """Random repeated sequences for a model, on its device; with repeats=1 unrepeated ones for copying.
 
     length: distinct tokens of every sequence, in place of the protocol's. sequences: how many, the first of the
-    protocol's. candidates: what to draw from, in place of `candidate_tokens` of the model's tokenizer.
+    protocol's. candidates: what to draw from, in place of `candidate_tokens` of the model's tokenizer; counts: how
+    frequent its tokens are, or "uniform", where the tokenizer does not say or there is none (vocabulary.py).
     Raises UsageError for a length under 2, a negative seed, a sequence beyond the model's context, too few candidates.
     """
     plan = _plan(protocol, length, repeats, sequences, seed)
-    if candidates is None:
-        candidates = candidates_of(model)
+    candidates = drawn_from(model, candidates, counts)
     bos = getattr(model.tokenizer, "bos_token_id", None)
     _refuse_impossible(model, candidates, bos, max(size.block for size in plan), repeats)
     groups = []
@@ -181,12 +187,24 @@ def repeated_sequences(
     return RepeatedSequences(tuple(groups), protocol, repeats, seed, candidates)
 
 
-def candidates_of(model: HookedModel) -> Candidates:
+def drawn_from(model: HookedModel, candidates: Candidates | None, counts: Counts | None) -> Candidates:
+    """The candidates as they are given, or those of the model, by counts or by what its tokenizer tells."""
+    if candidates is None:
+        return candidates_of(model, counts)
+    if counts is not None:
+        raise UsageError("Give candidates or counts, not both: candidates are what counts would have made.")
+    return candidates
+
+
+def candidates_of(model: HookedModel, counts: Counts | None = None) -> Candidates:
     """What may be drawn for a model: its tokenizer's candidates without the ids its configuration calls control.
 
-    Made once a model, for the whole vocabulary is encoded; anew when its tokenizer or what must not be drawn changes.
+    Without counts they are made once a model, for the whole vocabulary is encoded; anew when its tokenizer or what must
+    not be drawn changes.
     """
     tokenizer, never = model.tokenizer, _control_ids(model.hf.config)
+    if tokenizer is None or counts is not None:
+        return candidate_tokens(tokenizer, model.vocab_size, counts=counts, never=never)
     known = (len(tokenizer), frozenset(tokenizer.all_special_ids), frozenset(never))
     kept = _KEPT.get(model)
     if kept is None or kept[0] is not tokenizer or kept[1] != known:
@@ -196,7 +214,7 @@ def candidates_of(model: HookedModel) -> Candidates:
 
 
 def unrepeated_twin(model: HookedModel, sequences: RepeatedSequences) -> RepeatedSequences:
-    """Unrepeated sequences of the same lengths, as many, from the unrepeated stream: where N2 is read (METHODS 2.7).
+    """Unrepeated sequences of the same lengths, as many, from the unrepeated stream: where N2 is read (Method 2.7).
 
     Of a protocol's sequences they are its own with repeats=1. Raises UsageError where the candidates are too few.
     """

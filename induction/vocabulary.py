@@ -1,4 +1,4 @@
-"""Which tokens random sequences may be made of, and how they are ranked by frequency (METHODS 1).
+"""Which tokens random sequences may be made of, and how they are ranked by frequency (Method 1).
 
 1. Drop added and special tokens, ids without text, ids outside the tokenizer or the model, ids that do not re-encode
    to themselves.
@@ -6,7 +6,8 @@
    for Unigram, by the piece's score. Never by id: OPT numbers its tokens in another order than it merged them, Gemma
    puts the letters behind all merges.
 3. Drop the most and the least frequent 4%.
-Left out: vocabularies that say nothing about frequency (WordPiece, WordLevel) are refused without counts.
+Vocabularies that say nothing about frequency (WordPiece, WordLevel) and models without a tokenizer need counts, or
+`uniform`: all ids alike, so that no end is dropped.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from interp.errors import UsageError
 
+# How often each token id occurs: by id, or one number an id; or "uniform", which makes no difference between them.
+Counts = Mapping[int, int | float] | Shaped[Tensor, " token"] | str
 # Percent of the ranking left out at each end.
 ENDS_PERCENT = 4
 
@@ -30,7 +33,7 @@ ENDS_PERCENT = 4
 class Candidates:
     """Token ids that may be drawn, most frequent first, and the rule that ranked them.
 
-    rule: `merges`, `scores` or `counts`. ranked: how many there were before the two ends were cut off.
+    rule: `merges`, `scores`, `counts` or `uniform`. ranked: how many there were before the two ends were cut off.
     """
 
     ids: Int[Tensor, "candidate"]
@@ -46,37 +49,56 @@ class Candidates:
 
 
 def candidate_tokens(
-    tokenizer: Any, vocab_size: int, *, counts: Mapping[int, int] | None = None, never: Collection[int] = ()
+    tokenizer: Any, vocab_size: int, *, counts: Counts | None = None, never: Collection[int] = ()
 ) -> Candidates:
     """The tokens that may be drawn for a model with `vocab_size` rows in its unembedding.
 
-    counts: how often each token id occurs in some text; ids without a positive count are no candidates.
-    never: ids to leave out beside the tokenizer's own special and added ones.
+    tokenizer: None for a model that has none; then counts are needed. counts: how often each token id occurs in some
+    text, as {id: count} or as a tensor with a number an id (ids without a positive count are no candidates), or
+    "uniform". never: ids to leave out beside the tokenizer's own special and added ones.
     Raises UsageError where nothing tells which tokens are frequent, or where no candidate is left.
     """
-    if counts is not None:
-        rule, ranking = "counts", _by_counts(tokenizer, counts)
-    else:
-        rule, ranking = _by_vocabulary(tokenizer)
-    barred = {*never, *tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
-    end = min(len(tokenizer), vocab_size)
-    usable = _that_re_encode(tokenizer, [token for token in ranking if token not in barred and 0 <= token < end])
-    cut = len(usable) * ENDS_PERCENT // 100
+    end = vocab_size if tokenizer is None else min(len(tokenizer), vocab_size)
+    rule, ranking = _ranked(tokenizer, end, counts)
+    special = set() if tokenizer is None else {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
+    usable = [token for token in ranking if token not in special | {*never} and 0 <= token < end]
+    if tokenizer is not None:
+        usable = _that_re_encode(tokenizer, usable)
+    cut = 0 if rule == "uniform" else len(usable) * ENDS_PERCENT // 100
     if len(usable) - 2 * cut < 2:
         raise UsageError(
-            f"Of the {len(tokenizer)} tokens of this tokenizer {len(usable)} can be drawn (ranked by {rule}; no added "
-            "or special tokens, none that does not re-encode to itself). Give counts=... that cover ordinary tokens."
+            f"Of these {end} tokens {len(usable)} can be drawn (ranked by {rule}; no added or special tokens, none "
+            "that does not re-encode to itself). Give counts=... that cover ordinary tokens."
         )
     return Candidates(torch.tensor(usable[cut : len(usable) - cut]), rule, len(usable))
 
 
-def _by_counts(tokenizer: Any, counts: Mapping[int, int]) -> list[int]:
-    """Ids with a positive count, highest first; equal counts in the order of the tokens' spelling."""
-    counted = [int(token) for token, count in counts.items() if count > 0]
-    if unknown := sorted(token for token in counted if not 0 <= token < len(tokenizer)):
-        raise UsageError(f"counts names ids outside this tokenizer's 0 to {len(tokenizer) - 1}: {unknown[:5]}.")
-    spelling = dict(zip(counted, tokenizer.convert_ids_to_tokens(counted), strict=True))
-    return sorted(counted, key=lambda token: (-counts[token], str(spelling[token])))
+def _ranked(tokenizer: Any, end: int, counts: Counts | None) -> tuple[str, list[int]]:
+    """The rule's name and the ids it ranks, most frequent first."""
+    if isinstance(counts, str):
+        if counts != "uniform":
+            raise UsageError(f"counts is 'uniform', or how often each token id occurs; got {counts!r}.")
+        return counts, list(range(end))
+    if counts is not None:
+        size = end if tokenizer is None else len(tokenizer)  # ids that the model lacks are dropped, not refused
+        return "counts", _by_counts(tokenizer, size, counts)
+    if tokenizer is None:
+        raise UsageError(
+            "A model without a tokenizer does not tell which tokens are frequent: give counts={token id: occurrences "
+            "in some text} (or a tensor with a number an id), or counts='uniform' to draw all ids alike."
+        )
+    return _by_vocabulary(tokenizer)
+
+
+def _by_counts(tokenizer: Any, size: int, counts: Mapping[int, int | float] | Tensor) -> list[int]:
+    """Ids with a positive count, highest first; equal counts in the order of the tokens' spelling, or of their ids."""
+    by_id = dict(enumerate(counts.tolist())) if isinstance(counts, Tensor) else dict(counts)
+    counted = [int(token) for token, count in by_id.items() if count > 0]
+    if unknown := sorted(token for token in counted if not 0 <= token < size):
+        raise UsageError(f"counts names ids outside this vocabulary's 0 to {size - 1}: {unknown[:5]}.")
+    spelled = counted if tokenizer is None else [str(text) for text in tokenizer.convert_ids_to_tokens(counted)]
+    ties = dict(zip(counted, spelled, strict=True))
+    return sorted(counted, key=lambda token: (-by_id[token], ties[token]))
 
 
 def _by_vocabulary(tokenizer: Any) -> tuple[str, list[int]]:
@@ -90,8 +112,8 @@ def _by_vocabulary(tokenizer: Any) -> tuple[str, list[int]]:
         return "scores", [index for _, _, index in sorted(pieces)]
     raise UsageError(
         f"This tokenizer ({model['type']}) does not tell which tokens are frequent: expected the merges of a BPE or "
-        "the scores of a Unigram vocabulary. In Python, give candidate_tokens(tokenizer, vocab_size, counts={token id: "
-        "occurrences in some text}) to repeated_sequences as candidates."
+        "the scores of a Unigram vocabulary. Give counts={token id: occurrences in some text}, or counts='uniform' to "
+        "draw all ids alike."
     )
 
 

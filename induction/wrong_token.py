@@ -1,4 +1,4 @@
-"""N1 for attention scores: the same scores for the token d places further on in the block (METHODS 2.7).
+"""N1 for attention scores: the same scores for the token d places further on in the block (Method 2.7).
 
 For query i, place o of repeat r, the wrong token stands at place (o + d) mod L; its copies p are those in repeats
 before r. Duplicate-token reads A[i, p], prefix matching A[i, p + 1], which for a copy at the block's end lies in the
@@ -24,8 +24,10 @@ _BLOCK_ELEMENTS = 1 << 20
 Table = Literal["duplicate", "prefix", "olsson"]
 
 
-class WrongToken(Reader):
+class WrongToken(Reader[SequenceGroup]):
     """Keeps [batch head d], d = 0..L-1, for the duplicate-token score and for both ways to count prefix matching."""
+
+    name = "wrong token"
 
     def start(self, batch: SequenceGroup) -> None:
         super().start(batch)

@@ -6,8 +6,9 @@ Importing this package loads nothing heavy; its names are loaded when they are f
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from interp.lazy import lazy
 
 if TYPE_CHECKING:
     from interp.loading import load_model
@@ -27,24 +28,10 @@ __all__ = [
     "parse_heads",
 ]
 
-_HOMES = {
-    "FFNMask": "masks",
-    "FFNScores": "scores",
-    "HeadMask": "masks",
-    "HeadScores": "scores",
-    "HookedModel": "model",
-    "Null": "scores",
-    "Ranking": "scores",
-    "load_model": "loading",
-    "parse_heads": "masks",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'interp' has no attribute {name!r}")
-    return getattr(import_module(f"interp.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+lazy(
+    __name__,
+    loading=("load_model",),
+    masks=("FFNMask", "HeadMask", "parse_heads"),
+    model=("HookedModel",),
+    scores=("FFNScores", "HeadScores", "Null", "Ranking"),
+)

@@ -5,7 +5,7 @@ touches them (a private corner of that library, hence the narrow version range i
 
 - z is the input of `o` (the head outputs side by side).
 - What an FFN adds to the residual stream is the output of the norm behind it where there is one (`ln2_post`: Gemma 2/3,
-  OLMo 2), else of its last linear (`mlp.out`), else of the whole module (mixture of experts) (METHODS 3.3); Granite
+  OLMo 2), else of its last linear (`mlp.out`), else of the whole module (mixture of experts) (Method 3.3); Granite
   multiplies it by `residual_scale` on the way.
 """
 

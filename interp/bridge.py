@@ -1,16 +1,24 @@
 """The rich backend: TransformerLens's TransformerBridge over the same tensors.
 
-Booting a bridge replaces modules in place, so it gets a module tree of its own: a deep copy whose memo maps every
-parameter and buffer to itself. The original stays as it was and no weight is copied.
+Booting a bridge replaces modules in place and completes the tokenizer's special tokens, so it gets a module tree and a
+tokenizer of its own. The tree is a deep copy whose memo maps every parameter and buffer to itself: the original stays
+as it was and no weight is copied. A bridge is compared with the model before it is handed out.
 """
 
 from __future__ import annotations
 
 import copy
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from interp.errors import RefusedModelError
+import torch
+
+from interp import hooks
+from interp.errors import RefusedModelError, UsageError
 from interp.quiet import transformer_lens_quietly
 
 if TYPE_CHECKING:
@@ -20,21 +28,71 @@ if TYPE_CHECKING:
 
 
 def build(model: HookedModel) -> TransformerBridge:
-    """A TransformerBridge for `model`; eager attention, every hook point of TransformerLens."""
+    """A TransformerBridge for `model`; eager attention, every hook point of TransformerLens.
+
+    It has a module tree of its own, which gates, edits and readers of `model` do not reach: run while they are held, it
+    raises UsageError.
+    """
     if any(parameter.is_meta for parameter in model.hf.parameters()):
         raise RefusedModelError("TransformerLens refuses models whose weights are offloaded; load the model in memory")
-    with transformer_lens_quietly():
+    refuse_held(model)
+    with transformer_lens_quietly(), _own_tokenizer(model.tokenizer) as tokenizer:
         from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
         shared = {id(tensor): tensor for tensor in chain(model.hf.parameters(), model.hf.buffers())}
         twin = copy.deepcopy(model.hf, shared)
         twin.set_attn_implementation("eager")
         try:
-            return build_bridge_from_module(
-                twin, model.layout.architecture, hf_config=twin.config, tokenizer=model.tokenizer, dtype=model.dtype
+            bridge = build_bridge_from_module(
+                twin, model.layout.architecture, hf_config=twin.config, tokenizer=tokenizer, dtype=model.dtype
             )
         except Exception as error:
             raise RefusedModelError(
                 f"TransformerLens can't boot a bridge over this {model.layout.architecture} ({type(error).__name__}: "
                 f"{error}); everything else of headscope works without it"
             ) from error
+        twin.register_forward_pre_hook(partial(_refuse_held, model))
+        _compare(model, bridge)
+    return bridge
+
+
+def refuse_held(model: HookedModel) -> None:
+    """Refuse to run a second module tree while something is held on the first."""
+    if any(hooks.is_touched(model.layout.block(model.hf, layer)) for layer in range(model.n_layers)):
+        raise UsageError(
+            "gates, edits or readers are held on the model, and its bridge is another module tree that they do not "
+            "reach: leave their context first, and hook the bridge itself, as in "
+            "bridge.run_with_hooks(tokens, fwd_hooks=[('blocks.3.attn.hook_z', change)])"
+        )
+
+
+def _refuse_held(model: HookedModel, module: Any, args: Any) -> None:
+    refuse_held(model)
+
+
+@contextmanager
+def _own_tokenizer(tokenizer: Any) -> Iterator[Any]:
+    """A copy in a folder of its own, from which TransformerLens reads it again."""
+    if tokenizer is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="headscope-") as folder:
+        own = copy.deepcopy(tokenizer)
+        own.save_pretrained(folder)
+        own.name_or_path = own.init_kwargs["name_or_path"] = folder
+        yield own
+
+
+def _compare(model: HookedModel, bridge: TransformerBridge) -> None:
+    """Refuse a bridge that is another model: TransformerLens rebuilds some attentions (ALiBi twice in falcon-rw)."""
+    from interp.checks.result import relative, short_input, tolerance
+
+    tokens = short_input(model)
+    with torch.no_grad():
+        difference = relative(bridge(tokens), model(tokens))
+    if not difference < tolerance(model):
+        raise RefusedModelError(
+            f"TransformerLens's bridge over this {model.layout.architecture} computes other logits than the model "
+            f"(by {difference:.3g} of their spread), so what it reads is not the model's; everything else of headscope "
+            "works without it"
+        )

@@ -6,6 +6,15 @@ without a traceback and leaves with a non-zero status; anything that is not one 
 
 from __future__ import annotations
 
+LONGEST_VALUE = 120
+
+
+def quoted(value: object, *, longest: int = LONGEST_VALUE) -> str:
+    """A caller's value as an error shows it: in quotes, cut in the middle where it is long."""
+    text = repr(str(value))
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]}...{text[-half:]} ({len(str(value)):,} characters)"
+
 
 class HeadscopeError(Exception):
     """Parent of every error that is about the caller's input, model or files and not about a defect."""

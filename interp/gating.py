@@ -1,4 +1,4 @@
-"""Gates: what "removed" means (METHODS 3.3).
+"""Gates: what "removed" means (Method 3.3).
 
 m = 1 keeps, 0 removes, between interpolates: z' = m z + (1 - m) z_ref at every position; z_ref = 0 without a reference.
 A head's gate stands on z, at the input of the output projection; an FFN's on what is added to the residual stream.

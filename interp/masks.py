@@ -1,4 +1,4 @@
-"""Masks over heads and FFNs: 1 keeps, 0 removes, between interpolates (METHODS 3.3)."""
+"""Masks over heads and FFNs: 1 keeps, 0 removes, between interpolates (Method 3.3)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.errors import UsageError
+from interp.errors import UsageError, quoted
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def parse_heads(text: str) -> list[tuple[int, int]]:
     """Heads as people write them: `18.6,17.3` (or `L18H6`) -> [(18, 6), (17, 3)]."""
     heads = []
     for part in filter(None, re.split(r"[\s,;]+", text.strip())):
-        match = re.fullmatch(r"L?(\d+)[.H](\d+)", part, flags=re.IGNORECASE)
+        match = re.fullmatch(r"L?([0-9]{1,9})[.H]([0-9]{1,9})", part, flags=re.IGNORECASE)
         if match is None:
-            raise UsageError(f"{part!r} is not a head: write layer.head, for example 18.6, separated by commas")
+            raise UsageError(f"{quoted(part)} is not a head: write layer.head, for example 18.6, separated by commas")
         heads.append((int(match[1]), int(match[2])))
     return heads

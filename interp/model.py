@@ -1,7 +1,7 @@
 """HookedModel: a Hugging Face causal language model with its heads within reach.
 
-The fast backend: the raw model, any attention kernel, plain PyTorch hooks (hooks.py), attention probabilities through
-the door (attention/). `bridge()` gives the rich backend, TransformerLens's, over the same tensors.
+The fast backend: the raw model, any attention kernel, plain PyTorch hooks (hooks.py), attention probabilities by
+listening (attention/). `bridge()` gives the rich backend, TransformerLens's, over the same tensors.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from interp import gating, hooks, inputs, norms, offload, resume
+from interp import gating, hooks, inputs, norms, offload, patching, resume
 from interp.activations import Cache, Gradients
 from interp.architecture import Layout, linear_outputs, linear_width
-from interp.attention import door, eager
+from interp.attention import door, eager, named, sdpa
 from interp.attention.door import Listener, Route
-from interp.errors import RefusedModelError, UsageError
+from interp.errors import RefusedModelError
 from interp.identity import WeightHash, identity, weight_hash
 from interp.masks import FFNMask, HeadMask
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from interp.view import AttentionView
 
 Tokens = Int[Tensor, "batch query"]
+Caught = Literal["sdpa", "named", "eager"]
+CAUGHT = {"sdpa": sdpa, "named": named, "eager": eager}
 Mask = Shaped[Tensor, "_batch _query"] | None  # the tokens' shape; inputs.py says so where it is another
 
 
@@ -39,14 +41,15 @@ Mask = Shaped[Tensor, "_batch _query"] | None  # the tokens' shape; inputs.py sa
 class HookedModel:
     """Tokens in, logits out, and every head readable, changeable and removable on the way.
 
-    hf: the raw Hugging Face model (frozen, in eval mode). layout: where things are in it. eager: whether its family
-    stands outside Hugging Face's attention interface. provenance: source, revision, dtype and what else identifies it.
+    hf: the raw Hugging Face model (frozen, in eval mode, and with the attention implementation it came with). layout:
+    where things are in it. caught: where its attention is caught while somebody listens (attention/). provenance:
+    source, revision, dtype and what else identifies it.
     """
 
     hf: Any
     tokenizer: Any
     layout: Layout
-    eager: bool = False
+    caught: Caught = "sdpa"
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     # --- sizes -----------------------------------------------------------------------------------------------------
@@ -143,6 +146,11 @@ class HookedModel:
         return self.hf.dtype
 
     @property
+    def eager(self) -> bool:
+        """Whether attention comes as whole matrices, behind z: its family hands out its own eager weights."""
+        return self.caught == "eager"
+
+    @property
     def route(self) -> str:
         """How attention probabilities are read on this device (the manifest names it)."""
         if self.eager:
@@ -204,12 +212,7 @@ class HookedModel:
             if module is None:
                 raise RefusedModelError(f"layer {layer} has no attention")
             modules.append((layer, module))
-        if self.eager and route not in ("auto", "eager"):
-            raise UsageError(
-                f"{self.layout.architecture} stands outside Hugging Face's attention interface: its route is 'eager'"
-            )
-        listening = eager.listening(modules, listener) if self.eager else door.listening(modules, listener, route)
-        with listening:
+        with CAUGHT[self.caught].listening(self.hf, modules, listener, route):
             yield
 
     @contextmanager
@@ -228,8 +231,23 @@ class HookedModel:
         ffns: FFNMask | Float[Tensor, "*batch layer"] | None = None,
         reference: gating.Reference | None = None,
     ) -> Iterator[None]:
-        """Remove (0), keep (1) or interpolate heads and FFNs at every position (METHODS 3.3; gating.py)."""
+        """Remove (0), keep (1) or interpolate heads and FFNs at every position (Method 3.3; gating.py)."""
         with gating.gates(self, heads=heads, ffns=ffns, reference=reference):
+            yield
+
+    @contextmanager
+    def patched(
+        self,
+        heads: Mapping[tuple[int, int], Float[Tensor, "position d_value"]] | None = None,
+        ffns: Mapping[int, Float[Tensor, "position d_model"]] | None = None,
+        *,
+        positions: Sequence[int] | None = None,
+    ) -> Iterator[None]:
+        """Put other values in the place of heads' z and FFNs' contributions (Method 3.4; patching.py).
+
+        positions: those the values are for, negative ones counted from the end; without them, values for all.
+        """
+        with patching.patched(self, patching.Patch(heads or {}, ffns or {}), positions):
             yield
 
     @contextmanager
@@ -249,7 +267,7 @@ class HookedModel:
     # --- weights ---------------------------------------------------------------------------------------------------
 
     def w_o(self, layer: int) -> Float[Tensor, "head d_value d_model"]:
-        """Each head's slice of the output projection; its bias belongs to no head (METHODS 0)."""
+        """Each head's slice of the output projection; its bias belongs to no head (Method 0)."""
         return hooks.o_rows(self.o_module(layer), self.n_heads)
 
     def w_qkv(self, layer: int, name: str) -> Float[Tensor, "heads d_head d_model"]:
@@ -259,7 +277,7 @@ class HookedModel:
         return rearrange(weight, "(h d) m -> h d m", h=heads)
 
     def refuse_inner_norm(self) -> None:
-        """Refuse families with a norm between the heads and the output projection (METHODS 0: no per-head r there)."""
+        """Refuse families with a norm between the heads and the output projection (Method 0: no per-head r there)."""
         names = self.layout.inner_norms(self.hf, self.attention_layers[0])
         if names:
             raise RefusedModelError(

@@ -1,4 +1,4 @@
-"""A norm as a linear map: centring (LayerNorm) and the effective gain, found by probing (METHODS 2.2).
+"""A norm as a linear map: centring (LayerNorm) and the effective gain, found by probing (Method 2.2).
 
 `.weight` is not the gain in every family (Gemma multiplies by 1 + w), so the module is asked: for x of mean zero and
 root mean square 1, (norm(x) - norm(-x)) / 2x is the gain, and a bias cancels.

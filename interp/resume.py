@@ -61,20 +61,27 @@ def resumed(model: HookedModel, layer: int, residual: Float[Tensor, "batch query
             )
         return residual.to(value)
 
-    with ExitStack() as stack:
-        for earlier in range(layer):
-            block = model.layout.block(model.hf, earlier)
-            stack.enter_context(replaced_forward(block, _passing(block, earlier, model.block_returns[earlier])))
-        stack.enter_context(hooks.edit(model, hooks.Point("resid_pre", layer), put_in))
+    with passed_over(model, layer, touched=False), hooks.edit(model, hooks.Point("resid_pre", layer), put_in):
         yield
 
 
-def _passing(block: nn.Module, layer: int, parts: int) -> Any:
+@contextmanager
+def passed_over(model: HookedModel, blocks: int, *, touched: bool) -> Iterator[None]:
+    """Inside, the first `blocks` blocks hand their input on; `touched`: also where hooks of ours stand on them."""
+    with ExitStack() as stack:
+        for layer in range(blocks):
+            block = model.layout.block(model.hf, layer)
+            wrap = _passing(block, layer, model.block_returns[layer], touched)
+            stack.enter_context(replaced_forward(block, wrap))
+        yield
+
+
+def _passing(block: nn.Module, layer: int, parts: int, touched: bool) -> Any:
     """A forward that hands its input on, alone or as the first of `parts` parts."""
 
     def wrap(forward: Any) -> Any:
         def passing(*args: Any, **kwargs: Any) -> Any:
-            if hooks.is_touched(block):
+            if not touched and hooks.is_touched(block):
                 raise UsageError(
                     f"block {layer} is passed over in a resumed run, so what is gated, edited or read "
                     "there would do nothing"

@@ -13,7 +13,7 @@ Axis names, used in every signature and einops pattern of this repository:
 | item | what a score is averaged over: sequences (induction) or documents (ablation) |
 | draw | draws of a null or of a bootstrap |
 
-A layer without softmax attention has no heads: its row is NaN, never 0 (METHODS 0).
+A layer without softmax attention has no heads: its row is NaN, never 0 (Method 0).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ScoredFFN(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Null:
-    """What a score looks like when there is nothing to find (METHODS 2.7).
+    """What a score looks like when there is nothing to find (Method 2.7).
 
     `mean` is the null's average; `p` = (1 + #{null >= score}) / (draws + 1) for each component alone, `p_family` the
     same against the maximum over all components.
@@ -134,7 +134,7 @@ class _Scores:
         return self._over_nulls("p_family")
 
     def above_null(self, level: float = FAMILY_LEVEL) -> Tensor:
-        """Which components beat every null at this family-wise level (METHODS 2.7); refuses when none was drawn."""
+        """Which components beat every null at this family-wise level (Method 2.7); refuses when none was drawn."""
         if not self.nulls:
             raise UsageError(f"{self.name}: no null was drawn, so nothing can be called above it; score with draws > 0")
         return self.p_family <= level
@@ -192,7 +192,7 @@ class HeadScores(_Scores):
         return Ranking(kind="head", name=self.name, scores=self.mean)
 
     def kv_group_max(self) -> Float[Tensor, "layer kv_head"]:
-        """A kv group's score: the maximum over its query heads (METHODS 0)."""
+        """A kv group's score: the maximum over its query heads (Method 0)."""
         layers, heads = self.mean.shape
         groups = self.n_kv_heads or heads
         return self.mean.view(layers, groups, heads // groups).amax(-1)
@@ -261,7 +261,7 @@ class Ranking:
         return order[~flat[order].isnan()]
 
     def removed(self, percent: int | float) -> int:
-        """How many components `percent` removes: floor(percent n / 100) (METHODS 4)."""
+        """How many components `percent` removes: floor(percent n / 100) (Method 4)."""
         if not 0 <= percent <= 100:
             raise UsageError(f"percent must lie between 0 and 100, not {percent}")
         return int(percent * len(self.order) / 100 + 1e-9)

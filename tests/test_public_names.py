@@ -23,21 +23,42 @@ PUBLIC: dict[str, dict[str, str | None]] = {
         "FFNMask": None,
     },
     "induction": {
-        "repeated_sequences": "model * protocol length repeats sequences seed",
+        "repeated_sequences": "model * protocol length repeats sequences seed candidates counts",
         "prefix_matching_score": "model sequences",
         "copying_score": "model sequences variant",
-        "ov_copying_score": "model",
+        "ov_copying_score": "model * variant tokens seed candidates counts",
         "previous_token_score": "model sequences",
         "duplicate_token_score": "model sequences",
         "composition_scores": "model",
         "in_context_learning_score": "model",
+        "sink_score": "model sequences",
+        "natural_prompts": "model * texts length prompts seed",
+        "retrieval_score": "model prompts variant",
+        "retrieval_scores": "model prompts",
+        "needle_prompts": "model * lengths depths each filler seed",
+        "concept_score": "model prompts variant",
+        "concept_scores": "model prompts",
+        "entity_prompts": "model * prompts length entities seed",
     },
     "ablation": {
-        "load_task": "name * shots limit seed data",
+        "load_task": "name * shots limit seed data part",
+        "Evaluation": None,
         "evaluate": "model task * heads ffns",
         "head_importance": "model task * positions normalise",
         "knock_out": "model task * component ablation",
-        "prune": "model task order * component percents ablation",
+        "prune": "model task order * component unit percents ablation evaluate",
+        "causal_check": "model few none sets * shuffled references evaluate",
+        "screen": "model tasks * evaluate",
+        "load_screen": "names * shots limit seed",
+        "check_by_knock_out": "model task scores * n outcome",
+        "patch": "model clean corrupt * answer other at method component outcome",
+        "direct_attribution": "model text answer other",
+        "function_vectors": "model tasks * shots queries seed data",
+        "vector_task": "name * shots seed data queries",
+        "vector_test": "model vectors tasks * k controls",
+        "label_heads": "model task * by_frequency draws seed",
+        "backups": "model task removed * replacement candidates limit controls",
+        "FunctionVector": None,
         "spearman": "",
         "overlap": "",
         "retention": "",
@@ -45,13 +66,17 @@ PUBLIC: dict[str, dict[str, str | None]] = {
     "headscope": {"study": "model", "open_run": ""},
 }
 MEMBERS = {
-    ("interp", "HookedModel"): "hf tokenizer n_layers n_heads n_kv_heads d_head run_with_cache edit gates bridge",
+    (
+        "interp",
+        "HookedModel",
+    ): "hf tokenizer n_layers n_heads n_kv_heads d_head run_with_cache edit gates patched bridge",
+    ("ablation", "Evaluation"): "mass choice margin per_token metric outcome outcomes",
     ("interp", "HeadScores"): "mean std ci_low ci_high null_mean p per_item n name top to_frame figure",
 }
 
 
 # A name that is due from the moment its file is there.
-HOMES = {("headscope", "study"): "headscope/study.py"}
+HOMES = {("headscope", "study"): "headscope/plan/study.py"}
 
 
 def due(package: str) -> list[str]:

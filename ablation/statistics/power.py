@@ -158,9 +158,9 @@ def _power(noncentrality: float, freedom: float, level: float) -> float:
     reach = float(t.ppf(1 - level / 2, freedom))
     if freedom > NORMAL_FREEDOM:
         return float(norm.sf(reach - noncentrality) + norm.cdf(-reach - noncentrality))
-    # Far out on the wrong side the library gives NaN for what is 0.
     wrong = float(nct.cdf(-reach, freedom, noncentrality)) if noncentrality < WRONG_SIDE else 0.0
-    return float(nct.sf(reach, freedom, noncentrality)) + wrong
+    # Out on the wrong side the library gives NaN for what is 0, here and there before that.
+    return float(nct.sf(reach, freedom, noncentrality)) + (0.0 if math.isnan(wrong) else wrong)
 
 
 def _noncentrality(freedom: float, power: float, level: float) -> float:

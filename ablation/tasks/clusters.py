@@ -1,7 +1,7 @@
-"""Documents that are not independent: the unit of every interval (METHODS 4).
+"""Documents that are not independent: the unit of every interval (Method 4).
 
 Passages (MultiRC, BoolQ, ReCoRD, WSC) are known by their text, so that a passage shared by train and validation is one
-cluster; METHODS does not name WSC, but it asks about most of its passages more than once, with other nouns.
+cluster; WSC is among them, since it asks about most of its passages more than once, with other nouns.
 WinoGrande's twins carry no mark in the hub's fields: two sentences are twins when they offer the same two options and
 share at least half of their words. Real twins share .56 and more, other pairs with equal options at most .30 (1,000
 documents).

@@ -1,8 +1,8 @@
-"""Where documents come from: the hub (through `datasets`) or a folder TASK/{train,validation}.jsonl (DESIGN 3).
+"""Where documents come from: the hub (through `datasets`) or a folder TASK/{train,validation}.jsonl.
 
 `load` is what the YAML files name as `custom_dataset`: the harness calls it with the YAML's `dataset_kwargs` and the
 `metadata` of its TaskManager, where `data_root` is the folder. Four columns are added to the hub's fields:
-`document_id` (task, split, row), `cluster_id` (METHODS 4), `unit_id` (what one metric value is about: the question in
+`document_id` (task, split, row), `cluster_id` (Method 4), `unit_id` (what one metric value is about: the question in
 MultiRC) and `pool_id` (demonstrations come from the same pool only; the probes use it).
 """
 

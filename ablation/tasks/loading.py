@@ -1,4 +1,4 @@
-"""`load_task`: the one way from a task's name to its documents (DESIGN 3, METHODS 6)."""
+"""`load_task`: the one way from a task's name to its documents (Method 6)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ablation.tasks.definitions import definition, misfit, quiet_harness
-from ablation.tasks.names import ICL14
-from ablation.tasks.rendering import LABELS, Renderer
-from ablation.tasks.sampler import DEMOS
+from ablation.tasks.names import BOS, DEMOS, ICL14, LABELS
+from ablation.tasks.rendering import Renderer
+from ablation.tasks.reserved import PARTS, divided
 from ablation.tasks.spread import spread_places
 from ablation.tasks.task import Task
-from ablation.tasks.tokens import BOS, Document
+from ablation.tasks.tokens import Document
 from interp.errors import HeadscopeError, UsageError
 
 METRICS = {"record": "em", "multirc": "question_acc"}
@@ -30,6 +30,7 @@ def load_task(
     demos: str = "document",
     bos: str = "auto",
     labels: str = "true",
+    part: str = "all",
 ) -> Task:
     """A multiple-choice task with its prompts: one of the 14, a probe, or one of lm-evaluation-harness's own.
 
@@ -37,21 +38,27 @@ def load_task(
     a folder with TASK/{train,validation}.jsonl; with `hub`, HEADSCOPE_DATA is read where it has the task.
     Demonstrations are drawn from train by (seed, task, document id), or by (seed, task) with `demos="fixed"`, and never
     include the document, its twin, its passage or a copy. `bos` says what stands in front of a prompt (`auto`: what the
-    tokenizer adds by itself); `labels="shuffled"` gives the demonstrations random answers of their own choices.
+    tokenizer adds by itself); `labels="shuffled"` gives the demonstrations random answers of their own choices. `part`:
+    `screen` are the training documents kept for the screen, `rest` is all but those (reserved.py).
 
     Raises UsageError for a value out of range, an unknown or unfit task, and documents that can't be had or read.
     """
-    check_arguments(shots=shots, limit=limit, split=split, demos=demos, bos=bos, labels=labels)
+    check_arguments(shots=shots, limit=limit, split=split, demos=demos, bos=bos, labels=labels, part=part)
+    if part == "screen" and split != "train":
+        raise UsageError("The documents kept for the screen are training documents: load them with split='train'.")
     source, place = definition(name, data)
     metric = METRICS.get(name, "acc") if name in ICL14 else "acc"
-    pool = demonstration_pool(source, name)
+    rows, pool = list(evaluated(source, name, split)), demonstration_pool(source, name)
+    if part != "all":
+        training = list(evaluated(source, name, "train")) if source.has_training_docs() else None
+        rows, pool = divided(rows, pool, training, part, name)
     if shots > len(pool):
         raise UsageError(
             f"{shots} shots were asked for, but {name} has {len(pool)} documents to draw demonstrations from. "
             f"Ask for at most {len(pool)} shots."
         )
     renderer = Renderer(source, pool, shots=shots, seed=seed, demos=demos, labels=labels, metric=metric)
-    documents = render(renderer, evaluated(source, name, split), limit)
+    documents = render(renderer, rows, limit)
     return Task(
         name=name,
         shots=shots,
@@ -72,13 +79,13 @@ def check_arguments(*, shots: int, limit: int | None, **words: str) -> None:
         raise UsageError(f"The number of shots is {shots}. Expected 0 (no demonstrations) or more.")
     if limit is not None and limit < 1:
         raise UsageError(f"The limit is {limit}. Expected at least 1 document; leave it out to use all of them.")
-    known = {"split": SPLITS, "demos": DEMOS, "bos": BOS, "labels": LABELS}
+    known = {"split": SPLITS, "demos": DEMOS, "bos": BOS, "labels": LABELS, "part": PARTS}
     for name, word in words.items():
         if word not in known[name]:
             raise UsageError(f"{name} is {word!r}. Expected one of: {', '.join(known[name])}.")
 
 
-def render(renderer: Renderer, rows: Iterator[Mapping[str, Any]], limit: int | None) -> tuple[Document, ...]:
+def render(renderer: Renderer, rows: Iterable[Mapping[str, Any]], limit: int | None) -> tuple[Document, ...]:
     """The documents that the limit takes."""
     documents: list[Document] = []
     row: Mapping[str, Any] = {}

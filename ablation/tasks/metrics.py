@@ -1,4 +1,4 @@
-"""The two metrics that are not plain accuracy, as the harness calls them (METHODS 6).
+"""The two metrics that are not plain accuracy, as the harness calls them (Method 6).
 
 ReCoRD: the best entity equals an answer, after SQuAD's normalisation (case, punctuation, articles and white space do
 not count; Rajpurkar et al. 2016, used by ReCoRD's own evaluation). MultiRC: a question is right when each of its

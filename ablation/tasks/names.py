@@ -1,4 +1,7 @@
-"""Which tasks there are, and what a list of names on the command line means (METHODS 6, DESIGN 3)."""
+"""Which tasks there are, what a list of names on the command line means, and the words for how prompts are made.
+
+Method 6. Nothing heavy is loaded, so that a wrong name is refused at once.
+"""
 
 from __future__ import annotations
 
@@ -39,36 +42,20 @@ GROUPS = {"icl14": ICL14, "probes": PROBES}
 # In front of a name: the harness's own task, even where one of the 14 has the same name.
 STOCK_PREFIX = "lm_eval:"
 
+DEMOS = ("document", "fixed")  # sampler.py
+BOS = ("auto", "always", "never")  # tokens.py
+LABELS = ("true", "shuffled")  # rendering.py
 
-def expand_task_names(spec: str) -> list[str]:
-    """Names of single tasks from a comma-separated list of tasks and groups (`icl14`, `probes`), each once, in order.
 
-    Names that are not the project's own are looked up in lm-evaluation-harness, whose index takes seconds to build.
-    Raises UsageError for an empty list and for an unknown name, with the nearest known ones.
-    """
-    written = [name.strip() for name in spec.split(",") if name.strip()]
-    if not written:
-        raise UsageError(
-            f"No task was named: got {spec!r}. Expected task names separated by commas, or a group: "
-            f"{', '.join(GROUPS)}. Try `--tasks probes`, which needs no documents from elsewhere."
-        )
-    names = list(dict.fromkeys(task for name in written for task in GROUPS.get(name, (name,))))
-    for name in names:
-        if not is_own(name):
-            require_stock(name)
-    return names
+def own_case(name: str) -> str:
+    """The name as the project writes it, where it is one of its tasks or groups."""
+    lower = name.lower()
+    return lower if is_own(lower) or lower in GROUPS else name
 
 
 def is_own(name: str) -> bool:
     """Whether the task is one of the project's own: the 14, or a probe."""
     return name in ICL14 or name in PROBES
-
-
-def require_stock(name: str) -> None:
-    """Refuse a name that neither the project nor the harness knows, or that is not multiple choice."""
-    from ablation.tasks.stock import stock_yaml
-
-    stock_yaml(name)
 
 
 def unknown_task(name: str, known: Iterable[str]) -> UsageError:

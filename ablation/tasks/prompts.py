@@ -1,4 +1,4 @@
-"""The texts of METHODS 6 that are more than a template in a YAML file.
+"""The texts of Method 6 that are more than a template in a YAML file.
 
 Each function takes one row in the hub's field names. `*_choices` give the continuations without the space in front,
 which is the harness's target delimiter (ReCoRD has none).

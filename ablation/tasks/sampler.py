@@ -1,4 +1,4 @@
-"""Which demonstrations a document gets: seeded by (seed, task, document id), without state (METHODS 6).
+"""Which demonstrations a document gets: seeded by (seed, task, document id), without state (Method 6).
 
 Drawing in order without repeats from the pool, a row is passed over when it belongs to the document's own cluster
 (itself, its twin, its passage), equals the document in content, or is in another pool. The first k of n
@@ -17,7 +17,6 @@ from typing import Any
 from ablation.tasks.data import COLUMNS
 from interp.errors import UsageError
 
-DEMOS = ("document", "fixed")
 # Numbers of a row that say nothing about its content.
 NUMBERING = frozenset({*COLUMNS, "idx", "ind", "id"})
 

@@ -1,4 +1,4 @@
-"""The harness's own multiple-choice tasks, by name: found in its index, refused where they can't be served (DESIGN 3).
+"""The harness's own multiple-choice tasks, by name: found in its index, refused where they can't be served.
 
 A folder of documents replaces the hub by a YAML file of two entries that includes the harness's own.
 """

@@ -1,4 +1,4 @@
-"""A task as the likelihood engine sees it: documents with their prompts and choices, and the metric (METHODS 4, 6)."""
+"""A task as the likelihood engine sees it: documents with their prompts and choices, and the metric (Method 4, 6)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIKELY = 8  # of the answers that are right most often, one scores most when it 
 class TaskScore:
     """The metric, one value a unit: a document, or in MultiRC a question.
 
-    `clusters` names each unit's cluster: units of one cluster are not independent (METHODS 4).
+    `clusters` names each unit's cluster: units of one cluster are not independent (Method 4).
     """
 
     values: Float[np.ndarray, "unit"]
@@ -84,7 +84,7 @@ class Task:
 
     @property
     def chance(self) -> float:
-        """What choosing blindly scores: the mean over units of right choices / choices (METHODS 4).
+        """What choosing blindly scores: the mean over units of right choices / choices (Method 4).
 
         A MultiRC question multiplies those of its answers. In ReCoRD an entity may be named in several ways, all right.
         """

@@ -1,4 +1,4 @@
-"""Documents as text and as the token ids that are scored (METHODS 6).
+"""Documents as text and as the token ids that are scored (Method 6).
 
 1. Context and continuation are tokenised together and split as the harness's `_encode_pair` does: white space at the
    end of the context moves into the continuation, the context is tokenised alone, and what the joint ids have beyond
@@ -19,7 +19,6 @@ from typing import Any, overload
 
 from interp.errors import UsageError
 
-BOS = ("auto", "always", "never")
 Ids = tuple[int, ...]
 
 
@@ -38,7 +37,8 @@ class Document:
     A prompt is the preamble (empty but in some of the harness's own tasks), the demonstrations and the query.
     `queries` has one text a choice: equal ones, except in WinoGrande, whose contexts differ and continuations agree.
     `gold` is the choice that importance uses; `right` are all that count as right. `unit` is what one value of the
-    metric is about (the question in MultiRC, else the document itself).
+    metric is about (the question in MultiRC, else the document itself). `pool` is the rule that its demonstrations
+    show, in tasks that have several.
     """
 
     id: str
@@ -51,6 +51,7 @@ class Document:
     gold: int
     right: tuple[int, ...]
     metric: str
+    pool: str = ""
 
     def contexts_without(self, dropped: int) -> tuple[str, ...]:
         """The prompt of each choice without its first demonstrations."""

@@ -1,8 +1,10 @@
-"""The command line: one subcommand a file; each parses, makes one call, prints. Nothing heavy is imported up here."""
+"""Parse, one call, print. One subcommand a file; nothing heavy is imported up here."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -20,62 +22,116 @@ from headscope.cli import (
     report,
     study,
 )
+from headscope.cli.help import Command, Group
 
 EXAMPLES = """
 Which attention heads and feed-forward networks carry in-context learning, and are they the induction heads?
 
 MODEL is `smollm2-135m` (ships inside a package, the default), a hub id such as `facebook/opt-125m`, a folder, or a
-`.gguf` file.
+`.gguf` file. RUN is a run directory, where all results of one model stand. `headscope COMMAND --help` has examples.
 
 \b
-  headscope induction                       score every head of the embedded model, write a report
-  headscope induction gpt2 -o runs/gpt2     the same for a model of the hub
-  headscope attention --text "..." --layer 18 --head 6 -o head.html
-                                            what a head looks at
-  headscope inspect                         look at heads in the browser, and remove them
-  headscope doctor MODEL                    check that the numbers would mean what they claim
-  headscope report runs/gpt2                render the report again
+  headscope induction                 score every head of the embedded model
+  headscope induction gpt2            the same for a model of the hub
+  headscope inspect                   look at its heads in the browser
+  headscope plan gpt2                 what a whole study would cost
+  headscope study gpt2                all of it; may be stopped and goes on
 """
+GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
+    "The whole study": (study.study, plan.plan),
+    "Its parts": (
+        induction.induction,
+        importance.importance,
+        knockout.knockout,
+        prune.prune,
+        compare.compare,
+        export.export,
+    ),
+    "Looking": (report.report, attention.attention, inspect.inspect),
+    "Trust": (doctor.doctor,),
+}
 
 app = typer.Typer(
     name="headscope",
+    cls=Group,
     help=EXAMPLES,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (
-    study.study,
-    induction.induction,
-    importance.importance,
-    knockout.knockout,
-    prune.prune,
-    compare.compare,
-    export.export,
-    plan.plan,
-    report.report,
-    attention.attention,
-    inspect.inspect,
-    doctor.doctor,
-):
-    app.command()(command)
+for title, commands in GROUPS.items():
+    for command in commands:
+        app.command(cls=Command, rich_help_panel=title)(command)
+
+
+def show_version(asked: bool) -> bool:
+    """Print the version, and be done."""
+    if asked:
+        from importlib.metadata import version
+
+        print(f"headscope {version('headscope')}")
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def headscope(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options of the program itself."""
 
 
 INTERRUPTED = 130  # the status typer leaves with when Ctrl-C is pressed
+GOES_ON = "interrupted; the same command goes on from the last finished unit"
 
 
 def main() -> None:
     """Run the command; an error of the caller's is one sentence and a non-zero status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
+    sys.exit(status_of(lambda: app(prog_name="headscope", standalone_mode=False)))
+
+
+def status_of(run: Callable[[], Any]) -> int:
+    """The status to leave with; what went wrong is printed."""
+    from headscope.cli.options import Interrupted
     from interp.errors import HeadscopeError, UsageError
 
     try:
-        app()
+        status = run()
     except HeadscopeError as error:
-        print(f"headscope: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
-    except SystemExit as end:
-        if end.code == INTERRUPTED:
-            print("\nheadscope: interrupted; the same command goes on from the last finished unit", file=sys.stderr)
-        raise
+        return told(str(error), 2 if isinstance(error, UsageError) else 1)
+    except Interrupted:
+        return told(GOES_ON, INTERRUPTED, before="\n")
+    except typer.Abort:
+        return told("interrupted", INTERRUPTED, before="\n")
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message(), file=sys.stderr)
+            return 2
+        return told(sentence(error), 2)
+    if status == INTERRUPTED:
+        return told("interrupted", INTERRUPTED, before="\n")
+    return int(status or 0)
+
+
+def told(what: str, status: int, *, before: str = "") -> int:
+    """Print the sentence, and return the status."""
+    print(f"{before}headscope: {what}", file=sys.stderr)
+    return status
+
+
+def sentence(error: Any) -> str:
+    """What the parser of the command line found: an option that is not there, an argument too many."""
+    said = str(error.format_message()).rstrip(".")
+    if possible := getattr(error, "possibilities", None):
+        said = f"{error.message}; did you mean {' or '.join(sorted(possible))}?"
+    context = getattr(error, "ctx", None)
+    help_of = context.command_path if context is not None else "headscope"
+    return f"{said[:1].lower()}{said[1:]} (see `{help_of} --help`)"

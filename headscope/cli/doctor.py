@@ -9,50 +9,38 @@ from typing import TYPE_CHECKING
 import typer
 
 from headscope.cli import options as opt
+from headscope.cli.terminal import progress
 
 if TYPE_CHECKING:
     from interp.checks.result import Check
 
-WHOLE_MODEL, A_LAYER = 5, 5  # checks, for the progress bar
+WHOLE_MODEL, A_LAYER = 5, 5  # checks, at least, for the progress bar
 
 
-def doctor(
-    model: opt.Model = "smollm2-135m",
-    device: opt.Device = None,
-    dtype: opt.Dtype = None,
-    revision: opt.Revision = None,
-    trust_remote_code: opt.TrustRemoteCode = False,
-    allow_pickle: opt.AllowPickle = False,
-    wheel: opt.Wheel = None,
-    offload_folder: opt.Offload = None,
-    as_json: opt.Json = False,
-) -> None:
-    """Check, layer by layer, that this model's numbers would mean what they claim on this machine.
+@opt.loading(without=("check",))
+def doctor(loading: opt.Loading, model: opt.Model = opt.DEFAULT_MODEL, as_json: opt.Json = False) -> None:
+    """Check that a model's numbers would mean what they claim.
 
-    Logits equal the untouched model's, attention rows sum to 1, removing a head or an FFN equals zeroing its weights,
-    half a gate takes half the contribution, gradients equal finite differences. Leaves with status 1 if one fails.
+    Layer by layer, on this machine: logits equal the untouched model's, attention rows sum to 1, removing a head or an
+    FFN equals zeroing its weights, half a gate takes half the contribution, gradients equal finite differences. Leaves
+    with status 1 if one fails.
+
+    \b
+      headscope doctor
+      headscope doctor gpt2 --dtype bfloat16
     """
-    loaded = opt.load(
-        model,
-        device=device,
-        dtype=dtype,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
-        allow_pickle=allow_pickle,
-        wheel=wheel,
-        offload_folder=offload_folder,
-        check=False,
-    )
+    loaded = opt.load(model, **loading, check="off")
     from interp.selfcheck import run_checks
 
     if not as_json:
         sizes = f"{loaded.n_layers} layers x {loaded.n_heads} heads, {loaded.n_kv_heads} kv heads"
         print(f"{loaded.layout.architecture}: {sizes}, {loaded.dtype}, attention route '{loaded.route}'", flush=True)
     checks: list[Check] = []
-    with opt.progress("checking") as tell:
+    with progress("checking") as tell:
         for check in run_checks(loaded, every_layer=True):
             checks.append(check)
-            tell(len(checks), WHOLE_MODEL + A_LAYER * len(loaded.attention_layers), check.name)
+            expected = WHOLE_MODEL + A_LAYER * len(loaded.attention_layers)
+            tell(len(checks), max(expected, len(checks)), check.name)
     failed = [check for check in checks if not check.passed]
     if as_json:
         print(json.dumps([vars(check) for check in checks], indent=2))

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import shlex
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ablation.names import NORMALISATIONS
 from headscope.cli import options as opt
+from headscope.cli.kinds import choice as one_of
+from headscope.cli.terminal import show_table
 
 
+@opt.loading()
 def importance(
-    model: opt.Model = "smollm2-135m",
+    loading: opt.Loading,
+    model: opt.Model = opt.DEFAULT_MODEL,
     tasks: opt.Tasks = "probes",
     shots: opt.Shots = "0,5",
     out: opt.Out = None,
@@ -21,74 +28,71 @@ def importance(
     demos: opt.Demos = "document",
     demo_seeds: opt.DemoSeeds = 1,
     bos: opt.Bos = "auto",
-    labels: Annotated[str, typer.Option(help="true, or shuffled: demonstrations with random answers.")] = "true",
-    normalise: Annotated[str, typer.Option(help="uniform; paper or layer_l2 are stored beside it.")] = "uniform",
+    labels: opt.Labels = "true",
+    normalise: Annotated[
+        str, one_of("--normalise", NORMALISATIONS, help="uniform; paper or layer_l2 are stored beside it.")
+    ] = "uniform",
     frozen_norm: Annotated[bool, typer.Option("--frozen-norm", help="Hold a norm behind the heads fixed.")] = False,
     seed: opt.Seed = 0,
-    top: Annotated[int, typer.Option(help="How many heads to print.")] = 12,
-    device: opt.Device = None,
-    dtype: opt.Dtype = None,
-    revision: opt.Revision = None,
-    trust_remote_code: opt.TrustRemoteCode = False,
-    allow_pickle: opt.AllowPickle = False,
-    wheel: opt.Wheel = None,
-    offload_folder: opt.Offload = None,
+    top: opt.Top = 12,
     as_json: opt.Json = False,
 ) -> None:
-    """Rank heads and FFNs by their importance to tasks: the gradient of their gates on training documents.
+    """Rank heads and FFNs by their importance to tasks.
 
-    One backward pass gives all of them. `token` and `document` measure size, of helpful and harmful heads alike;
-    `signed` says what is needed. A killed run goes on from where it was when the same command is given again.
+    One backward pass through their gates, on training documents, gives all of them. `token` and `document` measure
+    size, of helpful and harmful heads alike; `signed` says what is needed. A killed run goes on from where it was when
+    the same command is given again.
+
+    \b
+      headscope importance
+      headscope importance gpt2 --tasks copa,rte --shots 0,1,5 --limit 200
+      headscope importance --labels shuffled     # is it the answers?
     """
-    from headscope.run import check_output_folder, open_run
-    from headscope.stages.importance import check_normalise, importance_stage, measure_importance
-
-    check_normalise(normalise)
     choice = opt.task_choice(
         tasks, shots, limit=limit, data=data, demos=demos, demo_seeds=demo_seeds, bos=bos, labels=labels, seed=seed
     )
+    from headscope.stages.importance import SPLIT, importance_stage, measure_importance
+
+    how: dict[str, Any] = {"normalise": normalise, "frozen_norm": frozen_norm}
     folder = opt.run_folder(model, out)
-    check_output_folder(folder, importance_stage(choice, normalise=normalise, frozen_norm=frozen_norm))
-    with opt.status("reading the documents"):
-        cells = choice.cells("train")
-    loaded = opt.load(
-        model,
-        device=device,
-        dtype=dtype,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
-        allow_pickle=allow_pickle,
-        wheel=wheel,
-        offload_folder=offload_folder,
+    ranked, page = opt.measure(
+        "importance",
+        model=model,
+        loading=loading,
+        folder=folder,
+        stage=importance_stage(choice, **how),
+        choice=choice,
+        split=SPLIT,
+        call=partial(measure_importance, **how),
     )
-    with opt.progress("importance") as tell:
-        ranked = measure_importance(
-            loaded, folder, choice, cells=cells, normalise=normalise, frozen_norm=frozen_norm, progress=tell
-        )
-    page = opt.render_report(folder)
-    told = {
+    found = told(folder, choice, ranked, page, top)
+    if as_json:
+        print(json.dumps(found, indent=2, allow_nan=False))
+    else:
+        show(found, choice)
+
+
+def told(folder: Path, choice: Any, ranked: Any, page: Path, top: int) -> dict[str, Any]:
+    """What the tables show, for scripts."""
+    from headscope.store.run import open_run
+
+    return {
         "note": open_run(folder).manifest.recorded("post_norm"),
         "tasks": [vars(one) for one in ranked],
         "heads": top_heads(folder, choice, top),
         "run": str(folder),
         "report": str(page),
     }
-    if as_json:
-        print(json.dumps(told, indent=2, allow_nan=False))
-    else:
-        show(told, choice)
 
 
 def top_heads(folder: Path, choice: Any, count: int) -> list[dict[str, Any]]:
     """The heads of highest aggregate importance at the most shots, with their signed importance."""
-    from headscope.run import open_run
+    from headscope.comparison.scored import Shelf
     from headscope.stages.importance import NAMES
-    from headscope.stages.rankings import aggregate, tables
+    from headscope.store.run import open_run
 
-    run, shots, name = open_run(folder), max(choice.shots), NAMES[choice.labels]
-    token, signed = (
-        aggregate(tables(run, name, variant, shots, tasks=choice.names)) for variant in ("token", "signed")
-    )
+    shelf, shots, name = Shelf(open_run(folder)), max(choice.shots), NAMES[choice.labels]
+    token, signed = (shelf.aggregate(name, variant, shots, choice.names).stored for variant in ("token", "signed"))
     order = [divmod(int(place), token.shape[1]) for place in (-token).argsort(axis=None, kind="stable")]
     found = [at for at in order if token[at] == token[at]][:count]
     return [{"layer": at[0], "head": at[1], "token": float(token[at]), "signed": float(signed[at])} for at in found]
@@ -96,30 +100,23 @@ def top_heads(folder: Path, choice: Any, count: int) -> list[dict[str, Any]]:
 
 def show(told: dict[str, Any], choice: Any) -> None:
     """What was scored, then the heads that matter most over all tasks."""
-    headings = ("task", "shots", "documents", "mean gold log-likelihood, nats", "cut prompts")
-    opt.show_table(
-        "documents scored",
-        headings,
+    rows = [
         (
-            (
-                one["task"],
-                *(str(one[name]) for name in ("shots", "documents")),
-                f"{one['log_likelihood']:.2f}",
-                str(one["cut"]),
-            )
-            for one in told["tasks"]
-        ),
-    )
+            one["task"],
+            *(str(one[name]) for name in ("shots", "documents")),
+            f"{one['log_likelihood']:.2f}",
+            str(one["cut"]),
+        )
+        for one in told["tasks"]
+    ]
+    show_table("documents scored", ("task", "shots", "documents", "nats of the right answer", "cut prompts"), rows)
     title = f"most important heads, {len(choice.names)} tasks at {max(choice.shots)} shots (share of all heads' total)"
-    opt.show_table(
+    show_table(
         title,
-        ("head", "importance (token)", "signed: positive = needed"),
-        ((f"{one['layer']}.{one['head']}", f"{one['token']:.2%}", f"{one['signed']:+.2%}") for one in told["heads"]),
+        ("head", "signed: positive = needed", "importance (token)"),
+        ((f"{one['layer']}.{one['head']}", f"{one['signed']:+.2%}", f"{one['token']:.2%}") for one in told["heads"]),
     )
     if told["note"]:
         print(f"{told['note'][0].upper()}{told['note'][1:]}.")
-    cut = sum(one["cut"] for one in told["tasks"])
-    if cut:
-        print(f"{cut} prompts were longer than the model's context: cut by whole demonstrations, then on the left.")
     print(f"stored in {told['run']}; report: {told['report']}")
-    print(f"`headscope compare {told['run']}` compares the rankings")
+    print(f"`headscope compare {shlex.quote(told['run'])}` compares the rankings")

@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Annotated, Any, Literal
-
-import typer
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 from headscope.cli import options as opt
+from headscope.cli.kinds import choice, whole
+from headscope.cli.terminal import console, progress
+from headscope.store.names import PROTOCOLS
 
-Protocol = Literal["quick", "paper"]
 
-
+@opt.loading()
 def induction(
-    model: opt.Model = "smollm2-135m",
+    loading: opt.Loading,
+    model: opt.Model = opt.DEFAULT_MODEL,
     out: opt.Out = None,
     protocol: Annotated[
-        Protocol, typer.Option(help="quick: 20 sequences, L = 50. paper: 100, L = 25 to 223.")
+        str, choice("--protocol", PROTOCOLS, help="quick: 20 sequences, L = 50. paper: 100, L = 25 to 223.")
     ] = "quick",
-    sequences: Annotated[int | None, typer.Option(min=1, help="How many, in place of the protocol's number.")] = None,
-    length: Annotated[int | None, typer.Option(min=3, help="Block length L, in place of the protocol's.")] = None,
+    sequences: Annotated[
+        int | None, whole("--sequences", low=1, help="How many, in place of the protocol's number.")
+    ] = None,
+    length: opt.Length = None,
     seed: opt.Seed = 0,
-    top: Annotated[int, typer.Option(min=1, help="How many heads to print.")] = 12,
-    device: opt.Device = None,
-    dtype: opt.Dtype = None,
-    revision: opt.Revision = None,
-    trust_remote_code: opt.TrustRemoteCode = False,
-    allow_pickle: opt.AllowPickle = False,
-    wheel: opt.Wheel = None,
-    offload_folder: opt.Offload = None,
+    top: opt.Top = 12,
     as_json: opt.Json = False,
 ) -> None:
     """Score every attention head: does it look back and copy?
@@ -39,47 +36,42 @@ def induction(
     command is given again.
 
     \b
+      headscope induction
+      headscope induction gpt2 -o runs/gpt2 --protocol paper
+      headscope induction gpt2 --json > heads.json
+
+    \b
     The columns (as many as fit; --json has all):
-      prefix matching       attention on what followed earlier copies of the
-                            current token, 0 to 1
-      copying (argmax)      share of what the head raises that falls on the
-                            token it attends to most, no repeats in sight
-      copying (successor)   the same share for the token that comes next in
-                            the block; chance is 1/L
-      direct effect         logit of that next token above the block's mean,
-      (signed, sd)          in standard deviations; negative = held down
-      previous token        attention on the token just before
-      duplicate token       attention on earlier copies of the current token
       class                 of heads that match prefixes (.4 or more, above
                             both nulls): copying or anti-copying by the sign
                             of a direct effect that is clear, however small;
                             else matching only; "-" for the others
+      direct effect         logit of the token that comes next in the block,
+      (signed, sd)          above the block's mean, in standard deviations;
+                            negative = held down
+      prefix matching       attention on what followed earlier copies of the
+                            current token, 0 to 1
+      copying (successor)   share of what the head raises that falls on the
+                            token that comes next; chance is 1/L
+      previous token        attention on the token just before
+      duplicate token       attention on earlier copies of the current token
+      copying (argmax)      the share that falls on the token it attends to
+                            most, no repeats in sight
 
     In each cell: the mean over sequences and its 95% interval; below it the mean of the null (the score where there is
     nothing to find) and p, the chance that the best of all heads reaches the value by the null alone.
     """
-    from headscope.run import check_output_folder
     from headscope.stages.induction import measure_induction, stage_of
+    from headscope.store.run import check_output_folder
 
     folder = opt.run_folder(model, out)
     chosen: dict[str, Any] = {"protocol": protocol, "sequences": sequences, "length": length, "seed": seed}
     check_output_folder(folder, stage_of(**chosen))
-    loaded = opt.load(
-        model,
-        device=device,
-        dtype=dtype,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
-        allow_pickle=allow_pickle,
-        wheel=wheel,
-        offload_folder=offload_folder,
-    )
-    with opt.progress("scoring heads") as tell:
-        measured = measure_induction(loaded, folder, **chosen, progress=tell)
-    with opt.status("rendering the report"):
-        from headscope.report import render
-
-        page = render(folder)
+    with opt.resumable():
+        loaded = opt.load(model, **loading)
+        with progress("scoring heads") as tell:
+            measured = measure_induction(loaded, folder, **chosen, progress=tell)
+        page = opt.render_report(folder)
     if as_json:
         print(json.dumps(told(measured, loaded, page, top), indent=2, allow_nan=False))
     else:
@@ -121,47 +113,64 @@ def label(score: Any) -> str:
     return f"{score.name}/{score.variant}" if score.variant else str(score.name)
 
 
-NO_TERMINAL_WIDTH = 168
-HEAD_WIDTH, CELL_WIDTH, CLASS_WIDTH = 6, 23, 14
-COLUMNS = {  # label of the score: heading, decimals
+COLUMNS = {  # label of the score: heading, decimals; the signed direct effect, which the class rests on, beside it
+    "copying/signed": ("direct effect\n(signed, sd)", 3),
     "prefix_matching": ("prefix\nmatching", 3),
-    "copying/argmax": ("copying\n(argmax)", 3),
     "copying/successor": ("copying\n(successor)", 3),
-    "copying/signed": ("direct effect\n(signed, sd)", 2),
     "previous_token": ("previous\ntoken", 3),
     "duplicate_token": ("duplicate\ntoken", 3),
+    "copying/argmax": ("copying\n(argmax)", 3),
 }
+GAP = 3  # between columns
 
 
 def show(measured: Any, model: Any, page: Any, top: int) -> None:
     """The top heads as a table: value, 95% interval, and below it the null's mean and the family-wise p."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     scores = {label(score): score for score in measured.scores.scores}
-    prefix = scores["prefix_matching"]
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=NO_TERMINAL_WIDTH)
-    room = max(2, (console.width - HEAD_WIDTH - CLASS_WIDTH) // CELL_WIDTH)
-    shown = dict([(name, column) for name, column in COLUMNS.items() if name in scores][:room])
+    prefix, classes = scores["prefix_matching"], measured.scores.heads.classes
+    places = [(head.layer, head.head) for head in prefix.top(top)]
+    cells = {
+        name: [cell(scores[name], at, column[1]) for at in places] for name, column in COLUMNS.items() if name in scores
+    }
+    kinds = [str(classes[at]) or "-" for at in places]
+    out = console()
+    shown = that_fit(cells, out.width - len("99.99") - max(map(len, ["class", *kinds])) - 2 * GAP)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("head", style="bold", no_wrap=True)
-    for name_of_column, _ in shown.values():
-        table.add_column(name_of_column, justify="right", no_wrap=True)
     table.add_column("class", no_wrap=True)
-    for head in prefix.top(top):
-        at = (head.layer, head.head)
-        cells = [cell(scores[name], at, decimals) for name, (_, decimals) in shown.items()]
-        table.add_row(f"{head.layer}.{head.head}", *cells, str(measured.scores.heads.classes[at]) or "-")
-    whole_lines = not console.is_terminal  # for programs; a person's are wrapped between words
+    for name in shown:
+        table.add_column(COLUMNS[name][0], justify="right", no_wrap=True)
+    for place, at in enumerate(places):
+        table.add_row(f"{at[0]}.{at[1]}", kinds[place], *(written(cells[name][place]) for name in shown))
+    whole_lines = not out.is_terminal  # for programs; a person's are wrapped between words
     for line in heading(measured, model):
-        console.print(line, highlight=False, soft_wrap=whole_lines)
-    console.print(table)
+        out.print(line, highlight=False, soft_wrap=whole_lines)
+    out.print(table)
     for line in [*summary(measured, prefix), *out_of_reach(prefix), *left_out(scores, shown)]:
-        console.print(line, highlight=False, soft_wrap=whole_lines)
-    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+        out.print(line, highlight=False, soft_wrap=whole_lines)
+    out.print(f"report: {page}", highlight=False, soft_wrap=True)
+
+
+def that_fit(cells: Mapping[str, Sequence[Sequence[str]]], room: int) -> list[str]:
+    """The first columns, as many as there is room for, and two at least."""
+    shown: list[str] = []
+    for name, column in cells.items():
+        lines = [*COLUMNS[name][0].split("\n"), *(line for lines in column for line in lines)]
+        room -= max(map(len, lines)) + GAP
+        if room < 0 and len(shown) > 1:
+            break
+        shown.append(name)
+    return shown
+
+
+def written(lines: Sequence[str]) -> str:
+    """A cell as rich takes it, the null's line dimmed."""
+    from rich.markup import escape
+
+    return "\n".join([escape(lines[0]), *(f"[dim]{escape(line)}[/dim]" for line in lines[1:])])
 
 
 def heading(measured: Any, model: Any) -> list[str]:
@@ -179,15 +188,13 @@ def fixed(value: Any, decimals: int) -> str:
     return f"{round(float(value), decimals) + 0.0:.{decimals}f}"
 
 
-def cell(score: Any, at: tuple[int, int], decimals: int) -> str:
+def cell(score: Any, at: tuple[int, int], decimals: int) -> list[str]:
+    """The lines of a cell: the value and its interval; the null's mean and p, where the score has nulls."""
     value, low, high, null = (
         fixed(getattr(score, name)[at], decimals) for name in ("mean", "ci_low", "ci_high", "null_mean")
     )
-    first = value if math.isnan(float(score.ci_low[at])) else f"{value} \\[{low}, {high}]"  # one sequence has none
-    if not score.nulls:
-        return first
-    p = float(score.p_family[at])
-    return f"{first}\n[dim]null {null}, p {p:.4f}[/dim]"
+    first = value if math.isnan(float(score.ci_low[at])) else f"{value} [{low}, {high}]"  # one sequence has none
+    return [first, f"null {null}, p {float(score.p_family[at]):.4f}"] if score.nulls else [first]
 
 
 def out_of_reach(prefix: Any) -> list[str]:

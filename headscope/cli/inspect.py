@@ -8,47 +8,53 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headscope.cli import options as opt
+from headscope.cli import values
+from headscope.cli.kinds import whole
+from headscope.cli.run_folders import check_run
+from headscope.cli.sources import check_source
+from headscope.store.names import MANIFEST
 
 if TYPE_CHECKING:
     from headscope.inspector import Bench
+    from interp.model import HookedModel
 
 Target = Annotated[
-    str, typer.Argument(help="A model, or a run directory such as runs/smollm2-135m.", show_default=True)
+    str,
+    typer.Argument(
+        help="A model, or a run directory such as runs/smollm2-135m.",
+        parser=values.text("TARGET", "a model or a run directory"),
+        show_default=True,
+    ),
 ]
 
 
+@opt.loading(without=("offload_folder",))
 def inspect(
-    target: Target = "smollm2-135m",
+    loading: opt.Loading,
+    target: Target = opt.DEFAULT_MODEL,
     out: opt.Out = None,
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes any that is free.")] = 8050,
+    port: Annotated[int, whole("--port", high=65535, help="Port on 127.0.0.1; 0 takes any that is free.")] = 8050,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,
     with_model: Annotated[bool, typer.Option("--model/--no-model", help="Load the model of a run directory.")] = True,
-    data: Annotated[str, typer.Option(help="Where tasks' documents come from: hub, or a folder.")] = "hub",
-    device: opt.Device = None,
-    dtype: opt.Dtype = None,
-    revision: opt.Revision = None,
-    trust_remote_code: opt.TrustRemoteCode = False,
-    allow_pickle: opt.AllowPickle = False,
-    wheel: opt.Wheel = None,
+    length: opt.Length = None,
+    data: opt.Data = "hub",
 ) -> None:
-    """Look at the heads of a model or of a run directory in the browser, on this machine alone.
+    """Look at heads in the browser, on your own machine, and remove them.
 
     A run directory shows what is stored; its model is loaded where it can be had. A model that has no run directory yet
     is scored while the page is looked at, as `headscope induction` does it. Ctrl+C ends the inspector.
+
+    \b
+      headscope inspect
+      headscope inspect runs/gpt2
+      headscope inspect gpt2 --port 0 --no-browser     # over ssh
     """
+    check_target(target)
     from headscope.inspector import serve
     from headscope.inspector.server import check_port
 
     check_port(port)
-    loading: dict[str, Any] = {
-        "device": device,
-        "dtype": dtype,
-        "revision": revision,
-        "trust_remote_code": trust_remote_code,
-        "allow_pickle": allow_pickle,
-        "wheel": wheel,
-    }
-    bench = make_bench(target, out, data, loading, with_model=with_model)
+    bench = make_bench(target, out, data, loading, with_model=with_model, length=length)
 
     def ready(address: str) -> None:
         print(f"inspector: {address}  (Ctrl+C ends it)", flush=True)
@@ -60,13 +66,26 @@ def inspect(
     serve(bench, port=port, ready=ready)
 
 
-def make_bench(target: str, out: Path | None, data: str, loading: dict[str, Any], *, with_model: bool) -> Bench:
+def check_target(target: str) -> None:
+    """Raises HeadscopeError for what is neither a run directory nor a model, naming those that are here."""
+    folder = Path(target)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        check_run(folder, "headscope inspect")
+    elif not (folder / MANIFEST).is_file():
+        check_source(target, run_too=True)
+
+
+def make_bench(
+    target: str, out: Path | None, data: str, loading: dict[str, Any], *, with_model: bool, length: int | None = None
+) -> Bench:
     """A run directory with its model where it can be had, or a model with its run directory where there is one."""
     from headscope.inspector.opening import open_model, open_run_directory
     from headscope.store.manifest import read_manifest
 
+    def load(source: str) -> HookedModel:
+        check_source(source)
+        return opt.load(source, **loading)
+
     if read_manifest(Path(target)) is not None:
-        return open_run_directory(
-            Path(target), lambda source: opt.load(source, **loading), data=data, with_model=with_model
-        )
-    return open_model(opt.load(target, **loading), opt.run_folder(target, out), data=data)
+        return open_run_directory(Path(target), load, data=data, with_model=with_model)
+    return open_model(load(target), opt.run_folder(target, out), data=data, length=length)

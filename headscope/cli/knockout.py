@@ -3,71 +3,72 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
+from headscope.cli import help as panels
 from headscope.cli import options as opt
-from headscope.cli.cut_prompts import tell_cut
+from headscope.cli.kinds import choice as one_of
+from headscope.cli.kinds import whole
+from headscope.cli.terminal import duration, show_table, status
+from headscope.store.names import KNOCKED_OUT
 
 DOCUMENTS = {"head": 48, "ffn": 100}
 
 
+@opt.loading()
 def knockout(
-    model: opt.Model = "smollm2-135m",
+    loading: opt.Loading,
+    model: opt.Model = opt.DEFAULT_MODEL,
     tasks: opt.Tasks = "probes",
-    component: Annotated[str, typer.Option(help="ffn or head.")] = "ffn",
+    component: Annotated[
+        str, one_of("--component", KNOCKED_OUT, help="What is removed, one at a time.", panel=panels.REMOVED)
+    ] = "ffn",
     shots: opt.Shots = "0,5",
     out: opt.Out = None,
-    limit: Annotated[int | None, typer.Option(help="Documents of each task.  [default: 100; 48 for heads]")] = None,
+    limit: Annotated[
+        int | None,
+        whole("--limit", low=1, help="Documents of each task.", panel=panels.PROMPTS, default="100, or 48 for heads"),
+    ] = None,
     ablation: opt.Ablation = "zero",
     data: opt.Data = "hub",
     demos: opt.Demos = "document",
     demo_seeds: opt.DemoSeeds = 1,
     bos: opt.Bos = "auto",
     seed: opt.Seed = 0,
-    device: opt.Device = None,
-    dtype: opt.Dtype = None,
-    revision: opt.Revision = None,
-    trust_remote_code: opt.TrustRemoteCode = False,
-    allow_pickle: opt.AllowPickle = False,
-    wheel: opt.Wheel = None,
-    offload_folder: opt.Offload = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Remove every FFN (or every head), one at a time, and say what each task loses. Exact.
+    """Remove every FFN or every head, one at a time: what is lost?
 
-    Stored are the change of the right answer's log-likelihood and of the metric, document by document; FFNs are
-    removed twice, at all positions and sparing position 0. Says beforehand how long it will take.
+    Exact. Stored are the change of the right answer's log-likelihood and of the metric, document by document; FFNs are
+    removed twice, at all positions and sparing position 0. Says beforehand how long it will take. A killed run goes on
+    from where it was when the same command is given again.
+
+    \b
+      headscope knockout
+      headscope knockout gpt2 --component head --tasks copa --shots 5
+      headscope knockout --ablation mean
     """
-    from headscope.run import check_output_folder, open_run
-    from headscope.stages.knockout import knockout_stage, measure_knock_out
-
-    documents = limit if limit is not None else DOCUMENTS.get(component)
+    documents = limit if limit is not None else DOCUMENTS[component]
     choice = opt.task_choice(
         tasks, shots, limit=documents, data=data, demos=demos, demo_seeds=demo_seeds, bos=bos, seed=seed
     )
+    from headscope.stages.knock_out import SPLIT, knockout_stage, measure_knock_out
+
     folder = opt.run_folder(model, out)
-    check_output_folder(folder, knockout_stage(choice, component, ablation))
-    with opt.status("reading the documents"):
-        cells = choice.cells("train")
-    loaded = opt.load(
-        model,
-        device=device,
-        dtype=dtype,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
-        allow_pickle=allow_pickle,
-        wheel=wheel,
-        offload_folder=offload_folder,
+    found, page = opt.measure(
+        f"knock-out of every {component}",
+        model=model,
+        loading=loading,
+        folder=folder,
+        stage=knockout_stage(choice, component, ablation),
+        choice=choice,
+        split=SPLIT,
+        call=partial(measure_knock_out, component=component, ablation=ablation),
+        before=partial(tell_cost, component=component),
     )
-    tell_cost(loaded, cells, component)
-    with opt.progress(f"knock-out of every {component}") as tell:
-        found = measure_knock_out(
-            loaded, folder, choice, component=component, ablation=ablation, cells=cells, progress=tell
-        )
-    tell_cut(open_run(folder), knockout_stage(choice, component, ablation))
-    page = opt.render_report(folder)
     if as_json:
         print(json.dumps({"tasks": [vars(one) for one in found], "report": str(page)}, indent=2))
         return
@@ -75,13 +76,13 @@ def knockout(
     print(f"stored in {folder}; report: {page}")
 
 
-def tell_cost(model: Any, cells: Any, component: str) -> None:
+def tell_cost(model: Any, cells: Any, *, component: str) -> None:
     """An estimate from one timed batch, on standard error."""
-    from headscope.stages.knockout_cost import estimated_seconds
+    from headscope.stages.knock_out import estimated_seconds
 
-    with opt.status("estimating the cost"):
+    with status("estimating the cost"):
         seconds = estimated_seconds(model, cells, component)
-    typer.echo(f"about {opt.duration(seconds)} if nothing of it is stored yet", err=True)
+    typer.echo(f"about {duration(seconds)} if nothing of it is stored yet", err=True)
 
 
 def show(found: Any, component: str) -> None:
@@ -91,4 +92,4 @@ def show(found: Any, component: str) -> None:
         for one in found
     ]
     title = f"the {component}s whose removal costs most, in nats of the right answer"
-    opt.show_table(title, ("task", "worst", "shots", "documents"), rows, left=2)
+    show_table(title, ("task", "worst", "shots", "documents"), rows, left=2)

@@ -1,43 +1,216 @@
-"""Options that several subcommands share, and what they do with them."""
+"""Options that several commands share, the ones for loading a model (one decorator), and the calls that they end in."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ablation.names import ABLATIONS
+from ablation.tasks.names import BOS, DEMOS, GROUPS, ICL14, LABELS, PROBES
+from headscope.cli import help as panels
+from headscope.cli import values
+from headscope.cli.kinds import choice, listed, option, path, shots, text, whole
+from headscope.cli.terminal import progress, status
+
 if TYPE_CHECKING:
     from headscope.stages.cells import TaskChoice
+    from headscope.store.manifest import Stage
+    from headscope.store.run import Run
     from interp.model import HookedModel
 
-Model = Annotated[str, typer.Argument(help="smollm2-135m, a hub id, a folder or a .gguf file.", show_default=True)]
-Out = Annotated[Path | None, typer.Option("-o", "--out", help="Run directory.  [default: runs/<model name>]")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of all random draws.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, or auto to spread over devices, memory and disk.")]
-Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, ...  [default: float32 on the CPU]")]
-Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")]
-TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run Python code of the model's own.")]
-AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="Load pickled weights, which can run any code.")]
-Wheel = Annotated[Path | None, typer.Option(help="Local copy of the embedded model's wheel.")]
-Offload = Annotated[Path | None, typer.Option(help="Folder for weights that do not fit in memory (--device auto).")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Tasks = Annotated[str, typer.Option(help="Names separated by commas; probes and icl14 are groups of tasks.")]
-Shots = Annotated[str, typer.Option(help="Numbers of demonstrations in the prompt, separated by commas.")]
-Limit = Annotated[int | None, typer.Option(help="Documents of each task, spread over its passages.")]
-Data = Annotated[str, typer.Option(help="A folder with TASK/{train,validation}.jsonl, or hub (after HEADSCOPE_DATA).")]
-Demos = Annotated[str, typer.Option(help="document: each has demonstrations of its own. fixed: one set for the task.")]
-DemoSeeds = Annotated[int, typer.Option(help="Draws of the demonstrations.")]
-Bos = Annotated[str, typer.Option(help="auto: what the tokenizer adds. always or never: the BOS token in front.")]
-Ablation = Annotated[str, typer.Option(help="What removed parts give: zero, mean or resample.")]
-Folder = Annotated[Path, typer.Argument(help="A run directory, as runs/smollm2-135m.")]
+DEFAULT_MODEL = "smollm2-135m"
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "fp64": "float64"}
+CHECKS = ("strict", "default", "off")
 
-NO_TERMINAL_WIDTH = 132
-LEFT = range(1, 10)  # tenths at which an estimate means something
+MODEL_HELP = "smollm2-135m, a hub id, a folder or a .gguf file."
+Model = Annotated[
+    str, typer.Argument(help=MODEL_HELP, parser=values.text("MODEL", MODEL_HELP.rstrip(".")), show_default=True)
+]
+Folder = Annotated[Path, typer.Argument(help="A run directory, as runs/smollm2-135m.", parser=values.path("RUN"))]
+Out = Annotated[
+    Path | None, path("-o", "--out", help="Run directory.", panel=panels.OUTPUT, default="runs/<model name>")
+]
+Seed = Annotated[int, whole("--seed", high=values.LARGEST_SEED, why=" (32 bits)", help="Seed of all random draws.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.", rich_help_panel=panels.OUTPUT)]
+Top = Annotated[int, whole("--top", low=1, help="How many heads to print.", panel=panels.OUTPUT)]
+Tasks = Annotated[
+    str,
+    listed(
+        "--tasks",
+        values.names("--tasks", "names of tasks with commas between them, for example --tasks probes"),
+        help="Names separated by commas; probes and icl14 are groups of tasks.",
+        offered=(*GROUPS, *PROBES, *ICL14),
+        panel=panels.PROMPTS,
+    ),
+]
+Shots = Annotated[str, shots("Numbers of demonstrations in the prompt, separated by commas.")]
+BudgetShots = Annotated[str | None, shots("Numbers of demonstrations.", default="the budget's")]
+Limit = Annotated[
+    int | None, whole("--limit", low=1, help="Documents of each task, spread over its passages.", panel=panels.PROMPTS)
+]
+AtMost = Annotated[
+    int | None, whole("--limit", low=1, help="At most so many documents of a task.", panel=panels.PROMPTS)
+]
+Data = Annotated[
+    str,
+    option(
+        "--data",
+        help="A folder with TASK/{train,validation}.jsonl, or hub (after HEADSCOPE_DATA).",
+        metavar="<folder|hub>",
+        parser=values.data,
+        panel=panels.PROMPTS,
+    ),
+]
+Demos = Annotated[
+    str,
+    choice(
+        "--demos",
+        DEMOS,
+        help="document: each has demonstrations of its own. fixed: one set for the task.",
+        panel=panels.PROMPTS,
+    ),
+]
+DemoSeeds = Annotated[
+    int, whole("--demo-seeds", low=1, high=1000, help="Draws of the demonstrations.", panel=panels.PROMPTS)
+]
+Bos = Annotated[
+    str,
+    choice(
+        "--bos",
+        BOS,
+        help="auto: what the tokenizer adds. always or never: the BOS token in front.",
+        panel=panels.PROMPTS,
+    ),
+]
+Labels = Annotated[
+    str, choice("--labels", LABELS, help="true, or shuffled: demonstrations with random answers.", panel=panels.PROMPTS)
+]
+Ablation = Annotated[
+    str, choice("--ablation", ABLATIONS, help="What removed parts give: zero, mean or resample.", panel=panels.REMOVED)
+]
+Length = Annotated[
+    int | None, whole("--length", low=3, help="Block length L of the random sequences, in place of the protocol's.")
+]
+
+
+# ---- loading a model ------------------------------------------------------------------------------------------------
+
+Loading = dict[str, Any]  # keywords of `load`
+Flag = functools.partial(typer.Option, rich_help_panel=panels.MODEL)
+DEVICES_HELP = "cpu, cuda, cuda:1, mps, or auto to spread over devices, memory and disk."
+CHECKS_HELP = "How strictly the model's numbers are checked at load; `headscope doctor` shows all checks."
+
+
+def loading_options(
+    *,
+    device: Annotated[
+        str | None, option("--device", help=DEVICES_HELP, metavar="<device>", parser=values.device, panel=panels.MODEL)
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        choice(
+            "--dtype",
+            DTYPES,
+            help="Numbers to compute in.",
+            default="float32 on the CPU",
+            panel=panels.MODEL,
+            also=SHORT_DTYPES,
+        ),
+    ] = None,
+    revision: Annotated[
+        str | None,
+        text("--revision", help="Branch, tag or commit of a hub model.", metavar="<name>", panel=panels.MODEL),
+    ] = None,
+    trust_remote_code: Annotated[bool, Flag("--trust-remote-code", help="Run Python code of the model's own.")] = False,
+    allow_pickle: Annotated[bool, Flag("--allow-pickle", help="Load pickled weights, which can run any code.")] = False,
+    wheel: Annotated[
+        Path | None, path("--wheel", help="Local copy of the embedded model's wheel.", panel=panels.MODEL)
+    ] = None,
+    offload_folder: Annotated[
+        Path | None,
+        path("--offload-folder", help="For weights that do not fit in memory (--device auto).", panel=panels.MODEL),
+    ] = None,
+    check: Annotated[str, choice("--check", CHECKS, help=CHECKS_HELP, panel=panels.MODEL)] = "default",
+) -> None:
+    """Not called: its parameters are the options that `loading` gives to commands."""
+
+
+def loading(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options for loading a model, in place of its parameter `loading`.
+
+    The command gets them as keywords for `load`. What it takes for a model's name is looked at before it is called, so
+    that a misspelt one is answered at once.
+    """
+    every = inspect.signature(loading_options, eval_str=True).parameters
+    offered = {name: parameter for name, parameter in every.items() if name not in without}
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            chosen = {name: given.pop(name) for name in offered}
+            if isinstance(given.get("model"), str):
+                from headscope.cli.sources import check_source
+
+                check_source(given["model"])
+            command(**given, loading=chosen)
+
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        parts = [*(parameter for parameter in own if parameter.name != "loading"), *offered.values()]
+        keywords = [part.replace(kind=part.KEYWORD_ONLY) for part in parts]
+        run.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def load(model: str, *, check: str = "default", **options: Any) -> HookedModel:
+    """Load the model, saying so on a terminal; the hub's retries are not."""
+    import os
+
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    with status(f"loading {model}"):
+        from huggingface_hub.utils import logging as hub
+        from transformers.utils import logging
+
+        hub.set_verbosity_error()
+        logging.disable_progress_bar()
+        from interp import load_model
+
+        return load_model(model, **options, **check_taken(load_model, check))
+
+
+def check_taken(load_model: Callable[..., Any], word: str) -> dict[str, Any]:
+    """`--check` as `load_model` takes it: a word where it takes words, or whether the one check runs."""
+    if word == "default":
+        return {}
+    if isinstance(inspect.signature(load_model).parameters["check"].default, str):
+        return {"check": word}
+    if word == "strict":
+        raise values.refused(word, "--check", "default or off: there is no stricter check in this version")
+    return {"check": False}
+
+
+def configuration(model: str, **where: Any) -> tuple[Any, Any]:
+    """A model's configuration, and its tokenizer or None; no weights."""
+    from interp.errors import ModelLoadError
+    from interp.loading import read_config, read_tokenizer
+
+    config = read_config(model, **where)
+    try:
+        return config, read_tokenizer(model, **where)
+    except ModelLoadError:
+        return config, None
+
+
+# ---- what a command does with its options ---------------------------------------------------------------------------
 
 
 def run_folder(model: str, out: Path | None) -> Path:
@@ -47,7 +220,7 @@ def run_folder(model: str, out: Path | None) -> Path:
 
 def task_choice(tasks: str, shots: str, *, data: str = "hub", **options: Any) -> TaskChoice:
     """What `--tasks`, `--shots` and their companions mean; an unknown task is refused here."""
-    from ablation.tasks import expand_task_names
+    from ablation.tasks.expanding import expand_task_names
     from headscope.stages.cells import TaskChoice, parse_shots
 
     parsed = parse_shots(shots)
@@ -56,19 +229,50 @@ def task_choice(tasks: str, shots: str, *, data: str = "hub", **options: Any) ->
     return TaskChoice(tuple(names), parsed, data=data, **options)
 
 
-def names(text: str) -> list[str]:
-    """`own,random` -> ["own", "random"]."""
-    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+class Interrupted(Exception):
+    """Ctrl-C in a command that goes on from what it has stored when it is given again."""
 
 
-def numbers(text: str, option: str) -> tuple[int, ...]:
-    """`0,10,20` -> (0, 10, 20)."""
-    from interp.errors import UsageError
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Around work whose finished units are kept."""
+    try:
+        yield
+    except KeyboardInterrupt as pressed:
+        raise Interrupted from pressed
 
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdigit() for part in parts):
-        raise UsageError(f"{text!r} is no list of whole numbers for {option}: write, for example, {option} 0,20,40")
-    return tuple(int(part) for part in parts)
+
+def measure(
+    title: str,
+    *,
+    model: str,
+    loading: Loading,
+    folder: Path,
+    stage: Stage,
+    choice: TaskChoice,
+    split: str,
+    call: Callable[..., Any],
+    check: Callable[[], None] = lambda: None,
+    before: Callable[[HookedModel, Any], None] = lambda model, tasks: None,
+) -> tuple[Any, Path]:
+    """Check the folder, read the documents, load the model, measure, render; what was found, and the page.
+
+    call: a stage's function. check: what must hold before the model is loaded. before: what is done with model and
+    documents before the call.
+    """
+    from headscope.store.run import check_output_folder, open_run
+
+    check_output_folder(folder, stage)
+    with resumable():
+        with status("reading the documents"):
+            held = choice.tasks(split)
+        check()
+        loaded = load(model, **loading)
+        before(loaded, held)
+        with progress(title) as tell:
+            found = call(loaded, folder, choice, tasks=held, progress=tell)
+        tell_cut(open_run(folder), stage)
+        return found, render_report(folder)
 
 
 def render_report(folder: Path) -> Path:
@@ -79,104 +283,13 @@ def render_report(folder: Path) -> Path:
         return render(folder)
 
 
-def show_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> None:
-    """Rows under their headings; the first `left` columns are words, the others numbers. Wide where no terminal."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=NO_TERMINAL_WIDTH)
-    console.print(title, style="bold", highlight=False)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if place < left else "right", no_wrap=place < left)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-
-
-def load(model: str, **options: Any) -> HookedModel:
-    """Load the model, saying so on a terminal."""
-    import os
-
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    with status(f"loading {model}"):
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-        from interp import load_model
-
-        return load_model(model, **options)
-
-
-def configuration(model: str, revision: str | None, trust_remote_code: bool, wheel: Path | None) -> tuple[Any, Any]:
-    """A model's configuration, and its tokenizer or None; no weights."""
-    from interp.errors import ModelLoadError
-    from interp.loading import read_config, read_tokenizer
-
-    where: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code, "wheel": wheel}
-    config = read_config(model, **where)
-    try:
-        return config, read_tokenizer(model, **where)
-    except ModelLoadError:
-        return config, None
-
-
-@contextmanager
-def status(text: str) -> Iterator[None]:
-    """A spinner on standard error while something runs; silent where it is no terminal."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield
-        return
-    with console.status(text):
-        yield
-
-
-@contextmanager
-def progress(text: str) -> Iterator[Callable[..., None]]:
-    """A progress bar with an estimate on standard error; where it is no terminal, a line every tenth.
-
-    Gives `tell(done, total, what="")`; `what` names the task in work.
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _lines(text)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
-        task = bar.add_task(text, total=None)
-
-        def tell(done: int, total: int, what: str = "") -> None:
-            bar.update(task, completed=done, total=total, description=f"{text}: {what}" if what else text)
-
-        yield tell
-
-
-def _lines(text: str) -> Callable[..., None]:
-    said, start = -1, time.monotonic()
-
-    def tell(done: int, total: int, what: str = "") -> None:
-        nonlocal said
-        tenth = 10 * done // max(1, total)
-        if tenth > said:
-            said = tenth
-            rest = (time.monotonic() - start) * (total - done) / max(1, done)
-            left = f", about {duration(rest)} left" if tenth in LEFT else ""
-            print(f"{text}{f': {what}' if what else ''}: {10 * tenth}%{left}", file=sys.stderr)
-
-    return tell
-
-
-def duration(seconds: float) -> str:
-    """A length of time in the unit that fits."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def tell_cut(run: Run, stage: Stage) -> None:
+    """A line on standard error where prompts were longer than the model's context (Method 6)."""
+    counts: dict[str, int] = next((dict(other.record.get("cut", {})) for other in run.stages if other.same(stage)), {})
+    if counts:
+        told = ", ".join(f"{name}: {count}" for name, count in counts.items())
+        print(
+            f"{sum(counts.values())} prompts were longer than the model's context: cut by whole demonstrations, then "
+            f"on the left ({told})",
+            file=sys.stderr,
+        )

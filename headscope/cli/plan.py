@@ -5,38 +5,53 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-import typer
-
 from headscope.cli import options as opt
+from headscope.cli import values
+from headscope.cli.kinds import choice as one_of
+from headscope.cli.kinds import option
+from headscope.cli.terminal import duration, show_table, status
+from headscope.plan.budget import NAMED
+
+WEIGHTS = ("device", "dtype", "allow_pickle", "offload_folder", "check")
 
 
+@opt.loading(without=WEIGHTS)
 def plan(
-    model: opt.Model = "smollm2-135m",
+    loading: opt.Loading,
+    model: opt.Model = opt.DEFAULT_MODEL,
     tasks: opt.Tasks = "probes",
-    shots: Annotated[str | None, typer.Option(help="Numbers of demonstrations.  [default: the budget's]")] = None,
+    shots: opt.BudgetShots = None,
     data: opt.Data = "hub",
-    budget: Annotated[str, typer.Option(help="small or paper.")] = "small",
-    limit: Annotated[int | None, typer.Option(help="At most so many documents of a task.")] = None,
-    speed: Annotated[float | None, typer.Option(help="Tokens a second of a forward pass, for a time.")] = None,
-    revision: opt.Revision = None,
-    trust_remote_code: opt.TrustRemoteCode = False,
-    wheel: opt.Wheel = None,
+    budget: Annotated[str, one_of("--budget", tuple(NAMED), help="Of a study; hours depend on the machine.")] = "small",
+    limit: opt.AtMost = None,
+    speed: Annotated[
+        float | None,
+        option(
+            "--speed",
+            help="Tokens a second of a forward pass, for a time.",
+            metavar="<number>",
+            parser=values.positive("--speed", "tokens a second, for example 400"),
+        ),
+    ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Say what `headscope study` would cost: parameters, memory, tokens, passes. No weights are read."""
-    from headscope.budget import NAMED
-    from headscope.planning import plan_study
-    from headscope.study import shots_of
-    from interp.errors import UsageError
+    """Say what `headscope study` would cost; no weights are read.
 
-    if budget not in NAMED:
-        raise UsageError(f"{budget!r} can't be planned; there are {' and '.join(NAMED)} (hours depend on the machine)")
-    names = tuple(opt.task_choice(tasks, "0").names)
+    Parameters, memory, tokens and passes, from the model's configuration and its tokenizer.
+
+    \b
+      headscope plan gpt2
+      headscope plan gpt2 --budget paper --speed 400
+    """
+    names = opt.task_choice(tasks, "0").names
+    from headscope.plan.cost import plan_study
+    from headscope.plan.study import shots_of
+
     counts = shots or ",".join(map(str, shots_of(names, NAMED[budget])))
     choice = opt.task_choice(tasks, counts, data=data)
-    with opt.status("reading the configuration"):
-        config, tokenizer = opt.configuration(model, revision, trust_remote_code, wheel)
-    with opt.status("counting tokens"):
+    with status("reading the configuration"):
+        config, tokenizer = opt.configuration(model, **loading)
+    with status("counting tokens"):
         found = plan_study(config, tokenizer, choice, NAMED[budget].limited(limit))
     if as_json:
         print(json.dumps(told(found, speed), indent=2))
@@ -74,6 +89,6 @@ def show(found: Any, speed: float | None) -> None:
         print("no tokenizer could be read: tokens are counted as a quarter of the characters")
     rows = [(name, f"{tokens / 1e6:,.2f}", f"{tokens / found.total:.0%}") for name, tokens in found.tokens.items()]
     title = f"budget '{found.budget.name}', in million tokens through the whole model"
-    opt.show_table(title, ("stage", "forward-equivalents", "share"), rows)
-    time = f"; at {speed:,.0f} tokens a second {opt.duration(found.total / speed)}" if speed else ""
+    show_table(title, ("stage", "forward-equivalents", "share"), rows)
+    time = f"; at {speed:,.0f} tokens a second {duration(found.total / speed)}" if speed else ""
     print(f"together {found.total / 1e6:,.2f} million tokens, {found.operations:.2e} floating-point operations{time}")

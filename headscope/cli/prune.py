@@ -3,89 +3,129 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
+from ablation.names import POSITIONS
+from ablation.tasks.names import ICL14, PROBES
+from headscope.cli import help as panels
 from headscope.cli import options as opt
-from headscope.cli.cut_prompts import tell_cut
+from headscope.cli import values
+from headscope.cli.kinds import choice as one_of
+from headscope.cli.kinds import listed, path, whole
+from headscope.cli.run_folders import check_run
+from headscope.cli.terminal import show_table
+from headscope.stages.prune_checks import check_orders, check_percents
+from headscope.store.names import FFN_RANKINGS, ORDERS, PRUNABLE
+
+STEPS = "0,10,20,30,40,50,60,70,80,90"
+read_percents = values.whole_numbers("--percents", "0,20,40")
+read_orders = values.names("--order", f"{values.alternatives(ORDERS)}, or a task of --tasks")
 
 
+@opt.loading()
 def prune(
-    model: opt.Model = "smollm2-135m",
+    loading: opt.Loading,
+    model: opt.Model = opt.DEFAULT_MODEL,
     tasks: opt.Tasks = "probes",
-    component: Annotated[str, typer.Option(help="head, ffn, or both: the joint grid.")] = "head",
+    component: Annotated[
+        str, one_of("--component", PRUNABLE, help="What is removed; both is the joint grid.", panel=panels.REMOVED)
+    ] = "head",
     order: Annotated[
         str,
-        typer.Option(
-            help="own, aggregate, transfer, signed, inverse, random, layer_matched, iterative, TASK; commas between."
+        listed(
+            "--order",
+            read_orders,
+            help=f"{', '.join(ORDERS)}, TASK; commas between.",
+            offered=(*ORDERS, *PROBES, *ICL14),
+            panel=panels.REMOVED,
         ),
     ] = "own",
     shots: opt.Shots = "0,5",
     out: opt.Out = None,
     limit: opt.Limit = 100,
     percents: Annotated[
-        str, typer.Option(help="How much is removed, in percent, from 0 on; `both` has a grid of its own.")
-    ] = "0,10,20,30,40,50,60,70,80,90",
-    draws: Annotated[int, typer.Option(help="Random and layer-matched orders.")] = 20,
+        str,
+        listed(
+            "--percents",
+            lambda text: check_percents(read_percents(text)),
+            help="How much is removed, in percent, from 0 on; `both` has a grid of its own.",
+            of="n",
+            panel=panels.REMOVED,
+        ),
+    ] = STEPS,
+    draws: Annotated[
+        int, whole("--draws", low=1, high=10_000, help="Random and layer-matched orders.", panel=panels.REMOVED)
+    ] = 20,
     ablation: opt.Ablation = "zero",
-    ranking: Annotated[str, typer.Option(help="token, document or signed importance ranks what is removed.")] = "token",
-    ffn_ranking: Annotated[str, typer.Option(help="importance, or knock_out, as the paper does.")] = "importance",
-    rankings: Annotated[Path | None, typer.Option(help="Another run, that holds the importance.")] = None,
+    ranking: Annotated[
+        str, one_of("--ranking", POSITIONS, help="The importance that ranks what is removed.", panel=panels.REMOVED)
+    ] = "token",
+    ffn_ranking: Annotated[
+        str,
+        one_of(
+            "--ffn-ranking",
+            FFN_RANKINGS,
+            help="FFNs are ranked by importance, or by knock_out, as the paper does.",
+            panel=panels.REMOVED,
+        ),
+    ] = "importance",
+    rankings: Annotated[
+        Path | None, path("--rankings", help="Another run, that holds the importance.", panel=panels.REMOVED)
+    ] = None,
     data: opt.Data = "hub",
     demos: opt.Demos = "document",
     demo_seeds: opt.DemoSeeds = 3,
     bos: opt.Bos = "auto",
     seed: opt.Seed = 0,
-    device: opt.Device = None,
-    dtype: opt.Dtype = None,
-    revision: opt.Revision = None,
-    trust_remote_code: opt.TrustRemoteCode = False,
-    allow_pickle: opt.AllowPickle = False,
-    wheel: opt.Wheel = None,
-    offload_folder: opt.Offload = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Remove more and more heads or FFNs, least important first, and evaluate the tasks on validation documents.
+    """Remove more and more heads or FFNs; what can tasks spare?
 
-    The orders come from scores that `headscope importance` stored, on training documents. `aggregate` and `transfer`
-    rank a task by other tasks' scores. Every finished evaluation is kept: a killed run goes on from there.
+    Least important first, evaluated on validation documents. The orders come from scores that `headscope importance`
+    stored, on training documents. `aggregate` and `transfer` rank a task by other tasks' scores. Every finished
+    evaluation is kept: a killed run goes on from there.
+
+    \b
+      headscope importance gpt2 --tasks copa,rte       # first
+      headscope prune gpt2 --tasks copa,rte --order own,random
+      headscope prune gpt2 --tasks copa,rte --component ffn
     """
-    from headscope.run import check_output_folder, open_run
-    from headscope.stages.pruning import PruneChoice, measure_pruning
-
     choice = opt.task_choice(
         tasks, shots, limit=limit, data=data, demos=demos, demo_seeds=demo_seeds, bos=bos, seed=seed
     )
+    orders = tuple(values.comma_list(order))
+    check_orders(orders, choice.names, component)
+    if rankings is not None:
+        check_run(rankings, "--rankings")
+    from headscope.cli.missing import check_scores
+    from headscope.stages.pruning import SPLIT, PruneChoice, measure_pruning
+
     wanted = PruneChoice(
         component=component,
-        orders=tuple(opt.names(order)),
+        orders=orders,
         ablation=ablation,
-        percents=opt.numbers(percents, "--percents"),
+        percents=read_percents(percents),
         draws=draws,
         ranking=ranking,
         ffn_ranking=ffn_ranking,
     )
     folder = opt.run_folder(model, out)
-    check_output_folder(folder, wanted.stage(choice))
-    with opt.status("reading the documents"):
-        cells = choice.cells("validation")
-    loaded = opt.load(
-        model,
-        device=device,
-        dtype=dtype,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
-        allow_pickle=allow_pickle,
-        wheel=wheel,
-        offload_folder=offload_folder,
+    summaries, page = opt.measure(
+        f"pruning {component}s" if component != "both" else "pruning heads and FFNs",
+        model=model,
+        loading=loading,
+        folder=folder,
+        stage=wanted.stage(choice),
+        choice=choice,
+        split=SPLIT,
+        check=partial(check_scores, folder if rankings is None else rankings, model, loading, choice, wanted),
+        call=lambda loaded, place, asked, **more: measure_pruning(
+            loaded, place, asked, wanted, rankings=rankings, **more
+        ),
     )
-    with opt.progress(f"pruning {component}s" if component != "both" else "pruning heads and FFNs") as tell:
-        summaries = measure_pruning(loaded, folder, choice, wanted, cells=cells, rankings=rankings, progress=tell)
-    tell_cut(open_run(folder), wanted.stage(choice))
-    page = opt.render_report(folder)
     if as_json:
         print(json.dumps({"summaries": told(summaries), "report": str(page)}, indent=2, allow_nan=False))
         return
@@ -99,41 +139,62 @@ def told(summaries: Any) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
 
 
+HEADINGS = ("task", "order", "shots", "area", "removable by metric", "by log-likelihood", "p of area", "")
+
+
 def show(summaries: Any, percents: Sequence[int]) -> None:
     """Area and removable shares of every task and order; percents: the steps, 0 first."""
-    from headscope.claims.shares import MARGIN, brief
+    from headscope.findings.task_table import MARGIN
+    from headscope.store.comparisons import Kind
 
-    kinds = ("pruning_area", "removable_metric", "removable_log_likelihood")
-    flagged = summaries[(summaries["kind"] == "at_chance") & (summaries["value"] == 1)]
-    chance = set(zip(flagged["a"], flagged["shots"], strict=True))
-    few = summaries[(summaries["kind"] == "unchanged_bound") & (summaries["value"] <= MARGIN)]
+    few = summaries[(summaries["kind"] == Kind.UNCHANGED_BOUND) & (summaries["value"] <= MARGIN)]
     undecided = set(zip(few["a"], few["shots"], strict=True))
-    rows = []
-    for (task, shots, order), part in summaries[summaries["kind"].isin(kinds)].groupby(["a", "shots", "b"], sort=False):
+    rows = list(table_rows(summaries, percents, undecided))
+    if rows:
+        show_table("pruning: an area of 1 costs nothing", HEADINGS, rows, left=2)
+    if rows and undecided:
+        print("undecided: too few documents to exclude a loss of 2 points even where no answer changes")
+    for line in without_summary(summaries, shown={(row[0], row[2]) for row in rows}):
+        print(line)
+
+
+def table_rows(summaries: Any, percents: Sequence[int], undecided: set[Any]) -> Iterator[list[str]]:
+    """One row a task, number of shots and order."""
+    from headscope.findings.task_table import brief
+    from headscope.store.comparisons import REMOVABLE, Kind
+
+    kinds = (Kind.PRUNING_AREA, *REMOVABLE.values())
+    flagged = summaries[(summaries["kind"] == Kind.AT_CHANCE) & (summaries["value"] == 1)]
+    chance = set(zip(flagged["a"], flagged["shots"], strict=True))
+    parts = summaries[summaries["kind"].isin(kinds)].groupby(["a", "shots", "b"], sort=False)
+    for (task, shots, order), part in parts:
         found = {row.kind: row for row in part.itertuples()}
         area = found.get(kinds[0])
-        cells = [number(area.value if area is not None else None, ".2f")]
-        cells += [
+        shares = [
             brief(found[kind].value, percents[1:], undecided=kind == kinds[1] and (task, shots) in undecided)
             if kind in found
             else "-"
             for kind in kinds[1:]
         ]
-        rows.append(
-            [
-                task,
-                order,
-                str(shots),
-                *cells,
-                number(area.p if area is not None else None, ".3f"),
-                "at chance" if (task, shots) in chance else "",
-            ]
+        value, p = (None, None) if area is None else (area.value, area.p)
+        note = "at chance" if (task, shots) in chance else ""
+        yield [task, order, str(shots), number(value, ".2f"), *shares, number(p, ".3f"), note]
+
+
+def without_summary(summaries: Any, shown: set[tuple[str, str]]) -> Iterator[str]:
+    """A sentence on every task that the table lacks, and on the joint grid, which has no row of its own."""
+    from headscope.store.comparisons import Kind
+
+    full = summaries[summaries["kind"] == Kind.FULL_METRIC]
+    alone = [row for row in full.itertuples() if (row.a, str(row.shots)) not in shown]
+    if alone:
+        names = ", ".join(f"{row.a} at {row.shots} shots ({row.value:.2f} with nothing removed)" for row in alone)
+        yield (
+            f"no area and no removable share of {names}: its documents are one cluster, which has no interval. Take "
+            "more of them (--limit)"
         )
-    headings = ("task", "order", "shots", "area", "removable by metric", "by log-likelihood", "p of area", "")
-    if rows:
-        opt.show_table("pruning: an area of 1 costs nothing", headings, rows, left=2)
-        if undecided:
-            print("undecided: too few documents to exclude a loss of 2 points even where no answer changes")
+    if full.empty and not shown:
+        yield "the joint grid has no area; the report draws it"
 
 
 def number(value: float | None, form: str) -> str:

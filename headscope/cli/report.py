@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
+from headscope.cli import options as opt
+from headscope.cli.run_folders import check_run
 
 
-def report(folder: Annotated[Path, typer.Argument(help="A run directory, as runs/smollm2-135m.")]) -> None:
-    """Render report.html again from a run directory; nothing is computed."""
-    from headscope.report import render
+def report(folder: opt.Folder) -> None:
+    """Render report.html again from a run directory; nothing is computed.
 
-    print(render(folder))
+    \b
+      headscope report runs/smollm2-135m
+    """
+    check_run(folder, "headscope report")
+    print(opt.render_report(folder))

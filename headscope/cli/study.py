@@ -3,77 +3,80 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from headscope.cli import options as opt
+from headscope.cli import values
+from headscope.cli.kinds import choice, option, path
+from headscope.cli.terminal import progress
+from headscope.plan.budget import NAMED, parse_budget
+from headscope.plan.names import STAGES
 
 
+@opt.loading()
 def study(
-    model: opt.Model = "smollm2-135m",
+    loading: opt.Loading,
+    model: opt.Model = opt.DEFAULT_MODEL,
     tasks: opt.Tasks = "probes",
-    shots: Annotated[str | None, typer.Option(help="Numbers of demonstrations.  [default: the budget's]")] = None,
+    shots: opt.BudgetShots = None,
     out: opt.Out = None,
     data: opt.Data = "hub",
-    limit: Annotated[int | None, typer.Option(help="At most so many documents of a task.")] = None,
+    limit: opt.AtMost = None,
     budget: Annotated[
-        str, typer.Option(help="small (the default model: under an hour on two cores), paper, or hours, as 2.")
+        str,
+        option(
+            "--budget",
+            help="small (the default model: under an hour on two cores), paper, or hours, as 2.",
+            metavar=f"<{'|'.join(NAMED)}|hours>",
+            parser=values.checked(parse_budget),
+            autocompletion=lambda: list(NAMED),
+        ),
     ] = "small",
-    only: Annotated[
-        str | None, typer.Option(help="One stage: induction, importance, knockout, prune, compare, causal or report.")
-    ] = None,
-    publish: Annotated[Path | None, typer.Option(help="Folder for the tables and a page of findings.")] = None,
+    only: Annotated[str | None, choice("--only", STAGES, help=f"One stage: {', '.join(STAGES)}.")] = None,
+    publish: Annotated[Path | None, path("--publish", help="Folder for the tables and a page of findings.")] = None,
+    length: opt.Length = None,
     bos: opt.Bos = "auto",
     seed: opt.Seed = 0,
-    device: opt.Device = None,
-    dtype: opt.Dtype = None,
-    revision: opt.Revision = None,
-    trust_remote_code: opt.TrustRemoteCode = False,
-    allow_pickle: opt.AllowPickle = False,
-    wheel: opt.Wheel = None,
-    offload_folder: opt.Offload = None,
 ) -> None:
-    """Which heads and FFNs carry in-context learning, and are they the induction heads? The whole study.
+    """Run everything: do the induction heads carry in-context learning?
 
     Induction scores, importance on every task and number of shots, FFN knock-out, pruning with controls, comparison of
     the rankings, the causal check, and the report. It may be stopped at any moment: the same command goes on.
+
+    \b
+      headscope study                              # the embedded model
+      headscope study gpt2 --budget 2              # as much as two hours give
+      headscope study gpt2 --tasks copa,rte,boolq --shots 0,5
+      headscope study gpt2 --only compare          # one stage again
     """
-    from headscope.study import study as run_study
+    opt.task_choice(tasks, shots or "0")
+    from headscope.plan.study import study as run_study
 
-    def load() -> Any:
-        return opt.load(
+    with opt.resumable():
+        run = run_study(
             model,
-            device=device,
-            dtype=dtype,
-            revision=revision,
-            trust_remote_code=trust_remote_code,
-            allow_pickle=allow_pickle,
-            wheel=wheel,
-            offload_folder=offload_folder,
+            out=out,
+            tasks=tasks,
+            shots=shots,
+            data=data,
+            limit=limit,
+            budget=budget,
+            bos=bos,
+            seed=seed,
+            length=length,
+            only=only,
+            load=lambda: opt.load(model, **loading),
+            show=progress,
         )
-
-    run = run_study(
-        model,
-        out=out,
-        tasks=tasks,
-        shots=shots,
-        data=data,
-        limit=limit,
-        budget=budget,
-        bos=bos,
-        seed=seed,
-        only=only,
-        load=load,
-        show=opt.progress,
-    )
     if only is None or publish is not None:
-        from headscope.findings import findings
+        from headscope.findings.page import findings
 
         for line in findings(run):
             typer.echo(line)
     if publish is not None:
-        from headscope.findings import publish as write
+        from headscope.findings.page import publish as write
 
         print(f"findings: {write(run, publish)}")
     print(f"report: {run.folder / 'report.html'}")

@@ -1,6 +1,6 @@
-"""Comparing the rankings of a run (METHODS 5): from its stored scores to rows of `comparisons`; no model is needed.
+"""Stored scores and evaluations in, rows out: no model, no file, no English.
 
-scored.py reads a ranking with its documents; matrices.py compares tasks and shots; induction_heads.py asks whether
-induction heads are the important ones (the primary test, then the exploratory ones); overlaps.py, retentions.py;
-sentences.py says in words what the rows say.
+scored.py reads a ranking with its documents. matrices.py: tasks and shots. induction_heads.py: are they the important
+ones? overlap.py: top heads in common, and what pruning leaves. pruning_task.py, pruning_tasks.py: curves of one task,
+of all. causal.py: tasks without the induction heads. gain.py: agreement with and without demonstrations.
 """

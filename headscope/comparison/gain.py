@@ -1,4 +1,4 @@
-"""Does a score agree better with one ranking than with another? (METHODS 5: 5 shots against 0, or shuffled labels)
+"""Does a score agree better with one ranking than with another? (Method 5: 5 shots against 0, or shuffled labels)
 
 1. Statistic: Spearman within layers with the first ranking, minus the same with the second.
 2. Interval: the delete-a-group jackknife. The rankings share their documents, so that the same groups are left out of
@@ -20,8 +20,8 @@ from ablation.statistics.clusters import same_clusters
 from ablation.statistics.correlation import head_blocks, mean_correlation, shared_heads, standard_ranks
 from ablation.statistics.jackknife import jackknife_variance
 from ablation.statistics.permutation import ROUNDING, permuted_heads
-from headscope.comparison.rows import NO_INTERVAL
 from headscope.comparison.scored import Scored
+from headscope.store.comparisons import NO_INTERVAL
 
 LEVEL: Level = "within_layer"
 

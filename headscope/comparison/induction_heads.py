@@ -1,8 +1,8 @@
-"""Are the induction heads the heads that tasks need? (METHODS 5)
+"""Are the induction heads the heads that tasks need? (Method 5)
 
 Primary, fixed beforehand: within layers, Spearman of prefix matching with the aggregate importance (`token`) at 5 shots
 (at the most there are where 5 were not run), permuted within layers.
-Exploratory, Holm over all of them: the copying scores; `signed` importance; the top heads and the set of METHODS 2.8;
+Exploratory, Holm over all of them: the copying scores; `signed` importance; the top heads and the set of Method 2.8;
 prefix matching with log mean |r| and the previous-token score partialled out; 5 shots against 0 shots and against
 demonstrations with shuffled labels. An agreement as large at 0 shots says nothing about learning in context.
 Described without being tests of the question: the same over all heads (a trend over layers counts there), Kendall's tau
@@ -30,8 +30,21 @@ from ablation.statistics import (
 )
 from headscope.comparison.gain import gain
 from headscope.comparison.matrices import agreed, reliabilities
-from headscope.comparison.rows import NO_INTERVAL, Row, row, with_holm
-from headscope.comparison.scored import AGGREGATE, IMPORTANCE, SHUFFLED, Scored, Shelf, name_of
+from headscope.comparison.scored import Scored, Shelf
+from headscope.store.comparisons import (
+    INDUCTION_HEADS,
+    NO_INTERVAL,
+    AtShots,
+    Cut,
+    Difference,
+    Kind,
+    Row,
+    ScoreName,
+    row,
+    with_holm,
+)
+from headscope.store.names import AGGREGATE
+from headscope.store.scores import IMPORTANCE, SHUFFLED
 
 PREFIX = ("prefix_matching", "")
 PREVIOUS = ("previous_token", "")
@@ -44,8 +57,6 @@ COPYING = (
     ("ov_copying", ""),
 )
 PRIMARY_SHOTS = 5
-SET = "induction heads"
-KIND = "induction_importance"
 
 
 @dataclass(frozen=True)
@@ -72,7 +83,7 @@ def induction_against_importance(shelf: Shelf) -> list[Row]:
         tested = ({**one.row, "p": one.p(len(family))} for one in family)
         rows += with_holm(tested)
         size, draws = len(family), permutation_count(len(family))
-        rows.append(row("exploratory_family", prefix.name, importance.name, shots, "tests", float(size), n=draws))
+        rows.append(row(Kind.EXPLORATORY_FAMILY, prefix.name, importance.name, shots, "tests", float(size), n=draws))
     return rows + described(shelf, shots)
 
 
@@ -80,10 +91,10 @@ def primary(prefix: Scored, importance: Scored, shots: int, seed: int) -> Iterat
     """The one test that was fixed beforehand: no correction."""
     test = permutation_test(prefix.table, importance.table, level="within_layer", seed=seed)
     interval, corrected = intervals(prefix, importance)
-    for kind in (f"{KIND}_primary", KIND):
+    for kind in (Kind.INDUCTION_IMPORTANCE_PRIMARY, Kind.INDUCTION_IMPORTANCE):
         told: dict[str, Any] = {"interval": interval, "p": test.p, "n": test.n_heads}
         yield row(kind, prefix.name, importance.name, shots, "within_layer", test.value, **told)
-    yield from corrected_rows(KIND, prefix.name, importance.name, shots, corrected, test.n_heads)
+    yield from corrected_rows(Kind.INDUCTION_IMPORTANCE, prefix.name, importance.name, shots, corrected, test.n_heads)
 
 
 def noise(shelf: Shelf, prefix: Scored, shots: int) -> Iterator[Row]:
@@ -114,7 +125,7 @@ def correlated(score: Scored, importance: Scored, shots: int, seed: int) -> Expl
     """Spearman within layers, permuted within layers."""
     test = partial(permutation_test, score.table, importance.table, level="within_layer", seed=seed)
     found, (interval, _) = spearman_within_layers(score.table, importance.table), intervals(score, importance)
-    place = (KIND, score.name, importance.name, shots, "within_layer")
+    place = (Kind.INDUCTION_IMPORTANCE, score.name, importance.name, shots, "within_layer")
     told = row(*place, found.value, interval=interval, n=found.n_heads)
     return Exploratory(told, lambda family: test(family=family).p)
 
@@ -127,19 +138,27 @@ def partialled(shelf: Shelf, prefix: Scored, importance: Scored, shots: int) -> 
     covariates = [np.log(np.maximum(norm, np.finfo(float).tiny)), shelf.of_sequences(*PREVIOUS).table]
     test = partial(partial_spearman_within_layers, prefix.table, importance.table, covariates, seed=shelf.seed)
     found = test()
-    told = row(f"{KIND}_partial", prefix.name, importance.name, shots, "within_layer", found.value, n=found.n_heads)
+    told = row(
+        Kind.INDUCTION_IMPORTANCE_PARTIAL,
+        prefix.name,
+        importance.name,
+        shots,
+        "within_layer",
+        found.value,
+        n=found.n_heads,
+    )
     yield Exploratory(told, lambda family: test(family=family).p)
 
 
 def sets(shelf: Shelf, importance: Scored, shots: int) -> Iterator[Exploratory]:
-    """The induction heads of METHODS 2.8 against as many most important heads; p exact and layer-matched."""
+    """The induction heads of Method 2.8 against as many most important heads; p exact and layer-matched."""
     heads, valid = shelf.induction_heads, np.isfinite(importance.table)
     if heads is None or not heads.any():
         return
     found = set_overlap(heads & valid, highest(importance.table, int((heads & valid).sum())), valid=valid)
-    place = (SET, importance.name, shots, f"k={found.size_a}")
+    place = (INDUCTION_HEADS, importance.name, shots, Cut("k", found.size_a))
     share = found.overlap / max(found.size_a, 1)
-    yield Exploratory(row("set_overlap", *place, share, n=found.n_heads), lambda family: found.p_layer)
+    yield Exploratory(row(Kind.SET_OVERLAP, *place, share, n=found.n_heads), lambda family: found.p_layer)
 
 
 def against(shelf: Shelf, prefix: Scored, variant: str, shots: int) -> Iterator[Exploratory]:
@@ -152,9 +171,16 @@ def against(shelf: Shelf, prefix: Scored, variant: str, shots: int) -> Iterator[
         more = shelf.aggregate(IMPORTANCE, variant, shots, tasks)
         less = shelf.aggregate(score, variant, count, tasks)
         found = gain(prefix, more, less, seed=shelf.seed)
-        b = f"{more.name}@{shots} - {name_of(score, variant)}@{count}"
+        b = Difference(AtShots(more.name, shots), AtShots(str(ScoreName(score, variant)), count))
         told = row(
-            f"{KIND}_gain", prefix.name, b, shots, "within_layer", found.value, interval=found.interval, n=found.n_heads
+            Kind.INDUCTION_IMPORTANCE_GAIN,
+            prefix.name,
+            b,
+            shots,
+            "within_layer",
+            found.value,
+            interval=found.interval,
+            n=found.n_heads,
         )
         yield Exploratory(told, found.p)
 
@@ -166,7 +192,17 @@ def described(shelf: Shelf, shots: int) -> list[Row]:
     rows = with_holm(everywhere(a, b, shots, len(scores) * 2, shelf.seed) for a in scores for b in importances)
     for name, statistic in (("kendall", kendall), ("bansal_released", bansal_released)):
         found = statistic(scores[0].table, importances[0].table)
-        rows.append(row(KIND, scores[0].name, importances[0].name, shots, name, found.value, n=found.n_heads))
+        rows.append(
+            row(
+                Kind.INDUCTION_IMPORTANCE,
+                scores[0].name,
+                importances[0].name,
+                shots,
+                name,
+                found.value,
+                n=found.n_heads,
+            )
+        )
     if 0 in shelf.shots() and shots != 0:
         rows += [at_no_shots(shelf, variant) for variant in ("token", "signed")]
     for importance in importances:
@@ -179,7 +215,7 @@ def everywhere(score: Scored, importance: Scored, shots: int, family: int, seed:
     test = permutation_test(score.table, importance.table, level="global", family=family, seed=seed)
     found = agreed(score, importance, "global")
     interval = NO_INTERVAL if found is None else (found.ci_low, found.ci_high)
-    place = (KIND, score.name, importance.name, shots, "global")
+    place = (Kind.INDUCTION_IMPORTANCE, score.name, importance.name, shots, "global")
     return row(*place, test.value, interval=interval, p=test.p, n=test.n_heads)
 
 
@@ -188,7 +224,16 @@ def at_no_shots(shelf: Shelf, variant: str) -> Row:
     prefix, importance = shelf.of_sequences(*PREFIX), shelf.aggregate(IMPORTANCE, variant, 0)
     test = permutation_test(prefix.table, importance.table, level="within_layer", seed=shelf.seed)
     interval, _ = intervals(prefix, importance)
-    return row(KIND, prefix.name, importance.name, 0, "within_layer", test.value, interval=interval, n=test.n_heads)
+    return row(
+        Kind.INDUCTION_IMPORTANCE,
+        prefix.name,
+        importance.name,
+        0,
+        "within_layer",
+        test.value,
+        interval=interval,
+        n=test.n_heads,
+    )
 
 
 def set_expectations(shelf: Shelf, importance: Scored, shots: int) -> Iterator[Row]:
@@ -198,12 +243,12 @@ def set_expectations(shelf: Shelf, importance: Scored, shots: int) -> Iterator[R
         return
     found = set_overlap(heads & valid, highest(importance.table, int((heads & valid).sum())), valid=valid)
     size = max(found.size_a, 1)
-    for name, expected, p in (
-        ("free", found.expected_free, found.p_free),
-        ("layer", found.expected_layer, found.p_layer),
+    for kind, expected, p in (
+        (Kind.SET_OVERLAP.expected_free, found.expected_free, found.p_free),
+        (Kind.SET_OVERLAP.expected_layer, found.expected_layer, found.p_layer),
     ):
-        kind, level = f"set_overlap_expected_{name}", f"k={found.size_a}"
-        yield row(kind, SET, importance.name, shots, level, expected / size, p=p, n=found.n_heads)
+        level = Cut("k", found.size_a)
+        yield row(kind, INDUCTION_HEADS, importance.name, shots, level, expected / size, p=p, n=found.n_heads)
 
 
 def intervals(a: Scored, b: Scored) -> tuple[tuple[float, float], tuple[float, float, float] | None]:
@@ -215,7 +260,7 @@ def intervals(a: Scored, b: Scored) -> tuple[tuple[float, float], tuple[float, f
 
 
 def corrected_rows(
-    kind: str, a: str, b: str, shots: int, corrected: tuple[float, float, float] | None, n: int
+    kind: Kind, a: str, b: str, shots: int, corrected: tuple[float, float, float] | None, n: int
 ) -> Iterator[Row]:
     if corrected is not None:
         value, low, high = corrected

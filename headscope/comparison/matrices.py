@@ -1,4 +1,4 @@
-"""Do tasks, and do numbers of shots, need the same heads? All pairs of rankings (METHODS 5).
+"""Do tasks, and do numbers of shots, need the same heads? All pairs of rankings (Method 5).
 
 For every pair: rho over all heads and within layers, each with its jackknife interval and its permutation p (Holm
 within the matrix); rho* free of the noise of both rankings; Kendall's tau-b; and what the paper's released script calls
@@ -24,14 +24,17 @@ from ablation.statistics import (
     reliability,
 )
 from ablation.statistics.clusters import same_clusters
-from headscope.comparison.rows import NO_INTERVAL, Row, row, with_holm
-from headscope.comparison.scored import AGGREGATE, IMPORTANCE, Scored, Shelf, name_of
+from headscope.comparison.scored import Scored, Shelf
+from headscope.store.comparisons import NO_INTERVAL, AtShots, Coefficient, Cut, Kind, Row, ScoreName, row, with_holm
+from headscope.store.names import AGGREGATE
+from headscope.store.scores import IMPORTANCE
 
 LEVELS: tuple[Level, ...] = ("global", "within_layer")
-SUFFIX = {"token": "", "signed": "_signed"}
+CROSS_TASK = {"token": Kind.CROSS_TASK, "signed": Kind.CROSS_TASK_SIGNED}
+CROSS_SHOT = {"token": Kind.CROSS_SHOT, "signed": Kind.CROSS_SHOT_SIGNED}
 OVERLAPS = (5, 10, 20, 30)
 BETWEEN_SHOTS = -1
-Pair = tuple[str, Scored, str, Scored]
+Pair = tuple[str | AtShots, Scored, str | AtShots, Scored]
 
 
 def cross_task(shelf: Shelf, variant: str, shots: int) -> list[Row]:
@@ -39,8 +42,10 @@ def cross_task(shelf: Shelf, variant: str, shots: int) -> list[Row]:
     tasks = shelf.tasks(IMPORTANCE, variant, shots)
     found = {task: shelf.of_task(IMPORTANCE, variant, task, shots) for task in tasks}
     pairs = [(a, found[a], b, found[b]) for a, b in combinations(tasks, 2)]
-    rows = matrix(f"cross_task{SUFFIX[variant]}", pairs, shots=shots, seed=shelf.seed)
-    rows += [one for task in tasks for one in reliabilities(found[task], task, name_of(IMPORTANCE, variant), shots)]
+    rows = matrix(CROSS_TASK[variant], pairs, shots=shots, seed=shelf.seed)
+    rows += [
+        one for task in tasks for one in reliabilities(found[task], task, str(ScoreName(IMPORTANCE, variant)), shots)
+    ]
     return rows + (list(_overlaps(pairs, shots, shelf.seed)) if variant == "token" else [])
 
 
@@ -53,14 +58,14 @@ def cross_shot(shelf: Shelf, variant: str) -> list[Row]:
         shared = sorted(held[few] & held[many])
         for task in shared:
             a, b = (shelf.of_task(IMPORTANCE, variant, task, count) for count in (few, many))
-            pairs.append((f"{task}@{few}", a, f"{task}@{many}", b))
+            pairs.append((AtShots(task, few), a, AtShots(task, many), b))
         if len(shared) > 1:
             a, b = (shelf.aggregate(IMPORTANCE, variant, count, shared) for count in (few, many))
-            pairs.append((f"{AGGREGATE}@{few}", a, f"{AGGREGATE}@{many}", b))
-    return matrix(f"cross_shot{SUFFIX[variant]}", pairs, shots=BETWEEN_SHOTS, seed=shelf.seed)
+            pairs.append((AtShots(AGGREGATE, few), a, AtShots(AGGREGATE, many), b))
+    return matrix(CROSS_SHOT[variant], pairs, shots=BETWEEN_SHOTS, seed=shelf.seed)
 
 
-def matrix(kind: str, pairs: Sequence[Pair], *, shots: int, seed: int) -> list[Row]:
+def matrix(kind: Kind, pairs: Sequence[Pair], *, shots: int, seed: int) -> list[Row]:
     """All statistics of all pairs, p corrected over the pairs."""
     rows: list[Row] = []
     for level in LEVELS:
@@ -99,10 +104,10 @@ def reliabilities(scored: Scored, name: str, ranking: str, shots: int) -> Iterat
     for level in LEVELS:
         found = reliability(scored.resampled, level=level)
         value = found.value if np.isfinite(found.value) else np.nan
-        yield row("reliability", name, ranking, shots, level, value, n=found.n_clusters)
+        yield row(Kind.RELIABILITY, name, ranking, shots, level, value, n=found.n_clusters)
 
 
-def _compared(kind: str, pair: Pair, level: Level, shots: int, *, family: int, seed: int) -> Iterator[Row]:
+def _compared(kind: Kind, pair: Pair, level: Level, shots: int, *, family: int, seed: int) -> Iterator[Row]:
     """rho with its interval and p, then rho* with its own."""
     a, left, b, right = pair
     test = permutation_test(left.table, right.table, level=level, family=family, seed=seed)
@@ -111,7 +116,7 @@ def _compared(kind: str, pair: Pair, level: Level, shots: int, *, family: int, s
     yield row(kind, a, b, shots, level, test.value, interval=interval, p=test.p, n=test.n_heads)
     if found is not None:
         stretched = (found.star_low, found.star_high)
-        yield row(kind, a, b, shots, f"{level}_corrected", found.rho_star, interval=stretched, n=found.n_heads)
+        yield row(kind, a, b, shots, Coefficient(level).corrected, found.rho_star, interval=stretched, n=found.n_heads)
 
 
 def _overlaps(pairs: Sequence[Pair], shots: int, seed: int) -> Iterator[Row]:
@@ -120,6 +125,6 @@ def _overlaps(pairs: Sequence[Pair], shots: int, seed: int) -> Iterator[Row]:
         rows = []
         for a, left, b, right in pairs:
             found = overlap(left.table, right.table, percents=(q,), seed=seed)
-            told: dict[str, Any] = {"shots": shots, "level": f"q={q}", "n": found.n_heads}
-            rows.append(row("cross_task_overlap", a, b, value=found.share[0], p=found.p_layer[0], **told))
+            told: dict[str, Any] = {"shots": shots, "level": Cut("q", q), "n": found.n_heads}
+            rows.append(row(Kind.CROSS_TASK_OVERLAP, a, b, value=found.share[0], p=found.p_layer[0], **told))
         yield from with_holm(rows)

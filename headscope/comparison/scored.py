@@ -11,14 +11,12 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from ablation.statistics import ClusteredScores, Resampled, resample
+from ablation.statistics.aggregate import aggregate_tables
 from ablation.statistics.clusters import MINIMUM_CLUSTERS
-from headscope.run import Run
-from headscope.stages.rankings import aggregate
-from headscope.store.scores import component_names, label
+from headscope.store.comparisons import ScoreName
+from headscope.store.run import Run
+from headscope.store.scores import IMPORTANCE, NORM, component_names, label
 from interp.scores import HeadScores
-
-IMPORTANCE, SHUFFLED, NORM = "importance", "importance_shuffled", "head_norm"
-AGGREGATE = "aggregate"
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ class Shelf:
         return self._once((score, variant, task, shots), lambda: self._of_task(score, variant, task, shots))
 
     def aggregate(self, score: str, variant: str, shots: int, tasks: Sequence[str] | None = None) -> Scored:
-        """Each task's table divided by its total, then averaged (METHODS 4)."""
+        """Each task's table divided by its total, then averaged (Method 4)."""
         names = self.tasks(score, variant, shots) if tasks is None else tuple(tasks)
         return self._once((score, variant, names, shots), lambda: self._aggregate(score, variant, names, shots))
 
@@ -97,7 +95,7 @@ class Shelf:
 
     @cached_property
     def induction_heads(self) -> Bool[np.ndarray, "layer head"] | None:
-        """The set of METHODS 2.8; None where no classes were stored."""
+        """The set of Method 2.8; None where no classes were stored."""
         rows = self.run.classes
         if rows.empty:
             return None
@@ -118,7 +116,7 @@ class Shelf:
             values = _values(self.run.items(name), found)
             items = ClusteredScores(values, np.arange(len(values)))
         null = found.null_mean.double().numpy() if found.nulls else None
-        return Scored(name_of(score, variant), _table(found), items, null, ("sequences",), self.seed)
+        return Scored(str(ScoreName(score, variant)), _table(found), items, null, ("sequences",), self.seed)
 
     def _of_task(self, score: str, variant: str, task: str, shots: int) -> Scored:
         found = self.run.head_score(score, variant, task=task, shots=shots)
@@ -132,13 +130,8 @@ class Shelf:
         items = None
         if set(names) <= set(self.run.item_names):
             items = _documents([self.run.items(name) for name in names], found[0])
-        table = aggregate(np.stack([_table(one) for one in found]))
-        return Scored(name_of(score, variant), table, items, documents_of=tuple(tasks), seed=self.seed)
-
-
-def name_of(score: str, variant: str) -> str:
-    """How a score is written in `comparisons`."""
-    return f"{score}/{variant}" if variant else score
+        table = aggregate_tables(np.stack([_table(one) for one in found]))
+        return Scored(str(ScoreName(score, variant)), table, items, documents_of=tuple(tasks), seed=self.seed)
 
 
 def _table(scores: HeadScores) -> Float[np.ndarray, "layer head"]:

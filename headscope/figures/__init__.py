@@ -1,4 +1,4 @@
-"""Arrays and tables in, plotly figures out: one figure a file, listed in catalogue.py.
+"""Rows in, plotly out: one figure a file, listed in catalogue.py.
 
 `draw(run, name)` is `Run.figure`; `NAMES` are the names it knows.
 """

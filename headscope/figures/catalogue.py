@@ -15,20 +15,22 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from headscope.figures.ffn_knockout import ffn_knockout
+from headscope.figures.causal import removal
 from headscope.figures.importance_scatter import importance_scatter
 from headscope.figures.joint_grid import joint_grid
+from headscope.figures.knock_out import ffn_knockout
 from headscope.figures.mosaic import mosaic
 from headscope.figures.overlap import CHANCE, overlap_curves
 from headscope.figures.panel_order import LEVELS, Labels, primary_first
 from headscope.figures.pruning import metric_label, pruning_curves
 from headscope.figures.rank_matrix import rank_matrix, shot_matrix
-from headscope.figures.removal import removal
 from headscope.figures.retention import KINDS, retention_curves
-from headscope.figures.stored import IMPORTANCE, Stored, chosen, combinations, grid
 from headscope.figures.transfer import transfer_matrix
-from headscope.glossary import label_of, term
-from headscope.run import Run
+from headscope.store.comparisons import Kind, KnockOutVariant
+from headscope.store.glossary import label_of, term
+from headscope.store.run import Run
+from headscope.store.scores import IMPORTANCE
+from headscope.store.snapshot import Stored, chosen, combinations, grid
 from interp.errors import UsageError
 
 KNOCK_OUT = "knock_out"
@@ -88,8 +90,8 @@ def _mosaics(stored: Stored) -> Iterator[Panel]:
 def _knockouts(stored: Stored) -> Iterator[Panel]:
     """Variants are `OUTCOME` and `OUTCOME/later`: a panel holds one outcome, its lines are the positions."""
     rows = stored.ffn_scores[stored.ffn_scores["score"] == KNOCK_OUT]
-    parts = [variant.partition("/") for variant in rows["variant"]]
-    rows = rows.assign(outcome=[part[0] for part in parts], variant=[part[2] for part in parts])
+    parts = [KnockOutVariant.parse(variant) for variant in rows["variant"]]
+    rows = rows.assign(outcome=[part.outcome for part in parts], variant=[part.positions for part in parts])
     for labels in primary_first(combinations(rows, "outcome", "shots"), "outcome", "shots"):
         part, outcome = chosen(rows, **labels), metric_label(str(labels["outcome"]))
         tasks = sorted(set(part["task"]))
@@ -170,7 +172,7 @@ def _retention(stored: Stored) -> Iterator[Panel]:
 
 
 def _overlap(stored: Stored) -> Iterator[Panel]:
-    rows = chosen(stored.comparisons, kind=["overlap", *CHANCE])
+    rows = chosen(stored.comparisons, kind=[Kind.OVERLAP, *CHANCE])
     for labels in primary_first(combinations(rows, "shots"), "shots"):
         part, title = chosen(rows, **labels), in_context(labels["shots"])
         yield Panel(title, partial(overlap_curves, part, title=title), labels)
@@ -260,7 +262,7 @@ CATALOGUE = (
         "within the matrix. Within layers, a trend over layers alone counts for nothing; disattenuated means divided "
         "by what the reliability of the scores allows. The paper's released code correlates head numbers, not ranks.",
         "`headscope compare`",
-        _matrices("cross_task", rank_matrix),
+        _matrices(Kind.CROSS_TASK, rank_matrix),
     ),
     Entry(
         "cross_shot",
@@ -268,7 +270,7 @@ CATALOGUE = (
         "Correlation of the importance of heads between numbers of examples in the context, task by task and of the "
         "aggregate over tasks; a star marks p of at most .05 after Holm's correction within the matrix.",
         "`headscope compare`",
-        _matrices("cross_shot", shot_matrix),
+        _matrices(Kind.CROSS_SHOT, shot_matrix),
     ),
     Entry(
         "transfer",

@@ -1,4 +1,4 @@
-"""Induction heads against important heads: one point a head (METHODS 5, the primary test's two scores)."""
+"""Induction heads against important heads: one point a head (Method 5, the primary test's two scores)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Heads and FFNs removed together: what the metric loses in each cell of the grid (METHODS 4; paper 5.3)."""
+"""Heads and FFNs removed together: what the metric loses in each cell of the grid (Method 4; paper 5.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Overlap of the top heads of two rankings against what chance gives, at every cut from 1% to 30% (METHODS 5)."""
+"""Overlap of the top heads of two rankings against what chance gives, at every cut from 1% to 30% (Method 5)."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import plotly.graph_objects as go
 
 from headscope.figures.retention import percent_of
 from headscope.figures.style import CYCLE, colour, plain_text, styled
-from headscope.glossary import pair_label
+from headscope.store.comparisons import Kind
+from headscope.store.glossary import pair_label
 
 CHANCE = {
-    "overlap_expected_free": ("chance", "grey", "dot"),
-    "overlap_expected_layer": ("chance within layers", "ochre", "dash"),
+    Kind.OVERLAP_EXPECTED_FREE: ("chance", "grey", "dot"),
+    Kind.OVERLAP_EXPECTED_LAYER: ("chance within layers", "ochre", "dash"),
 }
 
 
 def overlap_curves(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
     """Rows of `comparisons` of the kinds overlap, overlap_expected_free and overlap_expected_layer; a line a pair."""
-    found = rows[rows["kind"] == "overlap"]
+    found = rows[rows["kind"] == Kind.OVERLAP]
     pairs = list(found.groupby(["a", "b"], sort=True))
     traces = [
         _line(part, pair_label(str(a), str(b)), CYCLE[place % len(CYCLE)], "solid")

@@ -1,4 +1,4 @@
-"""The order of a figure's panels: what the primary test is about comes first (METHODS 5), with the most shots."""
+"""The order of a figure's panels: what the primary test is about comes first (Method 5), with the most shots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pruning curves: a metric against the share of heads or FFNs removed, in tested orders and in controls (METHODS 4).
+"""Pruning curves: a metric against the share of heads or FFNs removed, in tested orders and in controls (Method 4).
 
 1. Mean over the documents is what `metrics` holds; the mean over tasks and demonstration seeds is taken here.
 2. An order that was drawn many times (random, layer-matched) is its median and the band from its 5th to 95th percentile

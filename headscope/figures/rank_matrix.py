@@ -1,4 +1,4 @@
-"""Rank correlations as a matrix: of all pairs of tasks, or of each task between numbers of shots (METHODS 5)."""
+"""Rank correlations as a matrix: of all pairs of tasks, or of each task between numbers of shots (Method 5)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from headscope.figures.style import MINUS, colour_bar, heat, names_axis, plain_text, styled
+from headscope.store.comparisons import AtShots
 
 SIGNIFICANT = 0.05
 
@@ -25,8 +26,8 @@ def shot_matrix(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
     """Rows of kind `cross_shot`: a task a row, a pair of numbers of shots a column; a star as above."""
     cells = {}
     for row in rows.itertuples(index=False):
-        (task, _, fewer), more = str(row.a).rpartition("@"), str(row.b).rpartition("@")[2]
-        cells[task, f"{fewer} and {more} shots"] = row
+        fewer, more = AtShots.parse(row.a), AtShots.parse(row.b)
+        cells[fewer.name, f"{fewer.shots} and {more.shots} shots"] = row
     tasks, pairs = (list(dict.fromkeys(pair[place] for pair in cells)) for place in (0, 1))
     return _matrix(cells, tasks, pairs, title=title)
 

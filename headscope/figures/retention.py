@@ -1,4 +1,4 @@
-"""Retention: how much of a score is left when the least important heads are pruned (METHODS 5; paper, Figure 11)."""
+"""Retention: how much of a score is left when the least important heads are pruned (Method 5; paper, Figure 11)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from headscope.figures.style import CYCLE, colour, plain_text, styled
-from headscope.glossary import label_of
+from headscope.store.comparisons import Cut, Kind
+from headscope.store.glossary import label_of
 
-KINDS = {"retention_raw": ("", "solid"), "retention_excess": (": excess over null", "dash")}
+KINDS = {Kind.RETENTION_RAW: ("", "solid"), Kind.RETENTION_EXCESS: (": excess over null", "dash")}
 
 
 def retention_curves(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
@@ -34,7 +35,7 @@ def retention_curves(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
 
 def percent_of(level: pd.Series) -> pd.Series:
     """The number in levels such as `p=30` and `q=5`."""
-    return level.str.partition("=")[2].astype(float)
+    return level.map(lambda text: float(Cut.parse(text).number))
 
 
 def _line(curve: pd.Series, name: str, role: str, dash: str) -> go.Scatter:

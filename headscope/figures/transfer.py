@@ -1,4 +1,4 @@
-"""Transfer: a task evaluated on a model that was pruned by another task's ranking (METHODS 4; paper 5.2)."""
+"""Transfer: a task evaluated on a model that was pruned by another task's ranking (Method 4; paper 5.2)."""
 
 from __future__ import annotations
 

@@ -7,8 +7,9 @@ their browser alone: the server keeps only answers that can be made again, so tw
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from interp.lazy import lazy
 
 if TYPE_CHECKING:
     from headscope.inspector.app import make_app
@@ -17,10 +18,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Bench", "make_app", "serve"]
 
-_HOMES = {"Bench": "bench", "make_app": "app", "serve": "server"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'headscope.inspector' has no attribute {name!r}")
-    return getattr(import_module(f"headscope.inspector.{_HOMES[name]}"), name)
+lazy(__name__, app=("make_app",), bench=("Bench",), server=("serve",))

@@ -42,7 +42,7 @@ def make_app(bench: Bench) -> Dash:
         frame,
         heads,
         layout,
-        outcomes,
+        outcome,
         reading,
         security,
         selection,
@@ -61,7 +61,7 @@ def make_app(bench: Bench) -> Dash:
         enable_mcp=False,
     )
     app.layout = lambda: layout.page(bench)
-    for part in (browser, heads, reading, selection, outcomes, stored_figures, downloads):
+    for part in (browser, heads, reading, selection, outcome, stored_figures, downloads):
         part.register(app, bench)
     frame.add_routes(app, bench)
     security.secure(app)

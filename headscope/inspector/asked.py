@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from interp.errors import UsageError
 
-Kind = Literal["text", "task", "repeated", "stored"]
+PromptKind = Literal["text", "task", "repeated", "stored"]
 Ablation = Literal["zero", "mean"]
 CHARACTERS = 20_000
 SHOTS, DOCUMENTS, LENGTH, REPEATS = 10, 10_000, 256, 16
@@ -19,7 +19,7 @@ SHOTS, DOCUMENTS, LENGTH, REPEATS = 10, 10_000, 256, 16
 class Prompt:
     """A text, a task's document with its demonstrations, a random repeated sequence, or the stored one of a run."""
 
-    kind: Kind
+    kind: PromptKind
     text: str = ""
     task: str = ""
     shots: int = 0
@@ -56,8 +56,8 @@ def asked_prompt(value: Any) -> Prompt:
     """The prompt that was asked for. Raises UsageError where it is none, or too long."""
     told = value if isinstance(value, Mapping) else {}
     kind = told.get("kind")
-    if kind not in get_args(Kind):
-        raise UsageError(f"there is no kind of prompt {kind!r}; there are {', '.join(get_args(Kind))}")
+    if kind not in get_args(PromptKind):
+        raise UsageError(f"there is no kind of prompt {kind!r}; there are {', '.join(get_args(PromptKind))}")
     if kind == "text":
         return Prompt("text", text=_text(told.get("text")))
     if kind == "task":

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from headscope.figures.stored import Stored
 from headscope.inspector.asked import Prompt, Removal
 from headscope.inspector.cache import Kept
 from headscope.inspector.passes import Attention, Pass, StoredAttention, read_pass
@@ -16,10 +15,11 @@ from headscope.inspector.score_table import ScoreTable
 from headscope.inspector.scoring import Scoring
 from headscope.inspector.token_copies import TokenCopies, bytes_of, token_copies
 from headscope.inspector.work import Work
+from headscope.store.snapshot import Stored
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
-    from headscope.run import Run
+    from headscope.store.run import Run
     from interp.gating import Reference
     from interp.model import HookedModel
 

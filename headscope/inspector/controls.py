@@ -7,7 +7,9 @@ from typing import Any
 from dash import dcc, html
 
 from headscope.inspector.bench import Bench
+from headscope.inspector.outcome import outcome_panels
 from headscope.inspector.score_table import ScoreTable
+from headscope.inspector.widgets import field, text, tick, whole
 
 KINDS = (("repeated", "Random repeated"), ("task", "Task document"), ("text", "Own text"), ("stored", "Stored"))
 
@@ -57,34 +59,6 @@ def prompt_bar(bench: Bench) -> html.Section:
 def off_told(bench: Bench) -> str:
     what = "Other prompts" if bench.lookable else "Prompts"
     return f"{what} and removals need the model: {bench.why}"
-
-
-def field(name: str, control: Any) -> html.Label:
-    return html.Label([f"{name} ", control])
-
-
-def whole(name: str, value: int, width: int = 4) -> dcc.Input:
-    """A field for a whole number."""
-    return dcc.Input(
-        id=name,
-        type="text",
-        inputMode="numeric",
-        value=str(value),
-        debounce=True,
-        className="field",
-        style={"width": f"{width + 2}ch"},
-        autoComplete="off",
-    )
-
-
-def text(name: str, example: str, kind: str) -> dcc.Input:
-    """A field for a list."""
-    return dcc.Input(id=name, type="text", placeholder=example, className=kind, debounce=True, autoComplete="off")
-
-
-def tick(name: str, label: str) -> dcc.Checklist:
-    """A box to tick."""
-    return dcc.Checklist(id=name, options=[{"label": label, "value": "on"}], value=[])
 
 
 def repeated_fields() -> html.Span:
@@ -164,8 +138,6 @@ def removal_panel(bench: Bench) -> html.Section:
             ],
             id="removal-panel",
         )
-    from headscope.inspector.outcome import outcome_panels
-
     return html.Section(
         [
             html.H2("Removing heads and FFNs"),

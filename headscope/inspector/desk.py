@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from dash import dcc, html
+from dash import html
 
 from headscope.inspector import controls
 from headscope.inspector.bench import NO_EXAMPLE, Bench
 from headscope.inspector.score_table import WIDE
+from headscope.inspector.widgets import plot, save, tick
 
 ATTENTION_HEIGHT = 580
-GRAPH = {
-    "displaylogo": False,
-    "responsive": True,
-    "showSendToCloud": False,
-    "plotlyServerURL": "",
-    "displayModeBar": False,
-}
 
 
 def desk(bench: Bench) -> html.Section:
@@ -57,38 +49,6 @@ def below() -> html.Div:
     """What holds for both mosaics."""
     hint = "Click a cell to select its head; the arrow keys then move on. Hovering tells both scores."
     return html.Div([html.P(id="legend", className="legend"), html.P(hint, className="note")], id="mosaics-note")
-
-
-def plot(name: str, height: int) -> dcc.Graph:
-    """An empty plot of this height; its width is the column's."""
-    return dcc.Graph(
-        id=name,
-        config=GRAPH,
-        responsive=True,
-        className="plot",
-        style={"height": f"{height}px"},
-        figure={
-            "data": [],
-            "layout": {
-                "xaxis": {"visible": False},
-                "yaxis": {"visible": False},
-                "paper_bgcolor": "rgba(0,0,0,0)",
-                "plot_bgcolor": "rgba(0,0,0,0)",
-            },
-        },
-    )
-
-
-def save(plot: str, table: str = "") -> html.P:
-    """Buttons that download a view."""
-    buttons: list[Any] = []
-    if plot:
-        for kind in ("png", "svg"):
-            data = {"data-plot": plot, "data-kind": kind}
-            buttons.append(html.Button(kind.upper(), type="button", className="save", **data))
-    if table:
-        buttons.append(html.Button("CSV", type="button", className="save", **{"data-csv": table}))
-    return html.P(buttons, className="saves")
 
 
 def card() -> html.Figure:
@@ -138,7 +98,7 @@ def attention(bench: Bench) -> html.Figure:
                     html.Span("d", className="letter"),
                     html.Span("Attention", id="attention-title"),
                     html.Span(className="grow"),
-                    html.Div(controls.tick("after-box", "after removal"), id="after-label", className="check"),
+                    html.Div(tick("after-box", "after removal"), id="after-label", className="check"),
                 ]
             ),
             *off,

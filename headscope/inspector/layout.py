@@ -10,7 +10,8 @@ from headscope.figures.style import DIVERGING, PALETTE, SEQUENTIAL, swaps
 from headscope.inspector import controls
 from headscope.inspector.bench import Bench
 from headscope.inspector.browser import FILLED
-from headscope.inspector.desk import desk, plot, save
+from headscope.inspector.desk import desk
+from headscope.inspector.widgets import field, plot, save
 
 STORES = (
     "pair",
@@ -177,10 +178,7 @@ def stored_figures() -> html.Section:
         [
             html.H2("Stored figures"),
             html.P(
-                [
-                    controls.field("Figure", html.Select(id="stored-name")),
-                    controls.field("Panel", html.Select(id="stored-panel")),
-                ],
+                [field("Figure", html.Select(id="stored-name")), field("Panel", html.Select(id="stored-panel"))],
                 className="filters",
             ),
             plot("stored", 460),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from headscope.inspector.bench import Bench
 from headscope.inspector.scoring import Scoring
-from headscope.run import Run, check_output_folder, open_run
 from headscope.store.manifest import read_manifest
+from headscope.store.run import Run, check_output_folder, open_run
 from interp.errors import HeadscopeError, StoreError
 
 if TYPE_CHECKING:
@@ -42,8 +42,10 @@ def other_weights(run: Run, model: HookedModel) -> str:
     )
 
 
-def open_model(model: HookedModel, folder: Path, *, data: str) -> Bench:
+def open_model(model: HookedModel, folder: Path, *, data: str, length: int | None = None) -> Bench:
     """The model with its scores: those of its run directory, or those that are made while the page is looked at.
+
+    length: of the random blocks that it is scored on, in place of the protocol's.
 
     Raises StoreError for a folder that belongs to another model or can't be written to.
     """
@@ -54,7 +56,7 @@ def open_model(model: HookedModel, folder: Path, *, data: str) -> Bench:
     if any(parameter.is_meta for parameter in model.hf.parameters()):
         return Bench(name, model=model, data=data)  # offloaded weights have one place, and the page needs it
     check_output_folder(folder)
-    return Bench(name, model=model, data=data, scoring=Scoring(folder).start(model))
+    return Bench(name, model=model, data=data, scoring=Scoring(folder, length).start(model))
 
 
 def run_of(model: HookedModel, folder: Path) -> Run | None:

@@ -1,4 +1,4 @@
-"""What changes when heads and FFNs are removed: next tokens, losses, in-context learning (METHODS 2.6, 3.3)."""
+"""What changes when heads and FFNs are removed: next tokens, losses, in-context learning (Method 2.6, 3.3)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TOP = 10
 SEQUENCES, LENGTH, REPEATS = 4, 12, 4
 EARLY, LATE, NEEDED = (40, 60), (490, 510), 512
-REFERENCES = 8  # training documents of each of the ten probes: more than the 64 of METHODS 3.3
+REFERENCES = 8  # training documents of each of the ten probes: more than the 64 of Method 3.3
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def mean_loss(losses: Float[np.ndarray, " predicted"], places: Sequence[int]) ->
 
 
 def repeat_score(model: HookedModel) -> float:
-    """Loss with an earlier copy in sight minus loss on the first copy, over four random sequences (METHODS 2.6)."""
+    """Loss with an earlier copy in sight minus loss on the first copy, over four random sequences (Method 2.6)."""
     import induction
 
     length = LENGTH if model.max_length is None else min(LENGTH, (model.max_length - 1) // REPEATS)

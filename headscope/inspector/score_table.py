@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from headscope.figures.stored import Stored
 from headscope.report.contents import WITHOUT_TASK, class_names, kv_heads, score_entries, shape
+from headscope.store.snapshot import Stored
 from interp.scores import FAMILY_LEVEL
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class ScoreTable:
         return self.groups.get(WITHOUT_TASK, [])
 
     def pair(self) -> tuple[str, str]:
-        """The two scores shown first: those of the primary test (METHODS 5), or prefix matching beside copying.
+        """The two scores shown first: those of the primary test (Method 5), or prefix matching beside copying.
 
         Importance is by token at the most shots, over tasks where that is stored, else on the first task.
         """

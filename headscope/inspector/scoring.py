@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from headscope.run import Run, open_run
+from headscope.store.run import Run, open_run
 from interp.errors import HeadscopeError
 
 if TYPE_CHECKING:
@@ -22,9 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Scoring:
-    """A thread that scores all heads into a run directory; version is 1 when they are there."""
+    """A thread that scores all heads into a run directory; version is 1 when they are there.
+
+    length: of the random blocks, in place of the protocol's.
+    """
 
     folder: Path
+    length: int | None = None
     version: int = 0
     done: int = 0
     total: int = 0
@@ -56,7 +60,7 @@ class Scoring:
         from headscope.stages.induction import measure_induction
 
         try:
-            measure_induction(model, self.folder, progress=self._tell)
+            measure_induction(model, self.folder, length=self.length, progress=self._tell)
             self.run = open_run(self.folder)
             self.version = 1
         except HeadscopeError as error:

@@ -1,6 +1,6 @@
-"""Which tokens a head copies: its OV circuit applied to single tokens (METHODS 2.3, before the eigenvalues).
+"""Which tokens a head copies: its OV circuit applied to single tokens (Method 2.3, before the eigenvalues).
 
-1. E_eff as in METHODS 2.3, for a few thousand random tokens; normalised as the head's layer reads it.
+1. E_eff as in Method 2.3, for a few thousand random tokens; normalised as the head's layer reads it.
 2. logits[t, u] = E_eff[t] W_V W_O N W_U[:, u]: what attending to t adds to the logit of u.
 3. A token's copy is logits[t, t] in standard deviations over u, and its rank among all u (1 = it raises itself most).
 """

@@ -12,11 +12,11 @@ import pandas as pd
 from jaxtyping import Float
 
 from headscope.figures.catalogue import CATALOGUE
-from headscope.figures.stored import Stored, combinations, grid
-from headscope.figures.stored import chosen as rows_with
 from headscope.figures.style import DIVERGING, PALETTE, SEQUENTIAL, is_signed, swaps
-from headscope.glossary import TERMS, term
 from headscope.report.attention import encoded_example
+from headscope.store.glossary import TERMS, term
+from headscope.store.snapshot import Stored, combinations, grid
+from headscope.store.snapshot import chosen as rows_with
 from headscope.store.tables import SCORE_KEY
 from interp.scores import FAMILY_LEVEL
 

@@ -17,12 +17,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from headscope.figures.stored import Stored
 from headscope.figures.style import PALETTE, SANS, SERIF
 from headscope.report.contents import page_data
 from headscope.report.summary import summary
-from headscope.run import Run, open_run
 from headscope.store.atomic import write_atomically
+from headscope.store.run import Run, open_run
+from headscope.store.snapshot import Stored
 
 FILE = "report.html"
 SCRIPTS = ("page", "theme", "mosaic", "card", "attention", "table", "figures", "main")

@@ -1,52 +1,56 @@
-"""The causal stage: in-context learning after removing induction heads, and after removing control sets (METHODS 5).
+"""The causal stage: in-context learning after removing induction heads, and after removing control sets (Method 5).
 
-1. Tested sets: the top 1, 3, 5, 10% by prefix matching, and the heads classed as induction heads (METHODS 2.8).
+1. Tested sets: the top 1, 3, 5, 10% by prefix matching, and the heads classed as induction heads (Method 2.8).
 2. For each, control sets of the same size (ablation/control_sets.py) that hold none of its heads.
 3. Outcome: the drop of (k-shot minus 0-shot), paired by document, task by task; then the mean over tasks set by set.
 All sets stand in items/causal; `comparisons` has, for a = tested set, b = kind of control, level = outcome/ablation:
 `causal_drop` (interval by cluster, rank p against the controls, Holm over the rows of one outcome, n controls) and
 `causal_controls` (their median, and 5th to 95th percentile). `causal_gain` is what the demonstrations are worth to the
-whole model (n tasks); `causal_repeats` is the manipulation check; control_overlap.py says how alike the controls are.
+whole model (n tasks); `causal_repeats` is the manipulation check; comparison/causal.py says how alike the controls are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
 
-from headscope.comparison.rows import Row, frame, row, with_holm
+from ablation.causal import causal_check, existing
+from ablation.control_sets import KINDS, TESTED, all_sets, induction_sets
+from headscope.comparison.causal import gain_over_tasks, over_tasks, overlap_rows
 from headscope.comparison.scored import Shelf
-from headscope.run import Run, open_run
-from headscope.stages.causal_over_tasks import gain_over_tasks, over_tasks
-from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, cut_prompts, fingerprints
-from headscope.stages.control_overlap import KINDS as ALIKE
-from headscope.stages.control_overlap import overlap_rows
-from headscope.stages.evaluation import Evaluator
-from headscope.stages.opening import open_stage
-from headscope.stages.references import ablated, check_references
-from headscope.stages.repeat_loss import RepeatLoss
+from headscope.stages.cells import Progress, TaskChoice, Tell, cut_prompts, fingerprints, title_of
+from headscope.stages.evaluation import StoredEvaluations, check_references, replacement_for, way_of
+from headscope.store.comparisons import CAUSAL as CAUSAL_KINDS
+from headscope.store.comparisons import FULL, CausalLevel, Kind, Row, frame, row, with_holm
 from headscope.store.manifest import Stage
+from headscope.store.run import Run, open_run
+from headscope.store.snapshot import CAUSAL
+from headscope.store.writer import open_stage
 from interp.errors import UsageError
+from interp.masks import HeadMask
 
 if TYPE_CHECKING:
     from ablation.causal import CausalCheck
     from ablation.control_sets import Head, HeadSet
-    from headscope.writer import RunWriter
+    from ablation.replacement import Replacement
+    from ablation.tasks import Task
+    from headscope.store.units import UnitStore
+    from headscope.store.writer import RunWriter
     from interp.model import HookedModel
 
 SPLIT = "validation"
-ITEMS = "causal"
-KINDS = ("causal_gain", "causal_drop", "causal_controls", "causal_repeats", *ALIKE)
-FULL = "full model"
 CONTROLS = 39
 ABLATIONS = ("zero", "mean")
 OUTCOMES = ("metric", "log_likelihood")
 FALLBACK = (5,)  # the top 5%, where no head is classed and no share was asked for
+SEQUENCES, LENGTH = 8, 25
 
 
 @dataclass(frozen=True)
@@ -76,41 +80,38 @@ def measure_causal_check(
     choice: TaskChoice,
     causal: CausalChoice,
     *,
-    cells: tuple[Cell, ...] | None = None,
+    tasks: tuple[Task, ...] | None = None,
     progress: Tell | None = None,
 ) -> pd.DataFrame:
-    """Remove induction heads and controls; `choice.shots` are 0 and k, `cells` its validation documents.
+    """Remove induction heads and controls; `choice.shots` are 0 and k, `tasks` its validation documents.
 
     Raises UsageError where the run holds no induction scores yet.
     """
     run = open_run(folder)
     sets, norms = tested_sets(run, causal, max(choice.shots))
-    held = choice.cells(SPLIT) if cells is None else cells
+    held = choice.tasks(SPLIT) if tasks is None else tasks
     pairs, chosen = paired(held), drawn_sets(model, sets, norms, causal, choice.seed)
     for ablation in causal.ablations:
         check_references(choice, held, ablation)
     with open_stage(model, folder, causal.stage(choice)) as writer:
         sizes = {name: len(heads) for name, heads in sets.items()}
         writer.record(documents=fingerprints(held), sets=sizes, cut=cut_prompts(model, held))
-        total = sum(len(few.task.documents) for few, _ in pairs) * len(chosen) * len(causal.ablations)
+        total = sum(len(few.documents) for few, _ in pairs) * len(chosen) * len(causal.ablations)
         told = Progress(total, progress)
-        evaluator = Evaluator(model, writer.units)
-        checks = [checked(evaluator, choice, causal, pair, chosen, told) for pair in pairs]
-        seeds = [few.demo_seed for few, _ in pairs]
+        checks = [checked(model, writer.units, choice, causal, pair, chosen, told) for pair in pairs]
+        seeds = [few.seed for few, _ in pairs]
         sets_by_task = [check.to_frame().assign(demo_seed=seed) for check, seed in zip(checks, seeds, strict=True)]
-        writer.store_items(ITEMS, pd.concat(sets_by_task, ignore_index=True))
+        writer.store_items(CAUSAL, pd.concat(sets_by_task, ignore_index=True))
         return store(writer, checks, model, choice, chosen)
 
 
 def tested_sets(run: Run, causal: CausalChoice, shots: int) -> tuple[dict[str, tuple[Head, ...]], np.ndarray | None]:
     """The sets under test, and the heads' mean |r| for norm-matched controls."""
-    from ablation.control_sets import induction_sets
-
     shelf = Shelf(run)
     if not shelf.has("prefix_matching"):
         raise UsageError(
-            f"the run '{run.folder}' holds no induction scores to choose heads by. Run `headscope induction "
-            f"-o {run.folder}` first."
+            f"the run '{run.folder}' holds no induction scores to choose heads by. First run "
+            f"`{run.command('induction')}`."
         )
     heads = shelf.induction_heads
     classed = [] if heads is None else [(int(layer), int(head)) for layer, head in np.argwhere(heads)]
@@ -123,29 +124,28 @@ def drawn_sets(
     model: HookedModel, sets: Mapping[str, Sequence[Head]], norms: np.ndarray | None, causal: CausalChoice, seed: int
 ) -> list[HeadSet]:
     """Every tested set with its controls of the wanted kinds."""
-    from ablation.causal import existing
-    from ablation.control_sets import TESTED, all_sets
-
-    found = all_sets(sets, existing(model), norms=norms, controls=causal.controls, seed=seed)
-    return [one for one in found if one.kind in (TESTED, *causal.kinds)]
+    kinds = [kind for kind in KINDS if kind in causal.kinds and (norms is not None or kind != "norm_matched")]
+    found = all_sets(sets, existing(model), norms=norms, controls=causal.controls, kinds=kinds, seed=seed)
+    return list(found)
 
 
-def paired(cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
-    """Every draw of the k-shot cells beside its task's 0-shot cell."""
-    none = {cell.task.name: cell for cell in cells if cell.task.shots == 0}
-    few = [cell for cell in cells if cell.task.shots > 0]
-    if missing := sorted({cell.task.name for cell in few} - set(none)):
-        raise UsageError(f"the causal check compares k shots with none: {', '.join(missing)} has no cell at 0 shots")
-    if len({cell.task.shots for cell in few}) != 1:
+def paired(tasks: Sequence[Task]) -> list[tuple[Task, Task]]:
+    """Every draw of the k-shot tasks beside the same task at 0 shots."""
+    none = {task.name: task for task in tasks if task.shots == 0}
+    few = [task for task in tasks if task.shots > 0]
+    if missing := sorted({task.name for task in few} - set(none)):
+        raise UsageError(f"the causal check compares k shots with none: {', '.join(missing)} is not there at 0 shots")
+    if len({task.shots for task in few}) != 1:
         raise UsageError("the causal check compares k shots with none: give 0 and one number of shots above 0")
-    return [(cell, none[cell.task.name]) for cell in few]
+    return [(task, none[task.name]) for task in few]
 
 
 def checked(
-    evaluator: Evaluator,
+    model: HookedModel,
+    units: UnitStore,
     choice: TaskChoice,
     causal: CausalChoice,
-    pair: tuple[Cell, Cell],
+    pair: tuple[Task, Task],
     chosen: Sequence[HeadSet],
     told: Progress,
 ) -> CausalCheck:
@@ -153,26 +153,20 @@ def checked(
 
     Tested sets and their layer-matched controls remove nothing below the first tested head: that is run once.
     """
-    from ablation.causal import CausalCheck, Removed, Shots
-    from ablation.control_sets import TESTED
-    from interp.masks import HeadMask
-
-    model, (few, none) = evaluator.model, pair
+    few, none = pair
     begin = min(layer for heads in chosen if heads.kind == TESTED for layer, _ in heads.heads)
-    removed = []
+    ways: dict[str, Any] = {}
     for name in causal.ablations:
-        ways = [ablated(model, choice, cell, name, seed=choice.seed) for cell in pair]
-        for heads in chosen:
-            mask = HeadMask.keep_all(model.n_layers, model.n_heads).without(heads.heads)
-            found = [
-                evaluator.evaluate(cell, heads=mask, ablated=how, begin=begin)
-                for cell, how in zip(pair, ways, strict=True)
-            ]
-            removed.append(Removed(heads, name, Shots(*found)))
-            told.add(len(few.task.documents), f"{few.name}, {heads.tested or heads.kind}")
-        evaluator.forget()
-    full = Shots(evaluator.evaluate(few), evaluator.evaluate(none))
-    return CausalCheck(task=few.task.name, shots=few.task.shots, full=full, removed=tuple(removed))
+        ways[name] = tuple(replacement_for(model, choice, task, name, seed=choice.seed) for task in pair)
+    return causal_check(
+        model,
+        few,
+        none,
+        chosen,
+        replacements=ways,
+        evaluate=StoredEvaluations(units, begin=begin),
+        progress=lambda done, total: told.add(len(few.documents), f"{title_of(few)}, set {done} of {total}"),
+    )
 
 
 def store(
@@ -182,7 +176,7 @@ def store(
     rows = [one for outcome in OUTCOMES for one in outcome_rows(checks, outcome)]
     rows += [*overlap_rows(chosen, checks[0].shots), *repeats(writer, model, choice, chosen)]
     table = frame(rows)
-    writer.replace_comparisons(table, kinds=KINDS)
+    writer.replace_comparisons(table, kinds=CAUSAL_KINDS)
     return table
 
 
@@ -191,26 +185,50 @@ def outcome_rows(checks: Sequence[CausalCheck], outcome: str) -> list[Row]:
     tested, beside = [], []
     shots = checks[0].shots
     gain = gain_over_tasks(checks, outcome)
-    whole = row("causal_gain", FULL, "", shots, outcome, gain.value, interval=gain.interval(), n=gain.n_tasks)
+    whole = row(Kind.CAUSAL_GAIN, FULL, "", shots, outcome, gain.value, interval=gain.interval(), n=gain.n_tasks)
     for one in over_tasks(checks, outcome):
-        place = (one.tested, one.control, shots, f"{outcome}/{one.ablation}")
+        place = (one.tested, one.control, shots, CausalLevel(outcome, one.ablation))
         told: dict[str, Any] = {"interval": one.drop.interval(), "p": one.rank.p, "n": one.rank.n_controls}
-        tested.append(row("causal_drop", *place, one.drop.value, **told))
+        tested.append(row(Kind.CAUSAL_DROP, *place, one.drop.value, **told))
         low, high = (float(np.quantile(one.controls, share)) for share in (0.05, 0.95))
-        beside.append(row("causal_controls", *place, one.rank.median, interval=(low, high), n=one.rank.n_controls))
+        beside.append(row(Kind.CAUSAL_CONTROLS, *place, one.rank.median, interval=(low, high), n=one.rank.n_controls))
     return [whole, *with_holm(tested), *beside]
 
 
 def repeats(writer: RunWriter, model: HookedModel, choice: TaskChoice, chosen: Sequence[HeadSet]) -> Iterator[Row]:
     """What repeats are worth without each tested set, beside the whole model; `n` counts the heads removed."""
-    from ablation.control_sets import TESTED
-    from headscope.stages.evaluation import Ablated
-    from interp.masks import HeadMask
-
     loss = RepeatLoss(model, writer.units, seed=choice.seed)
     whole = HeadMask.keep_all(model.n_layers, model.n_heads)
-    yield row("causal_repeats", FULL, "", 0, "zero", loss(whole, Ablated()), n=0)
+    yield row(Kind.CAUSAL_REPEATS, FULL, "", 0, "zero", loss(whole), n=0)
     for heads in chosen:
         if heads.kind == TESTED:
-            value = loss(whole.without(heads.heads), Ablated())
-            yield row("causal_repeats", heads.tested, "", 0, "zero", value, n=len(heads.heads))
+            value = loss(whole.without(heads.heads))
+            yield row(Kind.CAUSAL_REPEATS, heads.tested, "", 0, "zero", value, n=len(heads.heads))
+
+
+class RepeatLoss:
+    """Loss with an earlier copy in sight minus loss on the first block, in nats, as work units by mask."""
+
+    def __init__(self, model: HookedModel, units: UnitStore, *, seed: int = 0) -> None:
+        self.model, self.units, self.seed = model, units, seed
+
+    @cached_property
+    def sequences(self) -> Any:
+        import induction
+
+        return induction.repeated_sequences(self.model, length=LENGTH, sequences=SEQUENCES, seed=self.seed)
+
+    def __call__(self, mask: HeadMask, replacement: Replacement | None = None) -> float:
+        """The mean over sequences with these heads removed."""
+        removed = [list(head) for head in mask.removed()]
+        drawn = {"sequences": SEQUENCES, "length": LENGTH, "seed": self.seed}
+        key = {"what": "repeat_loss", "removed": removed, "ablation": way_of(replacement), **drawn}
+        unit = self.units.get_or_compute(key, lambda: {"repeat": torch.tensor([self._run(mask, replacement)])})
+        return float(unit["repeat"][0])
+
+    def _run(self, mask: HeadMask, replacement: Any) -> float:
+        from induction.in_context import repeat_scores
+
+        # Nothing, or means, which know whole sequences.
+        with self.model.gates(heads=mask, reference=replacement):
+            return float(repeat_scores(self.model, self.sequences).double().mean())

@@ -1,16 +1,17 @@
-"""The cells of a stage: a task at a number of shots with one draw of demonstrations, cut into shards of documents.
+"""The tasks of a stage: each at a number of shots with one draw of demonstrations, cut into shards of documents.
 
-A work unit is one shard of one cell under one mask. Shards have a fixed size, so that a longer run finds the units of a
-shorter one, and prompts are seeded by document (METHODS 6), so that any shard gives the numbers of the whole.
+A work unit is one shard of one task under one mask. Shards have a fixed size, so that a longer run finds the units of a
+shorter one, and prompts are seeded by document (Method 6), so that any shard gives the numbers of the whole.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from interp.errors import UsageError
+from interp.errors import UsageError, quoted
 
 if TYPE_CHECKING:
     from ablation.tasks import Task
@@ -60,18 +61,21 @@ class TaskChoice:
         }
         return {name: value for name, value in told.items() if value is not None}
 
-    def cells(self, split: str) -> tuple[Cell, ...]:
-        """Load all tasks. Raises UsageError for unknown or unfit ones, too many shots, documents that can't be had."""
-        return tuple(self._cells(split))
+    def tasks(self, split: str) -> tuple[Task, ...]:
+        """Load every task at every number of shots, once a draw of its demonstrations.
 
-    def _cells(self, split: str) -> Iterator[Cell]:
+        Raises UsageError for unknown or unfit ones, too many shots, and documents that are not there.
+        """
+        return tuple(self._tasks(split))
+
+    def _tasks(self, split: str) -> Iterator[Task]:
         from ablation.tasks import load_task
 
         limits = dict(self.limits)
         for name in self.names:
             for shots in self.shots:
                 for draw in range(self.demo_seeds if shots else 1):
-                    task = load_task(
+                    yield load_task(
                         name,
                         shots=shots,
                         limit=limits.get(name, self.limit),
@@ -82,34 +86,27 @@ class TaskChoice:
                         bos=self.bos,
                         labels=self.labels,
                     )
-                    yield Cell(task, self.seed + draw)
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One task at one number of shots, its demonstrations drawn with `demo_seed`."""
+def title_of(task: Task) -> str:
+    """`copa, 5 shots`."""
+    return f"{task.name}, {shots_told(task.shots)}"
 
-    task: Task
-    demo_seed: int
 
-    @property
-    def name(self) -> str:
-        return f"{self.task.name}, {shots_told(self.task.shots)}"
+def shards(task: Task, size: int = SHARD) -> list[Task]:
+    """The documents in parts of at most `size`."""
+    count = len(task.documents)
+    return [task.select(range(start, min(start + size, count))) for start in range(0, count, size)]
 
-    def shards(self, size: int = SHARD) -> list[Task]:
-        """The documents in parts of at most `size`."""
-        count = len(self.task.documents)
-        return [self.task.select(range(start, min(start + size, count))) for start in range(0, count, size)]
 
-    def first(self, documents: int) -> Cell:
-        """The same cell with its first documents only."""
-        count = len(self.task.documents)
-        return self if documents >= count else replace(self, task=self.task.select(range(documents)))
+def first(task: Task, documents: int) -> Task:
+    """The same task with its first documents only."""
+    return task if documents >= len(task.documents) else task.select(range(documents))
 
 
 @dataclass
 class Progress:
-    """Counts the documents (or other pieces) of all cells together and says which task is in work."""
+    """Counts the documents (or other pieces) of all tasks together and says which task is in work."""
 
     total: int
     tell: Tell | None = None
@@ -132,26 +129,26 @@ class Progress:
         return tell
 
 
-def by_task_and_shots(cells: tuple[Cell, ...]) -> dict[tuple[str, int], list[Cell]]:
+def by_task_and_shots(tasks: tuple[Task, ...]) -> dict[tuple[str, int], list[Task]]:
     """The draws of demonstrations of each task and number of shots."""
-    groups: dict[tuple[str, int], list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault((cell.task.name, cell.task.shots), []).append(cell)
+    groups: dict[tuple[str, int], list[Task]] = {}
+    for task in tasks:
+        groups.setdefault((task.name, task.shots), []).append(task)
     return groups
 
 
-def fingerprints(cells: tuple[Cell, ...]) -> Mapping[str, str]:
-    """A hash of the documents of every cell, for the manifest."""
-    return {f"{cell.name}, seed {cell.demo_seed}": cell.task.fingerprint[:16] for cell in cells}
+def fingerprints(tasks: tuple[Task, ...]) -> Mapping[str, str]:
+    """A hash of the documents of every task, for the manifest."""
+    return {f"{title_of(task)}, seed {task.seed}": task.fingerprint[:16] for task in tasks}
 
 
-def cut_prompts(model: HookedModel, cells: tuple[Cell, ...]) -> dict[str, int]:
+def cut_prompts(model: HookedModel, tasks: tuple[Task, ...]) -> dict[str, int]:
     """How many prompts of each task and number of shots were longer than the model's context, where there are any."""
     found: dict[str, int] = {}
-    for (task, shots), group in by_task_and_shots(cells).items():
-        documents = (document for cell in group for document in cell.task.token_documents(model))
+    for draws in by_task_and_shots(tasks).values():
+        documents = (document for task in draws for document in task.token_documents(model))
         if count := sum(bool(document.dropped or document.trimmed) for document in documents):
-            found[f"{task}, {shots_told(shots)}"] = count
+            found[title_of(draws[0])] = count
     return found
 
 
@@ -162,6 +159,6 @@ def shots_told(shots: int) -> str:
 def parse_shots(text: str) -> tuple[int, ...]:
     """`0,1,5` -> (0, 1, 5). Raises UsageError for anything that is no list of numbers."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdecimal() for part in parts):
-        raise UsageError(f"{text!r} is no list of numbers of shots: write, for example, --shots 0,1,5")
+    if not parts or not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
+        raise UsageError(f"{quoted(text)} is no list of numbers of shots: write, for example, --shots 0,1,5")
     return tuple(sorted({int(part) for part in parts}))

@@ -1,4 +1,4 @@
-"""The comparison stage: everything that METHODS 5 says about the rankings of a run, from the run directory alone."""
+"""The comparison stage: everything that Method 5 says about the rankings of a run, from the run directory alone."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import pandas as pd
 
 from headscope.comparison.induction_heads import PREFIX, induction_against_importance, primary_shots
 from headscope.comparison.matrices import cross_shot, cross_task
-from headscope.comparison.overlaps import overlaps
-from headscope.comparison.retentions import retentions
-from headscope.comparison.rows import KINDS, Row, frame
-from headscope.comparison.scored import IMPORTANCE, Shelf
-from headscope.run import Run, open_run
+from headscope.comparison.overlap import overlaps, retentions
+from headscope.comparison.scored import Shelf
 from headscope.stages.cells import Progress, Tell
+from headscope.store.comparisons import COMPARED, AtShots, Row, frame
 from headscope.store.manifest import Stage
+from headscope.store.run import open_run
+from headscope.store.scores import IMPORTANCE
+from headscope.store.writer import begin_stage
 from interp.errors import UsageError
 
 VARIANTS = ("token", "signed")
@@ -22,7 +23,7 @@ VARIANTS = ("token", "signed")
 
 def comparison_stage(seed: int) -> Stage:
     """The manifest's entry."""
-    return Stage("compare", "METHODS 5", seed=seed)
+    return Stage("compare", "Method 5", seed=seed)
 
 
 def compare_rankings(folder: str | Path, *, seed: int = 0, progress: Tell | None = None) -> pd.DataFrame:
@@ -35,13 +36,13 @@ def compare_rankings(folder: str | Path, *, seed: int = 0, progress: Tell | None
     shots = shelf.shots()
     if not shots:
         raise UsageError(
-            f"the run '{run.folder}' holds no importance of any task, so there is nothing to compare. Run "
-            f"`headscope importance -o {run.folder}` first (and `headscope induction` for the induction heads)."
+            f"the run '{run.folder}' holds no importance of any task, so there is nothing to compare. First run "
+            f"`{run.command('importance')}`, and for the induction heads `{run.command('induction')}`."
         )
     rows = frame(_all(shelf, shots, progress))
-    with Run.create(run.folder, run.identity, comparison_stage(seed)) as writer:
-        writer.replace_comparisons(rows, kinds=KINDS)
-        found = {f"{IMPORTANCE}@{count}": list(shelf.tasks(IMPORTANCE, "token", count)) for count in shots}
+    with begin_stage(run.folder, run.identity, comparison_stage(seed)) as writer:
+        writer.replace_comparisons(rows, kinds=COMPARED)
+        found = {str(AtShots(IMPORTANCE, count)): list(shelf.tasks(IMPORTANCE, "token", count)) for count in shots}
         writer.record(tasks=found, primary_shots=primary_shots(shelf))
     return rows
 

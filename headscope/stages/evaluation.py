@@ -1,13 +1,14 @@
-"""Evaluations as work units: a shard of a cell's documents under one mask, whatever order or stage asks for it.
+"""Evaluations as work units: a shard of a task's documents under one mask, whatever order or stage asks for it.
 
 The key of a unit is what determines its numbers: the documents, the mask and what stands in for what is removed. Equal
-masks of different orders are therefore run once.
+masks of different orders are therefore run once. What stands in for removed components (Method 3.3) is made of the
+other split of the same task, at the same shots: what is evaluated never stands in for itself.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from headscope.stages.cells import Cell
+from headscope.stages.cells import TaskChoice, shards
+from interp.errors import UsageError
 from interp.masks import FFNMask, HeadMask
 
 if TYPE_CHECKING:
-    from ablation.below import Below
+    from ablation.engine.below import Below
     from ablation.evaluation import Evaluation
     from ablation.replacement import Replacement
     from ablation.tasks import Task
@@ -27,12 +29,12 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 EVALUATION_SHARD = 64
-Mask = HeadMask | FFNMask | Tensor | None
+OTHER = {"train": "validation", "validation": "train"}
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Some documents of a cell, tokenised, and the hash of their prompts."""
+    """Some documents of a task, tokenised, and the hash of their prompts."""
 
     task: Task
     documents: Sequence[Any]
@@ -40,89 +42,153 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Ablated:
-    """What stands in for a removed component; the replacement is made when a unit first needs it."""
+class StoredEvaluations:
+    """Stands in for `ablation.evaluate`: finished units are read, not run.
 
-    name: str = "zero"
-    told: str = ""
-    make: Callable[[], Replacement | None] = lambda: None
+    begin: a block below which most masks remove nothing: those begin there, from what the first of them kept. shard:
+    documents a unit.
+    """
 
-
-@dataclass(frozen=True)
-class Evaluator:
-    """Evaluates cells under masks; finished units are read, not run."""
-
-    model: HookedModel
     units: UnitStore
+    begin: int = 0
+    shard: int = EVALUATION_SHARD
     shards: dict[int, tuple[Shard, ...]] = field(default_factory=dict, repr=False)
-    below: dict[tuple[str, str, int], Below] = field(default_factory=dict, repr=False)
-    cells: list[Cell] = field(default_factory=list, repr=False)
+    tasks: list[Task] = field(default_factory=list, repr=False)
+    below: dict[tuple[str, ...], Below] = field(default_factory=dict, repr=False)
 
-    def evaluate(
-        self, cell: Cell, *, heads: Mask = None, ffns: Mask = None, ablated: Ablated | None = None, begin: int = 0
+    def __call__(
+        self,
+        model: HookedModel,
+        task: Task,
+        *,
+        heads: HeadMask | Tensor | None = None,
+        ffns: FFNMask | Tensor | None = None,
+        replacement: Replacement | None = None,
     ) -> Evaluation:
-        """The cell's metric and log-likelihoods with these heads and FFNs removed (1 keeps, 0 removes).
-
-        begin: a block below which most masks of this cell remove nothing: those begin there, from what the first kept,
-        until `forget`.
-        """
+        """The task's metric and log-likelihoods with these heads and FFNs removed (1 keeps, 0 removes)."""
         from ablation.evaluation import judged
 
         masks = {"heads": _values(heads), "ffns": _values(ffns)}
-        how = ablated or Ablated()
-        rows: list[list[float]] = []
-        for shard in self.of(cell):
-            unit = self.units.get_or_compute(_key(shard, masks, how), partial(self._run, shard, masks, how, begin))
+        shards, rows = self._sharded(model, task), []
+        for shard in shards:
+            compute = partial(self._run, model, shard, masks, replacement)
+            unit = self.units.get_or_compute(_key(shard, masks, replacement), compute)
             ends = unit["choices"].cumsum(0).tolist()
             values = unit["log_likelihoods"].tolist()
             rows += [values[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-        return judged(cell.task, [document for shard in self.of(cell) for document in shard.documents], rows)
+        return judged(task, [document for shard in shards for document in shard.documents], rows)
 
-    def of(self, cell: Cell) -> tuple[Shard, ...]:
-        """The cell's shards, tokenised once."""
-        if id(cell) not in self.shards:
-            parts = cell.shards(EVALUATION_SHARD)
-            self.cells.append(cell)  # held, so that its id stays its own
-            self.shards[id(cell)] = tuple(
-                Shard(part, list(part.token_documents(self.model)), part.fingerprint) for part in parts
+    def _sharded(self, model: HookedModel, task: Task) -> tuple[Shard, ...]:
+        """The task's shards, tokenised once."""
+        if id(task) not in self.shards:
+            self.tasks.append(task)  # held, so that its id stays its own
+            self.shards[id(task)] = tuple(
+                Shard(part, list(part.token_documents(model)), part.fingerprint) for part in shards(task, self.shard)
             )
-        return self.shards[id(cell)]
+        return self.shards[id(task)]
 
-    def forget(self) -> None:
-        """Let go of what stands below the blocks that evaluations began at."""
-        self.below.clear()
+    def _run(
+        self, model: HookedModel, shard: Shard, masks: dict[str, Tensor | None], replacement: Replacement | None
+    ) -> dict[str, Tensor]:
+        from ablation.engine.likelihood import log_likelihoods
 
-    def _run(self, shard: Shard, masks: dict[str, Tensor | None], how: Ablated, begin: int) -> dict[str, Tensor]:
-        from ablation.below import Below
-        from ablation.likelihood import log_likelihoods
-
-        any_removed = any(mask is not None for mask in masks.values())
-        replacement = how.make() if any_removed else None
+        removed = any(mask is not None for mask in masks.values())
         found = log_likelihoods(
-            self.model,
+            model,
             shard.documents,
             heads=masks["heads"],
             ffns=masks["ffns"],
-            replacement=replacement,
-            below=self.below.setdefault((shard.fingerprint, how.name, begin), Below(begin)) if begin else None,
+            replacement=replacement if removed else None,
+            below=self._below(shard, replacement) if self.begin else None,
         )
         return {
             "log_likelihoods": torch.tensor([value for row in found for value in row], dtype=torch.float64),
             "choices": torch.tensor([len(row) for row in found]),
         }
 
+    def _below(self, shard: Shard, replacement: Replacement | None) -> Below:
+        """What stands below `begin`; let go of when heads are removed in another way."""
+        from ablation.engine.below import Below
 
-def _key(shard: Shard, masks: dict[str, Tensor | None], how: Ablated) -> dict[str, Any]:
+        way = tuple(way_of(replacement))
+        for key in [key for key in self.below if key[1:] != way]:
+            del self.below[key]
+        return self.below.setdefault((shard.fingerprint, *way), Below(self.begin))
+
+
+def _key(shard: Shard, masks: dict[str, Tensor | None], replacement: Replacement | None) -> dict[str, Any]:
     removed = {name: _hash(mask) for name, mask in masks.items()}
-    told = [how.name, how.told] if any(removed.values()) else []
-    return {"what": "evaluation", "documents": shard.fingerprint, **removed, "ablation": told}
+    way = way_of(replacement) if any(removed.values()) else []
+    return {"what": "evaluation", "documents": shard.fingerprint, **removed, "ablation": way}
+
+
+def way_of(replacement: Replacement | None) -> list[str]:
+    """What tells one way of removing from another."""
+    return ["zero", ""] if replacement is None else [replacement.name, getattr(replacement, "mark", "")]
 
 
 def _hash(mask: Tensor | None) -> str | None:
     return None if mask is None else hashlib.sha256(mask.float().contiguous().numpy().tobytes()).hexdigest()
 
 
-def _values(mask: Mask) -> Tensor | None:
+def _values(mask: HeadMask | FFNMask | Tensor | None) -> Tensor | None:
     """None where nothing is removed, so that the full model is one unit by every name."""
     values = mask.values if isinstance(mask, HeadMask | FFNMask) else mask
     return None if values is None or bool((values == 1).all()) else values
+
+
+def check_ablation(name: str) -> None:
+    """Raises UsageError for an unknown kind."""
+    from ablation.names import ABLATIONS
+
+    if name not in ABLATIONS:
+        raise UsageError(f"{name!r} is no kind of ablation; the kinds are {', '.join(ABLATIONS)} (--ablation)")
+
+
+def check_references(choice: TaskChoice, tasks: Sequence[Task], ablation: str, *, part: str = "all") -> None:
+    """Raises UsageError where a task has too few documents to stand in, before the stage is opened."""
+    from ablation.replacement import MINIMUM_DOCUMENTS
+
+    check_ablation(ablation)
+    for task in tasks if ablation != "zero" else ():
+        count = len(reference_task(choice, task, MINIMUM_DOCUMENTS, part=part).documents)
+        if count < MINIMUM_DOCUMENTS:
+            raise UsageError(
+                f"{ablation} ablation needs {MINIMUM_DOCUMENTS} reference documents; the {OTHER[task.split]} "
+                f"split of {task.name} has {count}. Leave the task out, or take --ablation zero."
+            )
+
+
+def replacement_for(
+    model: HookedModel, choice: TaskChoice, task: Task, ablation: str, *, seed: int = 0, part: str = "all"
+) -> Replacement | None:
+    """None for `zero`, or a replacement made of the task's reference documents when it is first needed."""
+    from ablation.replacement import MINIMUM_DOCUMENTS, Deferred, make_replacement
+
+    check_ablation(ablation)
+    if ablation == "zero":
+        return None
+    references = reference_task(choice, task, MINIMUM_DOCUMENTS, part=part)
+
+    def made() -> Any:
+        documents, evaluated = list(references.token_documents(model)), task.token_documents(model)
+        return make_replacement(model, ablation, documents, evaluated=evaluated, seed=seed)
+
+    return Deferred(ablation, made, hashlib.sha256(f"{references.fingerprint}|{seed}".encode()).hexdigest())
+
+
+def reference_task(choice: TaskChoice, task: Task, count: int, *, part: str = "all") -> Task:
+    """Documents of the split that is not evaluated; `rest`: none of those that are kept for a screen."""
+    from ablation.tasks import load_task
+
+    return load_task(
+        task.name,
+        shots=task.shots,
+        limit=count,
+        seed=task.seed,
+        data=choice.data,
+        split=OTHER[task.split],
+        demos=choice.demos,
+        bos=choice.bos,
+        part=part,
+    )

@@ -1,16 +1,16 @@
 """The importance stage: each head's and FFN's importance to each task by gradient, on training documents.
 
-METHODS 3.1.
+Method 3.1.
 1. One forward and one backward pass over a shard of documents is a unit.
 2. The shards of all draws of the demonstrations make one score: `token`, `document` and `signed`, each document kept.
-3. Beside them `head_norm`, the mean length of what a head writes: a control of the comparison (METHODS 5).
+3. Beside them `head_norm`, the mean length of what a head writes: a control of the comparison (Method 5).
 With shuffled labels the scores are called `importance_shuffled`: what is left of a ranking when the demonstrations'
 answers mean nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,32 +19,31 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ablation.by_cluster import by_cluster
-from headscope.stages.cells import Cell, Progress, TaskChoice, Tell, by_task_and_shots, fingerprints, shots_told
-from headscope.stages.head_norm import NORM_DOCUMENTS, norm_unit
-from headscope.stages.opening import open_stage
+from ablation.head_norm import NORM_DOCUMENTS, norm_unit
+from ablation.importance import POSITIONS, Importance, facts, importance
+from headscope.stages.cells import (
+    Progress,
+    TaskChoice,
+    Tell,
+    by_task_and_shots,
+    fingerprints,
+    first,
+    shards,
+    shots_told,
+    title_of,
+)
 from headscope.store.manifest import Stage
+from headscope.store.scores import IMPORTANCE, NORM, SHUFFLED
+from headscope.store.writer import open_stage
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
-    from ablation.importance import Importance
     from ablation.tasks import Task
-    from headscope.writer import RunWriter
+    from headscope.store.writer import RunWriter
     from interp.model import HookedModel
 
-TENSORS = (
-    "head_token",
-    "head_plain",
-    "group_token",
-    "ffn_token",
-    "ffn_plain",
-    "log_likelihoods",
-    "lengths",
-    "target_lengths",
-)
 SPLIT = "train"
-NAMES = {"true": "importance", "shuffled": "importance_shuffled"}
-NORM = "head_norm"
+NAMES = {"true": IMPORTANCE, "shuffled": SHUFFLED}
 
 
 @dataclass(frozen=True)
@@ -72,23 +71,21 @@ def measure_importance(
     folder: str | Path,
     choice: TaskChoice,
     *,
-    cells: tuple[Cell, ...] | None = None,
+    tasks: tuple[Task, ...] | None = None,
     normalise: str = "uniform",
     frozen_norm: bool = False,
     progress: Tell | None = None,
 ) -> tuple[RankedTask, ...]:
-    """Score heads and FFNs for every task and number of shots; `cells` are the choice's training documents."""
-    from ablation.importance import facts
-
+    """Score heads and FFNs for every task and number of shots; `tasks` are the choice's training documents."""
     check_normalise(normalise)
-    held = choice.cells(SPLIT) if cells is None else cells
+    held = choice.tasks(SPLIT) if tasks is None else tasks
     stage = importance_stage(choice, normalise=normalise, frozen_norm=frozen_norm)
-    told = Progress(sum(len(cell.task.documents) for cell in held), progress)
+    told = Progress(sum(len(task.documents) for task in held), progress)
     with open_stage(model, folder, stage) as run:
-        run.record(documents=fingerprints(held), data={cell.task.name: cell.task.data for cell in held})
+        run.record(documents=fingerprints(held), data={task.name: task.data for task in held})
         ranked = [
-            _rank(model, run, group, normalise=normalise, frozen_norm=frozen_norm, told=told)
-            for group in by_task_and_shots(held).values()
+            _rank(model, run, draws, normalise=normalise, frozen_norm=frozen_norm, told=told)
+            for draws in by_task_and_shots(held).values()
         ]
         if note := facts(model, frozen_norm=frozen_norm).get("post_norm"):
             run.record(post_norm=note)
@@ -98,81 +95,67 @@ def measure_importance(
 
 def check_normalise(name: str) -> None:
     """Raises UsageError for an unknown normalisation, before anything is run."""
-    from ablation.importance import NORMALISATIONS
+    from ablation.names import NORMALISATIONS
 
     if name not in NORMALISATIONS:
         raise UsageError(f"{name!r} is no normalisation; there are {', '.join(NORMALISATIONS)} (--normalise)")
 
 
 def _rank(
-    model: HookedModel, run: RunWriter, group: Sequence[Cell], *, normalise: str, frozen_norm: bool, told: Progress
+    model: HookedModel, run: RunWriter, draws: Sequence[Task], *, normalise: str, frozen_norm: bool, told: Progress
 ) -> RankedTask:
     """All scores of one task and number of shots, from the units of all its draws."""
-    units = [unit for cell in group for unit in _units(model, run, cell, frozen_norm, told)]
-    documents = [(cell.demo_seed, document) for cell in group for document in cell.task.documents]
-    found = _joined(units, [document.id for _, document in documents])
-    first = group[0].task
-    columns = {
+    units = [unit for task in draws for unit in _units(model, run, task, frozen_norm, told)]
+    documents = [(task.seed, document) for task in draws for document in task.documents]
+    columns: dict[str, Any] = {
         "document": [document.id for _, document in documents],
         "cluster": [document.cluster for _, document in documents],
         "demo_seed": [seed for seed, _ in documents],
+    }
+    found = Importance.assembled(units, documents=columns["document"], clusters=columns["cluster"])
+    columns |= {
         "length": found.lengths.tolist(),
         "target_length": found.target_lengths.tolist(),
         "log_likelihood": found.log_likelihoods.tolist(),
     }
-    _store(run, found, first, normalise=normalise, columns=columns)
-    if first.labels == "true":
-        _store_norm(model, run, group[0])
+    ranked = draws[0]
+    _store(run, found, ranked, normalise=normalise, columns=columns)
+    if ranked.labels == "true":
+        _store_norm(model, run, ranked)
     cut = sum(int((unit["cut"] > 0).sum()) for unit in units)
-    return RankedTask(first.name, first.shots, len(documents), float(found.log_likelihoods.mean()), cut)
+    return RankedTask(ranked.name, ranked.shots, len(documents), float(found.log_likelihoods.mean()), cut)
 
 
 def _units(
-    model: HookedModel, run: RunWriter, cell: Cell, frozen_norm: bool, told: Progress
-) -> list[dict[str, Tensor]]:
-    units = []
-    for shard in cell.shards():
+    model: HookedModel, run: RunWriter, task: Task, frozen_norm: bool, told: Progress
+) -> Iterator[dict[str, Tensor]]:
+    for shard in shards(task):
         key = {"what": "importance", "documents": shard.fingerprint, "frozen_norm": frozen_norm}
-        units.append(run.units.get_or_compute(key, partial(_unit, model, shard, frozen_norm)))
-        told.add(len(shard.documents), cell.name)
-    return units
+        yield run.units.get_or_compute(key, partial(_unit, model, shard, frozen_norm))
+        told.add(len(shard.documents), title_of(task))
 
 
 def _unit(model: HookedModel, shard: Task, frozen_norm: bool) -> dict[str, Tensor]:
-    from ablation.importance import importance
-
     documents = list(shard.token_documents(model))
-    found = importance(model, documents, frozen_norm=frozen_norm)
     cut = torch.tensor([document.dropped + document.trimmed for document in documents])
-    return {"cut": cut, **{name: getattr(found, name) for name in TENSORS}}
-
-
-def _joined(units: Sequence[dict[str, Tensor]], documents: Sequence[str]) -> Importance:
-    from ablation.importance import Importance
-
-    whole: dict[str, Any] = {name: torch.cat([unit[name] for unit in units]) for name in TENSORS}
-    return Importance(**whole, documents=tuple(documents))
+    return {"cut": cut, **importance(model, documents, frozen_norm=frozen_norm).pieces()}
 
 
 def _store(run: RunWriter, found: Importance, task: Task, *, normalise: str, columns: dict[str, Any]) -> None:
     """`token`, `document` and `signed`, by the uniform normalisation and by another that was asked for."""
-    from ablation.importance import POSITIONS
-
     name = NAMES[task.labels]
     place: dict[str, Any] = {"task": task.name, "shots": task.shots, "item_columns": columns}
     for way in dict.fromkeys(("uniform", normalise)):
         for positions in POSITIONS:
-            heads = replace(found.heads(positions=positions, normalise=way), name=name)
-            run.add_scores(by_cluster(heads, columns["cluster"]), **place)
+            run.add_scores(replace(found.heads(positions=positions, normalise=way), name=name), **place)
             if way != "layer_l2":
-                ffns = replace(found.ffns(positions=positions, normalise=way), name=name)
-                run.add_scores(by_cluster(ffns, columns["cluster"]), **place)
+                run.add_scores(replace(found.ffns(positions=positions, normalise=way), name=name), **place)
 
 
-def _store_norm(model: HookedModel, run: RunWriter, cell: Cell) -> None:
+def _store_norm(model: HookedModel, run: RunWriter, ranked: Task) -> None:
     from interp.scores import HeadScores
 
-    task = cell.first(NORM_DOCUMENTS).task
+    task = first(ranked, NORM_DOCUMENTS)
     key = {"what": NORM, "documents": task.fingerprint}
     unit = run.units.get_or_compute(key, lambda: {"norm": norm_unit(model, list(task.token_documents(model)))})
     columns = {"document": [d.id for d in task.documents], "cluster": [d.cluster for d in task.documents]}

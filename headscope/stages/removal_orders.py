@@ -1,4 +1,4 @@
-"""The orders of removal of a task, made from the scores that a run holds (METHODS 4; ablation/orders.py)."""
+"""The orders of removal of a task, made from the scores that a run holds (Method 4; ablation/orders.py)."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from headscope.run import Run
-from headscope.stages.importance import NAMES
+from headscope.store.names import FFN_RANKINGS, ORDERS, TRANSFER
+from headscope.store.run import Run
+from headscope.store.scores import IMPORTANCE
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
     from ablation.orders import Order
+    from ablation.tasks import Task
+    from headscope.stages.cells import TaskChoice
+    from headscope.store.units import UnitStore
+    from interp.model import HookedModel
     from interp.scores import FFNScores, HeadScores
 
-IMPORTANCE = NAMES["true"]
-TRANSFER = "transfer"
-FFN_RANKINGS = ("importance", "knock_out")
-MADE = ("own", "aggregate", TRANSFER, "signed", "inverse", "random", "layer_matched", "iterative")
+ITERATIVE_DOCUMENTS = 32
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Rankings:
             return [orders.by_scores(self.scores(task, shots, signed=True), name="signed")]
         if name == "aggregate":
             return [orders.aggregate(self.all(shots), without=task)]
-        if name not in MADE:
+        if name not in ORDERS:
             return [orders.by_scores(self.scores(name, shots), name=name)]
         own = self.scores(task, shots)
         if name == "own":
@@ -85,15 +87,27 @@ class Rankings:
         return made(own, n=draws, seed=seed)
 
 
-def check_orders(names: Sequence[str], tasks: Sequence[str], component: str) -> None:
-    """Raises UsageError for an order that is none, and for one that the component or the tasks can't have."""
-    known = [*MADE, *tasks]
-    for name in names:
-        if name not in known:
-            raise UsageError(
-                f"{name!r} is no order of removal; there are {', '.join(MADE)}, and the tasks of --tasks by name"
-            )
-    if component == "ffn" and "layer_matched" in names:
-        raise UsageError("a layer has one FFN, so a layer-matched order of FFNs is the order itself: use random")
-    if len(tasks) < 2 and {"aggregate", TRANSFER} & set(names):
-        raise UsageError("aggregate and transfer rank a task by other tasks' scores: name at least two tasks (--tasks)")
+def iterative(
+    model: HookedModel, units: UnitStore, choice: TaskChoice, evaluated: Task, component: str, percents: Sequence[int]
+) -> Order:
+    """The order from the first training documents of a task at its number of shots, scored again after every step."""
+    from ablation.iterative import iterative_order
+    from ablation.orders import Order
+    from ablation.tasks import load_task
+    from interp.scores import Ranking
+
+    task = load_task(
+        evaluated.name,
+        shots=evaluated.shots,
+        limit=ITERATIVE_DOCUMENTS,
+        seed=choice.seed,
+        data=choice.data,
+        split="train",
+        demos=choice.demos,
+        bos=choice.bos,
+    )
+    key = {"what": "iterative", "component": component, "documents": task.fingerprint, "percents": list(percents)}
+    found = units.get_or_compute(
+        key, lambda: {"places": iterative_order(model, task, component=component, percents=percents).ranking.scores}
+    )
+    return Order("iterative", Ranking("head" if component == "head" else "ffn", "iterative", found["places"]))

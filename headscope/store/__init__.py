@@ -1,4 +1,5 @@
-"""What a run directory is made of: manifest, tables, items, units, each a file that is whole or not there.
+"""The only room that touches a run directory, and the home of every name that stands in one.
 
-`headscope.run` is the door to it.
+run.py reads, writer.py writes. manifest.py, tables.py, units.py, attention_example.py: one kind of file each, whole or
+not there. comparisons.py, names.py, glossary.py: what stands in them. snapshot.py: the tables of a run, each read once.
 """

@@ -17,10 +17,11 @@ from typing import Any
 
 from headscope.store.atomic import write_atomically
 from headscope.store.canonical import canonical, plain
+from headscope.store.names import MANIFEST
 from interp.errors import StoreError, UsageError
 
 FORMAT = 1
-FILE = "manifest.json"
+FILE = MANIFEST
 PACKAGES = ("headscope", "torch", "transformers", "transformer-lens", "numpy", "lm-eval")
 
 

@@ -15,6 +15,8 @@ from headscope.store.tables import FFN_NULLS, FFN_SCORES, HEAD_NULLS, HEAD_SCORE
 from interp.errors import UsageError
 from interp.scores import FFNScores, HeadScores, Null
 
+# Scores that more than one room asks for by name.
+IMPORTANCE, SHUFFLED, NORM, KNOCK_OUT = "importance", "importance_shuffled", "head_norm", "knock_out"
 Scores = HeadScores | FFNScores
 Key = tuple[str, str, str, int]
 NULL_VALUES = ("mean", "p", "p_family")

@@ -1,4 +1,5 @@
-"""Everywhere: a block of query rows at a time in plain PyTorch. Serves soft-capping and values of another width."""
+"""Everywhere: a block of query rows at a time in plain PyTorch. Serves everything:
+soft-capping, values of another width, a mask that holds a bias."""
 
 from __future__ import annotations
 
@@ -7,13 +8,13 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.attention.mask import allowed_rows
+from interp.attention.mask import allowed_rows, bias_rows
 from interp.attention.rows import at_least_float32, block_logits, cap
 
 QUERY_BLOCK = 256
 
 
-def serves(q: Tensor, v: Tensor, *, softcap: float | None) -> bool:
+def serves(q: Tensor, v: Tensor, *, softcap: float | None, biased: bool = False) -> bool:
     return True
 
 
@@ -33,6 +34,8 @@ def attend(
         stop = min(start + QUERY_BLOCK, q.shape[2])
         keys = stop + offset  # what comes later is out of sight in every causal mask
         logits = cap(block_logits(q[:, :, start:stop], k[:, :, :keys]) * scale, softcap)
+        bias = bias_rows(mask, start, stop, keys)
+        logits = logits if bias is None else logits + bias
         allowed = allowed_rows(mask, start, stop, keys, offset, q.device)
         logits = logits.masked_fill(~allowed, -torch.inf)
         lse = logits.logsumexp(-1)

@@ -1,4 +1,4 @@
-"""Families outside the attention interface (Bloom, MPT, Falcon, GPT-J, GPT-Neo): their own eager weights.
+"""Families whose attention is plain matrix products (Bloom, MPT, GPT-1, GPT-J, GPT-Neo): their own eager weights.
 
 The module is asked for its weights; a hook reads them and puts None in their place, so that one layer's matrix is in
 memory at a time.
@@ -13,15 +13,22 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from interp.attention.door import Listener, recomputing
+from interp.attention.door import Listener, Route, implementation, recomputing
 from interp.attention.rows import PatternRows
-from interp.errors import RefusedModelError
+from interp.errors import RefusedModelError, UsageError
 
 
 @contextmanager
-def listening(modules: Sequence[tuple[int, nn.Module]], listener: Listener) -> Iterator[None]:
+def listening(
+    hf: Any, modules: Sequence[tuple[int, nn.Module]], listener: Listener, route: Route = "auto"
+) -> Iterator[None]:
     """Hand the pattern of these (layer, attention module) pairs to `listener` for as long as the context lasts."""
+    if route not in ("auto", "eager"):
+        raise UsageError(
+            f"{type(hf).__name__} hands out its eager attention alone: its route is 'eager', not {route!r}"
+        )
     with ExitStack() as stack:
+        stack.enter_context(implementation(hf, [module for _, module in modules], "eager"))
         for layer, module in modules:
             if "output_attentions" in inspect.signature(module.forward).parameters:
                 handle = module.register_forward_pre_hook(_ask, with_kwargs=True)

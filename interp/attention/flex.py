@@ -12,8 +12,8 @@ from torch import Tensor
 from interp.attention.mask import allowed_rows
 
 
-def serves(q: Tensor, v: Tensor, *, softcap: float | None) -> bool:
-    return softcap is None and q.shape[-1] == v.shape[-1]
+def serves(q: Tensor, v: Tensor, *, softcap: float | None, biased: bool = False) -> bool:
+    return not biased and softcap is None and q.shape[-1] == v.shape[-1]
 
 
 def attend(

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.attention.mask import additive, allowed_rows
+from interp.attention.mask import additive, allowed_rows, bias_rows
 
 MASKED_BLOCK = 256
 
 
-def serves(q: Tensor, v: Tensor, *, softcap: float | None) -> bool:
+def serves(q: Tensor, v: Tensor, *, softcap: float | None, biased: bool = False) -> bool:
     return q.device.type == "cpu" and softcap is None and q.shape[-1] == v.shape[-1]
 
 
@@ -35,8 +35,9 @@ def attend(
         rows = q[:, :, start : start + MASKED_BLOCK]
         stop = start + rows.shape[2]  # keys from here on are out of sight in every causal mask
         allowed = allowed_rows(mask, start, stop, stop)
-        bias = additive(allowed, q.dtype)
-        output, lse = kernel(rows, k[:, :, :stop], v[:, :, :stop], 0.0, False, attn_mask=bias, scale=scale)
+        added, bias = additive(allowed, q.dtype), bias_rows(mask, start, stop, stop)
+        added = added if bias is None else added + bias
+        output, lse = kernel(rows, k[:, :, :stop], v[:, :, :stop], 0.0, False, attn_mask=added, scale=scale)
         empty = ~allowed.any(-1)  # the kernel answers nonsense for a row that may see nothing
         outputs.append(output.masked_fill(empty[..., None], 0.0))
         sums.append(lse.masked_fill(empty, torch.inf))

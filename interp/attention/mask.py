@@ -1,4 +1,8 @@
-"""The mask of an attention layer: None when plainly causal, else which (query, key) entries are allowed."""
+"""The mask of an attention layer: None when plainly causal, else which (query, key) entries are allowed.
+
+A mask of numbers adds them to the scores: 0 and very low ones say what is allowed, as booleans do; others (ALiBi's, in
+Falcon) are a bias.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,6 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-
-from interp.errors import RefusedModelError
 
 
 def boolean_mask(*args: Any, **kwargs: Any) -> Bool[Tensor, "batch one query key"] | None:
@@ -44,10 +46,25 @@ def additive(allowed: Bool[Tensor, "..."], dtype: torch.dtype) -> Float[Tensor, 
 
 
 def as_bool(mask: Tensor) -> Bool[Tensor, "..."]:
-    """Boolean masks as they are; additive ones must hold 0 (allowed) and very low numbers, and no bias in between."""
-    if mask.dtype == torch.bool:
+    """Which entries are allowed: boolean masks as they are, added ones wherever they are not very low."""
+    return mask if mask.dtype == torch.bool else mask >= torch.finfo(mask.dtype).min / 2
+
+
+def simplest(mask: Tensor | None) -> Tensor | None:
+    """A mask of numbers as a boolean one where it holds no bias."""
+    if mask is None or mask.dtype == torch.bool:
         return mask
-    allowed = mask == 0
-    if not bool((allowed | (mask < torch.finfo(mask.dtype).min / 2)).all()):
-        raise RefusedModelError("the attention mask of this family holds a bias, which headscope does not read")
-    return allowed
+    allowed = as_bool(mask)
+    return mask if bool(((mask != 0) & allowed).any()) else allowed
+
+
+def is_biased(mask: Tensor | None) -> bool:
+    """Whether a mask that went through `simplest` adds something to the scores it allows."""
+    return mask is not None and mask.dtype != torch.bool
+
+
+def bias_rows(mask: Tensor | None, start: int, stop: int, keys: int) -> Float[Tensor, "..."] | None:
+    """What is added to the scores of the queries start..stop-1 with the first `keys` keys; None for nothing."""
+    if mask is None or not is_biased(mask):
+        return None
+    return mask[:, :, start:stop, :keys]

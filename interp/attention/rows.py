@@ -1,8 +1,8 @@
 """What a listener gets from one attention layer: probabilities at pairs, or in blocks of query rows.
 
-A[i, j] = exp(scale q_i · k_j - lse_i): the fused kernel already knows the row-wise log-sum-exp, so any entry costs one
-dot product and the matrix is never built (METHODS 0: mask, soft-cap and sink included, float32 whatever the model's
-dtype).
+A[i, j] = exp(scale q_i · k_j + bias_ij - lse_i): the fused kernel already knows the row-wise log-sum-exp, so any entry
+costs one dot product and the matrix is never built (Method 0: mask, bias, soft-cap and sink included, float32 whatever
+the model's dtype).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from interp.attention.mask import allowed_pairs, allowed_rows
+from interp.attention.mask import allowed_pairs, allowed_rows, bias_rows, is_biased
 
 PAIR_ELEMENTS = 1 << 18
 BLOCK_ELEMENTS = 1 << 20
@@ -81,17 +81,22 @@ class FactoredRows:
         k = at_least_float32(self.k.transpose(1, 2).index_select(1, keys))
         logits = rearrange(q, "b n (kv g) d -> b n kv g d", kv=k.shape[2]) @ k.unsqueeze(-1)
         logits = rearrange(logits, "b n kv g 1 -> b (kv g) n")
-        probabilities = torch.exp(self._capped(logits) - self.lse[:, :, queries])
+        logits = self._capped(logits)
+        if self.mask is not None and is_biased(self.mask):
+            logits = logits + self.mask[:, :, queries, keys]
+        probabilities = torch.exp(logits - self.lse[:, :, queries])
         return probabilities.masked_fill_(~allowed_pairs(self.mask, queries, keys), 0.0)
 
     def block(self, start: int, stop: int) -> Float[Tensor, "batch head query key"]:
         logits = block_logits(self.q[:, :, start:stop], self.k[:, :, :stop])
-        probabilities = self._capped(logits).sub_(self.lse[:, :, start:stop, None]).exp_()
+        logits, bias = self._capped(logits), bias_rows(self.mask, start, stop, stop)
+        logits = logits if bias is None else logits + bias
+        probabilities = logits.sub_(self.lse[:, :, start:stop, None]).exp_()
         allowed = allowed_rows(self.mask, start, stop, stop, device=self.q.device)
         return probabilities.masked_fill_(~allowed, 0.0)
 
     def reachable(self, queries: Int[Tensor, " pair"], keys: Int[Tensor, " pair"]) -> Bool[Tensor, " pair"]:
-        return allowed_pairs(self.mask, queries, keys).all(0)[0]
+        return allowed_pairs(self.mask, queries, keys).flatten(0, 1).all(0)
 
     def _capped(self, logits: Tensor) -> Tensor:
         return cap(logits.mul_(self.scale), self.softcap)

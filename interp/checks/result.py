@@ -6,13 +6,16 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from interp.errors import HeadscopeError
-from interp.model import HookedModel
+
+if TYPE_CHECKING:
+    from interp.model import HookedModel
 
 LENGTH = 16
 

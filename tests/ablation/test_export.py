@@ -15,8 +15,10 @@ import ablation.tasks
 from ablation.export import RECORD, export
 from ablation.harness import NAME, harness_model
 from ablation.importance import importance
+from ablation.orders import even_over_layers, without_groups
 from ablation.pruning import prune
 from interp.errors import RefusedModelError, StoreError, UsageError
+from interp.loading import load_model
 from interp.masks import FFNMask, HeadMask
 from interp.model import HookedModel
 from tests.ablation.words import task, tokenizer
@@ -29,8 +31,7 @@ FFNS = FFNMask.keep_all(2).without([1])
 def plain(folder: Path) -> Any:
     import transformers
 
-    # Eager: Hugging Face's own sdpa differs from its eager attention on Falcon with ALiBi.
-    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="auto", attn_implementation="eager").eval()
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -79,6 +80,127 @@ def test_the_harness_gives_the_exported_model_what_prune_reported(family: str, t
         np.testing.assert_allclose(gold, step.evaluation.gold_log_likelihoods, atol=1e-4)
         golds.append(gold)
     assert np.abs(golds[1] - golds[0]).max() > 1e-2 and np.abs(golds[2] - golds[1]).max() > 1e-2
+
+
+# Groups 0 of layer 0 and 1 of layer 1, so that what is cut stands in another place in each layer.
+CUTS = ("llama", "mistral", "qwen2", "qwen3", "qwen3_next", "gemma", "gemma2", "gemma3", "phi", "starcoder2", "cohere")
+CUTS += ("granite", "olmo_clipped", "glm4", "mixtral", "gpt_oss", "lfm2")
+WHOLE = {
+    "gpt2": "one projection",
+    "opt": "no num_key_value_heads",
+    "falcon_40b": "one projection",
+    "deepseek_v3": "a latent one",
+    "olmo2": "is not the model with removed components",
+    "stablelm": "does not run with fewer",
+    "bitnet": "does not run with fewer",
+}
+
+
+def uneven(model: HookedModel) -> HeadMask:
+    layers = model.attention_layers
+    return without_groups(model, [(layer, place % model.n_kv_heads) for place, layer in enumerate(layers)])
+
+
+@pytest.mark.parametrize("family", CUTS)
+def test_a_cut_checkpoint_is_smaller_and_gives_the_gated_logits(family: str, tmp_path: Path) -> None:
+    model, tokens = load(family), random_tokens()
+    mask, before = uneven(model), {name: weight.clone() for name, weight in model.hf.state_dict().items()}
+    with torch.no_grad(), model.gates(heads=mask, ffns=FFNS):
+        expected = model(tokens)
+    cut = export(model, mask, FFNS, tmp_path / "cut", cut=True)
+    whole = export(model, mask, FFNS, tmp_path / "whole")
+    with torch.no_grad():
+        found = plain(cut)(input_ids=tokens, use_cache=False).logits
+    assert float((found - expected).abs().max() / expected.std()) < 1e-4
+    assert all(torch.equal(weight, before[name]) for name, weight in model.hf.state_dict().items())
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (cut, whole)]
+    record = json.loads((cut / RECORD).read_text())["cut"]
+    assert sizes[0] < sizes[1] and record["parameters_left"] < record["parameters"]
+    assert record["kv_heads_left"] == model.n_kv_heads - 1 and len(record["groups"]) == len(model.attention_layers)
+    again = load_model(plain(cut), tokenizer=None, check=False)
+    assert again.n_kv_heads == model.n_kv_heads - 1 and again.d_head == model.d_head
+
+
+@pytest.mark.parametrize("family", WHOLE)
+def test_a_family_that_can_not_be_cut_is_refused(family: str, tmp_path: Path) -> None:
+    model = load(family)
+    with pytest.raises(RefusedModelError, match=WHOLE[family]):
+        export(model, uneven(model), None, tmp_path / "cut", cut=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_pruned_by_kv_group_keeps_its_log_likelihoods(tmp_path: Path) -> None:
+    """Pruned evenly by the joint gate, exported, loaded by the harness: what prune reported, from fewer bytes."""
+    model, held = load("llama", tokenizer=tokenizer()), task(12)
+    order = even_over_layers(importance(model, held, objective="choice").kv_groups(positions="document"))
+    pruned = prune(model, held, order, unit="group", percents=(0, 50))
+    folder = export(model, order.mask(50), None, tmp_path / "cut", cut=True)
+    accuracy, gold = by_the_harness(folder, held)
+    assert accuracy == pruned.steps[1].evaluation.metric
+    np.testing.assert_allclose(gold, pruned.gold_log_likelihoods()[1], atol=1e-4)
+    assert np.abs(gold - pruned.gold_log_likelihoods()[0]).max() > 1e-2
+
+
+def test_what_the_layers_have_not_lost_alike_stays_as_zeros(tmp_path: Path) -> None:
+    model, tokens = load("llama", seed=1), random_tokens()
+    mask = without_groups(model, [(0, 0), (1, 0)]).without([(1, 3)])
+    folder = export(model, mask, None, tmp_path / "cut", cut=True)
+    with torch.no_grad(), model.gates(heads=mask):
+        expected = model(tokens)
+    with torch.no_grad():
+        found = plain(folder)(input_ids=tokens, use_cache=False).logits
+    assert float((found - expected).abs().max() / expected.std()) < 1e-4
+    record = json.loads((folder / RECORD).read_text())
+    assert record["cut"]["groups"] == ["0.0", "1.0"] and record["removed_heads"] == ["0.0", "0.1", "1.0", "1.1", "1.3"]
+
+
+def test_a_number_of_heads_that_the_width_is_no_multiple_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Llama asks for it: of three groups gone from each of four, two are cut where three heads would not do."""
+    name, options = FAMILIES["llama"]
+    wide = {**options, "hidden_size": 32, "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 8}
+    monkeypatch.setitem(FAMILIES, "llama", (name, wide))
+    model, tokens = load("llama"), random_tokens()
+    mask = without_groups(model, [(layer, group) for layer in (0, 1) for group in range(5)])  # 6 heads left: 32 % 6
+    folder = export(model, mask, None, tmp_path / "cut", cut=True)
+    assert json.loads((folder / RECORD).read_text())["cut"]["heads_left"] == 8
+    with torch.no_grad(), model.gates(heads=mask):
+        expected = model(tokens)
+    with torch.no_grad():
+        found = plain(folder)(input_ids=tokens, use_cache=False).logits
+    assert float((found - expected).abs().max() / expected.std()) < 1e-4
+    none = without_groups(model, [(layer, 0) for layer in (0, 1)])
+    with pytest.raises(RefusedModelError, match=r"no configuration with fewer key-value groups .*multiple"):
+        export(model, none, None, tmp_path / "none", cut=True)
+
+
+def test_groups_removed_from_some_layers_only_can_not_be_cut(tmp_path: Path) -> None:
+    model = load("llama")
+    for mask in (without_groups(model, [(1, 0)]), HEADS, None):
+        with pytest.raises(UsageError, match=r"of 2 layers .*even_over_layers"):
+            export(model, mask, None, tmp_path / "cut", cut=True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_real_model_without_a_third_of_its_kv_groups(smollm2: HookedModel, tmp_path: Path) -> None:
+    """One of three groups gone from every layer: a smaller file, the same log-likelihoods in plain transformers."""
+    ranked = ablation.tasks.load_task("probe_pattern", shots=2, limit=4, split="train")
+    held = ablation.tasks.load_task("probe_pattern", shots=2, limit=8)
+    order = even_over_layers(importance(smollm2, ranked, objective="choice").kv_groups(positions="document"))
+    pruned = prune(smollm2, held, order, unit="group", percents=(0, 100 / 3))
+    assert pruned.steps[1].removed_heads == smollm2.n_layers
+    folders = [
+        export(smollm2, order.mask(100 / 3), None, tmp_path / name, cut=name == "cut") for name in ("cut", "whole")
+    ]
+    sizes = [sum(part.stat().st_size for part in folder.glob("*.safetensors")) for folder in folders]
+    assert sizes[0] < 0.95 * sizes[1]
+    hf, rows = plain(folders[0]), pruned.steps[1].evaluation.log_likelihoods
+    for d, row in zip(held.token_documents(smollm2), rows, strict=True):
+        for context, choice, value in zip(d.contexts, d.choices, row, strict=True):
+            with torch.no_grad():
+                log_p = hf(input_ids=torch.tensor([[*context, *choice]])).logits[0].double().log_softmax(-1)
+            found = sum(float(log_p[len(context) + j - 1, token]) for j, token in enumerate(choice))
+            assert value == pytest.approx(found, abs=1e-4)
 
 
 @pytest.mark.slow

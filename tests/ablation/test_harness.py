@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import ablation.tasks
+from ablation.engine.likelihood import score_requests
 from ablation.evaluation import evaluate
 from ablation.harness import Scoring, harness_model
-from ablation.likelihood import score_requests
 from interp.errors import UsageError
 from interp.model import HookedModel
 from tests.ablation.documents import SmallTask, documents

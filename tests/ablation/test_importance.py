@@ -1,4 +1,4 @@
-"""Gradient importance: equal to METHODS 3.1 written as loops, to a finite difference, to the paper's formula."""
+"""Gradient importance: equal to Method 3.1 written as loops, to a finite difference, to the paper's formula."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SERVED = ("gpt2", "opt", "opt-350m", "gptj", "llama", "gemma2", "olmo2", "bloom"
 
 
 def slow_loop(family: str, docs: list[TokenDocument]) -> dict[str, torch.Tensor]:
-    """METHODS 3.1 with plain Hugging Face: eager attention, one document at a time, every logit, no gate and no sum."""
+    """Method 3.1 with plain Hugging Face: eager attention, one document at a time, every logit, no gate and no sum."""
     hf, model = build(family), load(family)
     o_modules = [hf.get_submodule(name) for name in _names(model, hf, model.layout.o)]
     ffn_modules = [hf.get_submodule(name) for name in _names(model, hf, model.layout.ffn_out)]
@@ -128,6 +128,18 @@ def test_recomputed_blocks_give_the_same_scores(family: str, frozen_norm: bool) 
     assert torch.equal(kept.ffn_token, again.ffn_token)
 
 
+def test_pieces_put_together_are_the_whole() -> None:
+    model, docs = load("llama"), documents(5)
+    whole = importance(model, docs)
+    pieces = [importance(model, part).pieces() for part in (docs[:2], docs[2:])]
+    again = Importance.assembled(pieces, documents=whole.documents, clusters=whole.clusters)
+    for name, value in whole.pieces().items():
+        torch.testing.assert_close(getattr(again, name), value, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(again.heads().ci_low, whole.heads().ci_low)
+    with pytest.raises(UsageError, match="of 2 documents, but 5 are named"):
+        Importance.assembled(pieces[:1], documents=whole.documents)
+
+
 def test_uniform_divides_by_all_positions_but_one_a_document() -> None:
     model, docs = load("gpt2"), documents()
     found = importance(model, docs)
@@ -232,10 +244,12 @@ def test_a_kv_group_is_one_gate() -> None:
     model, docs = load("llama"), documents()
     found = importance(model, docs)
     signed = found.heads(positions="signed").mean
-    torch.testing.assert_close(found.kv_groups(positions="signed"), signed.view(2, 2, 2).sum(-1))
+    groups = found.kv_groups(positions="signed")
+    torch.testing.assert_close(groups.mean, signed.view(2, 2, 2).sum(-1))
+    assert groups.variant == "signed" and groups.n_kv_heads == 2 and groups.provenance["heads_per_group"] == 2
     joint = found.head_plain.view(-1, 2, 2, 2).sum(-1).abs().sum(0) / (found.lengths - 1).sum()
-    torch.testing.assert_close(found.kv_groups(positions="document"), joint)
-    token = found.kv_groups(positions="token")
+    torch.testing.assert_close(found.kv_groups(positions="document").mean, joint)
+    token = found.kv_groups(positions="token").mean
     single = found.heads(positions="token").mean.view(2, 2, 2)
     assert bool((token <= single.sum(-1) + 1e-6).all())
     assert bool((token >= (single[..., 0] - single[..., 1]).abs() - 1e-6).all())

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from ablation.knock_out import KnockOut, knock_out
-from ablation.knock_out_cost import estimate_knock_out
-from ablation.likelihood import log_likelihoods
+from ablation.engine.likelihood import log_likelihoods
+from ablation.evaluation import evaluate
+from ablation.knock_out import KnockOut, estimate_knock_out, knock_out
+from ablation.outcomes import OUTCOMES
 from ablation.replacement import make_replacement
 from ablation.tasks.spread import spread_places
 from interp.errors import UsageError
@@ -107,6 +108,29 @@ def test_position_0_can_be_spared() -> None:
     assert not torch.allclose(every, later)
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3"])
+def test_heads_can_spare_position_0_too(family: str) -> None:
+    model, hf, docs = load(family), build(family), [*documents(), *partial()]
+    found = knock_out(model, docs, component="head", positions=("all", "later"))
+    assert len(found.removals) == 16
+    for row, removal in enumerate(found.removals):
+        if not removal.spare:
+            continue
+        module = hf.get_submodule(f"{model.layout.blocks}.{removal.layer}.{model.layout.o}")
+        part = slice(removal.head * model.d_value, (removal.head + 1) * model.d_value)
+
+        def silence(module: Any, args: Any, part: slice = part) -> Any:
+            z = args[0].clone()
+            z[:, 1:, part] = 0
+            return (z,)
+
+        handle = module.register_forward_pre_hook(silence)
+        np.testing.assert_allclose(found.removed[row], scored(hf, docs), atol=2e-5)
+        handle.remove()
+    every, later = (found.scores(outcome="choice", positions=name) for name in ("all", "later"))
+    assert later.variant == "choice/later" and not torch.allclose(every.mean, later.mean)
+
+
 def test_the_heads_of_a_kv_group_are_removed_together() -> None:
     model, docs = load("llama"), documents()
     found = knock_out(model, docs, component="kv_group")
@@ -120,7 +144,7 @@ def test_the_heads_of_a_kv_group_are_removed_together() -> None:
 @pytest.mark.parametrize("component", ["head", "ffn"])
 @pytest.mark.parametrize("ablation", ["mean", "resample"])
 def test_a_replaced_component_is_what_plain_hooks_make_of_it(ablation: str, component: str) -> None:
-    """The replacement is written again from METHODS 3.3, on whole sequences and Hugging Face's modules."""
+    """The replacement is written again from Method 3.3, on whole sequences and Hugging Face's modules."""
     model, hf, docs, references = load("llama"), build("llama"), documents(), documents(5, seed=8, name="r")
     replacement = make_replacement(model, ablation, references, evaluated=docs, minimum=5)
     found = knock_out(model, docs, component=component, replacement=replacement)
@@ -214,6 +238,38 @@ def test_scores_are_full_minus_removed_paired_by_document() -> None:
     np.testing.assert_allclose(metric.per_item[:, 1, 2], plain.astype(float) - removed)
 
 
+def test_every_outcome_is_that_of_evaluating_without_the_component() -> None:
+    """Paired by item, with the items' clusters: two documents are one question, as in MultiRC."""
+    docs = tuple(replace(document, unit=f"q{place // 2}") for place, document in enumerate(documents(6)))
+    model, task = load("gpt2"), SmallTask(docs)
+    found = knock_out(model, task, component="head", layers=[1])
+    full = evaluate(model, task)
+    for outcome in OUTCOMES:
+        scores = found.scores(outcome=outcome)
+        assert scores.per_item is not None and scores.variant == outcome and scores.n == 3
+        for head in range(4):
+            removed = evaluate(model, task, heads=HeadMask.keep_all(2, 4).without([(1, head)]))
+            expected = full.outcome(outcome).minus(removed.outcome(outcome))
+            np.testing.assert_allclose(scores.per_item[:, 1, head], expected.values, atol=2e-5)
+            assert found.items(outcome) == (expected.items, expected.clusters)
+        assert bool(scores.mean[0].isnan().all())  # not removed: no value, never 0
+    with pytest.raises(UsageError, match=r"KnockOut\.assembled"):
+        replace(found, offered=None).scores(outcome="choice")
+
+
+def test_single_heads_can_be_named() -> None:
+    model, docs = load("gpt2"), documents(3)
+    whole, some = knock_out(model, docs, component="head"), [(1, 3), (0, 2)]
+    found = knock_out(model, docs, component="head", heads=some)
+    assert [(r.layer, r.head) for r in found.removals] == [(0, 2), (1, 3)]
+    np.testing.assert_allclose(found.removed, whole.removed[[2, 7]], atol=1e-5)
+    mean = found.scores().mean
+    assert int((~mean.isnan()).sum()) == 2 and bool(mean[1, 3].isfinite())
+    for component, heads in (("head", [(2, 0)]), ("ffn", [(0, 0)])):
+        with pytest.raises(UsageError, match="single heads of this model"):
+            knock_out(model, docs, component=component, heads=heads)
+
+
 def test_heads_take_48_documents_and_ffns_all_unless_told() -> None:
     model, task = load("gpt2"), SmallTask(tuple(documents(50)))
     assert len(knock_out(model, task, component="head", layers=[1]).documents) == 48
@@ -229,6 +285,20 @@ def test_a_question_that_the_limit_would_cut_in_two_is_left_out() -> None:
     for limit, whole in ((3, 2), (4, 4), (1, 1)):  # one document is better than nothing
         found = knock_out(model, task, component="head", layers=[1], limit=limit)
         assert list(found.documents) == order[:whole]
+
+
+def test_pieces_put_together_are_the_whole() -> None:
+    model, task = load("llama"), SmallTask(tuple(documents(5)))
+    for component, options in (("ffn", {"positions": ("later",)}), ("kv_group", {"layers": [1]})):
+        whole = knock_out(model, task, component=component, **options)
+        parts = [task.select(range(0, 2)), task.select(range(2, 5))]
+        pieces = [knock_out(model, part, component=component, **options).pieces() for part in parts]
+        again = KnockOut.assembled(model, task, pieces, component=component, **options)
+        np.testing.assert_allclose(again.removed, whole.removed, atol=1e-5)
+        assert again.removals == whole.removals and again.units == whole.units and again.grid == whole.grid
+        np.testing.assert_array_equal(again.metric, whole.metric)
+        with pytest.raises(UsageError, match="other documents, layers or positions"):
+            KnockOut.assembled(model, task, pieces[:1], component=component, **options)
 
 
 def test_an_estimate_counts_blocks_above_the_component() -> None:
@@ -268,7 +338,7 @@ def test_references_are_disjoint_from_what_is_evaluated() -> None:
 
 def test_positions_and_outcomes_that_do_not_exist_are_refused() -> None:
     found = knock_out(load("gpt2"), documents(), component="head")
-    for options in ({"positions": "later"}, {"outcome": "loss"}, {"outcome": "metric"}):
+    for options in ({"positions": "later"}, {"positions": "last"}, {"outcome": "loss"}, {"outcome": "metric"}):
         with pytest.raises(UsageError):
             found.scores(**options)
     with pytest.raises(UsageError, match="nothing was removed at 'later' positions"):

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from scipy.stats import t
 
 from ablation import orders
 from ablation.evaluation import evaluate
 from ablation.importance import importance
-from ablation.pruning import GRID, prune
+from ablation.pruning import GRID, gain_change, prune, removable_gain
+from ablation.replacement import Deferred, make_replacement
 from interp.errors import UsageError
 from interp.masks import FFNMask, HeadMask
 from interp.scores import Ranking
@@ -84,27 +90,98 @@ def test_the_full_model_is_evaluated_once() -> None:
     assert pruned.steps[2].evaluation is not full
 
 
+def test_every_outcome_by_step_and_item() -> None:
+    model = load("gpt2")
+    pruned = prune(model, TASK, importance(model, TASK).heads(), percents=(0, 50, 90))
+    for outcome in ("metric", "choice", "mass", "sum", "log_likelihood"):
+        expected = [step.evaluation.outcome(outcome).values for step in pruned.steps]
+        np.testing.assert_array_equal(pruned.values(outcome), expected)
+    frame = pruned.to_frame(["choice", "mass", "sum"])
+    means = frame.pivot(index="percent_heads", columns="metric", values="value")
+    np.testing.assert_allclose(means["mass"] + means["choice"], means["sum"])
+    assert list(frame.columns) == COLUMNS and frame["stderr"].notna().all()
+
+
 def test_curves_are_summarised_by_cluster() -> None:
     model = load("gpt2")
     pruned = prune(model, TASK, importance(model, TASK).heads(), percents=(0, 50, 90))
-    share = pruned.removable("log_likelihood")
-    gold = pruned.gold_log_likelihoods()
-    np.testing.assert_allclose(share.difference, (gold - gold[0]).mean(1))
-    assert share.n_clusters == 12
+    verdict = pruned.removable("choice")
+    choice = pruned.values("choice")
+    np.testing.assert_allclose(verdict.difference, (choice - choice[0]).mean(1))
+    assert verdict.n_clusters == 12 and verdict.margin == 0.05 and verdict.outcome == "choice"
+    error = (choice[1] - choice[0]).std(ddof=1) / np.sqrt(12)
+    assert verdict.lower_bound[1] == pytest.approx((choice[1] - choice[0]).mean() - t.ppf(0.95, 11) * error)
+    assert pruned.removable("metric").margin == 0.02
     assert pruned.area().check.chance == pytest.approx(1 / 3)
+    with pytest.raises(UsageError, match="removable_gain"):
+        pruned.removable("kept")
 
 
 def test_percentages_need_not_be_whole() -> None:
     model = load("gpt2")
     scores = importance(model, TASK).heads()
     pruned = prune(model, TASK, scores, percents=(0, 12.5, 90))
-    assert pruned.removable("log_likelihood").percents.tolist() == [0, 12.5, 90]
+    assert pruned.removable().percents.tolist() == [0, 12.5, 90]
     metric = pruned.metric().mean(1) - pruned.chance
     if metric[0] > 0:
         wanted = np.trapezoid(metric, x=[0, 12.5, 90]) / 90 / metric[0]
         assert pruned.area().value == pytest.approx(wanted)
     with pytest.raises(UsageError, match="ascending from 0"):
-        prune(model, TASK, scores, percents=(0.5, 90)).removable("log_likelihood")
+        prune(model, TASK, scores, percents=(0.5, 90)).removable()
+
+
+def choosing(gain: float) -> Any:
+    """An evaluator whose full model gains so much choice from two demonstrations, and loses a tenth of it a head."""
+
+    def stands_in(model: Any, task: Any, *, heads: Any, **options: Any) -> Any:
+        found = evaluate(model, task)
+        rows = []
+        for place, document in enumerate(task.documents):
+            more = gain * (1 - 0.1 * len(heads.removed())) + 0.01 * (-1) ** place if task.shots else 0.0
+            odds = math.exp(more) / 3
+            row = [math.log((1 - odds) / 2)] * 3
+            row[document.gold] = math.log(odds)
+            rows.append(row)
+        return replace(found, log_likelihoods=rows)
+
+    return stands_in
+
+
+def test_what_is_kept_of_the_choice_gain_is_of_both_prompts() -> None:
+    model, few, none = load("gpt2"), replace(TASK, shots=2), TASK
+    scores, gain = importance(model, TASK).heads(), 0.5
+    found = [prune(model, one, scores, percents=(0, 12.5, 50), evaluate=choosing(gain)) for one in (few, none)]
+    change = gain_change(*found)
+    np.testing.assert_allclose(change.change.mean(1), [0, -0.1 * gain, -0.4 * gain], atol=1e-9)
+    assert change.gain is not None and change.gain.mean() == pytest.approx(gain)
+    verdict = removable_gain(*found)
+    assert verdict.kept == pytest.approx([1, 0.9, 0.6]) and verdict.shown == 0 and verdict.refuted == 12.5
+    lighter = [prune(model, one, scores, percents=(0, 5, 50), evaluate=choosing(gain)) for one in (few, none)]
+    assert removable_gain(*lighter).shown == 5  # floor(5% of 8): nothing is removed
+    with pytest.raises(UsageError, match="by one order on one task"):
+        gain_change(found[0], lighter[1])
+
+
+def test_kv_groups_are_pruned_whole() -> None:
+    model = load("llama")
+    found = importance(model, TASK)
+    groups = found.kv_groups()
+    pruned = prune(model, TASK, groups, unit="group", percents=(0, 25, 50))
+    assert pruned.component == "kv_group" and [step.removed_heads for step in pruned.steps] == [0, 1, 2]
+    lowest = groups.ranking().order[:2].tolist()
+    mask = orders.without_groups(model, [(place // 2, place % 2) for place in lowest])
+    expected = evaluate(model, TASK, heads=mask)
+    np.testing.assert_allclose(pruned.values("choice")[2], expected.choice, atol=1e-6)
+    both = prune(model, TASK, (groups, found.ffns()), component="both", percents=((0, 0), (25, 50)))
+    assert [(step.removed_heads, step.removed_ffns) for step in both.steps] == [(0, 0), (1, 1)]
+    assert prune(model, TASK, found.heads(), unit="head", percents=(0, 25)).component == "head"
+    for order, unit in ((found.heads(), "group"), (groups, "head")):
+        with pytest.raises(UsageError, match=r"rank kv groups by importance\(\.\.\.\)\.kv_groups"):
+            prune(model, TASK, order, unit=unit)
+    with pytest.raises(UsageError, match="head, group"):
+        prune(model, TASK, found.heads(), unit="layer")
+    single = load("gpt2")  # every head is a group of its own
+    assert prune(single, TASK, importance(single, TASK).heads(), unit="group", percents=(0, 25)).component == "head"
 
 
 def test_mean_ablation_needs_reference_documents_and_then_differs_from_zero() -> None:
@@ -125,6 +202,39 @@ def test_progress_counts_steps() -> None:
     model = load("gpt2")
     prune(model, TASK, importance(model, TASK).heads(), percents=(0, 50), progress=lambda *pair: told.append(pair))
     assert told == [(1, 2), (2, 2)]
+
+
+def test_stored_evaluations_take_the_place_of_runs() -> None:
+    model = load("gpt2")
+    scores, stored = importance(model, TASK).heads(), {}
+
+    def keep(model: Any, task: Any, *, heads: Any, ffns: Any, replacement: Any) -> Any:
+        key = tuple(heads.removed())
+        if key not in stored:
+            stored[key] = evaluate(model, task, heads=heads, ffns=ffns, replacement=replacement)
+        return stored[key]
+
+    first = prune(model, TASK, scores, percents=(0, 50), evaluate=keep)
+    again = prune(model, TASK, scores, percents=(0, 50), evaluate=keep)
+    assert len(stored) == 2
+    assert [a.evaluation is b.evaluation for a, b in zip(first.steps, again.steps, strict=True)] == [True, True]
+
+
+def test_a_deferred_replacement_is_made_once_and_is_the_same() -> None:
+    model, made = load("gpt2"), []
+    scores = importance(model, TASK).heads()
+    references = documents(64, name="r", seed=1)
+
+    def make() -> Any:
+        made.append(make_replacement(model, "mean", references))
+        return made[-1]
+
+    found = [
+        prune(model, TASK, scores, percents=(0, 25, 50), replacement=way)
+        for way in (Deferred("mean", make), make_replacement(model, "mean", references))
+    ]
+    np.testing.assert_array_equal(*(one.gold_log_likelihoods() for one in found))
+    assert len(made) == 1 and {one.ablation for one in found} == {"mean"}
 
 
 def test_an_order_of_another_model_or_kind_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +11,11 @@ import torch
 
 from ablation.evaluation import evaluate
 from ablation.knock_out import knock_out
-from ablation.replacement import Means, Placement, Resampled, Sparing, make_replacement
+from ablation.replacement import At, Means, Placement, Resampled, Sparing, make_replacement
 from interp.errors import UsageError
 from interp.masks import FFNMask, HeadMask
 from tests.ablation.documents import SmallTask, documents, partial
-from tests.interp.families import load
+from tests.interp.families import build, load
 
 
 def test_means_are_over_positions_from_1_on_and_position_0_has_its_own() -> None:
@@ -98,11 +99,46 @@ def test_only_a_few_resampled_documents_are_held() -> None:
     assert list(resampled.kept) == list(range(12, 20))
 
 
-def test_sparing_leaves_position_0_of_some_rows() -> None:
+def test_sparing_leaves_positions_as_they_are() -> None:
     value = torch.ones(2, 3, 4)
     placement = Placement(("a", "b"), torch.tensor([[0, 1, 2], [5, 6, 7]]), torch.tensor([2, 7]))
-    spared = Sparing.first_position(placement, torch.tensor([True, True]), None).ffn(0, value)
-    assert spared[0, 0].eq(1).all() and spared[0, 1:].eq(0).all() and spared[1].eq(0).all()
+    later = At("later").placed(placement).ffn(0, value)
+    assert later[0, 0].eq(1).all() and later[0, 1:].eq(0).all() and later[1].eq(0).all()
+    last = At("last").placed(placement).ffn(0, value)
+    assert last[..., 0].tolist() == [[1, 0, 1], [1, 0, 1]]
+    assert isinstance(At("last").placed(placement), Sparing)
+    with pytest.raises(UsageError, match="no positions to remove at"):
+        At("all")
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bloom"])
+@pytest.mark.parametrize(("positions", "ablation"), [("last", "zero"), ("last", "mean"), ("later", "mean")])
+def test_removal_at_some_positions_is_what_plain_hooks_make_of_it(family: str, positions: str, ablation: str) -> None:
+    """Every choice by itself through Hugging Face, one head's z changed in front of the output projection."""
+    model, hf, docs = load(family), build(family), [*documents(3), *partial(2)]
+    references = documents(6, seed=8, name="r")
+    means = make_replacement(model, "mean", references, minimum=6) if ablation == "mean" else None
+    mask = HeadMask.keep_all(2, 4).without([(1, 2)])
+    way = At(positions, means)
+    assert way.name == f"{ablation}/{positions}"
+    found = evaluate(model, SmallTask(tuple(docs)), heads=mask, replacement=way).log_likelihoods
+    module = hf.get_submodule(f"{model.layout.blocks}.1.{model.layout.o}")
+    part = slice(2 * model.d_value, 3 * model.d_value)
+    for d, row in zip(docs, found, strict=True):
+        for context, choice, value in zip(d.contexts, d.choices, row, strict=True):
+
+            def change(module: Any, args: Any, end: int = len(context)) -> Any:
+                z = args[0].clone()
+                places = [end - 1] if positions == "last" else range(1, z.shape[1])
+                z[:, places, part] = 0.0 if means is None else means.z_rest[1, 2]
+                return (z, *args[1:])
+
+            handle = module.register_forward_pre_hook(change)
+            with torch.no_grad():
+                log_p = hf(input_ids=torch.tensor([[*context, *choice]])).logits[0].double().log_softmax(-1)
+            handle.remove()
+            expected = sum(float(log_p[len(context) + j - 1, token]) for j, token in enumerate(choice))
+            assert value == pytest.approx(expected, abs=2e-5)
 
 
 def test_a_placement_can_be_repeated() -> None:

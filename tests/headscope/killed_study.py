@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import interp
-from headscope import budget
-from headscope.study import study
+from headscope.plan import budget
+from headscope.plan.study import study
 from tests.headscope.forking import serve
 
 TASKS = "probe_antonyms,probe_pattern"

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from headscope.run import Run
 from headscope.store.manifest import Stage
+from headscope.store.writer import begin_stage
 from interp.scores import HeadScores
 from tests.headscope.forking import serve
 
@@ -24,7 +24,7 @@ def unit(number: int) -> dict[str, torch.Tensor]:
 
 
 def work(folder: Path) -> None:
-    with Run.create(folder, IDENTITY, STAGE) as writer:
+    with begin_stage(folder, IDENTITY, STAGE) as writer:
         for number in range(UNITS):
             found = writer.units.get_or_compute({"number": number}, lambda number=number: unit(number))
             if number % 2:

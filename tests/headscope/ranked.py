@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from headscope.run import Run
 from headscope.store.manifest import Stage
-from headscope.writer import RunWriter
+from headscope.store.run import Run
+from headscope.store.writer import RunWriter, begin_stage
 from interp.scores import HeadScores, Null
 
 IDENTITY = {"source": "drawn", "weight_hash": "00", "dtype": "float32"}
@@ -32,7 +32,7 @@ def write_ranked_run(
     """Importance = `follows` x prefix matching + what is a head's own; 2 documents a cluster; `noise` by document."""
     draw = np.random.default_rng(seed)
     prefix, own = draw.random(SHAPE), draw.random(SHAPE)
-    with Run.create(folder, IDENTITY, Stage("induction", "quick")) as run:
+    with begin_stage(folder, IDENTITY, Stage("induction", "quick")) as run:
         for name, variant, table in (
             ("prefix_matching", "", prefix),
             ("previous_token", "", draw.random(SHAPE)),
@@ -44,7 +44,7 @@ def write_ranked_run(
             run.add_scores(HeadScores.from_items(name, items, variant=variant, n_kv_heads=5, nulls=(_null(draw),)))
         cut = np.sort(prefix, axis=None)[-classed] if classed else np.inf
         run.add_classes(np.where(prefix >= cut, "copying", "").astype(object))
-    with Run.create(folder, IDENTITY, Stage("importance", {"limit": documents})) as run:
+    with begin_stage(folder, IDENTITY, Stage("importance", {"limit": documents})) as run:
         for task in tasks:
             common = follows * prefix + own + 0.3 * draw.random(SHAPE)
             for count in shots:

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from headscope.run import Run
 from headscope.store.attention_example import quantise
 from headscope.store.manifest import Stage
+from headscope.store.writer import begin_stage
 from interp.scores import FFNScores, HeadScores, Null
 
 IDENTITY = {
@@ -92,7 +92,7 @@ def write_run(
     rng = np.random.default_rng(11)
     kinds = classes(shape, rng)
     stage = Stage("induction", "quick", options={"length": 50, "repeats": 4, "sequences": 20})
-    with Run.create(folder, identity or IDENTITY, stage) as writer:
+    with begin_stage(folder, identity or IDENTITY, stage) as writer:
         for name, variant in SCORES:
             writer.add_scores(head_score(name, variant, shape, kinds, rng))
         writer.add_classes(kinds)
@@ -162,7 +162,7 @@ def example(length: int, shape: Shape, kinds: np.ndarray, rng: np.random.Generat
 
 def add_study(folder: Path, shape: Shape, rng: np.random.Generator, tasks: list[str], identity: dict[str, Any]) -> None:
     stage = Stage("study", "probes", tasks=tuple(tasks), options={"shots": [0, 5], "limit": 48})
-    with Run.create(folder, identity, stage) as writer:
+    with begin_stage(folder, identity, stage) as writer:
         for task in tasks:
             for shots in (0, 5):
                 for variant in ("token", "signed"):

@@ -1,4 +1,4 @@
-"""A two-layer attention-only model with weights written by hand, whose scores are known (METHODS 7).
+"""A two-layer attention-only model with weights written by hand, whose scores are known (Method 7).
 
 A GPT-2 without FFNs. The stream holds four lists of features: which token this is, where it stands, which token stood
 before, and what to say. Each feature is a pair of coordinates, +1 and -1, so that LayerNorm's centring does nothing and

@@ -1,8 +1,8 @@
-"""Slow versions of METHODS 2, written from its text: plain loops over whole eager attention matrices.
+"""Slow versions of Method 2, written from its text: plain loops over whole eager attention matrices.
 
 Nothing here comes from the packages under test. A Hugging Face model is run with `output_attentions`, the input of its
 output projections is caught by a hook, and every step behind that is NumPy in float64: head results r = z W_O, norms as
-METHODS 2.2 has them, logits of every token of the sequence.
+Method 2.2 has them, logits of every token of the sequence.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def copies(tokens: list[int]) -> Pairs:
 
 
 def prefix_matching(attention: Array, pairs: Pairs, reaches: Callable[[int, int], bool]) -> tuple[float, float]:
-    """METHODS 2.1 for one head, [query key]; and `olsson`. Queries without a target in reach leave the mean."""
+    """Method 2.1 for one head, [query key]; and `olsson`. Queries without a target in reach leave the mean."""
     total, queries, count = 0.0, 0, 0
     for i, earlier in pairs.items():
         targets = [p + 1 for p in earlier if reaches(i, p + 1)]
@@ -190,7 +190,7 @@ def wrong_copies(tokens: list[int], length: int, further: int) -> Pairs:
 
 
 def copying(attention: Array, logits: Logits, tokens: list[int], replace: Any = None) -> dict[str, float]:
-    """METHODS 2.2 for one head of an unrepeated sequence; `replace(j, size)` names another place for the null."""
+    """Method 2.2 for one head of an unrepeated sequence; `replace(j, size)` names another place for the null."""
     found: dict[str, list[float]] = {"argmax": [], "attended": [], "on_content": [], "on_itself": []}
     for i in range(2, len(tokens)):
         places = list(range(1, i + 1))
@@ -223,7 +223,7 @@ def direct_effect(logits: Logits, tokens: list[int], length: int, further: int =
 
 
 def p_values(observed: Array, draws: Array, *, two_sided: bool = False) -> tuple[Array, Array]:
-    """Per head and against the maximum over heads, [layer head] (METHODS 2.7)."""
+    """Per head and against the maximum over heads, [layer head] (Method 2.7)."""
     centre = draws.mean(0)
     alone, family = np.zeros_like(observed), np.zeros_like(observed)
     for at in np.ndindex(*observed.shape):

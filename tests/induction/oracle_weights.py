@@ -1,4 +1,4 @@
-"""Slow versions of METHODS 2.3, 2.5 and of the released code's scores: explicit matrices and plain loops."""
+"""Slow versions of Method 2.3, 2.5 and of the released code's scores: explicit matrices and plain loops."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def effective_embedding(hf: Any, family: Family, tokens: torch.Tensor, bos: int)
 
 
 def ov_copying(hf: Any, family: Family, layer: int, tokens: torch.Tensor, embedding: Array) -> list[float]:
-    """Eigenvalues of the whole token x token matrix M, one value a head."""
+    """Eigenvalues of the whole token x token matrix M, one value a head; its rows are centred over the tokens."""
     x = torch.tensor(embedding, dtype=torch.float32)
     if family.before is not None:
         norm = part(hf, family, layer, family.before)
@@ -56,6 +56,7 @@ def ov_copying(hf: Any, family: Family, layer: int, tokens: torch.Tensor, embedd
     values, size = projections(hf, family, layer)["v"][0], width(hf)
     output = matrix(part(hf, family, layer, family.o)).T
     unembed = array(hf.get_output_embeddings().weight)[tokens.numpy()]
+    unembed = np.array([row - sum(unembed) / len(unembed) for row in unembed])
     scores = []
     for head in range(hf.config.num_attention_heads):
         rows = slice(head * size, (head + 1) * size)

@@ -1,4 +1,4 @@
-"""The hand-built model scores as its weights say (METHODS 7)."""
+"""The hand-built model scores as its weights say (Method 7)."""
 
 from __future__ import annotations
 

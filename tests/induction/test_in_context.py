@@ -1,4 +1,4 @@
-"""Differences of loss on texts and on repeated tokens, against the definition (METHODS 2.6)."""
+"""Differences of loss on texts and on repeated tokens, against the definition (Method 2.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores and nulls equal loops over eager attention matrices, written from METHODS 2 alone (oracle.py)."""
+"""Scores and nulls equal loops over eager attention matrices, written from Method 2 alone (oracle.py)."""
 
 from __future__ import annotations
 

@@ -243,7 +243,8 @@ def test_post_norm_models_have_no_direct_path(family: str) -> None:
         induction.ov_copying_score(model)
     found = score(model)
     assert set(found.refused) == {"copying", "ov_copying", "ov_copying raw"}
-    assert {scores.name for scores in found.scores} == {"prefix_matching", "previous_token", "duplicate_token"}
+    reading = {"prefix_matching", "previous_token", "duplicate_token", "sink"}
+    assert {scores.name for scores in found.scores} == reading
 
 
 def test_a_final_norm_that_can_not_be_placed_is_refused() -> None:
@@ -259,7 +260,7 @@ def test_a_final_norm_that_can_not_be_placed_is_refused() -> None:
 def test_attention_that_is_no_probability_is_noticed() -> None:
     class Broken(Reader):
         def attention(self, layer: int, rows: Any) -> None:
-            from induction.prefix_matching import probabilities
+            from induction.reading import probabilities
 
             wrong = type(rows)(rows.q, rows.k, rows.lse - 5, rows.scale, rows.mask, rows.softcap)
             probabilities(wrong, torch.tensor([1, 2]), torch.tensor([0, 1]))

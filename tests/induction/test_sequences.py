@@ -1,4 +1,4 @@
-"""Sequences repeat, do not depend on how many are drawn, and know their targets (METHODS 1)."""
+"""Sequences repeat, do not depend on how many are drawn, and know their targets (Method 1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Candidates: by merges, scores or counts, and whatever the ids are, the same tokens (METHODS 1)."""
+"""Candidates: by merges, scores or counts, and whatever the ids are, the same tokens (Method 1)."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_vocabulary_without_frequencies_is_refused_without_counts() -> None:
 
 def test_unusable_counts_and_candidates_are_refused() -> None:
     tokenizer = opt_like(MERGES)
-    with pytest.raises(UsageError, match="outside this tokenizer"):
+    with pytest.raises(UsageError, match="outside this vocabulary"):
         candidate_tokens(tokenizer, len(tokenizer), counts={10**6: 3})
     with pytest.raises(UsageError, match="0 can be drawn"):
         candidate_tokens(tokenizer, len(tokenizer), counts={0: 3})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -52,6 +53,7 @@ _LATENT = {
     "n_shared_experts": 1,
     "first_k_dense_replace": 1,
 }
+_SPARSE = {"index_topk": 8, "index_head_dim": 8, "index_n_heads": 16}  # few heads would tie at 0
 _LINEAR = {
     "layer_types": ["linear_attention", "full_attention"],
     "linear_num_value_heads": 2,
@@ -132,28 +134,46 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "mixtral": ("MixtralConfig", {**_GROUPED, "num_local_experts": 4}),
     "deepseek_v3": ("DeepseekV3Config", {**_SMALL, **_EXPERTS, **_LATENT}),
+    "glm_moe_dsa": ("GlmMoeDsaConfig", {**_SMALL, **_EXPERTS, **_LATENT, **_SPARSE}),
     "gpt_oss": (
         "GptOssConfig",
         {**_GROUPED, **_WINDOW, "head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2},
     ),
     "lfm2": ("Lfm2Config", {**_GROUPED, "layer_types": ["conv", "full_attention"]}),
 }
+LATENT = {"deepseek_v3", "glm_moe_dsa"}  # keys and values come out of one latent: no q, k and v projections
+ROUTED = {"mixtral", "gpt_oss", "deepseek_v3", "glm_moe_dsa", "qwen3_next"}  # mixtures of experts
 POST_NORM = {"gpt1", "opt-350m"}  # the residual stream itself is normalised after every addition
 WITHOUT_BRIDGE = {  # TransformerLens 4.3 can't boot or run these: compared with Hugging Face alone
     "opt-350m": "its FFN runs on [batch * query, d_model]",
     "falcon_40b": "it splits the fused projection into unequal parts",
     "falcon_11b": "it expects two norms where there is one",
+    "falcon_alibi": "it adds ALiBi once more than the model does",
+}
+EAGER_IS_ANOTHER_MODEL = {  # no reference: Hugging Face's own eager attention computes other logits than its default
+    "falcon_alibi": "transformers 5.23 adds ALiBi twice there, once in the mask and once in the scores"
 }
 
 
-def build(family: str, *, seed: int = 0, std: float = 0.1, dtype: torch.dtype = torch.float32) -> Any:
-    """A random Hugging Face model of the family: every parameter drawn, norms and biases too."""
+def build(
+    family: str,
+    *,
+    seed: int = 0,
+    std: float = 0.1,
+    dtype: torch.dtype = torch.float32,
+    implementation: str | None = "eager",
+) -> Any:
+    """A random Hugging Face model of the family: every parameter drawn, norms and biases too.
+
+    implementation: of attention; eager ones hand out their patterns, None is the family's default, as users load it.
+    """
     import transformers
 
     name, options = FAMILIES[family]
-    config = getattr(transformers, name)(**options)
+    config = getattr(transformers, name)(**copy.deepcopy(options))
     torch.manual_seed(seed)
-    hf = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").to(dtype)
+    given = {} if implementation is None else {"attn_implementation": implementation}
+    hf = transformers.AutoModelForCausalLM.from_config(config, **given).to(dtype)
     generator = torch.Generator().manual_seed(seed)
     for parameter in hf.parameters():
         noise = torch.randn(parameter.shape, generator=generator).to(dtype) * std
@@ -162,8 +182,8 @@ def build(family: str, *, seed: int = 0, std: float = 0.1, dtype: torch.dtype = 
 
 
 def load(family: str, *, tokenizer: Any = None, **options: Any) -> interp.HookedModel:
-    """The same, within reach of headscope."""
-    return interp.load_model(build(family, **options), tokenizer=tokenizer, check=False)
+    """The same in memory, within reach of headscope: to be broken. Families as users have them: conftest.py."""
+    return interp.load_model(build(family, **{"implementation": None, **options}), tokenizer=tokenizer, check=False)
 
 
 def random_tokens(*, batch: int = 2, length: int = 24, seed: int = 3) -> torch.Tensor:

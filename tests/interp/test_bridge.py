@@ -7,7 +7,7 @@ from itertools import chain
 import pytest
 import torch
 
-from interp.errors import RefusedModelError
+from interp.errors import RefusedModelError, UsageError
 from tests.interp.conftest import family_named
 from tests.interp.families import load, random_tokens
 
@@ -74,6 +74,42 @@ def test_left_padding_goes_through_with_its_mask() -> None:
         torch.testing.assert_close(theirs[:, 3:], model(TOKENS), atol=1e-5, rtol=0)
 
 
+def test_a_bridge_that_is_another_model_is_refused() -> None:
+    """TransformerLens adds ALiBi to scores whose mask holds it already."""
+    with pytest.raises(RefusedModelError, match="computes other logits than the model"):
+        family_named("falcon_alibi").model.bridge()
+
+
+def test_the_tokenizer_stays_its_own() -> None:
+    """Its folder is gone by now; TransformerLens reads it anew and completes its special tokens, in a copy."""
+    model = family_named("gpt2").model
+    before, special = model.identity()["tokenizer_hash"], dict(model.tokenizer.special_tokens_map)
+    assert model.bridge().to_tokens("t4 t7").tolist() == [[1, 4, 7]]
+    assert model.identity()["tokenizer_hash"] == before and model.tokenizer.special_tokens_map == special
+    assert "pad_token" not in special
+
+
+@pytest.mark.parametrize("held", ["head", "ffn", "edit"])
+def test_what_is_held_on_the_model_does_not_reach_its_bridge_and_says_so(held: str) -> None:
+    model = load("llama")
+    bridge = model.bridge()
+    heads = torch.ones(2, 4)
+    heads[1, 2] = 0
+    holding = {
+        "head": lambda: model.gates(heads=heads),
+        "ffn": lambda: model.gates(ffns=torch.tensor([1.0, 0.5])),
+        "edit": lambda: model.edit("z", lambda z: z * 0, layer=0),
+    }[held]
+    with torch.no_grad():
+        plain = bridge(TOKENS)
+        for use in (bridge, lambda tokens: bridge.run_with_cache(tokens), lambda tokens: model.bridge()):
+            with holding(), pytest.raises(UsageError, match="do not reach: leave their context first"):
+                use(TOKENS)
+        assert torch.equal(bridge(TOKENS), plain)
+        with model.gates(heads=torch.ones(2, 4)):  # nothing is removed
+            assert torch.equal(bridge(TOKENS), plain)
+
+
 def test_what_transformer_lens_cannot_boot_is_refused_with_its_reason() -> None:
     with pytest.raises(RefusedModelError, match="TransformerLens can't boot a bridge over this FalconForCausalLM"):
         family_named("falcon_11b").model.bridge()
@@ -82,7 +118,7 @@ def test_what_transformer_lens_cannot_boot_is_refused_with_its_reason() -> None:
 def test_the_models_attention_stays_its_own(llama: object) -> None:
     model = load("llama")
     model.bridge()
-    assert model.hf.config._attn_implementation == "headscope"
+    assert model.hf.config._attn_implementation == "sdpa"
     heard: list[int] = []
     with model.watch_attention(lambda layer, rows: heard.append(layer)):
         model.run(TOKENS)

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
+from typing import Any
 
 import pytest
 import torch
-from einops import einsum
+from einops import einsum, rearrange
 from torch import Tensor, nn
+from transformers.models.llama.modeling_llama import LlamaAttention
 
+import interp
 from interp import HookedModel
 from interp.attention.rows import AttentionRows
-from interp.errors import RefusedModelError
+from interp.errors import RefusedModelError, SelfCheckError
 from interp.hooks import dense_pattern
 from interp.norms import probe
+from interp.selfcheck import run_checks
 from tests.interp.conftest import Family, family_named
-from tests.interp.families import FAMILIES, POST_NORM, VOCAB, WITHOUT_BRIDGE, padded, random_tokens
+from tests.interp.families import (
+    EAGER_IS_ANOTHER_MODEL,
+    FAMILIES,
+    LATENT,
+    POST_NORM,
+    VOCAB,
+    WITHOUT_BRIDGE,
+    build,
+    padded,
+    random_tokens,
+)
 
 TOKENS = random_tokens(batch=2, length=20)
 SIDES = ("none", "left", "right")
@@ -45,10 +59,12 @@ def test_logits_are_the_untouched_models(family: Family, side: str) -> None:
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_probabilities_equal_eager_attention(family: Family, side: str) -> None:
+def test_probabilities_are_the_models(family: Family, side: str) -> None:
+    """Against eager attention, in an object of its own; where that is another model, against the formula."""
     tokens, mask = padded(TOKENS, side)
-    attentions = [a for a in family.untouched(tokens, mask, output_attentions=True).attentions if a is not None]
-    expected = dict(zip(family.model.attention_layers, attentions, strict=True))
+    by_formula = family.name in EAGER_IS_ANOTHER_MODEL
+    patterns = falcon_patterns(family.hf, tokens, mask) if by_formula else family.patterns(tokens, mask)
+    expected = dict(zip(family.model.attention_layers, patterns, strict=True))
     queries, keys = torch.tril_indices(tokens.shape[1], tokens.shape[1])
     heard = []
 
@@ -64,6 +80,83 @@ def test_probabilities_equal_eager_attention(family: Family, side: str) -> None:
     with torch.no_grad(), family.model.watch_attention(compare):
         family.model.run(tokens, mask)
     assert heard == list(family.model.attention_layers)
+
+
+def falcon_patterns(hf: Any, tokens: Tensor, mask: Tensor | None) -> list[Tensor]:
+    """softmax((q k + ALiBi) / sqrt(d)) of every layer, ALiBi by its paper's closed form (arXiv 2108.12409)."""
+    there = torch.ones_like(tokens) if mask is None else mask
+    length = tokens.shape[1]
+    heads, width = hf.config.num_attention_heads, hf.config.hidden_size // hf.config.num_attention_heads
+    slopes = 2.0 ** (-8 * torch.arange(1, heads + 1) / heads)
+    alibi = slopes[:, None] * ((there.cumsum(1) - 1) * there)[:, None]  # batch head key
+    visible = torch.ones(length, length).tril().bool() & there.bool()[:, None, None]
+    found: list[Tensor] = []
+
+    def read(attention: Any, args: Any, fused: Tensor) -> None:
+        q, k, _ = (part.transpose(1, 2) for part in attention._split_heads(fused))
+        scores = (q @ k.transpose(2, 3) + alibi[:, :, None]) / width**0.5
+        found.append(scores.masked_fill(~visible, -1e30).softmax(-1))
+
+    handles = [
+        block.self_attention.query_key_value.register_forward_hook(partial(hook, read, block.self_attention))
+        for block in hf.transformer.h
+    ]
+    with torch.no_grad():
+        hf(input_ids=tokens, attention_mask=mask, use_cache=False)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+def hook(read: Any, attention: Any, module: Any, args: Any, output: Tensor) -> None:
+    read(attention, args, output)
+
+
+def test_eager_attention_is_a_reference_but_for_those_that_are_named(family: Family) -> None:
+    with torch.no_grad():
+        apart = float((family.eager(TOKENS).logits - family.hf(TOKENS).logits).abs().max())
+    assert (apart > 1e-2) == (family.name in EAGER_IS_ANOTHER_MODEL)
+
+
+def test_a_falcon_forced_to_eager_attention_is_refused() -> None:
+    """The model in memory is then another one than the checkpoint; without the check it is read as it computes."""
+    sentence = "its own 'eager' attention; its default is 'sdpa': load it without attn_implementation"
+    with pytest.raises(SelfCheckError, match=sentence):
+        interp.load_model(build("falcon_alibi", implementation="eager"))
+    for name in ("falcon", "falcon_40b", "falcon_11b"):
+        assert interp.load_model(build(name, implementation="eager")).route == "fused"
+
+
+class OwnCallAttention(LlamaAttention):
+    """As code that comes with a model often is: torch's attention called directly, with a bias in its mask."""
+
+    def forward(self, hidden_states: Tensor, position_embeddings: Any = None, **more: Any) -> tuple[Tensor, None]:
+        q, k, v = (
+            rearrange(part(hidden_states), "b q (h d) -> b h q d", d=self.head_dim)
+            for part in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        length = hidden_states.shape[1]
+        mask = own_bias(length).masked_fill(~torch.ones(length, length).tril().bool(), torch.finfo(q.dtype).min)
+        z = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask[None, None], enable_gqa=True)
+        return self.o_proj(rearrange(z, "b h q d -> b q (h d)")), None
+
+
+def own_bias(length: int) -> Tensor:
+    places = torch.arange(length)
+    return -0.3 * (places[:, None] - places).abs().sqrt()
+
+
+def test_a_model_that_calls_torchs_attention_itself_is_read_bias_and_all() -> None:
+    hf = build("llama")
+    for block in hf.model.layers:
+        block.self_attn.__class__ = OwnCallAttention
+    model = interp.load_model(hf, check=False)
+    failing = [check.name for check in run_checks(model) if not check.passed]
+    assert failing == ["padding changes nothing"], "this attention has no padding mask"
+    _, found = model.run_with_cache(TOKENS, ["q", "k", ("pattern", 0)])
+    scores = einsum(found["q", 0].unflatten(2, (2, 2)), found["k", 0], "b q g n d, b k g d -> b g n q k").flatten(1, 2)
+    visible = torch.ones(20, 20).tril().bool()
+    close(found["pattern", 0], (scores / 8**0.5 + own_bias(20)).masked_fill(~visible, -torch.inf).softmax(-1))
 
 
 def test_z_through_the_output_projection_is_what_attention_adds(family: Family) -> None:
@@ -87,7 +180,7 @@ def test_z_at_the_first_position_is_the_value_there(family: Family) -> None:
         pytest.skip("an output gate stands between the value and z")
     if family.name == "bitnet":
         pytest.skip("a norm stands between the value and z")
-    if family.name == "deepseek_v3":
+    if family.name in LATENT:
         with pytest.raises(RefusedModelError, match="no separate v projection"):
             model.run_with_cache(TOKENS, [("v", 0)])
         return
@@ -102,7 +195,7 @@ def test_z_at_the_first_position_is_the_value_there(family: Family) -> None:
 def test_weights_by_head_make_the_queries_keys_and_values(family: Family) -> None:
     """W_Q, W_K, W_V by head, times what the projection is given, plus its bias, is q, k and v."""
     model = family.model
-    if family.name == "deepseek_v3":
+    if family.name in LATENT:
         with pytest.raises(RefusedModelError, match="no plain q, k and v projections"):
             model.w_qkv(0, "q")
         return
@@ -139,9 +232,9 @@ def test_sizes_are_those_of_the_configuration(family: Family) -> None:
     assert (model.n_layers, model.n_heads, model.d_model, model.vocab_size) == (2, 4, 32, VOCAB)
     groups = {"gpt_bigcode": 1, "falcon": 1, "falcon_40b": 2, "falcon_11b": 2, "falcon_alibi": 4}
     assert model.n_kv_heads == groups.get(family.name, getattr(config, "num_key_value_heads", None) or 4)
-    width = {"deepseek_v3": 12}.get(family.name, getattr(config, "head_dim", None) or 8)
+    width = 12 if family.name in LATENT else getattr(config, "head_dim", None) or 8
     assert model.d_head == width
-    assert model.d_value == (6 if family.name == "deepseek_v3" else width)
+    assert model.d_value == (6 if family.name in LATENT else width)
 
 
 def test_the_residual_stream_adds_up(family: Family) -> None:
@@ -184,7 +277,7 @@ def test_what_is_read_is_what_transformer_lens_reads(name: str) -> None:
         del wanted["q"]  # TransformerLens shows the query together with the output gate
     if name == "gpt1":
         del wanted["resid_post"]  # no such hook there
-    if name == "deepseek_v3":
+    if name in LATENT:
         wanted = {place: hook for place, hook in wanted.items() if place not in "qkv"}  # no such projections
     hooks = {f"blocks.{n}.{hook}": (place, n) for place, hook in wanted.items() for n in range(model.n_layers)}
     with torch.no_grad():

@@ -213,5 +213,5 @@ def test_ordinary_heads_are_called_unusual_in_one_study_of_twenty(
 ) -> None:
     """By rank they are in one of eight: the controls hold no tested head and share heads with one another."""
     by_p, by_rank = np.mean(list(unusual(4_000, share, monkeypatch)), axis=0)
-    assert 0.035 < by_p < 0.06
+    assert (0.02 if share == 0 else 0.035) < by_p < 0.06  # of two p the larger one is given
     assert by_rank > 0.09

@@ -1,4 +1,4 @@
-"""The prompts of METHODS 6, letter by letter, on made-up documents of all 14 tasks."""
+"""The prompts of Method 6, letter by letter, on made-up documents of all 14 tasks."""
 
 from __future__ import annotations
 

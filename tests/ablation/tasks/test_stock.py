@@ -1,4 +1,4 @@
-"""Texts equal the harness's own where METHODS 6 says so; its other tasks are found, served or refused."""
+"""Texts equal the harness's own where Method 6 says so; its other tasks are found, served or refused."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The likelihood engine: continuations scored with every shared prefix run once, whole or with components removed."""

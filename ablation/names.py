@@ -1,0 +1,9 @@
+"""The words for a way of measuring or of removing, in a file that loads nothing.
+
+The functions that take them and the command line read the same lists, so that a wrong word is refused at once.
+"""
+
+ABLATIONS = ("zero", "mean", "resample")  # replacement.py
+POSITIONS = ("token", "document", "signed")  # importance.py: how gradients are summed over positions
+NORMALISATIONS = ("uniform", "paper", "layer_l2")  # importance.py: how documents and layers are made comparable
+OBJECTIVES = ("sum", "choice")  # importance.py: what is differentiated

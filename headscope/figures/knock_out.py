@@ -1,0 +1,61 @@
+"""What is lost without each FFN, by layer (Method 3.2): one line for all positions, one for positions from 1 on."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from headscope.figures.style import CYCLE, colour, level_line, plain_text, styled
+
+POSITIONS = {"": "all positions", "later": "position 0 spared"}
+
+
+def ffn_knockout(rows: pd.DataFrame, *, title: str = "", y: str = "full model minus without") -> go.Figure:
+    """Rows of `ffn_scores` of one score; variants become lines, several tasks their mean with the tasks as thin lines.
+
+    The interval is drawn where a line is one task's.
+    """
+    traces: list[go.Scatter] = []
+    for place, (variant, part) in enumerate(rows.groupby("variant", sort=True)):
+        name, role = POSITIONS.get(str(variant), plain_text(str(variant))), CYCLE[place % len(CYCLE)]
+        tasks = [task for _, task in part.groupby("task", sort=True)]
+        if len(tasks) == 1:
+            traces.append(_line(tasks[0].sort_values("layer"), name, role, interval=True))
+            continue
+        traces += [_thin(task.sort_values("layer"), role, str(variant)) for task in tasks]
+        mean = part.groupby("layer", as_index=False)["mean"].mean()
+        traces.append(_line(mean, f"{name}, mean of {len(tasks)} tasks", role, interval=False))
+    return styled(traces, x="layer", y=y, title=title, shapes=[level_line()])
+
+
+def _line(rows: pd.DataFrame, name: str, role: str, *, interval: bool) -> go.Scatter:
+    error = None
+    if interval:
+        above, below = rows["ci_high"] - rows["mean"], rows["mean"] - rows["ci_low"]
+        error = {"type": "data", "array": above, "arrayminus": below, "width": 0, "thickness": 1}
+    return go.Scatter(
+        x=rows["layer"],
+        y=rows["mean"],
+        error_y=error,
+        name=name,
+        mode="lines+markers",
+        legendgroup=name,
+        line={"color": colour(role), "width": 2},
+        marker={"size": 5},
+        hovertemplate=f"FFN %{{x}}<br>{name}: %{{y:.4f}}<extra></extra>",
+    )
+
+
+def _thin(rows: pd.DataFrame, role: str, variant: str) -> go.Scatter:
+    task = plain_text(str(rows["task"].iloc[0]))
+    return go.Scatter(
+        x=rows["layer"],
+        y=rows["mean"],
+        name=task,
+        mode="lines",
+        showlegend=False,
+        opacity=0.35,
+        legendgroup=variant,
+        line={"color": colour(role), "width": 1},
+        hovertemplate=f"FFN %{{x}}<br>{task}: %{{y:.4f}}<extra></extra>",
+    )

@@ -1,0 +1,274 @@
+"""What a study costs, in tokens through a forward pass of the whole model (Method 3-5).
+
+Budgets count units: documents, but questions in MultiRC, which hold several. A document costs its prompt once and all
+its choices, long ones more: attention to as many keys as four times the model's width costs as much as the token
+(fitted in ablation/engine/prefix_plan.py). A gradient costs 2.7 forward passes, measured at 400 to 2,200 tokens; a
+knock-out of all FFNs resumes at the removed block, half a pass on average, twice; an evaluation costs one pass a mask.
+With fixed demonstrations their tokens are run once a mask and not once a document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+from statistics import median
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from ablation.tasks.reserved import RESERVED
+from headscope.plan.budget import Budget
+from headscope.stages.cells import first
+from interp.errors import RefusedModelError
+
+if TYPE_CHECKING:
+    from ablation.tasks import Task
+    from headscope.stages.cells import TaskChoice
+    from interp.architecture import Layout
+    from interp.model import HookedModel
+
+DEAR = 4.0
+GRADIENT = 2.7
+KEYS = 4.0
+PRIMARY_SHARE = 0.6  # of a pass: what stands below the first tested head is run once
+SAMPLE = 8
+SEQUENCE_TOKENS = {"quick": 20 * 201, "paper": 100 * (1 + 4 * 124)}
+INDUCTION_PASSES = 3.0  # two passes, and copying
+CHARACTERS = 4.0  # a token, where there is no tokenizer
+GRADIENT_VALUES = 34  # after Korthikanti et al. 2022, without the attention matrix
+BATCH_TOKENS = 1024
+WIDTHS = {"float32": 4, "bfloat16": 2}
+
+
+@dataclass(frozen=True)
+class CellTokens:
+    """Mean tokens of a task's document at some number of shots; demonstrations: the part of the prompt they are.
+
+    doubled: attended keys at which a token costs twice what it costs alone. per_unit: documents of a unit.
+    """
+
+    task: str
+    shots: int
+    prompt: float
+    choices: float
+    demonstrations: float
+    exact: bool = True
+    doubled: float = inf
+    per_unit: float = 1.0
+
+    @property
+    def dearer(self) -> float:
+        """What a token of such a document costs; it attends to half of them on average."""
+        return 1.0 + (self.prompt + self.choices) / 2 / self.doubled
+
+    @property
+    def document(self) -> float:
+        return (self.prompt + self.choices) * self.dearer
+
+    @property
+    def unit(self) -> float:
+        return self.per_unit * self.document
+
+    def evaluated(self, units: int, demos: str) -> float:
+        """One pass over so many units."""
+        documents = units * self.per_unit
+        if demos == "document":
+            return documents * self.document
+        own = self.prompt + self.choices - self.demonstrations
+        return (self.demonstrations + documents * own) * self.dearer
+
+
+def tokens_of(tasks: Sequence[Task], tokenizer: Any, max_length: int | None, width: int) -> list[CellTokens]:
+    """Counted on some documents of every task; by characters without a tokenizer. width: the model's."""
+    counted = [(task, *_counted(first(task, SAMPLE), tokenizer, max_length)) for task in tasks]
+    bare = {task.name: prompt for task, prompt, _ in counted if task.shots == 0}
+    return [
+        CellTokens(
+            task.name,
+            task.shots,
+            prompt,
+            choices,
+            max(0.0, prompt - bare.get(task.name, prompt / (1 + task.shots))),
+            tokenizer is not None,
+            KEYS * width,
+            _per_unit(task),
+        )
+        for task, prompt, choices in counted
+    ]
+
+
+def _per_unit(task: Task) -> float:
+    return len(task.documents) / len({document.unit for document in task.documents})
+
+
+def shares(cells: Sequence[CellTokens]) -> dict[str, float]:
+    """Which part of a budget's documents the dear tasks get where models are run again and again: no task's documents
+    may cost more than `DEAR` times those of the median task. Tasks that get all are left out.
+    """
+    most = max(cell.shots for cell in cells)
+    units = {cell.task: cell.unit for cell in cells if cell.shots == most}
+    limit = DEAR * median(units.values())
+    return {task: limit / cost for task, cost in units.items() if cost > limit}
+
+
+def _counted(task: Task, tokenizer: Any, max_length: int | None) -> tuple[float, float]:
+    """Tokens of prompt and choices of a document, on average."""
+    if tokenizer is None:
+        documents = task.documents
+        prompt = sum(len(document.context) for document in documents) / len(documents) / CHARACTERS
+        return prompt, sum(len(c) for d in documents for c in d.continuations) / len(documents) / CHARACTERS
+    held = list(task.token_documents(SimpleNamespace(tokenizer=tokenizer, max_length=max_length)))
+    prompt = sum(len(document.context) for document in held) / len(held)
+    return prompt, sum(len(choice) for document in held for choice in document.choices) / len(held)
+
+
+def study_cost(budget: Budget, cells: Sequence[CellTokens], layers: int) -> dict[str, float]:
+    """Forward-equivalent tokens of every stage."""
+    most = max(cell.shots for cell in cells)
+    at_most = [cell for cell in cells if cell.shots == most]
+    pruned = list(cells) if budget.prune_all_shots else at_most
+    seeds = [budget.demo_seeds if cell.shots else 1 for cell in pruned]
+    tasks = len({cell.task for cell in cells})
+    ranked = sum(cell.unit for cell in [*cells, *at_most])  # once more with shuffled labels
+    masks = _masks(budget, tasks)
+    one_pass = sum(
+        cell.evaluated(budget.units("prune", cell.task), budget.demos) * count
+        for cell, count in zip(pruned, seeds, strict=True)
+    )
+    both = [cell for cell in cells if cell.shots in (0, most)]
+    asked = sum(cell.evaluated(budget.primary_documents, "fixed") for cell in both)
+    causal = sum(cell.evaluated(budget.units("causal", cell.task), budget.demos) for cell in both)
+    knocked = sum(budget.units("knockout", cell.task) * cell.unit for cell in pruned)
+    return {
+        "induction": SEQUENCE_TOKENS[budget.protocol] * INDUCTION_PASSES,
+        "screen": sum(cell.evaluated(RESERVED, "fixed") for cell in [*both, *at_most]),
+        "primary": asked * (1 + budget.controls) * (1 + len(budget.primary_ways)) * PRIMARY_SHARE,
+        "importance": budget.rank_documents * ranked * GRADIENT,
+        "knockout": knocked * (1 + layers),
+        "prune heads": one_pass * masks["heads"],
+        "prune FFNs": one_pass * masks["ffns"],
+        "joint grid": one_pass * masks["joint"],
+        "causal": causal * masks["causal"],
+    }
+
+
+def _masks(budget: Budget, tasks: int) -> dict[str, int]:
+    """How many masks every cell is evaluated under."""
+    steps = len(budget.percents) - 1
+    many = {"random": budget.draws, "layer_matched": budget.draws, "transfer": max(0, tasks - 1), "iterative": 3}
+    heads, ffns = budget.grid
+    sets = (len(budget.causal_percents) + 1) * (1 + budget.controls * len(budget.causal_kinds))
+    return {
+        "heads": 1 + steps * sum(many.get(name, 1) for name in budget.head_orders),
+        "ffns": steps * sum(many.get(name, 1) for name in budget.ffn_orders),
+        "joint": (len(heads) - 1) * (len(ffns) - 1),
+        "causal": sets * len(budget.causal_ablations),
+    }
+
+
+def speed(model: HookedModel, *, rows: int = 4, length: int = 256) -> float:
+    """Tokens a second of a forward pass on this machine: the better of two, after one to warm up."""
+    import time
+
+    import torch
+
+    width = min(length, model.max_length or length)
+    tokens = torch.arange(rows * width).view(rows, width) % model.vocab_size
+    best = float("inf")
+    with torch.no_grad():
+        for _ in range(3):
+            start = time.perf_counter()
+            model.run(tokens)
+            best = min(best, time.perf_counter() - start)
+    return rows * width / best
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The model as its configuration says."""
+
+    architecture: str
+    layers: int
+    heads: int
+    kv_heads: int
+    d_model: int
+    vocabulary: int
+    context: int | None
+    parameters: int
+    embedding_parameters: int
+    layers_with_heads: int
+    layers_with_ffns: int
+
+    def memory(self, dtype: str) -> dict[str, int]:
+        """Bytes of weights, of a knock-out's stored residual stream and of a gradient, for a batch of 1,024 tokens."""
+        width = WIDTHS[dtype]
+        stream = BATCH_TOKENS * self.d_model * self.layers * width
+        return {"weights": self.parameters * width, "knock-out": stream, "gradient": GRADIENT_VALUES * stream}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Tokens by cell, forward-equivalent tokens by stage."""
+
+    shape: Shape
+    budget: Budget
+    cells: tuple[CellTokens, ...]
+    tokens: dict[str, float]
+
+    @property
+    def total(self) -> float:
+        return sum(self.tokens.values())
+
+    @property
+    def operations(self) -> float:
+        """Floating-point operations, 2 a parameter and token; looking an embedding up is none."""
+        return 2.0 * (self.shape.parameters - self.shape.embedding_parameters) * self.total
+
+
+def plan_study(config: Any, tokenizer: Any, choice: TaskChoice, budget: Budget) -> Plan:
+    """What `headscope study` would run; `choice` says tasks, shots and where documents are.
+
+    Raises RefusedModelError for a family that can't be served, UsageError for tasks that can't be had.
+    """
+    from dataclasses import replace
+
+    shape = shape_of(config)
+    tasks = replace(choice, limit=SAMPLE).tasks("train")
+    counted = tokens_of(tasks, tokenizer, shape.context, shape.d_model)
+    return Plan(shape, budget, tuple(counted), study_cost(budget, counted, shape.layers))
+
+
+def shape_of(config: Any) -> Shape:
+    """Layout and sizes of the model on the meta device."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from interp.architecture import read_layout
+    from interp.model import HookedModel
+    from interp.quiet import transformers_quietly
+
+    with transformers_quietly(), torch.device("meta"):
+        hf = AutoModelForCausalLM.from_config(config)
+    layout = read_layout(hf)
+    model = HookedModel(hf, None, layout)
+    if not model.attention_layers:
+        raise RefusedModelError(f"{layout.architecture} has no layer with attention heads that headscope can read")
+    return Shape(
+        architecture=layout.architecture,
+        layers=model.n_layers,
+        heads=model.n_heads,
+        kv_heads=model.n_kv_heads,
+        d_model=model.d_model,
+        vocabulary=model.vocab_size,
+        context=model.max_length,
+        parameters=sum(parameter.numel() for parameter in hf.parameters()),
+        embedding_parameters=_embeddings(hf, layout),
+        layers_with_heads=len(model.attention_layers),
+        layers_with_ffns=len(model.ffn_layers),
+    )
+
+
+def _embeddings(hf: Any, layout: Layout) -> int:
+    """Parameters of the input embedding, unless the unembedding uses them too."""
+    embed = hf.get_submodule(layout.embed).weight
+    return 0 if hf.get_submodule(layout.unembed).weight is embed else int(embed.numel())

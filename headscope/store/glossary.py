@@ -1,0 +1,119 @@
+"""What each score is called on pages and in figures, and what it means in a sentence or two (Method 2 and 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headscope.store.comparisons import ScoreName
+
+
+@dataclass(frozen=True)
+class Term:
+    """A score's name, a short name for table heads, and its meaning."""
+
+    label: str
+    short: str
+    meaning: str
+
+
+TERMS: dict[tuple[str, str], Term] = {
+    ("prefix_matching", ""): Term(
+        "Prefix matching",
+        "Prefix",
+        "Mean attention, from tokens that occurred before, to what followed their earlier copies. 0 to 1.",
+    ),
+    ("prefix_matching", "olsson"): Term(
+        "Prefix matching (Olsson)",
+        "Prefix (Olsson)",
+        "The same sum of attention, divided by the number of earlier copies: with four repeats, half the score above.",
+    ),
+    ("prefix_matching", "bansal_released"): Term(
+        "Prefix matching (released code)",
+        "Prefix (released)",
+        "What the paper's released code computes. For comparison only.",
+    ),
+    ("copying", "argmax"): Term(
+        "Copying (argmax)",
+        "Copying",
+        "On unrepeated tokens: the share of the head's positive direct effect on the logits of the tokens so far that "
+        "falls on the token it attends to most. 0 to 1.",
+    ),
+    ("copying", "attended"): Term(
+        "Copying (attended)",
+        "Copying (attended)",
+        "The same share, weighted by the attention paid to each token instead of the most attended one alone.",
+    ),
+    ("copying", "successor"): Term(
+        "Copying (successor)",
+        "Successor",
+        "On the repeated sequence: the share of the head's positive direct effect that falls on the token that really "
+        "comes next. Does not read the head's attention. Chance is one over the length of the block.",
+    ),
+    ("copying", "signed"): Term(
+        "Copying (signed)",
+        "Signed",
+        "On the repeated sequence: the head's direct effect on the logit of the token that comes next, in standard "
+        "deviations over the tokens of the block. Below the null: the head writes against that token (anti-copying).",
+    ),
+    ("copying", "signed_auc"): Term(
+        "Copying (signed, by rank)",
+        "Signed (rank)",
+        "On the repeated sequence: how far the token that comes next is ranked above the other tokens of the block by "
+        "the head's direct effect. 1: always first, 0: no better than chance, -1: always last.",
+    ),
+    ("copying", "bansal_released"): Term(
+        "Copying (released code)", "Copying (released)", "What the paper's released code computes. For comparison only."
+    ),
+    ("ov_copying", ""): Term(
+        "OV copying",
+        "OV",
+        "From the weights alone: the sum of the eigenvalues of the head's OV circuit over the sum of their sizes, with "
+        "the embedding as block 0 leaves it. -1 to 1; positive means that attending to a token raises that token.",
+    ),
+    ("ov_copying", "raw"): Term(
+        "OV copying (raw embedding)",
+        "OV (raw)",
+        "The same with the embedding matrix itself; where embeddings are tied its sign can be wrong.",
+    ),
+    ("previous_token", ""): Term(
+        "Previous token", "Previous", "Mean attention to the token before, on unrepeated tokens. 0 to 1."
+    ),
+    ("duplicate_token", ""): Term(
+        "Duplicate token", "Duplicate", "Mean attention to earlier copies of the current token. 0 to 1."
+    ),
+    ("importance", "token"): Term(
+        "Importance (token)",
+        "Token",
+        "By gradient: the size of the first-order effect of the head's output on the loss, summed over positions "
+        "without signs. It measures magnitude, of helpful and harmful heads alike.",
+    ),
+    ("importance", "document"): Term(
+        "Importance (document)",
+        "Document",
+        "By gradient: the size of the effect of gating the head, document by document, without its sign.",
+    ),
+    ("importance", "signed"): Term(
+        "Importance (signed)",
+        "Signed",
+        "By gradient: the first-order rise of the loss when the head is removed. Positive means the head is needed.",
+    ),
+}
+
+
+def term(score: str, variant: str) -> Term:
+    """A score's entry; one that is not listed goes by its own name."""
+    plain = score.replace("_", " ").capitalize()
+    label = f"{plain} ({variant.replace('_', ' ')})" if variant else plain
+    return TERMS.get((score, variant), Term(label, label, ""))
+
+
+def label_of(name: str) -> str:
+    """`copying/argmax`, as `comparisons` names a score, in words."""
+    named = ScoreName.parse(name)
+    return term(named.score, named.variant).label
+
+
+def pair_label(one: str, other: str) -> str:
+    """Two scores in words: `Prefix matching and importance (token)`."""
+    second = label_of(other)
+    return f"{label_of(one)} and {second if second[:2].isupper() else second[0].lower() + second[1:]}"

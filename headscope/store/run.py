@@ -1,0 +1,168 @@
+"""The run directory: everything that was measured on one model, as files.
+
+`open_run(DIR)` reads; `begin_stage` (writer.py) gives a writer. Nothing is computed here.
+
+| file | what |
+|---|---|
+| manifest.json | the model's identity and the stages (store/manifest.py) |
+| head_scores, ffn_scores, head_nulls, ffn_nulls, metrics, comparisons, classes `.parquet` | store/tables.py |
+| items/ | scores by sequence and document, the attention example |
+| units/ | finished work units (store/units.py) |
+| report.html | the page (headscope.report) |
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from headscope.store import tables
+from headscope.store.atomic import check_writable
+from headscope.store.attention_example import AttentionExample, read_example
+from headscope.store.manifest import Manifest, Stage, read_manifest
+from headscope.store.scores import label, labels, restore, rows_of
+from interp.embedded import EMBEDDED
+from interp.errors import StoreError, UsageError
+from interp.scores import FFNScores, HeadScores
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory, read anew at every access; frames are copies and may be changed freely."""
+
+    folder: Path
+
+    @property
+    def manifest(self) -> Manifest:
+        found = read_manifest(self.folder)
+        if found is None:
+            raise StoreError(
+                f"the folder '{self.folder}' holds no manifest.json, so it is no run directory. Make one first, with "
+                f"`headscope induction -o {shlex.quote(str(self.folder))}`."
+            )
+        return found
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What model the numbers belong to."""
+        return self.manifest.identity
+
+    def command(self, name: str, *options: str) -> str:
+        """A command that adds to this run, as a shell takes it; MODEL where the run knows a folder's name alone."""
+        source = str(self.identity.get("source", ""))
+        known = source in EMBEDDED or self.identity.get("revision")
+        return shlex.join(["headscope", name, source if known else "MODEL", *options, "-o", str(self.folder)])
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return self.manifest.stages
+
+    @property
+    def head_scores(self) -> pd.DataFrame:
+        """One row a head and score."""
+        return tables.HEAD_SCORES.read(self.folder)
+
+    @property
+    def ffn_scores(self) -> pd.DataFrame:
+        """One row an FFN and score."""
+        return tables.FFN_SCORES.read(self.folder)
+
+    @property
+    def head_nulls(self) -> pd.DataFrame:
+        """One row a head, score and null (Method 2.7); `head_scores` holds the largest p of these."""
+        return tables.HEAD_NULLS.read(self.folder)
+
+    @property
+    def ffn_nulls(self) -> pd.DataFrame:
+        return tables.FFN_NULLS.read(self.folder)
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """One row an evaluation of a pruned model."""
+        return tables.METRICS.read(self.folder)
+
+    @property
+    def comparisons(self) -> pd.DataFrame:
+        """One row a comparison of two rankings; the kinds are listed in store/tables.py."""
+        return tables.COMPARISONS.read(self.folder)
+
+    @property
+    def classes(self) -> pd.DataFrame:
+        """One row a head: its class, empty for heads that are no induction heads (Method 2.8)."""
+        return tables.CLASSES.read(self.folder)
+
+    @property
+    def attention_example(self) -> AttentionExample | None:
+        """Every head's attention on one sequence, if it was stored."""
+        return read_example(self.folder / "items")
+
+    @property
+    def item_names(self) -> list[str]:
+        """What `items` can be asked for."""
+        return sorted(path.stem for path in (self.folder / "items").glob("*.parquet"))
+
+    def items(self, name: str) -> pd.DataFrame:
+        """One row an item (sequence or document), one column a component (`18.6`, or `18` for an FFN)."""
+        if name not in self.item_names:
+            raise UsageError(
+                f"the run '{self.folder}' holds no items {name!r}; it holds {', '.join(self.item_names) or 'none'}"
+            )
+        return tables.read_parquet(self.folder / "items" / f"{name}.parquet")
+
+    def head_score(self, name: str, variant: str = "", *, task: str = "", shots: int = 0) -> HeadScores:
+        """A stored head score as it was, with its nulls and items. Raises UsageError where it is not stored."""
+        found: HeadScores = self._restored("head", (name, variant, task, shots))
+        return found
+
+    def ffn_score(self, name: str, variant: str = "", *, task: str = "", shots: int = 0) -> FFNScores:
+        """A stored FFN score as it was, with its nulls and items. Raises UsageError where it is not stored."""
+        found: FFNScores = self._restored("ffn", (name, variant, task, shots))
+        return found
+
+    def figure(self, name: str, **options: Any) -> go.Figure:
+        """A figure of the paper from what is stored; `headscope.figures.NAMES` lists them.
+
+        Raises UsageError for an unknown name, and for a figure whose data the run does not have, naming the command.
+        """
+        from headscope.figures import draw
+
+        return draw(self, name, **options)
+
+    def _restored(self, component: str, key: tuple[str, str, str, int]) -> Any:
+        name = f"{component}-{label(*key)}"
+        frame, nulls = getattr(self, f"{component}_scores"), getattr(self, f"{component}_nulls")
+        rows = rows_of(frame, key)
+        if rows.empty:
+            raise UsageError(
+                f"the run '{self.folder}' holds no score {label(*key)!r}; it holds {', '.join(labels(frame)) or 'none'}"
+            )
+        told = [stage.record.get("scores", {}).get(name) for stage in self.stages]
+        items = self.items(name) if name in self.item_names else None
+        return restore(rows, rows_of(nulls, key), items, next((found for found in told if found), {}))
+
+
+def open_run(folder: str | Path) -> Run:
+    """A run directory that is there. Raises StoreError where it is not one, or in another version's format."""
+    run = Run(Path(folder))
+    run.manifest  # noqa: B018  (reading it is the check)
+    return run
+
+
+def check_output_folder(folder: str | Path, stage: Stage | None = None) -> None:
+    """Refuse an output folder before a model is loaded: not writable, another format, another protocol (StoreError).
+
+    Nothing is made: a model that is refused afterwards leaves no folder behind.
+    """
+    path = Path(folder)
+    found = read_manifest(path)
+    if found is not None and stage is not None:
+        found.with_stage(stage, path)
+    check_writable(path)

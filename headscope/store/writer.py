@@ -1,0 +1,242 @@
+"""Writing into a run directory: rows merged by key, each file whole or not there, one writer of a file at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Shaped, UInt8
+from torch import Tensor
+
+from headscope.store import tables
+from headscope.store.atomic import make_writable, remove_stale
+from headscope.store.attention_example import LEVELS, AttentionExample
+from headscope.store.canonical import noted
+from headscope.store.manifest import Manifest, Stage, check_identity, read_manifest
+from headscope.store.run import Run
+from headscope.store.scores import item_frame, label, null_rows, score_rows, tables_of
+from headscope.store.units import UnitStore
+from interp.errors import StoreError, UsageError
+from interp.scores import FFNScores, HeadScores
+
+if TYPE_CHECKING:
+    from interp.model import HookedModel
+
+Stale = Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
+LOCK_SECONDS = 120.0
+ITEM_NAME = re.compile(r"[\w%@=+][\w.%@=+-]*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class RunWriter(Run):
+    """One stage's hand on a run directory. As a context it marks the stage finished when it ends without an error."""
+
+    stage: Stage
+    units: UnitStore
+
+    def add_scores(
+        self,
+        scores: HeadScores | FFNScores,
+        *,
+        task: str = "",
+        shots: int = 0,
+        item_columns: Mapping[str, Sequence[Any]] | None = None,
+    ) -> None:
+        """Store a score: its rows, nulls, items (with further columns, such as length or cluster) and provenance."""
+        provenance = noted(dict(scores.provenance))  # What can't be noted is refused before anything is written.
+        kind = "head" if isinstance(scores, HeadScores) else "ffn"
+        name = f"{kind}-{label(scores.name, scores.variant, task, shots)}"
+        table, nulls = tables_of(scores)
+        rows, drawn = (build(scores, task=task, shots=shots) for build in (score_rows, null_rows))
+        items = item_frame(scores, item_columns or {})
+        with _locked(self.folder):
+            stored, stored_nulls = table.read(self.folder), nulls.read(self.folder)
+            _refuse_other_shape(stored, rows, folder=self.folder)
+            if items is not None:
+                self._write_items(name, items)
+            if len(drawn) or len(stored_nulls):
+                nulls.write(self.folder, nulls.merged(stored_nulls, drawn, replacing=rows))
+            table.write(self.folder, table.merged(stored, rows))
+        self._update(lambda stage: _with_provenance(stage, name, provenance))
+
+    def add_metrics(self, rows: pd.DataFrame) -> None:
+        """Store evaluations of pruned models, in the columns of `metrics.parquet`."""
+        with _locked(self.folder):
+            self._merge(tables.METRICS, rows)
+
+    def add_comparisons(self, rows: pd.DataFrame, *, without: Stale | None = None) -> None:
+        """Store comparisons of rankings, in the columns of `comparisons.parquet`.
+
+        without(stored, rows): the stored rows that go when these come, beside those of the same names.
+        """
+        with _locked(self.folder):
+            stored = tables.COMPARISONS.read(self.folder)
+            gone = rows if without is None else pd.concat([without(stored, rows), rows[stored.columns]])
+            tables.COMPARISONS.write(self.folder, tables.COMPARISONS.merged(stored, rows, replacing=gone))
+
+    def replace_comparisons(self, rows: pd.DataFrame, *, kinds: Sequence[str]) -> None:
+        """Store comparisons in place of all stored ones of these kinds: a new comparison leaves nothing of an older."""
+        with _locked(self.folder):
+            stored = tables.COMPARISONS.read(self.folder)
+            gone = pd.concat([stored[stored["kind"].isin(list(kinds))], rows[stored.columns]], ignore_index=True)
+            merged = tables.COMPARISONS.merged(stored, rows, replacing=gone)
+            tables.COMPARISONS.write(self.folder, merged)
+
+    def add_classes(self, classes: Shaped[np.ndarray, "layer head"]) -> None:
+        """Store each head's class as text, empty for heads that are no induction heads (Method 2.8)."""
+        layers, heads = classes.shape
+        layer, head = np.divmod(np.arange(layers * heads), heads)
+        rows = pd.DataFrame({"layer": layer, "head": head, "class": [str(name) for name in classes.flatten()]})
+        with _locked(self.folder):
+            self._merge(tables.CLASSES, rows)
+
+    def store_items(self, name: str, frame: pd.DataFrame) -> None:
+        """Store any table by item under items/. Raises UsageError for a name that is no plain file name."""
+        if not ITEM_NAME.fullmatch(name):
+            raise UsageError(f"{name!r} can't name items: letters, digits, _ . % @ = + - only, no . or - in front")
+        with _locked(self.folder):
+            self._write_items(name, frame)
+
+    def store_attention_example(
+        self,
+        tokens: Sequence[str],
+        patterns: UInt8[Tensor, "layer head query key"],
+        scale: float = 1 / LEVELS,
+        *,
+        blocks: Sequence[int] = (),
+    ) -> None:
+        """Store every head's attention on one sequence; blocks: the position at which each repeat begins."""
+        example = AttentionExample(tuple(tokens), patterns, scale=scale, blocks=tuple(blocks))
+        folder = self.folder / "items"
+        with _locked(self.folder):
+            folder.mkdir(exist_ok=True)
+            example.write(folder)
+
+    def record(self, **facts: Any) -> None:
+        """Note what was found on the way (vocabulary rule, skipped lengths) in this stage of the manifest."""
+        told = noted(facts)
+        self._update(lambda stage: replace(stage, record={**stage.record, **told}))
+
+    def finish(self) -> None:
+        """Mark the stage as finished; until then the report calls it interrupted."""
+        self._update(lambda stage: replace(stage, finished=_now()))
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.finish()
+
+    def _update(self, change: Callable[[Stage], Stage]) -> None:
+        with _locked(self.folder):
+            manifest = self.manifest
+            stages = tuple(change(stage) if stage.same(self.stage) else stage for stage in manifest.stages)
+            replace(manifest, stages=stages).write(self.folder)
+
+    def _merge(self, table: tables.Table, rows: pd.DataFrame) -> None:
+        table.write(self.folder, table.merged(table.read(self.folder), rows))
+
+    def _write_items(self, name: str, frame: pd.DataFrame) -> None:
+        folder = self.folder / "items"
+        folder.mkdir(exist_ok=True)
+        tables.write_parquet(folder / f"{name}.parquet", frame)
+
+
+def open_stage(model: HookedModel, folder: str | Path, stage: Stage) -> RunWriter:
+    """`begin_stage` for this very model."""
+    return begin_stage(folder, identity_of(model), stage)
+
+
+def identity_of(model: HookedModel) -> dict[str, Any]:
+    """What numbers are filed under; versions are noted by stage."""
+    return {name: value for name, value in model.identity().items() if name != "versions"}
+
+
+def begin_stage(folder: str | Path, identity: Mapping[str, Any], stage: Stage) -> RunWriter:
+    """A writer for this stage of this model, in a new folder or in one that holds the same model.
+
+    Raises StoreError, before anything is written, where the folder is another model's, holds the command by another
+    protocol, is in another format or can't be written to.
+    """
+    folder = Path(folder)
+    check_identity(identity)
+    _admit(folder, identity, stage)
+    make_writable(folder)
+    with _locked(folder):
+        manifest = _admit(folder, identity, stage)
+        stage = replace(stage, started=_now(), finished="", record=_record_so_far(manifest, stage))
+        manifest.with_stage(stage, folder).write(folder)
+        for part in (folder, folder / "items", folder / "units"):
+            remove_stale(part)
+    common = {"identity": dict(identity), "versions": dict(stage.versions)}
+    return RunWriter(folder, stage, UnitStore(folder / "units", common))
+
+
+def _admit(folder: Path, identity: Mapping[str, Any], stage: Stage) -> Manifest:
+    """The manifest that this stage of this model may be added to, a new one in an unused folder."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        _refuse_orphans(folder)
+        manifest = Manifest(identity)
+    manifest.refuse_other(identity, folder)
+    manifest.with_stage(stage, folder)
+    return manifest
+
+
+def _refuse_other_shape(stored: pd.DataFrame, rows: pd.DataFrame, *, folder: Path) -> None:
+    """All scores of one model have the same layers and heads."""
+    axes = [axis for axis in ("layer", "head") if axis in rows]
+    given = [int(rows[axis].max()) + 1 for axis in axes]
+    held = [int(stored[axis].max()) + 1 for axis in axes] if len(stored) else given
+    if held != given:
+        raise UsageError(f"the run '{folder}' holds scores of shape {held} {axes}, got one of shape {given}")
+
+
+def _with_provenance(stage: Stage, name: str, provenance: Mapping[str, Any]) -> Stage:
+    told = {**stage.record.get("scores", {}), name: dict(provenance)}
+    return replace(stage, record={**stage.record, "scores": told}) if provenance else stage
+
+
+def _record_so_far(manifest: Manifest, stage: Stage) -> Mapping[str, Any]:
+    """What an interrupted run of this very stage had recorded."""
+    return next((other.record for other in manifest.stages if other.same(stage)), stage.record)
+
+
+def _refuse_orphans(folder: Path) -> None:
+    """Tables without a manifest are nobody's."""
+    found = [table.path(folder).name for table in tables.TABLES if table.path(folder).exists()]
+    if found:
+        raise StoreError(
+            f"the folder '{folder}' holds {found[0]} but no manifest.json, so it is unknown which model the numbers "
+            "belong to. Choose another folder with -o."
+        )
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One writer at a time; the lock of a killed process is released by the system."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(folder / ".lock", timeout=LOCK_SECONDS):
+            yield
+    except Timeout as error:
+        raise StoreError(
+            f"another headscope has been writing into '{folder}' for over {LOCK_SECONDS:.0f} seconds; wait for it to "
+            "end, or choose another folder with -o."
+        ) from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

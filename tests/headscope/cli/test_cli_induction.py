@@ -1,0 +1,380 @@
+"""`headscope induction` as a person meets it: what it prints and writes, and a clear sentence for each bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from headscope.cli import main, options
+from headscope.store.run import open_run
+
+LAYERS, HEADS = 2, 4
+ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+TEXT = "the attention of a head goes back to the token that followed an earlier copy of this one " * 40
+
+
+class Outcome(NamedTuple):
+    status: int
+    out: str
+    error: str
+
+
+@pytest.fixture
+def headscope(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run the command in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["headscope", *map(str, arguments)])
+        status = 0
+        try:
+            main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        printed = capsys.readouterr()
+        return Outcome(status, printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level BPE of 300 tokens, trained on a sentence."""
+    found = Tokenizer(models.BPE())
+    found.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    found.decoder = decoders.ByteLevel()
+    words = [f"{a}{b}{c}" for a in "abcdefgh" for b in "aeiou" for c in "klmnprst"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=600, special_tokens=["<s>", "</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    found.train_from_iterator([TEXT, " ".join(words)], trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=found, bos_token="<s>", eos_token="</s>")
+
+
+def tiny_llama(vocabulary: int, *, positions: int = 512) -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            hidden_size=32,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=HEADS,
+            num_key_value_heads=2,
+            intermediate_size=64,
+            vocab_size=vocabulary,
+            max_position_embeddings=positions,
+            bos_token_id=0,
+            eos_token_id=1,
+        )
+    )
+
+
+def saved(folder: Path, model: Any, tokenizer: Any | None) -> Path:
+    model.save_pretrained(folder)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> Path:
+    return saved(tmp_path / "tiny", tiny_llama(len(tokenizer)), tokenizer)
+
+
+def test_prints_the_heads_and_writes_a_run_directory(
+    headscope: Callable[..., Outcome], model: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    found = headscope("induction", model, "-o", folder, "--sequences", 3, "--length", 10)
+    assert found.status == 0, found.error
+    assert f"report: {folder / 'report.html'}" in found.out.splitlines()[-1]
+    assert f"of {LAYERS * HEADS} heads are induction heads" in found.out
+    assert "protocol quick: 3 sequences, L = 10" in found.out
+    written = {path.name for path in folder.iterdir()}
+    assert {"manifest.json", "head_scores.parquet", "items", "units", "report.html"} <= written
+    assert not list(folder.rglob("*.pkl")) and not list(folder.rglob("*.pt"))
+
+
+def test_json_is_json_and_the_second_time_costs_nothing(
+    headscope: Callable[..., Outcome], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("induction", model, "-o", tmp_path / "run", "--sequences", 3, "--length", 10, "--json", "--top", 8)
+    first = json.loads(headscope(*arguments).out)
+    heads = {(head["layer"], head["head"]) for head in first["heads"]}
+    assert heads == {(layer, head) for layer in range(LAYERS) for head in range(HEADS)}
+    score = first["heads"][0]["scores"]["prefix_matching"]
+    assert 0 <= score["ci_low"] <= score["mean"] <= score["ci_high"] <= 1
+    assert 0 < score["p"] <= score["p_family"] <= 1
+
+    import induction.reading
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("a finished unit was run again")
+
+    monkeypatch.setattr(induction.reading, "_listening", never)
+    assert json.loads(headscope(*arguments).out)["heads"] == first["heads"]
+
+
+@pytest.mark.parametrize(("columns", "shown"), [(80, 2), (100, 3), (168, 6)])
+def test_the_table_fits_the_terminal(
+    headscope: Callable[..., Outcome],
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    columns: int,
+    shown: int,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(Console, "is_terminal", True)
+    folder = tmp_path / "run"
+    found = headscope("induction", model, "-o", folder, "--sequences", 2, "--length", 8)
+    assert found.status == 0, found.error
+    lines = ANSI.sub("", found.out).splitlines()
+    assert all(len(line) <= columns for line in lines if not line.startswith("report: "))
+    table = "\n".join(lines)
+    heading = table.split("────")[0]
+    headings = ["class", "(signed, sd)", "matching", "(successor)", "previous", "duplicate", "(argmax)"]
+    places = [heading.find(name) for name in headings]
+    assert [place >= 0 for place in places] == [True] * (1 + shown) + [False] * (6 - shown)
+    assert ("A wider terminal shows" in table) == (shown < 6)
+    second = next(line for line in heading.splitlines() if "(signed" in line)
+    assert second.index("class") < second.index("(signed, sd)") < second.index("matching"), "the class rests on it"
+    assert re.search(r"null -?\d\.\d{3}, p \d\.\d{4}", table), "three decimals: the null is small"
+
+
+def test_a_single_sequence_has_no_interval(headscope: Callable[..., Outcome], model: Path, tmp_path: Path) -> None:
+    found = headscope("induction", model, "-o", tmp_path / "run", "--sequences", 1, "--length", 8)
+    assert found.status == 0 and "nan" not in found.out
+    nulls = open_run(tmp_path / "run").head_nulls.query("score == 'prefix_matching' and null == 'N2 position only'")
+    assert set(nulls["p"]) <= {0.5, 1.0}, "one comparison is no more than one"
+
+
+@pytest.mark.parametrize(("value", "shown"), [(-0.001, "0.00"), (-0.006, "-0.01"), (2.346, "2.35"), (0.0, "0.00")])
+def test_zero_has_no_sign(value: float, shown: str) -> None:
+    from headscope.cli.induction import fixed
+
+    assert fixed(value, 2) == shown
+
+
+def test_ctrl_c_says_how_to_go_on(
+    headscope: Callable[..., Outcome], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import induction
+
+    def pressed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(induction, "in_context_learning_score", pressed)
+    arguments = ("induction", model, "-o", tmp_path / "run", "--sequences", 2, "--length", 8)
+    found = headscope(*arguments)
+    assert found.status == 130 and found.error.splitlines()[-1] == (
+        "headscope: interrupted; the same command goes on from the last finished unit"
+    )
+    assert "Traceback" not in found.error and not (tmp_path / "run" / "head_scores.parquet").exists()
+    monkeypatch.undo()
+    assert headscope(*arguments).status == 0
+
+
+def test_ctrl_c_promises_nothing_where_nothing_is_kept(
+    headscope: Callable[..., Outcome], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(options, "load", pressed)
+    for arguments in (("doctor", model), ("attention", model, "--text", "a", "--layer", 0, "-o", tmp_path / "a.html")):
+        found = headscope(*arguments)
+        assert (found.status, found.out, found.error) == (130, "", "\nheadscope: interrupted\n")
+    found = headscope("importance", model, "--tasks", "probe_antonyms", "--limit", 4, "-o", tmp_path / "run")
+    assert found.status == 130 and found.error.endswith("goes on from the last finished unit\n")
+
+
+def test_windows_that_do_not_reach_back_are_told(
+    headscope: Callable[..., Outcome], tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    windows = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"], "use_sliding_window": True}
+    torch.manual_seed(0)
+    model = Qwen2ForCausalLM(Qwen2Config(**{**tiny_llama(len(tokenizer)).config.to_dict(), **windows}))
+    folder = saved(tmp_path / "window", model, tokenizer)
+    found = headscope("induction", folder, "-o", tmp_path / "run", "--sequences", 2, "--length", 10)
+    assert found.status == 0, found.error
+    assert "Layers that see no look-back target, and have no such score: 0." in found.out
+    found = headscope("induction", folder, "-o", tmp_path / "near", "--sequences", 2, "--length", 7)
+    assert "targets, and are scored on that part: 0 (50% of the targets, 2 of 2 sequences)." in found.out
+
+
+def refused(outcome: Outcome, *words: str) -> None:
+    """A non-zero status and a sentence with these words, no traceback."""
+    assert outcome.status != 0
+    assert outcome.error.startswith("headscope: ") and "Traceback" not in outcome.error, outcome.error
+    for word in words:
+        assert word in outcome.error, outcome.error
+    assert not outcome.out
+
+
+def test_unknown_models_are_refused(headscope: Callable[..., Outcome], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    refused(headscope("induction", "nobody/no-such-model", "-o", folder), "nobody/no-such-model", "network")
+    refused(headscope("induction", tmp_path / "nothing", "-o", folder), "no folder")
+    refused(headscope("induction", tmp_path / "a.gguf", "-o", folder), "a.gguf")
+    refused(headscope("induction", __file__, "-o", folder), "is a file", ".gguf")
+    assert not folder.exists()
+
+
+def test_a_folder_without_a_tokenizer(
+    headscope: Callable[..., Outcome], tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    bare = saved(tmp_path / "bare", tiny_llama(len(tokenizer)), None)
+    refused(headscope("induction", bare, "-o", tmp_path / "run"), "tokenizer")
+
+
+def test_encoders_and_state_space_models(
+    headscope: Callable[..., Outcome], tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": len(tokenizer)}
+    bert = BertForMaskedLM(BertConfig(**sizes, num_attention_heads=4, intermediate_size=64))
+    mamba = MambaForCausalLM(MambaConfig(**sizes, state_size=4))
+    refused(headscope("induction", saved(tmp_path / "bert", bert, tokenizer), "-o", tmp_path / "run"), "encoder")
+    refused(headscope("induction", saved(tmp_path / "mamba", mamba, tokenizer), "-o", tmp_path / "run"), "state-space")
+
+
+def test_sequences_that_do_not_fit(
+    headscope: Callable[..., Outcome], tmp_path: Path, tokenizer: PreTrainedTokenizerFast, model: Path
+) -> None:
+    short = saved(tmp_path / "short", tiny_llama(len(tokenizer), positions=64), tokenizer)
+    refused(headscope("induction", short, "-o", tmp_path / "run"), "context", "64", "--length 15")
+    asked = ("study", short, "--tasks", "probe_antonyms", "--shots", "0", "--only", "induction", "-o", tmp_path / "run")
+    refused(headscope(*asked), "context", "64", "--length 15")
+    assert not (tmp_path / "run").exists()
+    assert headscope(*asked, "--length", 15).status == 0, "it has the option that it advises, in the same folder"
+    assert set(open_run(tmp_path / "run").items("head-prefix_matching")["length"]) == {15}
+    too_many = headscope("induction", model, "-o", tmp_path / "many", "--protocol", "paper", "--sequences", 101)
+    refused(too_many, "1 to 100")
+    assert not (tmp_path / "many").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--length", 2), ("--sequences", 0), ("--seed", -1), ("--top", 0), ("--protocol", "slow")]
+)
+def test_options_out_of_range(headscope: Callable[..., Outcome], tmp_path: Path, option: str, value: object) -> None:
+    found = headscope("induction", "any-model", "-o", tmp_path / "run", option, value)
+    assert found.status == 2
+    refused(found, f"{str(value)!r} is not a value of {option}: give ")
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_distinct_tokens_than_the_vocabulary_gives(
+    headscope: Callable[..., Outcome], tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    wide = saved(tmp_path / "wide", tiny_llama(len(tokenizer), positions=9000), tokenizer)
+    refused(headscope("induction", wide, "-o", tmp_path / "run", "--length", 2000), "distinct tokens", "vocabulary")
+    # enough for the repeated sequences, too few for the ones without repeats: still nothing is written
+    for length in (90, 200):
+        told = headscope("induction", wide, "-o", tmp_path / "run", "--length", length)
+        refused(told, f"needs {4 * length} distinct tokens", "--length 79")
+    assert not (tmp_path / "run").exists()
+
+
+def test_damaged_weights(headscope: Callable[..., Outcome], tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    broken = tiny_llama(len(tokenizer))
+    broken.model.layers[1].mlp.up_proj.weight.data[0, 0] = torch.nan
+    refused(headscope("induction", saved(tmp_path / "nan", broken, tokenizer), "-o", tmp_path / "run"), "NaN")
+
+
+def test_missing_weights(headscope: Callable[..., Outcome], model: Path, tmp_path: Path) -> None:
+    weights = load_file(model / "model.safetensors")
+    del weights["model.layers.1.self_attn.q_proj.weight"]
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    refused(headscope("induction", model, "-o", tmp_path / "run"), "incomplete", "layers.1.self_attn.q_proj")
+
+
+def test_pickled_weights_only_when_asked_for(
+    headscope: Callable[..., Outcome], tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    model = tiny_llama(len(tokenizer))
+    folder = saved(tmp_path / "pickled", model, tokenizer)
+    (folder / "model.safetensors").unlink()
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    arguments = ("induction", folder, "-o", tmp_path / "run", "--sequences", 2, "--length", 8)
+    refused(headscope(*arguments), "ickled", "--allow-pickle")
+    assert headscope(*arguments, "--allow-pickle").status == 0
+
+
+def test_remote_code_only_when_asked_for(headscope: Callable[..., Outcome], model: Path, tmp_path: Path) -> None:
+    config = json.loads((model / "config.json").read_text())
+    config |= {
+        "model_type": "homemade",
+        "auto_map": {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"},
+    }
+    (model / "config.json").write_text(json.dumps(config))
+    (model / "code.py").write_text("raise SystemExit('ran')\n")
+    refused(headscope("induction", model, "-o", tmp_path / "run"), "--trust-remote-code")
+
+
+def test_another_models_or_protocols_folder(
+    headscope: Callable[..., Outcome], model: Path, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    folder = tmp_path / "run"
+    short = ("--sequences", 2, "--length", 8)
+    assert headscope("induction", model, "-o", folder, *short).status == 0
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    other = tiny_llama(len(tokenizer))
+    other.lm_head.weight.data += 1
+    refused(headscope("induction", saved(tmp_path / "other", other, tokenizer), "-o", folder, *short), "another model")
+    refused(headscope("induction", model, "-o", folder, "--sequences", 2, "--length", 9), "protocol")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_that_cannot_be_written(headscope: Callable[..., Outcome], model: Path, tmp_path: Path) -> None:
+    occupied = tmp_path / "file"
+    occupied.write_text("not a folder")
+    refused(headscope("induction", model, "-o", occupied / "run"), str(occupied))
+    if os.geteuid():  # root may write anywhere
+        closed = tmp_path / "closed"
+        closed.mkdir(mode=0o500)
+        refused(headscope("induction", model, "-o", closed / "run"), "closed")
+
+
+def test_doctor_says_ok(headscope: Callable[..., Outcome], model: Path) -> None:
+    found = headscope("doctor", model)
+    assert found.status == 0, found.out
+    assert "FAIL" not in found.out and "checks hold" in found.out
+
+
+def test_doctor_tells_the_worst_of_what_holds_and_all_that_fails() -> None:
+    from headscope.cli.doctor import told
+    from interp.checks.result import Check
+
+    checks = [
+        Check("gates", True, 1e-7, "layer 0"),
+        Check("gates", True, 2e-6, "layer 1"),
+        Check("gates", False, 0.3, "layer 2"),
+        Check("rows", True, 1e-6, "worst in layer 1"),
+        Check("gates", False, 0.4, "layer 3"),
+    ]
+    assert list(told(checks)) == [
+        "ok    gates  (2 times, worst: layer 1; 2e-06)",
+        "FAIL  gates  (layer 2; 0.3)",
+        "FAIL  gates  (layer 3; 0.4)",
+        "ok    rows  (worst in layer 1; 1e-06)",
+    ]

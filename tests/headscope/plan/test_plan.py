@@ -1,0 +1,156 @@
+"""headscope plan: what a study would cost, from the configuration, against what a study does."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import interp
+from headscope.plan.budget import LEAST, MEDIUM, PAPER, SMALL
+from headscope.plan.cost import GRADIENT, CellTokens, shares, speed, study_cost, tokens_of
+from headscope.stages.cells import TaskChoice
+from tests.headscope import tiny
+from tests.headscope.commands import command, done, refused
+
+TASKS = ("probe_antonyms", "probe_pattern")
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def told(model_folder: Path) -> dict[str, Any]:
+    (model_folder / "model.safetensors").rename(model_folder / "elsewhere")  # No weights are read.
+    found = json.loads(done("plan", model_folder, "--tasks", ",".join(TASKS), "--shots", "0,2", "--json").out)
+    (model_folder / "elsewhere").rename(model_folder / "model.safetensors")
+    return dict(found)
+
+
+def test_the_shape_is_the_models(told: dict[str, Any], model_folder: Path) -> None:
+    model = interp.load_model(str(model_folder), check=False)
+    assert told["shape"]["parameters"] == sum(parameter.numel() for parameter in model.hf.parameters())
+    assert (told["shape"]["layers"], told["shape"]["heads"]) == (tiny.LAYERS, tiny.HEADS)
+    assert told["shape"]["context"] == model.max_length and told["shape"]["vocabulary"] == model.vocab_size
+    assert told["shape"]["embedding_parameters"] == 0  # tied: it unembeds too
+    assert told["memory"]["float32"]["weights"] == 4 * told["shape"]["parameters"]
+
+
+def test_tokens_are_those_of_the_first_documents(told: dict[str, Any], model_folder: Path) -> None:
+    model = interp.load_model(str(model_folder), check=False)
+    cells = TaskChoice(TASKS, (0, 2), limit=8).tasks("train")
+    for cell, found in zip(cells, told["cells"], strict=True):
+        documents = list(cell.token_documents(model))
+        assert (found["task"], found["shots"], found["exact"]) == (cell.name, cell.shots, True)
+        assert found["prompt"] == pytest.approx(sum(len(d.context) for d in documents) / 8)
+        assert found["choices"] == pytest.approx(sum(len(c) for d in documents for c in d.choices) / 8)
+    counted = tokens_of(cells, model.tokenizer, model.max_length, model.d_model)
+    assert told["tokens"] == pytest.approx(study_cost(SMALL, counted, tiny.LAYERS))
+    assert told["total"] == pytest.approx(sum(told["tokens"].values()))
+
+
+CELLS = [
+    CellTokens("a", 0, 20.0, 4.0, 0.0),
+    CellTokens("a", 5, 120.0, 4.0, 100.0),
+    CellTokens("b", 0, 10.0, 6.0, 0.0),
+    CellTokens("b", 5, 60.0, 6.0, 50.0),
+]
+
+
+def test_the_cost_of_every_stage_by_hand() -> None:
+    found = study_cost(PAPER, CELLS, layers=3)
+    every = 24 + 124 + 16 + 66
+    assert found["importance"] == pytest.approx(200 * (every + 124 + 66) * GRADIENT)
+    assert found["knockout"] == pytest.approx(100 * every * 4)
+    one_pass = 200 * (24 + 16 + 3 * (124 + 66))
+    orders = 4 + 1 + 20 + 20 + 3  # four of one order each, transfer to one other task, two of 20 draws, iterative
+    assert found["prune heads"] == pytest.approx(one_pass * (1 + 9 * orders))
+    assert found["joint grid"] == pytest.approx(one_pass * 7 * 5)
+    assert found["causal"] == pytest.approx(100 * every * 5 * (1 + 3 * 39) * 2)
+
+
+def test_a_token_of_a_long_document_costs_more() -> None:
+    """Half of 2,304 keys on average, where 2,304 double the price."""
+    short, long = (CellTokens("a", 5, 2300.0, 4.0, 2000.0, doubled=keys) for keys in (float("inf"), 2304.0))
+    assert long.document == pytest.approx(1.5 * short.document)
+    assert long.evaluated(9, "fixed") == pytest.approx(1.5 * (2000 + 9 * 304))
+
+
+def test_a_question_costs_all_its_documents() -> None:
+    one, five = (CellTokens("a", 5, 120.0, 4.0, 100.0, per_unit=n) for n in (1.0, 5.0))
+    assert five.unit == 5 * one.unit
+    assert five.evaluated(3, "fixed") == 100 + 15 * 24 and five.evaluated(3, "document") == 15 * 124
+    costs = [study_cost(LEAST, [cell], layers=3) for cell in (one, five)]
+    assert costs[1]["importance"] == 5 * costs[0]["importance"] and costs[1]["knockout"] == 5 * costs[0]["knockout"]
+
+
+def test_documents_of_a_question_are_counted(tmp_path: Path) -> None:
+    """Three questions of two, three and four answers: a fourth of them, on average."""
+    folder = tmp_path / "multirc"
+    folder.mkdir()
+    rows = [
+        {
+            "paragraph": f"P{q}",
+            "question": f"Q{q}",
+            "answer": f"A{a}",
+            "label": a % 2,
+            "idx": {"paragraph": q, "question": q, "answer": a},
+        }
+        for q in range(3)
+        for a in range(2 + q)
+    ]
+    for split in ("train", "validation"):
+        (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    cells = TaskChoice(("multirc",), (0,), limit=8, data=str(tmp_path)).tasks("train")
+    (counted,) = tokens_of(cells, None, None, 32)
+    assert counted.per_unit == 3
+
+
+def test_dear_tasks_get_a_part_of_the_documents() -> None:
+    """None may cost over four times the median task; tasks that do not are not named."""
+    cells = [
+        CellTokens(name, 5, tokens, 0.0, 0.0)
+        for name, tokens in (("a", 10.0), ("b", 100.0), ("c", 100.0), ("d", 400.0), ("e", 1000.0))
+    ]
+    assert shares([*cells, CellTokens("a", 0, 1e6, 0.0, 0.0)]) == {"e": pytest.approx(0.4)}
+    dear = replace(LEAST, shares=(("e", 0.4),))
+    plain, spared = (study_cost(tier, cells, layers=3) for tier in (LEAST, dear))
+    assert spared["importance"] == plain["importance"], "rankings are compared, and are of equally many documents"
+    taken, left = {"knockout": 8, "prune heads": 24}, {"knockout": 3, "prune heads": 9}
+    for stage, every in taken.items():
+        others = plain[stage] / every * (610 / 1610)
+        assert spared[stage] == pytest.approx(others * every + plain[stage] / every * (1000 / 1610) * left[stage])
+
+
+def test_fixed_demonstrations_are_run_once_a_mask() -> None:
+    """Small: both tasks, at 5 shots only."""
+    one_pass = (100 + 24 * 24) + (50 + 24 * 16)
+    assert study_cost(SMALL, CELLS, layers=3)["joint grid"] == pytest.approx(one_pass * 3 * 3)
+
+
+def test_a_richer_budget_costs_more() -> None:
+    costs = [sum(study_cost(tier, CELLS, layers=30).values()) for tier in (PAPER, MEDIUM, SMALL, LEAST)]
+    assert costs == sorted(costs, reverse=True) and len(set(costs)) == 4
+
+
+def test_without_a_tokenizer_characters_are_counted_and_that_is_said(model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes((model_folder / "config.json").read_bytes())
+    found = done("plan", tmp_path, "--tasks", TASKS[0], "--shots", "0", "--speed", 1000)
+    assert "no tokenizer could be read: tokens are counted as a quarter of the characters" in found.out
+    assert "at 1,000 tokens a second" in found.out and "forward-equivalents" in found.out
+
+
+def test_speed_is_tokens_a_second(model_folder: Path) -> None:
+    assert speed(interp.load_model(str(model_folder), check=False), rows=1, length=16) > 1
+
+
+def test_refusals(model_folder: Path) -> None:
+    asked = ("plan", model_folder, "--tasks", TASKS[0])
+    refused(command(*asked, "--budget", "2"), "'2' is not a value of --budget", "small or paper")
+    refused(command(*asked, "--limit", 0), "'0' is not a value of --limit")
+    refused(command(*asked, "--shots", "0,900"), "900 shots")

@@ -1,0 +1,367 @@
+"""The report in Chromium, as a person uses it: nothing is requested, nothing fails, heads can be chosen and sorted."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headscope.report import render
+from headscope.store.run import Run, open_run
+from tests.headscope.browsed import READY, click_cell, intrude
+from tests.headscope.synthetic import HOSTILE, Shape, write_run
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect = playwright.expect
+pytestmark = pytest.mark.browser
+
+SHAPE = Shape(6, 4, 2)
+TOKENS = ["<s>", *HOSTILE, *HOSTILE, *HOSTILE]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("browser") / "run"
+    return render(write_run(folder, shape=SHAPE, study=True, tasks=["copa", HOSTILE[0]], tokens=TOKENS))
+
+
+@pytest.fixture(scope="module")
+def run(report: Path) -> Run:
+    return open_run(report.parent)
+
+
+@dataclass
+class Heard:
+    """All that a page said or asked for."""
+
+    messages: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+
+def listen(page: Any) -> Heard:
+    heard = Heard()
+    page.on("console", lambda message: heard.messages.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: heard.messages.append(f"error: {error}"))
+    page.on("dialog", lambda dialog: heard.messages.append(f"dialog: {dialog.message}"))
+    page.on("request", lambda request: heard.requests.append(request.url))
+    return heard
+
+
+@pytest.fixture(scope="module")
+def shared(browser: Any, report: Path) -> Iterator[tuple[Any, Heard]]:
+    """One page for the tests that only use it; loading it takes longer than any of them."""
+    page = browser.new_page(viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    heard = listen(page)
+    page.goto(report.as_uri())
+    page.wait_for_selector(READY)
+    expect(page.locator("#attention .heatmaplayer image")).to_have_count(1)
+    yield page, heard
+    page.close()
+
+
+@pytest.fixture
+def opened(shared: tuple[Any, Heard], report: Path) -> Iterator[Any]:
+    """The report as it opens; whatever the test does, the page says nothing and asks for nothing but itself."""
+    page, heard = shared
+    page.evaluate(
+        """() => {
+            document.activeElement.blur();
+            document.getElementById("filters").reset();
+            history.replaceState(null, "", location.pathname);
+            page.recall();
+            selection.listeners.forEach((listener) => listener());
+            mosaic.show(mosaic.score);
+            table.columnsOf(report.groups[0]);
+            scrollTo(0, 0);
+        }"""
+    )
+    yield page
+    page.wait_for_timeout(20)
+    assert heard.messages == []
+    addresses = {url.partition("#")[0] for url in heard.requests if not url.startswith(("data:", "blob:"))}
+    assert addresses == {report.as_uri()}
+
+
+def click_head(page: Any, layer: int, head: int) -> None:
+    click_cell(page, "#mosaic", head, layer)
+
+
+def walk_down(page: Any) -> None:
+    """Scroll through the page, so that every figure comes into view."""
+    for place in range(0, page.evaluate("document.documentElement.scrollHeight"), 500):
+        page.evaluate(f"scrollTo(0, {place})")
+        page.wait_for_timeout(40)
+
+
+def column(page: Any, name: str) -> list[float]:
+    """The shown numbers of a column of the table."""
+    names = [text.strip() for text in page.locator("#table thead th").all_inner_texts()]
+    place = next(index for index, text in enumerate(names) if text.startswith(name))
+    cells = page.locator(f"#table tbody tr > :nth-child({place + 1})").all_inner_texts()
+    return [float(cell.split()[0].replace("\u2212", "-")) for cell in cells]
+
+
+def first_column(page: Any) -> list[str]:
+    return page.locator("#table tbody th").all_inner_texts()
+
+
+def test_it_opens_on_the_strongest_head(opened: Any, run: Run) -> None:
+    best = run.head_score("prefix_matching").top(1)[0]
+    expect(opened.locator("#card-title")).to_have_text(f"Head {best.layer}.{best.head}")
+    row = opened.locator("#card-scores .score").first
+    expect(row).to_contain_text(f"{best.score:.2f}")
+    expect(row).to_contain_text("rank 1 of 24")
+
+
+def test_a_click_chooses_a_head_everywhere(opened: Any, run: Run) -> None:
+    click_head(opened, 2, 3)
+    expect(opened.locator("#card-title")).to_have_text("Head 2.3")
+    expect(opened.locator("#attention-head")).to_have_text("2.3")
+    expect(opened.locator("#strip-title")).to_contain_text("2.3")
+    expect(opened.locator("#card-group")).to_have_text("Key-value head 1, shared with 2.2")
+    expect(opened.locator("#table tr[aria-selected=true]")).to_have_attribute("data-place", "11")
+    assert opened.evaluate("location.hash").startswith("#head=2.3&")
+    score = run.head_score("prefix_matching")
+    row = opened.locator("#card-scores .score").first
+    expect(row).to_contain_text(f"null {float(score.null_mean[2, 3]):.2f}")
+    expect(row).to_contain_text(
+        f"[{float(score.ci_low[2, 3]):.2f}, {float(score.ci_high[2, 3]):.2f}]".replace("-", "\u2212")
+    )
+
+
+def test_hovering_tells_the_head_and_its_numbers(opened: Any, run: Run) -> None:
+    click_head(opened, 2, 3)
+    hover = opened.locator("#mosaic .hoverlayer")
+    expect(hover).to_contain_text("head 2.3")
+    expect(hover).to_contain_text("family-wise")
+    expect(hover).to_contain_text(f"{float(run.head_score('prefix_matching').mean[2, 3]):.2f}")
+
+
+def test_arrow_keys_move_the_selection(opened: Any) -> None:
+    click_head(opened, 2, 2)
+    title = opened.locator("#card-title")
+    for key, name in (
+        ("ArrowDown", "3.2"),
+        ("ArrowRight", "3.3"),
+        ("ArrowRight", "3.3"),
+        ("ArrowUp", "2.3"),
+        ("ArrowLeft", "2.2"),
+    ):
+        opened.keyboard.press(key)
+        expect(title).to_have_text(f"Head {name}")
+    opened.locator("#score").focus()
+    opened.keyboard.press("ArrowDown")
+    expect(title).to_have_text("Head 2.2")
+    expect(opened.locator("#score")).to_have_value("1")
+
+
+def test_sideways_arrows_work_without_a_click(opened: Any) -> None:
+    opened.evaluate("location.hash = '#head=1.1'")
+    expect(opened.locator("#card-title")).to_have_text("Head 1.1")
+    opened.keyboard.press("ArrowLeft")
+    expect(opened.locator("#card-title")).to_have_text("Head 1.0")
+
+
+def test_another_score_is_shown_in_its_own_scale(opened: Any, run: Run) -> None:
+    opened.locator("#score").select_option(label="Copying (signed)")
+    values, low, high = opened.locator("#mosaic").evaluate("({ data: [t] }) => [t.z, t.zmin, t.zmax]")
+    np.testing.assert_allclose(values, run.head_score("copying", "signed").mean, rtol=1e-3)
+    assert low == -high < 0
+    expect(opened.locator("#meaning")).to_contain_text("anti-copying")
+    expect(opened.locator("#card-scores .chosen")).to_contain_text("Copying (signed)")
+
+
+def test_attention_is_decoded_as_it_was_stored(opened: Any, run: Run) -> None:
+    example = run.attention_example
+    assert example is not None
+    for layer, head in ((0, 0), (5, 3)):
+        opened.evaluate(f"location.hash = '#head={layer}.{head}'")
+        expect(opened.locator("#attention-head")).to_have_text(f"{layer}.{head}")
+        opened.wait_for_timeout(150)
+        shown = np.array(opened.evaluate("document.getElementById('attention').data[0].z"), dtype=float)
+        wanted = (example.patterns[layer, head] * example.scale).numpy()
+        np.testing.assert_allclose(np.nan_to_num(shown), wanted, atol=1e-6)
+        assert np.isnan(shown).sum() == len(TOKENS) * (len(TOKENS) - 1) // 2, "later positions stay blank"
+
+
+def test_tokens_are_shown_as_text(opened: Any) -> None:
+    shown = opened.locator("#strip button").evaluate_all("all => all.map((one) => one.textContent)")
+    assert shown == [token.replace("\n", "⏎") for token in TOKENS]
+    assert opened.locator("#strip script, #strip b").count() == 0
+    labels = opened.evaluate("document.getElementById('attention').layout.xaxis.ticktext")
+    assert not any("\u202e" in text or "<" in text for text in labels)
+    drawn = opened.locator("#attention .xaxislayer-above").text_content()
+    assert "</script>" in drawn and "&amp;" in drawn and "<b>" in drawn
+    places = opened.locator("#strip button").evaluate_all("all => all.map((one) => [one.offsetTop, one.offsetLeft])")
+    row = places[1 : 1 + len(HOSTILE)]
+    assert row == sorted(row), "a right-to-left mark in one token moves no other"
+
+
+def test_a_token_can_be_asked_what_it_looks_at(opened: Any, run: Run) -> None:
+    example = run.attention_example
+    assert example is not None
+    opened.evaluate("location.hash = '#head=3.1'")
+    tokens = opened.locator("#strip button")
+    tokens.nth(9).click()
+    expect(tokens.nth(9)).to_have_attribute("aria-pressed", "true")
+    expect(opened.locator("#strip [aria-pressed=true]")).to_have_count(1)
+    wanted = float(example.patterns[3, 1, 9, 0]) * example.scale
+    expect(tokens.nth(0)).to_have_attribute("title", f"0: attention {wanted:.3f}")
+
+
+def test_the_table_sorts_both_ways_by_any_column(opened: Any) -> None:
+    assert column(opened, "Prefix") == sorted(column(opened, "Prefix"), reverse=True)
+    for name in ("Copying", "Signed", "OV"):
+        header = opened.locator("#table thead button").filter(has_text=re.compile(f"^{name}$"))
+        header.click()
+        assert column(opened, name) == sorted(column(opened, name), reverse=True)
+        header.click()
+        assert column(opened, name) == sorted(column(opened, name))
+        expect(opened.locator("#table [aria-sort=ascending]")).to_have_text(name)
+    opened.locator("#table thead button").first.click()
+    places = [tuple(map(int, text.split("."))) for text in first_column(opened)]
+    assert places == sorted(places) and len(places) == 24
+
+
+def test_the_table_filters(opened: Any, run: Run) -> None:
+    opened.locator("#filter-text").fill("3")
+    assert sorted(first_column(opened)) == ["3.0", "3.1", "3.2", "3.3"]
+    opened.locator("#filter-text").fill("3.2")
+    assert first_column(opened) == ["3.2"]
+    opened.locator("#filter-text").fill("99")
+    expect(opened.locator("#table-note")).to_have_text("No head passes the filters.")
+    opened.locator("#filter-text").fill("")
+    opened.locator("#filter-class").select_option("copying")
+    classes = run.classes[run.classes["class"] == "copying"]
+    wanted = sorted(f"{layer}.{head}" for layer, head in zip(classes["layer"], classes["head"], strict=True))
+    assert sorted(first_column(opened)) == wanted != []
+    opened.locator("#filter-class").select_option("*")
+    opened.locator("#filter-null").check()
+    above = run.head_score("prefix_matching").above_null()
+    assert sorted(first_column(opened)) == sorted(f"{layer}.{head}" for layer, head in above.nonzero().tolist())
+
+
+def test_importance_has_columns_of_its_own(opened: Any) -> None:
+    opened.locator("#columns").select_option("Importance (token), 5 shots")
+    names = opened.locator("#table thead button").all_inner_texts()
+    assert names[2:] == [HOSTILE[0], "copa"]
+    folded = opened.locator("#card-scores details").filter(has_text="Importance (token), 5 shots")
+    folded.locator("summary").click()
+    expect(folded.locator(".score")).to_have_count(2)
+
+
+def test_a_row_chooses_its_head(opened: Any) -> None:
+    opened.locator("#table tbody tr[data-place='6'] th button").click()
+    expect(opened.locator("#card-title")).to_have_text("Head 1.2")
+
+
+def test_the_table_can_be_saved(opened: Any, run: Run, tmp_path: Path) -> None:
+    with opened.expect_download() as download:
+        opened.locator("#csv").click()
+    path = tmp_path / "heads.csv"
+    download.value.save_as(path)
+    rows = list(csv.reader(path.open(encoding="utf-8")))
+    assert rows[0][:3] == ["head", "class", "Prefix matching mean"] and len(rows) == 25
+    np.testing.assert_allclose(
+        [float(row[2]) for row in rows[1:]], run.head_score("prefix_matching").mean.flatten(), rtol=1e-3
+    )
+
+
+def test_the_address_brings_the_view_back(page: Any, report: Path) -> None:
+    page.goto(f"{report.as_uri()}#head=4.2&score=copying/signed//0")
+    page.wait_for_selector(READY)
+    expect(page.locator("#card-title")).to_have_text("Head 4.2")
+    expect(page.locator("#score option:checked")).to_have_text("Copying (signed)")
+    page.goto("about:blank")
+    page.goto(f"{report.as_uri()}#head=99.0&score=<script>")
+    page.wait_for_selector(READY)
+    expect(page.locator("#card-title")).to_have_text(re.compile(r"Head \d\.\d"))
+
+
+def test_scripts_that_are_not_in_the_policy_do_not_run(page: Any, report: Path) -> None:
+    heard = listen(page)
+    page.goto(report.as_uri())
+    page.wait_for_selector(READY)
+    intrude(page)
+    assert sum("Content Security Policy" in message for message in heard.messages) >= 3
+    assert not [url for url in heard.requests if url.startswith("http")]
+
+
+def test_no_button_sends_a_figure_away(opened: Any) -> None:
+    walk_down(opened)
+    titles = opened.locator(".modebar-btn").evaluate_all("all => all.map((one) => one.dataset.title)")
+    assert titles and not [title for title in titles if re.search("share|cloud|plotly", title or "", re.I)]
+    options = opened.evaluate("[...document.querySelectorAll('.js-plotly-plot')].map((one) => one._context)")
+    assert all(not one["showSendToCloud"] and not one["plotlyServerURL"] for one in options)
+
+
+OVERLAPS = """(chosen) => {
+    const kinds = ".xtick text, .ytick text, .xtitle, .ytitle, .gtitle, .legendtext";
+    const turned = (text) => /rotate/.test(text.getAttribute("transform") || "");
+    const found = [];
+    for (const plot of document.querySelectorAll(chosen)) {
+        const texts = [...plot.querySelectorAll(kinds)].filter((text) => text.getBoundingClientRect().width);
+        texts.forEach((a, place) => texts.slice(place + 1).forEach((b) => {
+            if (turned(a) && turned(b)) return;  // slanted labels side by side: their boxes overlap, they do not
+            const [p, q] = [a.getBoundingClientRect(), b.getBoundingClientRect()];
+            const wide = Math.min(p.right, q.right) - Math.max(p.left, q.left);
+            const high = Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top);
+            if (wide > 2 && high > 3) found.push([a.textContent, b.textContent]);
+        }));
+    }
+    return found;
+}"""
+
+
+def overlaps(page: Any, chosen: str) -> list[Any]:
+    """Pairs of texts in one plot whose boxes cover each other by more than a pixel or two."""
+    found: list[Any] = page.evaluate(OVERLAPS, chosen)
+    return found
+
+
+@pytest.mark.parametrize(("scheme", "width", "height"), [("light", 1440, 900), ("dark", 390, 844)])
+def test_every_panel_is_drawn_and_fits(page: Any, report: Path, scheme: str, width: int, height: int) -> None:
+    """Nothing is wider than the window, no panel stays empty, no text of a figure lies on another."""
+    heard = listen(page)
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": height})
+    page.goto(report.as_uri())
+    page.wait_for_selector(READY)
+    walk_down(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    plots = page.locator("#figures .grid:not(.small) > .plot")
+    assert plots.count() >= 12
+    for index in range(plots.count()):
+        expect(plots.nth(index).locator(".main-svg").first).to_be_attached()
+        box = plots.nth(index).bounding_box()
+        assert box and box["width"] <= width
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (paper == "rgb(21, 23, 27)") == (scheme == "dark")
+    assert overlaps(page, "#figures .plot, #mosaic, #attention") == []
+    assert heard.messages == []
+
+
+def test_the_theme_can_be_changed(opened: Any) -> None:
+    opened.locator("#figure-ffn_knockout").scroll_into_view_if_needed()
+    first = opened.locator("#figures .plot").first
+    expect(first.locator(".main-svg").first).to_be_attached()
+    colours = []
+    for text in ("Dark", "Light"):
+        button = opened.locator("#theme")
+        expect(button).to_have_text(text)
+        colours.append(
+            [
+                opened.evaluate("getComputedStyle(document.body).backgroundColor"),
+                opened.evaluate("document.getElementById('mosaic').layout.paper_bgcolor"),
+                first.evaluate("plot => plot.layout.font.color"),
+            ]
+        )
+        button.click()
+    assert all(light != dark for light, dark in zip(*colours, strict=True))
+    assert colours[1] == ["rgb(21, 23, 27)", "#15171b", "#ebe8e1"]

@@ -1,0 +1,83 @@
+"""The grammar of `comparisons.parquet`: what is written is read back as it was, in what is published too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headscope.store.comparisons import (
+    COMPARED,
+    AtShots,
+    CausalLevel,
+    Coefficient,
+    Cut,
+    Difference,
+    Kind,
+    KnockOutVariant,
+    PruningLevel,
+    ScoreName,
+    level_of,
+    row,
+)
+from headscope.store.names import DRAWN, ORDERS
+from headscope.store.run import open_run
+
+RESULTS = Path(__file__).parents[3] / "docs" / "results"
+word = st.from_regex(r"[a-z][a-z0-9_]{0,12}", fullmatch=True)
+percent = st.integers(0, 100)
+at_shots = st.builds(AtShots, st.builds(ScoreName, word, word | st.just("")).map(str), st.integers(0, 99))
+steps = st.one_of(
+    st.just({}), st.fixed_dictionaries({"percent": percent}), st.fixed_dictionaries({"heads": percent, "ffns": percent})
+)
+values = st.one_of(
+    st.builds(ScoreName, word, word | st.just("")),
+    st.builds(KnockOutVariant, word, word | st.just("")),
+    at_shots,
+    st.builds(Difference, at_shots, at_shots),
+    st.builds(Cut, st.sampled_from("qpk"), st.integers(0, 10_000)),
+    st.builds(CausalLevel, word, word),
+    st.builds(lambda component, ablation, step: PruningLevel(component, ablation, **step), word, word, steps),
+)
+
+
+@given(values)
+def test_every_value_is_read_back_as_it_was_written(value: Any) -> None:
+    assert type(value).parse(str(value)) == value
+
+
+@pytest.mark.parametrize("manifest", sorted(RESULTS.glob("*/*/manifest.json")), ids=lambda path: path.parent.name)
+def test_the_published_rows_are_of_this_grammar(manifest: Path) -> None:
+    rows = open_run(manifest.parent).comparisons
+    assert len(rows) > 1000
+    for kind, level in set(zip(rows["kind"], rows["level"], strict=True)):
+        assert str(level_of(kind, level)) == level, f"{kind}: {level}"
+    gains = rows[rows["kind"] == Kind.INDUCTION_IMPORTANCE_GAIN]["b"]
+    assert [str(Difference.parse(b)) for b in gains] == list(gains)
+
+
+def test_steps_of_pruning_tell_what_they_remove() -> None:
+    level = PruningLevel.parse("both/mean/h=70,f=20")
+    assert (level.heads, level.ffns, level.percent) == (70, 20, None)
+    assert str(level.whole) == "both/mean"
+    assert level.whole.at(70, 20) == level
+    assert str(PruningLevel("ffn", "zero").at(0, 30)) == "ffn/zero/p=30"
+
+
+def test_what_belongs_to_no_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="crosstask"):
+        row("crosstask", "a", "b", 0, "global", 1.0)
+    with pytest.raises(ValueError, match="globally"):
+        level_of("cross_task", "globally")
+
+
+def test_kinds_derive_only_kinds() -> None:
+    assert Kind.OVERLAP.expected_free is Kind.OVERLAP_EXPECTED_FREE
+    assert Kind.OVERLAP_JACCARD.expected_layer is Kind.OVERLAP_JACCARD_EXPECTED_LAYER
+    assert Coefficient("within_layer").corrected is Coefficient.WITHIN_LAYER_CORRECTED
+    assert set(DRAWN) < set(ORDERS)
+    assert Kind.RETENTION_EXCESS in COMPARED
+    assert not {kind for kind in COMPARED if "prun" in kind or "causal" in kind}
