@@ -32,7 +32,7 @@ EFFECTS: dict[str, float] = {
     "each above all others of its layer": 8.0,
 }
 DOCUMENTS = (40, 120, 360)
-MODELS, STUDIES = 20, 25
+MODELS, STUDIES = 50, 25
 
 
 @dataclass(frozen=True)

@@ -118,8 +118,10 @@ def exchangeable_p(
     """How often such sets of heads that have nothing in them get a standardised effect as far from 0; two-sided.
 
     share: of the variance of heads' effects that lies between key-value groups. The larger of the p at 0 and at `share`
-    is given, so that it need not be known.
+    is given, so that it need not be known. NaN for an effect that is (controls that do not differ).
     """
+    if not math.isfinite(effect):
+        return math.nan
     if not 0 <= share < 1:
         raise UsageError(f"The share of variance between groups lies in [0, 1); got {share}.")
     sets = np.concatenate([tested[None], controls])

@@ -117,6 +117,8 @@ def test_one_task_and_few_controls_are_told() -> None:
     assert found.effect.low < found.effect.value < found.effect.high
     same = [TaskDrops("one", np.arange(5.0), np.ones((4, 5)), np.arange(5))]
     assert np.isnan(standardised_effect(same).value)
+    sets = np.eye(5, dtype=bool)[:, None]
+    assert np.isnan(primary(same, tested=sets[0], controls=sets[1:]).p)  # type: ignore[arg-type]
 
 
 def test_p_of_disjoint_controls_is_that_of_a_t_test() -> None:
