@@ -3,8 +3,8 @@
     python examples/train_small_models.py --out small-models
     python docs/small_models.py small-models
 
-1. Each checkpoint: the scores of every head (Method 2, protocol `quick`), the repeat score (2.6), and the choice gain of
-   three tasks in the models' language (4): choice with true examples minus choice without examples, document by document.
+1. Each checkpoint: the scores of every head (Method 2, protocol `quick`), the repeat score (2.6), and the choice gain
+   of three tasks in the models' language (4): choice with examples minus choice without, document by document.
 2. Each last checkpoint: what the choice gain loses when heads are replaced by their mean (3.3), one by one, and all
    induction heads (2.8) together.
 3. The page and its pictures are made from the tables beside it, by small_models_page.py; `--page` does only that.
@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from small_models_page import TABLES, write_page
+from small_models_page import write_page
+from small_models_tables import TABLES
 
 import ablation
 import induction
@@ -36,6 +37,11 @@ REFERENCES = 96  # documents that the mean is taken of
 Rows = dict[str, list[dict[str, Any]]]  # by table
 
 
+def conditions(name: str, data: Path, *, limit: int | None = None) -> Conditions:
+    """A task with examples, without, and with shuffled labels of examples; every document has its own examples."""
+    return load_conditions(name, shots=TASKS[name], draws=1, data=data, limit=limit)
+
+
 def measured(folder: Path, tasks: dict[str, Conditions], *, sequences: int | None = None) -> Rows:
     """One checkpoint's rows of `heads`, `checkpoints` and `tasks`, and of `removals` if it is a model's last."""
     kept = folder / KEPT
@@ -46,7 +52,7 @@ def measured(folder: Path, tasks: dict[str, Conditions], *, sequences: int | Non
     model = interp.load_model(folder)
     repeated = induction.repeated_sequences(model, sequences=sequences)
     scores = induction.induction_scores(model, repeated)
-    evaluated = {name: conditions.evaluated(model) for name, conditions in tasks.items()}
+    evaluated = {name: task.evaluated(model) for name, task in tasks.items()}
     rows: Rows = {
         "heads": [{**place, **row} for row in head_rows(scores)],
         "checkpoints": [{**place, **checkpoint_row(model, repeated, scores)}],
@@ -112,14 +118,14 @@ def removal_rows(
     tasks: dict[str, Conditions],
     whole: dict[str, Shots],
 ) -> Iterator[dict[str, Any]]:
-    """What the choice gain loses without one head, for every head, and without all induction heads, if there are any."""
+    """What the choice gain loses without each head, and without all induction heads where there are some."""
     everything = interp.HeadMask.keep_all(model.n_layers, model.n_heads)
     sets = {f"{layer}.{head}": [(layer, head)] for layer, head in np.ndindex(model.n_layers, model.n_heads)}
     if induction_heads:
         sets["all induction heads"] = induction_heads
-    for name, conditions in tasks.items():
+    for name, task in tasks.items():
         shown = ablation.load_task(name, shots=TASKS[name], split="train", limit=REFERENCES, data=data)
-        unshuffled = Conditions(conditions.few, conditions.none)
+        unshuffled = Conditions(task.few, task.none)
         mean = ablation.make_replacement(model, "mean", shown.token_documents(model))
         gain = whole[name].contrast("choice")
         for title, heads in sets.items():
@@ -133,7 +139,7 @@ def write_tables(models: Path, out: Path) -> None:
     homes = sorted(path.parent for path in models.glob("*/recipe.json"))
     if not homes:
         raise SystemExit(f"There is no trained model in {models}: run examples/train_small_models.py --out {models}")
-    tasks = {name: load_conditions(name, shots=shots, data=models / "tasks") for name, shots in TASKS.items()}
+    tasks = {name: conditions(name, models / "tasks") for name in TASKS}
     rows: Rows = {name: [] for name in TABLES}
     for home in homes:
         rows["models"].append(model_row(home))

@@ -1,4 +1,4 @@
-"""The page of the small models from its tables: sentences, tables and pictures; no model is needed.
+"""The page of the small models from its tables: sentences and tables; no model is needed.
 
 What a sentence says of all models it counts; nothing is written by hand that a number could contradict.
 """
@@ -6,73 +6,17 @@ What a sentence says of all models it counts; nothing is written by hand that a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from math import log
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 from scipy.stats import spearmanr
+from small_models_figures import pictures
+from small_models_tables import DETAIL, NAMES, Tables, Z
 
-from headscope.figures.style import colour, styled
-
-TABLES = ("models", "losses", "heads", "checkpoints", "tasks", "removals")
-NAMES = {"small_recall": "recall", "small_kinds": "kinds", "small_facts": "facts"}
 CHOICES = {"small_recall": 4, "small_kinds": 2, "small_facts": 3}
 ALL = "all induction heads"
-THRESHOLD = 0.4  # of prefix matching, Method 2.8
-DETAIL = "llama-l2-d64"
-LAYER_COLOURS = {1: "grey", 2: "blue", 3: "green", 4: "purple"}
-Z = 1.96
-
-
-@dataclass(frozen=True)
-class Tables:
-    """The CSV files of a folder, models in the order of their size."""
-
-    models: pd.DataFrame
-    losses: pd.DataFrame
-    heads: pd.DataFrame
-    checkpoints: pd.DataFrame
-    tasks: pd.DataFrame
-    removals: pd.DataFrame
-
-    @classmethod
-    def read(cls, folder: Path) -> Tables:
-        held = {name: pd.read_csv(folder / f"{name}.csv", keep_default_na=False) for name in TABLES}
-        held["models"] = held["models"].sort_values(["layers", "family", "width"], ascending=[True, False, True])
-        return cls(**held)
-
-    @property
-    def names(self) -> list[str]:
-        return list(self.models["model"])
-
-    def layers(self, model: str) -> int:
-        return int(self.models.set_index("model").loc[model, "layers"])
-
-    def shallow(self) -> list[str]:
-        """Models of one layer."""
-        return [name for name in self.names if self.layers(name) == 1]
-
-    def deep(self) -> list[str]:
-        """Models of two layers or more."""
-        return [name for name in self.names if self.layers(name) > 1]
-
-    def over_steps(self, model: str, task: str = "") -> pd.DataFrame:
-        """A model's rows of `checkpoints`, or of a task, by step."""
-        rows = self.tasks[self.tasks["task"] == task] if task else self.checkpoints
-        return rows[rows["model"] == model].sort_values("step").set_index("step")
-
-    def last(self, model: str, task: str = "") -> pd.Series:
-        return self.over_steps(model, task).iloc[-1]
-
-    def first_step(self, model: str) -> int | None:
-        """The first checkpoint with an induction head."""
-        steps = self.over_steps(model)
-        found = steps.index[steps["induction_heads"] > 0]
-        return int(found[0]) if len(found) else None
 
 
 # ---- sentences ------------------------------------------------------------------------------------------------------
@@ -104,8 +48,8 @@ def more_layers(tables: Tables) -> str:
     best = [float(tables.last(name)["strongest"]) for name in with_heads]
     return (
         f"**Two layers or more**: {len(with_heads)} of {count(tables.deep(), 'model')} end with induction heads, which "
-        f"first stand at a checkpoint between steps {min(steps)} and {max(steps)}; at the end the strongest head of each "
-        f"has a prefix matching of {min(best):.2f} to {max(best):.2f}."
+        f"first stand at a checkpoint between steps {min(steps)} and {max(steps)}; at the end the strongest head of "
+        f"each has a prefix matching of {min(best):.2f} to {max(best):.2f}."
         if with_heads
         else f"**Two layers or more**: none of {count(tables.deep(), 'model')} ends with an induction head."
     )
@@ -115,7 +59,7 @@ def gains(tables: Tables, task: str) -> str:
     says = {
         "small_recall": "the answer stands in the prompt, behind an earlier copy of the query",
         "small_kinds": "the label of the query's kind; the query itself was not shown",
-        "small_facts": "the examples tell which fact is asked for; the answer is not among them",
+        "small_facts": "the examples tell which fact is asked for, not the answer",
     }
     parts = [
         f"{spread([float(tables.last(name, task)['gain']) for name in held])} nats with {label}"
@@ -138,9 +82,9 @@ def together(tables: Tables) -> str:
         same += strongest.diff().idxmax() == gain.diff().idxmax()
         rhos.append(float(spearmanr(strongest, gain).statistic))
     return (
-        f"**When**: in {same} of {count(held, 'model')} the strongest head's prefix matching and the choice gain of recall "
-        f"rise most between the same two checkpoints; over checkpoints the two go together at a Spearman coefficient "
-        f"of {spread(rhos)} (descriptive: both also rise with training)."
+        f"**When**: in {same} of {count(held, 'model')} the strongest head's prefix matching and the choice gain of "
+        f"recall rise most between the same two checkpoints; over checkpoints the two go together at a Spearman "
+        f"coefficient of {spread(rhos)} (descriptive: both also rise with training)."
     )
 
 
@@ -199,7 +143,8 @@ def at_the_end(tables: Tables) -> Iterator[list[str]]:
             f"{int(last['parameters']):,}",
             str(len(rows)),
             str(last["induction_heads"]),
-            f"{best['layer']}.{best['head']}: {best['prefix_matching']:.2f} [{best['ci_low']:.2f}, {best['ci_high']:.2f}]",
+            f"{best['layer']}.{best['head']}: {best['prefix_matching']:.2f} "
+            f"[{best['ci_low']:.2f}, {best['ci_high']:.2f}]",
             f"{float(last['repeat_score']):+.2f}",
             *(with_error(tables.last(name, task), "gain", "gain_stderr") for task in NAMES),
         ]
@@ -229,10 +174,18 @@ def before_and_at(series: pd.Series, step: int) -> str:
 
 
 def losses_without(tables: Tables) -> Iterator[list[str]]:
-    yield ["model", "task", "choice gain", "loss without all induction heads", "most by one of them", "most by one other"]
+    yield [
+        "model",
+        "task",
+        "choice gain",
+        "loss without all induction heads",
+        "most by one of them",
+        "most by one other",
+    ]
     for name in tables.names:
         heads = tables.heads[(tables.heads["model"] == name) & (tables.heads["step"] == tables.last(name).name)]
-        classed = {f"{row.layer}.{row.head}" for row in heads.itertuples() if row[heads.columns.get_loc("class") + 1]}
+        found = heads[heads["class"] != ""]
+        classed = {f"{layer}.{head}" for layer, head in zip(found["layer"], found["head"], strict=True)}
         if not classed:
             continue
         for task, label in NAMES.items():
@@ -267,3 +220,101 @@ def markdown(rows: Iterator[list[str]]) -> str:
     heading, *body = rows
     lines = [heading, ["---"] * len(heading), *body]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+# ---- the page -------------------------------------------------------------------------------------------------------
+
+
+TEMPLATE = """\
+# Small models: induction heads form, and learning from context with them
+
+{models} of one to four layers, trained from nothing on text that the project makes up, and measured at every
+checkpoint. Everything here is written by two commands, and no number by hand:
+
+```bash
+python examples/train_small_models.py --out small-models
+python docs/small_models.py small-models
+```
+
+{sentences}
+
+## Over training
+
+![Prefix matching of the strongest head, repeat score, loss on repeats and three choice gains by step](training.svg)
+
+Colours tell the layers (grey 1, blue 2, green 3, purple 4), dashes GPT-2, thickness the width. The dotted line is the
+threshold of prefix matching at which a head that is above both nulls counts as an induction head.
+
+{when}
+
+One model, {detail}, head by head (layer 0 blue, layer 1 red):
+
+![Prefix matching and previous-token attention of every head by step, and the losses](heads.svg)
+
+## Over sizes
+
+![Prefix matching of every head and choice gains of every model at the end of training](sizes.svg)
+
+{at_the_end}
+
+## Without the heads
+
+What the choice gain loses, in nats, when a head's output is replaced by its mean over training prompts: all induction
+heads together, the one among them and the one among the others whose removal costs most (layer.head).
+
+{without}
+
+## How to read it
+
+- Prefix matching, its nulls, the repeat score and the class of a head are those of [the method](../../method.md), by
+  the protocol `quick`: 20 sequences of 50 random tokens, four times each. Square brackets are 95% intervals over
+  sequences.
+- A choice gain is the mean over documents of choice with examples minus choice without, where choice is the
+  log-probability of the right answer among the choices. ± is 1.96 standard errors, by clusters of documents.
+- All models read the same text in the same order; another seed would move the steps at which heads form.
+
+## The recipe
+
+- Data: sentences about a few people and things (20% of the sequences), random blocks that repeat (40%), things with
+  labels drawn anew for every sequence (10%), kinds of things with such labels (20%), facts about things that hold over
+  the whole corpus (10%). A vocabulary of 334 words, one token each, and a context of 256 tokens.
+- Training: {steps} steps of 3,072 tokens, three of four in sequences of 64, one in sequences of 256; tokens that can't
+  be known count a tenth. AdamW, learning rate .04 / sqrt(width), 100 steps of warm-up, then falling in a straight line
+  to a tenth; weight decay .1; gradients clipped at 1.
+- Models: heads of 16 dimensions; one matrix for embedding and unembedding; no dropout. Llama-shaped (`llama-`): rotary
+  positions, RMSNorm, a gated FFN twice as wide as the model. GPT-2-shaped (`gpt2-`): learned positions, LayerNorm, an
+  FFN four times as wide.
+- Seed {seed}; torch {torch}, transformers {transformers}, numpy {numpy}; one thread. All training took {minutes:.0f}
+  minutes of one core. Weights are not kept here: the first command makes them again.
+- Tasks are files beside the models. A study of one model on them:
+  `headscope study small-models/{detail}/step-{steps:06d} --data small-models/tasks
+  --tasks small_recall,small_kinds,small_facts --shots 0,5`
+- The numbers: [models](models.csv), [losses](losses.csv), [heads](heads.csv), [checkpoints](checkpoints.csv),
+  [tasks](tasks.csv), [removals](removals.csv).
+"""
+
+
+def page(tables: Tables) -> str:
+    """README.md."""
+    first = tables.models.iloc[0]
+    return TEMPLATE.format(
+        models=count(tables.names, "model").capitalize(),
+        sentences="\n".join(f"- {sentence}" for sentence in sentences(tables)),
+        when=markdown(when(tables)),
+        at_the_end=markdown(at_the_end(tables)),
+        without=markdown(losses_without(tables)),
+        detail=DETAIL,
+        minutes=int(tables.models["core_seconds"].sum()) / 60,
+        **{name: first[name] for name in ("steps", "seed", "torch", "transformers", "numpy")},
+    )
+
+
+def write_page(folder: Path) -> None:
+    """README.md and its pictures beside the tables."""
+    import kaleido
+
+    tables = Tables.read(folder)
+    (folder / "README.md").write_text(page(tables), encoding="utf-8")
+    for name, figure in pictures(tables).items():
+        path = str(folder / f"{name}.svg")
+        kaleido.write_fig_sync(figure, path=path, opts={"width": 1100}, kopts={"mathjax": False})

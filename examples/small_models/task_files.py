@@ -3,10 +3,11 @@
 headscope reads them with `--data FOLDER --tasks NAME`. In each, documents come under many rules, and only examples of
 the same rule (`pool_id`) are shown; what a query asks for is decided by its rule, which is not in the query:
 
-- small_recall: four things have four labels, another four under every rule. The query's own thing stands among seven
-  examples: the answer is a copy. Chance at choosing is 1/4.
+- small_recall: four things have four labels, another four under every rule. With seven examples the
+  query's own thing is among them: the answer is a copy. Chance at choosing is 1/4.
 - small_kinds: two kinds of things have a label each. The query is a thing that no example shows. Chance is 1/2.
-- small_facts: a thing's kind, look or place. Examples say which of them, and do not hold the answer. Chance is 1/3.
+- small_facts: a thing's kind, look or place; the examples are of other things, and say which is asked for. Chance is
+  1/3.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from small_models.corpus import FACTS, Corpus, pick
 from small_models.words import ARROW, LABELS, THINGS
 
 SPLITS = ("train", "validation")
-SHOTS = {"small_recall": 7, "small_kinds": 8, "small_facts": 5}
 RECALL_RULES, RECALLED = 96, 4
 KIND_RULES, ASKED = 48, 2
 Row = dict[str, Any]
