@@ -1,6 +1,6 @@
 """The screen: which tasks does the model learn from its context at all? (Method 4)
 
-1. The full model on 60 training documents a task that are used for nothing else (tasks/parts.py), with k demonstrations
+1. The full model on 60 training documents a task used for nothing else (tasks/reserved.py), with k demonstrations
    in three draws, a third of the documents each; with none; and with demonstrations whose labels are shuffled.
 2. A task is learnt in context if the one-sided 95% bound of its choice gain, paired by document and by cluster, is
    above 0. Screened tasks carry the claims; the others get one line.
@@ -19,7 +19,7 @@ from ablation.evaluation import Evaluate, evaluate
 from ablation.gains import DRAWS, Conditions, Shots, load_conditions
 from ablation.outcomes import with_choices
 from ablation.statistics.intervals import ClusterEstimate
-from ablation.tasks.parts import RESERVED
+from ablation.tasks.reserved import RESERVED
 from interp.errors import UsageError
 
 if TYPE_CHECKING:

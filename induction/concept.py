@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from functools import partial
 
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -119,10 +120,11 @@ def _effects(model: HookedModel, prompt: EntityPrompt) -> Float[Tensor, "kind so
         tokens, entity = prompt.corrupt(kind), prompt.entities[kind]
         end = len(tokens)
         rows = prepare(model, ScoredPaths.of_tokens(tokens, [(end - 2, entity[0]), (end - 1, entity[1])]), [end - 2])
-        for source in range(2):
-            values = z[2 * kind + source][:, :, None]
-            effects = rows.run(every_head(values, layers)) - rows.plain
-            found[kind, source][:, layers] = effects.T.float().unflatten(1, (len(layers), model.n_heads))
+        patches = [patch for own in z[2 * kind : 2 * kind + 2] for patch in every_head(own[:, :, None], layers)]
+        effects = (rows.run(patches) - rows.plain).float()
+        found[kind][:, :, layers] = rearrange(
+            effects, "(source layer head) read -> source read layer head", source=2, layer=len(layers)
+        )
     return found
 
 

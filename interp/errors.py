@@ -9,11 +9,11 @@ from __future__ import annotations
 LONGEST_VALUE = 120
 
 
-def quoted(value: object) -> str:
+def quoted(value: object, *, longest: int = LONGEST_VALUE) -> str:
     """A caller's value as an error shows it: in quotes, cut in the middle where it is long."""
     text = repr(str(value))
-    half = LONGEST_VALUE // 2
-    return text if len(text) <= LONGEST_VALUE else f"{text[:half]}...{text[-half:]} ({len(str(value)):,} characters)"
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]}...{text[-half:]} ({len(str(value)):,} characters)"
 
 
 class HeadscopeError(Exception):

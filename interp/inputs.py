@@ -20,9 +20,14 @@ def arguments(model: HookedModel, tokens: Tensor, attention_mask: Tensor | None)
     if attention_mask is not None and not bool(attention_mask.all()):
         mask = attention_mask.to(model.device)
         found["attention_mask"] = mask
-        if "position_ids" in inspect.signature(model.hf.forward).parameters:
+        if takes_positions(model):
             found["position_ids"] = (mask.long().cumsum(1) - 1).clamp_min(0)
     return found
+
+
+def takes_positions(model: HookedModel) -> bool:
+    """Whether the Hugging Face model can be told where each token stands."""
+    return "position_ids" in inspect.signature(model.hf.forward).parameters
 
 
 def refuse(model: HookedModel, tokens: Tensor, attention_mask: Tensor | None) -> None:

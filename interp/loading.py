@@ -1,4 +1,4 @@
-"""load_model: a hub id, a folder, a GGUF file, the embedded model or a loaded Hugging Face model -> HookedModel.
+"""load_model: a hub id, a folder, a GGUF file, the embedded model or a Hugging Face model in memory -> HookedModel.
 
 Weights are frozen and in eval mode. Refused, each with a sentence (refusals.py): what is not a causal language model,
 what has no tokenizer, what is damaged or incomplete, pickled weights and remote code unless asked for by name.
@@ -20,6 +20,7 @@ from interp.architecture import read_layout
 from interp.attention import named
 from interp.errors import ModelLoadError, RefusedModelError, UsageError
 from interp.identity import config_hash
+from interp.in_memory import refuse_changed_inside, refuse_source, unwrapped
 from interp.model import Caught, HookedModel
 from interp.quiet import transformers_quietly
 from interp.selfcheck import verify
@@ -29,7 +30,7 @@ EMBEDDED = (DEFAULT_MODEL,)
 
 
 def load_model(
-    source: str | Path | nn.Module = DEFAULT_MODEL,
+    source: Any = DEFAULT_MODEL,
     *,
     tokenizer: Any = None,
     dtype: str | torch.dtype | None = None,
@@ -44,7 +45,8 @@ def load_model(
 ) -> HookedModel:
     """Load a causal language model with its heads within reach.
 
-    source: `smollm2-135m` (embedded), a hub id, a folder, a .gguf file, or a Hugging Face model already in memory.
+    source: `smollm2-135m` (embedded), a hub id, a folder, a .gguf file, or a Hugging Face model in memory, also under
+    torch.compile or data parallelism. Anything else is refused with the way to get there (in_memory.py).
     dtype: a torch dtype or its name; unset, float32 on the CPU and the checkpoint's own on a GPU.
     device: cpu, cuda, or `auto` to spread over devices, memory and (with offload_folder) disk by accelerate.
     check: whether the self-check runs (selfcheck.py).
@@ -64,7 +66,10 @@ def load_model(
                 f"a model that is already in memory stays as it is: leave {' and '.join(named)} out, and "
                 "move or cast the model before"
             )
-        return wrap(source, tokenizer, {"source": type(source).__name__}, check=check)
+        hf = unwrapped(source)
+        return wrap(hf, tokenizer, {"source": type(hf).__name__}, check=check)
+    if not isinstance(source, str | os.PathLike):
+        refuse_source(source)
     device = _device(device)
     wanted = {"dtype": _dtype(dtype, device), **_placement(device, offload_folder, max_memory)}
     folder, provenance = _resolve(str(source), wheel)
@@ -104,6 +109,8 @@ def wrap(hf: Any, tokenizer: Any, provenance: Mapping[str, Any], *, check: bool 
     """A HookedModel over a Hugging Face model in memory, which is put in eval mode and frozen, and else left alone."""
     source = provenance.get("source", type(hf).__name__)
     refusals.wrong_kind(hf.config, source)
+    refusals.headless(hf)
+    refuse_changed_inside(hf)
     hf.eval().requires_grad_(False)
     layout = read_layout(hf)
     refusals.damaged_weights(hf, source)
@@ -194,6 +201,11 @@ def _commit(source: str, revision: str | None) -> str | None:
 def _config(folder: str, source: Any, options: dict[str, Any]) -> Any:
     from transformers import AutoConfig
 
+    if os.path.isfile(os.path.join(folder, "adapter_config.json")):
+        raise RefusedModelError(
+            f"the folder {str(source)!r} holds a PEFT adapter: load it with peft, merge it into its model with "
+            "merge_and_unload(), and give that model, or the folder that it was saved to"
+        )
     if os.path.isdir(folder) and not os.path.isfile(os.path.join(folder, "config.json")):
         raise ModelLoadError(f"the folder {str(source)!r} holds no config.json: it is not a saved Hugging Face model")
     try:

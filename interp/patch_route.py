@@ -104,14 +104,17 @@ def _patches(model: HookedModel) -> list[Patch]:
 
 
 def _refuse_no_ops(model: HookedModel, plain: Tensor, patched: Tensor, patches: list[Patch]) -> None:
-    """Noise in a component must be seen in what the model says."""
-    for patch, row in zip(patches, patched, strict=True):
-        if torch.equal(row, plain):
-            names = [f"head {layer}.{head}" for layer, head in patch.heads] or [
-                f"the FFN of layer {next(iter(patch.ffns))}"
+    """Noise in a component must be seen in what the model says: in one of each kind, since some may write nothing."""
+    pairs = list(zip(patches, patched, strict=True))
+    for kind in (lambda patch: bool(patch.heads), lambda patch: bool(patch.ffns)):
+        tried = [(patch, torch.equal(row, plain)) for patch, row in pairs if kind(patch)]
+        if tried and all(silent for _, silent in tried):
+            first = tried[0][0]
+            names = [f"head {layer}.{head}" for layer, head in first.heads] or [
+                f"the FFN of layer {next(iter(first.ffns))}"
             ]
             raise SelfCheckError(
-                f"noise patched into {names[0]} of this {model.layout.architecture} leaves every log-probability as it "
-                "was: patching does nothing here, so no effect of it would mean anything; `headscope doctor` shows "
-                "what else fails"
+                f"noise patched into {names[0]} of this {model.layout.architecture}, or into others, leaves every "
+                "log-probability as it was: patching does nothing here, so no effect of it would mean anything; "
+                "`headscope doctor` shows what else fails"
             )

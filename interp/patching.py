@@ -24,15 +24,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """Values that stand in for components: [position d_value] for a (layer, head), [position d_model] for an FFN."""
+    """Values that stand in for components: [position d_value] for a (layer, head), [position d_model] for an FFN.
+
+    streams: for the residual stream that enters a block, [position d_model].
+    """
 
     heads: Mapping[tuple[int, int], Tensor] = field(default_factory=dict)
     ffns: Mapping[int, Tensor] = field(default_factory=dict)
+    streams: Mapping[int, Tensor] = field(default_factory=dict)
 
     @cached_property
     def layers(self) -> tuple[int, ...]:
         """The blocks that it changes, ascending."""
-        return tuple(sorted({layer for layer, _ in self.heads} | set(self.ffns)))
+        return tuple(sorted({layer for layer, _ in self.heads} | set(self.ffns) | set(self.streams)))
 
 
 @contextmanager
@@ -47,9 +51,10 @@ def patched(model: HookedModel, patch: Patch, positions: Sequence[int] | None = 
             heads = {head: value for (where, head), value in patch.heads.items() if where == layer}
             if heads:
                 stack.enter_context(hooks.edit(model, hooks.Point("z", layer), partial(_heads, heads, positions)))
-            if layer in patch.ffns:
-                change = partial(_ffn, patch.ffns[layer], positions)
-                stack.enter_context(hooks.edit(model, hooks.Point("mlp_out", layer), change))
+            for name, values in (("resid_pre", patch.streams), ("mlp_out", patch.ffns)):
+                if layer in values:
+                    change = partial(_written, values[layer], positions)
+                    stack.enter_context(hooks.edit(model, hooks.Point(name, layer), change))
         yield
 
 
@@ -66,6 +71,10 @@ def check(model: HookedModel, patch: Patch, positions: int | None) -> None:
         if layer not in model.ffn_layers:
             raise UsageError(f"layer {layer} has no FFN that can be patched")
         _check_value(f"the FFN of layer {layer}", value, model.d_model, positions)
+    for layer, value in patch.streams.items():
+        if not 0 <= layer < model.n_layers:
+            raise UsageError(f"block {layer} does not exist: the model has blocks 0-{model.n_layers - 1}")
+        _check_value(f"the stream in front of block {layer}", value, model.d_model, positions)
 
 
 def _check_value(name: str, value: Tensor, width: int, positions: int | None) -> None:
@@ -82,7 +91,7 @@ def _heads(values: Mapping[int, Tensor], positions: Sequence[int] | None, z: Ten
     return z
 
 
-def _ffn(value: Tensor, positions: Sequence[int] | None, output: Tensor) -> Tensor:
+def _written(value: Tensor, positions: Sequence[int] | None, output: Tensor) -> Tensor:
     output = output.clone()
     places = _places(positions, output.shape[1])
     output[:, places] = _fitted(value, len(places), output)

@@ -13,10 +13,9 @@ Gates that are held around it hold in every row; a patch comes after them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +25,7 @@ from torch import Tensor, nn
 from interp import hooks, patching
 from interp.patching import Patch
 from interp.resume import passed_over
+from interp.row_joining import Joining, changes_of
 from interp.scored_paths import RowTokens, ScoredPaths
 from interp.shared_keys import new_cache, shared_cache
 
@@ -83,19 +83,29 @@ class PromptRows:
         rows = scored.tree(start) if route.packed else scored.paths(start)
         with torch.no_grad():
             if not route.resumed:
-                return cls(model, scored, tuple(positions), route, 0, rows, None, (), _whole_run(model, scored))
+                plain = scored.summed(_whole_run(model, scored)[None])[0]
+                return cls(model, scored, tuple(positions), route, 0, rows, None, (), plain)
             return cls(model, scored, tuple(positions), route, start, rows, *_prompt(model, scored, start, rows))
 
-    def run(self, patches: Sequence[Patch]) -> Float[Tensor, "patch outcome"]:
-        """The outcomes under each patch."""
+    def run(
+        self, patches: Sequence[Patch], read: Callable[[Tensor], Tensor] | None = None
+    ) -> Float[Tensor, "patch ..."]:
+        """The outcomes under each patch.
+
+        `read` makes something else of a few patches' logits [patch place vocab] at `scored.places`, a row a patch.
+        """
         for patch in patches:
             patching.check(self.model, patch, len(self.positions))
-        found = torch.zeros(len(patches), self.scored.outcomes, dtype=torch.float64)
+        found: dict[int, Tensor] = {}
         with torch.no_grad():
             for numbers in self._chunks(patches):
                 rows = [patches[number] for number in numbers]
-                found[numbers] = self._sweep(rows) if self.route.resumed else self._one_by_one(rows)
-        return found
+                logits = self._sweep(rows) if self.route.resumed else self._one_by_one(rows)
+                values = self.scored.summed(logits) if read is None else read(logits)
+                found |= dict(zip(numbers, values, strict=True))
+        if not found:
+            return torch.zeros(0, self.scored.outcomes, dtype=torch.float64)
+        return torch.stack([found[number] for number in range(len(patches))])
 
     def _chunks(self, patches: Sequence[Patch]) -> Iterator[list[int]]:
         """Patches that run together, ordered by the first block that they change; those that change none come first."""
@@ -117,14 +127,14 @@ class PromptRows:
         logits = len(self.scored.places) * model.vocab_size
         return max(1, min(KEY_ELEMENTS // keys, ROW_TOKENS // (rows * width), LOGIT_ELEMENTS // logits))
 
-    def _one_by_one(self, patches: Sequence[Patch]) -> Float[Tensor, "patch outcome"]:
+    def _one_by_one(self, patches: Sequence[Patch]) -> Float[Tensor, "patch place vocab"]:
         found = []
         for patch in patches:
             with patching.patched(self.model, patch, self.positions):
                 found.append(_whole_run(self.model, self.scored))
         return torch.stack(found)
 
-    def _sweep(self, patches: Sequence[Patch]) -> Float[Tensor, "patch outcome"]:
+    def _sweep(self, patches: Sequence[Patch]) -> Float[Tensor, "patch place vocab"]:
         """Patches ordered by the first block they change, in one pass over the blocks."""
         model, each, count = self.model, len(self.rows.tokens), len(patches)
         patches = _distinct_size(patches, each, self._other_axes())
@@ -133,14 +143,14 @@ class PromptRows:
         positions = [place - self.start for place in self.positions]
         with ExitStack() as stack:
             stack.enter_context(passed_over(model, first[0], touched=True))
-            stack.enter_context(_Joining(self.residuals, started).held(model, first[0]))
-            for point, change in _changes(patches, positions, each):
+            stack.enter_context(Joining(self.residuals, started).held(model, first[0]))
+            for point, change in changes_of(patches, positions, each):
                 stack.enter_context(hooks.edit(model, point, change))
             tokens = self.rows.tokens.repeat(len(patches), 1)
             found = [self.rows.where[place] for place in self.scored.places]
             places = [(number * each + row, query) for number in range(count) for row, query in found]
             logits = _logits(model, replace(self.rows, tokens=tokens), self.prefix, places)
-        return self.scored.summed(logits.unflatten(0, (count, -1)))
+        return logits.unflatten(0, (count, -1))
 
     def _other_axes(self) -> set[int]:
         """Lengths of axes that must not be taken for the one over rows."""
@@ -171,18 +181,19 @@ def _prompt(
         logits = _logits(model, run, cache, [run.where[place] for place in scored.places])
     width = rows.tokens.shape[1]
     residuals = tuple(entering[layer][:, -width:] for layer in range(model.n_layers))
-    return cache and shared_cache(cache, start), residuals, scored.summed(logits[None])[0]
+    prefix = None if cache is None else shared_cache(cache, start)
+    return prefix, residuals, scored.summed(logits[None])[0]
 
 
-def _whole_run(model: HookedModel, scored: ScoredPaths) -> Float[Tensor, " outcome"]:
-    """The outcomes, every sequence by itself."""
+def _whole_run(model: HookedModel, scored: ScoredPaths) -> Float[Tensor, "place vocab"]:
+    """Logits at the places, every sequence by itself."""
     found: dict[tuple[int, int], Tensor] = {}
     for number, sequence in enumerate(scored.sequences):
         places = [place for path, place in scored.places if path == number]
         row = RowTokens(torch.tensor([sequence]), {})
         logits = _logits(model, row, None, [(0, place) for place in places])
         found |= {(number, place): value for place, value in zip(places, logits, strict=True)}
-    return scored.summed(torch.stack([found[place] for place in scored.places])[None])[0]
+    return torch.stack([found[place] for place in scored.places])
 
 
 def _logits(
@@ -217,84 +228,9 @@ def _tree_arguments(
     return {"position_ids": positions.to(model.device), "attention_mask": mask[None, None].to(model.device)}
 
 
-# --- rows --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Joining:
-    """Rows that start at different blocks: of the patches, in order, `started[block]` run in that block."""
-
-    residuals: Sequence[Float[Tensor, "path query d_model"]]
-    started: Sequence[int]
-
-    @contextmanager
-    def held(self, model: HookedModel, first: int) -> Iterator[None]:
-        """Stand in front of each block from `first` on, before any other hook there."""
-        with ExitStack() as stack:
-            for layer in range(first, model.n_layers):
-                block, join = model.layout.block(model.hf, layer), partial(self._join, layer, layer == first)
-                handle = block.register_forward_pre_hook(join, with_kwargs=True, prepend=True)
-                stack.callback(handle.remove)
-            yield
-
-    def _join(
-        self, layer: int, first: bool, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        residual, now = self.residuals[layer], self.started[layer]
-        before = 0 if first else self.started[layer - 1]
-        hidden = args[0] if args else kwargs["hidden_states"]
-        new = residual.to(hidden).repeat(now - before, 1, 1)
-        hidden = torch.cat([hidden, new]) if before else new
-        total, now = (count * len(residual) for count in (self.started[-1], now))
-        args, kwargs = _sliced(args[1:], total, now), _sliced(kwargs, total, now)
-        if "hidden_states" in kwargs:
-            return args, {**kwargs, "hidden_states": hidden}
-        return (hidden, *args), kwargs
-
-
 def _distinct_size(patches: Sequence[Patch], each: int, sizes: set[int]) -> list[Patch]:
     """The patches, the last one again until rows are told from every other axis by their number."""
     padded = list(patches)
     while len(padded) * each in sizes:
         padded.append(padded[-1])
     return padded
-
-
-def _sliced(value: Any, total: int, now: int) -> Any:
-    """Masks and positions of the rows that have started; what is no tensor over rows stays."""
-    if isinstance(value, Tensor):
-        return value[:now] if value.dim() > 1 and len(value) == total and now < total else value
-    if isinstance(value, tuple | list):
-        return type(value)(_sliced(part, total, now) for part in value)
-    if type(value) is dict:
-        return {name: _sliced(part, total, now) for name, part in value.items()}
-    return value
-
-
-def _changes(patches: Sequence[Patch], positions: list[int], each: int) -> Iterator[tuple[hooks.Point, hooks.Edit]]:
-    """The places that patches change, each with all rows' values for it."""
-    queries = torch.tensor(positions)
-    for layer in sorted({layer for patch in patches for layer in patch.layers}):
-        of_heads = [(n, h, v) for n, patch in enumerate(patches) for (at, h), v in patch.heads.items() if at == layer]
-        if of_heads:
-            rows, heads, values = zip(*of_heads, strict=True)
-            change = partial(_put_in, torch.tensor(rows), torch.tensor(heads), torch.stack(values), queries, each)
-            yield hooks.Point("z", layer), change
-        of_ffns = [(number, patch.ffns[layer]) for number, patch in enumerate(patches) if layer in patch.ffns]
-        if of_ffns:
-            rows, values = zip(*of_ffns, strict=True)
-            yield (
-                hooks.Point("mlp_out", layer),
-                partial(_put_in, torch.tensor(rows), None, torch.stack(values), queries, each),
-            )
-
-
-def _put_in(
-    patches: Tensor, heads: Tensor | None, values: Tensor, queries: Tensor, each: int, value: Tensor
-) -> Float[Tensor, "row query ..."]:
-    """`values` [change position width] in all rows of these patches."""
-    changed = value.clone().unflatten(0, (-1, each))
-    where = [patches[:, None, None], torch.arange(each)[None, :, None], queries[None, None, :]]
-    where += [] if heads is None else [heads[:, None, None]]
-    changed[tuple(index.to(value.device) for index in where)] = values.to(value)[:, None]
-    return changed.flatten(0, 1)

@@ -43,6 +43,7 @@ _ENCODERS = frozenset(
     }
 )
 _ATTENTION_FREE = frozenset({"falcon_mamba", "mamba", "mamba2", "rwkv", "xlstm"})
+_PLAIN = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # float8 has its scale elsewhere
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -68,6 +69,15 @@ def wrong_kind(config: Any, source: Any) -> None:
         raise RefusedModelError(
             f"{str(source)!r} ({config.model_type}) is a state-space or recurrent model: it has no "
             "attention heads to score"
+        )
+
+
+def headless(hf: Any) -> None:
+    """A model without unembedding (AutoModel gives them)."""
+    if hf.get_output_embeddings() is None:
+        raise RefusedModelError(
+            f"{type(hf).__name__} has no unembedding and predicts no token: load it by "
+            "transformers.AutoModelForCausalLM in place of AutoModel"
         )
 
 
@@ -111,13 +121,8 @@ def other_heads(model: HookedModel) -> None:
     """Heads that can't be told apart: none, of different widths, or in a quantised projection."""
     if not model.attention_layers:
         raise RefusedModelError(f"{model.layout.architecture} has no layer with softmax attention: there is no head")
+    quantised(model)
     for layer in model.attention_layers:
-        weight = model.o_module(layer).get_parameter("weight")
-        if not weight.is_floating_point() or weight.dim() != 2:
-            raise RefusedModelError(
-                f"layer {layer} keeps its output projection in a quantised form ({weight.dtype}), "
-                "from which no head can be told: load a checkpoint in float32, bfloat16 or float16"
-            )
         width = linear_width(model.o_module(layer))
         if width != model.n_heads * model.d_value:
             raise RefusedModelError(
@@ -131,6 +136,26 @@ def other_heads(model: HookedModel) -> None:
                 f"{model.layout.architecture} should have a norm {inside!r} in its blocks and has "
                 "none: its layout is not the one TransformerLens describes"
             )
+
+
+def quantised(model: HookedModel) -> None:
+    """Projections of attention, or an unembedding, that hold no matrix of numbers: packed integers and the like."""
+    places = {"o": "output projection", "q": "q projection", "k": "k projection", "v": "v projection", "qkv": "q, k, v"}
+    modules = [
+        (f"layer {layer} keeps its {told}", model.layout.inner(model.hf, layer, getattr(model.layout, name)))
+        for layer in model.attention_layers
+        for name, told in places.items()
+    ]
+    modules.append(("the model keeps its unembedding", model.hf.get_submodule(model.layout.unembed)))
+    for place, module in modules:
+        weight = getattr(module, "weight", None)
+        if module is None or (isinstance(weight, torch.Tensor) and weight.dtype in _PLAIN and weight.dim() == 2):
+            continue
+        form = weight.dtype if isinstance(weight, torch.Tensor) else f"a {type(module).__name__} without a matrix"
+        raise RefusedModelError(
+            f"{place} in a quantised form ({form}), from which no head can be told: load a checkpoint in float32, "
+            "bfloat16 or float16"
+        )
 
 
 def explained(error: Exception, source: Any, what: str) -> HeadscopeError:

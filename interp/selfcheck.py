@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from interp.checks import changing, reading
+from interp.checks import changing, reading, thresholds
 from interp.checks.result import Check, short_input
 from interp.errors import SelfCheckError
 from interp.model import HookedModel
@@ -33,6 +33,7 @@ def run_checks(model: HookedModel, *, every_layer: bool = False) -> Iterator[Che
         yield reading.looks_back_only(model, tokens, plain)
         yield reading.padding_changes_nothing(model, tokens, plain)
         yield reading.rows_sum_to_one(model, tokens)
+        yield thresholds.same_beyond_thresholds(model, tokens, plain)
     layers = model.attention_layers
     few = sorted({layers[0], layers[len(layers) // 2], layers[-1]})
     groups = [(layer,) for layer in layers] if every_layer else [tuple(few)]
@@ -46,12 +47,14 @@ def _changes(model: HookedModel, tokens: Tensor, plain: Tensor, layers: tuple[in
     with torch.no_grad():
         yield reading.parts_add_up(model, tokens, layers)
         if is_offloaded(model.hf):
-            left_out = "left out: NaN in each weight, gates against zeroed weights"
+            left_out = "left out: NaN in each weight, projections and gates against weights"
             yield Check("weights in memory", True, 0.0, f"no, they are offloaded; {left_out}")
         else:
+            yield reading.projections_are_their_weights(model, layers)
             yield changing.head_gate_is_zeroed_weights(model, tokens, layers)
             yield changing.ffn_gate_is_zeroed_weights(model, tokens, layers)
         yield changing.ffn_gate_is_linear(model, tokens, middle)
+        yield changing.noise_in_a_head_moves_logits(model, tokens, plain, layers)
         yield changing.resumed_run_is_whole_run(model, tokens, plain, (middle,))
     yield changing.gradient_is_finite_difference(model, tokens, middle)
 

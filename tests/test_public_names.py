@@ -51,6 +51,14 @@ PUBLIC: dict[str, dict[str, str | None]] = {
         "screen": "model tasks * evaluate",
         "load_screen": "names * shots limit seed",
         "check_by_knock_out": "model task scores * n outcome",
+        "patch": "model clean corrupt * answer other at method component outcome",
+        "direct_attribution": "model text answer other",
+        "function_vectors": "model tasks * shots queries seed data",
+        "vector_task": "name * shots seed data queries",
+        "vector_test": "model vectors tasks * k controls",
+        "label_heads": "model task * by_frequency draws seed",
+        "backups": "model task removed * replacement candidates limit controls",
+        "FunctionVector": None,
         "spearman": "",
         "overlap": "",
         "retention": "",
@@ -58,7 +66,10 @@ PUBLIC: dict[str, dict[str, str | None]] = {
     "headscope": {"study": "model", "open_run": ""},
 }
 MEMBERS = {
-    ("interp", "HookedModel"): "hf tokenizer n_layers n_heads n_kv_heads d_head run_with_cache edit gates bridge",
+    (
+        "interp",
+        "HookedModel",
+    ): "hf tokenizer n_layers n_heads n_kv_heads d_head run_with_cache edit gates patched bridge",
     ("ablation", "Evaluation"): "mass choice margin per_token metric outcome outcomes",
     ("interp", "HeadScores"): "mean std ci_low ci_high null_mean p per_item n name top to_frame figure",
 }

@@ -48,7 +48,7 @@ class StandardRanks:
     varies: Bool[np.ndarray, "*batch block"]
 
 
-def shared_heads(*tables: Float[np.ndarray, "*batch layer head"]) -> Bool[np.ndarray, "layer head"]:
+def shared_heads(*tables: Float[np.ndarray, "... layer head"]) -> Bool[np.ndarray, "layer head"]:
     """Heads that every table has a value for. Raises UsageError on infinite scores and on unequal shapes."""
     shapes = {table.shape[-2:] for table in tables}
     if len(shapes) != 1:

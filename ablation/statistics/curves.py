@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ablation.statistics.intervals import PAIRED_LOSS, PROPORTION, cluster_mean, cluster_ratio
+from ablation.statistics.permutation import ROUNDING
 from interp.errors import UsageError
 
 Outcome = Literal["metric", "log_likelihood"]
@@ -124,7 +125,7 @@ def removable_share(
     estimates = [cluster_mean(row - values[0], clusters, pseudo=pseudo) for row in values[1:]]
     # Nothing is removed at p = 0: the difference is 0 by definition, not by measurement.
     lower = np.array([0.0] + [estimate.lower_bound() for estimate in estimates])
-    holds = np.logical_and.accumulate(lower > -margin)
+    holds = np.logical_and.accumulate(lower > -margin + ROUNDING)
     return RemovableShare(
         outcome=outcome,
         margin=margin,

@@ -114,25 +114,46 @@ def cluster_ratio(
     copies: as if so many times as many clusters like these had been there, for planning. Raises UsageError with fewer
     than two clusters, unequal lengths, or values that are not finite.
     """
-    above, below = _cluster_sums(numerators, denominators, clusters)
-    real = above.size
-    size = below.mean()
-    weight = np.concatenate([np.full(real, copies), [part.weight for part in pseudo]])
-    above = np.concatenate([above, [part.value * size for part in pseudo]])
-    below = np.concatenate([below, np.full(len(pseudo), size)])
-    total, count = (weight * below).sum(), weight.sum()
-    n_items, n_clusters = round(copies * numerators.size), round(copies * real)
-    if total == 0:
-        return ClusterEstimate(math.nan, math.nan, math.nan, n_items, n_clusters)
-    centre = (weight * above).sum() / total
-    squares = (weight * (above - centre * below) ** 2).sum()
-    return ClusterEstimate(
-        value=float(above[:real].sum() / below[:real].sum()),
-        stderr=float(np.sqrt(count / (count - 1) * squares) / abs(total)),
-        centre=float(centre),
-        n_items=n_items,
-        n_clusters=n_clusters,
-    )
+    return ClusterSums.of(numerators, denominators, clusters).estimate(pseudo=pseudo, copies=copies)
+
+
+@dataclass(frozen=True)
+class ClusterSums:
+    """Numerators and denominators summed by cluster: all that a ratio and its error need."""
+
+    above: Float[np.ndarray, "cluster"]
+    below: Float[np.ndarray, "cluster"]
+    n_items: int
+
+    @classmethod
+    def of(
+        cls,
+        numerators: Float[np.ndarray, "item"],
+        denominators: Float[np.ndarray, "item"],
+        clusters: Int[np.ndarray, "item"],
+    ) -> ClusterSums:
+        """Raises UsageError with fewer than two clusters, unequal lengths, or values that are not finite."""
+        return cls(*_cluster_sums(numerators, denominators, clusters), numerators.size)
+
+    def estimate(self, *, pseudo: tuple[PseudoClusters, ...] = (), copies: float = 1.0) -> ClusterEstimate:
+        """The ratio, with pseudo-clusters in its bounds, as if each cluster had been there so many times."""
+        real, size = self.above.size, self.below.mean()
+        weight = np.concatenate([np.full(real, copies), [part.weight for part in pseudo]])
+        above = np.concatenate([self.above, [part.value * size for part in pseudo]])
+        below = np.concatenate([self.below, np.full(len(pseudo), size)])
+        total, count = (weight * below).sum(), weight.sum()
+        n_items, n_clusters = round(copies * self.n_items), round(copies * real)
+        if total == 0:
+            return ClusterEstimate(math.nan, math.nan, math.nan, n_items, n_clusters)
+        centre = (weight * above).sum() / total
+        squares = (weight * (above - centre * below) ** 2).sum()
+        return ClusterEstimate(
+            value=float(self.above.sum() / self.below.sum()),
+            stderr=float(np.sqrt(count / (count - 1) * squares) / abs(total)),
+            centre=float(centre),
+            n_items=n_items,
+            n_clusters=n_clusters,
+        )
 
 
 def _cluster_sums(

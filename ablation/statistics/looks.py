@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
@@ -79,7 +80,11 @@ class Continued:
 
 def obrien_fleming_looks(shares: Sequence[float] = EVEN, *, level: float = LEVEL) -> Looks:
     """The boundaries of at most three looks at these shares of all documents, for a two-sided test."""
-    told = tuple(float(share) for share in shares)
+    return _looks(tuple(float(share) for share in shares), level)
+
+
+@lru_cache(maxsize=64)
+def _looks(told: tuple[float, ...], level: float) -> Looks:
     if not 1 <= len(told) <= MOST_LOOKS or told[-1] != 1 or told[0] <= 0 or (np.diff(told) <= 0).any():
         raise UsageError(
             f"A study looks one to {MOST_LOOKS} times, at ascending shares of its documents the last of which is 1; "

@@ -28,7 +28,7 @@ from interp.errors import UsageError
 
 Alternative = Literal["two_sided", "greater"]
 
-# Room for rounding in "at least as extreme": dot products of unit vectors are exact to about 1e-15.
+# Room for rounding in "at least as extreme" and "above the margin": what is compared is exact to about 1e-15.
 ROUNDING = 1e-12
 # Numbers held at once while permuting (32 MB).
 CHUNK = 2**22

@@ -33,7 +33,7 @@ NORMAL_FREEDOM = 1e4
 WRONG_SIDE = 8.0
 
 
-def spread(deviation: float, *, clusters: int, documents: int) -> ClusterEstimate:
+def planned_estimate(deviation: float, *, clusters: int, documents: int) -> ClusterEstimate:
     """An estimate known by its clusters' standard deviation alone, to plan with; several go into mean_over_tasks."""
     if not deviation >= 0 or clusters < 2 or documents < clusters:
         raise UsageError(
@@ -43,7 +43,7 @@ def spread(deviation: float, *, clusters: int, documents: int) -> ClusterEstimat
     return ClusterEstimate(0.0, deviation / math.sqrt(clusters), 0.0, documents, clusters)
 
 
-def power_of(effect: float, estimate: Estimate, *, documents: float | None = None, level: float = LEVEL) -> float:
+def power_of(effect: float, estimate: Estimate, *, documents: int | None = None, level: float = LEVEL) -> float:
     """The chance that the two-sided test shows this effect, on so many documents (on those of the estimate if None)."""
     stderr, freedom = _with(estimate, documents)
     if stderr == 0:
@@ -52,7 +52,7 @@ def power_of(effect: float, estimate: Estimate, *, documents: float | None = Non
 
 
 def smallest_effect(
-    estimate: Estimate, *, documents: float | None = None, power: float = POWER, level: float = LEVEL
+    estimate: Estimate, *, documents: int | None = None, power: float = POWER, level: float = LEVEL
 ) -> float:
     """The effect that so many documents show with this power; in the units of the estimate."""
     stderr, freedom = _with(estimate, documents)
@@ -63,9 +63,11 @@ def documents_for(effect: float, estimate: Estimate, *, power: float = POWER, le
     """How many documents show an effect of this size with this power."""
     if effect == 0 or not math.isfinite(estimate.stderr):
         return math.inf
-    return fewest_documents(
-        estimate.n_items, lambda copies: _power_at(effect, estimate, copies, level) >= power, freedom=estimate.freedom
-    )
+
+    def slack(copies: float) -> float:
+        return _power_at(effect, estimate, copies, level) - power
+
+    return fewest_documents(slack, estimate, guess=copies_for(abs(effect), estimate, level=level / 2))
 
 
 def equivalence_bound(estimate: Estimate, *, level: float = LEVEL) -> float:
@@ -84,33 +86,40 @@ def documents_for_equivalence(
     if not abs(effect) < margin or not math.isfinite(estimate.stderr):
         return math.inf
 
-    def enough(copies: float) -> bool:
+    def slack(copies: float) -> float:
         stderr, reach = _scaled(estimate, copies, level)
         if stderr == 0:
-            return True
+            return 1.0
         inside = norm.cdf((margin - reach - effect) / stderr) - norm.cdf((reach - margin - effect) / stderr)
-        return bool(inside >= power)
+        return float(inside) - power
 
-    return fewest_documents(estimate.n_items, enough, freedom=estimate.freedom)
+    return fewest_documents(slack, estimate, guess=copies_for(margin - abs(effect), estimate, level=level))
 
 
-def fewest_documents(items: int, enough: Callable[[float], bool], *, freedom: float = math.inf) -> float:
-    """The fewest documents for which `enough` holds, told how many times the documents at hand they are.
+def copies_for(distance: float, estimate: Estimate, *, level: float = LEVEL) -> float:
+    """So many times the documents tell this distance from nothing, one-sided, with power .8 in the normal limit."""
+    needed = float(norm.isf(level) + norm.ppf(POWER)) * estimate.stderr
+    return math.inf if distance == 0 else (needed / distance) ** 2
 
-    `enough` may hold for fewer than there are. The search stays where a standard error has a degree of freedom.
+
+def fewest_documents(slack: Callable[[float], float], estimate: Estimate, *, guess: float = 1.0) -> float:
+    """The fewest documents for which `slack`, a rising function, is not below 0.
+
+    slack: of how many times the documents of the estimate there are, which may be less than one. guess: where about.
     """
-    low = (1 + 1e-9) * max(2 / (freedom + 1), 1 / items)
-    if enough(low):
+    items = estimate.n_items
+    low = (1 + 1e-9) * max(2 / (estimate.freedom + 1), 1 / items)  # Two clusters, and a document.
+    if guess > MOST_COPIES:
+        return math.inf
+    if slack(low) >= 0:
         return float(math.ceil(low * items - 1e-6))
-    high = max(1.0, 2 * low)
-    while not enough(high):
+    high = max(guess, 2 * low)
+    while slack(high) < 0:
         low, high = high, 2 * high
         if high > MOST_COPIES:
             return math.inf
-    while high - low > 1e-3 / items:
-        middle = (low + high) / 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return float(math.ceil(high * items - 1e-2))
+    found = float(brentq(slack, low, high, xtol=1e-9 / items, rtol=1e-9))
+    return float(math.ceil(found * items - 1e-6))
 
 
 def _power_at(effect: float, estimate: Estimate, copies: float, level: float) -> float:
@@ -126,13 +135,13 @@ def _scaled(estimate: Estimate, copies: float, level: float) -> tuple[float, flo
     return stderr, float(t.ppf(1 - level, _freedom(estimate, copies))) * stderr
 
 
-def _with(estimate: Estimate, documents: float | None) -> tuple[float, float]:
+def _with(estimate: Estimate, documents: int | None) -> tuple[float, float]:
     """Standard error and degrees of freedom on so many documents."""
     if documents is None:
         return estimate.stderr, estimate.freedom
     copies = documents / estimate.n_items
     freedom = _freedom(estimate, copies)
-    if not freedom > 0:
+    if freedom < 1 - 1e-9:
         raise UsageError(
             f"{documents:g} documents are fewer than two clusters of documents, which an interval needs; give more."
         )
@@ -149,9 +158,9 @@ def _power(noncentrality: float, freedom: float, level: float) -> float:
     reach = float(t.ppf(1 - level / 2, freedom))
     if freedom > NORMAL_FREEDOM:
         return float(norm.sf(reach - noncentrality) + norm.cdf(-reach - noncentrality))
-    # Far out on the wrong side the library gives NaN for what is 0.
     wrong = float(nct.cdf(-reach, freedom, noncentrality)) if noncentrality < WRONG_SIDE else 0.0
-    return float(nct.sf(reach, freedom, noncentrality)) + wrong
+    # Out on the wrong side the library gives NaN for what is 0, here and there before that.
+    return float(nct.sf(reach, freedom, noncentrality)) + (0.0 if math.isnan(wrong) else wrong)
 
 
 def _noncentrality(freedom: float, power: float, level: float) -> float:

@@ -3,11 +3,14 @@
 1. Split the clusters into two random halves, at least 50 times, and rank the heads on each half.
 2. q = mean Spearman between the two halves; rel = 2q / (1 + q) steps it up to the full number of items
    (Spearman-Brown).
-Within-layer rankings have a within-layer reliability.
+3. Within-layer rankings have a within-layer reliability.
+4. Documents that would do: Spearman and Brown's formula read backwards. m times the documents have the reliability
+   m rel / (1 + (m - 1) rel), so that a wanted one takes m = wanted (1 - rel) / (rel (1 - wanted)).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +18,7 @@ from jaxtyping import Bool, Float
 
 from ablation.statistics.clusters import Resampled, finite_heads
 from ablation.statistics.correlation import Level, mean_correlation, standard_ranks
+from interp.errors import UsageError
 
 LOW_RELIABILITY = 0.6
 
@@ -52,6 +56,22 @@ def reliability_over(table: Resampled, valid: Bool[np.ndarray, "layer head"], *,
         n_heads=int(valid.sum()),
         heads_left_out=int((~valid).sum()),
     )
+
+
+def documents_for_reliability(reliability: float, documents: int, *, wanted: float = LOW_RELIABILITY) -> float:
+    """How many documents would bring a ranking to the wanted reliability; infinite where it has none to build on.
+
+    documents: those that the reliability was found on. Where clusters hold several, they are taken to go on doing so.
+    """
+    if not 0 < wanted < 1 or documents < 1:
+        raise UsageError(
+            f"A reliability to plan for lies between 0 and 1, on a document or more; got {wanted} on {documents}."
+        )
+    if not reliability > 0:
+        return math.inf
+    if reliability >= 1:
+        return 1.0
+    return float(math.ceil(documents * wanted * (1 - reliability) / (reliability * (1 - wanted)) - 1e-9))
 
 
 def half_correlation(

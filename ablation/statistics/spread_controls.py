@@ -86,7 +86,7 @@ def spread_controls(
     for row, one in zip(masks, pool, strict=True):
         row[list(one.places)] = 1
     shared = masks @ masks.T / size
-    taken = spread(shared, n)
+    taken = maximin(shared, n)
     overlaps = _pairs(shared[np.ix_(taken, taken)])
     return SpreadControls(
         sets=masks[taken].astype(bool).reshape(-1, *tested.shape),
@@ -98,7 +98,7 @@ def spread_controls(
     )
 
 
-def spread(overlap: Float[np.ndarray, "set set"], n: int) -> list[int]:
+def maximin(overlap: Float[np.ndarray, "set set"], n: int) -> list[int]:
     """`n` of the sets, the first one first, then each time the one whose largest overlap with those taken is least."""
     taken, largest, total = [0], overlap[0].copy(), overlap[0].copy()
     while len(taken) < min(n, len(overlap)):

@@ -1,4 +1,4 @@
-"""The standardised effect of a tested set: how many standard deviations its controls lie from it (Method 5).
+"""The standardised effect: how many of its controls' standard deviations a tested set lies from their mean (Method 5).
 
     effect = (tested - mean of controls) / sd of controls
 
@@ -9,10 +9,10 @@ Two questions, answered apart:
    Fieller's (1954) for their ratio: it is not symmetric, and has no end on a side where the controls' spread is not
    shown to be above 0.
 2. Is the set unusual, if its heads are not? The controls are no independent draws from the sets there could be: they
-   share heads with one another and none with the tested set, which makes a tested set look extreme in as much as a
-   quarter of studies that have nothing in them. So the effect is compared with what it would be for these very sets if
-   the effects of heads add up and are drawn at random, heads of a key-value group resembling each other to any degree
-   up to the one seen in importance rankings (`share`, the variance between groups).
+   share heads with one another and none with the tested set, and by rank or by a t test a set of ordinary heads looks
+   unusual in one study of eight instead of one of twenty (simulated: 11 heads in 6 of 30 layers of 9). So the effect is
+   compared with what these very sets would get if the effects of heads added up and were drawn at random: each head's
+   by itself, and with part of their variance (`share`) common to a key-value group.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def exchangeable_p(
     if not 0 <= share < 1:
         raise UsageError(f"The share of variance between groups lies in [0, 1); got {share}.")
     sets = np.concatenate([tested[None], controls])
-    used: np.ndarray = np.asarray(sets.any(axis=0))
+    used = np.asarray(sets.any(axis=0))
     members = sets[:, used].astype(np.float64)
     group_of = group_of_valid(groups, used)
     generator, draws = np.random.default_rng(seed), permutation_count(family)

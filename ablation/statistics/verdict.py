@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -29,10 +29,12 @@ from jaxtyping import Float, Int
 from scipy.stats import norm
 
 from ablation.statistics.curves import check_percents
-from ablation.statistics.intervals import PAIRED_GAIN, PAIRED_LOSS, Estimate, PseudoClusters, cluster_mean
+from ablation.statistics.intervals import PAIRED_GAIN, PAIRED_LOSS, ClusterSums, Estimate, PseudoClusters
+from ablation.statistics.permutation import ROUNDING
 from ablation.statistics.power import (
     LEVEL,
     POWER,
+    copies_for,
     documents_for,
     documents_for_equivalence,
     equivalence_bound,
@@ -53,16 +55,12 @@ KEPT_SHARE = 0.95
 class TaskChange:
     """One task: each item's change from the full model at every step, the full model first, and the items' clusters.
 
-    gain: the choice gain of the full model, item by item, for `kept` alone.
+    gain: the choice gain of the full model, item by item, for `kept` alone; the change is then that of the gain.
     """
 
     change: Float[np.ndarray, "percent item"]
     clusters: Int[np.ndarray, "item"]
     gain: Float[np.ndarray, "item"] | None = None
-
-    @property
-    def n_clusters(self) -> int:
-        return int(np.unique(self.clusters).size)
 
 
 @dataclass(frozen=True)
@@ -132,19 +130,24 @@ def removable_verdict(
     changes = [_changes(task, outcome) for task in tasks]
     kept = _kept(tasks, changes) if outcome == "kept" else None
     sides = (PAIRED_LOSS, PAIRED_GAIN) if outcome == "metric" else ((), ())
-    below, above = (
-        [_pooled(tasks, [change[step] for change in changes], side) for step in range(len(grid))] for side in sides
-    )
+    steps = [
+        [
+            ClusterSums.of(change[step], np.ones(change[step].shape), task.clusters)
+            for task, change in zip(tasks, changes, strict=True)
+        ]
+        for step in range(len(grid))
+    ]
+    below, above = ([_pooled(sums, side) for sums in steps] for side in sides)
     lower = np.array([estimate.lower_bound() for estimate in below])
     upper = np.array([estimate.upper_bound() for estimate in above])
     value = np.array([estimate.value for estimate in below])
     # Nothing is removed at p = 0: what is there is there by definition, not by measurement.
     lower[0] = upper[0] = value[0]
-    passes = np.logical_and.accumulate(lower > -margin)
-    fails = np.logical_and.accumulate((upper < -margin)[::-1])[::-1]
+    passes = np.logical_and.accumulate(lower > -margin + ROUNDING)
+    fails = np.logical_and.accumulate((upper < -margin - ROUNDING)[::-1])[::-1]
     documents = np.full(len(grid), np.nan)
     for step in np.flatnonzero(~passes & ~fails):
-        documents[step] = _documents(tasks, [change[step] for change in changes], sides, margin)
+        documents[step] = _documents(steps[step], sides, margin)
     return RemovableVerdict(
         outcome=outcome,
         margin=margin,
@@ -158,7 +161,7 @@ def removable_verdict(
         kept=kept,
         n_tasks=len(tasks),
         n_items=below[0].n_items,
-        n_clusters=sum(task.n_clusters for task in tasks),
+        n_clusters=sum(sums.above.size for sums in steps[0]),
     )
 
 
@@ -201,36 +204,25 @@ def _changes(task: TaskChange, outcome: RemovableOutcome) -> Float[np.ndarray, "
     return task.change + (1 - KEPT_SHARE) * task.gain
 
 
-def _pooled(
-    tasks: Sequence[TaskChange],
-    changes: Sequence[Float[np.ndarray, "_"]],
-    pseudo: tuple[PseudoClusters, ...],
-    copies: float = 1.0,
-) -> TasksMean:
-    weakest = min(range(len(tasks)), key=lambda place: tasks[place].n_clusters)
+def _pooled(tasks: Sequence[ClusterSums], pseudo: tuple[PseudoClusters, ...], copies: float = 1.0) -> TasksMean:
+    weakest = min(range(len(tasks)), key=lambda place: tasks[place].above.size)
     return mean_over_tasks(
-        [
-            cluster_mean(change, task.clusters, pseudo=pseudo if place == weakest else (), copies=copies)
-            for place, (task, change) in enumerate(zip(tasks, changes, strict=True))
-        ]
+        [task.estimate(pseudo=pseudo if place == weakest else (), copies=copies) for place, task in enumerate(tasks)]
     )
 
 
-def _documents(
-    tasks: Sequence[TaskChange],
-    changes: Sequence[Float[np.ndarray, "_"]],
-    sides: tuple[tuple[PseudoClusters, ...], tuple[PseudoClusters, ...]],
-    margin: float,
-) -> float:
+def _documents(tasks: Sequence[ClusterSums], sides: Sequence[tuple[PseudoClusters, ...]], margin: float) -> float:
     """How many documents would decide a step."""
+    plain = _pooled(tasks, ())
 
-    def enough(copies: float) -> bool:
-        below, above, plain = (_pooled(tasks, changes, side, copies) for side in (*sides, ()))
-        spare = float(norm.ppf(POWER)) * plain.stderr
-        return below.lower_bound() - spare > -margin or above.upper_bound() + spare < -margin
+    def slack(copies: float) -> float:
+        below, above = (_pooled(tasks, side, copies) for side in sides)
+        spare = float(norm.ppf(POWER)) * plain.stderr / math.sqrt(copies)
+        return max(below.lower_bound() - spare + margin, -margin - above.upper_bound() - spare)
 
-    items = sum(task.clusters.size for task in tasks)
-    return fewest_documents(items, enough, freedom=min(task.n_clusters for task in tasks) - 1)
+    smallest = min(task.above.size for task in tasks) - 1.0
+    planned = replace(plain, freedom=smallest)  # Each task needs its two clusters.
+    return fewest_documents(slack, planned, guess=copies_for(abs(plain.value + margin), plain))
 
 
 def _kept(

@@ -8,8 +8,8 @@ from typing import Any
 
 from ablation.tasks.definitions import definition, misfit, quiet_harness
 from ablation.tasks.names import BOS, DEMOS, ICL14, LABELS
-from ablation.tasks.parts import PARTS, divided
 from ablation.tasks.rendering import Renderer
+from ablation.tasks.reserved import PARTS, divided
 from ablation.tasks.spread import spread_places
 from ablation.tasks.task import Task
 from ablation.tasks.tokens import Document
@@ -39,7 +39,7 @@ def load_task(
     Demonstrations are drawn from train by (seed, task, document id), or by (seed, task) with `demos="fixed"`, and never
     include the document, its twin, its passage or a copy. `bos` says what stands in front of a prompt (`auto`: what the
     tokenizer adds by itself); `labels="shuffled"` gives the demonstrations random answers of their own choices. `part`:
-    `screen` are the training documents kept for the screen, `rest` is all but those (parts.py).
+    `screen` are the training documents kept for the screen, `rest` is all but those (reserved.py).
 
     Raises UsageError for a value out of range, an unknown or unfit task, and documents that can't be had or read.
     """

@@ -19,8 +19,9 @@ Row = Mapping[str, Any]
 class Renderer:
     """Renders documents of one task; `pool` are the rows that demonstrations are drawn from.
 
-    With `labels="shuffled"` each demonstration ends with a choice drawn evenly from its own choices (the control of
-    Method 5; Min et al. 2022), seeded by the document and the demonstration.
+    With `labels="shuffled"` each demonstration ends with a choice drawn evenly from its own choices (Method 4, gains;
+    Min et al. 2022), seeded by the document and the demonstration; with `wrong`, with one drawn from those that are not
+    right, where there are any.
     """
 
     definition: Any
@@ -54,6 +55,7 @@ class Renderer:
             gold=gold,
             right=right,
             metric=self.metric,
+            pool=str(row.get("pool_id") or ""),
         )
 
     def continuations(self, row: Row) -> tuple[str, ...]:
@@ -88,13 +90,17 @@ class Renderer:
             return
         for index in draw(self.pool, row, self.shots, seed=self.seed, demos=self.demos):
             shown = self.pool[index]
-            choice = self.random_choice(row, shown) if self.labels == "shuffled" else None
+            choice = None if self.labels == "true" else self.random_choice(row, shown)
             yield Demonstration(id=str(shown["document_id"]), text=self.turn(index, choice))
 
     def random_choice(self, row: Row, shown: Row) -> int:
-        """One of a demonstration's choices, seeded by the document and the demonstration."""
+        """One of a demonstration's choices (of the wrong ones), seeded by the document and the demonstration."""
         key = f"{self.seed}|{row['document_id'] if self.demos == 'document' else ''}|{shown['document_id']}|label"
-        return Random(key).randrange(len(self.definition.doc_to_choice(shown)))  # noqa: S311  (no secret)
+        places = list(range(len(self.definition.doc_to_choice(shown))))
+        if self.labels == "wrong":
+            right = self.answers(shown, len(places))[1]
+            places = [place for place in places if place not in right] or places
+        return places[Random(key).randrange(len(places))]  # noqa: S311  (no secret)
 
     def turn(self, index: int, choice: int | None) -> str:
         """A row of the pool as a demonstration, with its gold answer or with another choice; rendered once."""

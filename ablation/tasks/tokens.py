@@ -37,7 +37,8 @@ class Document:
     A prompt is the preamble (empty but in some of the harness's own tasks), the demonstrations and the query.
     `queries` has one text a choice: equal ones, except in WinoGrande, whose contexts differ and continuations agree.
     `gold` is the choice that importance uses; `right` are all that count as right. `unit` is what one value of the
-    metric is about (the question in MultiRC, else the document itself).
+    metric is about (the question in MultiRC, else the document itself). `pool` is the rule that its demonstrations
+    show, in tasks that have several.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Document:
     gold: int
     right: tuple[int, ...]
     metric: str
+    pool: str = ""
 
     def contexts_without(self, dropped: int) -> tuple[str, ...]:
         """The prompt of each choice without its first demonstrations."""

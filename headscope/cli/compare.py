@@ -6,7 +6,7 @@ import json
 
 from headscope.cli import options as opt
 from headscope.cli.run_folders import check_run
-from headscope.cli.screen import progress
+from headscope.cli.terminal import progress
 
 
 def compare(folder: opt.Folder, seed: opt.Seed = 0, as_json: opt.Json = False) -> None:

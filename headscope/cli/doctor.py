@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from headscope.cli import options as opt
-from headscope.cli.screen import progress
+from headscope.cli.terminal import progress
 
 if TYPE_CHECKING:
     from interp.checks.result import Check

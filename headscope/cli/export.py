@@ -13,8 +13,8 @@ from headscope.cli import options as opt
 from headscope.cli import values
 from headscope.cli.kinds import choice, text, whole
 from headscope.cli.run_folders import check_run
-from headscope.cli.screen import status
 from headscope.cli.sources import check_source
+from headscope.cli.terminal import status
 from headscope.store.names import PRUNABLE
 
 

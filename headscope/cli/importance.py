@@ -13,7 +13,7 @@ import typer
 from ablation.names import NORMALISATIONS
 from headscope.cli import options as opt
 from headscope.cli.kinds import choice as one_of
-from headscope.cli.screen import show_table
+from headscope.cli.terminal import show_table
 
 
 @opt.loading()
@@ -87,14 +87,12 @@ def told(folder: Path, choice: Any, ranked: Any, page: Path, top: int) -> dict[s
 
 def top_heads(folder: Path, choice: Any, count: int) -> list[dict[str, Any]]:
     """The heads of highest aggregate importance at the most shots, with their signed importance."""
-    from headscope.comparison.scored import aggregate, tables
+    from headscope.comparison.scored import Shelf
     from headscope.stages.importance import NAMES
     from headscope.store.run import open_run
 
-    run, shots, name = open_run(folder), max(choice.shots), NAMES[choice.labels]
-    token, signed = (
-        aggregate(tables(run, name, variant, shots, tasks=choice.names)) for variant in ("token", "signed")
-    )
+    shelf, shots, name = Shelf(open_run(folder)), max(choice.shots), NAMES[choice.labels]
+    token, signed = (shelf.aggregate(name, variant, shots, choice.names).stored for variant in ("token", "signed"))
     order = [divmod(int(place), token.shape[1]) for place in (-token).argsort(axis=None, kind="stable")]
     found = [at for at in order if token[at] == token[at]][:count]
     return [{"layer": at[0], "head": at[1], "token": float(token[at]), "signed": float(signed[at])} for at in found]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from headscope.cli import options as opt
 from headscope.cli.kinds import choice, whole
-from headscope.cli.screen import console, progress
+from headscope.cli.terminal import console, progress
 from headscope.store.names import PROTOCOLS
 
 

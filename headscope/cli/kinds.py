@@ -30,6 +30,9 @@ def option(
     )
 
 
+MANY = 8  # names that do not stand in a line of 80 columns
+
+
 def choice(
     flag: str,
     names: tuple[str, ...],
@@ -43,7 +46,7 @@ def choice(
     return option(
         flag,
         help=help,
-        metavar=f"<{'|'.join(names)}>",
+        metavar=f"<{'|'.join(names)}>" if len(names) < MANY else "<name>",
         parser=values.one_of(flag, names, also=also),
         panel=panel,
         default=default,

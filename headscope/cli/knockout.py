@@ -12,7 +12,7 @@ from headscope.cli import help as panels
 from headscope.cli import options as opt
 from headscope.cli.kinds import choice as one_of
 from headscope.cli.kinds import whole
-from headscope.cli.screen import duration, show_table, status
+from headscope.cli.terminal import duration, show_table, status
 from headscope.store.names import KNOCKED_OUT
 
 DOCUMENTS = {"head": 48, "ffn": 100}

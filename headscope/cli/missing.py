@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 IMPORTANCE = "importance"
 KNOCKOUT = "knockout --component ffn"
 Score = tuple[str, str, str]  # component, name, variant
+SHOWN = 3  # of what is missing
 NO_RANKING = ("iterative",)  # makes its own
 DEFAULTS = {"limit": 100, "demos": "document", "demo_seeds": 1, "bos": "auto", "seed": 0, "frozen_norm": False}
 
@@ -33,22 +34,17 @@ def check_scores(folder: Path, model: str, loading: dict[str, Any], choice: Task
         score: [cell for cell in product(choice.names, choice.shots) if (*score, *cell) not in held]
         for score in needed(prune)
     }
-    cells = {cell for part in lacking.values() for cell in part}
-    if not cells:
+    missing = {cell for part in lacking.values() for cell in part}
+    if not missing:
         return
-    commands = {KNOCKOUT if score[1] == "knock_out" else IMPORTANCE: score for score, part in lacking.items() if part}
-    tasks = [name for name in choice.names if any(task == name for task, _ in cells)]
-    shots = [count for count in choice.shots if any(at == count for _, at in cells)]
-    written = " && ".join(
-        command(name, folder, model, loading, choice, tasks, shots)
-        for name in (IMPORTANCE, KNOCKOUT)
-        if name in commands
-    )
-    told = " and ".join(f"{name} ({variant}) of {kind}s" for kind, name, variant in commands.values())
-    where = ", ".join(
-        f"{task} at {count} shots" for task, count in list(product(tasks, shots))[:3] if (task, count) in cells
-    )
-    more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
+    cells = [cell for cell in product(choice.names, choice.shots) if cell in missing]
+    tasks, shots = (list(dict.fromkeys(part)) for part in zip(*cells, strict=True))
+    scores = [score for score, part in lacking.items() if part]
+    makers = dict.fromkeys(KNOCKOUT if name == "knock_out" else IMPORTANCE for _, name, _ in scores)
+    written = " && ".join(command(name, folder, model, loading, choice, tasks, sorted(shots)) for name in makers)
+    told = " and ".join(f"{name} ({variant}) of {kind}s" for kind, name, variant in scores)
+    where = ", ".join(f"{task} at {count} shots" for task, count in cells[:SHOWN])
+    more = f" and {len(cells) - SHOWN} more" if len(cells) > SHOWN else ""
     raise UsageError(f"the run '{folder}' holds no {told} to rank by: {where}{more}. First run `{written}`")
 
 

@@ -17,7 +17,7 @@ from ablation.tasks.names import BOS, DEMOS, GROUPS, ICL14, LABELS, PROBES
 from headscope.cli import help as panels
 from headscope.cli import values
 from headscope.cli.kinds import choice, listed, option, path, shots, text, whole
-from headscope.cli.screen import progress, status
+from headscope.cli.terminal import progress, status
 
 if TYPE_CHECKING:
     from headscope.stages.cells import TaskChoice

@@ -9,7 +9,7 @@ from headscope.cli import options as opt
 from headscope.cli import values
 from headscope.cli.kinds import choice as one_of
 from headscope.cli.kinds import option
-from headscope.cli.screen import duration, show_table, status
+from headscope.cli.terminal import duration, show_table, status
 from headscope.plan.budget import NAMED
 
 WEIGHTS = ("device", "dtype", "allow_pickle", "offload_folder", "check")

@@ -16,7 +16,7 @@ from headscope.cli import values
 from headscope.cli.kinds import choice as one_of
 from headscope.cli.kinds import listed, path, whole
 from headscope.cli.run_folders import check_run
-from headscope.cli.screen import show_table
+from headscope.cli.terminal import show_table
 from headscope.stages.prune_checks import check_orders, check_percents
 from headscope.store.names import FFN_RANKINGS, ORDERS, PRUNABLE
 
@@ -122,8 +122,8 @@ def prune(
         choice=choice,
         split=SPLIT,
         check=partial(check_scores, folder if rankings is None else rankings, model, loading, choice, wanted),
-        call=lambda loaded, place, tasks, **more: measure_pruning(
-            loaded, place, tasks, wanted, rankings=rankings, **more
+        call=lambda loaded, place, asked, **more: measure_pruning(
+            loaded, place, asked, wanted, rankings=rankings, **more
         ),
     )
     if as_json:

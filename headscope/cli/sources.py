@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from headscope.cli.run_folders import runs_below
+from headscope.cli.values import possible
 from headscope.store.names import MANIFEST
 from interp.embedded import EMBEDDED
 from interp.errors import ModelLoadError, quoted
@@ -25,15 +26,16 @@ NEAR, VERY_NEAR = 0.6, 0.85
 MOST_NAMES = 3
 WAYS = "MODEL is smollm2-135m, a hub id such as facebook/opt-125m, a folder or a .gguf file"
 HUB = "https://huggingface.co/"
-HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", flags=re.ASCII)
+HUB_ID = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?", flags=re.ASCII)
+LONGEST_PATH = 300  # shown whole
 
 
 def check_source(source: str, *, run_too: bool = False) -> None:
     """Raises ModelLoadError where there can't be such a model; run_too: a run directory would have done as well."""
-    path = Path(source).expanduser()
     if source in EMBEDDED:
         return
-    if path.exists():
+    path = path_of(source)
+    if possible(path) and path.exists():
         check_path(path, source)
         return
     if source.startswith(HUB):
@@ -46,6 +48,14 @@ def check_source(source: str, *, run_too: bool = False) -> None:
         raise unknown(source, "", run_too)
     if why := hub_says(source):
         raise unknown(source, why, run_too)
+
+
+def path_of(source: str) -> Path:
+    """With `~` as the home folder, where there is one of that user's."""
+    try:
+        return Path(source).expanduser()
+    except RuntimeError:
+        return Path(source)
 
 
 def check_path(path: Path, source: str) -> None:
@@ -62,18 +72,19 @@ def check_path(path: Path, source: str) -> None:
 def is_path(source: str) -> bool:
     """Written as a path, not as a hub id; a folder of this name in front of the slash makes it one."""
     written = source.startswith((".", "~", "/")) or source.count("/") > 1 or source.endswith((".gguf", "/"))
-    return written or ("/" in source and Path(source).parent.is_dir())
+    parent = Path(source).parent
+    return written or ("/" in source and possible(parent) and parent.is_dir())
 
 
 def no_such_path(path: Path, source: str) -> ModelLoadError:
     """A folder or a file that is not there."""
     kind = "file" if path.suffix == ".gguf" else "folder"
     beside: list[str] = []
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         beside = [entry.name for entry in path.parent.iterdir() if not entry.name.startswith(".")]
     near = get_close_matches(path.name, beside, n=MOST_NAMES, cutoff=NEAR)
     hint = f": did you mean {' or '.join(repr(str(path.parent / name)) for name in near)}?" if near else f". {WAYS}"
-    return ModelLoadError(f"there is no {kind} {source!r}{hint}")
+    return ModelLoadError(f"there is no {kind} {quoted(source, longest=LONGEST_PATH)}{hint}")
 
 
 def unknown(source: str, why: str, run_too: bool) -> ModelLoadError:

@@ -10,7 +10,7 @@ import typer
 from headscope.cli import options as opt
 from headscope.cli import values
 from headscope.cli.kinds import choice, option, path
-from headscope.cli.screen import progress
+from headscope.cli.terminal import progress
 from headscope.plan.budget import NAMED, parse_budget
 from headscope.plan.names import STAGES
 
@@ -34,7 +34,7 @@ def study(
             autocompletion=lambda: list(NAMED),
         ),
     ] = "small",
-    only: Annotated[str | None, choice("--only", STAGES, help="One stage.")] = None,
+    only: Annotated[str | None, choice("--only", STAGES, help=f"One stage: {', '.join(STAGES)}.")] = None,
     publish: Annotated[Path | None, path("--publish", help="Folder for the tables and a page of findings.")] = None,
     length: opt.Length = None,
     bos: opt.Bos = "auto",

@@ -26,32 +26,47 @@ def refused(value: object, option: str, expected: str) -> UsageError:
 
 
 def text(option: str, expected: str = "some text") -> Parser:
-    """Text that is not empty, and UTF-8: bytes that are not reach a program as lone surrogates."""
+    """Text that is not empty, and UTF-8."""
 
     def parse(value: str) -> str:
         if not value.strip():
             raise refused(value, option, expected)
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise UsageError(
-                f"{option} is not UTF-8 ({value.encode(errors='surrogateescape')[:40]!r}): write it in UTF-8, or set "
-                "the terminal's encoding to it"
-            ) from error
+        check_utf8(value, option, "write it in UTF-8, or set the terminal's encoding to it")
         return value
 
     return parse
 
 
+def check_utf8(value: str, option: str, what_to_do: str) -> None:
+    """Refuse bytes that are no UTF-8: they reach a program as lone surrogates, which few libraries can store."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        written = value.encode(errors="surrogateescape")[:40]
+        raise UsageError(f"{option} is not UTF-8 ({written!r}): {what_to_do}") from error
+
+
 def path(option: str) -> Parser:
-    """A path; an empty one would be the current folder."""
+    """A path in UTF-8; an empty one would be the current folder."""
 
     def parse(value: str | Path) -> Path:
         if not str(value) or (isinstance(value, str) and not value.strip()):
             raise refused(value, option, "a path (`.` is the current folder)")
+        check_utf8(str(value), option, "rename the file or folder")
+        if not possible(Path(value)):
+            raise refused(value, option, "a path that this file system can have")
         return Path(value)
 
     return parse
+
+
+def possible(path: Path) -> bool:
+    """Whether there could be such a path: its names may be too long."""
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:
+        return isinstance(error, PermissionError)
+    return True
 
 
 def one_of(option: str, names: Sequence[str], *, also: Mapping[str, str] | None = None) -> Parser:

@@ -1,7 +1,7 @@
 """The causal check over all tasks: each set's drop is the mean of the tasks' drops, and so is each control's.
 
 Method 5. The draws of one task's demonstrations are items of the same clusters of documents; tasks are fixed, and
-their documents independent (over_tasks.py). All tasks are in the mean, those at chance too.
+their documents independent (tasks_mean.py). All tasks are in the mean, those at chance too.
 """
 
 from __future__ import annotations

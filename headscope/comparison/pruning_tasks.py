@@ -2,7 +2,7 @@
 
 1. Differences from the full model, paired item by item; tasks whose full model is at chance are left out.
 2. Every task counts alike, however many documents it has. Tasks are fixed and whole clusters of documents drawn: the
-   variance is that within the tasks (over_tasks.py).
+   variance is that within the tasks (tasks_mean.py).
 3. Removable share: as for one task, the largest p up to which every one-sided 95% bound stays above the margin. One
    task of a hundred documents can never exclude a loss of 2 points; ten of them together can. The pseudo-clusters that
    stand for rare losses are put once, where a cluster weighs most: into the task with the fewest.

@@ -11,11 +11,11 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from ablation.statistics import ClusteredScores, Resampled, resample
+from ablation.statistics.aggregate import aggregate_tables
 from ablation.statistics.clusters import MINIMUM_CLUSTERS
 from headscope.store.comparisons import ScoreName
 from headscope.store.run import Run
 from headscope.store.scores import IMPORTANCE, NORM, component_names, label
-from interp.errors import UsageError
 from interp.scores import HeadScores
 
 
@@ -130,7 +130,7 @@ class Shelf:
         items = None
         if set(names) <= set(self.run.item_names):
             items = _documents([self.run.items(name) for name in names], found[0])
-        table = aggregate(np.stack([_table(one) for one in found]))
+        table = aggregate_tables(np.stack([_table(one) for one in found]))
         return Scored(str(ScoreName(score, variant)), table, items, documents_of=tuple(tasks), seed=self.seed)
 
 
@@ -155,32 +155,3 @@ def _documents(tables: Sequence[pd.DataFrame], like: HeadScores) -> ClusteredSco
         sizes=np.repeat(lengths[:, None], layers, axis=1),
         tasks=task if len(tables) > 1 else None,
     )
-
-
-def tables(
-    run: Run, score: str, variant: str, shots: int, *, tasks: Sequence[str], component: str = "head"
-) -> Float[np.ndarray, "task layer *head"]:
-    """One score of several tasks. Raises UsageError, naming what is missing, where one of them is not stored."""
-    read = run.head_score if component == "head" else run.ffn_score
-    return np.stack([read(score, variant, task=task, shots=shots).mean.double().numpy() for task in tasks])
-
-
-def aggregate(tables: Float[np.ndarray, "task layer *head"], *, raw: bool = False) -> Float[np.ndarray, "layer *head"]:
-    """Each task's scores divided by their total, then averaged; `raw` is the paper's plain mean.
-
-    The total is of absolute values, which is the same for importances and keeps the sign of `signed` scores. A table
-    of zeros adds nothing.
-    """
-    if not len(tables):
-        raise UsageError("an aggregate ranking needs the scores of at least one task; got none")
-    axes = tuple(range(1, tables.ndim))
-    total = np.nansum(np.abs(tables), axis=axes, keepdims=True)
-    shares = tables if raw else np.divide(tables, total, out=np.zeros_like(tables), where=total > 0)
-    return np.asarray(shares.mean(axis=0))
-
-
-def aggregate_without(
-    scores: Float[np.ndarray, "task layer *head"], place: int, *, raw: bool = False
-) -> Float[np.ndarray, "layer *head"]:
-    """The aggregate of all tasks but one: what a pruned task may be ranked by (Method 4)."""
-    return aggregate(np.delete(scores, place, axis=0), raw=raw)

@@ -1,4 +1,7 @@
-"""What the rows of a comparison say, in plain sentences; every number is read from the table."""
+"""Are the induction heads the important heads? And do tasks, and numbers of shots, need the same heads? (Method 5)
+
+What the rows of a comparison say, in plain sentences; how many induction heads there are is read from their classes.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from headscope.findings import causal, induction_heads, knock_out, paper, pruning, sharing
+from headscope.findings import causal, induction_heads, knock_out, paper, primary, pruning, sharing
 from headscope.findings.evidence import Evidence
 from headscope.store.atomic import make_writable, write_atomically
 from headscope.store.manifest import FILE, Manifest, Stage, describe
@@ -19,6 +19,9 @@ from headscope.store.tables import TABLES
 
 Part = Callable[[Evidence], Iterator[str]]
 PARTS: tuple[tuple[str, Part], ...] = (
+    ("In short", primary.in_short),
+    ("What the model learns from its context", primary.screened),
+    ("What the choice loses without the induction heads", primary.details),
     ("In short, beside the paper's OPT-66B", paper.beside_the_paper),
     ("How many heads can be removed?", pruning.heads),
     ("How many FFNs can be removed?", pruning.ffns),

@@ -21,7 +21,7 @@ FULL_DRAWS, FULL_SEEDS, FULL_CONTROLS = 20, 3, 39
 KINDS = ("random", "layer_matched", "norm_matched")
 HEAD_ORDERS = ("own", "aggregate", "transfer", "signed", "inverse", "random", "layer_matched", "iterative")
 FFN_ORDERS = ("own", "aggregate", "signed", "inverse", "random", "iterative")
-FEWEST, MOST = 8, 1000
+FEWEST, FEWEST_PRIMARY, MOST = 8, 20, 1000
 FEWEST_OF_DEAR = {"knockout": 1, "prune": 4, "causal": 2}
 
 
@@ -29,7 +29,7 @@ FEWEST_OF_DEAR = {"knockout": 1, "prune": 4, "causal": 2}
 class Budget:
     """The knobs. Documents are a task's. demos: how evaluations draw demonstrations; for scores, always by document.
 
-    shares: of tasks that are dearer than others (costs.py), the part of the documents that knock-outs, pruning and the
+    shares: of tasks that are dearer than others (cost.py), the part of the documents that knock-outs, pruning and the
     causal check take of them. Rankings, which are compared with one another, are of equally many.
     """
 
@@ -54,6 +54,8 @@ class Budget:
     controls: int
     protocol: str
     shares: tuple[tuple[str, float], ...] = ()
+    primary_documents: int = 40
+    primary_ways: tuple[str, ...] = ("zero", "mean/last")
 
     def scaled(self, factor: float) -> Budget:
         """With so many times the documents, within 8 and 1,000 a task (4 and 1,000 where each is run many times)."""
@@ -67,6 +69,7 @@ class Budget:
             knockout_documents=count(self.knockout_documents, FEWEST // 2),
             prune_documents=count(self.prune_documents, FEWEST),
             causal_documents=count(self.causal_documents, FEWEST // 2),
+            primary_documents=count(self.primary_documents, FEWEST_PRIMARY),
         )
 
     def units(self, stage: str, task: str) -> int:
@@ -138,7 +141,7 @@ class Budget:
         return {name: _plain(value) for name, value in asdict(self).items()}
 
 
-DOCUMENTS = ("rank_documents", "knockout_documents", "prune_documents", "causal_documents")
+DOCUMENTS = ("rank_documents", "knockout_documents", "prune_documents", "causal_documents", "primary_documents")
 PAPER = Budget(
     "paper",
     rank_documents=200,
@@ -160,6 +163,8 @@ PAPER = Budget(
     causal_kinds=KINDS,
     controls=FULL_CONTROLS,
     protocol="paper",
+    primary_documents=200,
+    primary_ways=("zero", "mean/last", "mean/later"),
 )
 MEDIUM = replace(
     PAPER,
@@ -180,6 +185,8 @@ MEDIUM = replace(
     prune_all_shots=False,
     causal_percents=(5, 10),
     protocol="quick",
+    primary_documents=100,
+    primary_ways=("zero", "mean/last"),
 )
 SMALL = replace(
     MEDIUM,
@@ -198,6 +205,7 @@ SMALL = replace(
     causal_percents=(),
     causal_ablations=("zero",),
     causal_kinds=("layer_matched", "norm_matched"),
+    primary_documents=40,
 )
 LEAST = replace(
     SMALL,
@@ -208,6 +216,7 @@ LEAST = replace(
     prune_documents=24,
     head_orders=("own", "aggregate", "signed", "random"),
     causal_kinds=("norm_matched",),
+    primary_ways=("zero",),
 )
 NAMED = {"small": SMALL, "paper": PAPER}
 TIERS = (PAPER, MEDIUM, SMALL, LEAST)

@@ -16,6 +16,7 @@ from statistics import median
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from ablation.tasks.reserved import RESERVED
 from headscope.plan.budget import Budget
 from headscope.stages.cells import first
 from interp.errors import RefusedModelError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 DEAR = 4.0
 GRADIENT = 2.7
 KEYS = 4.0
+PRIMARY_SHARE = 0.6  # of a pass: what stands below the first tested head is run once
 SAMPLE = 8
 SEQUENCE_TOKENS = {"quick": 20 * 201, "paper": 100 * (1 + 4 * 124)}
 INDUCTION_PASSES = 3.0  # two passes, and copying
@@ -134,10 +136,13 @@ def study_cost(budget: Budget, cells: Sequence[CellTokens], layers: int) -> dict
         for cell, count in zip(pruned, seeds, strict=True)
     )
     both = [cell for cell in cells if cell.shots in (0, most)]
+    asked = sum(cell.evaluated(budget.primary_documents, "fixed") for cell in both)
     causal = sum(cell.evaluated(budget.units("causal", cell.task), budget.demos) for cell in both)
     knocked = sum(budget.units("knockout", cell.task) * cell.unit for cell in pruned)
     return {
         "induction": SEQUENCE_TOKENS[budget.protocol] * INDUCTION_PASSES,
+        "screen": sum(cell.evaluated(RESERVED, "fixed") for cell in [*both, *at_most]),
+        "primary": asked * (1 + budget.controls) * (1 + len(budget.primary_ways)) * PRIMARY_SHARE,
         "importance": budget.rank_documents * ranked * GRADIENT,
         "knockout": knocked * (1 + layers),
         "prune heads": one_pass * masks["heads"],

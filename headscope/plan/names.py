@@ -1,3 +1,3 @@
 """The stages of a study in their order, in a file that loads nothing."""
 
-STAGES = ("induction", "importance", "knockout", "prune", "compare", "causal", "report")
+STAGES = ("induction", "screen", "primary", "importance", "knockout", "prune", "compare", "causal", "report")

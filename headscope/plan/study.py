@@ -1,8 +1,9 @@
 """The study: all of it in the paper's order, on any model, going on after any interruption (Method 1-5).
 
-1. induction: what each head does on random repeated tokens. 2. importance: heads and FFNs for every task and number of
-shots, and once more with shuffled labels. 3. knockout: every FFN. 4. prune: heads, FFNs, and both. 5. compare: the
-rankings. 6. causal: the tasks without the induction heads. 7. report.
+1. induction: what each head does on random repeated tokens. 2. screen: which tasks the model learns from its context.
+3. primary: what these tasks lose without the induction heads. 4. importance: heads and FFNs for every task and number
+of shots, and once more with shuffled labels. 5. knockout: every FFN. 6. prune: heads, FFNs, and both. 7. compare: the
+rankings. 8. causal: sets of heads removed by zero from all tasks. 9. report. What decides the question comes first.
 Each stage is a command of its own as well, and every finished unit is kept: the same call goes on from there.
 """
 
@@ -22,7 +23,9 @@ from headscope.stages.comparison import compare_rankings
 from headscope.stages.importance import measure_importance
 from headscope.stages.induction import measure_induction
 from headscope.stages.knock_out import measure_knock_out
+from headscope.stages.primary import PrimaryChoice, measure_primary
 from headscope.stages.pruning import PruneChoice, measure_pruning
+from headscope.stages.screening import FEWEST, measure_screening
 from headscope.store.manifest import Stage, read_manifest
 from headscope.store.run import Run, check_output_folder, open_run
 from interp.errors import UsageError
@@ -96,6 +99,21 @@ class StudyPlan:
             limits=self.budget.limits("causal"),
         )
 
+    @property
+    def screened(self) -> TaskChoice:
+        """The training documents that say which tasks are learnt from the context: all that are kept for it."""
+        return replace(self.ranked, shots=(0, self.most), limit=None, demos="fixed")
+
+    @property
+    def asked(self) -> TaskChoice:
+        """The validation documents of the primary question."""
+        return replace(self.screened, limit=self.budget.primary_documents)
+
+    @property
+    def answerable(self) -> bool:
+        """Whether tasks with demonstrations are compared with tasks without, on documents enough for a screen."""
+        return 0 in self.shots and self.most > 0 and self.budget.primary_documents >= FEWEST
+
     def orders(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Without those that need another task where there is none."""
         return names if len(self.names) > 1 else tuple(n for n in names if n not in ("aggregate", "transfer"))
@@ -108,7 +126,9 @@ class StudyPlan:
         if len(self.names) < 2:
             less.append("one task alone has no transfer, no aggregate of others and no comparison of tasks")
         if not (0 in self.shots and self.most):
-            less.append("no causal check and no gain over 0 shots: they compare 0 shots with more")
+            less.append("no primary, no causal check and no gain over 0 shots: they compare 0 shots with more")
+        elif not self.answerable:
+            less.append(f"no screen and no primary question: they take {FEWEST} documents a task at least")
         return less
 
 
@@ -150,12 +170,23 @@ def study(
     held = loaded(model, load)
     if not isinstance(wanted, Budget):
         plan = replace(plan, budget=fitted_budget(held, folder, stage, plan, wanted).limited(limit))
+    if only in (None, "induction"):
+        check_sequences(held, plan)
     return run_stages(held, folder, stage, plan, only, show or silent)
+
+
+def check_sequences(model: HookedModel, plan: StudyPlan) -> None:
+    """Raises UsageError where the model's context is too short for them: a refusal must not bind the folder."""
+    from induction import repeated_sequences
+    from induction.scoring import unrepeated_for
+
+    protocol: Any = plan.budget.protocol
+    drawn = repeated_sequences(model, protocol=protocol, length=plan.length, seed=plan.seed)
+    unrepeated_for(model, drawn)
 
 
 def run_stages(model: HookedModel, folder: Path, stage: Stage, plan: StudyPlan, only: str | None, show: Show) -> Run:
     """One stage after the other; the study itself is noted as finished when the last one is."""
-    from headscope.plan.study import RUNNERS
     from headscope.store.writer import open_stage
 
     finished = only is not None and is_finished(folder, stage)
@@ -251,6 +282,21 @@ def run_induction(model: HookedModel, folder: Path, plan: StudyPlan, show: Show)
         )
 
 
+def run_screen(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
+    """Which tasks carry the claims."""
+    if plan.answerable:
+        with show("screening tasks") as tell:
+            measure_screening(model, folder, plan.screened, progress=tell)
+
+
+def run_primary(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
+    """The question that the study is for, by mean, then by its further ways."""
+    if plan.answerable:
+        primary = PrimaryChoice(controls=plan.budget.controls, ways=plan.budget.primary_ways)
+        with show("the primary question") as tell:
+            measure_primary(model, folder, plan.asked, primary, progress=tell)
+
+
 def run_importance(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
     """True labels at all numbers of shots, then shuffled ones at the most."""
     with show("importance") as tell:
@@ -305,6 +351,8 @@ def run_report(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) ->
 
 RUNNERS: dict[str, Runner] = {
     "induction": run_induction,
+    "screen": run_screen,
+    "primary": run_primary,
     "importance": run_importance,
     "knockout": run_knockout,
     "prune": run_prune,

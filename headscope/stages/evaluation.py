@@ -45,11 +45,13 @@ class Shard:
 class StoredEvaluations:
     """Stands in for `ablation.evaluate`: finished units are read, not run.
 
-    begin: a block below which most masks remove nothing: those begin there, from what the first of them kept.
+    begin: a block below which most masks remove nothing: those begin there, from what the first of them kept. shard:
+    documents a unit.
     """
 
     units: UnitStore
     begin: int = 0
+    shard: int = EVALUATION_SHARD
     shards: dict[int, tuple[Shard, ...]] = field(default_factory=dict, repr=False)
     tasks: list[Task] = field(default_factory=list, repr=False)
     below: dict[tuple[str, ...], Below] = field(default_factory=dict, repr=False)
@@ -81,8 +83,7 @@ class StoredEvaluations:
         if id(task) not in self.shards:
             self.tasks.append(task)  # held, so that its id stays its own
             self.shards[id(task)] = tuple(
-                Shard(part, list(part.token_documents(model)), part.fingerprint)
-                for part in shards(task, EVALUATION_SHARD)
+                Shard(part, list(part.token_documents(model)), part.fingerprint) for part in shards(task, self.shard)
             )
         return self.shards[id(task)]
 
@@ -144,13 +145,13 @@ def check_ablation(name: str) -> None:
         raise UsageError(f"{name!r} is no kind of ablation; the kinds are {', '.join(ABLATIONS)} (--ablation)")
 
 
-def check_references(choice: TaskChoice, tasks: Sequence[Task], ablation: str) -> None:
+def check_references(choice: TaskChoice, tasks: Sequence[Task], ablation: str, *, part: str = "all") -> None:
     """Raises UsageError where a task has too few documents to stand in, before the stage is opened."""
     from ablation.replacement import MINIMUM_DOCUMENTS
 
     check_ablation(ablation)
     for task in tasks if ablation != "zero" else ():
-        count = len(reference_task(choice, task, MINIMUM_DOCUMENTS).documents)
+        count = len(reference_task(choice, task, MINIMUM_DOCUMENTS, part=part).documents)
         if count < MINIMUM_DOCUMENTS:
             raise UsageError(
                 f"{ablation} ablation needs {MINIMUM_DOCUMENTS} reference documents; the {OTHER[task.split]} "
@@ -159,7 +160,7 @@ def check_references(choice: TaskChoice, tasks: Sequence[Task], ablation: str) -
 
 
 def replacement_for(
-    model: HookedModel, choice: TaskChoice, task: Task, ablation: str, *, seed: int = 0
+    model: HookedModel, choice: TaskChoice, task: Task, ablation: str, *, seed: int = 0, part: str = "all"
 ) -> Replacement | None:
     """None for `zero`, or a replacement made of the task's reference documents when it is first needed."""
     from ablation.replacement import MINIMUM_DOCUMENTS, Deferred, make_replacement
@@ -167,7 +168,7 @@ def replacement_for(
     check_ablation(ablation)
     if ablation == "zero":
         return None
-    references = reference_task(choice, task, MINIMUM_DOCUMENTS)
+    references = reference_task(choice, task, MINIMUM_DOCUMENTS, part=part)
 
     def made() -> Any:
         documents, evaluated = list(references.token_documents(model)), task.token_documents(model)
@@ -176,8 +177,8 @@ def replacement_for(
     return Deferred(ablation, made, hashlib.sha256(f"{references.fingerprint}|{seed}".encode()).hexdigest())
 
 
-def reference_task(choice: TaskChoice, task: Task, count: int) -> Task:
-    """Documents of the split that is not evaluated."""
+def reference_task(choice: TaskChoice, task: Task, count: int, *, part: str = "all") -> Task:
+    """Documents of the split that is not evaluated; `rest`: none of those that are kept for a screen."""
     from ablation.tasks import load_task
 
     return load_task(
@@ -189,4 +190,5 @@ def reference_task(choice: TaskChoice, task: Task, count: int) -> Task:
         split=OTHER[task.split],
         demos=choice.demos,
         bos=choice.bos,
+        part=part,
     )

@@ -2,7 +2,7 @@
 
 Method 4. Ranked on train, evaluated on validation. The rows of `metrics` have two metrics: `acc`, by which every
 task's own metric is meant (exact match in ReCoRD, whole questions in MultiRC), and `log_likelihood`, the gold
-continuation's mean in nats. Their summaries (pruning_summary.py) go into `comparisons`.
+continuation's mean in nats. Their summaries (comparison/pruning_task.py) go into `comparisons`.
 """
 
 from __future__ import annotations

@@ -68,6 +68,22 @@ class Kind(StrEnum):
     TASKS_ABOVE_CHANCE = "tasks_above_chance"
     POOLED_TASK = "pooled_task"
 
+    SCREEN = "screen"
+    SCREEN_LEVEL = "screen_level"
+    SCREEN_PASSES = "screen_passes"
+
+    PRIMARY_DROP = "primary_drop"
+    PRIMARY_DROP_RANDOM = "primary_drop_random"
+    PRIMARY_BEYOND = "primary_beyond"
+    PRIMARY_EFFECT = "primary_effect"
+    PRIMARY_RANK = "primary_rank"
+    PRIMARY_CONTROLS = "primary_controls"
+    PRIMARY_EQUIVALENCE = "primary_equivalence"
+    PRIMARY_DOCUMENTS = "primary_documents"
+    PRIMARY_TASK = "primary_task"
+    PRIMARY_LEVEL = "primary_level"
+    PRIMARY_OVERLAP = "primary_overlap"
+
     CAUSAL_GAIN = "causal_gain"
     CAUSAL_DROP = "causal_drop"
     CAUSAL_CONTROLS = "causal_controls"
@@ -90,6 +106,8 @@ class Kind(StrEnum):
 # What `compare` and the causal check write and replace as a whole; the other kinds belong to `prune`.
 COMPARED = tuple(list(Kind)[: list(Kind).index(Kind.EXPLORATORY_FAMILY) + 1])
 CAUSAL = tuple(kind for kind in Kind if kind.startswith("causal_"))
+SCREENED = tuple(kind for kind in Kind if kind.startswith("screen"))
+PRIMARY = tuple(kind for kind in Kind if kind.startswith("primary_"))
 REMOVABLE: dict[str, Kind] = {"metric": Kind.REMOVABLE_METRIC, "log_likelihood": Kind.REMOVABLE_LOG_LIKELIHOOD}
 PRUNED: dict[str, Kind] = {"metric": Kind.PRUNED_METRIC, "log_likelihood": Kind.PRUNED_LOG_LIKELIHOOD}
 
@@ -258,6 +276,7 @@ _LEVELS: dict[Kind, Any] = {
     **dict.fromkeys((Kind.PRUNING_AREA, Kind.FULL_METRIC, Kind.AT_CHANCE, Kind.UNCHANGED_BOUND), PruningLevel.parse),
     **dict.fromkeys((Kind.TASKS_ABOVE_CHANCE, Kind.POOLED_TASK), PruningLevel.parse),
     **dict.fromkeys((Kind.CAUSAL_DROP, Kind.CAUSAL_CONTROLS), CausalLevel.parse),
+    **dict.fromkeys((kind for kind in PRIMARY if kind is not Kind.PRIMARY_OVERLAP), CausalLevel.parse),
 }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
 
+from ablation.statistics.aggregate import tasks_aggregate
 from headscope.store.scores import IMPORTANCE
 
 if TYPE_CHECKING:
@@ -57,14 +58,11 @@ class Stored:
         return grid
 
     def aggregate(self, variant: str, shots: int) -> Float[np.ndarray, "layer head"] | None:
-        """Importance over tasks (Method 4): each task's scores over their total, then averaged; None without any.
-
-        The total is of absolute values, which keeps the sign of `signed` scores.
-        """
+        """Importance over tasks (Method 4): each task's scores over their total, then averaged; None without any."""
         rows = chosen(self.head_scores, score=IMPORTANCE, variant=variant, shots=shots)
         tables = [grid(part) for task, part in rows.groupby("task", sort=True) if task]
-        shares = [table / np.nansum(np.abs(table)) for table in tables if np.nansum(np.abs(table)) > 0]
-        return np.mean(shares, axis=0) if shares else None
+        found = tasks_aggregate(np.stack(tables)) if tables else None
+        return found.table if found is not None and found.used.any() else None
 
 
 def chosen(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:

@@ -14,8 +14,8 @@ What `comparisons` holds (columns kind, a, b, level):
 | overlap_expected_free, overlap_expected_layer | two rankings | `q=1` .. `q=30` | the share chance gives |
 | retention_raw, retention_excess | a score, an importance | `p=0` .. `p=90` | share of the score left |
 
-These are compare's (comparison/rows.py lists all of them). Those of prune stand in stages/pruning_summary.py and
-pruning_together.py, those of the causal check in stages/causal.py.
+These are compare's (comparisons.py lists all of them). Those of prune stand in comparison/pruning_task.py and
+pruning_tasks.py, those of the causal check in stages/causal.py, of the primary in comparison/primary.py.
 Statistics: global, within_layer, global_corrected, within_layer_corrected, kendall, bansal_released.
 Scores and rankings are written `name` or `name/variant`.
 """

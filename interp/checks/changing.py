@@ -94,6 +94,30 @@ def _after_addition(model: HookedModel, tokens: Int[Tensor, "batch query"], laye
     return seen[0].double()
 
 
+def noise_in_a_head_moves_logits(
+    model: HookedModel, tokens: Int[Tensor, "batch query"], plain: Tensor, layers: Sequence[int]
+) -> Check:
+    """Noise in place of a head's z at the last position (of one head in each of these layers, in turn) is seen there.
+
+    A hook in a place that the model does not pass through would do nothing, and every effect of it would be 0. Heads
+    that write nothing, as those that were pruned before, are left alone.
+    """
+    name = "noise in a head's z moves the logits"
+    noise = torch.randn(1, model.d_value, generator=torch.Generator().manual_seed(0))
+    moved = {}
+    for layer in layers:
+        writing = model.w_o(layer).abs().amax(dim=(-2, -1)).nonzero().flatten().tolist()
+        if writing:
+            with model.patched({(layer, writing[layer % len(writing)]): noise}, positions=[-1]):
+                moved[layer] = relative(model(tokens)[:, -1], plain[:, -1])
+    if not moved:
+        return Check(name, True, 0.0, "no head of these layers writes anything")
+    least = min(moved, key=lambda layer: moved[layer])
+    seen = 0 < moved[least] < torch.inf
+    detail = f"least in layer {least}: by {moved[least]:.2g} of their spread"
+    return Check(name, seen, 0.0 if seen else torch.inf, detail)
+
+
 def gradient_is_finite_difference(model: HookedModel, tokens: Int[Tensor, "batch query"], layer: int) -> Check:
     """The gradient of a layer's gates equals the change of the loss when they move along it.
 

@@ -9,6 +9,7 @@ from einops import reduce
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from interp.architecture import linear_weight
 from interp.attention.rows import AttentionRows, blocks
 from interp.checks.result import Check, is_precise, relative, tolerance
 from interp.model import HookedModel
@@ -89,6 +90,21 @@ def rows_sum_to_one(model: HookedModel, tokens: Int[Tensor, "batch query"]) -> C
     note = f"sinks in {len(sink)} layers, whose rows sum below 1; " if sink else ""
     limit = 1e-4 if is_precise(model) else 2e-2
     return Check("attention rows sum to 1", off[where] < limit, off[where], f"{note}worst in layer {where}")
+
+
+def projections_are_their_weights(model: HookedModel, layers: tuple[int, ...]) -> Check:
+    """The projections of attention are the matrices and biases that scores are made from, and nothing is added."""
+    generator, worst = torch.Generator().manual_seed(0), (0.0, "none")
+    for layer in layers:
+        for name in ("q", "k", "v", "qkv", "o"):
+            module = model.layout.inner(model.hf, layer, getattr(model.layout, name))
+            if module is None:
+                continue
+            weight, bias = linear_weight(module), getattr(module, "bias", None)
+            x = torch.randn(1, 4, weight.shape[1], generator=generator).to(weight.device, weight.dtype)
+            by_hand = nn.functional.linear(x, weight, None if bias is None else bias.to(weight.device))
+            worst = max(worst, (relative(module(x), by_hand), f"{name} of layer {layer}"))
+    return Check("projections are their weights", worst[0] < tolerance(model), worst[0], f"worst: {worst[1]}")
 
 
 def _sinks(model: HookedModel, layer: int) -> nn.Parameter | None:

@@ -165,6 +165,22 @@ def test_all_right_answers_of_a_task_count() -> None:
     assert float(found.head_plain[:, 1, 2].sum()) == pytest.approx(slope, rel=1e-3, abs=1e-7)
 
 
+def test_frozen_norm_is_the_share_of_each_head_in_what_the_norm_gives() -> None:
+    """Summed over heads it is the slope of -choice in a gate behind the norm (no head bias here)."""
+    model, docs, step, rise = load("gemma3", dtype=torch.float64), documents(2), 1e-3, []
+    frozen = importance(model, docs, objective="choice", frozen_norm=True)
+    norm = model.layout.inner(model.hf, 1, model.layout.ln1_post)
+    for sign in (1, -1):
+        handle = norm.register_forward_hook(lambda module, args, out, m=1 + sign * step: out * m)
+        rise.append(losses(model, docs, 0, 0, 1.0))
+        handle.remove()
+    assert float(frozen.head_plain[:, 1].sum()) == pytest.approx((rise[0] - rise[1]) / (2 * step), rel=1e-3)
+    plain = importance(model, docs, objective="choice")
+    assert not torch.allclose(frozen.head_plain, plain.head_plain)
+    again = importance(model, docs, objective="choice", frozen_norm=True, recompute=True, batch_tokens=30)
+    torch.testing.assert_close(again.head_token, frozen.head_token, rtol=1e-4, atol=1e-7)
+
+
 def test_scores_say_which_objective_they_are_of() -> None:
     model, task = load("gpt2"), SmallTask(tuple(documents(4)))
     choice = head_importance(model, task, positions="signed", objective="choice")

@@ -31,8 +31,7 @@ FFNS = FFNMask.keep_all(2).without([1])
 def plain(folder: Path) -> Any:
     import transformers
 
-    # Eager: Hugging Face's own sdpa differs from its eager attention on Falcon with ALiBi.
-    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="auto", attn_implementation="eager").eval()
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -180,6 +179,28 @@ def test_groups_removed_from_some_layers_only_can_not_be_cut(tmp_path: Path) -> 
         with pytest.raises(UsageError, match=r"of 2 layers .*even_over_layers"):
             export(model, mask, None, tmp_path / "cut", cut=True)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_real_model_without_a_third_of_its_kv_groups(smollm2: HookedModel, tmp_path: Path) -> None:
+    """One of three groups gone from every layer: a smaller file, the same log-likelihoods in plain transformers."""
+    ranked = ablation.tasks.load_task("probe_pattern", shots=2, limit=4, split="train")
+    held = ablation.tasks.load_task("probe_pattern", shots=2, limit=8)
+    order = even_over_layers(importance(smollm2, ranked, objective="choice").kv_groups(positions="document"))
+    pruned = prune(smollm2, held, order, unit="group", percents=(0, 100 / 3))
+    assert pruned.steps[1].removed_heads == smollm2.n_layers
+    folders = [
+        export(smollm2, order.mask(100 / 3), None, tmp_path / name, cut=name == "cut") for name in ("cut", "whole")
+    ]
+    sizes = [sum(part.stat().st_size for part in folder.glob("*.safetensors")) for folder in folders]
+    assert sizes[0] < 0.95 * sizes[1]
+    hf, rows = plain(folders[0]), pruned.steps[1].evaluation.log_likelihoods
+    for d, row in zip(held.token_documents(smollm2), rows, strict=True):
+        for context, choice, value in zip(d.contexts, d.choices, row, strict=True):
+            with torch.no_grad():
+                log_p = hf(input_ids=torch.tensor([[*context, *choice]])).logits[0].double().log_softmax(-1)
+            found = sum(float(log_p[len(context) + j - 1, token]) for j, token in enumerate(choice))
+            assert value == pytest.approx(found, abs=1e-4)
 
 
 @pytest.mark.slow

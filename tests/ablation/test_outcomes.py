@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from ablation.evaluation import Evaluation, evaluate, judged
 from ablation.outcomes import OUTCOMES, Choices, Outcome, problem_of, with_choices
-from ablation.tasks import Document, Task
+from ablation.tasks import PROBES, Document, Task, load_task
 from interp.errors import HeadscopeError, UsageError
+from interp.model import HookedModel
 from tests.ablation.documents import SmallDocument, SmallTask, documents, partial
 from tests.ablation.words import tokenizer
 from tests.interp.families import build, load
@@ -241,3 +242,23 @@ def test_judged_keeps_all_right_answers() -> None:
     found: Evaluation = judged(SmallTask(tuple(docs)), docs, [[-1.0, -2.0, -3.0]] * 2)
     np.testing.assert_allclose(found.choice, [logsumexp([-1.0, -3.0]) - logsumexp([-1.0, -2.0, -3.0])] * 2)
     assert found.outcome("sum").values.tolist() == [-1.0, -2.0]  # the gold choices, 0 and 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROBES[:8])
+def test_the_real_models_outcomes_are_those_of_plain_transformers(smollm2: HookedModel, name: str) -> None:
+    """20 documents a task, every choice by itself; a choice that begins another one has a margin in its place."""
+    task = load_task(name, shots=1, limit=20, split="train")
+    found = evaluate(smollm2, task)
+    for place, d in enumerate(task.token_documents(smollm2)):
+        row = []
+        for context, choice in zip(d.contexts, d.choices, strict=True):
+            with torch.no_grad():
+                ids = torch.tensor([[*context, *choice]])
+                log_p = smollm2.hf(input_ids=ids, use_cache=False).logits[0].double().log_softmax(-1)
+            row.append(sum(float(log_p[len(context) + j - 1, token]) for j, token in enumerate(choice)))
+        nested = any(a != b and b[: len(a)] == a for a in d.choices for b in d.choices)
+        expected = by_hand(row, [d.gold], [len(choice) for choice in d.choices])
+        assert found.choice[place] == pytest.approx(expected["margin" if nested else "choice"], abs=1e-4)
+        assert found.mass[place] == pytest.approx(expected["mass"], abs=1e-4)
+        assert found.outcome("sum").values[place] == pytest.approx(expected["sum"], abs=1e-4)

@@ -118,6 +118,16 @@ def test_without_a_head_the_strongest_is_watched(run: Run, tiny: Path) -> None:
     assert f"head {best.layer}.{best.head} is drawn" in found["printed"]
 
 
+def test_heads_are_of_two_kinds(run: Run, tiny: Path) -> None:
+    found = run("which_kind_of_head", tiny, "--tasks", "probe_labels,probe_pattern", "--sequences", 2, "--top", 2)
+    vectors, looking = found["vectors"], found["looking"]
+    assert [task.task for task in vectors.tasks] == ["probe_labels", "probe_pattern"] and vectors.left_out == {}
+    lines = [line.split() for line in found["printed"].splitlines()[1:]]
+    best = [*vectors.scores.top(2), *looking.get("prefix_matching").top(2)]
+    assert [line[0] for line in lines] == list(dict.fromkeys(f"{head.layer}.{head.head}" for head in best))
+    assert lines[0][2] == f"{best[0].score:+.3f}" and {line[-1] for line in lines} <= {"-", "induction"}
+
+
 def test_a_task_needs_heads(run: Run, tiny: Path) -> None:
     found = run("heads_for_a_task", tiny, "--limit", 4, "--shots", 1, "--percent", 20)
     best = [(head.layer, head.head) for head in found["needed"].top(2)]

@@ -66,3 +66,32 @@ def test_tied_embeddings_mislead_the_raw_ov_score(found: InductionScores) -> Non
     """On W_E itself the best copier has the wrong sign, and so has the head that writes against what it finds."""
     raw = found.get("ov_copying", "raw").mean
     assert raw[23, 2] < -0.1 and raw[24, 4] > 0.3
+
+
+def test_induction_heads_retrieve(smollm2: HookedModel) -> None:
+    """Six contexts of 256 tokens: 18.6 and 23.7 look at the password, and not at the other keys' passwords."""
+    prompts = induction.needle_prompts(smollm2, lengths=(256,), each=2)
+    hard, soft, *_ = induction.retrieval_scores(smollm2, prompts, draws=DRAWS)
+    found = induction.retrieval_heads(hard)
+    for head in ((18, 6), (23, 7)):
+        assert hard.mean[head] > 0.35 and soft.mean[head] > 0.2 and bool(found[head])
+        assert soft.p_family[head] < 0.05 and soft.nulls[0].mean[head] < 0.5 * soft.mean[head]
+    assert 20 <= int(found.sum()) <= 70
+
+
+def test_token_induction_is_carried_by_heads_that_copy(smollm2: HookedModel) -> None:
+    """Eight prompts: patching 23.2 or 18.6 brings the token back, and no head of so small a model the whole name."""
+    prompts = induction.entity_prompts(smollm2, prompts=8)
+    concept, token, *_ = induction.concept_scores(smollm2, prompts, draws=2000)
+    for head in ((23, 2), (18, 6)):
+        assert token.mean[head] > 0.5 and token.p[head] < 0.02 and token.nulls[0].mean[head] < 0.3
+    assert token.mean[24, 4] < 0  # it writes against the token that it finds
+    assert concept.mean.max() < 0.2 * token.mean.max()
+
+
+def test_heads_that_rest(smollm2: HookedModel) -> None:
+    """18.8 leaves nine tenths of its attention on position 0, whatever it reads; 18.6 only where there is no copy."""
+    random = induction.sink_score(smollm2, induction.repeated_sequences(smollm2, sequences=4))
+    natural = induction.sink_score(smollm2, induction.natural_prompts(smollm2, prompts=6))
+    assert induction.dormant_heads(random, natural)[18, 8]
+    assert random.mean[18, 6] < 0.4 and natural.mean[18, 6] > 0.7

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
@@ -96,8 +98,8 @@ def test_built_in_prompts_are_sentences_and_their_own() -> None:
     assert torch.equal(group.tokens[:3], next(iter(natural_prompts(model, length=50, prompts=3))).tokens)
     assert not torch.equal(group.tokens, next(iter(natural_prompts(model, length=50, prompts=5, seed=1))).tokens)
     assert next(iter(natural_prompts(model, length=9999, prompts=1))).tokens.shape == (1, worded.POSITIONS)
-    every = list(sentences())
-    assert len(every) == len(set(every)) == 96_000
+    every = list(islice(sentences(), 5000))
+    assert len(set(every)) == 5000  # of draws that nothing keeps apart, about 130 would come twice
 
 
 def test_what_is_no_prompt_is_refused() -> None:

@@ -53,6 +53,7 @@ _LATENT = {
     "n_shared_experts": 1,
     "first_k_dense_replace": 1,
 }
+_SPARSE = {"index_topk": 8, "index_head_dim": 8, "index_n_heads": 16}  # few heads would tie at 0
 _LINEAR = {
     "layer_types": ["linear_attention", "full_attention"],
     "linear_num_value_heads": 2,
@@ -133,12 +134,15 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "mixtral": ("MixtralConfig", {**_GROUPED, "num_local_experts": 4}),
     "deepseek_v3": ("DeepseekV3Config", {**_SMALL, **_EXPERTS, **_LATENT}),
+    "glm_moe_dsa": ("GlmMoeDsaConfig", {**_SMALL, **_EXPERTS, **_LATENT, **_SPARSE}),
     "gpt_oss": (
         "GptOssConfig",
         {**_GROUPED, **_WINDOW, "head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2},
     ),
     "lfm2": ("Lfm2Config", {**_GROUPED, "layer_types": ["conv", "full_attention"]}),
 }
+LATENT = {"deepseek_v3", "glm_moe_dsa"}  # keys and values come out of one latent: no q, k and v projections
+ROUTED = {"mixtral", "gpt_oss", "deepseek_v3", "glm_moe_dsa", "qwen3_next"}  # mixtures of experts
 POST_NORM = {"gpt1", "opt-350m"}  # the residual stream itself is normalised after every addition
 WITHOUT_BRIDGE = {  # TransformerLens 4.3 can't boot or run these: compared with Hugging Face alone
     "opt-350m": "its FFN runs on [batch * query, d_model]",

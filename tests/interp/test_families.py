@@ -22,6 +22,7 @@ from tests.interp.conftest import Family, family_named
 from tests.interp.families import (
     EAGER_IS_ANOTHER_MODEL,
     FAMILIES,
+    LATENT,
     POST_NORM,
     VOCAB,
     WITHOUT_BRIDGE,
@@ -179,7 +180,7 @@ def test_z_at_the_first_position_is_the_value_there(family: Family) -> None:
         pytest.skip("an output gate stands between the value and z")
     if family.name == "bitnet":
         pytest.skip("a norm stands between the value and z")
-    if family.name == "deepseek_v3":
+    if family.name in LATENT:
         with pytest.raises(RefusedModelError, match="no separate v projection"):
             model.run_with_cache(TOKENS, [("v", 0)])
         return
@@ -194,7 +195,7 @@ def test_z_at_the_first_position_is_the_value_there(family: Family) -> None:
 def test_weights_by_head_make_the_queries_keys_and_values(family: Family) -> None:
     """W_Q, W_K, W_V by head, times what the projection is given, plus its bias, is q, k and v."""
     model = family.model
-    if family.name == "deepseek_v3":
+    if family.name in LATENT:
         with pytest.raises(RefusedModelError, match="no plain q, k and v projections"):
             model.w_qkv(0, "q")
         return
@@ -231,9 +232,9 @@ def test_sizes_are_those_of_the_configuration(family: Family) -> None:
     assert (model.n_layers, model.n_heads, model.d_model, model.vocab_size) == (2, 4, 32, VOCAB)
     groups = {"gpt_bigcode": 1, "falcon": 1, "falcon_40b": 2, "falcon_11b": 2, "falcon_alibi": 4}
     assert model.n_kv_heads == groups.get(family.name, getattr(config, "num_key_value_heads", None) or 4)
-    width = {"deepseek_v3": 12}.get(family.name, getattr(config, "head_dim", None) or 8)
+    width = 12 if family.name in LATENT else getattr(config, "head_dim", None) or 8
     assert model.d_head == width
-    assert model.d_value == (6 if family.name == "deepseek_v3" else width)
+    assert model.d_value == (6 if family.name in LATENT else width)
 
 
 def test_the_residual_stream_adds_up(family: Family) -> None:
@@ -276,7 +277,7 @@ def test_what_is_read_is_what_transformer_lens_reads(name: str) -> None:
         del wanted["q"]  # TransformerLens shows the query together with the output gate
     if name == "gpt1":
         del wanted["resid_post"]  # no such hook there
-    if name == "deepseek_v3":
+    if name in LATENT:
         wanted = {place: hook for place, hook in wanted.items() if place not in "qkv"}  # no such projections
     hooks = {f"blocks.{n}.{hook}": (place, n) for place, hook in wanted.items() for n in range(model.n_layers)}
     with torch.no_grad():

@@ -15,7 +15,7 @@ from interp import HookedModel
 from interp.recompute import recompute_blocks
 from interp.resume import resumed, stored_residuals
 from tests.interp.conftest import Family
-from tests.interp.families import FAMILIES, POST_NORM, load, padded, random_tokens
+from tests.interp.families import FAMILIES, POST_NORM, ROUTED, load, padded, random_tokens
 
 TOKENS = random_tokens(batch=2, length=20)
 SIDES = ("none", "left", "right")
@@ -130,14 +130,13 @@ def loss_of(model: HookedModel) -> Tensor:
     return nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), TOKENS[:, 1:].flatten())
 
 
-ROUTED = {"mixtral", "gpt_oss", "deepseek_v3", "qwen3_next"}  # their grouped products do not exist in float64
 STEPS = (1e-2, 1e-3, 1e-4, 1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
 def test_gate_gradients_are_finite_differences(name: str) -> None:
     """Several steps, the best counts: large ones cross kinks (ReLU, clipping, a router's choice), small ones round."""
-    dtype = torch.float32 if name in ROUTED else torch.float64
+    dtype = torch.float32 if name in ROUTED else torch.float64  # grouped products do not exist in float64
     model = load(name, dtype=dtype)
     heads = torch.ones(model.n_layers, model.n_heads, dtype=dtype, requires_grad=True)
     ffns = torch.ones(model.n_layers, dtype=dtype, requires_grad=True)

@@ -51,7 +51,7 @@ def test_weights_are_on_disk_and_the_numbers_are_the_same(both: tuple[HookedMode
 def test_checks_run_and_say_what_was_left_out(both: tuple[HookedModel, HookedModel]) -> None:
     checks = {check.name: check for check in run_checks(both[1], every_layer=True)}
     assert all(check.passed for check in checks.values())
-    assert "left out: NaN in each weight, gates against zeroed weights" in checks["weights in memory"].detail
+    assert "left out: NaN in each weight, projections and gates against weights" in checks["weights in memory"].detail
     assert "a head's gate of 0 = its W_O rows zeroed" not in checks
     assert {"padding changes nothing", "a gate's gradient = a finite difference"} <= set(checks)
 

@@ -215,9 +215,12 @@ def test_a_longer_prompt_is_tried_again_once(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_model_on_which_patches_do_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = load("llama")
-    weight = model.o_module(1).get_parameter("weight")
-    weight.data.zero_()  # head 1.1's result is 0, whatever its z
-    with pytest.raises(SelfCheckError, match=r"noise patched into head 1\.1 .* does nothing"):
+    for layer in reversed(range(model.n_layers)):
+        model.o_module(layer).get_parameter("weight").data.zero_()  # its heads write 0, whatever their z
+        if layer:
+            patched_log_likelihoods(model, PROMPT, CHOICES, [])  # a layer that was pruned before is no fault
+            vars(model.hf).pop("_headscope_patch_routes")
+    with pytest.raises(SelfCheckError, match=r"noise patched into head .* patching does nothing"):
         patched_log_likelihoods(model, PROMPT, CHOICES, [])
 
 

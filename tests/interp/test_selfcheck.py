@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -9,12 +10,13 @@ import pytest
 import torch
 import transformers
 from torch import Tensor
+from transformers.models.gemma2.modeling_gemma2 import Gemma2Attention
 
 import interp
-from interp import HookedModel, gating, hooks
+from interp import HookedModel, gating, hooks, patching
 from interp.attention import chunked, fused, sdpa
 from interp.attention.named import NAME
-from interp.checks import changing, reading
+from interp.checks import changing, reading, thresholds
 from interp.checks.result import Check, relative
 from interp.errors import HeadscopeError, RefusedModelError, SelfCheckError
 from interp.selfcheck import run_checks, verify
@@ -26,10 +28,13 @@ NAMES = [
     "the model looks back only",
     "padding changes nothing",
     "attention rows sum to 1",
+    "the same beyond every threshold",
     "heads and FFN add up to the residual stream",
+    "projections are their weights",
     "a head's gate of 0 = its W_O rows zeroed",
     "an FFN's gate of 0 = its weights zeroed",
     "an FFN's gate of .5 = half its contribution",
+    "noise in a head's z moves the logits",
     "a run resumed at a block = a whole run",
     "a gate's gradient = a finite difference",
 ]
@@ -230,6 +235,97 @@ def test_red_when_layers_are_deaf(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not check.passed and "layers that were never heard: [0, 1]" in check.detail
 
 
+# --- beyond a length that the configuration names --------------------------------------------------------------------
+
+
+class ByName(Gemma2Attention):
+    """As in GLM-5: a sparse mask under the names that its authors knew, and none under another."""
+
+    def forward(self, hidden_states: Tensor, position_embeddings: Any, attention_mask: Any = None, **more: Any) -> Any:
+        length, far = hidden_states.shape[1], getattr(self.config, "index_topk", None)
+        if self.config._attn_implementation == "eager" and far is not None and length > far:
+            places = torch.arange(length)
+            low = torch.finfo(hidden_states.dtype).min
+            attention_mask = attention_mask.masked_fill(places[:, None] - places >= far, low)
+        return super().forward(hidden_states, position_embeddings, attention_mask, **more)
+
+
+def by_name(**config: int) -> HookedModel:
+    hf = build("gemma2", implementation=None)
+    hf.config.max_position_embeddings = 8192
+    for block in hf.model.layers:
+        block.self_attn.__class__ = ByName
+    for name, value in config.items():
+        setattr(hf.config, name, value)
+    return interp.load_model(hf, check=False)
+
+
+def beyond(model: HookedModel) -> Check:
+    return next(check for check in run_checks(model) if check.name == thresholds.NAME)
+
+
+@pytest.mark.parametrize(("cheap", "how"), [(2e10, "on 2056 tokens"), (0, "with 4 in its place")])
+def test_red_when_code_branches_on_the_name_beyond_a_threshold(
+    monkeypatch: pytest.MonkeyPatch, cheap: float, how: str
+) -> None:
+    """Sixteen tokens see nothing of it; the pass beyond does, and the family is refused."""
+    monkeypatch.setattr(thresholds, "CHEAP", cheap)
+    assert failed(by_name()) == set()
+    check = beyond(by_name(index_topk=2048))
+    assert not check.passed and check.detail == f"index_topk 2048 ({how})"
+    assert failed(by_name(index_topk=2048)) == {thresholds.NAME}
+    with pytest.raises(SelfCheckError, match=r"the same beyond every threshold \(index_topk 2048"):
+        verify(by_name(index_topk=2048))
+
+
+def test_a_threshold_that_cannot_be_reached_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thresholds, "CHEAP", 0)
+    assert beyond(by_name(keep_window=300)).detail == "keep_window 300 (on 308 tokens)", "nothing reads it"
+    monkeypatch.setattr(thresholds, "PAYABLE", 0)
+    check = beyond(by_name(keep_window=300))
+    assert not check.passed and "not reached: lowering it changes nothing, and 308 tokens are too many" in check.detail
+
+
+class ByPosition(Gemma2Attention):
+    """Scores of late positions are scaled, as Llama 4 does, under one name only."""
+
+    def forward(self, hidden_states: Tensor, position_embeddings: Any, attention_mask: Any = None, **more: Any) -> Any:
+        late = self.config._attn_implementation == "eager" and bool((more["position_ids"] >= 4096).any())
+        return super().forward(hidden_states * (1.5 if late else 1), position_embeddings, attention_mask, **more)
+
+
+def test_red_when_code_branches_on_the_name_beyond_the_original_context() -> None:
+    model = by_name(original_max_position_embeddings=4096)
+    assert beyond(model).passed
+    assert beyond(model).detail == "original_max_position_embeddings 4096 (positions 4088 to 4103)"
+    for block in model.hf.model.layers:
+        block.self_attn.__class__ = ByPosition
+    assert failed(model) == {thresholds.NAME}
+
+
+@pytest.mark.parametrize("name", ["glm_moe_dsa", "mistral", "gemma3"])
+def test_lowering_reaches_the_code_of_families_and_is_taken_back(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sparse mask's k is copied into modules, a window stands in the configuration alone."""
+    monkeypatch.setattr(thresholds, "CHEAP", 0)
+    hf = build_with(name, **{"index_topk": 40} if name == "glm_moe_dsa" else {"sliding_window": 40})
+    before = copy.deepcopy(hf.config.to_dict())
+    model = interp.load_model(hf, check=False)
+    check = beyond(model)
+    assert check.passed and "40 (with 4 in its place)" in check.detail and check.difference < 1e-4
+    assert hf.config.to_dict() == before
+    for threshold in thresholds.thresholds(model):
+        with thresholds.lowered(model, threshold):
+            assert getattr(hf.config, threshold.name) == 4
+    assert hf.config.to_dict() == before
+
+
+def build_with(name: str, **options: Any) -> Any:
+    kind, given = FAMILIES[name]
+    config = getattr(transformers, kind)(**{**copy.deepcopy(given), **options})
+    torch.manual_seed(0)
+    return transformers.AutoModelForCausalLM.from_config(config)
+
+
 def test_red_when_a_head_gate_stands_behind_the_projection(monkeypatch: pytest.MonkeyPatch) -> None:
     """The classic mistake: the attention module's output, cut into as many parts as there are heads."""
     attach = hooks._attach
@@ -264,11 +360,31 @@ def test_red_when_an_ffn_gate_takes_the_residual_along() -> None:
     assert "an FFN's gate of 0 = its weights zeroed" in failed(moved)
 
 
+class Adapted(torch.nn.Linear):
+    """As adapters do: something beside the weight that is read."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 0.1 * x[..., :1]
+
+
+@pytest.mark.parametrize("name", ["q_proj", "v_proj", "o_proj"])
+def test_red_when_a_projection_is_more_than_its_weights(name: str) -> None:
+    model = load("llama")
+    model.hf.model.layers[1].self_attn.get_submodule(name).__class__ = Adapted
+    assert "projections are their weights" in failed(model)
+
+
 def test_red_when_a_gate_of_0_keeps_something(monkeypatch: pytest.MonkeyPatch) -> None:
     gated = gating._gated
     monkeypatch.setattr(gating, "_gated", lambda gate, *rest: gated(0.1 + 0.9 * gate, *rest))
     expected = {"a head's gate of 0 = its W_O rows zeroed", "an FFN's gate of 0 = its weights zeroed"}
     assert failed(load("llama")) == expected
+
+
+def test_red_when_patching_a_head_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hook that stands where the model does not pass."""
+    monkeypatch.setattr(patching, "_heads", lambda values, positions, z: None)
+    assert failed(load("llama")) == {"noise in a head's z moves the logits"}
 
 
 def test_red_when_the_gradient_is_not_the_gates(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ablation.statistics import area_under_curve, chance_check, removable_share
+from ablation.statistics import TaskChange, area_under_curve, chance_check, removable_share, removable_verdict
 from interp.errors import UsageError
 
 PERCENTS = tuple(range(0, 100, 10))
@@ -103,6 +103,18 @@ def test_log_likelihood_margin() -> None:
     noisy = values + np.random.default_rng(3).normal(0, 1, values.shape) * (drops[:, None] > 0)
     wide = removable_share(noisy, np.arange(500), percents=[0, 10, 20, 30, 40], outcome="log_likelihood")
     assert wide.percent == 0
+
+
+@pytest.mark.parametrize(("loss", "percent"), [(0.049, 20), (0.05, 10), (0.051, 10), (-0.1, 20)])
+def test_a_loss_as_large_as_the_margin_is_not_free(loss: float, percent: int) -> None:
+    """Every document loses as much, so that the bound is the loss itself: only less than .05 nats may go."""
+    values = np.stack([np.zeros(64), np.zeros(64), np.full(64, -loss)])
+    found = removable_share(values, np.arange(64), percents=(0, 10, 20), outcome="log_likelihood")
+    assert found.lower_bound[2] == pytest.approx(-loss)
+    assert found.percent == percent
+    verdict = removable_verdict([TaskChange(values, np.arange(64))], percents=(0, 10, 20), outcome="choice")
+    assert verdict.shown == percent
+    assert verdict.refuted == (20 if loss > 0.05 else None)
 
 
 def test_refusals_say_why() -> None:

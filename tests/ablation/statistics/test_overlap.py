@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import hypergeom, kstest
 
-from ablation.statistics import overlap, overlap_distribution, set_overlap
+from ablation.statistics import kv_groups, overlap, overlap_distribution, set_overlap
 from ablation.statistics.overlap import random_places
 from interp.errors import UsageError
+from tests.ablation.statistics.grouped import GROUPS, HEADS, grouped_scores
 
 
 @settings(max_examples=60, deadline=None)
@@ -147,3 +148,58 @@ def test_empty_sets_and_refusals() -> None:
         overlap(np.full((2, 3), np.nan), scores)
     with pytest.raises(UsageError, match="percentages from 1 to 100"):
         overlap(scores, scores, percents=[0])
+
+
+def every_grouped_order(heads: int, size: int) -> list[tuple[int, ...]]:
+    """All orders of heads that keep key-value groups of `size` together."""
+    orders = []
+    for turn in itertools.permutations(range(heads // size)):
+        inside = [itertools.permutations(range(group * size, (group + 1) * size)) for group in turn]
+        orders += [sum(parts, ()) for parts in itertools.product(*inside)]
+    return orders
+
+
+@pytest.mark.parametrize(("heads", "size"), [(4, 2), (6, 2), (6, 3), (4, 1), (4, 4)])
+def test_grouped_overlap_equals_all_orders_of_groups_and_heads(heads: int, size: int) -> None:
+    rng, orders = np.random.default_rng(0), every_grouped_order(heads, size)
+    for _ in range(5):
+        in_a, in_b = rng.random((2, 2, heads)) < 0.5
+        counts = [
+            np.bincount([int((a & b[list(order)]).sum()) for order in orders], minlength=heads + 1) / len(orders)
+            for a, b in zip(in_a, in_b, strict=True)
+        ]
+        expected = np.convolve(*counts)
+        found = set_overlap(in_a, in_b, groups=kv_groups(2, heads, heads // size))
+        assert found.p_layer == pytest.approx(expected[found.overlap :].sum())
+        assert found.expected_layer == pytest.approx(expected @ np.arange(expected.size))
+        free = set_overlap(in_a, in_b)
+        assert (found.p_free, found.expected_layer) == pytest.approx((free.p_free, free.expected_layer))
+
+
+def test_groups_of_one_head_change_nothing() -> None:
+    a, b = np.random.default_rng(1).standard_normal((2, 4, 6))
+    a[0, 2] = b[3, 1] = np.nan
+    plain, grouped = overlap(a, b), overlap(a, b, groups=kv_groups(4, 6, 6))
+    for name in ("p_layer", "p_free", "expected_layer", "jaccard_expected_layer"):
+        np.testing.assert_allclose(getattr(grouped, name), getattr(plain, name), atol=1e-12)
+
+
+def test_two_sets_that_crowd_into_the_same_groups_are_less_of_a_surprise() -> None:
+    """Whole groups that meet in one head meet in all, as chance has it once in three where a layer has three groups."""
+    in_a = np.zeros((2, 9), dtype=bool)
+    in_a[:, :3] = True
+    groups = kv_groups(2, 9, 3)
+    freely, grouped = set_overlap(in_a, in_a), set_overlap(in_a, in_a, groups=groups)
+    assert freely.p_layer == pytest.approx(1 / 84**2)
+    assert grouped.p_layer == pytest.approx(1 / 9)
+
+
+def test_false_positive_rate_of_the_overlap_with_groups() -> None:
+    """The p of a count moves in steps: at most .05, and above it where groups are not told."""
+    rng, groups, found = np.random.default_rng(2), kv_groups(30, HEADS, GROUPS), np.zeros(2)
+    for _ in range(250):
+        a, b = (grouped_scores(rng, 0.95) for _ in range(2))
+        for place, told in enumerate((groups, None)):
+            found[place] += overlap(a, b, percents=(20,), groups=told).p_layer[0] <= 0.05
+    assert found[0] / 250 < 0.055
+    assert found[1] / 250 > 0.075

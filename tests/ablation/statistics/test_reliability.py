@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from ablation.statistics import Agreement, ClusteredScores, Resampled, agreement, disattenuated, reliability, resample
+from ablation.statistics import (
+    Agreement,
+    ClusteredScores,
+    Level,
+    Resampled,
+    agreement,
+    disattenuated,
+    documents_for_reliability,
+    reliability,
+    resample,
+)
 from ablation.statistics.jackknife import jackknife_variance
 from interp.errors import UsageError
 
@@ -190,6 +200,30 @@ def test_shared_needs_the_same_deal() -> None:
     assert identical.rho_star == pytest.approx(1.0)
     with pytest.raises(UsageError, match="dealt differently"):
         agreement(one, other, level="global", shared=True)
+
+
+@pytest.mark.parametrize("level", ["global", "within_layer"])
+def test_the_documents_that_would_do_do(level: Level) -> None:
+    """From 30 documents of a low reliability to as many as are told; the ranking made on those has the wanted one."""
+    rng = np.random.default_rng(13)
+    truth = rng.standard_normal((60, 30))
+    few = reliability(resample(noisy(truth, 30, 10.0, rng)), level=level)
+    assert few.low
+    documents = documents_for_reliability(few.value, 30)
+    assert 60 < documents < 300
+    again = reliability(resample(noisy(truth, int(documents), 10.0, rng)), level=level)
+    assert again.value == pytest.approx(0.6, abs=0.07)
+
+
+def test_documents_by_spearman_and_brown() -> None:
+    assert documents_for_reliability(0.5, 40, wanted=0.75) == 120
+    assert documents_for_reliability(0.3, 50) == 175
+    assert documents_for_reliability(0.6, 50) == 50
+    assert documents_for_reliability(0.9, 90) == 15
+    assert documents_for_reliability(1.0, 40) == 1
+    assert documents_for_reliability(0.0, 40) == documents_for_reliability(float("-inf"), 40) == float("inf")
+    with pytest.raises(UsageError, match=r"got 1\.0 on 40"):
+        documents_for_reliability(0.5, 40, wanted=1.0)
 
 
 def test_seed_decides_everything() -> None:

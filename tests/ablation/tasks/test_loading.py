@@ -18,6 +18,8 @@ def test_groups_and_lists_of_names() -> None:
     assert expand_task_names("probes") == list(PROBES) and len(PROBES) == 10
     assert expand_task_names(" copa, probe_french ,copa,") == ["copa", "probe_french"]
     assert expand_task_names("rte,icl14,probes")[:2] == ["rte", "hellaswag"]
+    assert expand_task_names("COPA,Probe_French,copa") == ["copa", "probe_french"]
+    assert expand_task_names("ICL14") == list(ICL14)
     assert len(expand_task_names("rte,icl14,probes")) == 24
     for nothing in ("", " , "):
         with pytest.raises(UsageError, match=r"No task was named.*probes"):

@@ -57,7 +57,7 @@ def test_an_unknown_task_is_answered_with_the_nearest_names(
     found = command(name, model_folder, "--tasks", "probe_antonym,coppa", "--limit", 4, "-o", folder)
     refused(found, "no task 'probe_antonym'", "probe_antonyms")
     refused(command(name, model_folder, "--tasks", "coppa", "-o", folder), "no task 'coppa'", "copa")
-    refused(command(name, model_folder, "--tasks", " , ", "-o", folder), "No task was named")
+    refused(command(name, model_folder, "--tasks", " , ", "-o", folder), "' , ' is not a value of --tasks")
     unharmed(folder, stored)
 
 
@@ -175,7 +175,8 @@ def test_one_line_of_advice_makes_all_that_is_missing(
     asked = ("prune", model_folder, *where, "--component", "ffn", "--order", "own,signed", "--demo-seeds", 1)
     asked = (*asked, "--ffn-ranking", "knock_out", "--percents", "0,50")
     found = command(*asked)
-    refused(found, "knock_out (log_likelihood) of ffns", "importance (signed)", "probe_antonyms at 0 shots", "&&")
+    refused(found, "holds no knock_out (log_likelihood) of ffns and importance (signed) of ffns to rank by: ", "&&")
+    assert "probe_antonyms at 0 shots, probe_antonyms at 2 shots, probe_capitals at 0 shots and 1 more" in found.error
     assert "--limit 4" in found.error and "--seed 3" in found.error, "the protocol that the folder has"
     for advised in advice(found.error):
         done(*advised, "--limit", 4)
@@ -283,6 +284,16 @@ def test_a_mask_of_the_wrong_shape(model_folder: Path, shape: tuple[int, ...]) -
     with pytest.raises(Exception, match=r"shape|heads") as found:  # jaxtyping says it first in tests
         ablation.evaluate(model, task, heads=torch.ones(shape))
     assert isinstance(found.value, UsageError) or "heads" in str(found.value)
+
+
+def test_one_document_has_no_interval_and_prune_says_so(
+    model_folder: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "render_report", lambda folder: folder / "report.html")
+    asked = ("prune", model_folder, "--tasks", TASK, "--shots", 0, "--limit", 1, "--demo-seeds", 1, "-o", folder)
+    found = done(*asked, "--percents", "0,50")
+    assert f"no area and no removable share of {TASK} at 0 shots (" in found.out
+    assert "its documents are one cluster, which has no interval. Take more of them (--limit)" in found.out
 
 
 # ---- prompts longer than the context --------------------------------------------------------------------------------

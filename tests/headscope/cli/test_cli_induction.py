@@ -27,7 +27,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from headscope.cli import main
+from headscope.cli import main, options
 from headscope.store.run import open_run
 
 LAYERS, HEADS = 2, 4
@@ -187,10 +187,26 @@ def test_ctrl_c_says_how_to_go_on(
     monkeypatch.setattr(induction, "in_context_learning_score", pressed)
     arguments = ("induction", model, "-o", tmp_path / "run", "--sequences", 2, "--length", 8)
     found = headscope(*arguments)
-    assert found.status == 130 and "goes on from the last finished unit" in found.error
+    assert found.status == 130 and found.error.splitlines()[-1] == (
+        "headscope: interrupted; the same command goes on from the last finished unit"
+    )
     assert "Traceback" not in found.error and not (tmp_path / "run" / "head_scores.parquet").exists()
     monkeypatch.undo()
     assert headscope(*arguments).status == 0
+
+
+def test_ctrl_c_promises_nothing_where_nothing_is_kept(
+    headscope: Callable[..., Outcome], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(options, "load", pressed)
+    for arguments in (("doctor", model), ("attention", model, "--text", "a", "--layer", 0, "-o", tmp_path / "a.html")):
+        found = headscope(*arguments)
+        assert (found.status, found.out, found.error) == (130, "", "\nheadscope: interrupted\n")
+    found = headscope("importance", model, "--tasks", "probe_antonyms", "--limit", 4, "-o", tmp_path / "run")
+    assert found.status == 130 and found.error.endswith("goes on from the last finished unit\n")
 
 
 def test_windows_that_do_not_reach_back_are_told(
@@ -247,9 +263,14 @@ def test_sequences_that_do_not_fit(
 ) -> None:
     short = saved(tmp_path / "short", tiny_llama(len(tokenizer), positions=64), tokenizer)
     refused(headscope("induction", short, "-o", tmp_path / "run"), "context", "64", "--length 15")
-    too_many = headscope("induction", model, "-o", tmp_path / "run", "--protocol", "paper", "--sequences", 101)
-    refused(too_many, "1 to 100")
+    asked = ("study", short, "--tasks", "probe_antonyms", "--shots", "0", "--only", "induction", "-o", tmp_path / "run")
+    refused(headscope(*asked), "context", "64", "--length 15")
     assert not (tmp_path / "run").exists()
+    assert headscope(*asked, "--length", 15).status == 0, "it has the option that it advises, in the same folder"
+    assert set(open_run(tmp_path / "run").items("head-prefix_matching")["length"]) == {15}
+    too_many = headscope("induction", model, "-o", tmp_path / "many", "--protocol", "paper", "--sequences", 101)
+    refused(too_many, "1 to 100")
+    assert not (tmp_path / "many").exists()
 
 
 @pytest.mark.parametrize(

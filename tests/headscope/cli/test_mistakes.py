@@ -75,8 +75,8 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("study", "--budget", "nan"), f"'nan' {BUDGET}"),
     (
         ("study", "--only", "knock_out"),
-        "'knock_out' is not a value of --only: give induction, importance, knockout, prune, compare, causal or "
-        "report; did you mean knockout?",
+        "'knock_out' is not a value of --only: give induction, screen, primary, importance, knockout, prune, "
+        "compare, causal or report; did you mean knockout?",
     ),
     (("plan", "--budget", "2"), "'2' is not a value of --budget: give small or paper"),
     # orders
@@ -168,6 +168,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("importance", "--data", "my/tasks"), "'my/tasks' is not a value of --data: give hub, or a folder that is there"),
     (("induction", "-o", ""), "'' is not a value of -o: give a path (`.` is the current folder)"),
     (("study", "--publish", " "), "' ' is not a value of --publish: give a path (`.` is the current folder)"),
+    (("compare", "runs/caf\udce9"), r"RUN is not UTF-8 (b'runs/caf\xe9'): rename the file or folder"),
     (("report", ""), "'' is not a value of RUN: give a path (`.` is the current folder)"),
     # models
     (("induction", ""), "'' is not a value of MODEL: give smollm2-135m, a hub id, a folder or a .gguf file"),

@@ -401,12 +401,12 @@ def test_without_induction_scores_tasks_are_compared_all_the_same(tmp_path: Path
 
 
 def test_nothing_to_compare(tmp_path: Path) -> None:
-    refused(command("compare", tmp_path / "none"), "manifest.json")
+    refused(command("compare", tmp_path / "none"), "is not there", "headscope induction -o")
     run = write_ranked_run(tmp_path / "run", documents=4, **SMALL)
     (run.folder / "head_scores.parquet").write_bytes(b"")
     refused(command("compare", run.folder), "head_scores.parquet", "damaged")
     (run.folder / "head_scores.parquet").unlink()
-    refused(command("compare", run.folder), "holds no importance of any task", "headscope importance -o")
+    refused(command("compare", run.folder), "holds no importance of any task", "headscope importance MODEL -o")
 
 
 def test_another_seed_is_another_comparison(tmp_path: Path) -> None:

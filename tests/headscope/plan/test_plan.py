@@ -151,6 +151,6 @@ def test_speed_is_tokens_a_second(model_folder: Path) -> None:
 
 def test_refusals(model_folder: Path) -> None:
     asked = ("plan", model_folder, "--tasks", TASKS[0])
-    refused(command(*asked, "--budget", "2"), "'2' can't be planned", "small and paper")
-    refused(command(*asked, "--limit", 0), "limit is 0")
+    refused(command(*asked, "--budget", "2"), "'2' is not a value of --budget", "small or paper")
+    refused(command(*asked, "--limit", 0), "'0' is not a value of --limit")
     refused(command(*asked, "--shots", "0,900"), "900 shots")

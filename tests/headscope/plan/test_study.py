@@ -23,7 +23,7 @@ from ablation.causal import CausalCheck, causal_check
 from ablation.control_sets import TESTED, HeadSet
 from headscope.findings.page import findings, setting
 from headscope.plan import budget
-from headscope.plan.budget import LEAST, MEDIUM, PAPER, SMALL, TIERS, Budget, fitted, parse_budget, restored
+from headscope.plan.budget import DOCUMENTS, LEAST, MEDIUM, PAPER, SMALL, TIERS, Budget, fitted, parse_budget, restored
 from headscope.plan.study import STAGES, StudyPlan, shots_of, study
 from headscope.stages.cells import TaskChoice, fingerprints
 from headscope.store.manifest import Manifest, Stage
@@ -85,6 +85,8 @@ def test_all_stages_are_run_in_the_papers_order(run: Run) -> None:
     assert commands == [
         "study",
         "induction",
+        "screen",
+        "primary",
         "importance",
         "importance",
         "knockout --component ffn",
@@ -438,11 +440,8 @@ def test_stages_are_named_once() -> None:
 def test_a_study_of_everything_else_keeps_its_kind() -> None:
     """A budget is plain values: limits only lower documents."""
     limited = PAPER.limited(7)
-    assert (
-        isinstance(limited, Budget)
-        and replace(limited, rank_documents=200, knockout_documents=100, prune_documents=200, causal_documents=100)
-        == PAPER
-    )
+    assert isinstance(limited, Budget)
+    assert replace(limited, **{name: getattr(PAPER, name) for name in DOCUMENTS}) == PAPER
 
 
 # ---- killed ---------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablation.tasks import load_task
-from ablation.tasks.parts import divided, reserved_clusters
+from ablation.tasks.reserved import divided, reserved_clusters
 from interp.errors import UsageError
 
 

@@ -1,0 +1,263 @@
+"""The primary stage: what the choice gain loses when the induction heads are removed, against matched controls.
+
+Method 5.
+1. The question is written into the manifest, with a hash, before anything is evaluated.
+2. The heads classed as induction heads (Method 2.8; the top 5% by prefix matching where none is classed) are replaced
+   by their mean at all positions, on validation documents of the tasks that passed the screen, with and without
+   demonstrations; so are 39 sets of as many heads, matched by layer and key-value group, that share few heads.
+3. Documents come in three blocks. After each block every task has been run under every set; the study stops where the
+   drop beyond the controls is decided (O'Brien and Fleming's looks).
+4. Beside it, as secondary questions: replaced by zero, and at the last position only.
+Rows are in comparison/primary.py; all sets of heads stand in items/primary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ablation.causal import causal_check, existing, removal_ways
+from ablation.control_sets import KINDS, all_sets
+from ablation.gains import Conditions, load_conditions
+from ablation.statistics.kv_groups import kv_groups
+from ablation.statistics.looks import EVEN
+from ablation.statistics.standardised import FEWEST_CONTROLS
+from headscope.comparison.primary import PRIMARY_CONTROLS, PRIMARY_WAY, decided, primary_rows
+from headscope.comparison.scored import Shelf
+from headscope.stages.cells import Progress, TaskChoice, Tell, first, title_of
+from headscope.stages.evaluation import StoredEvaluations, check_references, replacement_for
+from headscope.stages.screening import learnt_tasks
+from headscope.store.comparisons import INDUCTION_HEADS, PRIMARY, frame
+from headscope.store.manifest import Stage
+from headscope.store.run import Run, open_run
+from headscope.store.writer import open_stage
+from interp.errors import UsageError
+
+if TYPE_CHECKING:
+    from ablation.causal import CausalCheck
+    from ablation.control_sets import Head, HeadSet
+    from headscope.store.writer import RunWriter
+    from interp.model import HookedModel
+
+COMMAND = "primary"
+ITEMS = "primary"
+CONTROLS = 39
+SHARD = 20
+REST = "rest"  # none of the documents that the screen has seen
+FALLBACK = 5  # percent by prefix matching, where no head is classed
+SECONDARY_WAYS = ("zero", "mean/last")
+
+
+@dataclass(frozen=True)
+class PrimaryChoice:
+    """How many control sets, by which further ways heads are removed, and whether documents come in blocks."""
+
+    controls: int = CONTROLS
+    ways: tuple[str, ...] = SECONDARY_WAYS
+    looks: tuple[float, ...] = EVEN
+
+    def stage(self, choice: TaskChoice) -> Stage:
+        """The manifest's entry; `shots` are 0 and k."""
+        wanted = {"controls": self.controls, "ways": list(self.ways), "looks": list(self.looks)}
+        options = {"shots": list(choice.shots)}
+        return Stage(COMMAND, {**choice.protocol, **wanted}, seed=choice.seed, tasks=choice.names, options=options)
+
+
+def question(name: str, heads: Sequence[Head], tasks: Sequence[str], choice: TaskChoice, primary: PrimaryChoice) -> str:
+    """The primary question in words, as it is fixed before anything is evaluated."""
+    listed = ", ".join(f"{layer}.{head}" for layer, head in heads)
+    shares = ", ".join(f"{share:.0%}" for share in primary.looks)
+    return (
+        f"Pooled over {', '.join(tasks)} with equal weight: how far does the choice gain ({max(choice.shots)} "
+        f"demonstrations against none) drop when the {name} ({listed}) are replaced by their mean at all positions, "
+        f"against {primary.controls} sets of as many heads matched by layer and key-value group? Read out: the drop "
+        "and its 95% interval by document, and the drop beyond the mean of the controls; looked at when "
+        f"{shares} of {choice.limit} documents a task are in (seed {choice.seed})."
+    )
+
+
+def measure_primary(
+    model: HookedModel, folder: str | Path, choice: TaskChoice, primary: PrimaryChoice, *, progress: Tell | None = None
+) -> pd.DataFrame:
+    """Ask the primary question of the tasks that passed the screen; returns its rows, none where no task passed.
+
+    `choice.shots` are 0 and k. Raises UsageError where the run holds no screen or no induction scores yet.
+    """
+    run = open_run(folder)
+    learnt = learnt_tasks(run, choice.names)
+    stage = primary.stage(choice)
+    name, heads = heads_of_class(run)
+    conditions, without = with_references(learnt, choice)
+    tasks = tuple(one.few.name for one in conditions)
+    chosen = sets_of(model, name, heads, primary, choice.seed)
+    if reason := unanswerable(tasks, learnt, len(chosen) - 1):
+        return unanswered(model, folder, stage, reason, without)
+    with open_stage(model, folder, stage) as writer:
+        text = question(name, heads, tasks, choice, primary)
+        writer.record(question=text, hash=hashlib.sha256(text.encode()).hexdigest(), tested=listed(heads), set=name)
+        writer.record(without_references=without)
+        writer.record(documents={title_of(one.few): one.few.fingerprint[:16] for one in conditions})
+        ways = (PRIMARY_WAY, *primary.ways)
+        total = sum(len(one.few.documents) for one in conditions) * len(chosen) * len(ways)
+        asked = _Asked(model, writer, choice, conditions, chosen, Progress(total, progress))
+        checks, looks = asked.looked(primary.looks)
+        further = (
+            [asked.checked(part, primary.ways) for part in asked.parts(looks[-1]["share"])] if primary.ways else []
+        )
+        rows = frame(primary_rows(checks, further, chosen, layout(model)))
+        writer.replace_comparisons(rows, kinds=PRIMARY)
+        sets = [check.to_frame(["choice", "mass", "metric"]) for check in (*checks, *further)]
+        writer.store_items(ITEMS, pd.concat(sets, ignore_index=True))
+        writer.record(looks=looks)
+    return rows
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One question at work: the tasks in their conditions, and the sets of heads."""
+
+    model: HookedModel
+    writer: RunWriter
+    choice: TaskChoice
+    conditions: Sequence[Conditions]
+    chosen: Sequence[HeadSet]
+    told: Progress
+
+    def looked(self, shares: Sequence[float]) -> tuple[list[CausalCheck], list[dict[str, Any]]]:
+        """The checks at the look that decided, or at the last; and what each look said."""
+        looks: list[dict[str, Any]] = []
+        for number, share in enumerate(shares):
+            checks = [self.checked(part, (PRIMARY_WAY,)) for part in self.parts(share)]
+            found = decided(checks, number, shares)
+            looks.append({"share": share, **found})
+            if found["decided"]:
+                break
+        return checks, looks
+
+    def parts(self, share: float) -> list[Conditions]:
+        """The first documents of every task, in whole shards."""
+        return [
+            Conditions(**{name: first(task, _count(len(task.documents), share)) for name, task in one.tasks.items()})
+            for one in self.conditions
+        ]
+
+    def checked(self, part: Conditions, ways: Sequence[str]) -> CausalCheck:
+        """One task under every set, removed in these ways; what was run before is read."""
+        few, none = part.few, part.none
+        begin = min(layer for heads in self.chosen for layer, _ in heads.heads)
+        names = dict.fromkeys(way.partition("/")[0] for way in ways)
+        replace = partial(replacement_for, self.model, self.choice, seed=self.choice.seed, part=REST)
+        pairs: dict[str, Any] = {name: (replace(few, name), replace(none, name)) for name in names}
+        wanted: dict[str, Any] = {}
+        for way in ways:
+            name, _, place = way.partition("/")
+            wanted |= removal_ways({name: pairs[name]}, [place or "all"])
+        return causal_check(
+            self.model,
+            few,
+            none,
+            self.chosen,
+            replacements=wanted,
+            evaluate=StoredEvaluations(self.writer.units, begin=begin, shard=SHARD),
+            progress=lambda done, total: self.told.add(len(few.documents), f"{title_of(few)}, set {done} of {total}"),
+        )
+
+
+def _count(documents: int, share: float) -> int:
+    """So many documents are in at a look: whole shards, at least one, and all at the last."""
+    if share >= 1:
+        return documents
+    return min(documents, max(SHARD, round(documents * share / SHARD) * SHARD))
+
+
+def unanswerable(tasks: Sequence[str], learnt: Sequence[str], controls: int) -> str:
+    """Why the question can't be asked; empty where it can."""
+    if not learnt:
+        return "no task passed the screen"
+    if not tasks:
+        return "no task that passed the screen has documents enough to make a mean of"
+    if controls < FEWEST_CONTROLS:
+        return f"the model has {controls} control sets that match its heads by layer, and it takes {FEWEST_CONTROLS}"
+    return ""
+
+
+def unanswered(
+    model: HookedModel, folder: str | Path, stage: Stage, reason: str, without: Mapping[str, str]
+) -> pd.DataFrame:
+    """The stage where the question can't be asked: it says so, and ends well."""
+    empty = frame([])
+    with open_stage(model, folder, stage) as writer:
+        writer.record(question="", reason=reason, without_references=without)
+        writer.replace_comparisons(empty, kinds=PRIMARY)
+    return empty
+
+
+def with_references(tasks: Sequence[str], choice: TaskChoice) -> tuple[list[Conditions], dict[str, str]]:
+    """The tasks that have documents enough for a mean, and why the others have not."""
+    held, without = [], {}
+    for task in tasks:
+        one = conditions_of(task, choice)
+        try:
+            check_references(choice, (one.few, one.none), PRIMARY_WAY, part=REST)
+        except UsageError as error:
+            without[task] = str(error)
+        else:
+            held.append(one)
+    return held, without
+
+
+def conditions_of(task: str, choice: TaskChoice) -> Conditions:
+    """Validation documents that the screen did not see, with three draws of demonstrations and without."""
+    found = load_conditions(
+        task,
+        shots=max(choice.shots),
+        split="validation",
+        part=REST,
+        limit=choice.limit,
+        seed=choice.seed,
+        data=choice.data,
+        demos=choice.demos,
+        bos=choice.bos,
+    )
+    return Conditions(found.few, found.none)
+
+
+def heads_of_class(run: Run) -> tuple[str, tuple[Head, ...]]:
+    """The heads classed as induction heads, or the top by prefix matching. Raises UsageError without their scores."""
+    from ablation.control_sets import induction_sets
+
+    shelf = Shelf(run)
+    if not shelf.has("prefix_matching"):
+        raise UsageError(
+            f"the run '{run.folder}' holds no induction scores to choose heads by. Run `headscope induction "
+            f"-o {run.folder}` first."
+        )
+    heads = shelf.induction_heads
+    if heads is not None and heads.any():
+        return INDUCTION_HEADS, tuple((int(layer), int(head)) for layer, head in np.argwhere(heads))
+    scores = run.head_score("prefix_matching").mean.double().numpy()
+    (found,) = induction_sets(scores, percents=(FALLBACK,)).items()
+    return f"{found[0]} of the heads by prefix matching", tuple(sorted(found[1]))
+
+
+def sets_of(model: HookedModel, name: str, heads: Sequence[Head], primary: PrimaryChoice, seed: int) -> list[HeadSet]:
+    """The tested set and its controls."""
+    kinds = [PRIMARY_CONTROLS] if PRIMARY_CONTROLS in KINDS else []
+    drawn: dict[str, Any] = {"controls": primary.controls, "kinds": kinds, "groups": layout(model), "seed": seed}
+    return list(all_sets({name: heads}, existing(model), **drawn))
+
+
+def layout(model: HookedModel) -> np.ndarray:
+    """The key-value group of every head."""
+    return kv_groups(model.n_layers, model.n_heads, model.n_kv_heads)
+
+
+def listed(heads: Sequence[Head]) -> list[str]:
+    return [f"{layer}.{head}" for layer, head in heads]

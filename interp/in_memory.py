@@ -1,0 +1,90 @@
+"""From what a person has in memory to the Hugging Face model inside, or a sentence that says how to get at it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from interp.errors import RefusedModelError, UsageError
+
+_INSIDE = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
+_MERGE = "its adapters stand beside the weights that headscope reads: give model.merge_and_unload()"
+_SAVE = "save it as an ordinary checkpoint (save_pretrained, through accelerator.unwrap_model) and load that folder"
+_GPT2 = (
+    "its weights have to stand in a Hugging Face model, which a small one is quickly built as: "
+    "transformers.GPT2LMHeadModel(transformers.GPT2Config(n_layer=2, n_head=4, n_embd=64, vocab_size=...))"
+)
+_ELSEWHERE = {
+    **dict.fromkeys(("PeftModel", "PeftMixedModel"), _MERGE),
+    "FullyShardedDataParallel": f"its weights are spread over processes: {_SAVE}",
+    "DeepSpeedEngine": f"its weights may be spread over processes: {_SAVE}",
+    "HookedTransformer": "it is one of TransformerLens before version 4. Load the checkpoint that it was made from, as "
+    f"in interp.load_model('gpt2'); of one that was trained as a HookedTransformer {_GPT2}",
+    "TransformerBridge": "it is TransformerLens's view of one. Load the checkpoint that it was made from, as in "
+    "interp.load_model('gpt2'), and take .bridge() of what comes back: it shares the weights",
+}
+
+
+def unwrapped(source: nn.Module) -> Any:
+    """The Hugging Face causal language model in `source`.
+
+    torch.compile and data parallelism are taken off; PEFT, sharding, TransformerLens's models and plain modules are
+    refused, each with the way.
+    """
+    model: Any = source
+    while (name := _named(model, _INSIDE)) is not None:
+        model = getattr(model, _INSIDE[name])
+    if (name := _named(model, _ELSEWHERE)) is not None:
+        raise RefusedModelError(f"{_told(model)} is no Hugging Face model: {_ELSEWHERE[name]}")
+    from transformers import PreTrainedModel
+
+    if not isinstance(model, PreTrainedModel):
+        raise RefusedModelError(
+            f"{_told(model)} is a PyTorch module and no Hugging Face model, so headscope can't tell where its heads "
+            f"are: {_GPT2}"
+        )
+    return model
+
+
+def refuse_source(source: Any) -> None:
+    """Refuse what is neither a name nor a path nor a model, before anybody looks for it on the hub."""
+    if isinstance(source, Mapping):
+        raise UsageError(
+            f"a state dict ({len(source)} entries) is weights without a model: build the model, call its "
+            "load_state_dict, and give the model"
+        )
+    raise UsageError(
+        f"{source!r} ({type(source).__name__}) is no model: give `smollm2-135m`, a hub id, a folder, a .gguf file, or "
+        "a Hugging Face causal language model in memory"
+    )
+
+
+def refuse_changed_inside(model: Any) -> None:
+    """Adapters, compiled parts and another library's views in the place of a model's own modules."""
+    for name, module in model.named_modules():
+        if type(module).__module__.partition(".")[0] == "transformer_lens":
+            raise RefusedModelError(
+                f"{_told(model)} has TransformerLens's modules in the place of its own ({name}): load the checkpoint "
+                "again, and take .bridge() of what comes back"
+            )
+        if type(module).__module__.partition(".")[0] == "peft" or hasattr(module, "lora_A"):
+            raise RefusedModelError(
+                f"{_told(model)} holds adapters ({name}, {_told(module)}), which stand beside the weights that "
+                "headscope reads: merge them, with merge_and_unload() of the PEFT model around it"
+            )
+        if _named(module, _INSIDE) is not None or getattr(module, "_compiled_call_impl", None) is not None:
+            raise RefusedModelError(
+                f"{name or 'the model'} ({_told(module)}) is compiled or wrapped in its place, so that hooks inside "
+                "might never run: give the model as it was before"
+            )
+
+
+def _named(module: Any, names: Mapping[str, str]) -> str | None:
+    """Which of these names the module's class, or a parent of it, has: the libraries need not be installed."""
+    return next((kind.__name__ for kind in type(module).__mro__ if kind.__name__ in names), None)
+
+
+def _told(module: Any) -> str:
+    return type(module).__name__

@@ -1,0 +1,151 @@
+"""The screen and the primary question on a tiny model, beside what the library's functions give in one call."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+
+import interp
+from ablation.causal import causal_check
+from ablation.screening import load_screen, screen
+from ablation.statistics.primary import primary
+from headscope.findings.evidence import Evidence
+from headscope.findings.page import findings
+from headscope.findings.primary import in_short
+from headscope.stages.cells import TaskChoice
+from headscope.stages.evaluation import replacement_for
+from headscope.stages.induction import measure_induction
+from headscope.stages.primary import PrimaryChoice, conditions_of, heads_of_class, measure_primary, sets_of
+from headscope.stages.screening import measure_screening
+from headscope.store.comparisons import CausalLevel, Kind
+from headscope.store.run import Run, open_run
+from headscope.store.snapshot import chosen
+from interp.errors import UsageError
+from tests.headscope.commands import units
+from tests.headscope.tiny_model import tiny_model
+
+TASKS = ("probe_pattern", "probe_labels")
+CHOICE = TaskChoice(TASKS, shots=(0, 2), limit=24, demos="fixed")
+PRIMARY = PrimaryChoice(controls=3, ways=("zero",), looks=(1.0,))
+
+
+@pytest.fixture(scope="module")
+def model() -> interp.HookedModel:
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def run(model: interp.HookedModel, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run whose screen let both tasks pass, and that asked the primary question."""
+    folder = tmp_path_factory.mktemp("primary") / "run"
+    measure_induction(model, folder, sequences=3, length=12)
+    measure_screening(model, folder, replace(CHOICE, limit=None))
+    with mock.patch("headscope.stages.primary.learnt_tasks", return_value=TASKS):
+        measure_primary(model, folder, CHOICE, PRIMARY)
+    return open_run(folder)
+
+
+def test_the_screen_is_what_one_call_gives(model: interp.HookedModel, run: Run) -> None:
+    found = screen(model, load_screen(TASKS, shots=2, demos="fixed"))
+    rows = chosen(run.comparisons, kind=Kind.SCREEN)
+    for task in found.tasks:
+        for one in task.rows():
+            (row,) = chosen(rows, a=task.task, b=one["contrast"], level=one["outcome"]).itertuples(index=False)
+            assert row.value == pytest.approx(one["value"], abs=1e-5) and row.n == one["clusters"]
+            assert row.ci_low == pytest.approx(one["lower_bound"], abs=1e-5)
+    passes = chosen(run.comparisons, kind=Kind.SCREEN_PASSES).set_index("a")["value"]
+    assert {task for task, value in passes.items() if value} == set(found.learnt)
+    (stage,) = (stage for stage in run.stages if stage.command == "screen")
+    assert stage.record["sentence"] == found.sentence
+
+
+def test_the_primary_is_what_the_library_gives_for_the_same_sets(model: interp.HookedModel, run: Run) -> None:
+    name, heads = heads_of_class(run)
+    sets = sets_of(model, name, heads, PRIMARY, CHOICE.seed)
+    assert len(sets) == 4 and all(not set(heads) & set(one.heads) for one in sets[1:])
+    checks = []
+    for task in TASKS:
+        one = conditions_of(task, CHOICE)
+        means = tuple(
+            replacement_for(model, CHOICE, part, "mean", seed=CHOICE.seed, part="rest") for part in (one.few, one.none)
+        )
+        checks.append(causal_check(model, one.few, one.none, sets, replacements={"mean": means}))
+    for outcome in ("choice", "mass", "metric"):
+        tests = [next(test for test in check.tests(outcome) if test.control == "group_matched") for check in checks]
+        wanted = primary([check.task_drops(test) for check, test in zip(checks, tests, strict=True)])
+        level = CausalLevel(outcome, "mean")
+        (drop,) = chosen(run.comparisons, kind=Kind.PRIMARY_DROP, level=level).itertuples(index=False)
+        (beyond,) = chosen(run.comparisons, kind=Kind.PRIMARY_BEYOND, level=level).itertuples(index=False)
+        (rank,) = chosen(run.comparisons, kind=Kind.PRIMARY_RANK, level=level).itertuples(index=False)
+        np.testing.assert_allclose(
+            [drop.value, *wanted.drop.interval()], [wanted.drop.value, drop.ci_low, drop.ci_high], atol=1e-5
+        )
+        assert beyond.value == pytest.approx(wanted.beyond.value, abs=1e-5)
+        assert (rank.value, rank.n) == (wanted.rank, 3)
+
+
+def test_the_question_is_written_down_with_its_sets_and_looks(run: Run) -> None:
+    (stage,) = (stage for stage in run.stages if stage.command == "primary")
+    assert (
+        all(task in stage.record["question"] for task in TASKS) and "mean at all positions" in stage.record["question"]
+    )
+    assert len(stage.record["hash"]) == 64
+    looks = stage.record["looks"]
+    assert [look["share"] for look in looks] == [1.0] and looks[0]["documents"] == 48
+    zero = chosen(run.comparisons, kind=Kind.PRIMARY_DROP, level=CausalLevel("choice", "zero"))
+    assert len(zero) == 1
+    effects = chosen(run.comparisons, kind=Kind.PRIMARY_EFFECT)
+    first = effects[effects["level"] == "choice/mean"]
+    assert first["p_holm"].isna().all() and effects[effects["level"] != "choice/mean"]["p_holm"].notna().all()
+
+
+def test_the_same_question_again_computes_nothing(model: interp.HookedModel, run: Run) -> None:
+    before = units(run.folder)
+    with (
+        mock.patch("headscope.stages.primary.learnt_tasks", return_value=TASKS),
+        mock.patch("ablation.engine.likelihood.log_likelihoods", side_effect=AssertionError("run again")),
+    ):
+        again = measure_primary(model, run.folder, CHOICE, PRIMARY)
+    assert units(run.folder) == before
+    stored = run.comparisons
+    for row in again.itertuples(index=False):
+        (held,) = chosen(stored, kind=row.kind, a=row.a, b=row.b, level=row.level).itertuples(index=False)
+        np.testing.assert_equal(held.value, row.value)
+
+
+def test_a_look_that_decides_is_the_last(model: interp.HookedModel, run: Run, tmp_path: Path) -> None:
+    """Its documents are the first of those at the end, and the rows are made of no others."""
+    answers = iter([{"decided": True, "documents": 40, "look": 1, "kind": "shown", "value": 1, "low": 0, "high": 2}])
+    measure_induction(model, tmp_path, sequences=3, length=12)
+    with (
+        mock.patch("headscope.stages.primary.learnt_tasks", return_value=TASKS),
+        mock.patch("headscope.stages.primary.decided", side_effect=lambda *_: next(answers)),
+    ):
+        rows = measure_primary(model, tmp_path, CHOICE, replace(PRIMARY, looks=(0.5, 1.0), ways=()))
+    assert set(chosen(rows, kind=Kind.PRIMARY_TASK)["n"]) == {20}
+    assert set(chosen(run.comparisons, kind=Kind.PRIMARY_TASK)["n"]) == {24}
+
+
+def test_no_screen_is_a_sentence_and_no_learnt_task_ends_well(model: interp.HookedModel, tmp_path: Path) -> None:
+    measure_induction(model, tmp_path, sequences=3, length=12)
+    with pytest.raises(UsageError, match="holds no screen"):
+        measure_primary(model, tmp_path, CHOICE, PRIMARY)
+    with mock.patch("headscope.stages.primary.learnt_tasks", return_value=()):
+        assert measure_primary(model, tmp_path, CHOICE, PRIMARY).empty
+    assert any("was not asked: no task passed the screen" in line for line in findings(open_run(tmp_path)))
+    with mock.patch("headscope.stages.primary.learnt_tasks", return_value=TASKS):
+        measure_induction(model, tmp_path / "few", sequences=3, length=12)
+        assert measure_primary(model, tmp_path / "few", CHOICE, replace(PRIMARY, controls=2)).empty
+    assert any("has 2 control sets" in line and "it takes 3" in line for line in findings(open_run(tmp_path / "few")))
+
+
+def test_the_page_says_it_in_sentences(run: Run) -> None:
+    lines = list(in_short(Evidence(run)))
+    assert len(lines) == 4 and all(line.startswith("- ") and line.endswith(".") for line in lines)
+    page = "\n".join(findings(run))
+    assert "### What the choice loses without the induction heads" in page and "> Pooled over" in page
+    assert " nan" not in page and "nan " not in page
