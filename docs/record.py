@@ -1,6 +1,6 @@
 """Run the commands and the Python of pages and write down what they print: `python docs/record.py docs/tutorial.md`.
 
-1. A `console` block holds commands (`$ headscope ...`), each followed by what it prints.
+1. A `console` block holds commands (`$ headscope ...`, `$ python examples/...`), each followed by what it prints.
 2. A `python` block is run, all of a page in one namespace; a `text` block right behind it is what it prints.
 3. A block with `title="FILE"` is written to that file instead.
 Everything runs in a folder of its own, as on a terminal of 100 columns; progress and errors are not recorded. The tests
@@ -20,9 +20,11 @@ import tempfile
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parent.parent
 FENCE = re.compile(r"^```(?P<kind>\w*)(?P<options>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 TITLE = re.compile(r'title="([^"]+)"')
 TERMINAL = {"TTY_COMPATIBLE": "1", "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100", "LINES": "50"}
@@ -72,10 +74,12 @@ def commands(body: str) -> list[str]:
 
 
 def command(line: str) -> str:
-    """What a `headscope` command prints to standard output."""
+    """What a command of headscope, or one of the example scripts, prints to standard output."""
     program, *arguments = shlex.split(line.replace("\\\n", " "))
+    if program == "python" and arguments[0].startswith("examples/"):
+        return example(*arguments)
     if program != "headscope":
-        raise ValueError(f"only headscope's commands are run, not: {line}")
+        raise ValueError(f"only headscope's commands and the examples are run, not: {line}")
     if arguments[0] == "inspect":
         return first_line([sys.executable, "-m", "headscope", *arguments])
     from headscope.cli import main
@@ -87,6 +91,17 @@ def command(line: str) -> str:
             if end.code:
                 raise RuntimeError(f"{line} left with status {end.code}: {out.getvalue()}") from end
     return tidy(out.getvalue())
+
+
+def example(path: str, *arguments: str) -> str:
+    """What a script of examples/ prints, as a program of its own; `*` stands for all files that fit."""
+    given = [name for word in arguments for name in (sorted(glob(word)) if "*" in word else [word])]
+    environment = {**os.environ, **TERMINAL, "PYTHONPATH": str(ROOT)}
+    program = [sys.executable, str(ROOT / path), *given]
+    done = subprocess.run(program, capture_output=True, text=True, env=environment)  # noqa: S603  (our own script)
+    if done.returncode:
+        raise RuntimeError(f"{path} left with status {done.returncode}: {done.stderr}")
+    return tidy(done.stdout)
 
 
 def first_line(arguments: list[str]) -> str:

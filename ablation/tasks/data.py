@@ -3,7 +3,8 @@
 `load` is what the YAML files name as `custom_dataset`: the harness calls it with the YAML's `dataset_kwargs` and the
 `metadata` of its TaskManager, where `data_root` is the folder. Four columns are added to the hub's fields:
 `document_id` (task, split, row), `cluster_id` (Method 4), `unit_id` (what one metric value is about: the question in
-MultiRC) and `pool_id` (demonstrations come from the same pool only; the probes use it).
+MultiRC) and `pool_id` (demonstrations come from the same pool only; the probes use it). Documents that bring a column
+of this name keep it. A folder may also define a task that nobody else knows: TASK/task.yaml, a file of the harness.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from interp.errors import UsageError
 SPLITS = ("train", "validation")
 COLUMNS = ("document_id", "cluster_id", "unit_id", "pool_id")
 VARIABLE = "HEADSCOPE_DATA"
+DEFINITION = "task.yaml"
 
 
 def load(
@@ -82,9 +84,10 @@ def label_clusters(
 
 
 def with_columns(rows: Any, columns: Mapping[str, list[str]]) -> Any:
-    """The dataset with the columns added."""
+    """The dataset with the columns that it has not."""
     for name, values in columns.items():
-        rows = rows.add_column(name, values)
+        if name not in rows.column_names:
+            rows = rows.add_column(name, values)
     return rows
 
 
@@ -111,6 +114,13 @@ def folder_for(task: str, data: str | Path) -> Path | None:
     if folder.is_dir() and (folder / task).is_dir():
         return folder
     raise missing_folder(folder, task)
+
+
+def definition_in_folder(task: str, data: str | Path) -> Path | None:
+    """The folder's own definition of a task, TASK/task.yaml, where there is one."""
+    folder = Path(os.environ.get(VARIABLE, "")) if str(data) == "hub" else Path(data)
+    path = folder / task / DEFINITION
+    return path if path.is_file() else None
 
 
 def missing_folder(folder: Path, task: str) -> UsageError:

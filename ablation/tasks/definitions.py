@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ablation.tasks.data import folder_for, unreachable_hub
+from ablation.tasks.data import definition_in_folder, folder_for, unreachable_hub
 from ablation.tasks.names import ICL14, PROBES, STOCK_PREFIX
 from ablation.tasks.stock import stock_task
 from interp.errors import HeadscopeError, UsageError
@@ -30,7 +30,12 @@ def definition(name: str, data: str | Path) -> tuple[Any, str]:
     folder = folder_for(bare, data)
     try:
         with quiet_harness():
-            task = own_task(name, folder) if name in ICL14 else stock_task(name, folder)
+            if name in ICL14:
+                task = own_task(name, folder)
+            elif folder is not None and (path := definition_in_folder(name, folder)):
+                task = folders_task(name, path)
+            else:
+                task = stock_task(name, folder)
     except HeadscopeError:
         raise
     except Exception as error:  # The harness imports code and renders one document here: any kind of error.
@@ -47,6 +52,20 @@ def own_task(name: str, folder: Path | None) -> Any:
     with quiet_harness():
         manager = TaskManager(include_path=str(place), include_defaults=False, metadata=metadata)
         return manager.load(name)["tasks"][name]
+
+
+def folders_task(name: str, path: Path) -> Any:
+    """A task that the folder of its documents defines, DATA/NAME/task.yaml."""
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager(include_defaults=False, metadata={"data_root": str(path.parent.parent)})
+    tasks = manager.load(str(path))["tasks"]
+    if name not in tasks or tasks[name].OUTPUT_TYPE != "multiple_choice":
+        raise UsageError(
+            f"{path} does not define a task {name!r} of multiple choice: expected `task: {name}` and `output_type: "
+            "multiple_choice` in it, as in lm-evaluation-harness."
+        )
+    return tasks[name]
 
 
 def require_harness() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from ablation.tasks.data import definition_in_folder
 from ablation.tasks.names import GROUPS, is_own, own_case
 from interp.errors import UsageError
 
 
-def expand_task_names(spec: str) -> list[str]:
+def expand_task_names(spec: str, *, data: str | Path = "hub") -> list[str]:
     """Names of single tasks from a comma-separated list of tasks and groups (`icl14`, `probes`), each once, in order.
 
-    The project's own names may be written in any case (`COPA`). Others are looked up in lm-evaluation-harness, whose
-    index takes seconds to build.
+    The project's own names may be written in any case (`COPA`). Others are tasks that the folder `data` defines
+    (TASK/task.yaml), or are looked up in lm-evaluation-harness, whose index takes seconds to build.
     Raises UsageError for an empty list and for an unknown name, with the nearest known ones.
     """
     written = [name.strip() for name in spec.split(",") if name.strip()]
@@ -21,7 +24,7 @@ def expand_task_names(spec: str) -> list[str]:
         )
     names = list(dict.fromkeys(task for name in map(own_case, written) for task in GROUPS.get(name, (name,))))
     for name in names:
-        if not is_own(name):
+        if not is_own(name) and definition_in_folder(name, data) is None:
             require_stock(name)
     return names
 

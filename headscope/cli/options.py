@@ -225,7 +225,7 @@ def task_choice(tasks: str, shots: str, *, data: str = "hub", **options: Any) ->
 
     parsed = parse_shots(shots)
     with status("looking up the tasks"):
-        names = expand_task_names(tasks)
+        names = expand_task_names(tasks, data=data)
     return TaskChoice(tuple(names), parsed, data=data, **options)
 
 

@@ -156,7 +156,7 @@ def study(
     of the protocol's. only: one of the stages. show(title): a context that gives
     tell(done, total, what), for progress. Raises HeadscopeError before anything is run where the input is at fault.
     """
-    folder, names = folder_of(model, out), expanded(tasks)
+    folder, names = folder_of(model, out), expanded(tasks, data)
     if only is not None and only not in STAGES:
         raise UsageError(f"{only!r} is no stage of a study; there are {', '.join(STAGES)} (--only)")
     wanted = parse_budget(budget)
@@ -245,10 +245,10 @@ def shots_of(names: tuple[str, ...], budget: Budget) -> tuple[int, ...]:
     return budget.probe_shots if set(names) <= set(PROBES) else budget.shots
 
 
-def expanded(tasks: str) -> tuple[str, ...]:
+def expanded(tasks: str, data: str) -> tuple[str, ...]:
     from ablation.tasks import expand_task_names
 
-    return tuple(expand_task_names(tasks))
+    return tuple(expand_task_names(tasks, data=data))
 
 
 def folder_of(model: HookedModel | str, out: str | Path | None) -> Path:
