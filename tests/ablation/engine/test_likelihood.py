@@ -24,7 +24,18 @@ from tests.ablation.documents import documents, partial
 from tests.interp.families import FAMILIES, VOCAB, build, load
 
 # ALiBi, linear attention or convolution, windows by index, position ids that are not taken: a row each.
-ALONE = {"bloom", "mpt", "falcon_alibi", "glm_moe_dsa", "gpt_neo", "qwen3_next", "lfm2", "gpt1"}
+ALONE = {
+    "bloom",
+    "mpt",
+    "falcon_alibi",
+    "glm_moe_dsa",
+    "gpt_neo",
+    "qwen3_next",
+    "lfm2",
+    "gpt1",
+    "granite4",
+    "granite4_experts",
+}
 Pair = tuple[tuple[int, ...], tuple[int, ...]]
 
 
