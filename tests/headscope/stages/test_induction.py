@@ -1,4 +1,4 @@
-"""The induction stage: definitions in its protocol, natural prompts, further scores, counts in place of a vocabulary."""
+"""The induction stage: definitions in its protocol, natural prompts, further scores, counts for a vocabulary."""
 
 from __future__ import annotations
 
