@@ -144,7 +144,7 @@ HEADINGS = ("task", "order", "shots", "area", "removable by metric", "by log-lik
 
 def show(summaries: Any, percents: Sequence[int]) -> None:
     """Area and removable shares of every task and order; percents: the steps, 0 first."""
-    from headscope.findings.task_table import MARGIN
+    from headscope.findings.pruning import MARGIN
     from headscope.store.comparisons import Kind
 
     few = summaries[(summaries["kind"] == Kind.UNCHANGED_BOUND) & (summaries["value"] <= MARGIN)]
@@ -160,7 +160,7 @@ def show(summaries: Any, percents: Sequence[int]) -> None:
 
 def table_rows(summaries: Any, percents: Sequence[int], undecided: set[Any]) -> Iterator[list[str]]:
     """One row a task, number of shots and order."""
-    from headscope.findings.task_table import brief
+    from headscope.findings.pruning import brief
     from headscope.store.comparisons import REMOVABLE, Kind
 
     kinds = (Kind.PRUNING_AREA, *REMOVABLE.values())

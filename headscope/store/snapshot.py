@@ -43,11 +43,6 @@ class Stored:
         return self.run.comparisons
 
     @cached_property
-    def causal(self) -> pd.DataFrame:
-        """The sets of the causal check, one row a set, task, ablation and outcome; empty where there was none."""
-        return self.run.items(CAUSAL) if CAUSAL in self.run.item_names else pd.DataFrame()
-
-    @cached_property
     def classes(self) -> Shaped[np.ndarray, "layer head"] | None:
         """Each head's class as text; None where no classes were stored."""
         rows = self.run.classes
