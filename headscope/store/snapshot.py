@@ -17,8 +17,6 @@ from headscope.store.scores import IMPORTANCE
 if TYPE_CHECKING:
     from headscope.store.run import Run
 
-CAUSAL = "causal"  # the items that hold the sets of the causal check
-
 
 @dataclass(frozen=True)
 class Stored:
