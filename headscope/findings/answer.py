@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from headscope.findings import pruning
 from headscope.findings.evidence import CHOICE, PRIMARY_LEVEL, Evidence
 from headscope.findings.primary import verdict
 from headscope.findings.section import Section
@@ -19,7 +20,7 @@ DOES = {
 
 
 def section(evidence: Evidence) -> Section:
-    parts = (learnt, looking_back, lost, removable)
+    parts = (learnt, looking_back, lost, pruning.sentence)
     return Section("answer", "In short", tuple(sentence for part in parts for sentence in part(evidence)))
 
 
@@ -80,6 +81,8 @@ def lost(evidence: Evidence) -> Iterator[str]:
     if drop is None:
         return
     controls, beyond = (evidence.beside(kind, drop) for kind in (Kind.PRIMARY_CONTROLS, Kind.PRIMARY_BEYOND))
+    if controls is None or beyond is None:
+        return
     whole = [
         evidence.value(kind=Kind.PRIMARY_LEVEL, a=FULL, b=condition, level=PRIMARY_LEVEL)
         for condition in ("few", "none")
@@ -89,8 +92,3 @@ def lost(evidence: Evidence) -> Iterator[str]:
         f"(95% interval {span(drop.ci_low, drop.ci_high)}) of {number(whole[0] - whole[1])}, without matched heads by "
         f"{number(controls.value)} (median of {controls.n} sets): {verdict(evidence, beyond).clause}."
     )
-
-
-def removable(evidence: Evidence) -> Iterator[str]:
-    """How many heads and FFNs can go."""
-    return iter(())

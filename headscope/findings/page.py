@@ -5,10 +5,13 @@ Every number comes from a table of the run.
 
 from __future__ import annotations
 
-from headscope.findings import answer, paper, ranks, reading, task_table, undecided
+from collections.abc import Iterator
+
+from headscope.findings import answer, paper, pruning, ranks, reading, task_table, undecided
 from headscope.findings.evidence import PRIMARY_LEVEL, Evidence
 from headscope.findings.section import Section
-from headscope.store.comparisons import Kind
+from headscope.findings.words import number
+from headscope.store.comparisons import FULL, Kind
 from headscope.store.run import Run
 
 
@@ -20,7 +23,7 @@ def page_of(run: Run) -> list[Section]:
         task_table.section(evidence),
         mosaic(evidence),
         dots(evidence),
-        pruning(evidence),
+        pruning.section(evidence),
         ranks.section(evidence),
         paper.section(evidence),
         undecided.section(evidence),
@@ -42,13 +45,19 @@ def dots(evidence: Evidence) -> Section | None:
     return Section(
         "dots",
         "What is lost without them",
+        tuple(repeats(evidence)),
         figures=("dots",),
         note="Drop of the gain, k shots less none, without the tested heads (diamonds) and without each control set.",
     )
 
 
-def pruning(evidence: Evidence) -> Section | None:
-    names = [
-        f"pruning_{component}s" for component in ("head", "ffn") if component in set(evidence.metrics["component"])
-    ]
-    return Section("pruning", "What can be removed", figures=tuple(names)) if names else None
+def repeats(evidence: Evidence) -> Iterator[str]:
+    """The manipulation check: the heads were chosen on repeated tokens."""
+    rows = list(evidence.rows(kind=Kind.PRIMARY_REPEATS).itertuples(index=False))
+    whole = [row.value for row in rows if row.a == FULL]
+    for row in rows:
+        if row.a != FULL and whole:
+            yield (
+                f"A check of the removal, no evidence: repeats of random tokens are worth {number(whole[0])} nats to "
+                f"the whole model, {number(row.value)} without the {row.a}."
+            )

@@ -10,21 +10,23 @@ from math import isfinite
 
 import pandas as pd
 
+from headscope.findings import pruning
 from headscope.findings.evidence import Evidence
 from headscope.findings.section import Section, Table
-from headscope.findings.words import number
-from headscope.store.comparisons import AtShots, Coefficient, Kind, RankCut
+from headscope.findings.words import number, shots, span
+from headscope.store.comparisons import POOLED, AtShots, Coefficient, Kind, PruningLevel, RankCut
 
 Row = tuple[str, str, str]
 PAIRS = {("copa", "record"): "71%", ("record", "winogrande"): "76%"}
 CROSS_SHOT = {(0, 1): 0.39, (0, 5): 0.37, (1, 5): 0.41}
+JOINT = {0: (70, 20, 5), 1: (70, 10, 6), 5: (60, 20, 4)}
 KEPT = {20: "much", 40: "falls sharply beyond"}
 RELEASED, RANKED = Coefficient.BANSAL_RELEASED.value, Coefficient.GLOBAL.value
 
 
 def section(evidence: Evidence) -> Section | None:
     """None where nothing was measured that the paper has too."""
-    rows = tuple(row for part in (pairs, cross_shot, kept, layers) for row in part(evidence))
+    rows = tuple(row for part in (removable, joint, pairs, cross_shot, kept, layers) for row in part(evidence))
     if not rows:
         return None
     return Section(
@@ -36,6 +38,25 @@ def section(evidence: Evidence) -> Section | None:
             "the same token importance."
         ),
     )
+
+
+def removable(evidence: Evidence) -> Iterator[Row]:
+    """By accuracy, as the paper tells it."""
+    for component, paper in (("head", "about 70%"), ("ffn", "about 20%")):
+        found = pruning.share(evidence, component, outcome="metric")
+        if found is not None:
+            things = pruning.COMPONENTS[component]
+            yield f"share of {things} removable by accuracy, {shots(found.shots)}", paper, found.cell
+
+
+def joint(evidence: Evidence) -> Iterator[Row]:
+    """The drops of accuracy at the paper's shares and numbers of shots, where the grid has them."""
+    rows = evidence.rows(kind=Kind.PRUNED_METRIC, a=POOLED, b="own")
+    for count, (heads, ffns, loss) in JOINT.items():
+        wanted = [str(PruningLevel("both", way).at(heads, ffns)) for way in ("zero", "mean")]
+        for row in rows[(rows["shots"] == count) & rows["level"].isin(wanted)].head(1).itertuples(index=False):
+            points = f"{number(100 * row.value, 1)} points ({span(100 * row.ci_low, 100 * row.ci_high, 1)})"
+            yield f"without {heads}% of heads, {ffns}% of FFNs, {shots(count)}", f"{number(-loss, 0)} points", points
 
 
 def pairs(evidence: Evidence) -> Iterator[Row]:

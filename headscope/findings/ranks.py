@@ -6,51 +6,90 @@ row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import isfinite
 from typing import Any
 
 from headscope.findings.evidence import Evidence
 from headscope.findings.section import Section, Table
-from headscope.findings.words import number, shots, span
+from headscope.findings.words import number, span
 from headscope.store.comparisons import Coefficient, Kind
+from headscope.store.names import AGGREGATE
 
 TOGETHER, SURE = "do they go together?", "95% interval"
-IMPORTANCE = ("importance/signed", "importance/token")
-SAID = {"importance/signed": "signed importance", "importance/token": "token importance (the paper's)"}
+T = "induction heads' place (T)"
+IMPORTANCE = (("importance/signed/choice", "importance/signed"), ("importance/token",))  # of each the first there is
+SAID = {
+    "importance/signed/choice": "importance to choice",
+    "importance/signed": "signed importance",
+    "importance/token": "token importance (the paper's)",
+}
+EXACT = {"knock_out_mean/choice": "replaced by mean", "knock_out/choice": "replaced by zero"}
 
 
 def section(evidence: Evidence) -> Section | None:
     """None where no rankings were compared."""
-    rows = list(compared(evidence))
-    if not rows:
+    columns = dict(compared(evidence))
+    if not columns:
         return None
-    names = tuple(f"prefix matching, {SAID[row.b]}" for row in rows)
-    table = Table(("within layers", *names), ((TOGETHER, *map(together, rows)), (SURE, *map(sure, rows))))
+    rows = ((TOGETHER, *map(together, columns.values())), (SURE, *map(sure, columns.values())))
     return Section(
         "ranks",
         "Are the induction heads the important heads?",
-        table=table,
-        note=(
-            f"Mean over layers of Spearman's rho of two scores of the heads, at {shots(rows[0].shots)}; importance is "
-            "the mean over tasks. p: by permutation within layers."
-        ),
+        tuple(checked(evidence)),
+        Table(("within layers", *columns), rows),
+        note=" ".join(meaning(evidence, columns)),
     )
 
 
-def compared(evidence: Evidence) -> Iterator[Any]:
-    """Prefix matching with each importance, at the most shots."""
-    for importance in IMPORTANCE:
-        rows = evidence.rows(
-            kind=Kind.INDUCTION_IMPORTANCE, a="prefix_matching", b=importance, level=Coefficient.WITHIN_LAYER.value
+def compared(evidence: Evidence) -> Iterator[tuple[str, Any]]:
+    """T, and prefix matching with importance, each at the most shots."""
+    within = Coefficient.WITHIN_LAYER.value
+    classed = evidence.rows(kind=Kind.CLASS_RANK, level=within).sort_values("shots")
+    if len(classed):
+        yield T, list(classed.itertuples(index=False))[-1]
+    for names in IMPORTANCE:
+        for importance in names:
+            rows = evidence.rows(kind=Kind.INDUCTION_IMPORTANCE, a="prefix_matching", b=importance, level=within)
+            if len(rows):
+                found = list(rows.sort_values("shots").itertuples(index=False))[-1]
+                yield f"prefix matching, {SAID[importance]}", found
+                break
+
+
+def meaning(evidence: Evidence, columns: Mapping[str, Any]) -> Iterator[str]:
+    """What the columns are."""
+    if T in columns:
+        row = columns[T]
+        least = evidence.beside(Kind.CLASS_RANK_DETECTABLE, row)
+        found = f"; one of {number(least.value)} would be found by 80% of tests" if least is not None else ""
+        yield (
+            f"T: mean place of the {row.n} {row.a} in their layers, from \N{MINUS SIGN}1 to 1, by what removing a head "
+            f"costs the choice{found}."
         )
-        if len(rows):
-            yield next(rows.sort_values("shots", ascending=False).itertuples(index=False))
+    if set(columns) - {T}:
+        yield "Prefix matching: mean over layers of Spearman's rho, descriptive."
+    yield "p: by permutation within layers."
+
+
+def checked(evidence: Evidence) -> Iterator[str]:
+    """How far the first-order importance is what removing a head costs."""
+    rows = evidence.rows(
+        kind=Kind.KNOCK_OUT_SPEARMAN, a=AGGREGATE, b="importance/signed/choice", level=list(EXACT)
+    ).sort_values("shots")
+    for row in list(rows.itertuples(index=False))[-1:]:
+        signs = evidence.beside(Kind.KNOCK_OUT_SIGNS, row)
+        same = f", one sign for {signs.value:.0%}" if signs is not None else ""
+        yield (
+            f"First-order importance to choice beside exact knock-outs of {row.n} heads, {EXACT[row.level]}: "
+            f"Spearman's rho {number(row.value)}{same}."
+        )
 
 
 def together(row: Any) -> str:
-    """`+0.41, p = 0.003`."""
-    return f"{number(row.value, sign=True)}, p = {probability(row.p)}"
+    """`+0.41, p = 0.003, Holm 0.03`."""
+    holm = f", Holm {probability(row.p_holm)}" if isfinite(row.p_holm) else ""
+    return f"{number(row.value, sign=True)}, p = {probability(row.p)}{holm}"
 
 
 def sure(row: Any) -> str:
@@ -67,6 +106,7 @@ def sentences(evidence: Evidence) -> Iterator[str]:
     """The table as lines, for a terminal."""
     found = section(evidence)
     if found is not None and found.table is not None:
+        yield from found.sentences
         for place, name in enumerate(found.table.headings[1:], start=1):
             for row in found.table.rows:
                 yield f"Within layers, {name}; {row[0]} {row[place]}."

@@ -67,7 +67,8 @@ def _study(stage: Stage) -> Iterator[str]:
     }
     each = [f"{count} for {DOCUMENTS.get(name, name)}" for name, count in documents.items()]
     told = f"; documents a task, at most: {', '.join(each)}" if each else ""
-    yield f"{counted(len(stage.tasks), 'task')} at {listed(counts)}, seed {stage.seed}{told}."
+    at = f" at {listed(counts)}" if counts else ""
+    yield f"{counted(len(stage.tasks), 'task')}{at}, seed {stage.seed}{told}."
     if sizes := stage.record.get("fewer"):
         yield str(sizes)
     if less := stage.record.get("left_out", ()):

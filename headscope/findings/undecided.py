@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from headscope.findings import pruning
 from headscope.findings.evidence import Evidence
 from headscope.findings.primary import UNDECIDED, UNITS, WAYS, verdict
 from headscope.findings.section import Section
@@ -13,20 +14,19 @@ from headscope.store.comparisons import CausalLevel, Kind
 
 def section(evidence: Evidence) -> Section | None:
     """None where everything that was asked is decided."""
-    lines = tuple(line for part in (drops, tasks) for line in part(evidence))
+    lines = tuple(line for part in (drops, pruning.open_shares, tasks) for line in part(evidence))
     return Section("undecided", "Not decided", lines) if lines else None
 
 
 def drops(evidence: Evidence) -> Iterator[str]:
-    """Outcomes and ways of removing under which the tested heads are not told from their controls."""
+    """A line an outcome: ways of removing under which the tested heads are not told from their controls."""
+    still: dict[str, list[str]] = {}
     for beyond in evidence.rows(kind=Kind.PRIMARY_BEYOND).itertuples(index=False):
-        found = verdict(evidence, beyond)
+        found, level = verdict(evidence, beyond), CausalLevel.parse(beyond.level)
         if found.kind == UNDECIDED:
-            level = CausalLevel.parse(beyond.level)
-            yield (
-                f"By {UNITS[level.outcome][0]}, {beyond.a} replaced {WAYS.get(level.ablation, level.ablation)}: "
-                f"{found.size} beyond matched heads; {documents(found.documents)}."
-            )
+            way = f"replaced {WAYS.get(level.ablation, level.ablation)} {found.size}, {documents(found.documents)}"
+            still.setdefault(f"{UNITS[level.outcome][0]}, {beyond.a} beyond matched heads", []).append(way)
+    yield from (f"By {what}: {'; '.join(ways)}." for what, ways in still.items())
 
 
 def tasks(evidence: Evidence) -> Iterator[str]:

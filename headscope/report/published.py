@@ -1,12 +1,13 @@
 """The published page: Markdown with its figures as files beside it, from the tables of every run that stands there.
 
 `publish(run, folder)` copies the run's manifest and tables into a folder of their own below `folder`, draws its figures
-there, and writes `folder/README.md` from all the runs that were published.
+there, and writes `folder/README.md`: the study in which the model learns the most tasks, in full, and of every other
+one the answer, with a link to its own page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from headscope.figures import draw
@@ -36,12 +37,12 @@ def publish(run: Run, folder: str | Path) -> Path:
     for file in (FILE, *(table.path(run.folder).name for table in TABLES)):
         if (run.folder / file).is_file():
             write_atomically(published / file, (run.folder / file).read_bytes())
-    page = home / PAGE
     try:
         draw_figures(open_run(published))
     finally:
-        write_atomically(page, "\n".join(whole_page(home)).encode())
-    return page
+        for page, lines in pages(home).items():
+            write_atomically(page, "\n".join(lines).encode())
+    return home / PAGE
 
 
 def draw_figures(run: Run) -> None:
@@ -60,20 +61,29 @@ def name_of(run: Run) -> str:
     return next((group for group, names in GROUPS.items() if tasks == set(names)), run.folder.name)
 
 
-def whole_page(home: Path) -> Iterator[str]:
-    """Every published run under its name, and how to read them."""
-    runs = [open_run(path.parent) for path in sorted(home.glob(f"*/{FILE}"), key=_most_tasks_learnt)]
-    yield f"# {model_name(runs[0].identity)}: which heads learn from the context?"
+def pages(home: Path) -> dict[Path, list[str]]:
+    """The page of all runs, and a page of its own for every run that is not told in full there."""
+    first, *others = [open_run(path.parent) for path in sorted(home.glob(f"*/{FILE}"), key=_most_tasks_learnt)]
+    whole = {home / PAGE: [*_page(first, f"{first.folder.name}/", others)]}
+    return whole | {run.folder / PAGE: [*_page(run)] for run in others}
+
+
+def _page(run: Run, prefix: str = "", others: Sequence[Run] = ()) -> Iterator[str]:
+    """A study in full; prefix: where its figures lie, seen from the page."""
+    yield f"# {model_name(run.identity)}: which heads learn from the context?"
     yield ""
     yield "Written by `headscope study --publish` from the tables beside this page; no number is typed by hand."
-    for run in runs:
-        yield from ("", f"## {run.folder.name}")
-        for section in page_of(run):
-            yield from _lines(section, run.folder)
+    yield from ("", f"## {run.folder.name}")
+    for section in page_of(run):
+        yield from _lines(section, run.folder, prefix)
+    for other in others:
+        answer = next(iter(page_of(other)))
+        yield from ("", f"## {other.folder.name}", "", *(f"- {line}" for line in answer.sentences), "")
+        yield f"[All of this study]({other.folder.name}/{PAGE})"
     yield from ("", "## How to read it", "", *(f"- {line}" for line in READING), "")
 
 
-def _lines(section: Section, folder: Path) -> Iterator[str]:
+def _lines(section: Section, folder: Path, prefix: str) -> Iterator[str]:
     """A section in Markdown, without figures that could not be drawn."""
     if section.name != "answer":
         yield from ("", f"### {section.title}")
@@ -83,7 +93,7 @@ def _lines(section: Section, folder: Path) -> Iterator[str]:
         yield from ("", *section.table.markdown())
     drawn = [name for name in section.figures if (folder / f"{name}.svg").is_file()]
     if drawn:
-        yield from ("", *(f"![{section.title}: {name.replace('_', ' ')}]({folder.name}/{name}.svg)" for name in drawn))
+        yield from ("", *(f"![{section.title}: {name.replace('_', ' ')}]({prefix}{name}.svg)" for name in drawn))
     if section.note and (drawn or section.table is not None):
         yield from ("", section.note)
 

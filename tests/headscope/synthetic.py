@@ -179,6 +179,7 @@ def add_study(folder: Path, shape: Shape, rng: np.random.Generator, tasks: list[
                     writer.add_scores(score, task=task, shots=shots)
         writer.add_metrics(pd.DataFrame([*pruning(rng, tasks, shape)]))
         writer.add_comparisons(frame([*screened(rng, tasks), *asked(rng, tasks[:-1])]))
+        writer.add_comparisons(frame([*removed(tasks[:-1]), *ranked()]))
         writer.add_comparisons(pd.DataFrame([*matrices(rng, tasks), *overlaps(rng), *retentions()]))
 
 
@@ -270,6 +271,8 @@ def asked(rng: np.random.Generator, tasks: list[str]) -> Iterator[Row]:
     for way, share in (("mean", 1.0), ("zero", 1.2), ("mean/last", 0.25)):
         for outcome, size in (("choice", 0.8), ("mass", 0.3), ("metric", 0.1)):
             yield from one_set(rng, tasks, "induction heads", f"{outcome}/{way}", size, share)
+    yield row("primary_repeats", "full model", "", 0, "repeats/mean", 9.1)
+    yield row("primary_repeats", "induction heads", "", 0, "repeats/mean", 2.3)
 
 
 def one_set(
@@ -292,6 +295,38 @@ def one_set(
         yield row("primary_documents", *key, 1234.0, n=len(tasks))
     for which, condition, value in (("full model", "none", -2.5), ("full model", "few", 0.1), (name, "few", -0.7)):
         yield row("primary_level", which, condition, 5, level, value, n=len(tasks))
+
+
+def removed(tasks: list[str]) -> Iterator[Row]:
+    """Heads to 30% and not to 70%, FFNs at no step; the steps between are open."""
+    shares = {"head": (30.0, 70.0, 900.0), "ffn": (0.0, 20.0, nan)}
+    for component, (shown, refuted, needed) in shares.items():
+        key = ("pooled tasks", "own", 5, f"{component}/mean")
+        for outcome in ("kept", "choice", "metric"):
+            yield row(f"removable_{outcome}", *key, shown, n=len(tasks))
+            yield row(f"not_removable_{outcome}", *key, refuted, n=len(tasks))
+            if needed == needed:
+                yield row(f"deciding_{outcome}", *key, needed, n=240)
+        drawn = ("pooled tasks", "random", 5, f"{component}/mean")
+        yield row("removable_kept", *drawn, 10.0 * (component == "head"), interval=(0.0, 10.0), n=len(tasks))
+    for layer in range(30):
+        cost = 3.0 / (1 + layer)
+        sure = float(cost < 0.3)
+        key = ("pooled tasks", str(layer), 5, "choice/mean")
+        yield row("ffn_needed", *key, cost, interval=(cost - 0.1, cost + 0.1), p=sure, p_holm=sure, n=len(tasks))
+
+
+def ranked() -> Iterator[Row]:
+    """The induction heads stand high in their layers."""
+    key = ("induction heads", "importance/signed/choice", 5, "within_layer")
+    yield row("class_rank", *key, 0.55, interval=(0.4, 0.7), p=0.002, p_holm=0.02, n=13)
+    yield row("class_rank_detectable", *key, 0.35, n=13)
+    for importance, value in (("signed/choice", 0.3), ("token", 0.1)):
+        pair = ("prefix_matching", f"importance/{importance}", 5, "within_layer")
+        yield row("induction_importance", *pair, value, interval=(value - 0.1, value + 0.1), p=0.01, n=270)
+    exact = ("aggregate", "importance/signed/choice", 5, "knock_out/choice")
+    yield row("knock_out_spearman", *exact, 0.94, n=270)
+    yield row("knock_out_signs", *exact, 0.88, n=270)
 
 
 def comparison(kind: str, a: str, b: str, level: str, value: float, **changed: Any) -> dict[str, Any]:

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from headscope.findings import answer, paper, primary, ranks, task_table, undecided
+from headscope.findings import answer, paper, primary, pruning, ranks, task_table, undecided
 from headscope.findings.evidence import Evidence
 from headscope.findings.page import page_of
 from headscope.findings.reading import READING, left_out
 from headscope.findings.section import Section
 from headscope.findings.words import documents, listed, model_name, number
 from headscope.report import published
-from headscope.report.published import publish, whole_page
+from headscope.report.published import pages, publish
 from headscope.store.comparisons import COMPARED, Kind, Row, frame, row
 from headscope.store.manifest import Stage
 from headscope.store.run import Run, open_run
@@ -127,7 +127,7 @@ def _heads(text: str) -> list[str]:
             -0.1,
             0.5,
             0.5,
-            1234,
+            1234.0,
             "whether they carry more than matched heads is open, about 1,300 documents would decide.",
         ),
         (-0.1, 0.1, 0.5, inf, "is open, no number of documents would decide at this estimate."),
@@ -147,6 +147,56 @@ def test_the_primary_ends_in_one_of_four_verdicts(
 def test_a_question_that_was_not_asked_says_why(tmp_path: Path) -> None:
     evidence = write(tmp_path, [], stage=Stage("primary", {}), question="", reason="no task passed the screen")
     assert list(answer.lost(evidence)) == ["What is lost without them was not asked: no task passed the screen."]
+
+
+def pruned(shown: float, refuted: float = nan, needed: float = nan, *, outcome: str = "kept") -> list[Row]:
+    key = ("pooled tasks", "own", 5, "head/mean")
+    rows = [row(f"removable_{outcome}", *key, shown, n=3)]
+    rows += [row(f"not_removable_{outcome}", *key, refuted, n=3)] if refuted == refuted else []
+    return rows + ([row(f"deciding_{outcome}", *key, needed, n=120)] if needed == needed else [])
+
+
+@pytest.mark.parametrize(
+    ("told", "clause", "cell", "still_open"),
+    [
+        ((30.0, 60.0, 900.0), "30% of the heads (not 60%)", "30%, not 60%", "shown to 30%, shown not to be from 60%"),
+        ((90.0,), "90% of the heads", "90%", ""),
+        ((0.0, 10.0), "not even 10% of the heads", "not 10%", ""),
+        (
+            (0.0, nan, 512.0),
+            "of the heads no share that is shown yet (about 520 documents would decide)",
+            "open, about 520 documents",
+            "shown at no step; about 520 documents would decide the next step.",
+        ),
+    ],
+)
+def test_a_removable_share_is_shown_refuted_or_open(
+    tmp_path: Path, told: tuple[float, ...], clause: str, cell: str, still_open: str
+) -> None:
+    evidence = write(tmp_path, pruned(*told))
+    assert list(pruning.sentence(evidence)) == [f"Removable with 95% of the choice gain kept: {clause}."]
+    found = pruning.share(evidence, "head")
+    assert found is not None and found.cell == cell
+    lines = "".join(pruning.open_shares(evidence))
+    assert still_open in lines and bool(still_open) == bool(lines)
+
+
+def test_without_a_gain_to_keep_the_share_is_by_choice(tmp_path: Path) -> None:
+    evidence = write(tmp_path, [*pruned(20.0, outcome="metric"), *pruned(40.0, outcome="choice")])
+    assert list(pruning.sentence(evidence)) == ["Removable for less than 0.05 nats of choice: 40% of the heads."]
+    found = pruning.share(evidence, "head", outcome="metric")
+    assert found is not None and found.shown == 20.0
+
+
+def test_ffns_are_needed_where_holm_says_so(tmp_path: Path) -> None:
+    rows = [
+        row("ffn_needed", "pooled tasks", str(layer), 5, "choice/mean", cost, p=0.01, p_holm=holm, n=3)
+        for layer, (cost, holm) in enumerate([(6.3, 0.001), (0.2, 0.06), (0.4, 0.04), (0.01, 1.0)])
+    ]
+    assert list(pruning.needed(write(tmp_path, rows))) == [
+        "2 of 4 FFNs are shown to be needed: replaced alone by mean, each costs more than 0.05 nats of choice, most of "
+        "all 0 (6.3 nats) and 2 (0.4 nats)."
+    ]
 
 
 # ---- tables ---------------------------------------------------------------------------------------------------------
@@ -169,16 +219,20 @@ def test_the_task_table_holds_both_levels_and_both_gains(tmp_path: Path) -> None
 
 
 def test_the_rank_table_has_two_rows_and_never_an_interval_beside_a_p(tmp_path: Path) -> None:
-    place = ("prefix_matching", "importance/signed", 5, "within_layer")
-    rows = [row("induction_importance", *place, 0.41, interval=(0.2, 0.6), p=0.0004, n=270)]
+    place = ("prefix_matching", "importance/signed/choice", 5, "within_layer")
+    key = (SET, "knock_out/choice", 5, "within_layer")
+    rows = [row("class_rank", *key, 0.55, interval=(0.4, 0.7), p=0.002, p_holm=0.02, n=13)]
+    rows.append(row("class_rank_detectable", *key, 0.35, n=13))
+    rows += [row("induction_importance", *place, 0.41, interval=(0.2, 0.6), p=0.0004, n=270)]
     rows.append(
         row("induction_importance", "prefix_matching", "importance/token", 5, "within_layer", 0.1, p=0.2, n=270)
     )
     section = ranks.section(write(tmp_path, rows))
     assert section is not None and section.table is not None
     together, sure = section.table.rows
-    assert together[1:] == ("+0.41, p = 0.0004", "+0.10, p = 0.200")
-    assert sure[1:] == ("0.20 to 0.60", "too few documents for one")
+    assert together[1:] == ("+0.55, p = 0.0020, Holm 0.020", "+0.41, p = 0.0004", "+0.10, p = 0.200")
+    assert sure[1:] == ("0.40 to 0.70", "0.20 to 0.60", "too few documents for one")
+    assert "13 induction heads" in section.note and "0.35 would be found by 80% of tests" in section.note
 
 
 def test_the_papers_pairs_stand_beside_ours_of_the_same_pairs(tmp_path: Path) -> None:
@@ -217,7 +271,7 @@ def test_what_is_not_decided_comes_with_the_documents_that_would_decide(tmp_path
     rows += screen({"copa": 1.0, "rte": 0.1, "wic": 0.0}, passed=("copa",), needed=880.0)
     told = undecided.section(write(tmp_path, rows))
     assert told is not None and told.sentences == (
-        "By accuracy, induction heads replaced by zero: 1.0 points (\N{MINUS SIGN}0.1 to 2.1) beyond matched heads; "
+        "By accuracy, induction heads beyond matched heads: replaced by zero 1.0 points (\N{MINUS SIGN}0.1 to 2.1), "
         "about 440 documents would decide.",
         "Whether the model learns these tasks: rte (about 880 documents) and wic (about 880 documents).",
     )
@@ -268,7 +322,7 @@ def test_an_interval_and_a_p_never_stand_in_one_sentence(whole: Run) -> None:
 
 def test_no_cell_is_longer_than_twelve_words(whole: Run) -> None:
     tables = [section.table for section in page_of(whole) if section.table is not None]
-    assert len(tables) == 3
+    assert len(tables) == 4
     for table in tables:
         assert all(len(cell.split()) <= 12 for cells in (table.headings, *table.rows) for cell in cells)
 
@@ -311,20 +365,19 @@ def test_an_empty_run_says_what_it_is_of_and_no_more(tmp_path: Path) -> None:
 
 
 def test_what_was_left_out_cut_or_not_ended_is_told(tmp_path: Path) -> None:
-    evidence = write(tmp_path, [], cut={"rte, 5 shots": 3}, left_out=["no controls", "nothing at 1 shot"], fewer="Few.")
+    write(tmp_path, [], cut={"rte, 5 shots": 3}, left_out=["no controls", "nothing at 1 shot"], fewer="Few.")
     begin_stage(tmp_path, IDENTITY, Stage("prune", "x"))
     told = list(left_out(open_run(tmp_path).manifest))
     assert "Left out: no controls; nothing at 1 shot." in told and "Few." in told
     assert any("cut by whole demonstrations" in line and line.endswith("3 in study.") for line in told)
     assert told[-1] == "Not finished, so that its numbers are missing or of an earlier moment: prune."
-    assert evidence.stage("prune") is None
 
 
 def test_the_published_page_is_short_and_made_of_what_lies_beside_it(tmp_path: Path, whole: Run, undrawn: None) -> None:
     page = publish(whole, tmp_path / "results")
     text = page.read_text(encoding="utf-8")
-    assert page == tmp_path / "results" / "README.md" and text == "\n".join(whole_page(tmp_path / "results"))
-    assert text.startswith("# SmolLM2-135M-Instruct, Q4_1") and len(text.splitlines()) < 75  # Two runs: under 150.
+    assert page == tmp_path / "results" / "README.md" and text == "\n".join(pages(tmp_path / "results")[page])
+    assert text.startswith("# SmolLM2-135M-Instruct, Q4_1")
     beside = page_of(open_run(tmp_path / "results" / "run"))
     assert beside == page_of(whole)
     for section in beside:
@@ -335,6 +388,21 @@ def test_the_published_page_is_short_and_made_of_what_lies_beside_it(tmp_path: P
     assert all((tmp_path / "results" / picture).is_file() for picture in pictures)
 
 
+def test_two_studies_of_a_model_are_pages_under_150_lines(tmp_path: Path, undrawn: None) -> None:
+    """The one in which more is learnt comes first; the other has a page of its own."""
+    for name, count in (("probes", 10), ("icl14", 14)):
+        tasks = [f"task {place}" for place in range(count)]
+        folder = write_run(tmp_path / name, study=True, tasks=tasks)
+        with begin_stage(folder, open_run(folder).identity, Stage("screen", {})) as run:
+            run.record(learnt=tasks if name == "probes" else [])
+        page = publish(open_run(folder), tmp_path / "results")
+    text, other = (path.read_text(encoding="utf-8") for path in (page, page.parent / "icl14" / "README.md"))
+    assert len(text.splitlines()) < 110 and len(other.splitlines()) < 110
+    assert re.findall("^## (.*)", text, re.M) == ["probes", "icl14", "How to read it"]
+    assert "](probes/dots.svg)" in text and "](dots.svg)" in other and "](icl14/README.md)" in text
+    assert not (page.parent / "probes" / "README.md").exists()
+
+
 def test_a_number_on_the_page_is_the_tables(tmp_path: Path, whole: Run, undrawn: None) -> None:
     """Another number in the table beside the page is another number on the page."""
     home = tmp_path / "results"
@@ -343,7 +411,7 @@ def test_a_number_on_the_page_is_the_tables(tmp_path: Path, whole: Run, undrawn:
     rows = open_run(home / "run").comparisons
     rows.loc[(rows["kind"] == "primary_drop") & (rows["level"] == "choice/mean"), "value"] = 0.4321
     rows.to_parquet(table, index=False)
-    assert "falls by 0.43 nats" in "\n".join(whole_page(home))
+    assert "falls by 0.43 nats" in "\n".join(pages(home)[home / "README.md"])
 
 
 def test_where_figures_can_not_be_drawn_the_page_stands_without_them(
