@@ -78,7 +78,7 @@ def induction_against_importance(shelf: Shelf) -> list[Row]:
     """The descriptive coefficient, the exploratory family, and what describes them."""
     shots = primary_shots(shelf)
     prefix, importance = shelf.of_sequences(*PREFIX), importances_at(shelf, shots)[0]
-    rows = [*descriptive(prefix, importance, shots, shelf.seed), *noise(shelf, prefix, shots)]
+    rows = [*descriptive(shelf, prefix, importance, shots), *noise(shelf, prefix, shots)]
     family = list(exploratory(shelf, shots))
     if family:
         tested = ({**test.row, "p": test.p(len(family))} for test in family)
@@ -88,15 +88,20 @@ def induction_against_importance(shelf: Shelf) -> list[Row]:
     return rows + described(shelf, shots)
 
 
+def permuted(shelf: Shelf) -> dict[str, Any]:
+    """How heads are permuted: key-value groups as a whole, then the heads of each."""
+    return {"groups": shelf.groups, "seed": shelf.seed}
+
+
 def importances_at(shelf: Shelf, shots: int) -> list[Scored]:
     """The aggregates at a number of shots by every way that was measured there, the paper's first."""
     there = (variant for variant in shelf.variants if shelf.tasks(IMPORTANCE, variant, shots))
     return [shelf.aggregate(IMPORTANCE, variant, shots) for variant in there]
 
 
-def descriptive(prefix: Scored, importance: Scored, shots: int, seed: int) -> Iterator[Row]:
+def descriptive(shelf: Shelf, prefix: Scored, importance: Scored, shots: int) -> Iterator[Row]:
     """The mean over layers of rank correlations."""
-    test = permutation_test(prefix.table, importance.table, level="within_layer", seed=seed)
+    test = permutation_test(prefix.table, importance.table, level="within_layer", **permuted(shelf))
     interval, corrected = intervals(prefix, importance)
     for kind in (Kind.INDUCTION_IMPORTANCE_DESCRIPTIVE, Kind.INDUCTION_IMPORTANCE):
         values: dict[str, Any] = {"interval": interval, "p": test.p, "n": test.n_heads}
@@ -117,10 +122,10 @@ def exploratory(shelf: Shelf, shots: int) -> Iterator[Exploratory]:
     copying = [shelf.of_sequences(*key) for key in COPYING if shelf.has(*key)]
     first, *others = importances_at(shelf, shots)
     for score in copying:
-        yield correlated(score, first, shots, shelf.seed)
+        yield correlated(shelf, score, first, shots)
     for importance in others:
         for score in (prefix, *copying):
-            yield correlated(score, importance, shots, shelf.seed)
+            yield correlated(shelf, score, importance, shots)
     for importance in (first, *others):
         yield from partialled(shelf, prefix, importance, shots)
         yield from sets(shelf, importance, shots)
@@ -128,9 +133,9 @@ def exploratory(shelf: Shelf, shots: int) -> Iterator[Exploratory]:
         yield from against(shelf, prefix, variant, shots)
 
 
-def correlated(score: Scored, importance: Scored, shots: int, seed: int) -> Exploratory:
+def correlated(shelf: Shelf, score: Scored, importance: Scored, shots: int) -> Exploratory:
     """Spearman within layers, permuted within layers."""
-    test = partial(permutation_test, score.table, importance.table, level="within_layer", seed=seed)
+    test = partial(permutation_test, score.table, importance.table, level="within_layer", **permuted(shelf))
     correlation, (interval, _) = spearman_within_layers(score.table, importance.table), intervals(score, importance)
     key = (Kind.INDUCTION_IMPORTANCE, score.name, importance.name, shots, "within_layer")
     listed = row(*key, correlation.value, interval=interval, n=correlation.n_heads)
@@ -143,7 +148,7 @@ def partialled(shelf: Shelf, prefix: Scored, importance: Scored, shots: int) -> 
     if norm is None or not shelf.has(*PREVIOUS):
         return
     covariates = [np.log(np.maximum(norm, np.finfo(float).tiny)), shelf.of_sequences(*PREVIOUS).table]
-    test = partial(partial_spearman_within_layers, prefix.table, importance.table, covariates, seed=shelf.seed)
+    test = partial(partial_spearman_within_layers, prefix.table, importance.table, covariates, **permuted(shelf))
     tested = test()
     listed = row(
         Kind.INDUCTION_IMPORTANCE_PARTIAL,
@@ -177,7 +182,7 @@ def against(shelf: Shelf, prefix: Scored, variant: str, shots: int) -> Iterator[
             continue
         more = shelf.aggregate(IMPORTANCE, variant, shots, tasks)
         less = shelf.aggregate(score, variant, count, tasks)
-        rise = gain(prefix, more, less, seed=shelf.seed)
+        rise = gain(prefix, more, less, **permuted(shelf))
         b = Difference(AtShots(more.name, shots), AtShots(str(ScoreName(score, variant)), count))
         listed = row(
             Kind.INDUCTION_IMPORTANCE_GAIN,
@@ -197,7 +202,7 @@ def described(shelf: Shelf, shots: int) -> list[Row]:
     importances = importances_at(shelf, shots)
     scores = [shelf.of_sequences(*key) for key in (PREFIX, *COPYING) if shelf.has(*key)]
     family = len(scores) * len(importances)
-    rows = with_holm(everywhere(a, b, shots, family, shelf.seed) for a in scores for b in importances)
+    rows = with_holm(everywhere(shelf, a, b, shots, family) for a in scores for b in importances)
     for name, statistic in (("kendall", kendall), ("bansal_released", bansal_released)):
         value = statistic(scores[0].table, importances[0].table)
         rows.append(
@@ -218,9 +223,9 @@ def described(shelf: Shelf, shots: int) -> list[Row]:
     return rows
 
 
-def everywhere(score: Scored, importance: Scored, shots: int, family: int, seed: int) -> Row:
+def everywhere(shelf: Shelf, score: Scored, importance: Scored, shots: int, family: int) -> Row:
     """Spearman over all heads; a trend over layers is part of it."""
-    test = permutation_test(score.table, importance.table, level="global", family=family, seed=seed)
+    test = permutation_test(score.table, importance.table, level="global", family=family, **permuted(shelf))
     agreement = agreed(score, importance, "global")
     interval = NO_INTERVAL if agreement is None else (agreement.ci_low, agreement.ci_high)
     key = (Kind.INDUCTION_IMPORTANCE, score.name, importance.name, shots, "global")
@@ -230,7 +235,7 @@ def everywhere(score: Scored, importance: Scored, shots: int, family: int, seed:
 def at_no_shots(shelf: Shelf, variant: str) -> Row:
     """The coefficient at 0 shots by itself; the test is the gain over it."""
     prefix, importance = shelf.of_sequences(*PREFIX), shelf.aggregate(IMPORTANCE, variant, 0)
-    test = permutation_test(prefix.table, importance.table, level="within_layer", seed=shelf.seed)
+    test = permutation_test(prefix.table, importance.table, level="within_layer", **permuted(shelf))
     interval, _ = intervals(prefix, importance)
     return row(
         Kind.INDUCTION_IMPORTANCE,

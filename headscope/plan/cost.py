@@ -4,7 +4,7 @@ Budgets count units: documents, but questions in MultiRC, which hold several. A 
 its choices, long ones more: attention to as many keys as four times the model's width costs as much as the token
 (fitted in ablation/engine/prefix_plan.py). A gradient costs 2.7 forward passes, measured at 400 to 2,200 tokens; a
 knock-out of all FFNs resumes at the removed block, half a pass on average, twice, and is run three times (to rank them,
-and by mean and zero on other documents); one of all heads is run where it takes no more than a quarter of everything
+and by mean and zero on other documents); one of all heads is run where it takes no more than a third of everything
 else, and of 48 heads where it does; an evaluation costs one pass a mask. With fixed demonstrations their tokens are run
 once a mask and not once a document.
 """
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 DEAR = 4.0
 GRADIENT = 2.7
 FFN_KNOCK_OUTS = 3
-HEADS_SHARE = 0.25
+HEADS_SHARE = 1 / 3
 KEYS = 4.0
 PRIMARY_SHARE = 0.6  # of a pass: what stands below the first tested head is run once
 SAMPLE = 8
@@ -135,7 +135,7 @@ def study_cost(budget: Budget, cells: Sequence[CellTokens], layers: int, heads: 
 
 
 def heads_knocked_out(budget: Budget, cells: Sequence[CellTokens], layers: int, heads: int) -> int:
-    """All heads where that takes at most a quarter of everything else; else so many as check a score by them."""
+    """All heads where that takes at most a third of everything else; else so many as check a score by them."""
     dear = _one_head(budget, cells) * heads > HEADS_SHARE * sum(_but_heads(budget, cells, layers).values())
     return min(heads, HEADS) if dear else heads
 

@@ -20,6 +20,7 @@ from headscope.plan.budget import PAPER, TIERS, Budget, fitted, parse_budget, re
 from headscope.plan.names import STAGES, TAIL
 from headscope.stages.cells import TaskChoice, Tell, parse_shots
 from headscope.stages.comparison import compare_rankings
+from headscope.stages.evaluation import replaceable
 from headscope.stages.importance import measure_importance
 from headscope.stages.induction import measure_induction
 from headscope.stages.knock_out import measure_knock_out, measure_needed_ffns
@@ -100,6 +101,11 @@ class StudyPlan:
             demo_seeds=self.budget.demo_seeds,
             mixed=True,
         )
+
+    @property
+    def heads(self) -> TaskChoice:
+        """The training documents that single heads are knocked out on."""
+        return replace(self.knocked, shots=(self.most,))
 
     @property
     def needed(self) -> TaskChoice:
@@ -343,14 +349,26 @@ def run_primary(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -
 
 def run_importance(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
     """True labels at all numbers of shots by both objectives, then shuffled ones at the most, by choice."""
-    shuffled = replace(plan.ranked, shots=(plan.most,), labels="shuffled")
-    for choice, objective, title in (
-        (plan.ranked, "choice", "importance to the choice"),
-        (plan.ranked, "sum", "importance to the answer"),
-        *([(shuffled, "choice", "importance with shuffled labels")] if plan.most else []),
-    ):
-        with show(title) as tell:
-            measure_importance(model, folder, choice, objective=objective, progress=tell)
+    with show("importance to the answer") as tell:
+        measure_importance(model, folder, plan.ranked, progress=tell)
+    names = with_a_choice(model, plan.ranked)
+    if not names:
+        return
+    choosing = replace(plan.ranked, names=names)
+    with show("importance to the choice") as tell:
+        measure_importance(model, folder, choosing, objective="choice", progress=tell)
+    if plan.most:
+        shuffled = replace(choosing, shots=(plan.most,), labels="shuffled")
+        with show("importance with shuffled labels") as tell:
+            measure_importance(model, folder, shuffled, objective="choice", progress=tell)
+
+
+def with_a_choice(model: HookedModel, choice: TaskChoice) -> tuple[str, ...]:
+    """The tasks that have documents with a choice to make; all that passed a screen do."""
+    from ablation.outcomes import with_choices
+
+    tasks = replace(choice, shots=choice.shots[:1]).tasks("train")
+    return tuple(task.name for task in tasks if with_choices(task, model)[0].documents)
 
 
 def run_knockout(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
@@ -358,12 +376,14 @@ def run_knockout(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) 
     with show("knock-out of every FFN") as tell:
         measure_knock_out(model, folder, plan.knocked, component="ffn", progress=tell)
     for ablation in ("mean", "zero"):
-        with show(f"which FFNs are needed ({ablation})") as tell:
-            measure_needed_ffns(model, folder, plan.needed, ablation=ablation, progress=tell)
-    heads = heads_to_knock_out(model, folder, plan)
-    with show("knock-out of heads") as tell:
-        how: dict[str, Any] = {"component": "head", "ablation": "mean", "heads": heads}
-        measure_knock_out(model, folder, replace(plan.knocked, shots=(plan.most,)), progress=tell, **how)
+        if names := replaceable(plan.needed, "validation", ablation):
+            with show(f"which FFNs are needed ({ablation})") as tell:
+                measure_needed_ffns(model, folder, replace(plan.needed, names=names), ablation=ablation, progress=tell)
+    if names := replaceable(plan.heads, "train", "mean"):
+        knocked = replace(plan.heads, names=names)
+        how: dict[str, Any] = {"ablation": "mean", "heads": heads_to_knock_out(model, folder, plan)}
+        with show("knock-out of heads") as tell:
+            measure_knock_out(model, folder, knocked, component="head", progress=tell, **how)
 
 
 def heads_to_knock_out(model: HookedModel, folder: Path, plan: StudyPlan) -> tuple[tuple[int, int], ...] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +157,20 @@ def check_references(choice: TaskChoice, tasks: Sequence[Task], ablation: str, *
                 f"{ablation} ablation needs {MINIMUM_DOCUMENTS} reference documents; the {OTHER[task.split]} "
                 f"split of {task.name} has {count}. Leave the task out, or take --ablation zero."
             )
+
+
+def replaceable(choice: TaskChoice, split: str, ablation: str) -> tuple[str, ...]:
+    """The tasks of a choice that have documents enough to stand in."""
+
+    def enough(name: str) -> bool:
+        alone = replace(choice, names=(name,), limit=1, limits=())
+        try:
+            check_references(choice, alone.tasks(split), ablation)
+        except UsageError:
+            return False
+        return True
+
+    return tuple(name for name in choice.names if ablation == "zero" or enough(name))
 
 
 def replacement_for(

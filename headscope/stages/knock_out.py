@@ -175,7 +175,11 @@ class _KnockingOut:
     def _pieces(self, task: Task, replacement: Replacement | None, made: dict[str, Any]) -> Iterator[dict[str, Tensor]]:
         """What every shard of the task loses, from the store where it is there."""
         for shard in shards(task, SHARDS[self.component]):
-            key = {"component": self.component, "documents": shard.fingerprint, "ablation": way_of(replacement)}
+            key: dict[str, Any] = {
+                "component": self.component,
+                "documents": shard.fingerprint,
+                "ablation": way_of(replacement),
+            }
             key |= {"heads": [list(head) for head in self.heads]} if self.heads is not None else {}
             within = self.counter.within(len(shard.documents), title_of(task))
 

@@ -213,7 +213,11 @@ def with_references(
     """The tasks that have documents enough for a mean and for an interval, and why the others have not."""
     complete, without = [], {}
     for task in tasks:
-        conditions, reasons = with_common_choices(model, conditions_of(task, choice))
+        try:
+            conditions, reasons = with_common_choices(model, conditions_of(task, choice))
+        except UsageError as error:  # the screen saw all passages that its validation documents are about
+            without[task] = str(error)
+            continue
         if len({document.cluster for document in conditions.few.documents}) < FEWEST_CLUSTERS:
             why = f" ({reasons[0]})" if reasons else ""
             without[task] = f"{task} has no {FEWEST_CLUSTERS} independent documents with a choice to make{why}"

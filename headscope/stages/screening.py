@@ -76,7 +76,8 @@ def check_limit(choice: TaskChoice) -> None:
 
 def loaded(choice: TaskChoice) -> tuple[list[Conditions], list[Screened]]:
     """The documents of every task that has some to keep; the other tasks, which do not pass, with the reason."""
-    conditions, unfit = [], []
+    conditions: list[Conditions] = []
+    unfit: list[Screened] = []
     for name in choice.names:
         try:
             conditions += load_screen(

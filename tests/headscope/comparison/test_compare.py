@@ -91,11 +91,11 @@ def holm(p: np.ndarray) -> np.ndarray:
     return found
 
 
-# ---- the primary test -----------------------------------------------------------------------------------------------
+# ---- the descriptive coefficient -------------------------------------------------------------------------------------
 
 
-def test_the_primary_test_is_within_layers_at_5_shots(run: Run, rows: pd.DataFrame) -> None:
-    found = one(rows, kind="induction_importance_primary")
+def test_the_descriptive_coefficient_is_within_layers_at_5_shots(run: Run, rows: pd.DataFrame) -> None:
+    found = one(rows, kind="induction_importance_descriptive")
     assert (found["a"], found["b"], found["shots"], found["level"]) == (PREFIX, TOKEN, 5, "within_layer")
     prefix, token = table(run, "head-prefix_matching"), importance(run, "token", 5)
     assert found["value"] == pytest.approx(within(prefix, token), abs=1e-6)
@@ -128,7 +128,7 @@ def test_the_primary_number_of_shots(
 
 def test_its_interval_is_a_jackknifes(run: Run, rows: pd.DataFrame) -> None:
     """About as wide as leaving out one cluster of documents, and one sequence, at a time."""
-    found = one(rows, kind="induction_importance_primary")
+    found = one(rows, kind="induction_importance_descriptive")
     reach = (found["ci_high"] - found["ci_low"]) / 2
     prefix, token = table(run, "head-prefix_matching"), importance(run, "token", 5)
     names = [f"{layer}.{head}" for layer in range(LAYERS) for head in range(HEADS)]
@@ -180,7 +180,7 @@ def test_holm_is_over_the_whole_exploratory_family(rows: pd.DataFrame) -> None:
     assert len(family) == size["value"] == 3 + 4 + 2 * (1 + 1 + 2)
     np.testing.assert_allclose(family["p_holm"], holm(family["p"].to_numpy()), atol=1e-12)
     assert size["n"] == max(9_999, 100 * len(family))
-    assert not (family["kind"] == "induction_importance_primary").any()
+    assert not (family["kind"] == "induction_importance_descriptive").any()
 
 
 @pytest.mark.parametrize(("b", "variant"), [(TOKEN, "token"), (SIGNED, "signed")])
@@ -366,14 +366,14 @@ SMALL: dict[str, Any] = {"tasks": ("copa",), "shots": (5,)}
 
 def test_rankings_that_have_nothing_in_common_are_not_said_to_agree(tmp_path: Path) -> None:
     rows = compare_rankings(write_ranked_run(tmp_path / "run", follows=0.0, seed=4, **SMALL).folder)
-    found = one(rows, kind="induction_importance_primary")
+    found = one(rows, kind="induction_importance_descriptive")
     assert found["p"] > 0.05 and abs(found["value"]) < 0.5
     assert sentences(rows)[0].endswith("no relation is shown.")
 
 
 def test_a_ranking_that_follows_is_found(tmp_path: Path) -> None:
     rows = compare_rankings(write_ranked_run(tmp_path / "run", follows=8.0, seed=4, **SMALL).folder)
-    found = one(rows, kind="induction_importance_primary")
+    found = one(rows, kind="induction_importance_descriptive")
     assert found["value"] > 0.9 and found["p"] == pytest.approx(1e-4) and found["ci_low"] > 0.5
     assert sentences(rows)[0].endswith("heads that match prefixes more have the higher importance.")
 

@@ -124,7 +124,7 @@ def test_the_stages_store_intervals_by_cluster(model: interp.HookedModel, tmp_pa
     run = open_run(tmp_path / "run")
     for stored, name in (
         (run.head_score("importance", "token", task=task, shots=0), "head-importance-token"),
-        (run.ffn_score("knock_out", "log_likelihood", task=task, shots=0), "ffn-knock_out-log_likelihood"),
+        (run.ffn_score("knock_out", "choice", task=task, shots=0), "ffn-knock_out-choice"),
     ):
         clusters = list(run.items(f"{name}-{task}-0shot")["cluster"])
         assert len(clusters) == 60 and len(set(clusters)) == 50
@@ -144,8 +144,8 @@ def test_knock_out_by_other_documents(model: interp.HookedModel, tmp_path: Path,
     others = ablation.load_task(TASK, shots=2, limit=64, split="validation")
     assert not {d.id for d in task.documents} & {d.id for d in others.documents}
     replacement = ablation.make_replacement(model, ablation_name, list(others.token_documents(model)))
-    wanted = ablation.knock_out(model, task, component="ffn", replacement=replacement).scores()
-    found = open_run(tmp_path / "run").ffn_score(f"knock_out_{ablation_name}", "log_likelihood", task=TASK, shots=2)
+    wanted = ablation.knock_out(model, task, component="ffn", replacement=replacement).scores(outcome="choice")
+    found = open_run(tmp_path / "run").ffn_score(f"knock_out_{ablation_name}", "choice", task=TASK, shots=2)
     np.testing.assert_allclose(found.mean, wanted.mean, atol=2e-5)
 
 

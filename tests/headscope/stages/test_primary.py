@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import induction
 import interp
 from ablation.causal import causal_check
+from ablation.gains import Conditions
 from ablation.screening import load_screen, screen
 from ablation.statistics.primary import primary
 from headscope.findings.answer import lost
@@ -20,12 +22,20 @@ from headscope.findings.evidence import Evidence
 from headscope.stages.cells import TaskChoice
 from headscope.stages.evaluation import replacement_for
 from headscope.stages.induction import measure_induction
-from headscope.stages.primary import PrimaryChoice, conditions_of, heads_of_class, measure_primary, sets_of
+from headscope.stages.primary import (
+    PrimaryChoice,
+    conditions_of,
+    heads_of_class,
+    measure_primary,
+    sets_of,
+    with_references,
+)
 from headscope.stages.screening import measure_screening
 from headscope.store.comparisons import CausalLevel, Kind
 from headscope.store.run import Run, open_run
 from headscope.store.snapshot import chosen
 from interp.errors import UsageError
+from interp.masks import HeadMask
 from tests.headscope.commands import units
 from tests.headscope.tiny_model import tiny_model
 
@@ -116,6 +126,61 @@ def test_the_same_question_again_computes_nothing(model: interp.HookedModel, run
     for row in again.itertuples(index=False):
         (held,) = chosen(stored, kind=row.kind, a=row.a, b=row.b, level=row.level).itertuples(index=False)
         np.testing.assert_equal(held.value, row.value)
+
+
+def test_what_repeats_are_worth_without_the_heads_is_measured_once(model: interp.HookedModel, run: Run) -> None:
+    """By the library: a few repeated sequences with the heads gated to zero."""
+    from induction.in_context import repeat_scores
+
+    _, heads = heads_of_class(run)
+    sequences = induction.repeated_sequences(model, length=25, sequences=8, seed=CHOICE.seed)
+    rows = chosen(run.comparisons, kind=Kind.PRIMARY_REPEATS).set_index("a")
+    assert set(rows["level"]) == {"repeats/zero"}
+    for name, gone in (("full model", ()), (next(iter(set(rows.index) - {"full model"})), heads)):
+        with model.gates(heads=HeadMask.keep_all(model.n_layers, model.n_heads).without(gone)):
+            wanted = float(repeat_scores(model, sequences).mean())
+        assert rows.loc[name, "value"] == pytest.approx(wanted, abs=1e-4) and rows.loc[name, "n"] == len(gone)
+
+
+def test_a_task_that_can_not_be_screened_does_not_pass_and_stops_nothing(
+    model: interp.HookedModel, tmp_path: Path
+) -> None:
+    def load(names: tuple[str, ...], **options: object) -> object:
+        if names == TASKS[:1]:
+            raise UsageError("probe_pattern has 2 train documents: too few to keep some for a screen.")
+        return load_screen(names, **options)  # type: ignore[arg-type]
+
+    with mock.patch("headscope.stages.screening.load_screen", side_effect=load):
+        found = measure_screening(model, tmp_path / "run", replace(CHOICE, limit=None))
+    assert [task.task for task in found.tasks] == list(TASKS) and found.tasks[0].shots_of is None
+    record = open_run(tmp_path / "run").stages[-1].record
+    assert record["reasons"][TASKS[0]].startswith("probe_pattern has 2 train documents")
+    assert "too few to keep some for a screen" in record["sentence"]
+    with mock.patch("headscope.stages.screening.load_screen", side_effect=UsageError("none")):
+        assert measure_screening(model, tmp_path / "none", replace(CHOICE, limit=None)).learnt == ()
+    with pytest.raises(UsageError, match="a screen of 4 documents a task can show nothing"):
+        measure_screening(model, tmp_path / "few", replace(CHOICE, limit=4))
+
+
+def test_documents_without_a_choice_are_left_out_of_the_question(model: interp.HookedModel) -> None:
+    """A task that has no others is told with the reason."""
+    one = conditions_of(TASKS[0], CHOICE)
+    broken = [replace(d, continuations=(d.continuations[0],) * len(d.continuations)) for d in one.few.documents]
+    whole = one.few.documents
+
+    def conditions(*kept: int) -> Conditions:
+        documents = tuple(whole[n] if n in kept else broken[n] for n in range(len(whole)))
+        return replace(one, few=replace(one.few, documents=documents))
+
+    for kept in ((0, 3, 7), ()):
+        with mock.patch("headscope.stages.primary.conditions_of", return_value=conditions(*kept)):
+            found, without = with_references(model, TASKS[:1], CHOICE)
+        if kept:
+            (left,) = found
+            ids = [whole[n].id for n in kept]
+            assert [d.id for d in left.few.documents] == [d.id for d in left.none.documents] == ids and not without
+        else:
+            assert not found and "no 2 independent documents with a choice to make (two of" in without[TASKS[0]]
 
 
 def test_a_look_that_decides_is_the_last(model: interp.HookedModel, run: Run, tmp_path: Path) -> None:
