@@ -109,4 +109,4 @@ def sentences(evidence: Evidence) -> Iterator[str]:
         yield from found.sentences
         for place, name in enumerate(found.table.headings[1:], start=1):
             for row in found.table.rows:
-                yield f"Within layers, {name}; {row[0]} {row[place]}."
+                yield f"Within layers, {name}; {row[0].removesuffix('?')}: {row[place]}."
