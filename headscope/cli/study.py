@@ -74,12 +74,13 @@ def study(
             show=progress,
         )
     if only is None or publish is not None:
-        from headscope.findings.page import findings
+        from headscope.findings.answer import section as answer
+        from headscope.findings.evidence import Evidence
 
-        for line in findings(run):
-            typer.echo(line)
+        for sentence in answer(Evidence(run)).sentences:
+            typer.echo(f"- {sentence}")
     if publish is not None:
-        from headscope.findings.page import publish as write
+        from headscope.report.published import publish as write
 
         print(f"findings: {write(run, publish)}")
     print(f"report: {run.folder / 'report.html'}")

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from headscope.figures.dots import dot_plot, dots_of
 from headscope.figures.importance_scatter import importance_scatter
 from headscope.figures.joint_grid import joint_grid
 from headscope.figures.knock_out import ffn_knockout
@@ -195,6 +196,12 @@ def _points(*scores: Any, **options: Any) -> Callable[[], go.Figure]:
     return partial(importance_scatter, *scores, **options)
 
 
+def _dots(stored: Stored) -> Iterator[Panel]:
+    dots = dots_of(stored.comparisons)
+    if dots:
+        yield Panel("Drop of the gain", partial(dot_plot, dots, x="drop"))
+
+
 def in_context(shots: Any) -> str:
     """How many examples the context held."""
     return f"{shots} shot" if shots == 1 else f"{shots} shots"
@@ -211,6 +218,15 @@ def _count(things: list[str], noun: str) -> str:
 CATALOGUE = (
     Entry(
         "mosaic", "The mosaic of heads", "One score of every head, layers downwards.", "`headscope induction`", _mosaics
+    ),
+    Entry(
+        "dots",
+        "What is lost without the heads",
+        "How much less the demonstrations are worth without the tested heads (diamonds, 95% interval by document) and "
+        "without as many others of the same layers and key-value groups (a point a control set; bars: 5th to 95th "
+        "percentile). Above zero: the heads were needed.",
+        "`headscope study`",
+        _dots,
     ),
     Entry(
         "ffn_knockout",

@@ -2,17 +2,20 @@
 
 On training documents that serve nothing else. `comparisons` has, for a = task: `screen` (b = `gain`, `learning` or
 `format`, level = outcome; the one-sided 95% bound as low end; n clusters), `screen_level` (b = `few`, `none` or
-`shuffled`: the mean itself) and `screen_passes` (1 or 0). The manifest keeps the sentence, and why a task is left out.
+`shuffled`: the mean itself), `screen_passes` (1 or 0) and, for a task that does not pass, `screen_documents`: how many
+would show a gain of this size with 80% power, infinite where it is not above 0. The manifest keeps the sentence, and
+why a task is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import nan
+from math import inf, nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablation.screening import FEWEST, Screen, Screened, load_screen, screen
+from ablation.screening import CONFIDENCE, FEWEST, Screen, Screened, load_screen, screen
+from ablation.statistics.power import documents_for
 from headscope.stages.cells import Progress, TaskChoice, Tell, title_of
 from headscope.stages.evaluation import StoredEvaluations
 from headscope.store.comparisons import SCREENED, Kind, Row, frame, row
@@ -96,6 +99,8 @@ def screen_rows(screened: Screen) -> Iterator[Row]:
     """Every task that was evaluated: each contrast of each outcome, and the levels it comes from."""
     for task in screened.tasks:
         yield row(Kind.SCREEN_PASSES, task.task, "", task.shots, "choice", float(task.passes))
+        if not task.passes and task.shots_of is not None:
+            yield row(Kind.SCREEN_DOCUMENTS, task.task, "gain", task.shots, "choice", documents_to_pass(task))
         levels: dict[tuple[str, str], float] = {}
         for line in task.rows():
             interval = (line["lower_bound"], nan)
@@ -104,6 +109,12 @@ def screen_rows(screened: Screen) -> Iterator[Row]:
             levels |= {(name, line["outcome"]): line[name] for name in LEVELS}
         for (name, outcome), value in levels.items():
             yield row(Kind.SCREEN_LEVEL, task.task, name, task.shots, outcome, value)
+
+
+def documents_to_pass(task: Screened) -> float:
+    """How many documents would let a task pass, were its gain what it is measured to be."""
+    gain = task.estimate()
+    return documents_for(gain.value, gain, level=2 * (1 - CONFIDENCE)) if gain.value > 0 else inf
 
 
 def learnt_tasks(run: Run, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -87,6 +87,7 @@ class Kind(StrEnum):
     SCREEN = "screen"
     SCREEN_LEVEL = "screen_level"
     SCREEN_PASSES = "screen_passes"
+    SCREEN_DOCUMENTS = "screen_documents"
 
     PRIMARY_DROP = "primary_drop"
     PRIMARY_DROP_RANDOM = "primary_drop_random"
@@ -94,6 +95,7 @@ class Kind(StrEnum):
     PRIMARY_EFFECT = "primary_effect"
     PRIMARY_RANK = "primary_rank"
     PRIMARY_CONTROLS = "primary_controls"
+    PRIMARY_CONTROL = "primary_control"
     PRIMARY_EQUIVALENCE = "primary_equivalence"
     PRIMARY_DOCUMENTS = "primary_documents"
     PRIMARY_TASK = "primary_task"
@@ -270,6 +272,22 @@ class PruningLevel:
 
 
 @dataclass(frozen=True)
+class ControlSet:
+    """One of several sets of heads that a tested set is held against: `group_matched/17`."""
+
+    kind: str
+    draw: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.draw}"
+
+    @classmethod
+    def parse(cls, text: str) -> ControlSet:
+        kind, _, draw = text.rpartition("/")
+        return cls(kind, int(draw))
+
+
+@dataclass(frozen=True)
 class CausalLevel:
     """An outcome, and how heads or FFNs are removed: `metric/zero`, `choice/mean/later`."""
 
@@ -312,7 +330,7 @@ _LEVELS: dict[Kind, Any] = {
 def row(
     kind: str,
     a: str | ScoreName | AtShots,
-    b: str | ScoreName | Difference | AtShots,
+    b: str | ScoreName | Difference | AtShots | ControlSet,
     shots: int,
     level: str | RankCut | PruningLevel | CausalLevel | ScoreName,
     value: float,

@@ -18,7 +18,8 @@ from scipy import stats
 
 import ablation
 import interp
-from headscope.findings.page import findings, setting
+from headscope.findings.page import page_of
+from headscope.findings.reading import left_out
 from headscope.plan import budget
 from headscope.plan.budget import (
     DOCUMENTS,
@@ -253,9 +254,9 @@ def test_which_ffns_are_needed_is_a_bound_over_tasks_on_validation_documents(
 
 def test_it_says_what_was_found_and_where(said: str, run: Run) -> None:
     lines = said.splitlines()
-    assert lines[0].startswith("- Model: ") and lines[-1] == f"report: {run.folder / 'report.html'}"
-    for title in ("How many heads can be removed?", "Are the induction heads the important heads?"):
-        assert f"### {title}" in lines
+    answer = next(section for section in page_of(run) if section.name == "answer")
+    assert lines[: len(answer.sentences)] == [f"- {sentence}" for sentence in answer.sentences] and answer.sentences
+    assert lines[-1] == f"report: {run.folder / 'report.html'}"
     assert not any("Not finished" in line or "nan" in line.split() for line in lines)
 
 
@@ -264,7 +265,12 @@ def test_the_page_is_made_of_what_is_published_beside_it(run: Run, arguments: tu
     page = (home / "README.md").read_text(encoding="utf-8")
     published = open_run(home / "tiny")
     assert published.comparisons.equals(run.comparisons) and published.metrics.equals(run.metrics)
-    assert "\n".join(findings(published)) in page
+    assert page_of(published) == page_of(run)
+    for section in page_of(published):
+        assert all(sentence in page for sentence in section.sentences)
+        assert all(
+            f"](tiny/{name}.svg)" in page and (home / "tiny" / f"{name}.svg").is_file() for name in section.figures
+        )
 
 
 @pytest.mark.slow
@@ -373,7 +379,7 @@ def test_dear_tasks_are_run_on_fewer_documents() -> None:
     record = {"budget": held.recorded(), "fewer": held.fewer()}
     (line,) = (
         line
-        for line in setting(Manifest({"source": "m"}, (Stage("study", "", tasks=("copa",), record=record),)))
+        for line in left_out(Manifest({"source": "m"}, (Stage("study", "", tasks=("copa",), record=record),)))
         if "fewer, in" in line
     )
     assert line.endswith("the median task's, fewer, in knock-outs and in pruning: multirc 1, 4; record 2, 7.")
@@ -465,7 +471,7 @@ def test_a_study_without_0_shots_or_with_one_task_leaves_out_what_needs_them(
     assert not {"screen", "primary"} & {stage.command for stage in run.stages}
     orders = {"own", "signed", "signed_choice", "inverse", "random", "layer_matched", "iterative"}
     assert set(run.metrics["order"]) == orders
-    assert any("no screen, no primary" in line for line in findings(run))
+    assert any("no screen, no primary" in line for line in left_out(run.manifest))
 
 
 def test_a_study_none_of_whose_tasks_is_learnt_ends_well(

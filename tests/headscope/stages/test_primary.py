@@ -8,6 +8,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import induction
 import interp
@@ -15,9 +16,9 @@ from ablation.causal import causal_check
 from ablation.gains import Conditions
 from ablation.screening import load_screen, screen
 from ablation.statistics.primary import primary
+from headscope.findings.answer import lost
+from headscope.findings.answer import section as answer
 from headscope.findings.evidence import Evidence
-from headscope.findings.page import findings
-from headscope.findings.primary import in_short
 from headscope.stages.cells import TaskChoice
 from headscope.stages.evaluation import replacement_for
 from headscope.stages.induction import measure_induction
@@ -201,16 +202,43 @@ def test_no_screen_is_a_sentence_and_no_learnt_task_ends_well(model: interp.Hook
         measure_primary(model, tmp_path, CHOICE, PRIMARY)
     with mock.patch("headscope.stages.primary.learnt_tasks", return_value=()):
         assert measure_primary(model, tmp_path, CHOICE, PRIMARY).empty
-    assert any("was not asked: no task passed the screen" in line for line in findings(open_run(tmp_path)))
+    assert any("was not asked: no task passed the screen" in line for line in lost(Evidence(open_run(tmp_path))))
     with mock.patch("headscope.stages.primary.learnt_tasks", return_value=TASKS):
         measure_induction(model, tmp_path / "few", sequences=3, length=12)
         assert measure_primary(model, tmp_path / "few", CHOICE, replace(PRIMARY, controls=2)).empty
-    assert any("has 2 control sets" in line and "it takes 3" in line for line in findings(open_run(tmp_path / "few")))
+    told = next(lost(Evidence(open_run(tmp_path / "few"))))
+    assert "has 2 control sets" in told and "it takes 3" in told
 
 
-def test_the_page_says_it_in_sentences(run: Run) -> None:
-    lines = list(in_short(Evidence(run)))
-    assert len(lines) == 4 and all(line.startswith("- ") and line.endswith(".") for line in lines)
-    page = "\n".join(findings(run))
-    assert "### What the choice loses without the induction heads" in page and "> Pooled over" in page
-    assert " nan" not in page and "nan " not in page
+def test_the_answer_is_one_sentence_a_question(run: Run) -> None:
+    lines = answer(Evidence(run)).sentences
+    assert len(lines) == 3 and all(line.endswith(".") for line in lines)
+
+
+def test_every_control_set_has_a_row_and_their_median_is_the_bands(run: Run) -> None:
+    for level in {row.level for row in chosen(run.comparisons, kind=Kind.PRIMARY_CONTROLS).itertuples()}:
+        controls = chosen(run.comparisons, kind=Kind.PRIMARY_CONTROL, level=level)
+        (band,) = chosen(run.comparisons, kind=Kind.PRIMARY_CONTROLS, level=level).itertuples(index=False)
+        assert [str(b) for b in controls["b"]] == [f"group_matched/{draw}" for draw in range(3)]
+        assert band.value == pytest.approx(controls["value"].median())
+        outcome, _, way = level.partition("/")
+        sets = chosen(run.items("primary"), kind="group_matched", ablation=way, outcome=outcome, contrast="gain")
+        pooled = sets.groupby("draw")["drop"].mean()
+        np.testing.assert_allclose(np.sort(controls["value"]), np.sort(pooled), atol=1e-6)
+
+
+def test_a_task_that_fails_the_screen_says_how_many_documents_would_let_it_pass(
+    model: interp.HookedModel, run: Run
+) -> None:
+    """As many as leave a gain of this size, with 80% power, a one-sided bound above 0."""
+    passes = chosen(run.comparisons, kind=Kind.SCREEN_PASSES)
+    needed = chosen(run.comparisons, kind=Kind.SCREEN_DOCUMENTS)
+    assert set(needed["a"]) == set(passes[passes["value"] == 0]["a"])
+    found = {task.task: task.estimate() for task in screen(model, load_screen(TASKS, shots=2, demos="fixed")).tasks}
+    for row in needed.itertuples(index=False):
+        gain = found[row.a]
+        if gain.value <= 0:
+            assert np.isinf(row.value)
+            continue
+        apart = (stats.norm.ppf(0.95) + stats.norm.ppf(0.8)) * gain.stderr / gain.value
+        assert row.value == pytest.approx(gain.n_items * apart**2, rel=0.1, abs=4)

@@ -17,6 +17,7 @@ from headscope.store.comparisons import (
     AtShots,
     CausalLevel,
     Coefficient,
+    ControlSet,
     Difference,
     Kind,
     KnockOutVariant,
@@ -43,6 +44,7 @@ values = st.one_of(
     st.builds(Difference, at_shots, at_shots),
     st.builds(RankCut, st.sampled_from("qpk"), st.integers(0, 10_000)),
     st.builds(CausalLevel, word, word),
+    st.builds(ControlSet, word, st.integers(0, 99)),
     st.builds(lambda component, ablation, step: PruningLevel(component, ablation, **step), word, word, steps),
 )
 
