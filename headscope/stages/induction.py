@@ -84,6 +84,7 @@ def store_example(run: Any, model: HookedModel, *, seed: int, length: int = EXAM
 
     import induction
     from interp.hooks import dense_pattern
+    from interp.token_display import token_texts
 
     group = next(
         iter(induction.repeated_sequences(model, length=length, repeats=EXAMPLE_REPEATS, sequences=1, seed=seed))
@@ -96,7 +97,7 @@ def store_example(run: Any, model: HookedModel, *, seed: int, length: int = EXAM
 
     with torch.no_grad(), model.watch_attention(keep):
         model.run(group.tokens)
-    texts = [model.tokenizer.decode([token]) for token in group.tokens[0].tolist()]
+    texts = [token_texts(model.tokenizer, [token])[0] for token in group.tokens[0].tolist()]
     blocks = [1 + repeat * group.block for repeat in range(group.repeats)]
     run.store_attention_example(texts, patterns, blocks=blocks)
 

@@ -141,9 +141,15 @@ def test_a_file_that_is_not_there() -> None:
         interp.load_model("nowhere.gguf")
 
 
-def test_a_folder_without_tokenizer(tmp_path: Path) -> None:
-    with pytest.raises(ModelLoadError, match=r"has no tokenizer \(none of tokenizer\.json, .*save the model's"):
-        interp.load_model(save(tmp_path, tokenizer=False))
+def test_a_folder_without_tokenizer_is_a_model_of_ids(tmp_path: Path) -> None:
+    model = interp.load_model(save(tmp_path, tokenizer=False))
+    assert model.tokenizer is None and model.identity()["tokenizer_hash"] is None
+    assert model.to_str_tokens([3, 5]) == ["3", "5"]
+    with pytest.raises(UsageError, match=r"the text 'a b' must be turned into tokens.*saving one into the model's"):
+        model.to_tokens("a b")
+    with pytest.raises(ModelLoadError, match="could not read the tokenizer"):
+        (tmp_path / "tokenizer.json").write_text("{half")
+        interp.load_model(tmp_path)
 
 
 def test_a_folder_without_config(copy: Path) -> None:
