@@ -42,8 +42,9 @@ class TaskScore:
 class Task:
     """Documents of one split with their demonstrations, ready to be tokenised and scored.
 
-    `metric` is `acc`, `em` (ReCoRD) or `question_acc` (MultiRC); `data` is `built in`, `hub` or `folder`; `split`,
-    `seed`, `demos`, `labels` and `bos` are what `load_task` was asked for.
+    `metric` is `acc`, `em` (ReCoRD) or `question_acc` (MultiRC); `data` is `built in`, `hub`, `folder` or `file`;
+    `split`, `seed`, `demos`, `labels` and `bos` are what `load_task` was asked for. `unlabelled` counts the training
+    rows that do not say what is right: they are no demonstrations.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Task:
     labels: str
     bos: str
     data: str
+    unlabelled: int = 0
 
     def token_documents(self, model: Any) -> TokenDocuments:
         """The documents as token ids, tokenised when they are asked for.

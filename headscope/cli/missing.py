@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablation.tasks.names import GROUPS
+from ablation.tasks.own_files import written
 from headscope.cli.options import DEFAULT_MODEL
 from headscope.store.manifest import read_manifest
 from headscope.store.run import Run
@@ -107,4 +108,4 @@ def unusual(options: dict[str, Any]) -> dict[str, Any]:
 
 def grouped(tasks: list[str]) -> str:
     """The name of the group that the tasks are, or all of them."""
-    return next((name for name, members in GROUPS.items() if list(members) == tasks), ",".join(tasks))
+    return next((name for name, members in GROUPS.items() if list(members) == tasks), ",".join(map(written, tasks)))

@@ -29,6 +29,7 @@ from headscope.stages.cells import (
     first,
     shards,
     title_of,
+    unlabelled_rows,
 )
 from headscope.stages.evaluation import check_ablation, check_references, replacement_for, way_of
 from headscope.store.comparisons import KnockOutVariant
@@ -86,7 +87,7 @@ def measure_knock_out(
     check_references(choice, loaded, ablation)
     counter = Progress(sum(len(task.documents) for task in loaded), progress)
     with open_stage(model, folder, stage) as run:
-        run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded))
+        run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded), unlabelled=unlabelled_rows(loaded))
         groups = by_task_and_shots(loaded).values()
         return tuple(_measured(model, run, draws, choice, component, ablation, counter) for draws in groups)
 
