@@ -251,6 +251,7 @@ def _weights(folder: str, source: Any, config: Any, options: dict[str, Any]) -> 
     except Exception as error:
         raise refusals.explained(error, source, "weights") from error
     refusals.incomplete_weights(report["missing_keys"], source)
+    refusals.unread_weights(report["unexpected_keys"], source)
     return hf
 
 
