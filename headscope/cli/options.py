@@ -99,6 +99,15 @@ Ablation = Annotated[
 Length = Annotated[
     int | None, whole("--length", low=3, help="Block length L of the random sequences, in place of the protocol's.")
 ]
+Counts = Annotated[
+    str | None,
+    text(
+        "--counts",
+        help="How often tokens occur, for random sequences: a JSON file {id: count}, or uniform for all alike.",
+        metavar="<file|uniform>",
+        default="what the tokenizer tells",
+    ),
+]
 
 
 # ---- loading a model ------------------------------------------------------------------------------------------------

@@ -37,13 +37,15 @@ def study(
     only: Annotated[str | None, choice("--only", STAGES, help=f"One stage: {', '.join(STAGES)}.")] = None,
     publish: Annotated[Path | None, path("--publish", help="Folder for the tables and a page of findings.")] = None,
     length: opt.Length = None,
+    counts: opt.Counts = None,
     bos: opt.Bos = "auto",
     seed: opt.Seed = 0,
 ) -> None:
     """Run everything: do the induction heads carry in-context learning?
 
-    Induction scores, importance on every task and number of shots, FFN knock-out, pruning with controls, comparison of
-    the rankings, the causal check, and the report. It may be stopped at any moment: the same command goes on.
+    Induction scores, which tasks are learnt from the context, what these lose without the induction heads; then
+    importance, knock-outs, pruning with controls, comparison of the rankings, and the report. What decides comes first.
+    It may be stopped at any moment: the same command goes on.
 
     \b
       headscope study                              # the embedded model
@@ -66,6 +68,7 @@ def study(
             bos=bos,
             seed=seed,
             length=length,
+            counts=counts,
             only=only,
             load=lambda: opt.load(model, **loading),
             show=progress,

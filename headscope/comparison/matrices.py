@@ -30,8 +30,8 @@ from headscope.store.names import AGGREGATE
 from headscope.store.scores import IMPORTANCE
 
 LEVELS: tuple[Level, ...] = ("global", "within_layer")
-CROSS_TASK = {"token": Kind.CROSS_TASK, "signed": Kind.CROSS_TASK_SIGNED}
-CROSS_SHOT = {"token": Kind.CROSS_SHOT, "signed": Kind.CROSS_SHOT_SIGNED}
+CROSS_TASK = {"token": Kind.CROSS_TASK, "signed": Kind.CROSS_TASK_SIGNED, "signed/choice": Kind.CROSS_TASK_CHOICE}
+CROSS_SHOT = {"token": Kind.CROSS_SHOT, "signed": Kind.CROSS_SHOT_SIGNED, "signed/choice": Kind.CROSS_SHOT_CHOICE}
 OVERLAPS = (5, 10, 20, 30)
 BETWEEN_SHOTS = -1
 Pair = tuple[str | AtShots, Scored, str | AtShots, Scored]

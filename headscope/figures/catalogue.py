@@ -15,7 +15,6 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from headscope.figures.causal import removal
 from headscope.figures.importance_scatter import importance_scatter
 from headscope.figures.joint_grid import joint_grid
 from headscope.figures.knock_out import ffn_knockout
@@ -196,17 +195,6 @@ def _points(*scores: Any, **options: Any) -> Callable[[], go.Figure]:
     return partial(importance_scatter, *scores, **options)
 
 
-def _removal(stored: Stored) -> Iterator[Panel]:
-    rows = stored.causal
-    listed = combinations(rows, "outcome", "ablation", "shots") if len(rows) else []
-    for labels in primary_first(listed, "outcome", "ablation", "shots"):
-        part = chosen(rows, **labels)
-        outcome = metric_label(str(labels["outcome"]))
-        title = f"{outcome.capitalize()}, {labels['ablation']} ablation, {in_context(labels['shots'])}"
-        y = f"drop of ({labels['shots']}-shot minus 0-shot)"
-        yield Panel(title, partial(removal, part, title=title, y=y), labels)
-
-
 def in_context(shots: Any) -> str:
     """How many examples the context held."""
     return f"{shots} shot" if shots == 1 else f"{shots} shots"
@@ -302,14 +290,6 @@ CATALOGUE = (
         "pruning in random order.",
         "`headscope compare`",
         _retention,
-    ),
-    Entry(
-        "induction_removal",
-        "Removing induction heads",
-        "How much less the examples in the context are worth after removing the strongest induction heads (diamonds), "
-        "and after removing as many other heads (points: every control set). Above zero: learning in context suffers.",
-        "`headscope study`",
-        _removal,
     ),
 )
 NAMES = tuple(entry.name for entry in CATALOGUE)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from headscope.store.comparisons import ABOVE, Kind, PruningLevel
+from headscope.store.comparisons import POOLED, Kind, PruningLevel
 from headscope.store.snapshot import Stored, chosen
 
 HEADS, FFNS, JOINT = (PruningLevel(component, "zero") for component in ("head", "ffn", "both"))
@@ -69,10 +69,10 @@ class Evidence(Stored):
         counts = self.rows(kind=Kind.UNCHANGED_BOUND, level=level, shots=shots, a=task)["n"]
         return int(counts.iloc[0]) if len(counts) else 1
 
-    def steps(self, level: PruningLevel, shots: int, order: str, task: str = ABOVE) -> list[int]:
+    def steps(self, level: PruningLevel, shots: int, order: str, task: str = POOLED) -> list[int]:
         """The percentages that were removed, ascending, without 0."""
         sizes = self.together(Kind.PRUNED_METRIC, level, shots, b=order)
-        if task != ABOVE:
+        if task != POOLED:
             rows = chosen(
                 self.metrics, task=task, shots=shots, component=level.component, order=order, ablation=level.ablation
             )
@@ -90,7 +90,7 @@ class Evidence(Stored):
 
     def together(self, kind: Kind, level: PruningLevel, shots: int, **values: Any) -> pd.DataFrame:
         """What the tasks above chance lose together, one row an order and step: columns percent, or heads and ffns."""
-        rows = self.rows(kind=kind, a=ABOVE, shots=shots, **values)
+        rows = self.rows(kind=kind, a=POOLED, shots=shots, **values)
         rows = rows[np.array([PruningLevel.parse(step).whole == level for step in rows["level"]], dtype=bool)]
         steps = [vars(PruningLevel.parse(step)) for step in rows["level"]]
         sizes = pd.DataFrame(steps, index=rows.index, columns=["percent", "heads", "ffns"]).dropna(axis=1)

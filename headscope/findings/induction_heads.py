@@ -48,12 +48,12 @@ def sentences(rows: pd.DataFrame) -> list[str]:
 
 def primary(rows: pd.DataFrame) -> Iterator[str]:
     """The test that was fixed beforehand."""
-    for row in chosen(rows, kind=Kind.INDUCTION_IMPORTANCE_PRIMARY).itertuples(index=False):
+    for row in chosen(rows, kind=Kind.INDUCTION_IMPORTANCE_DESCRIPTIVE).itertuples(index=False):
         side = "higher" if row.value > 0 else "lower"
         verdict = f"in a layer, heads that match prefixes more have the {side} importance"
         sure = verdict if row.p <= LEVEL else "no relation is shown"
         yield (
-            f"Primary test, fixed beforehand: within layers, prefix matching and the aggregate importance (token, "
+            f"Descriptive: within layers, prefix matching and the aggregate importance (token, "
             f"{at(row.shots)}) correlate at rho = {with_interval(row)}, p = {p_told(row.p)} by permutation within "
             f"layers over {row.n} heads: {sure}."
         )

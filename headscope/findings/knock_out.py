@@ -11,7 +11,7 @@ from scipy.stats import t
 from headscope.findings.evidence import Evidence, at, tasks_told
 from headscope.store.snapshot import chosen
 
-WAYS = {"log_likelihood": "at all positions", "log_likelihood/later": "with position 0 spared"}
+WAYS = {"choice": "at all positions", "choice/later": "with position 0 spared"}
 SMALL = 0.05
 FEWEST_TASKS = 3
 
@@ -43,7 +43,7 @@ def _sentence(rows: pd.DataFrame, shots: int, where: str, chance: str) -> str:
     tasks = rows[rows["layer"] == worst]["mean"]
     reach = "" if len(tasks) == 1 else f"{tasks.min():.2f} to {tasks.max():.2f} from task to task; "
     return (
-        f"- {at(shots)}, one FFN removed by zero ablation {where}, fall of the right answer's log-likelihood, mean "
+        f"- {at(shots)}, one FFN removed by zero ablation {where}, fall of the choice, mean "
         f"over {tasks_told(len(tasks))}, {chance}: FFN {worst} costs most, {by_layer[worst]:.2f} nats"
         f"{_interval(tasks)} ({reach}the worst of {len(by_layer)} FFNs is chosen on these same documents, which makes "
         f"it look a little worse than it is). {_rest(by_layer)}"

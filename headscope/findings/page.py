@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from headscope.findings import causal, induction_heads, knock_out, paper, primary, pruning, sharing
+from headscope.findings import induction_heads, knock_out, paper, primary, pruning, sharing
 from headscope.findings.evidence import Evidence
 from headscope.store.atomic import make_writable, write_atomically
 from headscope.store.manifest import FILE, Manifest, Stage, describe
@@ -31,7 +31,6 @@ PARTS: tuple[tuple[str, Part], ...] = (
     ("Pruning a task by other tasks' rankings", sharing.transfer),
     ("Are the induction heads the important heads?", induction_heads.induction_heads),
     ("What pruning leaves of the induction scores", induction_heads.retained),
-    ("Does learning in context suffer without the induction heads?", causal.removal),
 )
 PAGE = "README.md"
 READING = (
@@ -96,8 +95,8 @@ def _study(stage: Stage) -> Iterator[str]:
     if budget:
         yield (
             f"Documents a task, at most: {budget['rank_documents']} training documents for importance, "
-            f"{budget['knockout_documents']} for FFN knock-outs, {budget['prune_documents']} validation documents for "
-            f"pruning and {budget['causal_documents']} for the causal check."
+            f"{budget['knockout_documents']} for knock-outs, {budget['primary_documents']} validation documents for "
+            f"the primary question and {budget['prune_documents']} for pruning."
         )
         if sizes := stage.record.get("fewer"):
             yield sizes

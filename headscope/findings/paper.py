@@ -6,24 +6,11 @@ from collections.abc import Iterator
 from math import isfinite
 
 from headscope.findings import task_table
-from headscope.findings.causal import SAID as CONTROLS
-from headscope.findings.causal import UNITS, verdict
-from headscope.findings.evidence import (
-    FFNS,
-    HEADS,
-    JOINT,
-    Evidence,
-    at,
-    bracket,
-    change_told,
-    formatted,
-    table,
-    tasks_told,
-)
+from headscope.findings.evidence import FFNS, HEADS, JOINT, Evidence, at, change_told, formatted, table, tasks_told
 from headscope.findings.induction_heads import LEVEL, p_told, with_interval
 from headscope.findings.pruning import PAPER_FFNS, PAPER_HEADS
 from headscope.findings.task_table import SHARES
-from headscope.store.comparisons import ABOVE, INDUCTION_HEADS, CausalLevel, Kind, RankCut
+from headscope.store.comparisons import POOLED, Kind, RankCut
 from headscope.store.snapshot import chosen
 
 PAPER_JOINT = {0: (70, 20, 5), 1: (70, 10, 6), 5: (60, 20, 4)}
@@ -34,7 +21,7 @@ Row = tuple[str, str, str]
 
 def beside_the_paper(evidence: Evidence) -> Iterator[str]:
     """One row a figure that both have; nothing where this run has none."""
-    parts = (_removable, _joint, _sharing, _layers, _primary, _causal)
+    parts = (_removable, _joint, _sharing, _layers, _primary)
     rows = [row for part in parts for row in part(evidence)]
     if rows:
         yield from table(("what", "OPT-66B, the paper", "this model"), rows)
@@ -43,18 +30,18 @@ def beside_the_paper(evidence: Evidence) -> Iterator[str]:
 def _removable(evidence: Evidence) -> Iterator[Row]:
     for name, level, paper in (("heads", HEADS, PAPER_HEADS), ("FFNs", FFNS, PAPER_FFNS)):
         for shots in evidence.pruned_shots(level):
-            rows = [evidence.rows(kind=kind, level=level, shots=shots, a=ABOVE, b="own") for kind in SHARES]
+            rows = [evidence.rows(kind=kind, level=level, shots=shots, a=POOLED, b="own") for kind in SHARES]
             if all(len(rows) and isfinite(rows["value"].iloc[0]) for rows in rows):
                 metric, gold = (task_table.share(evidence, kind, level, shots, "own") for kind in SHARES)
                 over = tasks_told(rows[0]["n"].iloc[0])
-                ours = f"by accuracy: {metric}; by log-likelihood: {gold} ({over} above chance)"
+                ours = f"by accuracy: {metric}; by choice: {gold} ({over})"
                 yield f"share of {name} shown to be removable, {at(shots)}", f"about {paper}%", ours
 
 
 def _joint(evidence: Evidence) -> Iterator[Row]:
     """At the paper's shares where the grid has them; the numbers of shots need not be the same."""
     for paper_shots, (heads, ffns, loss) in PAPER_JOINT.items():
-        for shots in sorted({int(count) for count in evidence.rows(kind=Kind.PRUNED_METRIC, a=ABOVE)["shots"]}):
+        for shots in sorted({int(count) for count in evidence.rows(kind=Kind.PRUNED_METRIC, a=POOLED)["shots"]}):
             steps = evidence.together(Kind.PRUNED_METRIC, JOINT, shots, b="own")
             steps = steps[steps["level"] == str(JOINT.at(heads, ffns))]
             if len(steps):
@@ -106,31 +93,11 @@ def _layers(evidence: Evidence) -> Iterator[Row]:
 
 def _primary(evidence: Evidence) -> Iterator[Row]:
     """The one test that was fixed beforehand."""
-    for row in evidence.rows(kind=Kind.INDUCTION_IMPORTANCE_PRIMARY).itertuples(index=False):
+    for row in evidence.rows(kind=Kind.INDUCTION_IMPORTANCE_DESCRIPTIVE).itertuples(index=False):
         side = "higher" if row.value > 0 else "lower"
         verdict = f"heads that match more have the {side} importance" if row.p <= LEVEL else "no relation shown"
         yield (
-            f"prefix matching against importance within layers, {at(row.shots)} (the primary test)",
+            f"prefix matching against importance within layers, {at(row.shots)} (descriptive)",
             "not measured; a small set of induction heads is among the important ones",
             f"rho {with_interval(row)}, p = {p_told(row.p)}: {verdict}",
         )
-
-
-def _causal(evidence: Evidence) -> Iterator[Row]:
-    """What the examples no longer bring, without the induction heads and without as many others."""
-    for outcome, (worth, factor, unit) in UNITS.items():
-        rows = evidence.rows(kind=Kind.CAUSAL_DROP, a=INDUCTION_HEADS, level=CausalLevel(outcome, "zero"))
-        if rows.empty or not rows["value"].notna().all():
-            continue
-        shots, first = int(rows["shots"].iloc[0]), rows.iloc[0]
-        form = "+.1f" if factor > 1 else "+.2f"
-        value, low, high = (factor * first[name] for name in ("value", "ci_low", "ci_high"))
-        beside = [f"{value:{form}}{unit}{bracket(low, high, form)}, mean over all tasks, {evidence.chance_told(shots)}"]
-        for row in rows.itertuples(index=False):
-            controls = evidence.value(kind=Kind.CAUSAL_CONTROLS, a=INDUCTION_HEADS, b=row.b, level=row.level)
-            beside.append(
-                f"{row.n} {CONTROLS.get(str(row.b), str(row.b))} {factor * controls:{form}} in the median, rank p = "
-                f"{row.p:.3f}, Holm {p_told(row.p_holm)}: {verdict(evidence, row)}"
-            )
-        what = f"drop of what {at(shots)} are worth, by {worth}, when the induction heads are removed"
-        yield what, "not measured", "; ".join(beside)

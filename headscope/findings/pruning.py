@@ -20,7 +20,7 @@ from headscope.findings.evidence import (
     tasks_told,
 )
 from headscope.findings.task_table import SHARES, by_task
-from headscope.store.comparisons import ABOVE, Kind, PruningLevel
+from headscope.store.comparisons import POOLED, Kind, PruningLevel
 
 PAPER_HEADS, PAPER_FFNS = 70, 20
 ORDERS = ("own", "random", "layer_matched", "aggregate", "transfer", "signed", "inverse", "iterative")
@@ -31,13 +31,14 @@ MEANT = {
     "aggregate": "the mean of the other tasks' importance, each divided by its sum",
     "transfer": "every other task's ranking in turn",
     "signed": "the task's signed importance",
+    "signed_choice": "the task's signed importance to the choice",
     "inverse": "the own ranking, the most important first",
     "iterative": "ranked anew after every step",
 }
 BLIND = "Even if no answer changed, all these documents together could not exclude a loss of 2 points of accuracy."
 HARMLESS = {
     SHARES[0]: ("accuracy", "accuracy is shown to fall by less than 2 points"),
-    SHARES[1]: ("log-likelihood", "the right answer's log-likelihood is shown to fall by less than .05 nats"),
+    SHARES[1]: ("choice", "the choice is shown to fall by less than .05 nats"),
 }
 PAPER = "5 points at (70%, 20%) with 0 shots, 6 at (70%, 10%) with 1 and 4 at (60%, 20%) with 5"
 
@@ -71,7 +72,7 @@ def _component(evidence: Evidence, level: PruningLevel, name: str, paper: int) -
 def _conditions(evidence: Evidence, level: PruningLevel, name: str) -> Iterator[str]:
     """What is removed how, in which orders."""
     orders = set(evidence.rows(kind=Kind.PRUNING_AREA, level=level)["b"])
-    orders |= set(evidence.rows(kind=Kind.PRUNED_METRIC, a=ABOVE)["b"]) & {"transfer"} if level == HEADS else set()
+    orders |= set(evidence.rows(kind=Kind.PRUNED_METRIC, a=POOLED)["b"]) & {"transfer"} if level == HEADS else set()
     yield (
         f"{name[0].upper()}{name[1:]} are pruned by zero ablation, the lowest in an order first. A task's own ranking "
         f"is by its {evidence.ranked_by(level.component)}; what pruning costs is measured on validation documents."
@@ -114,11 +115,11 @@ def _words(
 def _together(evidence: Evidence, level: PruningLevel, name: str, paper: int, shots: int) -> Iterator[str]:
     """The tasks as one curve: own order beside the controls."""
     for kind, (outcome, harmless) in HARMLESS.items():
-        own = evidence.rows(kind=kind, level=level, shots=shots, a=ABOVE, b="own")
+        own = evidence.rows(kind=kind, level=level, shots=shots, a=POOLED, b="own")
         if not own["value"].notna().any():
             continue
         tasks = int(own["n"].iloc[0])
-        controls = {order: evidence.rows(kind=kind, level=level, shots=shots, a=ABOVE, b=order) for order in CONTROLS}
+        controls = {order: evidence.rows(kind=kind, level=level, shots=shots, a=POOLED, b=order) for order in CONTROLS}
         shares = {
             order: task_table.share(evidence, kind, level, shots, order)
             for order in ("own", *(order for order, rows in controls.items() if len(rows)))
@@ -233,7 +234,7 @@ def _named(order: str) -> str:
 
 def joint(evidence: Evidence) -> Iterator[str]:
     """Mean change over the tasks above chance."""
-    pruned = evidence.rows(kind=Kind.TASKS_ABOVE_CHANCE, level=JOINT)
+    pruned = evidence.rows(kind=Kind.POOLED_TASKS, level=JOINT)
     for shots in sorted({int(count) for count in pruned["shots"]}):
         steps = evidence.together(Kind.PRUNED_METRIC, JOINT, shots, b="own")
         if steps.empty:

@@ -12,9 +12,9 @@ from math import isfinite
 import pandas as pd
 
 from headscope.findings.evidence import Evidence, bracket, formatted, table
-from headscope.store.comparisons import ABOVE, REMOVABLE, Kind, PruningLevel
+from headscope.store.comparisons import POOLED, REMOVABLE, Kind, PruningLevel
 
-SHARES = tuple(REMOVABLE.values())
+SHARES = (REMOVABLE["metric"], REMOVABLE["choice"])
 MARGIN = -0.02
 UNDECIDED = "too few documents to decide"
 HEADINGS = (
@@ -25,20 +25,20 @@ HEADINGS = (
     "area, own order [95%]",
     "area, random orders [5th to 95th percentile]",
     "shown removable by accuracy, own order",
-    "by log-likelihood, own order",
+    "by choice, own order",
     "by accuracy, random orders",
-    "by log-likelihood, random orders",
+    "by choice, random orders",
 )
 
 
-def share(evidence: Evidence, kind: str, level: PruningLevel, shots: int, order: str, *, task: str = ABOVE) -> str:
+def share(evidence: Evidence, kind: str, level: PruningLevel, shots: int, order: str, *, task: str = POOLED) -> str:
     """The removable share of a task, or of all above chance together, in words."""
     value = evidence.value(kind=kind, level=level, shots=shots, a=task, b=order)
     steps = evidence.steps(level, shots, order, task)
     return in_words(value, steps, undecided=kind == SHARES[0] and blind(evidence, level, shots, task))
 
 
-def blind(evidence: Evidence, level: PruningLevel, shots: int, task: str = ABOVE) -> bool:
+def blind(evidence: Evidence, level: PruningLevel, shots: int, task: str = POOLED) -> bool:
     """Whether the documents are too few to exclude a loss of 2 points of accuracy even where no answer changes."""
     return evidence.value(kind=Kind.UNCHANGED_BOUND, level=level, shots=shots, a=task) <= MARGIN
 

@@ -12,7 +12,7 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablation.screening import FEWEST, Screen, load_screen, screen
+from ablation.screening import FEWEST, Screen, Screened, load_screen, screen
 from headscope.stages.cells import Progress, TaskChoice, Tell, title_of
 from headscope.stages.evaluation import StoredEvaluations
 from headscope.store.comparisons import SCREENED, Kind, Row, frame, row
@@ -22,6 +22,7 @@ from headscope.store.writer import open_stage
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
+    from ablation.gains import Conditions
     from interp.model import HookedModel
 
 LEVELS = ("few", "none", "shuffled")
@@ -38,28 +39,57 @@ def measure_screening(
     model: HookedModel, folder: str | Path, choice: TaskChoice, *, progress: Tell | None = None
 ) -> Screen:
     """Screen every task of the choice at its most shots, `choice.limit` documents a task (unset: all that are kept)."""
-    conditions = load_screen(
-        choice.names,
-        shots=max(choice.shots),
-        limit=choice.limit,
-        seed=choice.seed,
-        data=choice.data,
-        demos=choice.demos,
-        bos=choice.bos,
-    )
+    check_limit(choice)
+    conditions, unfit = loaded(choice)
     counter = Progress(len(conditions), progress)
     with open_stage(model, folder, screening_stage(choice)) as run:
         run.record(documents={title_of(condition.few): condition.few.fingerprint[:16] for condition in conditions})
-        screened = screen(
-            model,
-            conditions,
-            evaluate=StoredEvaluations(run.units),
-            progress=lambda done, total: counter.add(1, title_of(conditions[done - 1].few)),
+        found = (
+            screen(
+                model,
+                conditions,
+                evaluate=StoredEvaluations(run.units),
+                progress=lambda done, total: counter.add(1, title_of(conditions[done - 1].few)),
+            )
+            if conditions
+            else Screen(())
         )
+        of = {one.task: one for one in (*found.tasks, *unfit)}
+        screened = Screen(tuple(of[name] for name in choice.names))
         reasons = {condition.task: condition.reason for condition in screened.tasks if not condition.passes}
         run.record(sentence=screened.sentence, learnt=list(screened.learnt), reasons=reasons)
         run.replace_comparisons(frame(screen_rows(screened)), kinds=SCREENED)
     return screened
+
+
+def check_limit(choice: TaskChoice) -> None:
+    """Raises UsageError where so few documents can show nothing."""
+    if choice.limit is not None and choice.limit < FEWEST:
+        raise UsageError(
+            f"a screen of {choice.limit} documents a task can show nothing: it takes {FEWEST} at least. Raise the "
+            "budget or the limit"
+        )
+
+
+def loaded(choice: TaskChoice) -> tuple[list[Conditions], list[Screened]]:
+    """The documents of every task that has some to keep; the other tasks, which do not pass, with the reason."""
+    conditions: list[Conditions] = []
+    unfit: list[Screened] = []
+    for name in choice.names:
+        try:
+            conditions += load_screen(
+                (name,),
+                shots=max(choice.shots),
+                limit=choice.limit,
+                seed=choice.seed,
+                data=choice.data,
+                demos=choice.demos,
+                bos=choice.bos,
+            )
+        except UsageError as error:
+            reason = str(error).rstrip(".")
+            unfit.append(Screened(name, max(choice.shots), passes=False, reason=reason, shots_of=None))
+    return conditions, unfit
 
 
 def screen_rows(screened: Screen) -> Iterator[Row]:
