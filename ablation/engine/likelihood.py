@@ -30,8 +30,9 @@ from ablation.engine.sharing import Sharing, attention_arguments, find_sharing
 from ablation.engine.target_logits import logits_at
 from ablation.replacement import Placement, Replacement
 from interp.errors import HeadscopeError, UsageError
-from interp.masks import FFNMask, HeadMask
+from interp.masks import FFNs, Heads, ffn_mask, head_mask
 from interp.offload import is_offloaded
+from interp.shown import one_line
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -54,6 +55,7 @@ class ScorableDocument(Protocol):
     def choices(self) -> Sequence[Ids]: ...
 
 
+@one_line
 @dataclass(frozen=True)
 class Likelihoods:
     """Per request: log p(continuation | context) in nats, and whether greedy decoding would write it."""
@@ -66,8 +68,8 @@ def log_likelihoods(
     model: HookedModel,
     documents: Iterable[ScorableDocument],
     *,
-    heads: HeadMask | Float[Tensor, "layer head"] | None = None,
-    ffns: FFNMask | Float[Tensor, " layer"] | None = None,
+    heads: Heads | None = None,
+    ffns: FFNs | None = None,
     replacement: Replacement | None = None,
     below: Below | None = None,
     token_budget: int | None = None,
@@ -101,8 +103,8 @@ def score_requests(
     model: HookedModel,
     requests: Sequence[tuple[Ids, Ids]],
     *,
-    heads: HeadMask | Float[Tensor, "layer head"] | None = None,
-    ffns: FFNMask | Float[Tensor, " layer"] | None = None,
+    heads: Heads | None = None,
+    ffns: FFNs | None = None,
     replacement: Replacement | None = None,
     below: Below | None = None,
     documents: Sequence[str] | None = None,
@@ -119,6 +121,7 @@ def score_requests(
     check_requests(model, grouped)
     if not grouped:
         return Likelihoods(np.zeros(0), np.zeros(0, dtype=bool))
+    heads, ffns = head_mask(heads, model.n_layers, model.n_heads), ffn_mask(ffns, model.n_layers)
     masks = {"heads": heads, "ffns": ffns}
     shared = below if below is not None and below.serves(model, heads, ffns) else None
     run = _Run(

@@ -149,6 +149,7 @@ def store_example(
 
     import induction
     from interp.hooks import dense_pattern
+    from interp.token_display import token_texts
 
     drawn: dict[str, Any] = {"length": length, "repeats": EXAMPLE_REPEATS, "seed": seed, "candidates": candidates}
     group = next(iter(induction.repeated_sequences(model, sequences=1, **drawn)))
@@ -160,8 +161,7 @@ def store_example(
 
     with torch.no_grad(), model.watch_attention(keep):
         model.run(group.tokens)
-    ids = group.tokens[0].tolist()
-    texts = [str(token) if model.tokenizer is None else model.tokenizer.decode([token]) for token in ids]
+    texts = [token_texts(model.tokenizer, [token])[0] for token in group.tokens[0].tolist()]
     blocks = [1 + repeat * group.block for repeat in range(group.repeats)]
     run.store_attention_example(texts, patterns, blocks=blocks)
 
