@@ -1,3 +1,15 @@
 """The stages of a study in their order, in a file that loads nothing."""
 
-STAGES = ("induction", "screen", "primary", "importance", "knockout", "prune", "compare", "causal", "report")
+STAGES = (
+    "induction",
+    "screen",
+    "vectors",
+    "primary",
+    "contest",
+    "importance",
+    "knockout",
+    "prune",
+    "compare",
+    "causal",
+    "report",
+)

@@ -1,9 +1,10 @@
 """The study: all of it in the paper's order, on any model, going on after any interruption (Method 1-5).
 
 1. induction: what each head does on random repeated tokens. 2. screen: which tasks the model learns from its context.
-3. primary: what these tasks lose without the induction heads. 4. importance: heads and FFNs for every task and number
-of shots, and once more with shuffled labels. 5. knockout: every FFN. 6. prune: heads, FFNs, and both. 7. compare: the
-rankings. 8. causal: sets of heads removed by zero from all tasks. 9. report. What decides the question comes first.
+3. vectors: which heads carry a function. 4. primary: what these tasks lose without the induction heads. 5. contest:
+without every kind of head. 6. importance: heads and FFNs for every task and number of shots, and once more with
+shuffled labels. 7. knockout: every FFN. 8. prune: heads, FFNs, and both. 9. compare: the rankings. 10. causal: sets of
+heads removed by zero from all tasks. 11. report. What decides the question comes first.
 Each stage is a command of its own as well, and every finished unit is kept: the same call goes on from there.
 """
 
@@ -20,12 +21,15 @@ from headscope.plan.names import STAGES
 from headscope.stages.causal import CausalChoice, measure_causal_check
 from headscope.stages.cells import TaskChoice, Tell, parse_shots
 from headscope.stages.comparison import compare_rankings
+from headscope.stages.contest import DOCUMENTS as CONTEST_DOCUMENTS
+from headscope.stages.contest import ContestChoice, measure_contest
 from headscope.stages.importance import measure_importance
 from headscope.stages.induction import measure_induction
 from headscope.stages.knock_out import measure_knock_out
 from headscope.stages.primary import PrimaryChoice, measure_primary
 from headscope.stages.pruning import PruneChoice, measure_pruning
 from headscope.stages.screening import FEWEST, measure_screening
+from headscope.stages.vectors import measure_vectors, vector_choice
 from headscope.store.manifest import Stage, read_manifest
 from headscope.store.run import Run, check_output_folder, open_run
 from interp.errors import UsageError
@@ -175,6 +179,14 @@ def study(
     return run_stages(subject, folder, stage, plan, only, show or silent)
 
 
+def queries_of(plan: StudyPlan) -> int:
+    """Queries a task of the function vectors: no more documents than the primary takes, where these are few."""
+    from ablation.function_vectors import FEWEST_QUERIES
+    from ablation.vector_tasks import QUERIES
+
+    return max(FEWEST_QUERIES, min(QUERIES, plan.budget.primary_documents))
+
+
 def check_sequences(model: HookedModel, plan: StudyPlan) -> None:
     """Raises UsageError where the model's context is too short for them: a refusal must not bind the folder."""
     from induction import repeated_sequences
@@ -297,6 +309,21 @@ def run_primary(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -
             measure_primary(model, folder, plan.asked, primary, progress=tell)
 
 
+def run_vectors(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
+    """Function-vector heads and label heads, on the tasks that are learnt."""
+    if plan.answerable:
+        with show("function vectors") as tell:
+            measure_vectors(model, folder, vector_choice(plan.screened), queries=queries_of(plan), progress=tell)
+
+
+def run_contest(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
+    """Every kind of head removed alike, on the primary's documents."""
+    if plan.answerable:
+        choice = replace(plan.asked, limit=min(CONTEST_DOCUMENTS, plan.budget.primary_documents))
+        with show("the contest") as tell:
+            measure_contest(model, folder, choice, ContestChoice(controls=plan.budget.controls), progress=tell)
+
+
 def run_importance(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
     """True labels at all numbers of shots, then shuffled ones at the most."""
     with show("importance") as tell:
@@ -352,7 +379,9 @@ def run_report(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) ->
 RUNNERS: dict[str, Runner] = {
     "induction": run_induction,
     "screen": run_screen,
+    "vectors": run_vectors,
     "primary": run_primary,
+    "contest": run_contest,
     "importance": run_importance,
     "knockout": run_knockout,
     "prune": run_prune,

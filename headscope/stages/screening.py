@@ -84,5 +84,11 @@ def learnt_tasks(run: Run, names: tuple[str, ...]) -> tuple[str, ...]:
             f"the run '{run.folder}' holds no screen, so nobody knows which tasks the model learns from its context. "
             f"Run `headscope study --only screen -o {run.folder}` first."
         )
+    if unseen := [name for name in names if name not in stages[-1].tasks]:
+        raise UsageError(
+            f"the screen of '{run.folder}' did not see {', '.join(unseen)}: it was of {', '.join(stages[-1].tasks)}. "
+            f"Name tasks of the screen (--tasks), or screen these with `headscope study --only screen --tasks NAMES` "
+            "into another folder (-o)."
+        )
     passed = set(stages[-1].record.get("learnt", ()))
     return tuple(name for name in names if name in passed)
