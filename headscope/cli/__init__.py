@@ -11,6 +11,7 @@ import typer
 from headscope.cli import (
     attention,
     compare,
+    contest,
     doctor,
     export,
     importance,
@@ -21,6 +22,7 @@ from headscope.cli import (
     prune,
     report,
     study,
+    vectors,
 )
 from headscope.cli.help import Command, Group
 
@@ -41,8 +43,10 @@ GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "The whole study": (study.study, plan.plan),
     "Its parts": (
         induction.induction,
+        vectors.vectors,
         importance.importance,
         knockout.knockout,
+        contest.contest,
         prune.prune,
         compare.compare,
         export.export,
