@@ -174,7 +174,7 @@ def removals(
 @dataclass(frozen=True, eq=False)
 class ContestTask:
     """One task's evaluations: of the whole model, and under every removal. copied: units whose answer stands in the
-    query though the task is no extractive one.
+    query though the task is an abstractive one.
     """
 
     task: str
@@ -247,7 +247,7 @@ def contest_task(
         shots=task.shots,
         full=evaluate(model, task),
         removed=removed,
-        copied=copied_units(task) if kind != EXTRACTIVE else frozenset(),
+        copied=copied_units(task) if kind == ABSTRACTIVE else frozenset(),
     )
 
 

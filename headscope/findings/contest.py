@@ -14,7 +14,6 @@ from headscope.store.comparisons import ContestLevel, Kind
 CHOICE, WAY = "choice", "mean"
 PLACES = {"all": "at all positions", "last": "at the last position only"}
 NAMES = {INDUCTION: "the induction heads", NEGATIVE: "the lowest prefix-matching heads of the induction heads' layers"}
-SIGNED = "+.2f"
 
 
 def sentences(rows: pd.DataFrame) -> Iterator[str]:
@@ -41,9 +40,9 @@ def table_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
                         "arm": drop.a,
                         "group": group,
                         "positions": places,
-                        "drop": f"{drop.value:{SIGNED}}",
+                        "drop": f"{_signed(drop.value)}",
                         "drop_interval": _bracket(drop.ci_low, drop.ci_high) or "-",
-                        "beyond": "-" if beyond is None else f"{beyond.value:{SIGNED}}",
+                        "beyond": "-" if beyond is None else f"{_signed(beyond.value)}",
                         "beyond_interval": _interval(beyond) or "-",
                         "rank": "-" if rank is None else f"{rank.value:.0f} of {rank.n + 1}",
                     }
@@ -56,7 +55,7 @@ def _costs(rows: pd.DataFrame, group: str) -> Iterator[str]:
     parts, tasks = [], 0
     for arm in (INDUCTION, FUNCTION):
         costs = [(words, _row(rows, Kind.CONTEST_BEYOND, arm, group, places)) for places, words in PLACES.items()]
-        told = [f"{row.value:{SIGNED}} nats{_interval(row, ' ')} {words}" for words, row in costs if row is not None]
+        told = [f"{_signed(row.value)} nats{_interval(row, ' ')} {words}" for words, row in costs if row is not None]
         tasks = max([tasks, *(int(row.n) for _, row in costs if row is not None)])
         parts += [f"without {_named(arm, as_many=arm != INDUCTION)}, {' and '.join(told)}"] if told else []
     if parts:
@@ -75,7 +74,7 @@ def _ahead(rows: pd.DataFrame, group: str) -> Iterator[str]:
             verdict = (
                 f"{verdict} lost without the function-vector heads" if row.ci_low > 0 or row.ci_high < 0 else verdict
             )
-            told.append(f"{words} {verdict} ({row.value:{SIGNED}} nats{_interval(row, ' ')})")
+            told.append(f"{words} {verdict} ({_signed(row.value)} nats{_interval(row, ' ')})")
     if told:
         yield f"Function-vector heads against induction heads, both beyond their controls: {'; '.join(told)}."
 
@@ -90,13 +89,13 @@ def _largest(rows: pd.DataFrame, group: str) -> Iterator[str]:
             interval = _bracket(most["ci_low"], most["ci_high"], " ")
             yield (
                 f"Of all kinds removed {words}, {_named(str(most['a']))} cost most beyond their controls: "
-                f"{most['value']:{SIGNED}} nats{interval}{_negative(rows, group, places)}."
+                f"{_signed(most['value'])} nats{interval}{_negative(rows, group, places)}."
             )
 
 
 def _negative(rows: pd.DataFrame, group: str, places: str) -> str:
     row = _row(rows, Kind.CONTEST_DROP, NEGATIVE, group, places)
-    return "" if row is None else f"; {NAMES[NEGATIVE]} cost {row.value:{SIGNED}}{_interval(row, ' ')}"
+    return "" if row is None else f"; {NAMES[NEGATIVE]} cost {_signed(row.value)}{_interval(row, ' ')}"
 
 
 def _named(arm: str, *, as_many: bool = False) -> str:
@@ -126,5 +125,10 @@ def _interval(row: Any, before: str = "") -> str:
     return "" if row is None else _bracket(row.ci_low, row.ci_high, before)
 
 
+def _signed(value: float) -> str:
+    """With its sign, and no minus in front of nothing."""
+    return f"{round(value, 2) + 0.0:+.2f}"
+
+
 def _bracket(low: float, high: float, before: str = "") -> str:
-    return f"{before}[{low:{SIGNED}}, {high:{SIGNED}}]" if isfinite(low) else ""
+    return f"{before}[{_signed(low)}, {_signed(high)}]" if isfinite(low) else ""
