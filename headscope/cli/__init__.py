@@ -18,6 +18,7 @@ from headscope.cli import (
     induction,
     inspect,
     knockout,
+    patch,
     plan,
     prune,
     report,
@@ -51,7 +52,7 @@ GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
         compare.compare,
         export.export,
     ),
-    "Looking": (report.report, attention.attention, inspect.inspect),
+    "Looking": (report.report, attention.attention, patch.patch, inspect.inspect),
     "Trust": (doctor.doctor,),
 }
 
