@@ -23,12 +23,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ablation.causal import existing
 from ablation.control_sets import control_sets, induction_sets
 from ablation.evaluation import Evaluate, Evaluation, evaluate, judged
+from ablation.gold import gold_documents
 from ablation.last_position import without_at_last
-from ablation.replacement import Replacement
+from ablation.replacement import Replacement, make_replacement
 from ablation.statistics.cluster_numbers import cluster_numbers
-from ablation.statistics.standardised import TaskDrops
+from ablation.statistics.kv_groups import kv_groups
+from ablation.statistics.primary import Primary, primary
+from ablation.statistics.standardised import FEWEST_CONTROLS, TaskDrops
 from ablation.tasks.names import ABSTRACTIVE, EXTRACTIVE, PROBE_KINDS
 from interp.errors import UsageError
 from interp.masks import HeadMask
@@ -314,3 +318,64 @@ def with_random(
     """The arms and one more: heads in random order."""
     drawn = np.where(exists, np.random.default_rng(seed).permutation(exists.size).reshape(exists.shape), np.nan)
     return {**rankings, RANDOM: drawn.astype(np.float64)}
+
+
+@dataclass(frozen=True, eq=False)
+class Contest:
+    """All tasks under all removals."""
+
+    tasks: tuple[ContestTask, ...]
+    removals: tuple[Removal, ...]
+
+    def read_outs(self, outcome: str = "choice", group: str = ALL_TASKS) -> dict[Removal, Primary]:
+        """Every tested set that has controls, pooled over the tasks of a group: the drop, and beyond the controls."""
+        found = {}
+        for match in matches(self.removals):
+            drops = match.of(self.tasks, outcome, group)
+            if drops and len(match.controls) >= FEWEST_CONTROLS:
+                found[match.tested] = primary(drops)
+        return found
+
+
+def contest(
+    model: HookedModel,
+    tasks: Sequence[Any],
+    rankings: Mapping[str, Float[np.ndarray, "layer head"]],
+    classed: Sequence[Head],
+    *,
+    references: Mapping[str, Sequence[Any]],
+    controls: int = CONTROLS,
+    shares: Sequence[int] = SHARES,
+    doses: Sequence[float] = DOSES,
+    ways: Sequence[tuple[str, str]] = WAYS,
+    seed: int = 0,
+    evaluate: Evaluate = evaluate,
+    progress: Callable[[int], None] | None = None,
+) -> Contest:
+    """Remove heads of every kind alike from tasks with demonstrations.
+
+    rankings: by arm; `induction` is the one by prefix matching, and heads in random order are an arm more. classed: the
+    induction heads. references: by task, token documents that are not evaluated, for means. Raises UsageError for a
+    task without them.
+    """
+    if missing := [task.name for task in tasks if task.name not in references]:
+        raise UsageError(f"means are made of reference documents, and {', '.join(missing)} has none: give references")
+    exists = existing(model)
+    sets = contest_sets(
+        with_random(rankings, exists, seed=seed),
+        classed,
+        exists,
+        prefix_matching=rankings.get(INDUCTION),
+        groups=kv_groups(model.n_layers, model.n_heads, model.n_kv_heads),
+        shares=shares,
+        doses=doses,
+        controls=controls,
+        seed=seed,
+    )
+    wanted = removals(sets, ways=ways)
+    found = []
+    for task in tasks:
+        means = make_replacement(model, "mean", references[task.name], evaluated=gold_documents(model, task), seed=seed)
+        stand_ins = {"mean": means, "zero": None}
+        found.append(contest_task(model, task, wanted, stand_ins, evaluate=evaluate, progress=progress))
+    return Contest(tuple(found), tuple(wanted))

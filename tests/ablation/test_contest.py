@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from ablation.contest import (
     NEGATIVE,
     TESTED,
     answer_in_query,
+    contest,
     contest_sets,
     contest_task,
     copied_units,
@@ -167,7 +169,9 @@ def test_an_abstractive_task_is_read_without_what_it_copies() -> None:
     sets = contest_sets({INDUCTION: np.arange(8.0).reshape(2, 4)}, ((0, 1),), exists, controls=3, shares=(), doses=())
     wanted = removals(sets, ways=(("zero", "all"),), controlled=(("zero", "all"),))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ablation.contest.answer_in_query", lambda document: document.id in ("t/1", "t/4"))
+        patch.setattr(
+            sys.modules["ablation.contest"], "answer_in_query", lambda document: document.id in ("t/1", "t/4")
+        )
         found = contest_task(model, task, wanted, {"zero": None})
         assert copied_units(task) == {"t/1", "t/4"}
     (match,) = matches(wanted)
@@ -178,3 +182,19 @@ def test_an_abstractive_task_is_read_without_what_it_copies() -> None:
     assert match.of([found], "choice", EXTRACTIVE) == []
     (drops,) = match.of([found], "choice", ABSTRACTIVE)
     assert drops.controls.shape == (3, 4)
+
+
+def test_in_one_call() -> None:
+    """A read-out is the primary's statistics of these drops."""
+    model, task = load("llama"), SmallTask(tuple(documents(6)))
+    ranking = {INDUCTION: np.arange(8.0).reshape(2, 4)}
+    references = documents(64, seed=2, name="ref")
+    options = {"controls": 3, "shares": (), "doses": (), "ways": (("mean", "all"),)}
+    found = contest(model, [task], ranking, ((0, 1),), references={"small": references}, **options)
+    read = found.read_outs("mass")
+    assert {removal.heads.arm for removal in read} == {INDUCTION, "random"}
+    for removal, result in read.items():
+        assert result.drop.value == pytest.approx(found.tasks[0].drop(removal, "mass").mean())
+        assert result.n_controls == 3
+    with pytest.raises(UsageError, match="small has none: give references"):
+        contest(model, [task], ranking, ((0, 1),), references={})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -210,7 +211,9 @@ def test_the_same_again_computes_nothing(model: interp.HookedModel, passed: None
     with (
         mock.patch("ablation.engine.likelihood.log_likelihoods", side_effect=AssertionError("run again")),
         mock.patch("ablation.last_position.without_at_last", side_effect=AssertionError("run again")),
-        mock.patch("ablation.function_vectors.task_effects", side_effect=AssertionError("run again")),
+        mock.patch.object(
+            sys.modules["ablation.function_vectors"], "task_effects", side_effect=AssertionError("run again")
+        ),
     ):
         rows = measure_contest(model, run.folder, CHOICE, CONTEST)
         measure_vectors(model, run.folder, vector_choice(CHOICE), queries=15)
