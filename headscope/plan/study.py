@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablation.statistics.standardised import FEWEST_CONTROLS
 from headscope.plan.budget import PAPER, TIERS, Budget, fitted, parse_budget, restored
 from headscope.plan.names import STAGES
 from headscope.stages.causal import CausalChoice, measure_causal_check
@@ -320,8 +321,10 @@ def run_contest(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -
     """Every kind of head removed alike, on the primary's documents."""
     if plan.answerable:
         choice = replace(plan.asked, limit=min(CONTEST_DOCUMENTS, plan.budget.primary_documents))
+        controls = plan.budget.controls
+        contest = ContestChoice(controls=controls if controls >= FEWEST_CONTROLS else 0)
         with show("the contest") as tell:
-            measure_contest(model, folder, choice, ContestChoice(controls=plan.budget.controls), progress=tell)
+            measure_contest(model, folder, choice, contest, progress=tell)
 
 
 def run_importance(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
