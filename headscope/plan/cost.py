@@ -147,7 +147,7 @@ def study_cost(budget: Budget, cells: Sequence[CellTokens], layers: int) -> dict
         "induction": SEQUENCE_TOKENS[budget.protocol] * INDUCTION_PASSES,
         "screen": sum(cell.evaluated(RESERVED, "fixed") for cell in [*both, *at_most]),
         "primary": asked * (1 + budget.controls) * (1 + len(budget.primary_ways)) * PRIMARY_SHARE,
-        "vectors": sum(_vectors(cell) for cell in at_most) * min(1.0, budget.primary_documents / VECTOR_QUERIES),
+        "vectors": sum(_vectors(cell) for cell in at_most) * min(1.0, budget.primary_documents / 2 / VECTOR_QUERIES),
         "contest": sum(_contest(cell, budget) for cell in at_most),
         "importance": budget.rank_documents * ranked * GRADIENT,
         "knockout": knocked * (1 + layers),
@@ -164,9 +164,14 @@ def _vectors(cell: CellTokens) -> float:
     return (grown + cell.choices) * cell.dearer * (2 * VECTOR_MEANS + VECTOR_QUERIES * VECTOR_PASSES + VECTOR_LABELS)
 
 
+def contest_documents(primary: int) -> int:
+    """Documents a task of the contest: half of the primary's, in its shards, where these are few."""
+    return max(min(primary, CONTEST_DOCUMENTS // 2), min(CONTEST_DOCUMENTS, primary // 2))
+
+
 def _contest(cell: CellTokens, budget: Budget) -> float:
     """At all positions a pass a set, of which half stands below it; at the last one a row of the choices a set."""
-    documents = min(CONTEST_DOCUMENTS, budget.primary_documents)
+    documents = contest_documents(budget.primary_documents)
     sets = CONTEST_ARMS * (1 + budget.controls) + CONTEST_BARE
     last = documents * cell.per_unit * (1 + cell.choices)
     return (cell.evaluated(documents, "fixed") + last) * sets * CONTEST_SHARE

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from ablation.statistics.standardised import FEWEST_CONTROLS
 from headscope.plan.budget import PAPER, TIERS, Budget, fitted, parse_budget, restored
+from headscope.plan.cost import contest_documents
 from headscope.plan.names import STAGES
 from headscope.stages.causal import CausalChoice, measure_causal_check
 from headscope.stages.cells import TaskChoice, Tell, parse_shots
 from headscope.stages.comparison import compare_rankings
-from headscope.stages.contest import DOCUMENTS as CONTEST_DOCUMENTS
 from headscope.stages.contest import ContestChoice, measure_contest
 from headscope.stages.importance import measure_importance
 from headscope.stages.induction import measure_induction
@@ -181,11 +181,11 @@ def study(
 
 
 def queries_of(plan: StudyPlan) -> int:
-    """Queries a task of the function vectors: no more documents than the primary takes, where these are few."""
+    """Queries a task of the function vectors: half the documents of the primary, where these are few."""
     from ablation.function_vectors import FEWEST_QUERIES
     from ablation.vector_tasks import QUERIES
 
-    return max(FEWEST_QUERIES, min(QUERIES, plan.budget.primary_documents))
+    return max(FEWEST_QUERIES, min(QUERIES, plan.budget.primary_documents // 2))
 
 
 def check_sequences(model: HookedModel, plan: StudyPlan) -> None:
@@ -320,7 +320,7 @@ def run_vectors(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -
 def run_contest(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
     """Every kind of head removed alike, on the primary's documents."""
     if plan.answerable:
-        choice = replace(plan.asked, limit=min(CONTEST_DOCUMENTS, plan.budget.primary_documents))
+        choice = replace(plan.asked, limit=contest_documents(plan.budget.primary_documents))
         controls = plan.budget.controls
         contest = ContestChoice(controls=controls if controls >= FEWEST_CONTROLS else 0)
         with show("the contest") as tell:

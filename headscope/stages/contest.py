@@ -57,7 +57,6 @@ if TYPE_CHECKING:
 
 COMMAND = "contest"
 ITEMS = "contest"
-DOCUMENTS = 40  # of a task, where nobody says otherwise
 CONCEPT, RECOGNITION, LEARNING, IMPORTANCE = "concept", "task recognition", "task learning", "importance"
 STORED = {FUNCTION: "fv", RECOGNITION: "tr", LEARNING: "tl"}
 CONCEPT_SCORE = "concept_induction"
