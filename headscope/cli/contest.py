@@ -87,6 +87,7 @@ def told(run: Any, page: Path) -> dict[str, Any]:
         "sets": dict(stage.record.get("sets", {})),
         "missing_arms": dict(stage.record.get("missing_arms", {})),
         "left_out": list(stage.record.get("left_out", ())),
+        "reason": str(stage.record.get("reason", "")),
         "rows": table_rows(run.comparisons),
         "sentences": list(sentences(run.comparisons)),
         "run": str(run.folder),
@@ -99,7 +100,10 @@ def show(found: dict[str, Any]) -> None:
     headings = ("arm", "tasks", "removed at", "drop (nats)", "95%", "beyond controls", "95%", "rank")
     names = ("arm", "group", "positions", "drop", "drop_interval", "beyond", "beyond_interval", "rank")
     rows = [tuple(line[name] for name in names) for line in found["rows"]]
-    show_table("what the choice loses without each kind of head, removed by its mean", headings, rows, left=3)
+    if rows:
+        show_table("what the choice loses without each kind of head, removed by its mean", headings, rows, left=3)
+    else:
+        print(f"nothing was removed: {found['reason']}")
     for line in found["sentences"]:
         print(line)
     for arm, reason in found["missing_arms"].items():

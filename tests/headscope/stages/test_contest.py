@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -34,13 +35,13 @@ from interp.errors import UsageError
 from interp.masks import HeadMask
 from tests.ablation.vector_prompts import vector_task
 from tests.ablation.words import tokenizer
-from tests.headscope.commands import command, refused, units
+from tests.headscope.commands import command, done, refused, units
 from tests.headscope.tiny_model import tiny_model
 from tests.interp.families import build
 
 TASKS = ("probe_pattern", "probe_labels")
 CHOICE = TaskChoice(TASKS, shots=(0, 2), limit=24, demos="fixed")
-CONTEST = ContestChoice(controls=3, shares=(20,), doses=(0.5,))
+CONTEST = ContestChoice(controls=3, shares=(20,))
 
 
 @pytest.fixture(scope="module")
@@ -247,3 +248,18 @@ def test_a_screen_comes_first_and_names_its_tasks(run: Run, tmp_path: Path) -> N
     refused(command("contest", "-o", run.folder, "--shares", "0,5"), "no list of percentages")
     with pytest.raises(UsageError, match="3 control sets or more, got 2"):
         ContestChoice(controls=2)
+
+
+def test_both_commands_print_what_they_found(model: interp.HookedModel, passed: None, run: Run) -> None:
+    """On the run as it is: every unit is read."""
+    same = {"out": ("-o", run.folder), "tasks": ("--tasks", ",".join(TASKS))}
+    flags = [word for pair in same.values() for word in pair]
+    with mock.patch("headscope.cli.options.load", return_value=model):
+        vectors = done("vectors", *flags, "--queries", 15, "--top", 3)
+        contest = done("contest", *flags, "--shots", 2, "--limit", 24, "--controls", 3, "--shares", 20)
+        numbers = json.loads(
+            done("contest", *flags, "--shots", 2, "--limit", 24, "--controls", 3, "--shares", 20, "--json").out
+        )
+    assert "function-vector heads:" in vectors.out and "left out: probe_labels, labels" in vectors.out
+    assert "without each kind of head" in contest.out and "no arm concept:" in contest.out
+    assert numbers["sentences"] == list(sentences(run.comparisons)) and numbers["sets"]["induction, class, kept"]
