@@ -78,11 +78,15 @@ class FunctionVector:
 
     def save(self, path: str | Path) -> None:
         """As safetensors, with the model's mark."""
-        from safetensors.torch import save_file
+        Path(path).write_bytes(self.content())
+
+    def content(self) -> bytes:
+        """What `save` writes."""
+        from safetensors.torch import save
 
         told = {"function": self.function, "heads": self.heads, "provenance": self.provenance}
         metadata = {"headscope_function_vector": json.dumps(told, sort_keys=True, default=str)}
-        save_file({"means": self.means.contiguous()}, str(path), metadata=metadata)
+        return bytes(save({"means": self.means.contiguous()}, metadata=metadata))
 
     @classmethod
     def load(cls, path: str | Path, model: HookedModel) -> FunctionVector:

@@ -21,7 +21,7 @@ Shown = TypeVar("Shown", bound=type)
 
 def one_line(kind: Shown) -> Shown:
     """Class decorator, in front of `dataclass`: a repr of one line, in which tensors are their shapes."""
-    kind.__repr__ = line  # type: ignore[method-assign]
+    kind.__repr__ = line  # type: ignore[method-assign, assignment]
     return kind
 
 

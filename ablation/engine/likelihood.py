@@ -28,7 +28,7 @@ from ablation.engine.packing import Batch, batch_rows, collate, grow, trunk_tree
 from ablation.engine.prefix_plan import Ids, Price, Request, SortedInputs, Trunk, make_plan
 from ablation.engine.sharing import Sharing, attention_arguments, find_sharing
 from ablation.engine.target_logits import logits_at
-from ablation.replacement import Placement, Replacement
+from ablation.replacement import Placement, Replacement, by_position
 from interp.errors import HeadscopeError, UsageError
 from interp.masks import FFNs, Heads, ffn_mask, head_mask
 from interp.offload import is_offloaded
@@ -117,7 +117,9 @@ def score_requests(
     Raises HeadscopeError where the model gives NaN.
     """
     names = list(documents) if documents is not None else [str(number) for number in range(len(requests))]
-    grouped = _grouped(requests, names) if replacement is not None else [Request(*pair) for pair in requests]
+    if len(names) != len(requests):
+        raise UsageError(f"{len(requests)} requests have {len(names)} document names: give one to each")
+    grouped = [Request(*pair) for pair in requests] if by_position(replacement) else _grouped(requests, names)
     check_requests(model, grouped)
     if not grouped:
         return Likelihoods(np.zeros(0), np.zeros(0, dtype=bool))
@@ -158,8 +160,6 @@ def price_for(model: HookedModel) -> Price:
 
 def _grouped(requests: Sequence[tuple[Ids, Ids]], names: Sequence[str]) -> list[Request]:
     """Requests that share only within a document and a length of context: a replacement is aligned by both."""
-    if len(names) != len(requests):
-        raise UsageError(f"{len(requests)} requests have {len(names)} document names: give one to each")
     keys = [(name, len(context)) for name, (context, _) in zip(names, requests, strict=True)]
     number = {key: n for n, key in enumerate(dict.fromkeys(keys))}
     return [Request(*pair, group=number[key]) for key, pair in zip(keys, requests, strict=True)]

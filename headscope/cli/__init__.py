@@ -11,16 +11,19 @@ import typer
 from headscope.cli import (
     attention,
     compare,
+    contest,
     doctor,
     export,
     importance,
     induction,
     inspect,
     knockout,
+    patch,
     plan,
     prune,
     report,
     study,
+    vectors,
 )
 from headscope.cli.help import Command, Group
 
@@ -41,13 +44,15 @@ GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "The whole study": (study.study, plan.plan),
     "Its parts": (
         induction.induction,
+        vectors.vectors,
         importance.importance,
         knockout.knockout,
+        contest.contest,
         prune.prune,
         compare.compare,
         export.export,
     ),
-    "Looking": (report.report, attention.attention, inspect.inspect),
+    "Looking": (report.report, attention.attention, patch.patch, inspect.inspect),
     "Trust": (doctor.doctor,),
 }
 

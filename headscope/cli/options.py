@@ -51,6 +51,17 @@ Tasks = Annotated[
         panel=panels.PROMPTS,
     ),
 ]
+ScreenTasks = Annotated[
+    str | None,
+    listed(
+        "--tasks",
+        values.names("--tasks", "names of tasks with commas between them, for example --tasks probes"),
+        help="Tasks of the run's screen, separated by commas.",
+        offered=(*GROUPS, *PROBES, *ICL14),
+        panel=panels.PROMPTS,
+        default="all of the screen",
+    ),
+]
 Shots = Annotated[str, shots("Numbers of demonstrations in the prompt, separated by commas.")]
 BudgetShots = Annotated[str | None, shots("Numbers of demonstrations.", default="the budget's")]
 Limit = Annotated[
@@ -236,6 +247,18 @@ def task_choice(tasks: str, shots: str, *, data: str = "hub", **options: Any) ->
     with status("looking up the tasks"):
         names = expand_task_names(tasks, data=data)
     return TaskChoice(tuple(names), parsed, data=data, **options)
+
+
+def screen_tasks(folder: Path, tasks: str | None, data: str) -> tuple[str, ...]:
+    """`--tasks`, or all that the run's screen saw. Raises UsageError where there was none."""
+    from headscope.stages.screening import seen_tasks
+
+    seen = seen_tasks(folder)
+    if tasks is None:
+        return seen
+    from ablation.tasks.expanding import expand_task_names
+
+    return tuple(expand_task_names(tasks, data=data))
 
 
 class Interrupted(Exception):

@@ -36,6 +36,10 @@ FFN_KNOCK_OUTS = 3
 HEADS_SHARE = 1 / 3
 KEYS = 4.0
 PRIMARY_SHARE = 0.6  # of a pass: what stands below the first tested head is run once
+VECTOR_SHOTS, VECTOR_MEANS, VECTOR_QUERIES, VECTOR_LABELS = 10, 64, 40, 20
+VECTOR_PASSES = 7.0  # a query: its own, and a row for every head with either mean (benchmarks/patching.py)
+CONTEST_DOCUMENTS, CONTEST_ARMS, CONTEST_BARE = 40, 9, 120  # arms with controls; sets and ways without
+CONTEST_SHARE = 0.5
 SAMPLE = 8
 SEQUENCE_TOKENS = {"quick": 20 * 201, "paper": 100 * (1 + 4 * 124)}
 INDUCTION_PASSES = 3.0  # two passes, and copying
@@ -169,12 +173,33 @@ def _but_heads(budget: Budget, cells: Sequence[CellTokens], layers: int) -> dict
         "induction": SEQUENCE_TOKENS[budget.protocol] * INDUCTION_PASSES,
         "screen": sum(cell.evaluated(RESERVED, "fixed") for cell in [*both, *at_most]),
         "primary": asked * (1 + budget.controls) * (1 + len(budget.primary_ways)) * PRIMARY_SHARE,
+        "vectors": sum(_vectors(cell) for cell in at_most) * min(1.0, budget.primary_documents / 2 / VECTOR_QUERIES),
+        "contest": sum(_contest(cell, budget) for cell in at_most),
         "importance": budget.rank_documents * ranked * GRADIENT,
         "knockout FFNs": FFN_KNOCK_OUTS * knocked * (1 + layers),
         "prune heads": one_pass * masks["heads"],
         "prune FFNs": one_pass * masks["ffns"],
         "prune both": one_pass * masks["joint"],
     }
+
+
+def _vectors(cell: CellTokens) -> float:
+    """Prompts of ten shots: two means, queries with a row a head and mean over each, and label heads."""
+    grown = cell.prompt + cell.demonstrations * (VECTOR_SHOTS / max(cell.shots, 1) - 1)
+    return (grown + cell.choices) * cell.dearer * (2 * VECTOR_MEANS + VECTOR_QUERIES * VECTOR_PASSES + VECTOR_LABELS)
+
+
+def contest_documents(primary: int) -> int:
+    """Documents a task of the contest: half of the primary's, in its shards, where these are few."""
+    return max(min(primary, CONTEST_DOCUMENTS // 2), min(CONTEST_DOCUMENTS, primary // 2))
+
+
+def _contest(cell: CellTokens, budget: Budget) -> float:
+    """At all positions a pass a set, of which half stands below it; at the last one a row of the choices a set."""
+    documents = contest_documents(budget.primary_documents)
+    sets = CONTEST_ARMS * (1 + budget.controls) + CONTEST_BARE
+    last = documents * cell.per_unit * (1 + cell.choices)
+    return (cell.evaluated(documents, "fixed") + last) * sets * CONTEST_SHARE
 
 
 def _masks(budget: Budget, tasks: int) -> dict[str, int]:

@@ -7,6 +7,7 @@
 | manifest.json | the model's identity and the stages (store/manifest.py) |
 | head_scores, ffn_scores, head_nulls, ffn_nulls, metrics, comparisons, classes `.parquet` | store/tables.py |
 | items/ | scores by sequence and document, the attention example |
+| vectors/ | function vectors, one a function |
 | units/ | finished work units (store/units.py) |
 | report.html | the page (headscope.report) |
 """
@@ -18,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -116,6 +118,10 @@ class Run:
                 f"the run '{self.folder}' holds no items {name!r}; it holds {', '.join(self.item_names) or 'none'}"
             )
         return tables.read_parquet(self.folder / "items" / f"{name}.parquet")
+
+    def vector_path(self, function: str) -> Path:
+        """Where the vector of a function stands, for `FunctionVector.load`; there may be none."""
+        return self.folder / "vectors" / f"{quote(function, safe='')}.safetensors"
 
     def head_score(self, name: str, variant: str = "", *, task: str = "", shots: int = 0) -> HeadScores:
         """A stored head score as it was, with its nulls and items. Raises UsageError where it is not stored."""

@@ -17,7 +17,7 @@ from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
 from headscope.store import tables
-from headscope.store.atomic import make_writable, remove_stale
+from headscope.store.atomic import make_writable, remove_stale, write_atomically
 from headscope.store.attention_example import LEVELS, AttentionExample
 from headscope.store.canonical import noted
 from headscope.store.manifest import Manifest, Stage, check_identity, read_manifest
@@ -119,6 +119,13 @@ class RunWriter(Run):
         with _locked(self.folder):
             folder.mkdir(exist_ok=True)
             example.write(folder)
+
+    def store_vector(self, name: str, content: bytes) -> None:
+        """Store a function's vector as vectors/NAME.safetensors, the name percent-encoded."""
+        path = self.vector_path(name)
+        with _locked(self.folder):
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, content)
 
     def record(self, **facts: Any) -> None:
         """Note what was found on the way (vocabulary rule, skipped lengths) in this stage of the manifest."""
