@@ -14,8 +14,8 @@ from headscope.findings import causal, induction_heads, knock_out, paper, primar
 from headscope.findings.evidence import Evidence
 from headscope.store.atomic import make_writable, write_atomically
 from headscope.store.manifest import FILE, Manifest, Stage, describe
-from headscope.store.run import Run, open_run
-from headscope.store.tables import TABLES
+from headscope.store.run import TABLE_FILES, Run, open_run
+from headscope.store.sealed import copy_sealed
 
 Part = Callable[[Evidence], Iterator[str]]
 PARTS: tuple[tuple[str, Part], ...] = (
@@ -125,9 +125,7 @@ def publish(run: Run, folder: str | Path) -> Path:
     home = Path(folder)
     published = home / name_of(run)
     make_writable(published)
-    for file in (FILE, *(table.path(run.folder).name for table in TABLES)):
-        if (run.folder / file).is_file():
-            write_atomically(published / file, (run.folder / file).read_bytes())
+    copy_sealed(run.folder, published, TABLE_FILES)
     page = home / PAGE
     write_atomically(page, "\n".join(whole_page(home)).encode())
     return page

@@ -21,8 +21,10 @@ from headscope.store.atomic import make_writable, remove_stale
 from headscope.store.attention_example import LEVELS, AttentionExample
 from headscope.store.canonical import noted
 from headscope.store.manifest import Manifest, Stage, check_identity, read_manifest
-from headscope.store.run import Run
+from headscope.store.parquet import encode
+from headscope.store.run import EXAMPLE, TABLE_FILES, Run, item_file, item_files
 from headscope.store.scores import item_frame, label, null_rows, score_rows, tables_of
+from headscope.store.sealed import adopted, put_sealed, settled
 from headscope.store.units import UnitStore
 from interp.errors import StoreError, UsageError
 from interp.scores import FFNScores, HeadScores
@@ -58,13 +60,12 @@ class RunWriter(Run):
         rows, drawn = (build(scores, task=task, shots=shots) for build in (score_rows, null_rows))
         items = item_frame(scores, item_columns or {})
         with _locked(self.folder):
-            stored, stored_nulls = table.read(self.folder), nulls.read(self.folder)
+            stored, stored_nulls = (it.read(self.folder, rewriting=True) for it in (table, nulls))
             _refuse_other_shape(stored, rows, folder=self.folder)
-            if items is not None:
-                self._write_items(name, items)
+            files = {} if items is None else {item_file(name): encode(items)}
             if len(drawn) or len(stored_nulls):
-                nulls.write(self.folder, nulls.merged(stored_nulls, drawn, replacing=rows))
-            table.write(self.folder, table.merged(stored, rows))
+                files[nulls.file] = encode(nulls.merged(stored_nulls, drawn, replacing=rows))
+            put_sealed(self.folder, {**files, table.file: encode(table.merged(stored, rows))})
         self._update(lambda stage: _with_provenance(stage, name, provenance))
 
     def add_metrics(self, rows: pd.DataFrame) -> None:
@@ -78,17 +79,16 @@ class RunWriter(Run):
         without(stored, rows): the stored rows that go when these come, beside those of the same names.
         """
         with _locked(self.folder):
-            stored = tables.COMPARISONS.read(self.folder)
+            stored = tables.COMPARISONS.read(self.folder, rewriting=True)
             gone = rows if without is None else pd.concat([without(stored, rows), rows[stored.columns]])
-            tables.COMPARISONS.write(self.folder, tables.COMPARISONS.merged(stored, rows, replacing=gone))
+            self._merge(tables.COMPARISONS, rows, stored=stored, replacing=gone)
 
     def replace_comparisons(self, rows: pd.DataFrame, *, kinds: Sequence[str]) -> None:
         """Store comparisons in place of all stored ones of these kinds: a new comparison leaves nothing of an older."""
         with _locked(self.folder):
-            stored = tables.COMPARISONS.read(self.folder)
+            stored = tables.COMPARISONS.read(self.folder, rewriting=True)
             gone = pd.concat([stored[stored["kind"].isin(list(kinds))], rows[stored.columns]], ignore_index=True)
-            merged = tables.COMPARISONS.merged(stored, rows, replacing=gone)
-            tables.COMPARISONS.write(self.folder, merged)
+            self._merge(tables.COMPARISONS, rows, stored=stored, replacing=gone)
 
     def add_classes(self, classes: Shaped[np.ndarray, "layer head"]) -> None:
         """Store each head's class as text, empty for heads that are no induction heads (Method 2.8)."""
@@ -103,7 +103,7 @@ class RunWriter(Run):
         if not ITEM_NAME.fullmatch(name):
             raise UsageError(f"{name!r} can't name items: letters, digits, _ . % @ = + - only, no . or - in front")
         with _locked(self.folder):
-            self._write_items(name, frame)
+            put_sealed(self.folder, {item_file(name): encode(frame)})
 
     def store_attention_example(
         self,
@@ -115,10 +115,8 @@ class RunWriter(Run):
     ) -> None:
         """Store every head's attention on one sequence; blocks: the position at which each repeat begins."""
         example = AttentionExample(tuple(tokens), patterns, scale=scale, blocks=tuple(blocks))
-        folder = self.folder / "items"
         with _locked(self.folder):
-            folder.mkdir(exist_ok=True)
-            example.write(folder)
+            put_sealed(self.folder, {EXAMPLE: example.encoded()})
 
     def record(self, **facts: Any) -> None:
         """Note what was found on the way (vocabulary rule, skipped lengths) in this stage of the manifest."""
@@ -142,15 +140,18 @@ class RunWriter(Run):
         with _locked(self.folder):
             manifest = self.manifest
             stages = tuple(change(stage) if stage.same(self.stage) else stage for stage in manifest.stages)
-            replace(manifest, stages=stages).write(self.folder)
+            settled(replace(manifest, stages=stages), self.folder).write(self.folder)
 
-    def _merge(self, table: tables.Table, rows: pd.DataFrame) -> None:
-        table.write(self.folder, table.merged(table.read(self.folder), rows))
-
-    def _write_items(self, name: str, frame: pd.DataFrame) -> None:
-        folder = self.folder / "items"
-        folder.mkdir(exist_ok=True)
-        tables.write_parquet(folder / f"{name}.parquet", frame)
+    def _merge(
+        self,
+        table: tables.Table,
+        rows: pd.DataFrame,
+        *,
+        stored: pd.DataFrame | None = None,
+        replacing: pd.DataFrame | None = None,
+    ) -> None:
+        old = table.read(self.folder, rewriting=True) if stored is None else stored
+        put_sealed(self.folder, {table.file: encode(table.merged(old, rows, replacing=replacing))})
 
 
 def open_stage(model: HookedModel, folder: str | Path, stage: Stage) -> RunWriter:
@@ -176,7 +177,8 @@ def begin_stage(folder: str | Path, identity: Mapping[str, Any], stage: Stage) -
     with _locked(folder):
         manifest = _admit(folder, identity, stage)
         stage = replace(stage, started=_now(), finished="", record=_record_so_far(manifest, stage))
-        manifest.with_stage(stage, folder).write(folder)
+        manifest = adopted(manifest.with_stage(stage, folder), folder, [*TABLE_FILES, *item_files(folder)])
+        settled(manifest, folder).write(folder)
         for part in (folder, folder / "items", folder / "units"):
             remove_stale(part)
     common = {"identity": dict(identity), "versions": dict(stage.versions)}
