@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headscope.store.manifest import Stage
-from headscope.store.writer import begin_stage
+from headscope.store.writer import open_stage
 
 if TYPE_CHECKING:
     from induction import InContextLearning, InductionScores, RepeatedSequences
@@ -54,8 +54,7 @@ def measure_induction(
     repeated = induction.repeated_sequences(model, **options)
     unrepeated = unrepeated_for(model, repeated)
     stage = stage_of(protocol=protocol, sequences=sequences, length=length, seed=seed)
-    identity = {name: value for name, value in model.identity().items() if name != "versions"}
-    with begin_stage(folder, identity, stage) as run:
+    with open_stage(model, folder, stage) as run:
         heads, loss = (None, None) if progress is None else _thirds(progress)
         scored = induction.induction_scores(model, repeated, unrepeated, progress=heads, units=run.units)
         in_context = induction.in_context_learning_score(

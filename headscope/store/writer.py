@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +26,7 @@ from headscope.store.run import EXAMPLE, TABLE_FILES, Run, item_file, item_files
 from headscope.store.scores import item_frame, label, null_rows, score_rows, tables_of
 from headscope.store.sealed import adopted, put_sealed, settled
 from headscope.store.units import UnitStore
-from interp.errors import StoreError, UsageError
+from interp.errors import HeadscopeError, StoreError, UsageError
 from interp.scores import FFNScores, HeadScores
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class RunWriter(Run):
 
     stage: Stage
     units: UnitStore
+    layers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # kind -> layers that have such components
 
     def add_scores(
         self,
@@ -56,6 +57,7 @@ class RunWriter(Run):
         provenance = noted(dict(scores.provenance))  # What can't be noted is refused before anything is written.
         kind = "head" if isinstance(scores, HeadScores) else "ffn"
         name = f"{kind}-{label(scores.name, scores.variant, task, shots)}"
+        self._refuse_broken(scores, name, kind)
         table, nulls = tables_of(scores)
         rows, drawn = (build(scores, task=task, shots=shots) for build in (score_rows, null_rows))
         items = item_frame(scores, item_columns or {})
@@ -142,6 +144,20 @@ class RunWriter(Run):
             stages = tuple(change(stage) if stage.same(self.stage) else stage for stage in manifest.stages)
             settled(replace(manifest, stages=stages), self.folder).write(self.folder)
 
+    def _refuse_broken(self, scores: HeadScores | FFNScores, name: str, kind: str) -> None:
+        """A score that is no number says that there is no such head: one that broke down must not stand for that."""
+        there = [layer for layer in self.layers.get(kind, ()) if layer < len(scores.mean)]
+        wrong = (~scores.mean[there].isfinite()).nonzero()
+        if len(wrong):
+            row, *head = wrong[0].tolist()
+            where = ".".join(map(str, (there[row], *head)))
+            dtype = self.units.common.get("identity", {}).get("dtype", "its dtype")
+            raise HeadscopeError(
+                f"the score {name} of {'head' if kind == 'head' else 'the FFN of layer'} {where} is no finite number "
+                f"({len(wrong)} are not): the model overflows {dtype}. Load it with dtype float32, and run `headscope "
+                "doctor`; nothing of this score was stored"
+            )
+
     def _merge(
         self,
         table: tables.Table,
@@ -155,8 +171,9 @@ class RunWriter(Run):
 
 
 def open_stage(model: HookedModel, folder: str | Path, stage: Stage) -> RunWriter:
-    """`begin_stage` for this very model."""
-    return begin_stage(folder, identity_of(model), stage)
+    """`begin_stage` for this very model, whose scores have to be numbers wherever it has heads and FFNs."""
+    layers = {"head": tuple(model.attention_layers), "ffn": tuple(model.ffn_layers)}
+    return replace(begin_stage(folder, identity_of(model), stage), layers=layers)
 
 
 def identity_of(model: HookedModel) -> dict[str, Any]:
