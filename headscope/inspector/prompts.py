@@ -35,6 +35,8 @@ class Tokens:
 
 def tokens_of(prompt: Prompt, model: HookedModel, data: str) -> Tokens:
     """Raises UsageError for a prompt that can't be had, and for one beyond the model or the inspector."""
+    if prompt.kind == "stored":
+        raise UsageError("The sequence stored with the run has attention alone: what else it gives would be another's.")
     made = {"text": _of_text, "task": _of_task, "repeated": _of_repeats}[prompt.kind](prompt, model, data)
     limit = longest(model)
     if len(made.ids) > limit:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from headscope.stages.token_counts import mark_of, read_counts
 from headscope.store.manifest import Stage
 from headscope.store.names import ALSO
-from headscope.store.writer import begin_stage
+from headscope.store.writer import open_stage
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ def measure_induction(
     natural = induction.natural_prompts(model, seed=seed) if model.tokenizer is not None else None
     further = prompts_of(model, also, seed, counts)
     stage = stage_of(**options, counts=counts)
-    identity = {name: value for name, value in model.identity().items() if name != "versions"}
-    with begin_stage(folder, identity, stage) as run:
+    with open_stage(model, folder, stage) as run:
         heads, loss = (None, None) if progress is None else _thirds(progress)
         scored = induction.induction_scores(
             model, repeated, unrepeated, natural=natural, progress=heads, units=run.units

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 import time
 from pathlib import Path
 
@@ -29,6 +30,24 @@ def write_atomically(path: Path, data: bytes) -> None:
             f"{path.name} could not be written into the folder '{path.parent}': {error.strerror or error}. "
             "Free some space or choose another folder with -o; what was stored before is unharmed."
         ) from error
+
+
+def read_regular(path: Path, *, most: int) -> bytes | None:
+    """The bytes of a file, None where there is none. Raises ValueError for a folder, a pipe, or more bytes than `most`.
+
+    Never waits: a pipe put in place of a file would be waited for without end.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is no file")
+        if status.st_size > most:
+            raise ValueError(f"it has {status.st_size:,} bytes, and at most {most:,} are read")
+        return file.read(most)
 
 
 def make_writable(folder: Path) -> None:

@@ -25,15 +25,21 @@ import pandas as pd
 
 from headscope.store import tables
 from headscope.store.atomic import check_writable
-from headscope.store.attention_example import AttentionExample, read_example
+from headscope.store.attention_example import FILE, AttentionExample, decode_example
 from headscope.store.manifest import Manifest, Stage, read_manifest
+from headscope.store.parquet import decode
 from headscope.store.scores import label, labels, restore, rows_of
+from headscope.store.sealed import NOT_THERE, read_sealed
 from interp.embedded import EMBEDDED
 from interp.errors import StoreError, UsageError
 from interp.scores import FFNScores, HeadScores
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+ITEMS = "items"
+EXAMPLE = f"{ITEMS}/{FILE}"
+TABLE_FILES = tuple(table.file for table in tables.TABLES)
 
 
 @dataclass(frozen=True)
@@ -104,12 +110,12 @@ class Run:
     @property
     def attention_example(self) -> AttentionExample | None:
         """Every head's attention on one sequence, if it was stored."""
-        return read_example(self.folder / "items")
+        return decode_example(read_sealed(self.folder, EXAMPLE), self.folder / EXAMPLE)
 
     @property
     def item_names(self) -> list[str]:
-        """What `items` can be asked for."""
-        return sorted(path.stem for path in (self.folder / "items").glob("*.parquet"))
+        """What `items` can be asked for: what is there, and what the manifest says is there."""
+        return sorted(Path(name).stem for name in {*item_files(self.folder), *self._named} if name.endswith(".parquet"))
 
     def items(self, name: str) -> pd.DataFrame:
         """One row an item (sequence or document), one column a component (`18.6`, or `18` for an FFN)."""
@@ -117,7 +123,11 @@ class Run:
             raise UsageError(
                 f"the run '{self.folder}' holds no items {name!r}; it holds {', '.join(self.item_names) or 'none'}"
             )
-        return tables.read_parquet(self.folder / "items" / f"{name}.parquet")
+        file = item_file(name)
+        content = read_sealed(self.folder, file)
+        if content is None:
+            raise StoreError(f"'{self.folder / file}' is gone while it was read")
+        return decode(content, self.folder / file)
 
     def vector_path(self, function: str) -> Path:
         """Where the vector of a function stands, for `FunctionVector.load`; there may be none."""
@@ -142,6 +152,13 @@ class Run:
 
         return draw(self, name, **options)
 
+    @property
+    def _named(self) -> set[str]:
+        """The items that the manifest names, but for those that were never put."""
+        manifest = read_manifest(self.folder)
+        states = {} if manifest is None or manifest.files is None else manifest.files
+        return {name for name, allowed in states.items() if name.startswith(f"{ITEMS}/") and NOT_THERE not in allowed}
+
     def _restored(self, component: str, key: tuple[str, str, str, int]) -> Any:
         name = f"{component}-{label(*key)}"
         frame, nulls = getattr(self, f"{component}_scores"), getattr(self, f"{component}_nulls")
@@ -155,6 +172,17 @@ class Run:
         return restore(
             rows, rows_of(nulls, key), items, next((provenance for provenance in recorded if provenance), {})
         )
+
+
+def item_file(name: str) -> str:
+    """Where items of this name stand in a run directory."""
+    return f"{ITEMS}/{name}.parquet"
+
+
+def item_files(folder: Path) -> list[str]:
+    """The files under items/, but for temporary ones."""
+    found = [path for path in (folder / ITEMS).glob("*") if path.suffix in (".parquet", ".safetensors")]
+    return sorted(f"{ITEMS}/{path.name}" for path in found if not path.name.startswith("."))
 
 
 def open_run(folder: str | Path) -> Run:

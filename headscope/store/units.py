@@ -21,11 +21,12 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from headscope.store.atomic import write_atomically
+from headscope.store.atomic import read_regular, write_atomically
 from headscope.store.canonical import canonical, digest, plain
 
 FORMAT = 1
 SUFFIX = ".unit"
+LARGEST = 16 << 30  # bytes
 log = logging.getLogger(__name__)
 
 
@@ -40,12 +41,9 @@ class UnitStore:
         """The tensors stored under this key, on the CPU; None if there are none or the file is damaged."""
         path = self.path(key)
         try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        try:
-            return _decode(content, self._whole(key))
-        except (ValueError, SafetensorError) as error:
+            content = read_regular(path, most=LARGEST)
+            return None if content is None else _decode(content, self._whole(key))
+        except (OSError, ValueError, RecursionError, SafetensorError) as error:
             log.warning("the unit %s is damaged (%s) and is made again", path.name, error)
             return None
 
