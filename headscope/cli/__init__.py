@@ -11,6 +11,7 @@ import typer
 from headscope.cli import (
     attention,
     compare,
+    compare_models,
     doctor,
     export,
     importance,
@@ -47,6 +48,7 @@ GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
         compare.compare,
         export.export,
     ),
+    "Several models": (compare_models.compare_models,),
     "Looking": (report.report, attention.attention, inspect.inspect),
     "Trust": (doctor.doctor,),
 }

@@ -73,6 +73,7 @@ def measure_induction(
             induction_heads_by_threshold={str(at): count for at, count in scored.heads.sweep.items()},
             repeat_score=in_context.repeat,
             refused=scored.refused,
+            parameters=sum(weight.numel() for weight in model.hf.parameters()),
         )
         store_example(run, model, length=min(EXAMPLE_LENGTH, max(repeated.lengths)), seed=seed)
     return Measured(scored, in_context, _described(protocol, repeated))

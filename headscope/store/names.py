@@ -11,3 +11,4 @@ PRUNABLE = ("head", "ffn", "both")
 KNOCKED_OUT = ("ffn", "head")
 FFN_RANKINGS = ("importance", "knock_out")
 PROTOCOLS = ("quick", "paper")
+FEWEST_MODELS = 5  # that a slope over models takes

@@ -358,7 +358,7 @@ def test_the_page_is_what_its_tables_say(small: Any, tables: Any) -> None:
 
 
 def test_the_published_models_show_what_the_page_is_about(small: Any, tables: Any) -> None:
-    """One layer has no induction head; two layers grow one, and recall with it."""
+    """One layer has no induction head; two layers grow one, and, if they are wide enough, recall with it."""
     assert len(tables.shallow()) >= 2 and len(tables.deep()) >= 4
     for name in tables.shallow():
         assert (tables.over_steps(name)["induction_heads"] == 0).all()
@@ -367,7 +367,8 @@ def test_the_published_models_show_what_the_page_is_about(small: Any, tables: An
         steps = tables.over_steps(name)
         assert steps.index[0] == 0 and steps["induction_heads"].iloc[0] == 0
         assert steps["induction_heads"].iloc[-1] > 0 and float(steps["strongest"].iloc[-1]) > 0.5
-        assert float(tables.last(name, "small_recall")["gain"]) > 0.9
+        if tables.models.set_index("model").loc[name, "width"] >= 64:
+            assert float(tables.last(name, "small_recall")["gain"]) > 0.9
 
 
 def test_pictures_show_every_model(small: Any, tables: Any) -> None:
