@@ -16,8 +16,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import ablation
 import induction
 import interp
+from headscope.store.run import open_run
 from interp.errors import UsageError
 from tests.docs.scripts import DOCS, script
+from tests.headscope.commands import done
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 RESULTS = DOCS / "results" / "small-models"
@@ -212,6 +214,15 @@ def test_a_definition_that_does_not_fit_is_refused(tiny: Path, tmp_path: Path) -
         (home / "task.yaml").write_text(mine.replace(*unfit), encoding="utf-8")
         with pytest.raises(UsageError, match="does not define a task 'mine' of multiple choice"):
             ablation.load_task("mine", data=tmp_path)
+
+
+def test_the_command_line_takes_a_task_of_a_folder(tiny: Path, tmp_path: Path) -> None:
+    model, where = tiny / "llama-l2-d32" / "step-000003", ("--data", tiny / "tasks", "--tasks", "small_facts")
+    planned = json.loads(done("plan", model, *where, "--shots", "0,5", "--json").out)
+    assert {cell["task"] for cell in planned["cells"]} == {"small_facts"}
+    done("study", model, *where, "--only", "induction", "-o", tmp_path / "run")
+    (study,) = (stage for stage in open_run(tmp_path / "run").stages if stage.command == "study")
+    assert study.tasks == ("small_facts",)
 
 
 # ---- training -------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t as student
 
-from headscope.comparison.models import compare_models, distinct_names, slopes, steps_of
+from headscope.comparison.models import compare_models, distinct_names, removable, slopes, steps_of
 from headscope.store.manifest import Stage
 from headscope.store.run import open_run
 from headscope.store.writer import begin_stage
@@ -59,6 +59,25 @@ def test_a_run_without_a_stage_has_no_number_of_it(tmp_path: Path) -> None:
     one = found.table.set_index("run").loc["one"]
     assert one[["effect", "drop", "gain", "tasks", "p", "parameters", "removable", "depth"]].isna().all()
     assert found.table.set_index("run").loc["two"]["effect"] == 2.0 and not found.against
+
+
+def test_the_removable_share_is_that_of_heads_over_all_tasks_in_their_own_order() -> None:
+    rows = pd.DataFrame(
+        [
+            {"kind": kind, "a": a, "b": b, "shots": shots, "level": level, "value": value}
+            for kind, a, b, shots, level, value in (
+                ("removable_kept", "pooled tasks", "own", 0, "head/zero", 10.0),
+                ("removable_kept", "pooled tasks", "own", 5, "head/zero", 30.0),
+                ("removable_kept", "pooled tasks", "random", 5, "head/zero", 5.0),
+                ("removable_kept", "pooled tasks", "own", 5, "ffn/zero", 20.0),
+                ("removable_kept", "copa", "own", 5, "head/zero", 60.0),
+                ("removable_metric", "pooled tasks", "own", 5, "head/zero", 70.0),
+            )
+        ]
+    )
+    assert removable(rows) == 30 and np.isnan(removable(rows.iloc[2:]))
+    mean = rows.iloc[[1]].assign(level="head/mean", value=40.0)
+    assert removable(pd.concat([rows, mean])) == 40
 
 
 def test_a_slope_is_least_squares_with_students_interval(runs: list[Any]) -> None:
