@@ -317,7 +317,7 @@ heads together, the one among them and the one among the others whose removal co
   minutes of one core. Weights are not kept here: the first command makes them again.
 - Tasks are files beside the models. A study of one model on them:
   `headscope study small-models/{detail}/step-{steps:06d} --data small-models/tasks
-  --tasks small_recall,small_kinds,small_facts --shots 0,5`
+  --tasks small_recall,small_kinds,small_facts --shots 0,7`
 - The numbers: [models](models.csv), [losses](losses.csv), [heads](heads.csv), [checkpoints](checkpoints.csv),
   [tasks](tasks.csv), [removals](removals.csv).
 """

@@ -3,4 +3,5 @@
 scored.py reads a ranking with its documents. matrices.py: tasks and shots. induction_heads.py: are they the important
 ones? overlap.py: top heads in common, and what pruning leaves. pruning_task.py, pruning_tasks.py: curves of one task,
 of all. causal.py: tasks without the induction heads. gain.py: agreement with and without demonstrations.
+models.py, protocols.py: several runs beside each other, and which may be.
 """
