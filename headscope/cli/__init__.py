@@ -11,6 +11,7 @@ import typer
 from headscope.cli import (
     attention,
     compare,
+    compare_models,
     contest,
     doctor,
     export,
@@ -52,6 +53,7 @@ GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
         compare.compare,
         export.export,
     ),
+    "Several models": (compare_models.compare_models,),
     "Looking": (report.report, attention.attention, patch.patch, inspect.inspect),
     "Trust": (doctor.doctor,),
 }

@@ -94,6 +94,7 @@ def measure_induction(
             induction_heads_by_threshold={str(at): count for at, count in scored.heads.sweep.items()},
             repeat_score=in_context.repeat,
             refused=scored.refused,
+            parameters=sum(weight.numel() for weight in model.hf.parameters()),
         )
         shown = min(EXAMPLE_LENGTH, max(repeated.lengths))
         store_example(run, model, candidates=repeated.candidates, length=shown, seed=seed)
