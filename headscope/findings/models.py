@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from headscope.findings.evidence import tasks_told
+from headscope.findings.words import counted
 from headscope.store.names import FEWEST_MODELS
 
 HEADINGS = (
@@ -75,7 +75,7 @@ def effects(table: pd.DataFrame) -> Iterator[str]:
     )
     if len(counts := sorted({int(n) for n in known["tasks"]})) > 1:
         yield (
-            f"A model is asked only about tasks that it learns: here {counts[0]} to {tasks_told(counts[-1])}, so that "
+            f"A model is asked only about tasks that it learns: here {counts[0]} to {counted(counts[-1], 'task')}, so that "
             "effects are partly effects on different tasks."
         )
     others = known[known["tested"] != "induction heads"]
