@@ -66,9 +66,8 @@ def patch(
     in nats of its log-probability, against another answer where one is given.
 
     \b
-      headscope patch --clean "The capital of France is" --corrupt "The capital of Italy is" \\
-                      --answer " Paris" --other " Rome"
-      headscope patch --clean "A B C A B" --answer " C" --method direct -o written.svg
+      headscope patch --clean "A B C A" --corrupt "A D C A" --answer " B" --other " D"
+      headscope patch --clean "A B C A" --answer " B" --method direct -o written.svg
     """
     from headscope.report.patch_page import check_output, write_effects
 

@@ -55,25 +55,23 @@ def contest_rows(tasks: Sequence[ContestTask], wanted: Sequence[Removal], groups
             yield level_row(held, outcome, group)
             for match in matches(wanted):
                 drops = match.of(held, outcome, group)
-                *rows, effect = match_rows(match, drops, outcome, group, held[0].shots, groups)
-                yield from rows
-                effects += [effect] if effect is not None else []
+                rows = list(match_rows(match, drops, outcome, group, held[0].shots, groups))
+                effects += [one for one in rows if one["kind"] == Kind.CONTEST_EFFECT]
+                yield from (one for one in rows if one["kind"] != Kind.CONTEST_EFFECT)
             yield from ahead_rows(held, wanted, outcome, group)
     yield from with_holm(effects)
 
 
 def match_rows(
     match: Match, drops: Sequence[TaskDrops], outcome: str, group: str, shots: int, groups: Grid
-) -> Iterator[Row | None]:
-    """The rows of one tested set, the standardised effect last: None without controls enough."""
+) -> Iterator[Row]:
+    """The rows of one tested set; without controls enough, its drop alone."""
     key = (arm_of(match.tested), group, shots, level_of_set(match.tested, outcome))
     if not drops:
-        yield None
         return
     drop = mean_over_tasks([cluster_mean(task.tested, task.clusters) for task in drops])
     yield row(Kind.CONTEST_DROP, *key, drop.value, interval=drop.interval(), n=len(drops))
     if len(match.controls) < FEWEST_CONTROLS:
-        yield None
         return
     result = primary(
         drops,

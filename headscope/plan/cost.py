@@ -32,9 +32,9 @@ GRADIENT = 2.7
 KEYS = 4.0
 PRIMARY_SHARE = 0.6  # of a pass: what stands below the first tested head is run once
 VECTOR_SHOTS, VECTOR_MEANS, VECTOR_QUERIES, VECTOR_LABELS = 10, 64, 40, 20
-VECTOR_PASSES = 7.0  # a query: its own, and a row for every head with either mean (benchmarks/patching.py)
+FEWEST_QUERIES = 15
 CONTEST_DOCUMENTS, CONTEST_ARMS, CONTEST_BARE = 40, 9, 120  # arms with controls; sets and ways without
-CONTEST_SHARE = 0.5
+CONTEST_SHARE = ROW_SHARE = 0.5  # of a pass: the rest stands below the first changed block
 SAMPLE = 8
 SEQUENCE_TOKENS = {"quick": 20 * 201, "paper": 100 * (1 + 4 * 124)}
 INDUCTION_PASSES = 3.0  # two passes, and copying
@@ -126,8 +126,8 @@ def _counted(task: Task, tokenizer: Any, max_length: int | None) -> tuple[float,
     return prompt, sum(len(choice) for document in tokenised for choice in document.choices) / len(tokenised)
 
 
-def study_cost(budget: Budget, cells: Sequence[CellTokens], layers: int) -> dict[str, float]:
-    """Forward-equivalent tokens of every stage."""
+def study_cost(budget: Budget, cells: Sequence[CellTokens], layers: int, heads: int = 0) -> dict[str, float]:
+    """Forward-equivalent tokens of every stage; heads: of the whole model."""
     most = max(cell.shots for cell in cells)
     at_most = [cell for cell in cells if cell.shots == most]
     pruned = list(cells) if budget.prune_all_shots else at_most
@@ -147,7 +147,7 @@ def study_cost(budget: Budget, cells: Sequence[CellTokens], layers: int) -> dict
         "induction": SEQUENCE_TOKENS[budget.protocol] * INDUCTION_PASSES,
         "screen": sum(cell.evaluated(RESERVED, "fixed") for cell in [*both, *at_most]),
         "primary": asked * (1 + budget.controls) * (1 + len(budget.primary_ways)) * PRIMARY_SHARE,
-        "vectors": sum(_vectors(cell) for cell in at_most) * min(1.0, budget.primary_documents / 2 / VECTOR_QUERIES),
+        "vectors": sum(_vectors(cell, budget, heads) for cell in at_most),
         "contest": sum(_contest(cell, budget) for cell in at_most),
         "importance": budget.rank_documents * ranked * GRADIENT,
         "knockout": knocked * (1 + layers),
@@ -158,10 +158,17 @@ def study_cost(budget: Budget, cells: Sequence[CellTokens], layers: int) -> dict
     }
 
 
-def _vectors(cell: CellTokens) -> float:
-    """Prompts of ten shots: two means, queries with a row a head and mean over each, and label heads."""
+def _vectors(cell: CellTokens, budget: Budget, heads: int) -> float:
+    """Prompts of ten shots: two means, queries, label heads; and a row of the choices a query, head and mean."""
     grown = cell.prompt + cell.demonstrations * (VECTOR_SHOTS / max(cell.shots, 1) - 1)
-    return (grown + cell.choices) * cell.dearer * (2 * VECTOR_MEANS + VECTOR_QUERIES * VECTOR_PASSES + VECTOR_LABELS)
+    queries = vector_queries(budget.primary_documents)
+    rows = 2 * heads * queries * (1 + cell.choices) * ROW_SHARE
+    return (grown * (2 * VECTOR_MEANS + queries + VECTOR_LABELS) + rows) * cell.dearer
+
+
+def vector_queries(primary: int) -> int:
+    """Queries a task of the function vectors: half the documents of the primary, where these are few."""
+    return max(FEWEST_QUERIES, min(VECTOR_QUERIES, primary // 2))
 
 
 def contest_documents(primary: int) -> int:
@@ -224,6 +231,10 @@ class Shape:
     layers_with_heads: int
     layers_with_ffns: int
 
+    @property
+    def all_heads(self) -> int:
+        return self.layers_with_heads * self.heads
+
     def memory(self, dtype: str) -> dict[str, int]:
         """Bytes of weights, of a knock-out's stored residual stream and of a gradient, for a batch of 1,024 tokens."""
         width = WIDTHS[dtype]
@@ -260,7 +271,7 @@ def plan_study(config: Any, tokenizer: Any, choice: TaskChoice, budget: Budget) 
     shape = shape_of(config)
     tasks = replace(choice, limit=SAMPLE).tasks("train")
     counted = tokens_of(tasks, tokenizer, shape.context, shape.d_model)
-    return Plan(shape, budget, tuple(counted), study_cost(budget, counted, shape.layers))
+    return Plan(shape, budget, tuple(counted), study_cost(budget, counted, shape.layers, shape.all_heads))
 
 
 def shape_of(config: Any) -> Shape:

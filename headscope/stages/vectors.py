@@ -138,7 +138,8 @@ class _Work:
         """Scores over the tasks with queries enough, stored; None where there is none."""
         from ablation.function_vectors import FEWEST_QUERIES, assembled, usable
 
-        effects, means = [], {}
+        effects: list[TaskEffects] = []
+        means: dict[str, Tensor] = {}
         for task in tasks:
             kept, reasons = usable(self.model, task)
             if len(kept) < FEWEST_QUERIES:
