@@ -110,9 +110,10 @@ def _beyond(task: TaskDrops) -> Any:
 
 def level_row(tasks: Sequence[ContestTask], outcome: str, group: str) -> Row:
     """The mean outcome of the whole model."""
-    held = [task for task in tasks if outcome in task.full.outcomes]
-    value = float(np.mean([task.full.outcome(outcome).values.mean() for task in held])) if held else float("nan")
-    return row(Kind.CONTEST_LEVEL, FULL, group, tasks[0].shots, ContestLevel(outcome), value, n=len(held))
+    levels = [task.level(outcome, group) for task in tasks if outcome in task.full.outcomes]
+    means = [float(level.mean()) for level in levels if level.size]
+    value = float(np.mean(means)) if means else float("nan")
+    return row(Kind.CONTEST_LEVEL, FULL, group, tasks[0].shots, ContestLevel(outcome), value, n=len(means))
 
 
 def set_table(tasks: Sequence[ContestTask], wanted: Sequence[Removal]) -> pd.DataFrame:
@@ -125,7 +126,8 @@ def set_table(tasks: Sequence[ContestTask], wanted: Sequence[Removal]) -> pd.Dat
             for one in wanted if with_it else ():
                 drops = [task.drop(one, outcome, group) for task in with_it]
                 values = [float(drop.mean()) for drop in drops if drop.size]
-                found.append({**described(one), "group": group, "outcome": outcome, "drop": float(np.mean(values))})
+                mean = float(np.mean(values)) if values else float("nan")
+                found.append({**described(one), "group": group, "outcome": outcome, "drop": mean})
     return pd.DataFrame(found)
 
 
