@@ -144,13 +144,17 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """The documents of one file, one JSON object a line."""
     if not path.is_file():
         raise UsageError(f"There is no file {str(path)!r}. Expected one JSON object a line, in the hub's field names.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"The file {str(path)!r} is not UTF-8 ({error}): write it anew in UTF-8.") from error
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError of its own
             raise UsageError(f"Line {number} of {str(path)!r} is no JSON: {error}. Mend or delete the line.") from error
         if not isinstance(row, dict):
             raise UsageError(f"Line {number} of {str(path)!r} is a {type(row).__name__}, expected a JSON object.")

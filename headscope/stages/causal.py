@@ -23,6 +23,7 @@ import torch
 
 from ablation.causal import causal_check, existing
 from ablation.control_sets import KINDS, TESTED, all_sets, induction_sets
+from ablation.engine.recheck import RECHECKED
 from headscope.comparison.causal import gain_over_tasks, over_tasks, overlap_rows
 from headscope.comparison.scored import Shelf
 from headscope.stages.cells import Progress, TaskChoice, Tell, cut_prompts, fingerprints, title_of
@@ -95,7 +96,9 @@ def measure_causal_check(
         check_references(choice, loaded, ablation)
     with open_stage(model, folder, causal.stage(choice)) as writer:
         sizes = {name: len(heads) for name, heads in sets.items()}
-        writer.record(documents=fingerprints(loaded), sets=sizes, cut=cut_prompts(model, loaded))
+        writer.record(
+            documents=fingerprints(loaded), sets=sizes, cut=cut_prompts(model, loaded), running_check=RECHECKED
+        )
         total = sum(len(few.documents) for few, _ in pairs) * len(chosen) * len(causal.ablations)
         counter = Progress(total, progress)
         checks = [checked(model, writer.units, choice, causal, pair, chosen, counter) for pair in pairs]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ablation.engine.recheck import RECHECKED
 from ablation.pruning import prune
 from headscope.comparison.pruning_task import ACC, Curve, summary_rows, with_demonstrations_joined
 from headscope.comparison.pruning_tasks import stale, together_rows
@@ -161,7 +162,7 @@ def measure_pruning(
     check_rankings(ranked, loaded, prune)
     check_references(choice, loaded, prune.ablation)
     with open_stage(model, folder, stage) as run:
-        run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded))
+        run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded), running_check=RECHECKED)
         pruner = Pruner(
             model, StoredEvaluations(run.units), choice, prune, ranked, _progress(loaded, choice, prune, progress)
         )

@@ -24,12 +24,13 @@ import pandas as pd
 from headscope.store import tables
 from headscope.store.atomic import check_writable
 from headscope.store.attention_example import FILE, AttentionExample, decode_example
+from headscope.store.comparisons import Kind, level_of
 from headscope.store.manifest import Manifest, Stage, read_manifest
 from headscope.store.parquet import decode
 from headscope.store.scores import label, labels, restore, rows_of
 from headscope.store.sealed import NOT_THERE, read_sealed
 from interp.embedded import EMBEDDED
-from interp.errors import StoreError, UsageError
+from interp.errors import StoreError, UsageError, quoted
 from interp.scores import FFNScores, HeadScores
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 ITEMS = "items"
 EXAMPLE = f"{ITEMS}/{FILE}"
+KINDS = frozenset(Kind)
 TABLE_FILES = tuple(table.file for table in tables.TABLES)
 
 
@@ -98,7 +100,11 @@ class Run:
     @property
     def comparisons(self) -> pd.DataFrame:
         """One row a comparison of two rankings; the kinds are listed in store/tables.py."""
-        return tables.COMPARISONS.read(self.folder)
+        rows = tables.COMPARISONS.read(self.folder)
+        for kind, level in sorted(set(zip(rows["kind"], rows["level"], strict=True))):
+            if kind in KINDS:  # others are of another version, and nothing asks for them
+                self._refuse_other_grammar(kind, level)
+        return rows
 
     @property
     def classes(self) -> pd.DataFrame:
@@ -145,6 +151,15 @@ class Run:
         from headscope.figures import draw
 
         return draw(self, name, **options)
+
+    def _refuse_other_grammar(self, kind: str, level: str) -> None:
+        try:
+            level_of(kind, level)
+        except (ValueError, TypeError) as error:
+            raise StoreError(
+                f"comparisons.parquet in '{self.folder}' holds {kind} at the level {quoted(level)}, which is none of "
+                "that kind: it was written by another program. Choose another folder."
+            ) from error
 
     @property
     def _named(self) -> set[str]:
