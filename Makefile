@@ -5,6 +5,7 @@ RUN ?= runs/smollm2-135m
 HOURS ?= 2
 PROBE_HOURS ?= 0.5
 MUTANTS ?=
+MODELS ?= small-models
 RESULTS ?= docs/results/smollm2-135m
 BIN := $(VENV)/bin
 # Files side by side, one process a core and at most four: each holds a model of its own.
@@ -13,14 +14,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help report test test-all check study readme screenshots docs bench audit fuzz mutants reliability chromium clean
+.PHONY: help report test test-all check study small-models readme screenshots docs bench audit fuzz mutants reliability chromium clean
 
 help:
 	@echo "make report     score every attention head of the embedded model, write $(RUN)/report.html"
 	@echo "make test       the default test suite"
 	@echo "make test-all   the slow tier too, on the real model"
 	@echo "make check      formatter, ruff and mypy"
-	@echo "also: study, docs, readme, screenshots, bench, audit, fuzz, mutants, reliability, clean"
+	@echo "also: study, small-models, docs, readme, screenshots, bench, audit, fuzz, mutants, reliability, clean"
 
 # ---- environments: a stamp appears only when an install has succeeded
 $(BIN)/python:
@@ -59,6 +60,11 @@ study: $(VENV)/.run
 	@if [ -n "$${HEADSCOPE_DATA:-}" ]; then set -x; \
 	  $(BIN)/headscope study --tasks icl14 --data "$$HEADSCOPE_DATA" --shots 0,5 --budget $(HOURS) -o runs/study/icl14 --publish $(RESULTS); \
 	else echo "HEADSCOPE_DATA is not set: the 14 tasks are left out"; fi
+
+# Models of one to four layers, trained from nothing, and their page. What is there already is neither trained nor measured again.
+small-models: $(VENV)/.dev chromium
+	$(BIN)/python examples/train_small_models.py --out $(MODELS)
+	$(BIN)/python docs/small_models.py $(MODELS)
 
 # The README's table and picture, from the run of `make report`.
 readme: $(VENV)/.dev chromium

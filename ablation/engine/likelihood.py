@@ -30,10 +30,11 @@ from ablation.engine.prefix_plan import Ids, Price, Request, SortedInputs, Trunk
 from ablation.engine.recheck import recheck
 from ablation.engine.sharing import Sharing, attention_arguments, find_sharing
 from ablation.engine.target_logits import logits_at
-from ablation.replacement import Placement, Replacement
+from ablation.replacement import Placement, Replacement, by_position
 from interp.errors import UsageError
-from interp.masks import FFNMask, HeadMask
+from interp.masks import FFNs, Heads, ffn_mask, head_mask
 from interp.offload import is_offloaded
+from interp.shown import one_line
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -56,6 +57,7 @@ class ScorableDocument(Protocol):
     def choices(self) -> Sequence[Ids]: ...
 
 
+@one_line
 @dataclass(frozen=True)
 class Likelihoods:
     """Per request: log p(continuation | context) in nats, and whether greedy decoding would write it."""
@@ -68,8 +70,8 @@ def log_likelihoods(
     model: HookedModel,
     documents: Iterable[ScorableDocument],
     *,
-    heads: HeadMask | Float[Tensor, "layer head"] | None = None,
-    ffns: FFNMask | Float[Tensor, " layer"] | None = None,
+    heads: Heads | None = None,
+    ffns: FFNs | None = None,
     replacement: Replacement | None = None,
     below: Below | None = None,
     token_budget: int | None = None,
@@ -103,8 +105,8 @@ def score_requests(
     model: HookedModel,
     requests: Sequence[tuple[Ids, Ids]],
     *,
-    heads: HeadMask | Float[Tensor, "layer head"] | None = None,
-    ffns: FFNMask | Float[Tensor, " layer"] | None = None,
+    heads: Heads | None = None,
+    ffns: FFNs | None = None,
     replacement: Replacement | None = None,
     below: Below | None = None,
     documents: Sequence[str] | None = None,
@@ -117,10 +119,13 @@ def score_requests(
     Raises HeadscopeError, which says where, for what is no finite number.
     """
     names = list(documents) if documents is not None else [str(number) for number in range(len(requests))]
-    grouped = _grouped(requests, names) if replacement is not None else [Request(*pair) for pair in requests]
+    if len(names) != len(requests):
+        raise UsageError(f"{len(requests)} requests have {len(names)} document names: give one to each")
+    grouped = [Request(*pair) for pair in requests] if by_position(replacement) else _grouped(requests, names)
     check_requests(model, grouped)
     if not grouped:
         return Likelihoods(np.zeros(0), np.zeros(0, dtype=bool))
+    heads, ffns = head_mask(heads, model.n_layers, model.n_heads), ffn_mask(ffns, model.n_layers)
     masks = {"heads": heads, "ffns": ffns}
     shared = below if below is not None and below.serves(model, heads, ffns) else None
     run = _Run(
@@ -160,8 +165,6 @@ def price_for(model: HookedModel) -> Price:
 
 def _grouped(requests: Sequence[tuple[Ids, Ids]], names: Sequence[str]) -> list[Request]:
     """Requests that share only within a document and a length of context: a replacement is aligned by both."""
-    if len(names) != len(requests):
-        raise UsageError(f"{len(requests)} requests have {len(names)} document names: give one to each")
     keys = [(name, len(context)) for name, (context, _) in zip(names, requests, strict=True)]
     number = {key: n for n, key in enumerate(dict.fromkeys(keys))}
     return [Request(*pair, group=number[key]) for key, pair in zip(keys, requests, strict=True)]

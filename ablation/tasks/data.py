@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ablation.tasks.clusters import by_text, twins
+from ablation.tasks.labels import as_numbers
+from ablation.tasks.names import ICL14
 from interp.errors import UsageError
 
 SPLITS = ("train", "validation")
@@ -137,19 +140,18 @@ def read_folder(root: Path, task: str) -> dict[str, Any]:
     """Both splits of a task from its folder."""
     from datasets import Dataset
 
-    return {split: Dataset.from_list(read_rows(root / task / f"{split}.jsonl")) for split in SPLITS}
+    rows = {split: read_rows(root / task / f"{split}.jsonl") for split in SPLITS}
+    if task in ICL14:
+        rows = {split: as_numbers(held) for split, held in rows.items()}
+    return {split: Dataset.from_list(held) for split, held in rows.items()}
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """The documents of one file, one JSON object a line."""
     if not path.is_file():
         raise UsageError(f"There is no file {str(path)!r}. Expected one JSON object a line, in the hub's field names.")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"The file {str(path)!r} is not UTF-8 ({error}): write it anew in UTF-8.") from error
     rows = []
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(text_of(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -162,6 +164,24 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     if not rows:
         raise UsageError(f"The file {str(path)!r} holds no documents. Expected one JSON object a line.")
     return rows
+
+
+def text_of(path: Path) -> str:
+    """The text of a file in UTF-8, UTF-16 or UTF-32, with a byte-order mark or without.
+
+    Raises UsageError for another encoding: which one it is can't be told from the bytes.
+    """
+    raw = path.read_bytes()
+    encoding = json.detect_encoding(raw[:4])
+    try:
+        return raw.decode(encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise UsageError(
+            f"{str(path)!r} is not {encoding.upper()}: byte 0x{raw[error.start]:02x} in line {line}. If it is Latin-1 "
+            f"or a Windows code page, convert it: `iconv -f WINDOWS-1252 -t UTF-8 {shlex.quote(str(path))} "
+            "> new.jsonl`."
+        ) from error
 
 
 def read_hub(task: str, path: str, name: str | None, splits: Mapping[str, str]) -> dict[str, Any]:

@@ -12,16 +12,20 @@ import typer
 from headscope.cli import (
     attention,
     compare,
+    compare_models,
+    contest,
     doctor,
     export,
     importance,
     induction,
     inspect,
     knockout,
+    patch,
     plan,
     prune,
     report,
     study,
+    vectors,
 )
 from headscope.cli.help import Command, Group
 
@@ -42,13 +46,16 @@ GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "The whole study": (study.study, plan.plan),
     "Its parts": (
         induction.induction,
+        vectors.vectors,
         importance.importance,
         knockout.knockout,
+        contest.contest,
         prune.prune,
         compare.compare,
         export.export,
     ),
-    "Looking": (report.report, attention.attention, inspect.inspect),
+    "Several models": (compare_models.compare_models,),
+    "Looking": (report.report, attention.attention, patch.patch, inspect.inspect),
     "Trust": (doctor.doctor,),
 }
 

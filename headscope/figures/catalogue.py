@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from headscope.figures.causal import removal
+from headscope.figures.contest import contest_dots
+from headscope.figures.dots import dot_plot, dots_of
 from headscope.figures.importance_scatter import importance_scatter
 from headscope.figures.joint_grid import joint_grid
 from headscope.figures.knock_out import ffn_knockout
@@ -35,6 +36,7 @@ from interp.figure import mosaic
 
 KNOCK_OUT = "knock_out"
 TRANSFER_PERCENT = 50.0
+CONTEST_SETS, ALL_TASKS = "contest", "all tasks"
 
 
 @dataclass(frozen=True)
@@ -196,15 +198,21 @@ def _points(*scores: Any, **options: Any) -> Callable[[], go.Figure]:
     return partial(importance_scatter, *scores, **options)
 
 
-def _removal(stored: Stored) -> Iterator[Panel]:
-    rows = stored.causal
-    listed = combinations(rows, "outcome", "ablation", "shots") if len(rows) else []
-    for labels in primary_first(listed, "outcome", "ablation", "shots"):
-        part = chosen(rows, **labels)
-        outcome = metric_label(str(labels["outcome"]))
-        title = f"{outcome.capitalize()}, {labels['ablation']} ablation, {in_context(labels['shots'])}"
-        y = f"drop of ({labels['shots']}-shot minus 0-shot)"
-        yield Panel(title, partial(removal, part, title=title, y=y), labels)
+def _dots(stored: Stored) -> Iterator[Panel]:
+    dots = dots_of(stored.comparisons)
+    if dots:
+        yield Panel("Drop of the gain", partial(dot_plot, dots, x="drop"))
+
+
+def _contest(stored: Stored) -> Iterator[Panel]:
+    if CONTEST_SETS not in stored.run.item_names:
+        return
+    rows = stored.run.items(CONTEST_SETS)
+    for labels in combinations(chosen(rows, ablation="mean"), "outcome", "positions", "group"):
+        where = "all positions" if labels["positions"] == "all" else "the last position"
+        title = f"{str(labels['outcome']).capitalize()}, {labels['group']}, removed at {where}"
+        drawn = partial(contest_dots, rows, **labels, title=title)
+        yield Panel(title, drawn, labels, labels["outcome"] != "choice" or labels["group"] != ALL_TASKS)
 
 
 def in_context(shots: Any) -> str:
@@ -223,6 +231,15 @@ def _count(things: list[str], noun: str) -> str:
 CATALOGUE = (
     Entry(
         "mosaic", "The mosaic of heads", "One score of every head, layers downwards.", "`headscope induction`", _mosaics
+    ),
+    Entry(
+        "dots",
+        "What is lost without the heads",
+        "How much less the demonstrations are worth without the tested heads (diamonds, 95% interval by document) and "
+        "without as many others of the same layers and key-value groups (a point a control set; bars: 5th to 95th "
+        "percentile). Above zero: the heads were needed.",
+        "`headscope study`",
+        _dots,
     ),
     Entry(
         "ffn_knockout",
@@ -280,6 +297,14 @@ CATALOGUE = (
         _transfer,
     ),
     Entry(
+        "contest",
+        "Which kind of head carries the choice?",
+        "What tasks lose without as many heads of each kind, replaced by their mean (diamonds), and without as many "
+        "others of the same layers and key-value groups (points: every control set). Above zero: heads were needed.",
+        "`headscope contest`",
+        _contest,
+    ),
+    Entry(
         "importance_scatter",
         "Induction heads against important heads",
         "One point a head: prefix matching, and importance averaged over tasks after dividing each task's scores by "
@@ -302,14 +327,6 @@ CATALOGUE = (
         "pruning in random order.",
         "`headscope compare`",
         _retention,
-    ),
-    Entry(
-        "induction_removal",
-        "Removing induction heads",
-        "How much less the examples in the context are worth after removing the strongest induction heads (diamonds), "
-        "and after removing as many other heads (points: every control set). Above zero: learning in context suffers.",
-        "`headscope study`",
-        _removal,
     ),
 )
 NAMES = tuple(entry.name for entry in CATALOGUE)

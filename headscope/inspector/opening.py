@@ -42,10 +42,12 @@ def other_weights(run: Run, model: HookedModel) -> str:
     )
 
 
-def open_model(model: HookedModel, folder: Path, *, data: str, length: int | None = None) -> Bench:
+def open_model(
+    model: HookedModel, folder: Path, *, data: str, length: int | None = None, counts: str | None = None
+) -> Bench:
     """The model with its scores: those of its run directory, or those that are made while the page is looked at.
 
-    length: of the random blocks that it is scored on, in place of the protocol's.
+    length: of the random blocks that it is scored on, in place of the protocol's. counts: how often tokens occur.
 
     Raises StoreError for a folder that belongs to another model or can't be written to.
     """
@@ -56,7 +58,7 @@ def open_model(model: HookedModel, folder: Path, *, data: str, length: int | Non
     if any(parameter.is_meta for parameter in model.hf.parameters()):
         return Bench(name, model=model, data=data)  # offloaded weights have one place, and the page needs it
     check_output_folder(folder)
-    return Bench(name, model=model, data=data, scoring=ScoringThread(folder, length).start(model))
+    return Bench(name, model=model, data=data, scoring=ScoringThread(folder, length, counts).start(model))
 
 
 def run_of(model: HookedModel, folder: Path) -> Run | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from headscope.inspector.asked import Prompt
 from interp.errors import UsageError
 from interp.token_display import counted, token_texts
+from interp.tokenizing import tokenizer_of
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -63,7 +64,7 @@ def why(model: HookedModel) -> str:
 def _of_text(prompt: Prompt, model: HookedModel, data: str) -> Tokens:
     # Surrogates that a browser may send are no text that a tokenizer can read.
     text = prompt.text.encode("utf-8", "replace").decode()
-    ids = model.tokenizer(text, verbose=False)["input_ids"]
+    ids = tokenizer_of(model, "a prompt of one's own")(text, verbose=False)["input_ids"]
     if len(ids) < 2:
         raise UsageError(
             f"The prompt has {counted(len(ids), 'token')}: write at least two, for one to look at another."

@@ -89,7 +89,7 @@ def remove_stale(folder: Path, *, older_than: float = STALE_SECONDS) -> None:
 def remove_empty(folder: Path) -> None:
     """Take away a folder that a command made and left without content: its lock, and itself where nothing else is."""
     (folder / ".lock").unlink(missing_ok=True)
-    for part in (folder / "items", folder / "units", folder):
+    for part in (folder / "items", folder / "units", folder / "vectors", folder):
         try:
             part.rmdir()
         except OSError:

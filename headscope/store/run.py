@@ -7,6 +7,7 @@
 | manifest.json | the model's identity and the stages (store/manifest.py) |
 | head_scores, ffn_scores, head_nulls, ffn_nulls, metrics, comparisons, classes `.parquet` | store/tables.py |
 | items/ | scores by sequence and document, the attention example |
+| vectors/ | function vectors, one a function |
 | units/ | finished work units (store/units.py) |
 | report.html | the page (headscope.report) |
 """
@@ -18,13 +19,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pandas as pd
 
 from headscope.store import tables
 from headscope.store.atomic import check_writable
 from headscope.store.attention_example import FILE, AttentionExample, decode_example
-from headscope.store.comparisons import Kind, level_of
 from headscope.store.manifest import Manifest, Stage, read_manifest
 from headscope.store.parquet import decode
 from headscope.store.scores import label, labels, restore, rows_of
@@ -36,9 +37,8 @@ from interp.scores import FFNScores, HeadScores
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-ITEMS = "items"
+ITEMS, VECTORS = "items", "vectors"
 EXAMPLE = f"{ITEMS}/{FILE}"
-KINDS = frozenset(Kind)
 TABLE_FILES = tuple(table.file for table in tables.TABLES)
 
 
@@ -100,9 +100,11 @@ class Run:
     @property
     def comparisons(self) -> pd.DataFrame:
         """One row a comparison of two rankings; the kinds are listed in store/tables.py."""
-        rows = tables.COMPARISONS.read(self.folder)
+        from headscope.store.comparisons import Kind
+
+        rows, kinds = tables.COMPARISONS.read(self.folder), frozenset(Kind)
         for kind, level in sorted(set(zip(rows["kind"], rows["level"], strict=True))):
-            if kind in KINDS:  # others are of another version, and nothing asks for them
+            if kind in kinds:  # others are of another version, and nothing asks for them
                 self._refuse_other_grammar(kind, level)
         return rows
 
@@ -133,6 +135,14 @@ class Run:
             raise StoreError(f"'{self.folder / file}' is gone while it was read")
         return decode(content, self.folder / file)
 
+    def vector_path(self, function: str) -> Path:
+        """Where the vector of a function stands, for `FunctionVector.load`; there may be none.
+
+        Raises StoreError for a file that is not what was written.
+        """
+        read_sealed(self.folder, vector_file(function))
+        return self.folder / vector_file(function)
+
     def head_score(self, name: str, variant: str = "", *, task: str = "", shots: int = 0) -> HeadScores:
         """A stored head score as it was, with its nulls and items. Raises UsageError where it is not stored."""
         score: HeadScores = self._restored("head", (name, variant, task, shots))
@@ -153,6 +163,8 @@ class Run:
         return draw(self, name, **options)
 
     def _refuse_other_grammar(self, kind: str, level: str) -> None:
+        from headscope.store.comparisons import level_of
+
         try:
             level_of(kind, level)
         except (ValueError, TypeError) as error:
@@ -188,10 +200,16 @@ def item_file(name: str) -> str:
     return f"{ITEMS}/{name}.parquet"
 
 
+def vector_file(function: str) -> str:
+    """Where the vector of a function stands in a run directory."""
+    return f"{VECTORS}/{quote(function, safe='')}.safetensors"
+
+
 def item_files(folder: Path) -> list[str]:
-    """The files under items/, but for temporary ones."""
-    found = [path for path in (folder / ITEMS).glob("*") if path.suffix in (".parquet", ".safetensors")]
-    return sorted(f"{ITEMS}/{path.name}" for path in found if not path.name.startswith("."))
+    """The files under items/ and vectors/, but for temporary ones."""
+    found = [path for part in (ITEMS, VECTORS) for path in (folder / part).glob("*")]
+    kept = [path for path in found if path.suffix in (".parquet", ".safetensors") and not path.name.startswith(".")]
+    return sorted(path.relative_to(folder).as_posix() for path in kept)
 
 
 def open_run(folder: str | Path) -> Run:

@@ -22,7 +22,7 @@ from headscope.store.attention_example import LEVELS, AttentionExample
 from headscope.store.canonical import noted
 from headscope.store.manifest import FILE, Manifest, Stage, check_identity, read_manifest
 from headscope.store.parquet import encode
-from headscope.store.run import EXAMPLE, TABLE_FILES, Run, item_file, item_files
+from headscope.store.run import EXAMPLE, TABLE_FILES, Run, item_file, item_files, vector_file
 from headscope.store.scores import item_frame, label, null_rows, score_rows, tables_of
 from headscope.store.sealed import adopted, put_sealed, settled
 from headscope.store.units import UnitStore
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 Stale = Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
+PARTS = ("items", "units", "vectors")
 LOCK_SECONDS = 120.0
 ITEM_NAME = re.compile(r"[\w%@=+][\w.%@=+-]*", re.ASCII)
 
@@ -120,6 +121,11 @@ class RunWriter(Run):
         example = AttentionExample(tuple(tokens), patterns, scale=scale, blocks=tuple(blocks))
         with _locked(self.folder):
             put_sealed(self.folder, {EXAMPLE: example.encoded()})
+
+    def store_vector(self, name: str, content: bytes) -> None:
+        """Store a function's vector as vectors/NAME.safetensors, the name percent-encoded."""
+        with _locked(self.folder):
+            put_sealed(self.folder, {vector_file(name): content})
 
     def record(self, **facts: Any) -> None:
         """Note what was found on the way (vocabulary rule, skipped lengths) in this stage of the manifest."""
@@ -219,7 +225,7 @@ def begin_stage(folder: str | Path, identity: Mapping[str, Any], stage: Stage) -
         manifest = adopted(manifest.with_stage(stage, folder), folder, [*TABLE_FILES, *item_files(folder)])
         manifest = settled(manifest, folder)
         manifest.write(folder)
-        for part in (folder, folder / "items", folder / "units"):
+        for part in (folder, *(folder / name for name in PARTS)):
             remove_stale(part)
     common = {"identity": dict(identity), "versions": dict(stage.versions)}
     return RunWriter(folder, stage, UnitStore(folder / "units", common), began=None if known else manifest)
