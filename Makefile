@@ -4,6 +4,7 @@ VENV ?= .venv
 RUN ?= runs/smollm2-135m
 HOURS ?= 2
 PROBE_HOURS ?= 0.5
+MUTANTS ?=
 MODELS ?= small-models
 RESULTS ?= docs/results/smollm2-135m
 BIN := $(VENV)/bin
@@ -13,14 +14,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help report test test-all check study small-models readme screenshots docs bench audit chromium clean
+.PHONY: help report test test-all check study small-models readme screenshots docs bench audit fuzz mutants reliability chromium clean
 
 help:
 	@echo "make report     score every attention head of the embedded model, write $(RUN)/report.html"
 	@echo "make test       the default test suite"
 	@echo "make test-all   the slow tier too, on the real model"
 	@echo "make check      formatter, ruff and mypy"
-	@echo "also: study, small-models, docs, readme, screenshots, bench, audit, clean"
+	@echo "also: study, small-models, docs, readme, screenshots, bench, audit, fuzz, mutants, reliability, clean"
 
 # ---- environments: a stamp appears only when an install has succeeded
 $(BIN)/python:
@@ -83,6 +84,21 @@ bench: $(VENV)/.dev
 audit: $(VENV)/.run
 	$(BIN)/python -m pip install --quiet -c constraints.txt pip-audit
 	$(BIN)/pip-audit --skip-editable
+
+# 100,000 made-up inputs to everything that takes something from outside: files, options, requests. Some minutes.
+fuzz: $(VENV)/.dev
+	HEADSCOPE_FUZZ=100000 $(BIN)/python -m pytest -q tests/test_fuzz.py
+
+# The table of docs/reliability.md: faults made on purpose, and how each ended.
+reliability: $(VENV)/.dev
+	$(BIN)/python docs/reliability.py
+
+# One change at a time in the files named under [tool.mutmut], and the tests of their rooms; prints the changes that no
+# test noticed. Hours; MUTANTS="interp.scores*" takes some of them.
+mutants: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt mutmut
+	$(BIN)/mutmut run $(MUTANTS) || true
+	$(BIN)/mutmut results
 
 # The browser tests use the machine's Chromium, under two sets of fonts; where one is not there and can't be installed, what
 # needs it is skipped and says so.

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Int
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ablation.cutting import Cut, cut_weights, plan_cut
@@ -200,7 +201,7 @@ def _write(model: HookedModel, target: Path, record: dict[str, Any], cut: Cut | 
         if target.exists():
             target.rmdir()
         made.rename(target)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise StoreError(f"{str(target)!r} can't be written ({error}): make room or give another folder") from error
     finally:
         shutil.rmtree(made, ignore_errors=True)

@@ -27,6 +27,7 @@ from ablation.engine.below import Below
 from ablation.engine.overflow import broken
 from ablation.engine.packing import Batch, batch_rows, collate, grow, trunk_tree
 from ablation.engine.prefix_plan import Ids, Price, Request, SortedInputs, Trunk, make_plan
+from ablation.engine.recheck import recheck
 from ablation.engine.sharing import Sharing, attention_arguments, find_sharing
 from ablation.engine.target_logits import logits_at
 from ablation.replacement import Placement, Replacement, by_position
@@ -142,6 +143,9 @@ def score_requests(
         gates = model.gates(heads=heads, ffns=ffns) if replacement is None else nullcontext()
         with gates, shared.run() if shared is not None else nullcontext():
             run.all(sharing)
+        if replacement is None:
+            with model.gates(heads=heads, ffns=ffns):
+                recheck(model, grouped, names, run.scores)
     return run.result()
 
 

@@ -156,7 +156,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError of its own
             raise UsageError(f"Line {number} of {str(path)!r} is no JSON: {error}. Mend or delete the line.") from error
         if not isinstance(row, dict):
             raise UsageError(f"Line {number} of {str(path)!r} is a {type(row).__name__}, expected a JSON object.")

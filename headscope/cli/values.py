@@ -42,7 +42,8 @@ def check_utf8(value: str, option: str, what_to_do: str) -> None:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        written = value.encode(errors="surrogateescape")[:40]
+        bytes_alone = not re.search("[\ud800-\udc7f\udd00-\udfff]", value)  # as the system hands over what is no text
+        written = value.encode(errors="surrogateescape" if bytes_alone else "replace")[:40]
         raise UsageError(f"{option} is not UTF-8 ({written!r}): {what_to_do}") from error
 
 

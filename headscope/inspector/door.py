@@ -82,7 +82,7 @@ class SentFile(_Sent):
 
 TYPES: dict[str, Any] = {
     "look.data": SentLook | None,
-    "row-asked.data": SentLook | None,
+    "row-asked.data": SentLook,
     "drawing.data": SentLook | None,
     "reading.data": SentLook | None,
     "prompt.data": SentPrompt | None,

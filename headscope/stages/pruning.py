@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ablation.engine.recheck import RECHECKED
 from ablation.evaluation import METRIC
 from ablation.gains import Conditions
 from ablation.outcomes import with_choices
@@ -190,6 +191,7 @@ def measure_pruning(
     check_references(choice, [task for pair in pairs for task in pair if task is not None], prune.ablation)
     with open_stage(model, folder, stage) as run:
         run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded), unlabelled=unlabelled_rows(loaded))
+        run.record(running_check=RECHECKED)
         pruner = Pruner(
             model, StoredEvaluations(run.units), choice, prune, ranked, _progress(pairs, choice, prune, progress)
         )

@@ -31,13 +31,13 @@ from headscope.store.parquet import decode
 from headscope.store.scores import label, labels, restore, rows_of
 from headscope.store.sealed import NOT_THERE, read_sealed
 from interp.embedded import EMBEDDED
-from interp.errors import StoreError, UsageError
+from interp.errors import StoreError, UsageError, quoted
 from interp.scores import FFNScores, HeadScores
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-ITEMS = "items"
+ITEMS, VECTORS = "items", "vectors"
 EXAMPLE = f"{ITEMS}/{FILE}"
 TABLE_FILES = tuple(table.file for table in tables.TABLES)
 
@@ -100,7 +100,13 @@ class Run:
     @property
     def comparisons(self) -> pd.DataFrame:
         """One row a comparison of two rankings; the kinds are listed in store/tables.py."""
-        return tables.COMPARISONS.read(self.folder)
+        from headscope.store.comparisons import Kind
+
+        rows, kinds = tables.COMPARISONS.read(self.folder), frozenset(Kind)
+        for kind, level in sorted(set(zip(rows["kind"], rows["level"], strict=True))):
+            if kind in kinds:  # others are of another version, and nothing asks for them
+                self._refuse_other_grammar(kind, level)
+        return rows
 
     @property
     def classes(self) -> pd.DataFrame:
@@ -130,8 +136,12 @@ class Run:
         return decode(content, self.folder / file)
 
     def vector_path(self, function: str) -> Path:
-        """Where the vector of a function stands, for `FunctionVector.load`; there may be none."""
-        return self.folder / "vectors" / f"{quote(function, safe='')}.safetensors"
+        """Where the vector of a function stands, for `FunctionVector.load`; there may be none.
+
+        Raises StoreError for a file that is not what was written.
+        """
+        read_sealed(self.folder, vector_file(function))
+        return self.folder / vector_file(function)
 
     def head_score(self, name: str, variant: str = "", *, task: str = "", shots: int = 0) -> HeadScores:
         """A stored head score as it was, with its nulls and items. Raises UsageError where it is not stored."""
@@ -151,6 +161,17 @@ class Run:
         from headscope.figures import draw
 
         return draw(self, name, **options)
+
+    def _refuse_other_grammar(self, kind: str, level: str) -> None:
+        from headscope.store.comparisons import level_of
+
+        try:
+            level_of(kind, level)
+        except (ValueError, TypeError) as error:
+            raise StoreError(
+                f"comparisons.parquet in '{self.folder}' holds {kind} at the level {quoted(level)}, which is none of "
+                "that kind: it was written by another program. Choose another folder."
+            ) from error
 
     @property
     def _named(self) -> set[str]:
@@ -179,10 +200,16 @@ def item_file(name: str) -> str:
     return f"{ITEMS}/{name}.parquet"
 
 
+def vector_file(function: str) -> str:
+    """Where the vector of a function stands in a run directory."""
+    return f"{VECTORS}/{quote(function, safe='')}.safetensors"
+
+
 def item_files(folder: Path) -> list[str]:
-    """The files under items/, but for temporary ones."""
-    found = [path for path in (folder / ITEMS).glob("*") if path.suffix in (".parquet", ".safetensors")]
-    return sorted(f"{ITEMS}/{path.name}" for path in found if not path.name.startswith("."))
+    """The files under items/ and vectors/, but for temporary ones."""
+    found = [path for part in (ITEMS, VECTORS) for path in (folder / part).glob("*")]
+    kept = [path for path in found if path.suffix in (".parquet", ".safetensors") and not path.name.startswith(".")]
+    return sorted(path.relative_to(folder).as_posix() for path in kept)
 
 
 def open_run(folder: str | Path) -> Run:

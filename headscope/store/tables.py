@@ -60,6 +60,7 @@ LIMITS = {
     **dict.fromkeys(("p", "p_family", "p_holm"), (0, 1)),
     "shots": (-1, 2**31 - 1),
 }
+MOST_HEADS = 1_000_000  # of a model; a grid of as many is made from rows that need not be there
 UNBOUNDED = ("comparisons",)  # no number of documents may decide a question
 
 
@@ -104,6 +105,10 @@ class Table:
         for name, (low, high) in LIMITS.items():
             if name in frame and len(outside := frame[name][(frame[name] < low) | (frame[name] > high)]):
                 return f"holds {name} {outside.iloc[0]}, expected {low:g} to {high:g}"
+        if {"layer", "head"} <= set(frame) and len(frame):
+            cells = (int(frame["layer"].max()) + 1) * (int(frame["head"].max()) + 1)
+            if cells > max(MOST_HEADS, 10 * len(frame)):
+                return f"holds {len(frame):,} rows for a model of {cells:,} heads"
         for name, dtype in self.columns.items():
             if dtype.startswith("float") and self.name not in UNBOUNDED and np.isinf(frame[name]).any():
                 return f"holds an infinite {name}"

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from headscope.store.atomic import read_regular, write_atomically
 from headscope.store.canonical import canonical, digest, plain
+from interp.errors import StoreError
 
 FORMAT = 1
 SUFFIX = ".unit"
@@ -50,7 +51,9 @@ class UnitStore:
     def put(self, key: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Store the tensors under this key, in place of what was there."""
         path = self.path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not self.folder.parent.is_dir():
+            raise StoreError(f"the folder '{self.folder.parent}' is gone: it was deleted while a command worked in it")
+        self.folder.mkdir(exist_ok=True)
         write_atomically(path, _encode(tensors, self._whole(key)))
 
     def get_or_compute(self, key: Mapping[str, Any], compute: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:

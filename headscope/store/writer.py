@@ -17,12 +17,12 @@ from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
 from headscope.store import tables
-from headscope.store.atomic import make_writable, remove_stale, write_atomically
+from headscope.store.atomic import make_writable, remove_empty, remove_stale
 from headscope.store.attention_example import LEVELS, AttentionExample
 from headscope.store.canonical import noted
-from headscope.store.manifest import Manifest, Stage, check_identity, read_manifest
+from headscope.store.manifest import FILE, Manifest, Stage, check_identity, read_manifest
 from headscope.store.parquet import encode
-from headscope.store.run import EXAMPLE, TABLE_FILES, Run, item_file, item_files
+from headscope.store.run import EXAMPLE, TABLE_FILES, Run, item_file, item_files, vector_file
 from headscope.store.scores import item_frame, label, null_rows, score_rows, tables_of
 from headscope.store.sealed import adopted, put_sealed, settled
 from headscope.store.units import UnitStore
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 Stale = Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
+PARTS = ("items", "units", "vectors")
 LOCK_SECONDS = 120.0
 ITEM_NAME = re.compile(r"[\w%@=+][\w.%@=+-]*", re.ASCII)
 
@@ -44,6 +45,7 @@ class RunWriter(Run):
     stage: Stage
     units: UnitStore
     layers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # kind -> layers that have such components
+    began: Manifest | None = None  # the manifest as this stage, new in it, found it
 
     def add_scores(
         self,
@@ -122,10 +124,8 @@ class RunWriter(Run):
 
     def store_vector(self, name: str, content: bytes) -> None:
         """Store a function's vector as vectors/NAME.safetensors, the name percent-encoded."""
-        path = self.vector_path(name)
         with _locked(self.folder):
-            path.parent.mkdir(exist_ok=True)
-            write_atomically(path, content)
+            put_sealed(self.folder, {vector_file(name): content})
 
     def record(self, **facts: Any) -> None:
         """Note what was found on the way (vocabulary rule, skipped lengths) in this stage of the manifest."""
@@ -144,6 +144,26 @@ class RunWriter(Run):
     ) -> None:
         if error is None:
             self.finish()
+        elif isinstance(error, HeadscopeError):
+            self._withdraw()
+
+    def _withdraw(self) -> None:
+        """A command that was refused before it stored anything leaves no word: it would refuse the right command."""
+        if self.began is None or not self.folder.is_dir():
+            return
+        with _locked(self.folder):
+            manifest = read_manifest(self.folder)
+            if manifest is None or settled(manifest, self.folder).files != self.began.files or len(self.units):
+                return
+            mine = next((stage for stage in manifest.stages if stage.same(self.stage)), None)
+            if mine is None or mine.record:
+                return
+            others = tuple(stage for stage in manifest.stages if stage is not mine)
+            if others or manifest.files:
+                replace(manifest, stages=others).write(self.folder)
+                return
+            (self.folder / FILE).unlink()
+        remove_empty(self.folder)
 
     def _update(self, change: Callable[[Stage], Stage]) -> None:
         with _locked(self.folder):
@@ -200,13 +220,15 @@ def begin_stage(folder: str | Path, identity: Mapping[str, Any], stage: Stage) -
     make_writable(folder)
     with _locked(folder):
         manifest = _admit(folder, identity, stage)
+        known = any(stage.same(other) for other in manifest.stages)
         stage = replace(stage, started=_now(), finished="", record=_record_so_far(manifest, stage))
         manifest = adopted(manifest.with_stage(stage, folder), folder, [*TABLE_FILES, *item_files(folder)])
-        settled(manifest, folder).write(folder)
-        for part in (folder, folder / "items", folder / "units"):
+        manifest = settled(manifest, folder)
+        manifest.write(folder)
+        for part in (folder, *(folder / name for name in PARTS)):
             remove_stale(part)
     common = {"identity": dict(identity), "versions": dict(stage.versions)}
-    return RunWriter(folder, stage, UnitStore(folder / "units", common))
+    return RunWriter(folder, stage, UnitStore(folder / "units", common), began=None if known else manifest)
 
 
 def _admit(folder: Path, identity: Mapping[str, Any], stage: Stage) -> Manifest:
@@ -255,6 +277,8 @@ def _locked(folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     try:
+        if not folder.is_dir():
+            raise StoreError(f"the folder '{folder}' is gone: it was deleted while a command worked in it")
         with FileLock(folder / ".lock", timeout=LOCK_SECONDS):
             yield
     except Timeout as error:

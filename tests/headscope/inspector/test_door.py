@@ -265,7 +265,6 @@ def test_an_address_that_is_none_is_no_defect(apps: dict[str, Any], address: str
 )
 def test_a_cell_is_never_a_formula(cell: Any, written: Any) -> None:
     assert harmless(cell) == written
-    assert next(csv.reader(io.StringIO(text_of([cell], [])))) == [str(cell) if cell is not None else ""]
     assert list(csv.reader(io.StringIO(text_of(["a"], [[cell]]), newline="")))[1] == [
         "" if written is None else str(written)
     ]

@@ -13,7 +13,7 @@ import torch
 from headscope.store import tables
 from headscope.store.attention_example import FILE, AttentionExample
 from headscope.store.manifest import Stage
-from headscope.store.run import Run, open_run
+from headscope.store.run import Run, open_run, vector_file
 from headscope.store.writer import begin_stage
 from interp.scores import FFNScores, HeadScores, Null
 
@@ -42,6 +42,7 @@ def write_run(folder: Path, *, layers: int = 3, heads: int = 4) -> Path:
         writer.add_classes(np.array([["copying", *[""] * (heads - 1)]] * layers))
         attention = torch.randint(0, 255, (layers, heads, 6, 6), generator=generator).tril().to(torch.uint8)
         writer.store_attention_example([*"abcdef"], attention, blocks=(0, 3))
+        writer.store_vector("copa/a", b"a vector's bytes")
         writer.record(sequences=8, repeat_score=-1.25, cut={"copa": 2})
         writer.units.put(UNIT, {"x": torch.rand(4, generator=generator)})
     return folder
@@ -71,6 +72,8 @@ def readers(folder: Path) -> dict[str, Callable[[], Any]]:
     found |= {table.file: (lambda name=table.name: plain(getattr(run, name))) for table in tables.TABLES}
     found |= {f"items/{name}.parquet": (lambda name=name: plain(run.items(name))) for name in run.item_names}
     found[f"items/{FILE}"] = lambda: example(run)
+    if (folder / vector_file("copa/a")).parent.is_dir():
+        found[vector_file("copa/a")] = lambda: run.vector_path("copa/a").read_bytes()
     return found
 
 

@@ -213,6 +213,7 @@ IMPOSSIBLE: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str]] = [
     ("classes", altered("class", 1), "in the column 'class'"),
     ("classes", lambda frame: frame.assign(layer=frame["layer"] * 10**9), "holds layer"),
     ("comparisons", altered("p_holm", -0.5), "holds p_holm -0.5"),
+    ("comparisons", altered("level", "globally"), "holds cross_task at the level 'globally', which is none"),
     ("ffn_scores", altered("layer", True), "holds bool in the column 'layer'"),
     ("head_nulls", altered("p_family", np.float32(2)), "holds p_family 2"),
 ]

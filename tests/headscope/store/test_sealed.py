@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from headscope.store.manifest import FILE, read_manifest
-from headscope.store.run import EXAMPLE, TABLE_FILES, open_run
+from headscope.store.run import EXAMPLE, TABLE_FILES, open_run, vector_file
 from headscope.store.sealed import copy_sealed, put_sealed, settled
 from headscope.store.units import UnitStore
 from headscope.store.writer import begin_stage
 from interp.errors import StoreError
 from tests.headscope.store.stored import IDENTITY, STAGE, UNIT, files, metric_row, readers, write_run
+
+VECTOR = vector_file("copa/a")
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +35,11 @@ def folder(written: Path, tmp_path: Path) -> Path:
 def test_the_run_has_a_file_of_every_kind(written: Path) -> None:
     unit = UnitStore(written / "units", {"identity": IDENTITY, "versions": {"torch": "1"}}).path(UNIT)
     items = ["items/ffn-knock_out-copa-0shot.parquet", "items/head-prefix_matching.parquet"]
-    assert files(written) == sorted([FILE, *TABLE_FILES, EXAMPLE, *items, f"units/{unit.name}"])
+    assert files(written) == sorted([FILE, *TABLE_FILES, EXAMPLE, *items, VECTOR, f"units/{unit.name}"])
     assert {*readers(written)} == {name for name in files(written) if not name.startswith("units/")}
     manifest = read_manifest(written)
     assert manifest is not None and manifest.files is not None
-    assert sorted(manifest.files) == sorted([*TABLE_FILES, EXAMPLE, *items])
+    assert sorted(manifest.files) == sorted([*TABLE_FILES, EXAMPLE, *items, VECTOR])
     assert all(len(states) == 1 for states in manifest.files.values()), "at rest a file has one content"
 
 
