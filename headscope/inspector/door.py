@@ -7,6 +7,7 @@ that exists) is for asked.py to say.
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
@@ -109,7 +110,7 @@ class _Value(BaseModel):
     property: Word
     value: Any = None
 
-    @property
+    @builtins.property  # the field below that name is no decorator
     def name(self) -> str:
         return f"{self.id}.{self.property}"
 
