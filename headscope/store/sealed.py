@@ -30,12 +30,14 @@ def read_sealed(folder: Path, name: str, *, rewriting: bool = False) -> bytes | 
 
     Raises StoreError for a file that is not what was written, that is gone, or that this run did not write.
     """
-    seen = None
+    seen: tuple[str, tuple[str, ...]] | None = None
+    known = False
     for _ in range(TRIES):
         content = _content(folder, name)
         manifest = read_manifest(folder)
         if manifest is None or manifest.files is None:
             return content
+        known = name in manifest.files
         state, allowed = _state(content), manifest.files.get(name, (NOT_THERE,))
         if state in allowed:
             return content
@@ -45,7 +47,7 @@ def read_sealed(folder: Path, name: str, *, rewriting: bool = False) -> bytes | 
     if content is None and rewriting:
         log.warning("%s was deleted from '%s': what it held is gone, and it is begun anew", name, folder)
         return None
-    raise StoreError(_why(folder, name, content, known=name in manifest.files))
+    raise StoreError(_why(folder, name, content, known=known))
 
 
 def put_sealed(folder: Path, files: Mapping[str, bytes]) -> None:
