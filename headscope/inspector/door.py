@@ -7,6 +7,7 @@ that exists) is for asked.py to say.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
@@ -130,10 +131,8 @@ class NotAsked(Exception):
 
 def checked(body: bytes, callbacks: Mapping[str, Any]) -> None:
     """Raises NotAsked, with a sentence, for anything that the page could not have sent."""
-    from pydantic_core import from_json
-
     try:
-        asked = _Request.model_validate(from_json(body, allow_inf_nan=False))
+        asked = _Request.model_validate(json.loads(body, parse_constant=_no_number))
     except ValidationError as error:
         raise NotAsked(_told(error)) from error
     except (ValueError, RecursionError, UnicodeError) as error:
@@ -151,6 +150,10 @@ def checked(body: bytes, callbacks: Mapping[str, Any]) -> None:
             raise NotAsked(f"The request brings the {kind} {quoted([value.name for value in given])}, not {expected}.")
         for value in given:
             _check_value(value)
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number")
 
 
 def _check_value(value: _Value) -> None:
