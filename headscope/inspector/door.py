@@ -8,7 +8,8 @@ that exists) is for asked.py to say.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -131,10 +132,8 @@ class NotAsked(Exception):
 
 def checked(body: bytes, callbacks: Mapping[str, Any]) -> None:
     """Raises NotAsked, with a sentence, for anything that the page could not have sent."""
-    from pydantic_core import from_json
-
     try:
-        asked = _Request.model_validate(from_json(body, allow_inf_nan=False))
+        asked = _Request.model_validate(json.loads(body, parse_constant=_no_number))
     except ValidationError as error:
         raise NotAsked(_told(error)) from error
     except (ValueError, RecursionError, UnicodeError) as error:
@@ -154,16 +153,21 @@ def checked(body: bytes, callbacks: Mapping[str, Any]) -> None:
             _check_value(value)
 
 
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number")
+
+
 def _check_value(value: _Value) -> None:
     try:
-        _type_of(value.name).validate_python(value.value, strict=True)
+        _validator_of(value.name)(value.value, strict=True)
     except ValidationError as error:
         raise NotAsked(f"{value.name}: {_told(error)}") from error
 
 
 @cache
-def _type_of(name: str) -> TypeAdapter[Any]:
-    return TypeAdapter(TYPES[name])
+def _validator_of(name: str) -> Callable[..., Any]:
+    adapter: TypeAdapter[Any] = TypeAdapter(TYPES[name])
+    return adapter.validate_python
 
 
 def _told(error: ValidationError) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from headscope.inspector.bench import Bench
 from headscope.inspector.scoring import ScoringThread
 from headscope.store.manifest import read_manifest
-from headscope.store.run import Run, check_output_folder, open_run
+from headscope.store.run import Run, check_output_folder, open_whole_run
 from interp.errors import HeadscopeError, StoreError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def open_run_directory(folder: Path, load: Callable[[str], HookedModel], *, data: str, with_model: bool) -> Bench:
     """What the run holds; with its model, unless that can't be had, which the page then says."""
-    run = open_run(folder)
+    run = open_whole_run(folder)
     source = str(run.identity["source"])
     if not with_model:
         return Bench(source, run=run, why="it was started with --no-model.", data=data)
@@ -66,7 +66,7 @@ def run_of(model: HookedModel, folder: Path) -> Run | None:
     manifest = read_manifest(folder)
     if manifest is None:
         return None
-    run, identity = Run(folder), model.identity()
+    run, identity = open_whole_run(folder), model.identity()
     differs = other_weights(run, model)
     if differs or manifest.identity.get("dtype") not in (None, identity["dtype"]):
         raise StoreError(

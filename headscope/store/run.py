@@ -219,6 +219,20 @@ def open_run(folder: str | Path) -> Run:
     return run
 
 
+def open_whole_run(folder: str | Path) -> Run:
+    """`open_run`, with everything in it read once: for a page that is served as long as somebody looks at it.
+
+    Raises StoreError for the first file that is damaged, lost or none of headscope's.
+    """
+    run = open_run(folder)
+    for table in tables.TABLES:
+        getattr(run, table.name)
+    for file in item_files(run.folder):
+        read_sealed(run.folder, file)
+    run.attention_example  # noqa: B018  (reading it is the check)
+    return run
+
+
 def check_output_folder(folder: str | Path, stage: Stage | None = None) -> None:
     """Refuse an output folder before a model is loaded: not writable, another format, another protocol (StoreError).
 

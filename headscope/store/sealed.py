@@ -30,7 +30,8 @@ def read_sealed(folder: Path, name: str, *, rewriting: bool = False) -> bytes | 
 
     Raises StoreError for a file that is not what was written, that is gone, or that this run did not write.
     """
-    seen, known = None, False
+    seen: tuple[str, tuple[str, ...]] | None = None
+    known = False
     for _ in range(TRIES):
         content = _content(folder, name)
         manifest = read_manifest(folder)

@@ -38,7 +38,7 @@ def overflowing(layer: int, dtype: torch.dtype = HALF) -> HookedModel:
 
 
 def with_rare(n: int = 3) -> list[Any]:
-    """Sound documents, and a last one whose prompt has the token RARE."""
+    """Sound documents, and a last one whose prompt ends in the token RARE."""
     from dataclasses import replace
 
     *sound, last = [
@@ -49,7 +49,7 @@ def with_rare(n: int = 3) -> list[Any]:
         )
         for d in documents(n)
     ]
-    context = (*last.contexts[0][:3], RARE, *last.contexts[0][3:])
+    context = (*last.contexts[0], RARE)
     return [*sound, replace(last, contexts=(context,) * len(last.contexts))]
 
 

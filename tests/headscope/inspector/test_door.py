@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +19,9 @@ from headscope.inspector.asked import asked_head, asked_prompt, asked_removal, w
 from headscope.inspector.bench import Bench
 from headscope.inspector.csv_text import harmless, text_of
 from headscope.inspector.door import ROUTE, TYPES, NotAsked, checked
-from headscope.store.run import open_run
-from interp.errors import HeadscopeError, UsageError
+from headscope.inspector.opening import open_run_directory
+from headscope.store.run import EXAMPLE, open_run
+from interp.errors import HeadscopeError, StoreError, UsageError
 from interp.masks import parse_heads
 from tests.headscope.store.stored import write_run
 from tests.headscope.tiny_model import tiny_model
@@ -268,3 +270,20 @@ def test_a_cell_is_never_a_formula(cell: Any, written: Any) -> None:
     assert list(csv.reader(io.StringIO(text_of(["a"], [[cell]]), newline="")))[1] == [
         "" if written is None else str(written)
     ]
+
+
+def test_a_damaged_run_is_refused_before_a_page_opens(tmp_path: Path) -> None:
+    for name in ("head_scores.parquet", "classes.parquet", "items/head-prefix_matching.parquet", EXAMPLE):
+        folder = write_run(tmp_path / name.replace("/", "-"))
+        (folder / name).write_bytes(b"PAR1")
+        with pytest.raises(StoreError, match=Path(name).name):
+            open_run_directory(folder, lambda source: tiny_model(), data="hub", with_model=False)
+
+
+def test_a_run_that_is_damaged_while_it_is_looked_at_is_told(tmp_path: Path) -> None:
+    bench = Bench("tiny", run=open_run(write_run(tmp_path / "run")), why="not loaded.")
+    app = make_app(bench)
+    (tmp_path / "run" / "head_scores.parquet").write_bytes(b"PAR1")
+    for address in ("/scores/0.json", "/_dash-layout"):
+        answer = app.server.test_client().get(address, **HERE)
+        assert answer.status_code == 503 and "is not what was written" in answer.text
