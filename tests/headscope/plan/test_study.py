@@ -166,8 +166,9 @@ def test_pruned_models_are_run_on_draws_that_share_the_documents_out(run: Run) -
     assert plan.evaluated.demo_seeds == 2
     for place, document in enumerate(few.documents):
         assert document == draws[place % 2].documents[place]
-    task = NAMES[0]
-    full = run.metrics.query("task == @task and percent_heads == 0 and percent_ffns == 0 and metric == 'choice'")
+    full = run.metrics.query(
+        f"task == '{NAMES[0]}' and percent_heads == 0 and percent_ffns == 0 and metric == 'choice'"
+    )
     assert full["n"].eq(8).all() and full["value"].nunique() == 1
 
 
@@ -180,12 +181,12 @@ def test_what_is_kept_of_the_gain_is_that_of_two_prunings(run: Run, model: inter
     order = run.head_score("importance", "token", task=task, shots=2)
     prunings = [ablation.prune(model, part, order, percents=percents) for part in (few, none)]
     gains = prunings[0].values("choice") - prunings[1].values("choice")
-    rows = run.metrics.query("task == @task and component == 'head' and order == 'own' and metric == 'choice_gain'")
+    rows = run.metrics.query(f"task == '{task}' and component == 'head' and order == 'own' and metric == 'choice_gain'")
     np.testing.assert_allclose(rows.sort_values("percent_heads")["value"], gains.mean(axis=1), atol=1e-5)
     if gains[0].mean() > 0:
         verdict = ablation.removable_gain(*prunings)
         (found,) = run.comparisons.query(
-            "kind == 'removable_kept' and a == @task and b == 'own' and level == 'head/zero'"
+            f"kind == 'removable_kept' and a == '{task}' and b == 'own' and level == 'head/zero'"
         )["value"]
         assert found == verdict.shown
 
@@ -194,7 +195,9 @@ def test_every_head_is_knocked_out_where_that_is_affordable(run: Run) -> None:
     for task in NAMES:
         score = run.head_score("knock_out_mean", "choice", task=task, shots=2)
         assert not score.mean.isnan().any()
-        part = run.comparisons.query("kind == 'knock_out_spearman' and a == @task and b == 'importance/signed/choice'")
+        part = run.comparisons.query(
+            f"kind == 'knock_out_spearman' and a == '{task}' and b == 'importance/signed/choice'"
+        )
         pairs = [run.head_score(*name, task=task, shots=2).mean.flatten() for name in SCORED]
         (row,) = part[part["level"] == "knock_out_mean/choice"].itertuples(index=False)
         assert row.value == pytest.approx(float(stats.spearmanr(*pairs).statistic), abs=1e-5)
