@@ -182,10 +182,17 @@ def natural_prompts(
 
 
 def _text_of(tokenizer: Any, length: int, seed: str) -> str:
-    """Built-in sentences until they have `length` tokens."""
-    source, text = sentences(seed), ""
-    while len(tokenizer(text)["input_ids"]) < length:
-        text = " ".join([*([text] if text else []), *islice(source, 4)])
+    """Built-in sentences until they have `length` tokens. Raises UsageError for a tokenizer that reads none of them."""
+    source, text, held = sentences(seed), "", len(tokenizer("")["input_ids"])
+    while held < length:
+        longer = " ".join([*([text] if text else []), *islice(source, 4)])
+        found = len(tokenizer(longer)["input_ids"])
+        if found <= held:  # digits only, say, and nothing for all else: it would never end
+            raise UsageError(
+                f"this model's tokenizer makes no tokens of English sentences ({longer[-40:]!r}): give texts that it "
+                "reads, texts=[...]"
+            )
+        text, held = longer, found
     return text
 
 

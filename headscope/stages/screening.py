@@ -7,6 +7,7 @@ On training documents that serve nothing else. `comparisons` has, for a = task: 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from math import nan
 from pathlib import Path
@@ -112,7 +113,7 @@ def learnt_tasks(run: Run, names: tuple[str, ...]) -> tuple[str, ...]:
     if not stages:
         raise UsageError(
             f"the run '{run.folder}' holds no screen, so nobody knows which tasks the model learns from its context. "
-            f"Run `headscope study --only screen -o {run.folder}` first."
+            f"Run `headscope study --only screen -o {shlex.quote(str(run.folder))}` first."
         )
     passed = set(stages[-1].record.get("learnt", ()))
     return tuple(name for name in names if name in passed)

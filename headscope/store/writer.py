@@ -154,8 +154,10 @@ class RunWriter(Run):
 
 
 def open_stage(model: HookedModel, folder: str | Path, stage: Stage) -> RunWriter:
-    """`begin_stage` for this very model."""
-    return begin_stage(folder, identity_of(model), stage)
+    """`begin_stage` for this very model; how it was checked when it was loaded is noted."""
+    writer = begin_stage(folder, identity_of(model), stage)
+    writer.record(check=model.provenance.get("check", "off"))
+    return writer
 
 
 def identity_of(model: HookedModel) -> dict[str, Any]:
