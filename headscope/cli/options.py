@@ -266,11 +266,20 @@ def measure(
             held = choice.tasks(split)
         check()
         loaded = load(model, **loading)
+        check_tokenizer(loaded, held)
         before(loaded, held)
         with progress(title) as tell:
             found = call(loaded, folder, choice, tasks=held, progress=tell)
         tell_prompts(open_run(folder), stage)
         return found, render_report(folder)
+
+
+def check_tokenizer(model: HookedModel, tasks: Any) -> None:
+    """Raises UsageError for a model that can't read the tasks, before the folder is bound to the command."""
+    from interp.tokenizing import tokenizer_of
+
+    for task in tasks:
+        tokenizer_of(model, f"the documents of {task.name}")
 
 
 def render_report(folder: Path) -> Path:

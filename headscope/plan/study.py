@@ -32,6 +32,7 @@ from headscope.stages.token_counts import mark_of, read_counts
 from headscope.store.manifest import Stage, read_manifest
 from headscope.store.run import Run, check_output_folder, open_run
 from interp.errors import HeadscopeError, RefusedModelError, UsageError
+from interp.tokenizing import tokenizer_of
 
 if TYPE_CHECKING:
     from headscope.store.writer import RunWriter
@@ -185,6 +186,7 @@ def study(
     for choice, split in ((plan.ranked, "train"), (plan.evaluated, "validation")):
         choice.tasks(split)  # Every task, before the model is loaded.
     subject = loaded(model, load)
+    tokenizer_of(subject, f"the documents of {names[0]}")
     if not isinstance(wanted, Budget):
         plan = replace(plan, budget=fitted_budget(subject, folder, stage, plan, wanted).limited(limit))
     if only in (None, "induction"):

@@ -415,19 +415,28 @@ def test_a_student_model_is_scored_into_a_run_with_its_tokens_as_numbers(
     assert headscope("report", folder).status == 0
 
 
+SIGNS = {chr(0x4E00 + number): number for number in range(64)}
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "told"),
+    [(models.WordLevel(SIGNS), "can't read"), (models.BPE(SIGNS, []), "makes no tokens of English sentences")],
+    ids=["fails", "drops"],
+)
 def test_a_tokenizer_that_reads_no_english_leaves_out_what_needs_it(
-    headscope: Callable[..., Outcome], student: Path, tmp_path: Path
+    headscope: Callable[..., Outcome], student: Path, tmp_path: Path, vocabulary: Any, told: str
 ) -> None:
-    """Digits only, and no token for the rest: sentences never get any longer."""
+    """Signs of its own, and no token for the rest: it fails on a sentence, or makes nothing of it, however long."""
     toy = Path(shutil.copytree(student, tmp_path / "toy"))
-    words = Tokenizer(models.WordLevel({str(number): number for number in range(64)}))
+    words = Tokenizer(vocabulary)
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(tokenizer_object=words).save_pretrained(toy)
-    asked = ("induction", toy, "--counts", "uniform", "--length", 6, "--sequences", 3, "-o", tmp_path / "run")
-    made = headscope(*asked)
+    folder = tmp_path / "run"
+    made = headscope("induction", toy, "--counts", "uniform", "--length", 6, "--sequences", 3, "-o", folder)
     assert made.status == 0, made.error
-    told = open_run(tmp_path / "run").stages[0].record["refused"]
-    assert list(told) == ["sink on natural prompts"] and "makes no tokens of English sentences" in made.out
+    left_out = open_run(folder).stages[0].record["refused"]
+    assert list(left_out) == ["sink on natural prompts"] and told in left_out["sink on natural prompts"]
+    assert "Not scored: sink on natural prompts" in made.out
 
 
 @pytest.mark.parametrize(
