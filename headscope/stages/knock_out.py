@@ -36,6 +36,7 @@ from headscope.stages.cells import (
     TaskChoice,
     Tell,
     by_task_and_shots,
+    check_component,
     cut_prompts,
     fingerprints,
     first,
@@ -102,6 +103,7 @@ def measure_knock_out(
     progress: Tell | None = None,
 ) -> tuple[KnockedTask, ...]:
     """Remove every head (or these), or every FFN, one at a time; `tasks` are the choice's training documents."""
+    check_component(model, component)
     stage = knockout_stage(choice, component, ablation, heads=heads)
     loaded = with_some_choice(model, choice.tasks(SPLIT) if tasks is None else tasks)
     check_references(choice, loaded, ablation)
@@ -115,6 +117,7 @@ def measure_needed_ffns(
     model: HookedModel, folder: str | Path, choice: TaskChoice, *, ablation: str = "mean", progress: Tell | None = None
 ) -> pd.DataFrame:
     """Which FFNs the tasks need, on validation documents; returns the rows."""
+    check_component(model, "ffn")
     stage = knockout_stage(choice, "ffn", ablation, split="validation")
     loaded = with_some_choice(model, choice.tasks("validation"))
     check_references(choice, loaded, ablation)
