@@ -164,7 +164,7 @@ def _check_value(value: _Value) -> None:
 
 
 @cache
-def _type_of(name: str) -> TypeAdapter[Any]:
+def _type_of(name: str) -> Any:
     return TypeAdapter(TYPES[name])
 
 
