@@ -22,6 +22,7 @@ PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- made by docs/reliability.py -->", "<!-- end -->"
 HEADINGS = ("fault", "made", "refused with a sentence", "mended by the same command", "no effect", "lost", "wrong")
 KILLS = "killed at a step of a write, the command given again"
+OFTEN = "killed every few writes, and given again"
 
 
 def attacks(home: Path, *, fast: bool) -> Iterator[Any]:
@@ -34,21 +35,22 @@ def attacks(home: Path, *, fast: bool) -> Iterator[Any]:
     yield from faults.damages(write_run(home / "run"), 64 // share)
     disk = "the disk is full, or fails, from a step on"
     for name, error, most, lasting in (
-        (KILLS, faults.Killed, 64, False),
-        (disk, faults.full_disk, 16, True),
-        (disk, faults.no_io, 16, True),
+        (KILLS, faults.Killed, 48, False),
+        (disk, faults.full_disk, 12, True),
+        (disk, faults.no_io, 12, True),
     ):
         place = home / f"{error.__name__}"
         place.mkdir()
         yield faults.stopped_at_every_step(name, work, place, error, most=max(2, most // share), lasting=lasting)
     for name, attack in {
+        "often": lambda place: faults.killed_after_steps(OFTEN, work, place, steps=7, most=160 // share),
         "sizes": lambda place: faults.limited_size(work, place, [0, 500, 2000, 5000]),
-        "both": lambda place: faults.together(work, place, max(1, 8 // share)),
+        "both": lambda place: faults.together(work, place, max(1, 4 // share)),
         "clocks": lambda place: faults.clocks(work, place),
     }.items():
         (home / name).mkdir()
         yield attack(home / name)
-    yield studied(home, most=max(4, 160 // share))
+    yield studied(home, most=max(4, 40 // share))
 
 
 def studied(home: Path, *, most: int) -> Any:
@@ -60,7 +62,7 @@ def studied(home: Path, *, most: int) -> Any:
     model = interp.load_model(str(tiny.write_model(home / "model")), check=False)
     steps = faults.steps_of(lambda folder: killed_study.work(model, folder), home / "counted")
     return faults.killed_after_steps(
-        "a study killed every few writes, and given again",
+        f"a study {OFTEN}",
         lambda folder: killed_study.work(model, folder),
         home / "study",
         steps=max(8, steps // most),
@@ -102,7 +104,7 @@ def main() -> None:
     fast, begin = "--fast" in sys.argv[1:], time.monotonic()
     with tempfile.TemporaryDirectory() as home:
         told = together(list(attacks(Path(home), fast=fast)))
-    rows = [one.row() for one in told] + [fuzzed(500 if fast else 10_000)]
+    rows = [one.row() for one in told] + [fuzzed(300 if fast else 5_000)]
     lines = [f"| {' | '.join(cells)} |" for cells in (HEADINGS, ["---"] * len(HEADINGS), *rows)]
     made = sum(one.made for one in told)
     ended = sum(one.lost + one.wrong for one in told)
