@@ -110,7 +110,7 @@ def test_a_killed_processs_temporary_files_are_swept_by_the_next_stage(tmp_path:
     begin_stage(folder, IDENTITY, STAGE)
     assert {path.name for path in folder.rglob("*.tmp")} == {names["alive"], names["elsewhere"]}
     for part in (folder, folder / "items", folder / "units"):
-        remove_stale(part, older_than=-1)
+        remove_stale(part, older_than=-1.0)
     assert not [*folder.rglob("*.tmp")]
 
 
