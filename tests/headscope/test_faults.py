@@ -88,7 +88,7 @@ def test_the_harness_notices_what_is_wrong(tmp_path: Path, monkeypatch: pytest.M
     content = json.loads((folder / FILE).read_bytes())
     (folder / FILE).write_text(json.dumps({name: content[name] for name in ("format", "identity", "stages")}))
     monkeypatch.setattr("headscope.store.sealed.read_manifest", lambda folder: None)
-    assert faults.damage(folder, "one bit flipped", 40, faults.flipped).wrong > 0
+    assert faults.damage(folder, "one bit flipped", 8, faults.flipped).wrong > 0
 
 
 # ---- what kills and refusals leave ----------------------------------------------------------------------------------
