@@ -193,6 +193,11 @@ class ContestTask:
         drop = self.full.outcome(outcome).minus(self.removed[removal].outcome(outcome))
         return np.asarray(drop.values[self._kept(drop.items, group)])
 
+    def level(self, outcome: str, group: str = ALL_TASKS) -> Float[np.ndarray, "item"]:
+        """Outcome of the whole model, by unit of the group."""
+        found = self.full.outcome(outcome)
+        return np.asarray(found.values[self._kept(found.items, group)])
+
     def labels(self, outcome: str, group: str = ALL_TASKS) -> Int[np.ndarray, "item"]:
         """The cluster of each unit of the group."""
         found = self.full.outcome(outcome)
@@ -299,13 +304,17 @@ class Match:
 def matches(wanted: Sequence[Removal]) -> list[Match]:
     """Every tested set, dose and negative control, with the controls that were removed in the same way.
 
-    The negative control stands beside the induction heads' controls: it is of the same layers.
+    The negative control stands beside the induction heads' controls: it is of the same layers. Doses stand alone.
     """
     controls: dict[tuple[str, ...], list[Removal]] = {}
     for one in wanted:
         if one.heads.role == CONTROL:
             controls.setdefault(_place(one), []).append(one)
-    return [Match(one, tuple(controls.get(_place(one), ()))) for one in wanted if one.heads.role != CONTROL]
+    return [
+        Match(one, () if one.heads.role == DOSE else tuple(controls.get(_place(one), ())))
+        for one in wanted
+        if one.heads.role != CONTROL
+    ]
 
 
 def _place(one: Removal) -> tuple[str, ...]:

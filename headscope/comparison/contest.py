@@ -55,25 +55,23 @@ def contest_rows(tasks: Sequence[ContestTask], wanted: Sequence[Removal], groups
             yield level_row(held, outcome, group)
             for match in matches(wanted):
                 drops = match.of(held, outcome, group)
-                *rows, effect = match_rows(match, drops, outcome, group, held[0].shots, groups)
-                yield from (row for row in rows if row is not None)
-                effects += [effect] if effect is not None else []
+                rows = list(match_rows(match, drops, outcome, group, held[0].shots, groups))
+                effects += [one for one in rows if one["kind"] == Kind.CONTEST_EFFECT]
+                yield from (one for one in rows if one["kind"] != Kind.CONTEST_EFFECT)
             yield from ahead_rows(held, wanted, outcome, group)
     yield from with_holm(effects)
 
 
 def match_rows(
     match: Match, drops: Sequence[TaskDrops], outcome: str, group: str, shots: int, groups: Grid
-) -> Iterator[Row | None]:
-    """The rows of one tested set, the standardised effect last: None without controls enough."""
+) -> Iterator[Row]:
+    """The rows of one tested set; without controls enough, its drop alone."""
     key = (arm_of(match.tested), group, shots, level_of_set(match.tested, outcome))
     if not drops:
-        yield None
         return
     drop = mean_over_tasks([cluster_mean(task.tested, task.clusters) for task in drops])
     yield row(Kind.CONTEST_DROP, *key, drop.value, interval=drop.interval(), n=len(drops))
     if len(match.controls) < FEWEST_CONTROLS:
-        yield None
         return
     result = primary(
         drops,
@@ -112,9 +110,10 @@ def _beyond(task: TaskDrops) -> Any:
 
 def level_row(tasks: Sequence[ContestTask], outcome: str, group: str) -> Row:
     """The mean outcome of the whole model."""
-    held = [task for task in tasks if outcome in task.full.outcomes]
-    value = float(np.mean([task.full.outcome(outcome).values.mean() for task in held])) if held else float("nan")
-    return row(Kind.CONTEST_LEVEL, FULL, group, tasks[0].shots, ContestLevel(outcome), value, n=len(held))
+    levels = [task.level(outcome, group) for task in tasks if outcome in task.full.outcomes]
+    means = [float(level.mean()) for level in levels if level.size]
+    value = float(np.mean(means)) if means else float("nan")
+    return row(Kind.CONTEST_LEVEL, FULL, group, tasks[0].shots, ContestLevel(outcome), value, n=len(means))
 
 
 def set_table(tasks: Sequence[ContestTask], wanted: Sequence[Removal]) -> pd.DataFrame:
@@ -127,7 +126,8 @@ def set_table(tasks: Sequence[ContestTask], wanted: Sequence[Removal]) -> pd.Dat
             for one in wanted if with_it else ():
                 drops = [task.drop(one, outcome, group) for task in with_it]
                 values = [float(drop.mean()) for drop in drops if drop.size]
-                found.append({**described(one), "group": group, "outcome": outcome, "drop": float(np.mean(values))})
+                mean = float(np.mean(values)) if values else float("nan")
+                found.append({**described(one), "group": group, "outcome": outcome, "drop": mean})
     return pd.DataFrame(found)
 
 

@@ -75,8 +75,8 @@ def effects(table: pd.DataFrame) -> Iterator[str]:
     )
     if len(counts := sorted({int(n) for n in known["tasks"]})) > 1:
         yield (
-            f"A model is asked only about tasks that it learns: here {counts[0]} to {counted(counts[-1], 'task')}, so that "
-            "effects are partly effects on different tasks."
+            f"A model is asked only about tasks that it learns: here {counts[0]} to {counted(counts[-1], 'task')}, so "
+            "that effects are partly effects on different tasks."
         )
     others = known[known["tested"] != "induction heads"]
     if len(others):

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from interp.errors import UsageError, quoted
 
@@ -122,7 +122,7 @@ def asked_removal(value: Any, layers: int, heads: int) -> RemovedParts:
         raise UsageError(f"there is no replacement {quoted(ablation)}; there are {', '.join(get_args(Ablation))}")
     chosen = {asked_head(head, layers, heads) for head in _listed(fields.get("heads"))}
     ffns = {whole(layer, "FFN", 0, layers - 1) for layer in _listed(fields.get("ffns"))}
-    return RemovedParts(tuple(sorted(chosen)), tuple(sorted(ffns)), ablation)
+    return RemovedParts(tuple(sorted(chosen)), tuple(sorted(ffns)), cast(Ablation, ablation))
 
 
 def _listed(value: Any) -> list[Any]:

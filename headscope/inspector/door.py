@@ -7,8 +7,9 @@ that exists) is for asked.py to say.
 
 from __future__ import annotations
 
+import builtins
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -110,7 +111,7 @@ class _Value(BaseModel):
     property: Word
     value: Any = None
 
-    @property
+    @builtins.property  # the field below that name is no decorator
     def name(self) -> str:
         return f"{self.id}.{self.property}"
 
@@ -158,14 +159,15 @@ def _no_number(text: str) -> None:
 
 def _check_value(value: _Value) -> None:
     try:
-        _type_of(value.name).validate_python(value.value, strict=True)
+        _validator_of(value.name)(value.value, strict=True)
     except ValidationError as error:
         raise NotAsked(f"{value.name}: {_told(error)}") from error
 
 
 @cache
-def _type_of(name: str) -> Any:
-    return TypeAdapter(TYPES[name])
+def _validator_of(name: str) -> Callable[..., Any]:
+    adapter: TypeAdapter[Any] = TypeAdapter(TYPES[name])
+    return adapter.validate_python
 
 
 def _told(error: ValidationError) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablation.statistics.standardised import FEWEST_CONTROLS
 from headscope.plan.budget import PAPER, TIERS, Budget, fitted, parse_budget, restored
-from headscope.plan.cost import contest_documents
+from headscope.plan.cost import contest_documents, vector_queries
 from headscope.plan.names import STAGES, TAIL
 from headscope.stages.cells import TaskChoice, Tell, parse_shots
 from headscope.stages.comparison import compare_rankings
@@ -195,14 +195,6 @@ def study(
     return run_stages(subject, folder, stage, plan, only, show or silent)
 
 
-def queries_of(plan: StudyPlan) -> int:
-    """Queries a task of the function vectors: half the documents of the primary, where these are few."""
-    from ablation.function_vectors import FEWEST_QUERIES
-    from ablation.vector_tasks import QUERIES
-
-    return max(FEWEST_QUERIES, min(QUERIES, plan.budget.primary_documents // 2))
-
-
 def check_sequences(model: HookedModel, plan: StudyPlan) -> None:
     """Raises UsageError where the model's context is too short for them: a refusal must not bind the folder."""
     from induction import repeated_sequences
@@ -363,8 +355,9 @@ def run_primary(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -
 def run_vectors(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
     """Function-vector heads and label heads, on the tasks that are learnt."""
     if plan.answerable:
+        queries = vector_queries(plan.budget.primary_documents)
         with show("function vectors") as tell:
-            measure_vectors(model, folder, vector_choice(plan.screened), queries=queries_of(plan), progress=tell)
+            measure_vectors(model, folder, vector_choice(plan.screened), queries=queries, progress=tell)
 
 
 def run_contest(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:

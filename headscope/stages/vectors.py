@@ -139,7 +139,7 @@ class _Work:
         from ablation.function_vectors import FEWEST_QUERIES, assembled, usable
 
         effects: list[TaskEffects] = []
-        means: dict[str, Any] = {}
+        means: dict[str, Tensor] = {}
         for task in tasks:
             kept, reasons = usable(self.model, task)
             if len(kept) < FEWEST_QUERIES:

@@ -149,7 +149,11 @@ def test_the_probe_of_the_page_on_tasks(tmp_path: Path) -> None:
     for block in written:
         (tmp_path / block.title).write_text(block.body, encoding="utf-8")
     names = tmp_path / "ablation" / "tasks" / "names.py"
-    names.write_text(names.read_text().replace('"probe_pattern",', '"probe_pattern",\n    "probe_word_length",'))
+    names.write_text(
+        names.read_text().replace(
+            '"probe_pattern": EXTRACTIVE,', '"probe_pattern": EXTRACTIVE,\n    "probe_word_length": EXTRACTIVE,'
+        )
+    )
     tests = [sys.executable, "-m", "pytest", "-q", "-k", "word_length", "tests/ablation/tasks/test_probes.py"]
     done = subprocess.run(tests, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout
