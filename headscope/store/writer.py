@@ -54,12 +54,18 @@ class RunWriter(Run):
         task: str = "",
         shots: int = 0,
         item_columns: Mapping[str, Sequence[Any]] | None = None,
+        some: bool = False,
     ) -> None:
-        """Store a score: its rows, nulls, items (with further columns, such as length or cluster) and provenance."""
+        """Store a score: its rows, nulls, items (with further columns, such as length or cluster) and provenance.
+
+        some: it was asked for some components alone, and the others are NaN; otherwise NaN is refused wherever the
+        model has a component, if the writer knows the model.
+        """
         provenance = noted(dict(scores.provenance))  # What can't be noted is refused before anything is written.
         kind = "head" if isinstance(scores, HeadScores) else "ffn"
         name = f"{kind}-{label(scores.name, scores.variant, task, shots)}"
-        self._refuse_broken(scores, name, kind)
+        if not some:
+            self._refuse_broken(scores, name, kind)
         table, nulls = tables_of(scores)
         rows, drawn = (build(scores, task=task, shots=shots) for build in (score_rows, null_rows))
         items = item_frame(scores, item_columns or {})

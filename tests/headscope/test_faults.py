@@ -23,7 +23,8 @@ from headscope.store.atomic import remove_stale
 from headscope.store.manifest import FILE
 from headscope.store.run import open_run
 from headscope.store.writer import RunWriter, begin_stage
-from interp.errors import StoreError
+from interp.errors import HeadscopeError, StoreError
+from interp.scores import FFNScores, HeadScores
 from tests.headscope import faults
 from tests.headscope.faults import Killed, Told
 from tests.headscope.killed_writer import work as write_six
@@ -192,3 +193,20 @@ def test_a_second_writer_waits_for_the_first(tmp_path: Path, monkeypatch: pytest
             with pytest.raises(StoreError, match=r"another headscope has been writing into"):
                 store()
     store_metrics(run_writer)
+
+
+def test_a_score_that_broke_down_is_not_stored(tmp_path: Path) -> None:
+    """NaN in a table says that there is no such head; where the model has it, it is refused, by name."""
+    writer = replace(begin_stage(tmp_path / "run", IDENTITY, STAGE), layers={"head": (0, 2), "ffn": (0, 1, 2)})
+    items = torch.rand(5, 3, 4)
+    items[:, 1] = torch.nan  # a layer without attention heads
+    writer.add_scores(HeadScores.from_items("copying", items, n_kv_heads=2))
+    items[:, 2, 3] = torch.nan
+    broken = HeadScores.from_items("prefix_matching", items, n_kv_heads=2)
+    with pytest.raises(HeadscopeError, match=r"score head-prefix_matching of head 2\.3 is no finite number .*float32"):
+        writer.add_scores(broken)
+    assert set(open_run(writer.folder).head_scores["score"]) == {"copying"}
+    writer.add_scores(replace(broken, name="knock_out"), some=True)
+    ffns = FFNScores.from_items("knock_out", torch.tensor([[0.5, torch.inf, 0.5]] * 3))
+    with pytest.raises(HeadscopeError, match=r"of the FFN of layer 1 is no finite number"):
+        writer.add_scores(ffns)
