@@ -31,6 +31,10 @@ def make_server(bench: Bench, port: int = PORT) -> Any:
     class Handler(WSGIRequestHandler):
         timeout = IDLE_SECONDS  # a connection that says nothing is closed, and its thread and descriptor are free again
 
+        def log_error(self, format: str, *args: Any) -> None:
+            if not format.startswith("Request timed out"):  # browsers keep connections open: no news for the terminal
+                super().log_error(format, *args)
+
     return werkzeug_server(ADDRESS, port, make_app(bench).server, threaded=True, request_handler=Handler)
 
 

@@ -263,7 +263,9 @@ def _store(
         else HeadScores.from_items(name, items, variant=variant, n_kv_heads=knock_outs[0].n_kv_heads)
     )
     task = draws[0]
-    run.add_scores(by_cluster(score, columns["cluster"]), task=task.name, shots=task.shots, item_columns=columns)
+    # The engine has refused what is no number; NaN is what was not removed.
+    scores = by_cluster(score, columns["cluster"])
+    run.add_scores(scores, task=task.name, shots=task.shots, item_columns=columns, some=True)
 
 
 def _worst(loss: Tensor, count: int = 3) -> tuple[tuple[str, float], ...]:

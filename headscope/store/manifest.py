@@ -116,7 +116,9 @@ class Manifest:
         if self.files is not None:
             content["files"] = {name: list(states) for name, states in self.files.items()}
             content["sha256"] = digest(content)
-        write_atomically(folder / FILE, _readable(content).encode())
+        text = _readable(content)
+        _refuse_unreadable(text)
+        write_atomically(folder / FILE, text.encode())
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -134,6 +136,16 @@ def read_manifest(folder: Path) -> Manifest | None:
             f"the folder '{folder}' was written in store format {error}, and this version of headscope reads "
             f"format {FORMAT}. Read it with the version that wrote it, or choose another folder with -o."
         ) from error
+
+
+def _refuse_unreadable(text: str) -> None:
+    """What could not be read back must not be written: the folder could never be opened again."""
+    from headscope.store.schema import check
+
+    try:
+        check(json.loads(text))
+    except ValueError as error:
+        raise UsageError(f"a manifest can't hold this: {error}") from error
 
 
 class OtherFormat(Exception):

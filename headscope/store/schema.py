@@ -65,9 +65,14 @@ class StoredRecord(BaseModel):
     cut: dict[str, Count] = {}
     budget: dict[str, Any] = {}
     refused: dict[str, Any] | None = None
-    left_out: list[Text] = []
+    left_out: list[Text] | dict[str, Text] = []  # in words, or why by task
     looks: list[dict[str, Any]] = []
     learnt: list[Text] = []
+    reasons: dict[str, Any] = {}
+    documents: dict[str, Any] | None = None
+    sets: dict[str, Any] = {}
+    missing_arms: dict[str, Any] = {}
+    fv_heads: list[Annotated[str, Field(pattern=r"^[0-9]{1,5}\.[0-9]{1,5}$")]] = []
     fewer: Text | None = None
     question: Text | None = None
     hash: Text | None = None

@@ -45,7 +45,7 @@ class RunWriter(Run):
     stage: Stage
     units: UnitStore
     layers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # kind -> layers that have such components
-    began: Manifest | None = None  # the manifest as this stage, new in it, found it
+    began: tuple[Manifest, int] | None = None  # the manifest with this stage, where it is new, and how many units
 
     def add_scores(
         self,
@@ -54,12 +54,18 @@ class RunWriter(Run):
         task: str = "",
         shots: int = 0,
         item_columns: Mapping[str, Sequence[Any]] | None = None,
+        some: bool = False,
     ) -> None:
-        """Store a score: its rows, nulls, items (with further columns, such as length or cluster) and provenance."""
+        """Store a score: its rows, nulls, items (with further columns, such as length or cluster) and provenance.
+
+        some: it was asked for some components alone, and the others are NaN; otherwise NaN is refused wherever the
+        model has a component, if the writer knows the model.
+        """
         provenance = noted(dict(scores.provenance))  # What can't be noted is refused before anything is written.
         kind = "head" if isinstance(scores, HeadScores) else "ffn"
         name = f"{kind}-{label(scores.name, scores.variant, task, shots)}"
-        self._refuse_broken(scores, name, kind)
+        if not some:
+            self._refuse_broken(scores, name, kind)
         table, nulls = tables_of(scores)
         rows, drawn = (build(scores, task=task, shots=shots) for build in (score_rows, null_rows))
         items = item_frame(scores, item_columns or {})
@@ -151,15 +157,13 @@ class RunWriter(Run):
         """A command that was refused before it stored anything leaves no word: it would refuse the right command."""
         if self.began is None or not self.folder.is_dir():
             return
+        begun, units = self.began
         with _locked(self.folder):
             manifest = read_manifest(self.folder)
-            if manifest is None or settled(manifest, self.folder).files != self.began.files or len(self.units):
+            if manifest is None or (settled(manifest, self.folder).files, len(self.units)) != (begun.files, units):
                 return
-            mine = next((stage for stage in manifest.stages if stage.same(self.stage)), None)
-            if mine is None or mine.record:
-                return
-            others = tuple(stage for stage in manifest.stages if stage is not mine)
-            if others or manifest.files:
+            others = tuple(stage for stage in manifest.stages if not stage.same(self.stage))
+            if others or manifest.files or len(self.units):
                 replace(manifest, stages=others).write(self.folder)
                 return
             (self.folder / FILE).unlink()
@@ -233,7 +237,8 @@ def begin_stage(folder: str | Path, identity: Mapping[str, Any], stage: Stage) -
         for part in (folder, *(folder / name for name in PARTS)):
             remove_stale(part)
     common = {"identity": dict(identity), "versions": dict(stage.versions)}
-    return RunWriter(folder, stage, UnitStore(folder / "units", common), began=None if known else manifest)
+    units = UnitStore(folder / "units", common)
+    return RunWriter(folder, stage, units, began=None if known else (manifest, len(units)))
 
 
 def _admit(folder: Path, identity: Mapping[str, Any], stage: Stage) -> Manifest:

@@ -23,7 +23,8 @@ from headscope.store.atomic import remove_stale
 from headscope.store.manifest import FILE
 from headscope.store.run import open_run
 from headscope.store.writer import RunWriter, begin_stage
-from interp.errors import StoreError
+from interp.errors import HeadscopeError, StoreError
+from interp.scores import FFNScores, HeadScores
 from tests.headscope import faults
 from tests.headscope.faults import Killed, Told
 from tests.headscope.killed_writer import work as write_six
@@ -88,7 +89,7 @@ def test_the_harness_notices_what_is_wrong(tmp_path: Path, monkeypatch: pytest.M
     content = json.loads((folder / FILE).read_bytes())
     (folder / FILE).write_text(json.dumps({name: content[name] for name in ("format", "identity", "stages")}))
     monkeypatch.setattr("headscope.store.sealed.read_manifest", lambda folder: None)
-    assert faults.damage(folder, "one bit flipped", 40, faults.flipped).wrong > 0
+    assert faults.damage(folder, "one bit flipped", 8, faults.flipped).wrong > 0
 
 
 # ---- what kills and refusals leave ----------------------------------------------------------------------------------
@@ -110,7 +111,7 @@ def test_a_killed_processs_temporary_files_are_swept_by_the_next_stage(tmp_path:
     begin_stage(folder, IDENTITY, STAGE)
     assert {path.name for path in folder.rglob("*.tmp")} == {names["alive"], names["elsewhere"]}
     for part in (folder, folder / "items", folder / "units"):
-        remove_stale(part, older_than=-1)
+        remove_stale(part, older_than=-1.0)
     assert not [*folder.rglob("*.tmp")]
 
 
@@ -132,13 +133,7 @@ def test_a_refused_command_leaves_no_manifest_that_binds(tmp_path: Path) -> None
 
 
 def test_a_command_that_stored_something_before_it_was_refused_goes_on(tmp_path: Path) -> None:
-    for number, store in enumerate(
-        [
-            lambda writer: writer.record(found=1),
-            lambda writer: writer.units.put({"a": 1}, {"x": torch.ones(1)}),
-            store_metrics,
-        ]
-    ):
+    for number, store in enumerate([lambda writer: writer.units.put({"a": 1}, {"x": torch.ones(1)}), store_metrics]):
         folder = tmp_path / str(number)
         with pytest.raises(StoreError, match=r"late"), begin_stage(folder, IDENTITY, STAGE) as writer:
             store(writer)
@@ -198,3 +193,20 @@ def test_a_second_writer_waits_for_the_first(tmp_path: Path, monkeypatch: pytest
             with pytest.raises(StoreError, match=r"another headscope has been writing into"):
                 store()
     store_metrics(run_writer)
+
+
+def test_a_score_that_broke_down_is_not_stored(tmp_path: Path) -> None:
+    """NaN in a table says that there is no such head; where the model has it, it is refused, by name."""
+    writer = replace(begin_stage(tmp_path / "run", IDENTITY, STAGE), layers={"head": (0, 2), "ffn": (0, 1, 2)})
+    items = torch.rand(5, 3, 4)
+    items[:, 1] = torch.nan  # a layer without attention heads
+    writer.add_scores(HeadScores.from_items("copying", items, n_kv_heads=2))
+    items[:, 2, 3] = torch.nan
+    broken = HeadScores.from_items("prefix_matching", items, n_kv_heads=2)
+    with pytest.raises(HeadscopeError, match=r"score head-prefix_matching of head 2\.3 is no finite number .*float32"):
+        writer.add_scores(broken)
+    assert set(open_run(writer.folder).head_scores["score"]) == {"copying"}
+    writer.add_scores(replace(broken, name="knock_out"), some=True)
+    ffns = FFNScores.from_items("knock_out", torch.tensor([[0.5, torch.inf, 0.5]] * 3))
+    with pytest.raises(HeadscopeError, match=r"of the FFN of layer 1 is no finite number"):
+        writer.add_scores(ffns)

@@ -7,6 +7,8 @@ import csv
 import io
 import json
 import random
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from headscope.inspector.bench import Bench
 from headscope.inspector.csv_text import harmless, text_of
 from headscope.inspector.door import ROUTE, TYPES, NotAsked, checked
 from headscope.inspector.opening import open_run_directory
+from headscope.inspector.server import make_server
 from headscope.store.run import EXAMPLE, open_run
 from interp.errors import HeadscopeError, StoreError, UsageError
 from interp.masks import parse_heads
@@ -184,7 +187,7 @@ def mutated(body: dict[str, Any], chance: random.Random) -> dict[str, Any]:
     return changed
 
 
-@pytest.mark.parametrize("count", [150, pytest.param(1500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [60, pytest.param(600, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["model", "run"])
 def test_no_mutated_request_is_a_defect(apps: dict[str, Any], kind: str, count: int) -> None:
     chance, sent = random.Random(kind), requests(apps[kind])
@@ -287,3 +290,24 @@ def test_a_run_that_is_damaged_while_it_is_looked_at_is_told(tmp_path: Path) -> 
     for address in ("/scores/0.json", "/_dash-layout"):
         answer = app.server.test_client().get(address, **HERE)
         assert answer.status_code == 503 and "is not what was written" in answer.text
+
+
+def test_connections_that_say_nothing_are_closed(benches: dict[str, Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are, the next person is answered."""
+    monkeypatch.setattr("headscope.inspector.server.IDLE_SECONDS", 0.3)
+    server = make_server(benches["run"], 0)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    silent = [socket.create_connection(("127.0.0.1", server.server_port), timeout=20) for _ in range(64)]
+    silent[0].sendall(b"GET / HTTP/1.1\r\nHost: 127")
+    try:
+        assert all(connection.recv(1) == b"" for connection in silent)
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as asked:
+            asked.sendall(b"GET /shared.js HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
+            assert b" 200 " in asked.recv(64)
+    finally:
+        for connection in silent:
+            connection.close()
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from headscope.store.parquet import encode
 from headscope.store.run import EXAMPLE, open_run
 from headscope.store.sealed import put_sealed
 from headscope.store.writer import begin_stage
-from interp.errors import StoreError
+from interp.errors import StoreError, UsageError
 from tests.headscope.commands import command, refused
 from tests.headscope.store.stored import IDENTITY, STAGE, write_run
 
@@ -136,6 +137,16 @@ def test_a_manifest_that_is_no_json_object_is_refused(folder: Path, content: byt
     (folder / FILE).write_bytes(content)
     with pytest.raises(StoreError, match=r"manifest.json|store format"):
         open_run(folder)
+
+
+def test_what_could_not_be_read_back_is_not_written(folder: Path) -> None:
+    before = (folder / FILE).read_bytes()
+    for stage in (replace(STAGE, seed=2**64), replace(STAGE, command=""), replace(STAGE, seed=-1)):
+        with pytest.raises(UsageError, match=r"a manifest can't hold this: stages\.\d\.(seed|command)"):
+            begin_stage(folder, IDENTITY, replace(stage, command=stage.command and "other"))
+    with pytest.raises(UsageError, match=r"stages\.0\.record\.cut\.copa"):
+        begin_stage(folder, IDENTITY, STAGE).record(cut={"copa": "two"})
+    assert open_run(folder).stages[0].seed == json.loads(before)["stages"][0]["seed"]
 
 
 def test_a_changed_manifest_is_refused(folder: Path) -> None:
