@@ -42,8 +42,9 @@ def study(
 ) -> None:
     """Run everything: do the induction heads carry in-context learning?
 
-    Induction scores, importance on every task and number of shots, FFN knock-out, pruning with controls, comparison of
-    the rankings, the causal check, and the report. It may be stopped at any moment: the same command goes on.
+    Induction scores, function vectors, what is lost without the induction heads and without other kinds of heads,
+    importance on every task and number of shots, FFN knock-out, pruning with controls, comparison of the rankings, the
+    causal check, and the report. It may be stopped at any moment: the same command goes on.
 
     \b
       headscope study                              # the embedded model
