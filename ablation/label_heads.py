@@ -37,6 +37,7 @@ from interp.errors import UsageError
 from interp.masks import HeadMask
 from interp.norms import LinearNorm, probe
 from interp.scores import HeadScores, Null
+from interp.shown import one_line
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -47,6 +48,7 @@ NEAREST = 20
 TOP_SHARE = 0.03
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class LabelHeads:
     """`tr`, `tl` and `tr_share` of every head, one item a document; left_out: a sentence for each document without."""

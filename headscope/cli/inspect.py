@@ -37,6 +37,7 @@ def inspect(
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,
     with_model: Annotated[bool, typer.Option("--model/--no-model", help="Load the model of a run directory.")] = True,
     length: opt.Length = None,
+    counts: opt.Counts = None,
     data: opt.Data = "hub",
 ) -> None:
     """Look at heads in the browser, on your own machine, and remove them.
@@ -54,7 +55,7 @@ def inspect(
     from headscope.inspector.server import check_port
 
     check_port(port)
-    bench = make_bench(target, out, data, loading, with_model=with_model, length=length)
+    bench = make_bench(target, out, data, loading, with_model=with_model, length=length, counts=counts)
 
     def ready(address: str) -> None:
         print(f"inspector: {address}  (Ctrl+C ends it)", flush=True)
@@ -76,7 +77,14 @@ def check_target(target: str) -> None:
 
 
 def make_bench(
-    target: str, out: Path | None, data: str, loading: dict[str, Any], *, with_model: bool, length: int | None = None
+    target: str,
+    out: Path | None,
+    data: str,
+    loading: dict[str, Any],
+    *,
+    with_model: bool,
+    length: int | None = None,
+    counts: str | None = None,
 ) -> Bench:
     """A run directory with its model where it can be had, or a model with its run directory where there is one."""
     from headscope.inspector.opening import open_model, open_run_directory
@@ -88,4 +96,4 @@ def make_bench(
 
     if read_manifest(Path(target)) is not None:
         return open_run_directory(Path(target), load, data=data, with_model=with_model)
-    return open_model(load(target), opt.run_folder(target, out), data=data, length=length)
+    return open_model(load(target), opt.run_folder(target, out), data=data, length=length, counts=counts)

@@ -110,6 +110,15 @@ Ablation = Annotated[
 Length = Annotated[
     int | None, whole("--length", low=3, help="Block length L of the random sequences, in place of the protocol's.")
 ]
+Counts = Annotated[
+    str | None,
+    text(
+        "--counts",
+        help="How often tokens occur, for random sequences: a JSON file {id: count}, or uniform for all alike.",
+        metavar="<file|uniform>",
+        default="what the tokenizer tells",
+    ),
+]
 
 
 # ---- loading a model ------------------------------------------------------------------------------------------------
@@ -294,7 +303,7 @@ def measure(
         before(loaded, held)
         with progress(title) as tell:
             found = call(loaded, folder, choice, tasks=held, progress=tell)
-        tell_cut(open_run(folder), stage)
+        tell_prompts(open_run(folder), stage)
         return found, render_report(folder)
 
 
@@ -306,13 +315,25 @@ def render_report(folder: Path) -> Path:
         return render(folder)
 
 
-def tell_cut(run: Run, stage: Stage) -> None:
-    """A line on standard error where prompts were longer than the model's context (Method 6)."""
-    counts: dict[str, int] = next((dict(other.record.get("cut", {})) for other in run.stages if other.same(stage)), {})
-    if counts:
-        told = ", ".join(f"{name}: {count}" for name, count in counts.items())
+def tell_prompts(run: Run, stage: Stage) -> None:
+    """Lines on standard error where prompts were longer than the model's context, or rows had no label (Method 6)."""
+    records = [dict(other.record) for other in run.stages if other.same(stage)]
+    cut: dict[str, int] = records[0].get("cut", {}) if records else {}
+    unlabelled: dict[str, int] = records[0].get("unlabelled", {}) if records else {}
+    if cut:
         print(
-            f"{sum(counts.values())} prompts were longer than the model's context: cut by whole demonstrations, then "
-            f"on the left ({told})",
+            f"{sum(cut.values())} prompts were longer than the model's context: cut by whole demonstrations, then "
+            f"on the left ({counts_told(cut)})",
             file=sys.stderr,
         )
+    if unlabelled:
+        print(
+            f"{sum(unlabelled.values())} training documents have no label, and are no demonstrations "
+            f"({counts_told(unlabelled)})",
+            file=sys.stderr,
+        )
+
+
+def counts_told(counts: dict[str, int]) -> str:
+    """`copa: 3, rte: 5`."""
+    return ", ".join(f"{name}: {count}" for name, count in counts.items())

@@ -15,7 +15,7 @@ from headscope.cli.kinds import choice, option, path
 from headscope.cli.kinds import text as text_option
 from headscope.cli.terminal import show_table, status
 
-METHODS = ("exact", "attribution", "ig", "direct")
+WAYS = ("exact", "attribution", "ig", "direct")
 COMPONENTS = ("head", "ffn")
 PLACES = "last, all, or positions counted from 0, with commas between"
 
@@ -50,7 +50,7 @@ def patch(
         str, option("--at", help=f"{PLACES}.".capitalize(), metavar="<last|all|n>", parser=values.checked(parse_at))
     ] = "last",
     method: Annotated[
-        str, choice("--method", METHODS, help="exact; attribution and ig estimate it; direct needs one prompt only.")
+        str, choice("--method", WAYS, help="exact; attribution and ig estimate it; direct needs one prompt only.")
     ] = "exact",
     component: Annotated[str, choice("--component", COMPONENTS, help="What is patched, one at a time.")] = "head",
     out: Annotated[

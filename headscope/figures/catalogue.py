@@ -15,8 +15,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from headscope.figures.causal import removal
 from headscope.figures.contest import contest_dots
+from headscope.figures.dots import dot_plot, dots_of
 from headscope.figures.importance_scatter import importance_scatter
 from headscope.figures.joint_grid import joint_grid
 from headscope.figures.knock_out import ffn_knockout
@@ -198,15 +198,10 @@ def _points(*scores: Any, **options: Any) -> Callable[[], go.Figure]:
     return partial(importance_scatter, *scores, **options)
 
 
-def _removal(stored: Stored) -> Iterator[Panel]:
-    rows = stored.causal
-    listed = combinations(rows, "outcome", "ablation", "shots") if len(rows) else []
-    for labels in primary_first(listed, "outcome", "ablation", "shots"):
-        part = chosen(rows, **labels)
-        outcome = metric_label(str(labels["outcome"]))
-        title = f"{outcome.capitalize()}, {labels['ablation']} ablation, {in_context(labels['shots'])}"
-        y = f"drop of ({labels['shots']}-shot minus 0-shot)"
-        yield Panel(title, partial(removal, part, title=title, y=y), labels)
+def _dots(stored: Stored) -> Iterator[Panel]:
+    dots = dots_of(stored.comparisons)
+    if dots:
+        yield Panel("Drop of the gain", partial(dot_plot, dots, x="drop"))
 
 
 def _contest(stored: Stored) -> Iterator[Panel]:
@@ -236,6 +231,15 @@ def _count(things: list[str], noun: str) -> str:
 CATALOGUE = (
     Entry(
         "mosaic", "The mosaic of heads", "One score of every head, layers downwards.", "`headscope induction`", _mosaics
+    ),
+    Entry(
+        "dots",
+        "What is lost without the heads",
+        "How much less the demonstrations are worth without the tested heads (diamonds, 95% interval by document) and "
+        "without as many others of the same layers and key-value groups (a point a control set; bars: 5th to 95th "
+        "percentile). Above zero: the heads were needed.",
+        "`headscope study`",
+        _dots,
     ),
     Entry(
         "ffn_knockout",
@@ -323,14 +327,6 @@ CATALOGUE = (
         "pruning in random order.",
         "`headscope compare`",
         _retention,
-    ),
-    Entry(
-        "induction_removal",
-        "Removing induction heads",
-        "How much less the examples in the context are worth after removing the strongest induction heads (diamonds), "
-        "and after removing as many other heads (points: every control set). Above zero: learning in context suffers.",
-        "`headscope study`",
-        _removal,
     ),
 )
 NAMES = tuple(entry.name for entry in CATALOGUE)

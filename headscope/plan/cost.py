@@ -3,8 +3,10 @@
 Budgets count units: documents, but questions in MultiRC, which hold several. A document costs its prompt once and all
 its choices, long ones more: attention to as many keys as four times the model's width costs as much as the token
 (fitted in ablation/engine/prefix_plan.py). A gradient costs 2.7 forward passes, measured at 400 to 2,200 tokens; a
-knock-out of all FFNs resumes at the removed block, half a pass on average, twice; an evaluation costs one pass a mask.
-With fixed demonstrations their tokens are run once a mask and not once a document.
+knock-out of all FFNs resumes at the removed block, half a pass on average, twice, and is run three times (to rank them,
+and by mean and zero on other documents); one of all heads is run where it takes no more than a third of everything
+else, and of 48 heads where it does; an evaluation costs one pass a mask. With fixed demonstrations their tokens are run
+once a mask and not once a document.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from statistics import median
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from ablation.stratified import HEADS
 from ablation.tasks.reserved import RESERVED
 from headscope.plan.budget import Budget
 from headscope.stages.cells import first
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 DEAR = 4.0
 GRADIENT = 2.7
+FFN_KNOCK_OUTS = 3
+HEADS_SHARE = 1 / 3
 KEYS = 4.0
 PRIMARY_SHARE = 0.6  # of a pass: what stands below the first tested head is run once
 VECTOR_SHOTS, VECTOR_MEANS, VECTOR_QUERIES, VECTOR_LABELS = 10, 64, 40, 20
@@ -73,13 +78,13 @@ class CellTokens:
     def unit(self) -> float:
         return self.per_unit * self.document
 
-    def evaluated(self, units: int, demos: str) -> float:
-        """One pass over so many units."""
+    def evaluated(self, units: int, demos: str, draws: int = 1) -> float:
+        """One pass over so many units; draws: of the demonstrations, which share the units out among them."""
         documents = units * self.per_unit
         if demos == "document":
             return documents * self.document
         own = self.prompt + self.choices - self.demonstrations
-        return (self.demonstrations + documents * own) * self.dearer
+        return (draws * self.demonstrations + documents * own) * self.dearer
 
 
 def tokens_of(tasks: Sequence[Task], tokenizer: Any, max_length: int | None, width: int) -> list[CellTokens]:
@@ -128,20 +133,41 @@ def _counted(task: Task, tokenizer: Any, max_length: int | None) -> tuple[float,
 
 def study_cost(budget: Budget, cells: Sequence[CellTokens], layers: int, heads: int = 0) -> dict[str, float]:
     """Forward-equivalent tokens of every stage; heads: of the whole model."""
+    costs = _but_heads(budget, cells, layers, heads)
+    count = heads_knocked_out(budget, cells, layers, heads)
+    return costs | {"knockout heads": _one_head(budget, cells) * count}
+
+
+def heads_knocked_out(budget: Budget, cells: Sequence[CellTokens], layers: int, heads: int) -> int:
+    """All heads where that takes at most a third of everything else; else so many as check a score by them."""
+    dear = _one_head(budget, cells) * heads > HEADS_SHARE * sum(_but_heads(budget, cells, layers, heads).values())
+    return min(heads, HEADS) if dear else heads
+
+
+def _one_head(budget: Budget, cells: Sequence[CellTokens]) -> float:
+    """At the most shots; resumed at the removed block, half a pass on average."""
+    most = max(cell.shots for cell in cells)
+    return sum(budget.units("knockout", cell.task) * cell.unit for cell in cells if cell.shots == most) / 2
+
+
+def _but_heads(budget: Budget, cells: Sequence[CellTokens], layers: int, heads: int) -> dict[str, float]:
     most = max(cell.shots for cell in cells)
     at_most = [cell for cell in cells if cell.shots == most]
     pruned = list(cells) if budget.prune_all_shots else at_most
     seeds = [budget.demo_seeds if cell.shots else 1 for cell in pruned]
     tasks = len({cell.task for cell in cells})
-    ranked = sum(cell.unit for cell in [*cells, *at_most])  # once more with shuffled labels
+    ranked = 2 * sum(cell.unit for cell in cells) + sum(
+        cell.unit for cell in at_most
+    )  # two objectives; shuffled labels
     masks = _masks(budget, tasks)
+    none = {cell.task: cell for cell in cells if cell.shots == 0}
+    beside = [none[cell.task] for cell in pruned if cell.shots and cell.task in none]  # for what is kept of the gain
     one_pass = sum(
-        cell.evaluated(budget.units("prune", cell.task), budget.demos) * count
-        for cell, count in zip(pruned, seeds, strict=True)
+        cell.evaluated(budget.units("prune", cell.task), budget.demos, draws)
+        for cell, draws in zip([*pruned, *beside], [*seeds, *(1 for _ in beside)], strict=True)
     )
     both = [cell for cell in cells if cell.shots in (0, most)]
     asked = sum(cell.evaluated(budget.primary_documents, "fixed") for cell in both)
-    causal = sum(cell.evaluated(budget.units("causal", cell.task), budget.demos) for cell in both)
     knocked = sum(budget.units("knockout", cell.task) * cell.unit for cell in pruned)
     return {
         "induction": SEQUENCE_TOKENS[budget.protocol] * INDUCTION_PASSES,
@@ -150,11 +176,10 @@ def study_cost(budget: Budget, cells: Sequence[CellTokens], layers: int, heads: 
         "vectors": sum(_vectors(cell, budget, heads) for cell in at_most),
         "contest": sum(_contest(cell, budget) for cell in at_most),
         "importance": budget.rank_documents * ranked * GRADIENT,
-        "knockout": knocked * (1 + layers),
+        "knockout FFNs": FFN_KNOCK_OUTS * knocked * (1 + layers),
         "prune heads": one_pass * masks["heads"],
         "prune FFNs": one_pass * masks["ffns"],
-        "joint grid": one_pass * masks["joint"],
-        "causal": causal * masks["causal"],
+        "prune both": one_pass * masks["joint"],
     }
 
 
@@ -189,12 +214,10 @@ def _masks(budget: Budget, tasks: int) -> dict[str, int]:
     steps = len(budget.percents) - 1
     many = {"random": budget.draws, "layer_matched": budget.draws, "transfer": max(0, tasks - 1), "iterative": 3}
     heads, ffns = budget.grid
-    sets = (len(budget.causal_percents) + 1) * (1 + budget.controls * len(budget.causal_kinds))
     return {
         "heads": 1 + steps * sum(many.get(name, 1) for name in budget.head_orders),
         "ffns": steps * sum(many.get(name, 1) for name in budget.ffn_orders),
         "joint": (len(heads) - 1) * (len(ffns) - 1),
-        "causal": sets * len(budget.causal_ablations),
     }
 
 
@@ -271,7 +294,8 @@ def plan_study(config: Any, tokenizer: Any, choice: TaskChoice, budget: Budget) 
     shape = shape_of(config)
     tasks = replace(choice, limit=SAMPLE).tasks("train")
     counted = tokens_of(tasks, tokenizer, shape.context, shape.d_model)
-    return Plan(shape, budget, tuple(counted), study_cost(budget, counted, shape.layers, shape.all_heads))
+    costs = study_cost(budget, counted, shape.layers, shape.layers_with_heads * shape.heads)
+    return Plan(shape, budget, tuple(counted), costs)
 
 
 def shape_of(config: Any) -> Shape:

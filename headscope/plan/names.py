@@ -3,13 +3,14 @@
 STAGES = (
     "induction",
     "screen",
-    "vectors",
     "primary",
+    "vectors",
     "contest",
     "importance",
     "knockout",
     "prune",
     "compare",
-    "causal",
     "report",
 )
+DECIDING = ("induction", "screen", "primary")  # what answers the question; a budget that ends cuts the others
+TAIL = ("importance", "knockout", "prune")

@@ -2,17 +2,20 @@
 
 On training documents that serve nothing else. `comparisons` has, for a = task: `screen` (b = `gain`, `learning` or
 `format`, level = outcome; the one-sided 95% bound as low end; n clusters), `screen_level` (b = `few`, `none` or
-`shuffled`: the mean itself) and `screen_passes` (1 or 0). The manifest keeps the sentence, and why a task is left out.
+`shuffled`: the mean itself), `screen_passes` (1 or 0) and, for a task that does not pass, `screen_documents`: how many
+would show a gain of this size with 80% power, infinite where it is not above 0. The manifest keeps the sentence, and
+why a task is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import nan
+from math import inf, nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablation.screening import FEWEST, Screen, load_screen, screen
+from ablation.screening import CONFIDENCE, FEWEST, Screen, Screened, load_screen, screen
+from ablation.statistics.power import documents_for
 from headscope.stages.cells import Progress, TaskChoice, Tell, title_of
 from headscope.stages.evaluation import StoredEvaluations
 from headscope.store.comparisons import SCREENED, Kind, Row, frame, row
@@ -22,6 +25,7 @@ from headscope.store.writer import open_stage
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
+    from ablation.gains import Conditions
     from interp.model import HookedModel
 
 LEVELS = ("few", "none", "shuffled")
@@ -38,34 +42,65 @@ def measure_screening(
     model: HookedModel, folder: str | Path, choice: TaskChoice, *, progress: Tell | None = None
 ) -> Screen:
     """Screen every task of the choice at its most shots, `choice.limit` documents a task (unset: all that are kept)."""
-    conditions = load_screen(
-        choice.names,
-        shots=max(choice.shots),
-        limit=choice.limit,
-        seed=choice.seed,
-        data=choice.data,
-        demos=choice.demos,
-        bos=choice.bos,
-    )
+    check_limit(choice)
+    conditions, unfit = loaded(choice)
     counter = Progress(len(conditions), progress)
     with open_stage(model, folder, screening_stage(choice)) as run:
         run.record(documents={title_of(condition.few): condition.few.fingerprint[:16] for condition in conditions})
-        screened = screen(
-            model,
-            conditions,
-            evaluate=StoredEvaluations(run.units),
-            progress=lambda done, total: counter.add(1, title_of(conditions[done - 1].few)),
+        found = (
+            screen(
+                model,
+                conditions,
+                evaluate=StoredEvaluations(run.units),
+                progress=lambda done, total: counter.add(1, title_of(conditions[done - 1].few)),
+            )
+            if conditions
+            else Screen(())
         )
+        of = {one.task: one for one in (*found.tasks, *unfit)}
+        screened = Screen(tuple(of[name] for name in choice.names))
         reasons = {condition.task: condition.reason for condition in screened.tasks if not condition.passes}
         run.record(sentence=screened.sentence, learnt=list(screened.learnt), reasons=reasons)
         run.replace_comparisons(frame(screen_rows(screened)), kinds=SCREENED)
     return screened
 
 
+def check_limit(choice: TaskChoice) -> None:
+    """Raises UsageError where so few documents can show nothing."""
+    if choice.limit is not None and choice.limit < FEWEST:
+        raise UsageError(
+            f"a screen of {choice.limit} documents a task can show nothing: it takes {FEWEST} at least. Raise the "
+            "budget or the limit"
+        )
+
+
+def loaded(choice: TaskChoice) -> tuple[list[Conditions], list[Screened]]:
+    """The documents of every task that has some to keep; the other tasks, which do not pass, with the reason."""
+    conditions: list[Conditions] = []
+    unfit: list[Screened] = []
+    for name in choice.names:
+        try:
+            conditions += load_screen(
+                (name,),
+                shots=max(choice.shots),
+                limit=choice.limit,
+                seed=choice.seed,
+                data=choice.data,
+                demos=choice.demos,
+                bos=choice.bos,
+            )
+        except UsageError as error:
+            reason = str(error).rstrip(".")
+            unfit.append(Screened(name, max(choice.shots), passes=False, reason=reason, shots_of=None))
+    return conditions, unfit
+
+
 def screen_rows(screened: Screen) -> Iterator[Row]:
     """Every task that was evaluated: each contrast of each outcome, and the levels it comes from."""
     for task in screened.tasks:
         yield row(Kind.SCREEN_PASSES, task.task, "", task.shots, "choice", float(task.passes))
+        if not task.passes and task.shots_of is not None:
+            yield row(Kind.SCREEN_DOCUMENTS, task.task, "gain", task.shots, "choice", documents_to_pass(task))
         levels: dict[tuple[str, str], float] = {}
         for line in task.rows():
             interval = (line["lower_bound"], nan)
@@ -74,6 +109,12 @@ def screen_rows(screened: Screen) -> Iterator[Row]:
             levels |= {(name, line["outcome"]): line[name] for name in LEVELS}
         for (name, outcome), value in levels.items():
             yield row(Kind.SCREEN_LEVEL, task.task, name, task.shots, outcome, value)
+
+
+def documents_to_pass(task: Screened) -> float:
+    """How many documents would let a task pass, were its gain what it is measured to be."""
+    gain = task.estimate()
+    return documents_for(gain.value, gain, level=2 * (1 - CONFIDENCE)) if gain.value > 0 else inf
 
 
 def seen_tasks(folder: str | Path) -> tuple[str, ...]:
