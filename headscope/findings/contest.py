@@ -9,10 +9,15 @@ from typing import Any
 import pandas as pd
 
 from ablation.contest import ALL_TASKS, CLASS, FUNCTION, GROUPS, INDUCTION, KEPT, NEGATIVE
+from headscope.findings.evidence import Evidence
+from headscope.findings.section import Section, Table
+from headscope.findings.words import number, span
 from headscope.store.comparisons import ContestLevel, Kind
 
 CHOICE, WAY = "choice", "mean"
 PLACES = {"all": "at all positions", "last": "at the last position only"}
+SHORT = {"all": "all positions", "last": "last position"}
+SHOWN = (Kind.CONTEST_DROP, Kind.CONTEST_BEYOND)
 NAMES = {INDUCTION: "the induction heads", NEGATIVE: "the lowest prefix-matching heads of the induction heads' layers"}
 
 
@@ -24,6 +29,43 @@ def sentences(rows: pd.DataFrame) -> Iterator[str]:
     if groups:
         yield from _ahead(rows, groups[-1])
         yield from _largest(rows, groups[-1])
+
+
+def section(evidence: Evidence) -> Section | None:
+    """None where there was no contest."""
+    rows = evidence.comparisons
+    lines = tuple(sentences(rows))
+    if not lines:
+        return None
+    return Section(
+        "contest",
+        "Which kind of head carries the choice?",
+        lines,
+        Table(
+            ("without", *(f"{where}{what}" for where in SHORT.values() for what in ("", ", beyond controls"))),
+            tuple(cells(rows)),
+            numbers=True,
+        ),
+        figures=("contest",),
+        note=(
+            "Fall of the choice, in nats, without as many heads of each kind as there are induction heads, replaced by "
+            "their mean; 95% intervals by document, tasks fixed."
+        ),
+    )
+
+
+def cells(rows: pd.DataFrame) -> Iterator[tuple[str, ...]]:
+    """One line an arm over all tasks, the costliest at all positions first."""
+    drops = _rows(rows, Kind.CONTEST_DROP, b=ALL_TASKS, positions="all").sort_values("value", ascending=False)
+    for arm in drops["a"]:
+        found = [_row(rows, kind, arm, ALL_TASKS, places) for places in PLACES for kind in SHOWN]
+        yield (
+            arm,
+            *(
+                "-" if row is None else f"{number(row.value, sign=True)} ({span(row.ci_low, row.ci_high)})"
+                for row in found
+            ),
+        )
 
 
 def table_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -126,8 +168,7 @@ def _interval(row: Any, before: str = "") -> str:
 
 
 def _signed(value: float) -> str:
-    """With its sign, and no minus in front of nothing."""
-    return f"{round(value, 2) + 0.0:+.2f}"
+    return number(value, sign=True)
 
 
 def _bracket(low: float, high: float, before: str = "") -> str:

@@ -494,8 +494,8 @@ def run_report(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) ->
 RUNNERS: dict[str, Runner] = {
     "induction": run_induction,
     "screen": run_screen,
-    "vectors": run_vectors,
     "primary": run_primary,
+    "vectors": run_vectors,
     "contest": run_contest,
     "importance": run_importance,
     "knockout": run_knockout,

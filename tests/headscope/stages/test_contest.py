@@ -21,6 +21,7 @@ from ablation.function_vectors import function_vectors
 from ablation.replacement import At
 from headscope.figures.catalogue import draw
 from headscope.findings.contest import sentences, table_rows
+from headscope.findings.page import page_of
 from headscope.stages.cells import TaskChoice
 from headscope.stages.contest import ContestChoice, measure_contest
 from headscope.stages.evaluation import replacement_for
@@ -99,7 +100,7 @@ def test_a_functions_vector_is_in_the_run_and_belongs_to_its_model(model: interp
 
 def test_tasks_without_labels_to_tell_apart_say_so(run: Run) -> None:
     (stage,) = (stage for stage in run.stages if stage.command == "vectors")
-    assert "begin with the same token" in stage.record["left_out"]["probe_labels, labels"]
+    assert "begin with the same token" in stage.record["without"]["probe_labels, labels"]
     assert "tr" not in set(run.head_scores["score"])
 
 
@@ -226,6 +227,13 @@ def test_it_is_said_and_drawn(run: Run) -> None:
     lines = list(sentences(run.comparisons))
     assert len(lines) == 4 and all(line.endswith(".") and "nan" not in line for line in lines)
     assert lines[0].startswith("On 1 extractive task") and lines[1].startswith("On 1 abstractive task")
+    (part,) = (part for part in page_of(run) if part.name == "contest")
+    assert part.sentences == tuple(lines) and {row[0] for row in part.table.rows} >= {
+        "induction",
+        "random",
+        "importance",
+    }
+    assert all(len(cell.split()) <= 12 for row in part.table.rows for cell in row)
     table = table_rows(run.comparisons)
     assert {line["group"] for line in table} == {EXTRACTIVE, ABSTRACTIVE, ALL_TASKS}
     first = next(
