@@ -229,14 +229,6 @@ CATALOGUE = (
         _dots,
     ),
     Entry(
-        "ffn_knockout",
-        "FFN knock-out by layer",
-        "What is lost when one FFN is removed: the full model's value minus that without the FFN, so that positive "
-        "means needed. Where position 0 is spared, the FFN is removed everywhere else. Thin lines are single tasks.",
-        "`headscope knockout --component ffn`",
-        _knockouts,
-    ),
-    Entry(
         "pruning_heads",
         "Pruning heads",
         "The metric as attention heads are removed, least important first, beside its controls: random orders and "
@@ -258,6 +250,14 @@ CATALOGUE = (
         "Change of the metric against the full model when both are removed, each in its own order.",
         "`headscope prune --component both`",
         _joint,
+    ),
+    Entry(
+        "ffn_knockout",
+        "FFN knock-out by layer",
+        "What is lost when one FFN is removed: the full model's value minus that without the FFN, so that positive "
+        "means needed. Where position 0 is spared, the FFN is removed everywhere else. Thin lines are single tasks.",
+        "`headscope knockout --component ffn`",
+        _knockouts,
     ),
     Entry(
         "cross_task",
