@@ -15,7 +15,7 @@ What `comparisons` holds (columns kind, a, b, level):
 | retention_raw, retention_excess | a score, an importance | `p=0` .. `p=90` | share of the score left |
 
 These are compare's (comparisons.py lists all of them). Those of prune stand in comparison/pruning_task.py and
-pruning_tasks.py, those of the causal check in stages/causal.py, of the primary in comparison/primary.py.
+pruning_tasks.py, of the primary in comparison/primary.py, of needed FFNs in stages/knock_out.py.
 Statistics: global, within_layer, global_corrected, within_layer_corrected, kendall, bansal_released.
 Scores and rankings are written `name` or `name/variant`.
 """

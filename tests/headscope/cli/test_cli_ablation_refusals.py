@@ -109,7 +109,10 @@ def test_shots_that_are_no_numbers(model_folder: Path, folder: Path, shots: str)
         (("prune", "--percents", "0,x"), ("'0,x' is not a value of --percents", "0,20,40")),
         (("prune", "--draws", 0, "--order", "random"), ("'0' is not a value of --draws", "from 1 to")),
         (("prune", "--ffn-ranking", "size", "--component", "ffn"), ("'size' is not a value of --ffn-ranking",)),
-        (("prune", "--ranking", "size"), ("'size' is not a value of --ranking", "token, document or signed")),
+        (
+            ("prune", "--ranking", "size"),
+            ("'size' is not a value of --ranking", "token, document, signed, token/choice"),
+        ),
         (("study", "--budget", "huge"), ("'huge' is no budget", "small or paper")),
         (("study", "--only", "lunch"), ("'lunch' is not a value of --only", "importance")),
     ],

@@ -1,8 +1,9 @@
-"""The induction stage: definitions in its protocol, natural prompts, further scores, counts in place of a vocabulary."""
+"""The induction stage: definitions in its protocol, natural prompts, further scores, counts for a vocabulary."""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from induction.definitions import DEFINITIONS, versions
 from interp.errors import StoreError, UsageError
 from tests.headscope import tiny
 from tests.headscope.commands import command, refused
+from tests.induction import worded
 
 ASKED = {"sequences": 3, "length": 10}
 
@@ -38,8 +40,11 @@ def test_every_score_has_an_entry_on_the_pages() -> None:
 
 
 def test_the_sink_is_read_on_natural_prompts_too_and_other_prompts_on_demand(
-    model: interp.HookedModel, tmp_path: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    model = worded.model("llama")
+    drawn = partial(induction.entity_prompts, prompts=3, length=12)
+    monkeypatch.setattr(induction, "entity_prompts", drawn)
     measure_induction(model, tmp_path / "run", **ASKED, also=("concept",))  # type: ignore[arg-type]
     run = open_run(tmp_path / "run")
     stored = set(run.head_scores[["score", "variant"]].itertuples(index=False, name=None))
