@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from ablation.statistics.reliability import LOW_RELIABILITY
 from headscope.figures.dots import dot_plot, dots_of
 from headscope.figures.importance_scatter import importance_scatter
 from headscope.figures.joint_grid import joint_grid
@@ -25,7 +27,7 @@ from headscope.figures.pruning import metric_label, pruning_curves
 from headscope.figures.rank_matrix import rank_matrix, shot_matrix
 from headscope.figures.retention import KINDS, retention_curves
 from headscope.figures.transfer import transfer_matrix
-from headscope.store.comparisons import Kind, KnockOutVariant
+from headscope.store.comparisons import AtShots, Kind, KnockOutVariant, ScoreName
 from headscope.store.glossary import label_of, term
 from headscope.store.run import Run
 from headscope.store.scores import IMPORTANCE
@@ -34,6 +36,7 @@ from interp.errors import UsageError
 from interp.figure import mosaic
 
 KNOCK_OUT = "knock_out"
+TOKEN = str(ScoreName(IMPORTANCE, "token"))
 TRANSFER_PERCENT = 50.0
 
 
@@ -155,12 +158,27 @@ def _matrices(kind: str, draw: Callable[..., go.Figure]) -> Callable[[Stored], I
     def panels(stored: Stored) -> Iterator[Panel]:
         rows = chosen(stored.comparisons, kind=kind)
         for labels in primary_first(combinations(rows, "level", "shots"), "level", "shots"):
-            part = chosen(rows, **labels)
+            part = reliable(chosen(rows, **labels), stored.comparisons, str(labels["level"]))
+            if part.empty:
+                continue
             shots = f", {in_context(labels['shots'])}" if labels["shots"] >= 0 else ""
             title = LEVELS.get(str(labels["level"]), str(labels["level"])) + shots
             yield Panel(title, partial(draw, part, title=title), labels)
 
     return panels
+
+
+def reliable(rows: pd.DataFrame, comparisons: pd.DataFrame, level: str) -> pd.DataFrame:
+    """Without comparisons of a ranking whose reliability is under .6 (Method 5): they would show noise."""
+    within = "within_layer" if level.startswith("within_layer") else "global"
+    every = chosen(comparisons, kind=Kind.RELIABILITY, b=TOKEN, level=within)
+    low = every[~(every["value"] >= LOW_RELIABILITY)]
+    noisy = {str(AtShots(row.a, row.shots)) for row in low.itertuples(index=False)}
+    kept = [
+        not noisy & {side if "@" in side else str(AtShots(side, row.shots)) for side in (row.a, row.b)}
+        for row in rows.itertuples(index=False)
+    ]
+    return rows[np.array(kept, dtype=bool)]
 
 
 def _retention(stored: Stored) -> Iterator[Panel]:

@@ -42,7 +42,7 @@ def counted(count: int, noun: str) -> str:
 def documents(count: float) -> str:
     """How many documents would decide; rounded up to two digits, since it is an estimate."""
     if not isfinite(count):
-        return "no number of documents would decide at this estimate"
+        return "no number of documents would decide"
     size = 10 ** max(0, len(str(int(count))) - 2)
     rounded = -(-int(count) // size) * size
     return f"about {counted(rounded, 'document')} would decide"

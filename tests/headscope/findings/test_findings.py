@@ -130,7 +130,7 @@ def _heads(text: str) -> list[str]:
             1234.0,
             "whether they carry more than matched heads is open, about 1,300 documents would decide.",
         ),
-        (-0.1, 0.1, 0.5, inf, "is open, no number of documents would decide at this estimate."),
+        (-0.1, 0.1, 0.5, inf, "is open, no number of documents would decide."),
     ],
 )
 def test_the_primary_ends_in_one_of_four_verdicts(
@@ -276,6 +276,18 @@ def test_what_is_not_decided_comes_with_the_documents_that_would_decide(tmp_path
         "Whether the model learns these tasks: rte (about 880 documents) and wic (about 880 documents).",
     )
     assert undecided.section(write(tmp_path / "decided", one_question(0.4, 0.8))) is None
+
+
+def test_noisy_rankings_are_named_with_the_documents_that_would_do(tmp_path: Path) -> None:
+    """Twice the documents of a reliability of .43 have one of .6 (Spearman and Brown)."""
+    reliabilities = {"copa": 0.43, "rte": 0.9, "wic": nan}
+    rows = [
+        row("reliability", task, "importance/token", 5, "within_layer", value, n=100)
+        for task, value in reliabilities.items()
+    ]
+    rows.append(row("reliability", "aggregate", "importance/token", 5, "within_layer", 0.1, n=100))
+    (told,) = undecided.rankings(write(tmp_path, rows))
+    assert told.endswith("too noisy to compare: copa (about 200 documents) and wic (no number of documents).")
 
 
 def test_numbers_in_words() -> None:
