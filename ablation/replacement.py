@@ -82,6 +82,11 @@ class Replacement(Protocol):
         ...
 
 
+def by_position(replacement: Replacement | None) -> bool:
+    """Whether what stands in at a position is the same in every document: then documents may share a beginning."""
+    return replacement is None or bool(getattr(replacement, "by_position", False))
+
+
 @dataclass(frozen=True)
 class Deferred:
     """A replacement that is made when it is first placed: where every evaluation is stored already, it never is.
@@ -96,6 +101,10 @@ class Deferred:
     @cached_property
     def made(self) -> Replacement:
         return self.make()
+
+    @property
+    def by_position(self) -> bool:
+        return by_position(self.made)
 
     def placed(self, placement: Placement) -> Reference:
         return self.made.placed(placement)
@@ -146,6 +155,7 @@ class Means:
     ffn_rest: Float[Tensor, "layer d_model"]
     n_documents: int
     name: str = "mean"
+    by_position: bool = True
 
     def placed(self, placement: Placement) -> Reference:
         return _PlacedMeans(self, placement.positions == 0)
@@ -294,6 +304,10 @@ class At:
     def mark(self) -> str:
         """What tells it from others in a store of evaluations."""
         return f"{getattr(self.inner, 'mark', '')}/{self.positions}"
+
+    @property
+    def by_position(self) -> bool:
+        return self.positions == "later" and by_position(self.inner)
 
     def placed(self, placement: Placement) -> Reference:
         first, last = placement.positions == 0, placement.positions == placement.context_lengths[:, None] - 1

@@ -21,6 +21,7 @@ from ablation.outcomes import with_choices
 from ablation.statistics.intervals import ClusterEstimate
 from ablation.tasks.reserved import RESERVED
 from interp.errors import UsageError
+from interp.shown import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +33,7 @@ FEWEST = 12  # clusters: with fewer a bound rests on the shape of the documents'
 CONFIDENCE = 0.95
 
 
+@one_line
 @dataclass(frozen=True)
 class Screened:
     """One task. shots_of: its evaluations, None where it could not be screened; reason: why it does not pass, or empty.
@@ -74,6 +76,7 @@ class Screened:
                 }
 
 
+@one_line
 @dataclass(frozen=True)
 class Screen:
     """All tasks, in the order in which they were given."""

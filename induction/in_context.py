@@ -19,11 +19,13 @@ from induction.reading import Progress, Units
 from induction.sequences import RepeatedSequences, SequenceGroup
 from interp.errors import UsageError
 from interp.model import HookedModel
+from interp.shown import one_line
 
 EARLY, LATE, NEEDED = (40, 60), (490, 510), 512
 TOKEN_BUDGET = 1024  # of logits held at once
 
 
+@one_line
 @dataclass(frozen=True)
 class InContextLearning:
     """Differences of loss in nats; NaN where a part was not measured, and `skipped` says why.

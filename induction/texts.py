@@ -22,6 +22,7 @@ from torch import Tensor
 from induction.groups import slices
 from interp.errors import UsageError
 from interp.model import HookedModel
+from interp.shown import one_line
 
 WHO = (
     "The old baker",
@@ -124,6 +125,7 @@ class TextGroup:
             yield replace(self, tokens=self.tokens[part], indices=self.indices[part])
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class NaturalPrompts:
     """Natural texts as ids, grouped by length; iterate over the groups. source: `built-in` or `texts`."""

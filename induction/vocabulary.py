@@ -22,6 +22,7 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from interp.errors import UsageError
+from interp.shown import one_line
 
 # How often each token id occurs: by id, or one number an id; or "uniform", which makes no difference between them.
 Counts = Mapping[int, int | float] | Shaped[Tensor, " token"] | str
@@ -29,6 +30,7 @@ Counts = Mapping[int, int | float] | Shaped[Tensor, " token"] | str
 ENDS_PERCENT = 4
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class Candidates:
     """Token ids that may be drawn, most frequent first, and the rule that ranked them.

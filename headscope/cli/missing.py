@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablation.tasks.names import GROUPS
+from ablation.tasks.own_files import written
 from headscope.cli.options import DEFAULT_MODEL
 from headscope.stages.removal_orders import SIGNED
 from headscope.store.manifest import read_manifest
@@ -117,4 +118,4 @@ def unusual(options: dict[str, Any]) -> dict[str, Any]:
 
 def grouped(tasks: list[str]) -> str:
     """The name of the group that the tasks are, or all of them."""
-    return next((name for name, members in GROUPS.items() if list(members) == tasks), ",".join(tasks))
+    return next((name for name, members in GROUPS.items() if list(members) == tasks), ",".join(map(written, tasks)))

@@ -51,6 +51,17 @@ Tasks = Annotated[
         panel=panels.PROMPTS,
     ),
 ]
+ScreenTasks = Annotated[
+    str | None,
+    listed(
+        "--tasks",
+        values.names("--tasks", "names of tasks with commas between them, for example --tasks probes"),
+        help="Tasks of the run's screen, separated by commas.",
+        offered=(*GROUPS, *PROBES, *ICL14),
+        panel=panels.PROMPTS,
+        default="all of the screen",
+    ),
+]
 Shots = Annotated[str, shots("Numbers of demonstrations in the prompt, separated by commas.")]
 BudgetShots = Annotated[str | None, shots("Numbers of demonstrations.", default="the budget's")]
 Limit = Annotated[
@@ -238,6 +249,18 @@ def task_choice(tasks: str, shots: str, *, data: str = "hub", **options: Any) ->
     return TaskChoice(tuple(names), parsed, data=data, **options)
 
 
+def screen_tasks(folder: Path, tasks: str | None, data: str) -> tuple[str, ...]:
+    """`--tasks`, or all that the run's screen saw. Raises UsageError where there was none."""
+    from headscope.stages.screening import seen_tasks
+
+    seen = seen_tasks(folder)
+    if tasks is None:
+        return seen
+    from ablation.tasks.expanding import expand_task_names
+
+    return tuple(expand_task_names(tasks, data=data))
+
+
 class Interrupted(Exception):
     """Ctrl-C in a command that goes on from what it has stored when it is given again."""
 
@@ -280,7 +303,7 @@ def measure(
         before(loaded, held)
         with progress(title) as tell:
             found = call(loaded, folder, choice, tasks=held, progress=tell)
-        tell_cut(open_run(folder), stage)
+        tell_prompts(open_run(folder), stage)
         return found, render_report(folder)
 
 
@@ -292,13 +315,25 @@ def render_report(folder: Path) -> Path:
         return render(folder)
 
 
-def tell_cut(run: Run, stage: Stage) -> None:
-    """A line on standard error where prompts were longer than the model's context (Method 6)."""
-    counts: dict[str, int] = next((dict(other.record.get("cut", {})) for other in run.stages if other.same(stage)), {})
-    if counts:
-        told = ", ".join(f"{name}: {count}" for name, count in counts.items())
+def tell_prompts(run: Run, stage: Stage) -> None:
+    """Lines on standard error where prompts were longer than the model's context, or rows had no label (Method 6)."""
+    records = [dict(other.record) for other in run.stages if other.same(stage)]
+    cut: dict[str, int] = records[0].get("cut", {}) if records else {}
+    unlabelled: dict[str, int] = records[0].get("unlabelled", {}) if records else {}
+    if cut:
         print(
-            f"{sum(counts.values())} prompts were longer than the model's context: cut by whole demonstrations, then "
-            f"on the left ({told})",
+            f"{sum(cut.values())} prompts were longer than the model's context: cut by whole demonstrations, then "
+            f"on the left ({counts_told(cut)})",
             file=sys.stderr,
         )
+    if unlabelled:
+        print(
+            f"{sum(unlabelled.values())} training documents have no label, and are no demonstrations "
+            f"({counts_told(unlabelled)})",
+            file=sys.stderr,
+        )
+
+
+def counts_told(counts: dict[str, int]) -> str:
+    """`copa: 3, rte: 5`."""
+    return ", ".join(f"{name}: {count}" for name, count in counts.items())

@@ -43,7 +43,7 @@ def plan(
       headscope plan gpt2
       headscope plan gpt2 --budget paper --speed 400
     """
-    names = opt.task_choice(tasks, "0").names
+    names = opt.task_choice(tasks, "0", data=data).names
     from headscope.plan.cost import plan_study
     from headscope.plan.study import shots_of
 

@@ -53,7 +53,7 @@ def study(
       headscope study gpt2 --tasks copa,rte,boolq --shots 0,5
       headscope study gpt2 --only compare          # one stage again
     """
-    opt.task_choice(tasks, shots or "0")
+    opt.task_choice(tasks, shots or "0", data=data)
     from headscope.plan.study import study as run_study
 
     with opt.resumable():

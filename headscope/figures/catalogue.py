@@ -17,6 +17,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ablation.statistics.reliability import LOW_RELIABILITY
+from headscope.figures.contest import contest_dots
 from headscope.figures.dots import dot_plot, dots_of
 from headscope.figures.importance_scatter import importance_scatter
 from headscope.figures.joint_grid import joint_grid
@@ -38,6 +39,7 @@ from interp.figure import mosaic
 KNOCK_OUT = "knock_out"
 TOKEN = str(ScoreName(IMPORTANCE, "token"))
 TRANSFER_PERCENT = 50.0
+CONTEST_SETS, ALL_TASKS = "contest", "all tasks"
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,17 @@ def _dots(stored: Stored) -> Iterator[Panel]:
         yield Panel("Drop of the gain", partial(dot_plot, dots, x="drop"))
 
 
+def _contest(stored: Stored) -> Iterator[Panel]:
+    if CONTEST_SETS not in stored.run.item_names:
+        return
+    rows = stored.run.items(CONTEST_SETS)
+    for labels in combinations(chosen(rows, ablation="mean"), "outcome", "positions", "group"):
+        where = "all positions" if labels["positions"] == "all" else "the last position"
+        title = f"{str(labels['outcome']).capitalize()}, {labels['group']}, removed at {where}"
+        drawn = partial(contest_dots, rows, **labels, title=title)
+        yield Panel(title, drawn, labels, labels["outcome"] != "choice" or labels["group"] != ALL_TASKS)
+
+
 def in_context(shots: Any) -> str:
     """How many examples the context held."""
     return f"{shots} shot" if shots == 1 else f"{shots} shots"
@@ -300,6 +313,14 @@ CATALOGUE = (
         "Change of the metric of the task in the row when heads are removed by the ranking of the task in the column.",
         "`headscope prune --order TASK`",
         _transfer,
+    ),
+    Entry(
+        "contest",
+        "Which kind of head carries the choice?",
+        "What tasks lose without as many heads of each kind, replaced by their mean (diamonds), and without as many "
+        "others of the same layers and key-value groups (points: every control set). Above zero: heads were needed.",
+        "`headscope contest`",
+        _contest,
     ),
     Entry(
         "importance_scatter",

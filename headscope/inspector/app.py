@@ -37,6 +37,7 @@ def make_app(bench: Bench) -> Dash:
 
     from headscope.inspector import (
         browser,
+        door,
         downloads,
         frame,
         incoming,
@@ -67,6 +68,7 @@ def make_app(bench: Bench) -> Dash:
         part.register(app, bench)
     frame.add_routes(app, bench)
     security.secure(app)
+    door.guard(app)
     return app
 
 

@@ -36,6 +36,10 @@ FFN_KNOCK_OUTS = 3
 HEADS_SHARE = 1 / 3
 KEYS = 4.0
 PRIMARY_SHARE = 0.6  # of a pass: what stands below the first tested head is run once
+VECTOR_SHOTS, VECTOR_MEANS, VECTOR_QUERIES, VECTOR_LABELS = 10, 64, 40, 20
+FEWEST_QUERIES = 15
+CONTEST_DOCUMENTS, CONTEST_ARMS, CONTEST_BARE = 40, 9, 120  # arms with controls; sets and ways without
+CONTEST_SHARE = ROW_SHARE = 0.5  # of a pass: the rest stands below the first changed block
 SAMPLE = 8
 SEQUENCE_TOKENS = {"quick": 20 * 201, "paper": 100 * (1 + 4 * 124)}
 INDUCTION_PASSES = 3.0  # two passes, and copying
@@ -129,14 +133,14 @@ def _counted(task: Task, tokenizer: Any, max_length: int | None) -> tuple[float,
 
 def study_cost(budget: Budget, cells: Sequence[CellTokens], layers: int, heads: int = 0) -> dict[str, float]:
     """Forward-equivalent tokens of every stage; heads: of the whole model."""
-    costs = _but_heads(budget, cells, layers)
+    costs = _but_heads(budget, cells, layers, heads)
     count = heads_knocked_out(budget, cells, layers, heads)
     return costs | {"knockout heads": _one_head(budget, cells) * count}
 
 
 def heads_knocked_out(budget: Budget, cells: Sequence[CellTokens], layers: int, heads: int) -> int:
     """All heads where that takes at most a third of everything else; else so many as check a score by them."""
-    dear = _one_head(budget, cells) * heads > HEADS_SHARE * sum(_but_heads(budget, cells, layers).values())
+    dear = _one_head(budget, cells) * heads > HEADS_SHARE * sum(_but_heads(budget, cells, layers, heads).values())
     return min(heads, HEADS) if dear else heads
 
 
@@ -146,7 +150,7 @@ def _one_head(budget: Budget, cells: Sequence[CellTokens]) -> float:
     return sum(budget.units("knockout", cell.task) * cell.unit for cell in cells if cell.shots == most) / 2
 
 
-def _but_heads(budget: Budget, cells: Sequence[CellTokens], layers: int) -> dict[str, float]:
+def _but_heads(budget: Budget, cells: Sequence[CellTokens], layers: int, heads: int) -> dict[str, float]:
     most = max(cell.shots for cell in cells)
     at_most = [cell for cell in cells if cell.shots == most]
     pruned = list(cells) if budget.prune_all_shots else at_most
@@ -169,12 +173,40 @@ def _but_heads(budget: Budget, cells: Sequence[CellTokens], layers: int) -> dict
         "induction": SEQUENCE_TOKENS[budget.protocol] * INDUCTION_PASSES,
         "screen": sum(cell.evaluated(RESERVED, "fixed") for cell in [*both, *at_most]),
         "primary": asked * (1 + budget.controls) * (1 + len(budget.primary_ways)) * PRIMARY_SHARE,
+        "vectors": sum(_vectors(cell, budget, heads) for cell in at_most),
+        "contest": sum(_contest(cell, budget) for cell in at_most),
         "importance": budget.rank_documents * ranked * GRADIENT,
         "knockout FFNs": FFN_KNOCK_OUTS * knocked * (1 + layers),
         "prune heads": one_pass * masks["heads"],
         "prune FFNs": one_pass * masks["ffns"],
         "prune both": one_pass * masks["joint"],
     }
+
+
+def _vectors(cell: CellTokens, budget: Budget, heads: int) -> float:
+    """Prompts of ten shots: two means, queries, label heads; and a row of the choices a query, head and mean."""
+    grown = cell.prompt + cell.demonstrations * (VECTOR_SHOTS / max(cell.shots, 1) - 1)
+    queries = vector_queries(budget.primary_documents)
+    rows = 2 * heads * queries * (1 + cell.choices) * ROW_SHARE
+    return (grown * (2 * VECTOR_MEANS + queries + VECTOR_LABELS) + rows) * cell.dearer
+
+
+def vector_queries(primary: int) -> int:
+    """Queries a task of the function vectors: half the documents of the primary, where these are few."""
+    return max(FEWEST_QUERIES, min(VECTOR_QUERIES, primary // 2))
+
+
+def contest_documents(primary: int) -> int:
+    """Documents a task of the contest: half of the primary's, in its shards, where these are few."""
+    return max(min(primary, CONTEST_DOCUMENTS // 2), min(CONTEST_DOCUMENTS, primary // 2))
+
+
+def _contest(cell: CellTokens, budget: Budget) -> float:
+    """At all positions a pass a set, of which half stands below it; at the last one a row of the choices a set."""
+    documents = contest_documents(budget.primary_documents)
+    sets = CONTEST_ARMS * (1 + budget.controls) + CONTEST_BARE
+    last = documents * cell.per_unit * (1 + cell.choices)
+    return (cell.evaluated(documents, "fixed") + last) * sets * CONTEST_SHARE
 
 
 def _masks(budget: Budget, tasks: int) -> dict[str, int]:
@@ -221,6 +253,10 @@ class Shape:
     embedding_parameters: int
     layers_with_heads: int
     layers_with_ffns: int
+
+    @property
+    def all_heads(self) -> int:
+        return self.layers_with_heads * self.heads
 
     def memory(self, dtype: str) -> dict[str, int]:
         """Bytes of weights, of a knock-out's stored residual stream and of a gradient, for a batch of 1,024 tokens."""

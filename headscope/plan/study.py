@@ -1,10 +1,11 @@
 """The study: all of it in the paper's order, on any model, going on after any interruption (Method 1-5).
 
 1. induction: what each head does on random repeated tokens. 2. screen: which tasks the model learns from its context.
-3. primary: what these tasks lose without the induction heads. 4. importance: heads and FFNs for every task and number
-of shots, by the paper's objective and by choice, and once more with shuffled labels. 5. knockout: every FFN, and every
-head or a sample of them. 6. prune: heads, FFNs, and both. 7. compare: the rankings. 8. report.
-What decides the question comes first. From 4 on the study goes on with the tasks that passed the screen, on documents
+3. primary: what these tasks lose without the induction heads. 4. vectors: which heads carry a function. 5. contest:
+without every kind of head. 6. importance: heads and FFNs for every task and number of shots, by the paper's objective
+and by choice, and once more with shuffled labels. 7. knockout: every FFN, and every head or a sample of them. 8. prune:
+heads, FFNs, and both. 9. compare: the rankings. 10. report.
+What decides the question comes first. From 3 on the study goes on with the tasks that passed the screen, on documents
 that the screen has not seen; without a screen, with all tasks. Every finished unit is kept: the same call goes on.
 """
 
@@ -16,10 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablation.statistics.standardised import FEWEST_CONTROLS
 from headscope.plan.budget import PAPER, TIERS, Budget, fitted, parse_budget, restored
+from headscope.plan.cost import contest_documents, vector_queries
 from headscope.plan.names import STAGES, TAIL
 from headscope.stages.cells import TaskChoice, Tell, parse_shots
 from headscope.stages.comparison import compare_rankings
+from headscope.stages.contest import ContestChoice, measure_contest
 from headscope.stages.evaluation import replaceable
 from headscope.stages.importance import measure_importance
 from headscope.stages.induction import measure_induction
@@ -29,6 +33,7 @@ from headscope.stages.pruning import PruneChoice, measure_pruning
 from headscope.stages.screening import COMMAND as SCREEN
 from headscope.stages.screening import FEWEST, learnt_tasks, measure_screening
 from headscope.stages.token_counts import mark_of, read_counts
+from headscope.stages.vectors import measure_vectors, vector_choice
 from headscope.store.manifest import Stage, read_manifest
 from headscope.store.run import Run, check_output_folder, open_run
 from interp.errors import UsageError
@@ -347,6 +352,24 @@ def run_primary(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -
             measure_primary(model, folder, plan.asked, primary, progress=tell)
 
 
+def run_vectors(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
+    """Function-vector heads and label heads, on the tasks that are learnt."""
+    if plan.answerable:
+        queries = vector_queries(plan.budget.primary_documents)
+        with show("function vectors") as tell:
+            measure_vectors(model, folder, vector_choice(plan.screened), queries=queries, progress=tell)
+
+
+def run_contest(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
+    """Every kind of head removed alike, on the primary's documents."""
+    if plan.answerable:
+        choice = replace(plan.asked, limit=contest_documents(plan.budget.primary_documents))
+        controls = plan.budget.controls
+        contest = ContestChoice(controls=controls if controls >= FEWEST_CONTROLS else 0)
+        with show("the contest") as tell:
+            measure_contest(model, folder, choice, contest, progress=tell)
+
+
 def run_importance(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
     """True labels at all numbers of shots by both objectives, then shuffled ones at the most, by choice."""
     with show("importance to the answer") as tell:
@@ -437,7 +460,9 @@ def run_report(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) ->
 RUNNERS: dict[str, Runner] = {
     "induction": run_induction,
     "screen": run_screen,
+    "vectors": run_vectors,
     "primary": run_primary,
+    "contest": run_contest,
     "importance": run_importance,
     "knockout": run_knockout,
     "prune": run_prune,

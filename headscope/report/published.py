@@ -18,8 +18,8 @@ from headscope.findings.words import model_name
 from headscope.report.pictures import write_pictures
 from headscope.store.atomic import make_writable, write_atomically
 from headscope.store.manifest import FILE
-from headscope.store.run import Run, open_run
-from headscope.store.tables import TABLES
+from headscope.store.run import TABLE_FILES, Run, open_run
+from headscope.store.sealed import copy_sealed
 
 PAGE = "README.md"
 WIDTH = 440  # pixels: as wide as a telephone shows without making the letters small
@@ -34,9 +34,7 @@ def publish(run: Run, folder: str | Path) -> Path:
     home = Path(folder)
     published = home / name_of(run)
     make_writable(published)
-    for file in (FILE, *(table.path(run.folder).name for table in TABLES)):
-        if (run.folder / file).is_file():
-            write_atomically(published / file, (run.folder / file).read_bytes())
+    copy_sealed(run.folder, published, TABLE_FILES)
     try:
         draw_figures(open_run(published))
     finally:

@@ -95,8 +95,10 @@ def _protocol(stage: Stage) -> str:
 def strongest(data: Mapping[str, Any]) -> list[str]:
     """The strongest head by prefix matching."""
     score = next((score for score in data["entries"] if score["id"].startswith("prefix_matching//")), None)
-    sentences = []
-    for place in top(score["mean"], 1) if score is not None else ():
+    sentences: list[str] = []
+    if score is None:
+        return sentences
+    for place in top(score["mean"], 1):
         layer, head = divmod(place, data["heads"])
         sentences.append(f"The strongest prefix matching is that of head {layer}.{head}: {_value(score, place)}.")
     return sentences

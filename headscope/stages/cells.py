@@ -165,6 +165,11 @@ def cut_prompts(model: HookedModel, tasks: tuple[Task, ...]) -> dict[str, int]:
     return cut
 
 
+def unlabelled_rows(tasks: tuple[Task, ...]) -> dict[str, int]:
+    """How many training documents of each task have no label, where there are any: they are no demonstrations."""
+    return {task.name: task.unlabelled for task in tasks if task.unlabelled}
+
+
 def shots_told(shots: int) -> str:
     return f"{shots} shot" if shots == 1 else f"{shots} shots"
 

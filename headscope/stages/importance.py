@@ -33,6 +33,7 @@ from headscope.stages.cells import (
     shards,
     shots_told,
     title_of,
+    unlabelled_rows,
 )
 from headscope.store.manifest import Stage
 from headscope.store.scores import IMPORTANCE, NORM, SHUFFLED
@@ -94,6 +95,7 @@ def measure_importance(
     stage = importance_stage(choice, normalise=normalise, **how)
     counter = Progress(sum(len(task.documents) for task in loaded), progress)
     with open_stage(model, folder, stage) as run:
+        run.record(unlabelled=unlabelled_rows(loaded))
         run.record(documents=fingerprints(loaded), data={task.name: task.data for task in loaded})
         run.record(without_choice=left_out)
         ranked = [

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from headscope.stages.token_counts import mark_of, read_counts
 from headscope.store.manifest import Stage
 from headscope.store.names import ALSO
-from headscope.store.writer import begin_stage
+from headscope.store.writer import open_stage
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ def measure_induction(
     natural = induction.natural_prompts(model, seed=seed) if model.tokenizer is not None else None
     further = prompts_of(model, also, seed, counts)
     stage = stage_of(**options, counts=counts)
-    identity = {name: value for name, value in model.identity().items() if name != "versions"}
-    with begin_stage(folder, identity, stage) as run:
+    with open_stage(model, folder, stage) as run:
         heads, loss = (None, None) if progress is None else _thirds(progress)
         scored = induction.induction_scores(
             model, repeated, unrepeated, natural=natural, progress=heads, units=run.units
@@ -95,6 +94,7 @@ def measure_induction(
             induction_heads_by_threshold={str(at): count for at, count in scored.heads.sweep.items()},
             repeat_score=in_context.repeat,
             refused=scored.refused,
+            parameters=sum(weight.numel() for weight in model.hf.parameters()),
         )
         shown = min(EXAMPLE_LENGTH, max(repeated.lengths))
         store_example(run, model, candidates=repeated.candidates, length=shown, seed=seed)
@@ -149,6 +149,7 @@ def store_example(
 
     import induction
     from interp.hooks import dense_pattern
+    from interp.token_display import token_texts
 
     drawn: dict[str, Any] = {"length": length, "repeats": EXAMPLE_REPEATS, "seed": seed, "candidates": candidates}
     group = next(iter(induction.repeated_sequences(model, sequences=1, **drawn)))
@@ -160,8 +161,7 @@ def store_example(
 
     with torch.no_grad(), model.watch_attention(keep):
         model.run(group.tokens)
-    ids = group.tokens[0].tolist()
-    texts = [str(token) if model.tokenizer is None else model.tokenizer.decode([token]) for token in ids]
+    texts = [token_texts(model.tokenizer, [token])[0] for token in group.tokens[0].tolist()]
     blocks = [1 + repeat * group.block for repeat in range(group.repeats)]
     run.store_attention_example(texts, patterns, blocks=blocks)
 

@@ -41,6 +41,7 @@ from headscope.stages.cells import (
     first,
     shards,
     title_of,
+    unlabelled_rows,
 )
 from headscope.stages.evaluation import check_ablation, check_references, replacement_for, way_of
 from headscope.store.comparisons import POOLED, CausalLevel, Kind, KnockOutVariant, Row, frame, row, with_holm
@@ -105,7 +106,7 @@ def measure_knock_out(
     loaded = with_some_choice(model, choice.tasks(SPLIT) if tasks is None else tasks)
     check_references(choice, loaded, ablation)
     with open_stage(model, folder, stage) as run:
-        run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded))
+        run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded), unlabelled=unlabelled_rows(loaded))
         work = _KnockingOut(model, run, choice, component, ablation, heads, _counter(loaded, progress))
         return tuple(work.stored(draws) for draws in by_task_and_shots(loaded).values())
 
@@ -118,7 +119,7 @@ def measure_needed_ffns(
     loaded = with_some_choice(model, choice.tasks("validation"))
     check_references(choice, loaded, ablation)
     with open_stage(model, folder, stage) as run:
-        run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded))
+        run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded), unlabelled=unlabelled_rows(loaded))
         work = _KnockingOut(model, run, choice, "ffn", ablation, None, _counter(loaded, progress))
         groups = by_task_and_shots(loaded)
         knocked = {key: work.knocked(draws) for key, draws in groups.items()}

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ablation.engine.recheck import RECHECKED
 from ablation.evaluation import METRIC
 from ablation.gains import Conditions
 from ablation.outcomes import with_choices
@@ -27,7 +28,16 @@ from ablation.screening import with_common_choices
 from ablation.statistics.intervals import cluster_mean
 from headscope.comparison.pruning_task import ACC, KEPT, Curve, summary_rows
 from headscope.comparison.pruning_tasks import stale, together_rows
-from headscope.stages.cells import Progress, TaskChoice, Tell, by_task_and_shots, cut_prompts, fingerprints, title_of
+from headscope.stages.cells import (
+    Progress,
+    TaskChoice,
+    Tell,
+    by_task_and_shots,
+    cut_prompts,
+    fingerprints,
+    title_of,
+    unlabelled_rows,
+)
 from headscope.stages.evaluation import StoredEvaluations, check_ablation, check_references, replacement_for
 from headscope.stages.prune_checks import check_orders, check_percents
 from headscope.stages.removal_orders import Rankings, iterative
@@ -180,7 +190,8 @@ def measure_pruning(
     check_rankings(ranked, loaded, prune)
     check_references(choice, [task for pair in pairs for task in pair if task is not None], prune.ablation)
     with open_stage(model, folder, stage) as run:
-        run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded))
+        run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded), unlabelled=unlabelled_rows(loaded))
+        run.record(running_check=RECHECKED)
         pruner = Pruner(
             model, StoredEvaluations(run.units), choice, prune, ranked, _progress(pairs, choice, prune, progress)
         )

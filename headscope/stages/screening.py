@@ -19,7 +19,7 @@ from ablation.statistics.power import documents_for
 from headscope.stages.cells import Progress, TaskChoice, Tell, title_of
 from headscope.stages.evaluation import StoredEvaluations
 from headscope.store.comparisons import SCREENED, Kind, Row, frame, row
-from headscope.store.manifest import Stage
+from headscope.store.manifest import Stage, read_manifest
 from headscope.store.run import Run
 from headscope.store.writer import open_stage
 from interp.errors import UsageError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 LEVELS = ("few", "none", "shuffled")
 COMMAND = "screen"
-__all__ = ["FEWEST", "learnt_tasks", "measure_screening", "screen_rows", "screening_stage"]
+__all__ = ["FEWEST", "learnt_tasks", "measure_screening", "screen_rows", "screening_stage", "seen_tasks"]
 
 
 def screening_stage(choice: TaskChoice) -> Stage:
@@ -117,13 +117,30 @@ def documents_to_pass(task: Screened) -> float:
     return documents_for(gain.value, gain, level=2 * (1 - CONFIDENCE)) if gain.value > 0 else inf
 
 
-def learnt_tasks(run: Run, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The tasks that passed the run's screen, in the order of `names`. Raises UsageError where there was no screen."""
-    stages = [stage for stage in run.stages if stage.command == COMMAND and stage.finished]
+def seen_tasks(folder: str | Path) -> tuple[str, ...]:
+    """The tasks that a run's screen saw. Raises UsageError where there was no screen."""
+    manifest = read_manifest(Path(folder))
+    stages = [stage for stage in (manifest.stages if manifest else ()) if stage.command == COMMAND and stage.finished]
     if not stages:
         raise UsageError(
-            f"the run '{run.folder}' holds no screen, so nobody knows which tasks the model learns from its context. "
-            f"Run `headscope study --only screen -o {run.folder}` first."
+            f"the run '{folder}' holds no screen, so nobody knows which tasks the model learns from its context. "
+            f"Run `headscope study --only screen -o {folder}` first."
         )
+    return tuple(stages[-1].tasks)
+
+
+def learnt_tasks(run: Run, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The tasks that passed the run's screen, in the order of `names`.
+
+    Raises UsageError where there was no screen, or one that did not see all of them.
+    """
+    seen = seen_tasks(run.folder)
+    if unseen := [name for name in names if name not in seen]:
+        raise UsageError(
+            f"the screen of '{run.folder}' did not see {', '.join(unseen)}: it was of {', '.join(seen)}. Name tasks of "
+            "the screen (--tasks), or screen these with `headscope study --only screen --tasks NAMES` into another "
+            "folder (-o)."
+        )
+    stages = [stage for stage in run.stages if stage.command == COMMAND and stage.finished]
     passed = set(stages[-1].record.get("learnt", ()))
     return tuple(name for name in names if name in passed)

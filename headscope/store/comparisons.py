@@ -89,6 +89,17 @@ class Kind(StrEnum):
     SCREEN_PASSES = "screen_passes"
     SCREEN_DOCUMENTS = "screen_documents"
 
+    VECTOR_RAISE = "vector_raise"
+    VECTOR_BEYOND = "vector_beyond"
+
+    CONTEST_DROP = "contest_drop"
+    CONTEST_BEYOND = "contest_beyond"
+    CONTEST_EFFECT = "contest_effect"
+    CONTEST_RANK = "contest_rank"
+    CONTEST_CONTROLS = "contest_controls"
+    CONTEST_LEVEL = "contest_level"
+    CONTEST_AHEAD = "contest_ahead"
+
     PRIMARY_DROP = "primary_drop"
     PRIMARY_DROP_RANDOM = "primary_drop_random"
     PRIMARY_BEYOND = "primary_beyond"
@@ -152,6 +163,11 @@ class Coefficient(StrEnum):
     @property
     def corrected(self) -> Coefficient:
         return Coefficient(f"{self}_corrected")
+
+
+VECTORS = tuple(kind for kind in Kind if kind.startswith("vector_"))
+CONTEST = tuple(kind for kind in Kind if kind.startswith("contest_"))
+FUNCTION_VECTOR = "function vector"  # stands in `a`
 
 
 @dataclass(frozen=True)
@@ -303,6 +319,30 @@ class CausalLevel:
         return cls(outcome, ablation)
 
 
+@dataclass(frozen=True)
+class ContestLevel:
+    """An outcome, how heads are removed, and which: `choice/mean/last/class/kept`, `choice/mean/all/class/kept/0.5`.
+
+    share: `class` (as many as there are induction heads), or `5%`. overlap: whether heads that another arm has too are
+    `kept` or `left out`. dose: how far the heads are removed, where it is not wholly. Of the whole model: the outcome.
+    """
+
+    outcome: str
+    ablation: str = ""
+    positions: str = ""
+    share: str = ""
+    overlap: str = ""
+    dose: str = ""
+
+    def __str__(self) -> str:
+        parts = (self.outcome, self.ablation, self.positions, self.share, self.overlap, self.dose)
+        return "/".join(part for part in parts if part)
+
+    @classmethod
+    def parse(cls, text: str) -> ContestLevel:
+        return cls(*text.split("/"))
+
+
 def level_of(kind: str, text: str) -> Any:
     """The level of a row of this kind, parsed; plain text where it has no parts. Raises ValueError for another text."""
     parse = _LEVELS.get(Kind(kind), str)
@@ -324,6 +364,8 @@ _LEVELS: dict[Kind, Any] = {
     **dict.fromkeys(
         (Kind.FFN_NEEDED, *(kind for kind in PRIMARY if kind is not Kind.PRIMARY_OVERLAP)), CausalLevel.parse
     ),
+    **dict.fromkeys(VECTORS, RankCut.parse),
+    **dict.fromkeys(CONTEST, ContestLevel.parse),
 }
 
 
@@ -332,7 +374,7 @@ def row(
     a: str | ScoreName | AtShots,
     b: str | ScoreName | Difference | AtShots | ControlSet,
     shots: int,
-    level: str | RankCut | PruningLevel | CausalLevel | ScoreName,
+    level: str | RankCut | PruningLevel | CausalLevel | ContestLevel | ScoreName,
     value: float,
     *,
     interval: tuple[float, float] = NO_INTERVAL,

@@ -166,6 +166,30 @@ TERMS: dict[tuple[str, str], Term] = {
         "Signed",
         "By gradient: the first-order rise of the loss when the head is removed. Positive means the head is needed.",
     ),
+    ("fv", ""): Term(
+        "Function vector",
+        "FV",
+        "What the head's mean over prompts with right labels adds to the choice where labels are wrong, in nats, less "
+        "what its mean over wrong-label prompts adds.",
+    ),
+    ("fv_prob", ""): Term(
+        "Function vector (probability)",
+        "FV (prob.)",
+        "What the head's mean over prompts with right labels adds to the probability of the answer's first token.",
+    ),
+    ("tr", ""): Term(
+        "Task recognition",
+        "TR",
+        "At the end of a prompt: the length of what the head writes into the space that the labels' tokens span.",
+    ),
+    ("tr_share", ""): Term(
+        "Task recognition (share)", "TR (share)", "The same as a share of all that the head writes. 0 to 1."
+    ),
+    ("tl", ""): Term(
+        "Task learning",
+        "TL",
+        "How far what the head writes into the labels' space leans towards the right label, as against the others.",
+    ),
 }
 # Variants that stand behind the others.
 FOLDED = (

@@ -21,3 +21,4 @@ KNOCKED_OUT = ("ffn", "head")
 FFN_RANKINGS = ("importance", "knock_out")
 PROTOCOLS = ("quick", "paper")
 ALSO = ("retrieval", "concept")  # further scores of `headscope induction`
+FEWEST_MODELS = 5  # that a slope over models takes

@@ -18,7 +18,10 @@ from headscope.comparison.scored import Shelf
 from headscope.findings.evidence import Evidence
 from headscope.findings.ranks import sentences
 from headscope.stages.comparison import compare_rankings
-from headscope.store.run import Run
+from headscope.store.atomic import write_atomically
+from headscope.store.parquet import encode
+from headscope.store.run import TABLE_FILES, Run
+from headscope.store.sealed import copy_sealed, put_sealed
 from headscope.store.tables import HEAD_SCORES, SCORE_VALUES
 from tests.headscope.commands import command, refused
 from tests.headscope.ranked import SHAPE, TASKS, write_ranked_run
@@ -123,7 +126,7 @@ def test_the_primary_number_of_shots(
     place: dict[str, Any] = {"layer": 0, "head": 0, "kv_head": 0, "score": "importance", "variant": "token", "n": 4}
     place |= dict.fromkeys(SCORE_VALUES, 0.0)
     rows = [{**place, "task": task, "shots": count} for task in tasks for count in shots]
-    HEAD_SCORES.write(tmp_path, HEAD_SCORES.checked(pd.DataFrame(rows)))
+    write_atomically(HEAD_SCORES.path(tmp_path), encode(HEAD_SCORES.checked(pd.DataFrame(rows))))
     assert primary_shots(Shelf(Run(tmp_path))) == primary
 
 
@@ -340,9 +343,9 @@ def test_the_aggregate_is_the_same_from_stored_means_and_from_documents(tmp_path
     tasks = ("copa", "rte")
     run = write_ranked_run(tmp_path / "run", documents=12, tasks=tasks, shots=(5,))
     with_items = Shelf(run).aggregate("importance", variant, 5).table
-    for path in (run.folder / "items").glob("head-importance-*"):
-        path.unlink()
-    without = Shelf(run).aggregate("importance", variant, 5)
+    (tmp_path / "published").mkdir()
+    copy_sealed(run.folder, tmp_path / "published", TABLE_FILES)
+    without = Shelf(Run(tmp_path / "published")).aggregate("importance", variant, 5)
     assert without.items is None
     np.testing.assert_allclose(without.table, with_items, atol=1e-6)
     tables = [run.head_score("importance", variant, task=task, shots=5).mean.double().numpy() for task in tasks]
@@ -387,7 +390,7 @@ def test_few_documents_one_task_and_no_induction_heads(
 def test_without_induction_scores_tasks_are_compared_all_the_same(tmp_path: Path) -> None:
     run = write_ranked_run(tmp_path / "other", documents=10, tasks=("copa", "rte"))
     scores = run.head_scores
-    HEAD_SCORES.write(run.folder, scores[scores["task"] != ""])
+    put_sealed(run.folder, {HEAD_SCORES.file: encode(scores[scores["task"] != ""])})
     kinds = set(compare_rankings(run.folder)["kind"])
     assert {"cross_task", "cross_shot"} <= kinds and not any("induction" in kind for kind in kinds)
 
@@ -397,7 +400,7 @@ def test_nothing_to_compare(tmp_path: Path) -> None:
     run = write_ranked_run(tmp_path / "run", documents=4, **SMALL)
     (run.folder / "head_scores.parquet").write_bytes(b"")
     refused(command("compare", run.folder), "head_scores.parquet", "damaged")
-    (run.folder / "head_scores.parquet").unlink()
+    put_sealed(run.folder, {HEAD_SCORES.file: encode(HEAD_SCORES.empty())})
     refused(command("compare", run.folder), "holds no importance of any task", "headscope importance MODEL -o")
 
 

@@ -112,6 +112,8 @@ def test_all_stages_are_run_in_the_papers_order(run: Run) -> None:
         "induction",
         "screen",
         "primary",
+        "vectors",
+        "contest",
         *["importance"] * 3,
         *["knockout --component ffn"] * 3,
         "knockout --component head",
