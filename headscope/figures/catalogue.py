@@ -223,14 +223,16 @@ def _dots(stored: Stored) -> Iterator[Panel]:
 
 
 def _contest(stored: Stored) -> Iterator[Panel]:
-    if CONTEST_SETS not in stored.run.item_names:
-        return
-    rows = stored.run.items(CONTEST_SETS)
-    for labels in combinations(chosen(rows, ablation="mean"), "outcome", "positions", "group"):
-        where = "all positions" if labels["positions"] == "all" else "the last position"
-        title = f"{str(labels['outcome']).capitalize()}, {labels['group']}, removed at {where}"
-        drawn = partial(contest_dots, rows, **labels, title=title)
-        yield Panel(title, drawn, labels, labels["outcome"] != "choice" or labels["group"] != ALL_TASKS)
+    held = stored.run.item_names
+    sets = stored.run.items(CONTEST_SETS) if CONTEST_SETS in held else pd.DataFrame()
+    groups = dict.fromkeys((ALL_TASKS, *sorted(set(chosen(stored.comparisons, kind=Kind.CONTEST_DROP)["b"]))))
+    for group in groups:
+        for positions, where in (("all", "all positions"), ("last", "the last position")):
+            dots = contest_dots(stored.comparisons, sets, group=group, positions=positions)
+            if dots:
+                title = f"{group.capitalize()}, removed at {where}"
+                labels = {"positions": positions, "group": group}
+                yield Panel(title, partial(dot_plot, dots, title=title), labels, group != ALL_TASKS)
 
 
 def in_context(shots: Any) -> str:
@@ -258,6 +260,14 @@ CATALOGUE = (
         "percentile). Above zero: the heads were needed.",
         "`headscope study`",
         _dots,
+    ),
+    Entry(
+        "contest",
+        "Which kind of head carries the choice?",
+        "What tasks lose without as many heads of each kind, replaced by their mean (diamonds), and without as many "
+        "others of the same layers and key-value groups (points: every control set). Above zero: heads were needed.",
+        "`headscope contest`",
+        _contest,
     ),
     Entry(
         "pruning_heads",
@@ -313,14 +323,6 @@ CATALOGUE = (
         "Change of the metric of the task in the row when heads are removed by the ranking of the task in the column.",
         "`headscope prune --order TASK`",
         _transfer,
-    ),
-    Entry(
-        "contest",
-        "Which kind of head carries the choice?",
-        "What tasks lose without as many heads of each kind, replaced by their mean (diamonds), and without as many "
-        "others of the same layers and key-value groups (points: every control set). Above zero: heads were needed.",
-        "`headscope contest`",
-        _contest,
     ),
     Entry(
         "importance_scatter",

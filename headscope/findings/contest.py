@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ablation.contest import ALL_TASKS, CLASS, FUNCTION, GROUPS, INDUCTION, KEPT, NEGATIVE
+from headscope.findings.words import number, span
 from headscope.store.comparisons import ContestLevel, Kind
 
 CHOICE, WAY = "choice", "mean"
@@ -16,13 +17,16 @@ PLACES = {"all": "at all positions", "last": "at the last position only"}
 NAMES = {INDUCTION: "the induction heads", NEGATIVE: "the lowest prefix-matching heads of the induction heads' layers"}
 
 
-def sentences(rows: pd.DataFrame) -> Iterator[str]:
-    """What the choice loses without each kind of head; nothing where there was no contest."""
+def sentences(rows: pd.DataFrame, *, ahead: bool = True) -> Iterator[str]:
+    """What the choice loses without each kind of head; nothing where there was no contest.
+
+    ahead: function-vector heads against induction heads too, which the page's answer has said.
+    """
     groups = [group for group in GROUPS if len(_rows(rows, Kind.CONTEST_BEYOND, b=group))]
     for group in [group for group in groups if group != ALL_TASKS] or groups:
         yield from _costs(rows, group)
     if groups:
-        yield from _ahead(rows, groups[-1])
+        yield from _ahead(rows, groups[-1]) if ahead else ()
         yield from _largest(rows, groups[-1])
 
 
@@ -74,7 +78,7 @@ def _ahead(rows: pd.DataFrame, group: str) -> Iterator[str]:
             verdict = (
                 f"{verdict} lost without the function-vector heads" if row.ci_low > 0 or row.ci_high < 0 else verdict
             )
-            told.append(f"{words} {verdict} ({_signed(row.value)} nats{_interval(row, ' ')})")
+            told.append(f"{words} {verdict} ({_signed(row.value)} nats, {span(row.ci_low, row.ci_high)})")
     if told:
         yield f"Function-vector heads against induction heads, both beyond their controls: {'; '.join(told)}."
 
@@ -126,9 +130,8 @@ def _interval(row: Any, before: str = "") -> str:
 
 
 def _signed(value: float) -> str:
-    """With its sign, and no minus in front of nothing."""
-    return f"{round(value, 2) + 0.0:+.2f}"
+    return number(value, sign=True)
 
 
 def _bracket(low: float, high: float, before: str = "") -> str:
-    return f"{before}[{_signed(low)}, {_signed(high)}]" if isfinite(low) else ""
+    return f"{before}({span(low, high)})" if isfinite(low) else ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from headscope.findings import answer, paper, pruning, ranks, reading, task_table, undecided
+from headscope.findings import answer, contest, paper, pruning, ranks, reading, task_table, undecided
 from headscope.findings.evidence import PRIMARY_LEVEL, Evidence
 from headscope.findings.section import Section
 from headscope.findings.words import number
@@ -23,6 +23,7 @@ def page_of(run: Run) -> list[Section]:
         task_table.section(evidence),
         mosaic(evidence),
         dots(evidence),
+        contested(evidence),
         pruning.section(evidence),
         ranks.section(evidence),
         paper.section(evidence),
@@ -48,6 +49,19 @@ def dots(evidence: Evidence) -> Section | None:
         tuple(repeats(evidence)),
         figures=("dots",),
         note="Drop of the gain, k shots less none, without the tested heads (diamonds) and without each control set.",
+    )
+
+
+def contested(evidence: Evidence) -> Section | None:
+    """None where there was no contest."""
+    if evidence.row(kind=Kind.CONTEST_DROP) is None:
+        return None
+    return Section(
+        "contest",
+        "Which kind of head carries the choice",
+        tuple(contest.sentences(evidence.comparisons, ahead=False)),
+        figures=("contest",),
+        note="As many heads of each kind, replaced by their mean: drop of each outcome, beside as many matched heads.",
     )
 
 

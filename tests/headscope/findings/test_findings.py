@@ -144,6 +144,20 @@ def test_the_primary_ends_in_one_of_four_verdicts(
     assert told.endswith(says)
 
 
+def test_function_vector_heads_stand_beside_the_induction_heads(tmp_path: Path) -> None:
+    ahead = {"all": (0.1, -0.05, 0.25), "last": (0.5, 0.35, 0.65)}
+    place = ("contest_ahead", "function vectors", "all tasks", 5)
+    rows = [
+        row(*place, f"choice/mean/{where}/class/kept", value, interval=(low, high), n=3)
+        for where, (value, low, high) in ahead.items()
+    ]
+    assert list(answer.others(write(tmp_path, rows))) == [
+        "Function-vector heads against as many induction heads, both beyond matched heads: at all positions no "
+        "difference is shown (0.10 nats, \N{MINUS SIGN}0.05 to 0.25); at the last position only they carry 0.50 nats "
+        "more of the choice (0.35 to 0.65)."
+    ]
+
+
 def test_a_question_that_was_not_asked_says_why(tmp_path: Path) -> None:
     evidence = write(tmp_path, [], stage=Stage("primary", {}), question="", reason="no task passed the screen")
     assert list(answer.lost(evidence)) == ["What is lost without them was not asked: no task passed the screen."]
@@ -321,7 +335,18 @@ def lines_of(section: Section) -> Iterator[str]:
 
 def test_the_order_is_the_readers(whole: Run) -> None:
     names = [section.name for section in page_of(whole)]
-    assert names == ["answer", "tasks", "mosaic", "dots", "pruning", "ranks", "paper", "undecided", "left_out"]
+    assert names == [
+        "answer",
+        "tasks",
+        "mosaic",
+        "dots",
+        "contest",
+        "pruning",
+        "ranks",
+        "paper",
+        "undecided",
+        "left_out",
+    ]
 
 
 def test_an_interval_and_a_p_never_stand_in_one_sentence(whole: Run) -> None:
@@ -396,7 +421,7 @@ def test_the_published_page_is_short_and_made_of_what_lies_beside_it(tmp_path: P
         assert all(line in text for line in section.sentences)
     assert all(f"- {line}" in text for line in READING)
     pictures = re.findall(r"!\[.*\]\((.*)\)", text)
-    assert pictures == [f"run/{name}.svg" for name in ("mosaic", "dots", "pruning_heads", "pruning_ffns")]
+    assert pictures == [f"run/{name}.svg" for name in ("mosaic", "dots", "contest", "pruning_heads", "pruning_ffns")]
     assert all((tmp_path / "results" / picture).is_file() for picture in pictures)
 
 
