@@ -265,7 +265,8 @@ CATALOGUE = (
         "contest",
         "Which kind of head carries the choice?",
         "What tasks lose without as many heads of each kind, replaced by their mean (diamonds), and without as many "
-        "others of the same layers and key-value groups (points: every control set). Above zero: heads were needed.",
+        "others of the same layers and key-value groups (a point a control set; bars: 5th to 95th percentile). Above "
+        "zero: heads were needed.",
         "`headscope contest`",
         _contest,
     ),
