@@ -21,20 +21,23 @@ SHOWN = (Kind.CONTEST_DROP, Kind.CONTEST_BEYOND)
 NAMES = {INDUCTION: "the induction heads", NEGATIVE: "the lowest prefix-matching heads of the induction heads' layers"}
 
 
-def sentences(rows: pd.DataFrame) -> Iterator[str]:
-    """What the choice loses without each kind of head; nothing where there was no contest."""
+def sentences(rows: pd.DataFrame, *, ahead: bool = True) -> Iterator[str]:
+    """What the choice loses without each kind of head; nothing where there was no contest.
+
+    ahead: function-vector heads against induction heads too, which the page's answer has said.
+    """
     groups = [group for group in GROUPS if len(_rows(rows, Kind.CONTEST_BEYOND, b=group))]
     for group in [group for group in groups if group != ALL_TASKS] or groups:
         yield from _costs(rows, group)
     if groups:
-        yield from _ahead(rows, groups[-1])
+        yield from _ahead(rows, groups[-1]) if ahead else ()
         yield from _largest(rows, groups[-1])
 
 
 def section(evidence: Evidence) -> Section | None:
     """None where there was no contest."""
     rows = evidence.comparisons
-    lines = tuple(sentences(rows))
+    lines = tuple(sentences(rows, ahead=False))  # the answer has said that
     if not lines:
         return None
     return Section(
@@ -116,7 +119,7 @@ def _ahead(rows: pd.DataFrame, group: str) -> Iterator[str]:
             verdict = (
                 f"{verdict} lost without the function-vector heads" if row.ci_low > 0 or row.ci_high < 0 else verdict
             )
-            told.append(f"{words} {verdict} ({_signed(row.value)} nats{_interval(row, ' ')})")
+            told.append(f"{words} {verdict} ({_signed(row.value)} nats, {span(row.ci_low, row.ci_high)})")
     if told:
         yield f"Function-vector heads against induction heads, both beyond their controls: {'; '.join(told)}."
 
@@ -172,4 +175,4 @@ def _signed(value: float) -> str:
 
 
 def _bracket(low: float, high: float, before: str = "") -> str:
-    return f"{before}[{_signed(low)}, {_signed(high)}]" if isfinite(low) else ""
+    return f"{before}({span(low, high)})" if isfinite(low) else ""
