@@ -70,7 +70,8 @@ def requests_of(page: Path) -> list[str]:
 def test_a_script_is_short_and_says_what_it_does(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) < 40
-    assert text.startswith('"""') and "smollm2-135m" in text
+    makes_its_own_models = path.stem == "train_small_models"
+    assert text.startswith('"""') and ("smollm2-135m" in text or makes_its_own_models)
 
 
 def test_every_example_has_a_line_in_the_readme() -> None:
