@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headscope.plan.budget import PAPER, TIERS, Budget, fitted, parse_budget, restored
-from headscope.plan.names import STAGES
+from headscope.plan.names import STAGES, shots_of
 from headscope.stages.causal import CausalChoice, measure_causal_check
 from headscope.stages.cells import TaskChoice, Tell, parse_shots
 from headscope.stages.comparison import compare_rankings
@@ -236,13 +236,6 @@ def fitted_budget(model: HookedModel, folder: Path, stage: Stage, plan: StudyPla
     tiers = [replace(tier, shares=dear) for tier in TIERS]
     costs = [sum(study_cost(tier, counted, model.n_layers).values()) for tier in tiers]
     return fitted(hours * 3600 * speed(model), costs, tiers)
-
-
-def shots_of(names: tuple[str, ...], budget: Budget) -> tuple[int, ...]:
-    """The budget's numbers of shots: the built-in probes have more."""
-    from ablation.tasks.names import PROBES
-
-    return budget.probe_shots if set(names) <= set(PROBES) else budget.shots
 
 
 def expanded(tasks: str, data: str) -> tuple[str, ...]:
