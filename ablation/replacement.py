@@ -97,6 +97,14 @@ class Deferred:
     def made(self) -> Replacement:
         return self.make()
 
+    @property
+    def shared_key(self) -> str:
+        """What tells it from others where work is handed to another process, which makes it there, once."""
+        return f"replacement {self.name} {self.mark}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"name": self.name, "make": self.make, "mark": self.mark}
+
     def placed(self, placement: Placement) -> Reference:
         return self.made.placed(placement)
 

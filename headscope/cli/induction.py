@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
+from headscope.cli import engines
 from headscope.cli import options as opt
 from headscope.cli.kinds import choice, whole
 from headscope.cli.terminal import console, progress
@@ -14,6 +15,7 @@ from headscope.store.names import PROTOCOLS
 
 
 @opt.loading()
+@engines.engine()
 def induction(
     loading: opt.Loading,
     model: opt.Model = opt.DEFAULT_MODEL,

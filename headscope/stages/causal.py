@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from headscope.comparison.causal import gain_over_tasks, over_tasks, overlap_row
 from headscope.comparison.scored import Shelf
 from headscope.stages.cells import Progress, TaskChoice, Tell, cut_prompts, fingerprints, title_of
 from headscope.stages.evaluation import StoredEvaluations, check_references, replacement_for, way_of
+from headscope.store.ahead import ahead
 from headscope.store.comparisons import CAUSAL as CAUSAL_KINDS
 from headscope.store.comparisons import FULL, CausalLevel, Kind, Row, frame, row, with_holm
 from headscope.store.manifest import Stage
@@ -98,7 +99,9 @@ def measure_causal_check(
         writer.record(documents=fingerprints(loaded), sets=sizes, cut=cut_prompts(model, loaded))
         total = sum(len(few.documents) for few, _ in pairs) * len(chosen) * len(causal.ablations)
         counter = Progress(total, progress)
-        checks = [checked(model, writer.units, choice, causal, pair, chosen, counter) for pair in pairs]
+        run_checked = partial(checked, model, writer.units, choice, causal, chosen=chosen)
+        ahead(writer.units, (partial(run_checked, pair=pair, counter=Progress(0)) for pair in pairs))
+        checks = [run_checked(pair=pair, counter=counter) for pair in pairs]
         seeds = [few.seed for few, _ in pairs]
         sets_by_task = [check.to_frame().assign(demo_seed=seed) for check, seed in zip(checks, seeds, strict=True)]
         writer.store_items(CAUSAL, pd.concat(sets_by_task, ignore_index=True))

@@ -30,8 +30,10 @@ from headscope.stages.cells import (
     first,
     shards,
     shots_told,
+    text_length,
     title_of,
 )
+from headscope.store.ahead import ahead
 from headscope.store.manifest import Stage
 from headscope.store.scores import IMPORTANCE, NORM, SHUFFLED
 from headscope.store.writer import open_stage
@@ -83,6 +85,7 @@ def measure_importance(
     counter = Progress(sum(len(task.documents) for task in loaded), progress)
     with open_stage(model, folder, stage) as run:
         run.record(documents=fingerprints(loaded), data={task.name: task.data for task in loaded})
+        ahead(run.units, (partial(_asked, model, run, task, frozen_norm) for task in loaded))
         ranked = [
             _rank(model, run, draws, normalise=normalise, frozen_norm=frozen_norm, counter=counter)
             for draws in by_task_and_shots(loaded).values()
@@ -131,8 +134,13 @@ def _units(
 ) -> Iterator[dict[str, Tensor]]:
     for shard in shards(task):
         key = {"what": "importance", "documents": shard.fingerprint, "frozen_norm": frozen_norm}
-        yield run.units.get_or_compute(key, partial(_unit, model, shard, frozen_norm))
+        yield run.units.get_or_compute(key, partial(_unit, model, shard, frozen_norm), size=text_length(shard))
         counter.add(len(shard.documents), title_of(task))
+
+
+def _asked(model: HookedModel, run: RunWriter, task: Task, frozen_norm: bool) -> None:
+    """Every unit of a task, for an engine."""
+    list(_units(model, run, task, frozen_norm, Progress(0)))
 
 
 def _unit(model: HookedModel, shard: Task, frozen_norm: bool) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +29,11 @@ from headscope.stages.cells import (
     fingerprints,
     first,
     shards,
+    text_length,
     title_of,
 )
 from headscope.stages.evaluation import check_ablation, check_references, replacement_for, way_of
+from headscope.store.ahead import ahead
 from headscope.store.comparisons import KnockOutVariant
 from headscope.store.manifest import Stage
 from headscope.store.scores import KNOCK_OUT
@@ -87,6 +90,7 @@ def measure_knock_out(
     counter = Progress(sum(len(task.documents) for task in loaded), progress)
     with open_stage(model, folder, stage) as run:
         run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded))
+        ahead(run.units, (partial(_asked, model, run, task, choice, component, ablation) for task in loaded))
         groups = by_task_and_shots(loaded).values()
         return tuple(_measured(model, run, draws, choice, component, ablation, counter) for draws in groups)
 
@@ -114,28 +118,37 @@ def _measured(
     return KnockedTask(draws[0].name, draws[0].shots, sum(len(draw.documents) for draw in knock_outs), _worst(loss))
 
 
+def _asked(model: HookedModel, run: RunWriter, task: Task, choice: TaskChoice, component: str, ablation: str) -> None:
+    """Every unit of a task, for an engine."""
+    replacement = replacement_for(model, choice, task, ablation, seed=choice.seed)
+    list(_pieces(model, run, task, component, replacement, Progress(0)))
+
+
 def _pieces(
     model: HookedModel, run: RunWriter, task: Task, component: str, replacement: Replacement | None, counter: Progress
 ) -> Iterator[dict[str, Tensor]]:
     """What every shard of the task loses, from the store where it is there."""
     for shard in shards(task, SHARDS[component]):
         key = {"component": component, "documents": shard.fingerprint, "ablation": way_of(replacement)}
-        within = counter.within(len(shard.documents), title_of(task))
-
-        def compute(shard: Task = shard, within: Any = within) -> dict[str, Tensor]:
-            part = knock_out(
-                model,
-                shard,
-                component=component,
-                limit=len(shard.documents),
-                positions=PLACES[component],
-                replacement=replacement,
-                progress=within,
-            )
-            return part.pieces()
-
-        yield run.units.get_or_compute({"what": KNOCK_OUT, **key}, compute)
+        within = None if counter.tell is None else counter.within(len(shard.documents), title_of(task))
+        compute = partial(_knocked, model, shard, component, replacement, within)
+        yield run.units.get_or_compute({"what": KNOCK_OUT, **key}, compute, size=text_length(shard))
         counter.add(len(shard.documents), title_of(task))
+
+
+def _knocked(
+    model: HookedModel, shard: Task, component: str, replacement: Replacement | None, within: Any
+) -> dict[str, Tensor]:
+    part = knock_out(
+        model,
+        shard,
+        component=component,
+        limit=len(shard.documents),
+        positions=PLACES[component],
+        replacement=replacement,
+        progress=within,
+    )
+    return part.pieces()
 
 
 def _store(

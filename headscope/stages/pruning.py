@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from headscope.stages.cells import Progress, TaskChoice, Tell, by_task_and_shots
 from headscope.stages.evaluation import StoredEvaluations, check_ablation, check_references, replacement_for
 from headscope.stages.prune_checks import check_orders, check_percents
 from headscope.stages.removal_orders import Rankings, iterative
+from headscope.store.ahead import ahead
 from headscope.store.comparisons import Row, frame
 from headscope.store.manifest import Stage
 from headscope.store.names import PRUNABLE
@@ -114,6 +116,14 @@ class Pruner:
             curves += [Curve.of(pruning) for pruning in prunings]
         return with_demonstrations_joined(curves)
 
+    def asked(self, task: Task) -> None:
+        """Every unit of one draw, for an engine."""
+        muted = replace(self, counter=Progress(0))
+        stand_in = replacement_for(self.model, self.choice, task, self.prune.ablation, seed=self.choice.seed)
+        for name in self.prune.orders:
+            for pair in self.orders(name, task):
+                muted.pruned(task, pair, stand_in)
+
     def orders(self, name: str, task: Task) -> Iterator[tuple[Order, ...]]:
         """Single orders, or for `both` the pair (heads, FFNs)."""
         if name == "iterative":
@@ -165,6 +175,7 @@ def measure_pruning(
         pruner = Pruner(
             model, StoredEvaluations(run.units), choice, prune, ranked, _progress(loaded, choice, prune, progress)
         )
+        ahead(run.units, (partial(pruner.asked, task) for task in loaded))
         groups = [pruner.group(run, draws) for draws in by_task_and_shots(loaded).values()]
         summaries = frame(summaries_of(groups, prune))
         run.add_comparisons(summaries, without=stale)

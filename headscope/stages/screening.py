@@ -8,6 +8,7 @@ On training documents that serve nothing else. `comparisons` has, for a = task: 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from ablation.screening import FEWEST, Screen, load_screen, screen
 from headscope.stages.cells import Progress, TaskChoice, Tell, title_of
 from headscope.stages.evaluation import StoredEvaluations
+from headscope.store.ahead import ahead
 from headscope.store.comparisons import SCREENED, Kind, Row, frame, row
 from headscope.store.manifest import Stage
 from headscope.store.run import Run
@@ -50,10 +52,12 @@ def measure_screening(
     counter = Progress(len(conditions), progress)
     with open_stage(model, folder, screening_stage(choice)) as run:
         run.record(documents={title_of(condition.few): condition.few.fingerprint[:16] for condition in conditions})
+        evaluations = StoredEvaluations(run.units)
+        ahead(run.units, (partial(screen, model, [each], evaluate=evaluations) for each in conditions))
         screened = screen(
             model,
             conditions,
-            evaluate=StoredEvaluations(run.units),
+            evaluate=evaluations,
             progress=lambda done, total: counter.add(1, title_of(conditions[done - 1].few)),
         )
         reasons = {condition.task: condition.reason for condition in screened.tasks if not condition.passes}
