@@ -122,6 +122,17 @@ def test_what_is_wrong_with_a_unit_is_said_as_here(engine: RayEngine, store: Uni
         engine.fill(store, [Wanted({"n": "refused"}, refuses, 1.0)])
 
 
+def test_ray_listens_on_this_machine_alone(engine: RayEngine, store: UnitStore) -> None:
+    engine.fill(store, [Wanted({"n": "started"}, plain(1), 1.0)])
+    listening = [
+        connection.laddr
+        for child in psutil.Process().children(recursive=True)
+        for connection in child.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert listening and {address.ip for address in listening} <= {"127.0.0.1", "::1"}, listening
+
+
 def test_more_than_there_is_is_refused(engine: RayEngine) -> None:
     asked = replace(engine.resources, gpus=1)
     with pytest.raises(UsageError, match="2 workers of 1 GPUs need 2, and there are 0"):
