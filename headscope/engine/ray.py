@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 IN_FLIGHT = 2  # units a worker: one in work and one waiting
 MOST_DEATHS = 3
 TELL_SECONDS = 10.0
+CLUSTER_SECONDS = 300.0  # for machines of a cluster to come
 STORE_BYTES = 256 << 20
 LOOPBACK = "127.0.0.1"
 
@@ -123,15 +124,21 @@ class RayEngine:
             ) from error
 
     def _refuse_too_many(self) -> None:
-        """Raises UsageError where the cluster has less than was asked for: actors would wait for ever."""
-        there, wanted = self.ray.cluster_resources(), self.resources
+        """Raises UsageError where there is less than was asked for: actors would wait for ever.
+
+        Machines of a cluster that was joined may still be on their way.
+        """
+        wanted, end = self.resources, time.monotonic() + (CLUSTER_SECONDS if self.resources.address else 0)
         for kind, each in (("CPU", wanted.cpus), ("GPU", wanted.gpus)):
-            held = int(there.get(kind, 0))
-            if each * wanted.workers > held:
-                raise UsageError(
-                    f"{wanted.workers} workers of {each} {kind}s need {each * wanted.workers}, and there are {held}: "
-                    f"give fewer --workers or --{kind.lower()}s-per-worker"
-                )
+            need = each * wanted.workers
+            while (held := int(self.ray.cluster_resources().get(kind, 0))) < need:
+                if time.monotonic() >= end:
+                    raise UsageError(
+                        f"{wanted.workers} workers of {each} {kind}s need {need}, and there are {held}: give fewer "
+                        f"--workers or --{kind.lower()}s-per-worker"
+                    )
+                tell(f"{held} of {need} {kind}s are there; waiting for more")
+                time.sleep(TELL_SECONDS)
 
     def new(self) -> _Actor:
         """One more worker."""
