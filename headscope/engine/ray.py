@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 IN_FLIGHT = 2  # units a worker: one in work and one waiting
 MOST_DEATHS = 3
+LOADING = "loading"
 TELL_SECONDS = 10.0
 CLUSTER_SECONDS = 300.0  # for machines of a cluster to come
 STORE_BYTES = 256 << 20
@@ -56,6 +57,7 @@ class _Actor:
 
     handle: Any
     loading: Any = None
+    ready: bool = False
     flying: list[Any] = field(default_factory=list)
 
 
@@ -147,7 +149,10 @@ class RayEngine:
         return _Actor(handle, loading=handle.ready.remote())
 
     def _wait_ready(self) -> None:
-        names = [self.answer(actor.loading) for actor in self.actors]
+        try:
+            names = [self.answer(actor.loading) for actor in self.actors]
+        except Lost as error:
+            raise died_loading(error) from error
         hosts = ", ".join(f"{names.count(name)} on {name}" for name in sorted(set(names)))
         tell(f"{len(names)} workers are ready ({hosts})")
 
@@ -197,6 +202,14 @@ class _Round:
     wanted: Sequence[Wanted]
 
     def run(self) -> None:
+        """Until all are stored; what is still on its way when an error ends it is let go of."""
+        try:
+            self._run()
+        finally:
+            for actor in self.engine.actors:
+                actor.flying.clear()
+
+    def _run(self) -> None:
         ray = self.engine.ray
         self.packer, self.shared = Packer(), {}
         self.waiting = deque(longest_first(self.wanted))
@@ -217,19 +230,25 @@ class _Round:
 
     def free(self) -> _Actor | None:
         """The worker with the fewest units, if it has room."""
-        able = [actor for actor in self.engine.actors if len(actor.flying) < IN_FLIGHT and self.loaded(actor)]
+        able = [actor for actor in list(self.engine.actors) if len(actor.flying) < IN_FLIGHT and self.loaded(actor)]
         return min(able, key=lambda each: len(each.flying), default=None)
 
     def loaded(self, actor: _Actor) -> bool:
         """Whether it has its model: one that replaces another may still load, or wait for a machine."""
+        if actor.ready:
+            return True
         ready, _ = self.engine.ray.wait([actor.loading], timeout=0)
         if not ready:
             return False
         try:
             self.engine.answer(actor.loading)
-        except Lost:
+        except Lost as error:
+            self.lost[LOADING] = self.lost.get(LOADING, 0) + 1
+            if self.lost[LOADING] >= MOST_DEATHS:
+                raise died_loading(error) from error
             self.engine.replaced(actor)
             return False
+        actor.ready = True
         return True
 
     def send(self, actor: _Actor, one: Wanted) -> None:
@@ -274,6 +293,13 @@ class _Round:
             f"{self.done} of {len(self.wanted)} units, {len(self.engine.actors)} workers, "
             f"{self.done / seconds:.2f} units a second"
         )
+
+
+def died_loading(error: Lost) -> HeadscopeError:
+    return HeadscopeError(
+        f"a worker died while it loaded the model ({error}): memory may be short. Finished units are kept; give fewer "
+        "--workers, and the same command goes on"
+    )
 
 
 def imported() -> Any:
