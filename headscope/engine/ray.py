@@ -211,7 +211,8 @@ class _Round:
 
     def _run(self) -> None:
         ray = self.engine.ray
-        self.packer, self.shared = Packer(), {}
+        self.packer = Packer()
+        self.shared: dict[str, Any] = {}
         self.waiting = deque(longest_first(self.wanted))
         self.flying: dict[Any, tuple[Wanted, _Actor]] = {}
         self.lost: dict[str, int] = {}
