@@ -56,7 +56,7 @@ def commands(documents: int, sequences: int) -> Iterator[tuple[str, ...]]:
     yield ("induction", "--sequences", str(sequences), "--length", "25")
     yield ("importance", *COMMON, *limit)
     yield ("knockout", "--component", "ffn", *COMMON, *limit)
-    yield ("prune", *COMMON, *limit, "--orders", "own,random", "--draws", "2", "--percents", "0,30,60")
+    yield ("prune", *COMMON, *limit, "--order", "own,random", "--draws", "2", "--percents", "0,30,60")
     yield ("compare",)
 
 

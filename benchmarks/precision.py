@@ -40,11 +40,11 @@ def measured(
     scored = induction.induction_scores(model, repeated)
     found: Measured = {name: scored.get(name).mean.double().numpy() for name in SCORES}
     held = [ablation.load_task(name, shots=2, limit=documents, split="train") for name in tasks]
-    ranked = [ablation.head_importance(model, task).heads(positions="signed").mean for task in held]
+    ranked = [ablation.head_importance(model, task, positions="signed").mean for task in held]
     found["importance"] = torch.stack(ranked).mean(0).double().numpy()
     evaluated = [ablation.evaluate(model, task) for task in held]
     found["choice"] = np.concatenate([one.choice for one in evaluated])
-    found["right"] = np.concatenate([one.score.values for one in evaluated])
+    found["chosen"] = np.array([int(np.argmax(row)) for one in evaluated for row in one.log_likelihoods])
     return found
 
 
@@ -56,7 +56,7 @@ def rows(base: Measured, others: dict[str, Measured], speed: dict[str, float]) -
     for dtype, other in others.items():
         scores = [f"{rank(base[name], other[name]):.4f}, {moved(base[name], other[name]).max():.4f}" for name in SCORES]
         choice = moved(base["choice"], other["choice"])
-        differ = int((base["right"] != other["right"]).sum())
+        differ = int((base["chosen"] != other["chosen"]).sum())
         cells = [
             *scores,
             f"{rank(base['importance'], other['importance']):.4f}",

@@ -13,7 +13,7 @@ from tests.headscope.commands import done
 
 pytestmark = pytest.mark.slow
 COMMON = ("--tasks", "probe_pattern,probe_labels", "--shots", "0,2", "--limit", "6")
-PRUNE = ("--orders", "own", "--percents", "0,50", "--limit", "6", "--tasks", "probe_pattern,probe_labels")
+PRUNE = ("--order", "own", "--percents", "0,50", "--limit", "6", "--tasks", "probe_pattern,probe_labels")
 
 
 @pytest.fixture(scope="module")

@@ -141,7 +141,7 @@ def test_more_than_there_is_is_refused(engine: RayEngine) -> None:
 
 def test_ctrl_c_leaves_nothing_and_the_command_goes_on(model_folder: Path, tmp_path: Path) -> None:
     asked = [sys.executable, "-m", "headscope", "prune", str(model_folder), "--tasks", "probe_pattern,probe_labels"]
-    asked += ["--shots", "2", "--limit", "20", "--orders", "random", "--draws", "3", "-o", str(tmp_path / "run")]
+    asked += ["--shots", "2", "--limit", "20", "--order", "random", "--draws", "3", "-o", str(tmp_path / "run")]
     first = [*asked[:3], "importance", *asked[4:10], "-o", str(tmp_path / "run")]
     subprocess.run(first, check=True, capture_output=True)
     with subprocess.Popen(

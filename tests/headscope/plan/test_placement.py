@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -124,20 +125,23 @@ def test_the_command_without_a_network() -> None:
     refused(command("plan", "facebook/opt-66b", "--device", "tpu"), "'tpu' is not a value of --device")
 
 
+def cpu_seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.slow
 def test_it_takes_under_three_seconds_and_no_torch(tmp_path: Path) -> None:
-    """In a process of its own, with a home that has no cache and no network; the better of two."""
+    """CPU seconds, in a process of its own with a home that has no cache and no network; the better of two."""
     asked = ["plan", "facebook/opt-66b", "--device", "h100", "--gpus", "8"]
     code = (
         f"import sys; sys.argv = ['headscope', *{asked!r}]\nfrom headscope.cli import main\n"
         "try: main()\nexcept SystemExit as end: assert not end.code\nassert 'torch' not in sys.modules"
     )
-    import os
-
     environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     taken = []
     for _ in range(2):
-        start = time.perf_counter()
+        start = cpu_seconds_of_children()
         subprocess.run([sys.executable, "-c", code], check=True, env=environment, stdout=subprocess.DEVNULL)
-        taken.append(time.perf_counter() - start)
+        taken.append(cpu_seconds_of_children() - start)
     assert min(taken) < 3
