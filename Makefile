@@ -14,14 +14,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help report test test-all check study small-models readme screenshots docs bench audit fuzz mutants reliability chromium clean
+.PHONY: help report test test-all check study small-models readme screenshots docs bench check-gpu audit fuzz mutants reliability chromium clean
 
 help:
 	@echo "make report     score every attention head of the embedded model, write $(RUN)/report.html"
 	@echo "make test       the default test suite"
 	@echo "make test-all   the slow tier too, on the real model"
 	@echo "make check      formatter, ruff and mypy"
-	@echo "also: study, small-models, docs, readme, screenshots, bench, audit, fuzz, mutants, reliability, clean"
+	@echo "also: study, small-models, docs, readme, screenshots, bench, check-gpu, audit, fuzz, mutants, reliability, clean"
 
 # ---- environments: a stamp appears only when an install has succeeded
 $(BIN)/python:
@@ -77,8 +77,13 @@ screenshots: $(VENV)/.dev chromium
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict
 
+# Every benchmark, one after the other, into docs/benchmarks.md: on a machine that nobody else uses.
 bench: $(VENV)/.dev
-	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+	$(BIN)/python benchmarks/page.py
+
+# Every command on the first CUDA device beside the CPU's numbers, and its throughput; in under ten minutes.
+check-gpu: $(VENV)/.run
+	$(BIN)/python benchmarks/check_gpu.py
 
 # Needs the network and its database of advisories.
 audit: $(VENV)/.run

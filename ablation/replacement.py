@@ -17,7 +17,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -105,6 +105,14 @@ class Deferred:
     @property
     def by_position(self) -> bool:
         return by_position(self.made)
+
+    @property
+    def shared_key(self) -> str:
+        """What tells it from others where work is handed to another process, which makes it there, once."""
+        return f"replacement {self.name} {self.mark}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"name": self.name, "make": self.make, "mark": self.mark}
 
     def placed(self, placement: Placement) -> Reference:
         return self.made.placed(placement)

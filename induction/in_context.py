@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,12 +84,14 @@ def repeat_scores(
     """Loss with an earlier copy in sight minus loss on repeat 1, one value a sequence."""
     found: dict[int, Tensor] = {}
     done, total = 0, sum(group.tokens.numel() for group in sequences)
-    for batch in (part for group in sequences for part in group.batches(token_budget)):
-        key = {"score": "repeat loss", "tokens": batch.tokens.tolist(), "repeats": batch.repeats}
+    batches = [part for group in sequences for part in group.batches(token_budget)]
+    if (ahead := getattr(units, "ahead", None)) is not None:
+        ahead((_key(batch), partial(batch_loss, model, batch), float(batch.tokens.numel())) for batch in batches)
+    for batch in batches:
+        key = _key(batch)
         kept = None if units is None else units.get(key)
         if kept is None:
-            with torch.no_grad():
-                kept = {"loss": _repeat_scores(model, batch)}
+            kept = batch_loss(model, batch)
             if units is not None:
                 units.put(key, kept)
         found |= dict(zip(batch.indices, kept["loss"], strict=True))
@@ -95,6 +99,16 @@ def repeat_scores(
         if progress is not None:
             progress(done, total)
     return torch.stack([found[index] for index in sorted(found)])
+
+
+def _key(batch: SequenceGroup) -> dict[str, Any]:
+    return {"score": "repeat loss", "tokens": batch.tokens.tolist(), "repeats": batch.repeats}
+
+
+def batch_loss(model: HookedModel, batch: SequenceGroup) -> dict[str, Tensor]:
+    """A batch's unit."""
+    with torch.no_grad():
+        return {"loss": _repeat_scores(model, batch)}
 
 
 def _repeat_scores(model: HookedModel, batch: SequenceGroup) -> Float[Tensor, " sequence"]:

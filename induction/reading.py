@@ -106,8 +106,14 @@ def read(
     groups = list(sequences)
     total = sum(group.tokens.numel() for group in groups)
     done = 0
+    batches = [part for group in groups for part in group.batches(token_budget)]
+    if (ahead := getattr(units, "ahead", None)) is not None:
+        ahead(
+            (_key(batch, readers), partial(batch_unit, model, batch, readers), float(batch.tokens.numel()))
+            for batch in batches
+        )
     with torch.no_grad():
-        for batch in (part for group in groups for part in group.batches(token_budget)):
+        for batch in batches:
             for reader in readers:
                 reader.start(batch)
             key = _key(batch, readers)
@@ -124,6 +130,15 @@ def read(
             done += batch.tokens.numel()
             if progress is not None:
                 progress(done, total)
+
+
+def batch_unit(model: HookedModel, batch: Any, readers: Sequence[Reader[Any]]) -> dict[str, Tensor]:
+    """What the readers keep of a batch; for whoever runs it elsewhere."""
+    for reader in readers:
+        reader.start(batch)
+    with torch.no_grad(), _listening(model, readers):
+        model.run(batch.tokens)
+    return _exported(readers)
 
 
 def _exported(readers: Sequence[Reader[Any]]) -> dict[str, Tensor]:

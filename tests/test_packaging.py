@@ -48,7 +48,7 @@ def test_what_the_packages_import_is_declared() -> None:
     files = (path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
     modules = set().union(*(all_imports(ast.parse(path.read_text(encoding="utf-8"))) for path in files))
     foreign = modules - set(sys.stdlib_module_names) - set(PACKAGES) - {""}
-    extras = {"tasks", "inspector", "images"}
+    extras = {"tasks", "inspector", "images", "ray"}
     lines = [*PROJECT["dependencies"], *(line for name in extras for line in PROJECT["optional-dependencies"][name])]
     declared = {canonical(Requirement(line).name) for line in lines}
     owners = packages_distributions()

@@ -14,8 +14,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "headscope"
 # Which rooms a room may use. `findings`, `figures` and the pages read what is stored, and compute nothing.
 ALLOWED = {
-    "cli": {"plan", "stages", "comparison", "findings", "figures", "report", "inspector", "store"},
+    "cli": {"plan", "engine", "stages", "comparison", "findings", "figures", "report", "inspector", "store"},
     "plan": {"stages", "comparison", "report", "store"},
+    "engine": {"store"},
     "stages": {"comparison", "store"},
     "comparison": {"store"},
     "findings": {"store"},

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
+from headscope.cli import engines
 from headscope.cli import help as panels
 from headscope.cli import options as opt
 from headscope.cli.kinds import listed, shots, whole
@@ -23,6 +24,7 @@ def parse_shares(text: str) -> tuple[int, ...]:
 
 
 @opt.loading()
+@engines.engine()
 def contest(
     loading: opt.Loading,
     model: opt.Model = opt.DEFAULT_MODEL,

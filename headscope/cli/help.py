@@ -9,7 +9,8 @@ from typer.core import TyperCommand, TyperGroup
 
 ARGUMENTS, OWN = "Arguments", "Options"
 PROMPTS, REMOVED, OUTPUT, MODEL = "Tasks and prompts", "What is removed", "Output", "Loading the model"
-ORDER = (ARGUMENTS, OWN, PROMPTS, REMOVED, OUTPUT, MODEL)
+POWER, WHERE = "What could be shown", "Where it runs"
+ORDER = (ARGUMENTS, OWN, PROMPTS, REMOVED, POWER, WHERE, OUTPUT, MODEL)
 
 
 class Command(TyperCommand):

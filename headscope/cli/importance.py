@@ -11,12 +11,14 @@ from typing import Annotated, Any
 import typer
 
 from ablation.names import NORMALISATIONS, OBJECTIVES
+from headscope.cli import engines
 from headscope.cli import options as opt
 from headscope.cli.kinds import choice as one_of
 from headscope.cli.terminal import show_table
 
 
 @opt.loading()
+@engines.engine()
 def importance(
     loading: opt.Loading,
     model: opt.Model = opt.DEFAULT_MODEL,

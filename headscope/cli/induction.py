@@ -7,14 +7,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
+from headscope.cli import engines, values
 from headscope.cli import options as opt
-from headscope.cli import values
 from headscope.cli.kinds import choice, listed, whole
 from headscope.cli.terminal import console, progress
 from headscope.store.names import ALSO, PROTOCOLS
 
 
 @opt.loading()
+@engines.engine()
 def induction(
     loading: opt.Loading,
     model: opt.Model = opt.DEFAULT_MODEL,

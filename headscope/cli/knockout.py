@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from headscope.cli import engines
 from headscope.cli import help as panels
 from headscope.cli import options as opt
 from headscope.cli.kinds import choice as one_of
@@ -19,6 +20,7 @@ DOCUMENTS = {"head": 48, "ffn": 100}
 
 
 @opt.loading()
+@engines.engine()
 def knockout(
     loading: opt.Loading,
     model: opt.Model = opt.DEFAULT_MODEL,

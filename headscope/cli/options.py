@@ -163,8 +163,12 @@ def loading_options(
     """Not called: its parameters are the options that `loading` gives to commands."""
 
 
-def loading(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def loading(
+    *, without: tuple[str, ...] = (), shapes: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options for loading a model, in place of its parameter `loading`.
+
+    shapes: whether a model will do whose shape alone is known (headscope/plan/shapes.py).
 
     The command gets them as keywords for `load`. What it takes for a model's name is looked at before it is called, so
     that a misspelt one is answered at once.
@@ -179,7 +183,7 @@ def loading(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., None]],
             if isinstance(given.get("model"), str):
                 from headscope.cli.sources import check_source
 
-                check_source(given["model"])
+                check_source(given["model"], shape_too=shapes)
             command(**given, loading=chosen)
 
         own = inspect.signature(command, eval_str=True).parameters.values()

@@ -1,21 +1,46 @@
-"""`headscope plan`: what a study would cost, from the configuration alone."""
+"""`headscope plan`: what a study would cost and what it could show, from the configuration alone."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from headscope.cli import help as panels
 from headscope.cli import options as opt
 from headscope.cli import values
 from headscope.cli.kinds import choice as one_of
-from headscope.cli.kinds import option
+from headscope.cli.kinds import option, path, whole
 from headscope.cli.terminal import duration, show_table, status
 from headscope.plan.budget import NAMED
+from headscope.plan.placement import CPU, GB, device_names, parse_bytes
 
-WEIGHTS = ("device", "dtype", "allow_pickle", "offload_folder", "check")
+if TYPE_CHECKING:
+    from headscope.plan.cost import Plan
+    from headscope.plan.placement import Machine, Placement
+    from headscope.plan.power import Claim, Power
+    from headscope.plan.shapes import Shape
+    from headscope.stages.cells import TaskChoice
+
+POWER, WHERE = panels.POWER, panels.WHERE
+WEIGHTS = ("device", "allow_pickle", "offload_folder", "check")
 
 
-@opt.loading(without=WEIGHTS)
+def amount(flag: str, help: str, default: str | bool = False) -> Any:
+    """An option for an amount of memory."""
+
+    def parse(value: str | float) -> float:
+        return value if isinstance(value, float) else parse_bytes(value)
+
+    return option(flag, help=help, metavar="<size>", parser=parse, panel=WHERE, default=default)
+
+
+@opt.loading(without=WEIGHTS, shapes=True)
 def plan(
     loading: opt.Loading,
     model: opt.Model = opt.DEFAULT_MODEL,
@@ -28,41 +53,167 @@ def plan(
         float | None,
         option(
             "--speed",
-            help="Tokens a second of a forward pass, for a time.",
+            help="Tokens a second of a forward pass of one worker, for a time.",
             metavar="<number>",
             parser=values.positive("--speed", "tokens a second, for example 400"),
         ),
     ] = None,
+    power: Annotated[
+        bool,
+        typer.Option("--power", help="What the documents could show, beside what they cost.", rich_help_panel=POWER),
+    ] = False,
+    run: Annotated[
+        Path | None,
+        path(
+            "--run",
+            help="A run directory whose screen says how documents differ.",
+            panel=POWER,
+            default="runs/<model name>",
+        ),
+    ] = None,
+    effect: Annotated[
+        float,
+        option(
+            "--effect",
+            help="The effect to find, in nats; without a screen in standard deviations.",
+            metavar="<number>",
+            parser=values.positive("--effect", "an effect, for example 0.2"),
+            panel=POWER,
+        ),
+    ] = 0.2,
+    deviation: Annotated[
+        float | None,
+        option(
+            "--deviation",
+            help="Of a document's effect, in nats: taken for all tasks without a screen.",
+            metavar="<number>",
+            parser=values.positive("--deviation", "nats, for example 2"),
+            panel=POWER,
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, one_of("--device", device_names(), help="A worker's device, by name.", panel=WHERE, default=False)
+    ] = None,
+    gpus: Annotated[int, whole("--gpus", low=1, high=100_000, help="How many GPUs.", panel=WHERE)] = 1,
+    gpu_memory: Annotated[float | None, amount("--gpu-memory", "Of one GPU, as 80GB.")] = None,
+    cores: Annotated[
+        int | None,
+        whole("--cores", low=1, high=100_000, help="Of --device cpu.", panel=WHERE, default="this machine's"),
+    ] = None,
+    memory: Annotated[float | None, amount("--memory", "Of the machine, as 256GB.", "this machine's")] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate", help="Time this machine's matrix products for some seconds.", rich_help_panel=WHERE
+        ),
+    ] = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Say what `headscope study` would cost; no weights are read.
+    """Say what `headscope study` would cost and could show; no weights are read.
 
-    Parameters, memory, tokens and passes, from the model's configuration and its tokenizer.
+    Parameters, memory, tokens and passes, from the model's configuration and its tokenizer; those of well-known models
+    come with headscope. With --device, where the model can stand and how long a study takes there. With --power, the
+    smallest effect that each claim could show.
 
     \b
       headscope plan gpt2
       headscope plan gpt2 --budget paper --speed 400
+      headscope plan --power --effect 0.3
+      headscope plan facebook/opt-66b --device h100 --gpus 8
+      headscope plan facebook/opt-66b --device cpu --cores 64 --memory 512GB
     """
     names = opt.task_choice(tasks, "0", data=data).names
     from headscope.plan.cost import plan_study
-    from headscope.plan.study import shots_of
+    from headscope.plan.names import shots_of
 
     counts = shots or ",".join(map(str, shots_of(names, NAMED[budget])))
     choice = opt.task_choice(tasks, counts, data=data)
-    with status("reading the configuration"):
-        config, tokenizer = opt.configuration(model, **loading)
+    dtype = loading.pop("dtype")
+    shape, tokenizer = described(model, loading)
     with status("counting tokens"):
-        found = plan_study(config, tokenizer, choice, NAMED[budget].limited(limit))
+        found = plan_study(shape, tokenizer, choice, NAMED[budget].limited(limit))
+    there = machine_of(device, gpus, gpu_memory, cores, memory, dtype)
+    if calibrate:
+        with status("timing matrix products"):
+            speed = calibrated(found.shape, dtype)
+    placed = [] if there is None else placements_of(found, there, dtype, speed)
+    shown = None if not power else powers(model, run, choice, found.budget, effect, deviation)
     if as_json:
-        print(json.dumps(told(found, speed), indent=2))
-    else:
-        show(found, speed)
+        print(json.dumps(plain(told(found, speed, there, placed, shown)), indent=2))
+        return
+    show(found, speed)
+    if there is not None:
+        show_placements(found.shape, there, placed, dtype_of(dtype, there))
+    if shown is not None:
+        show_power(shown)
 
 
-def told(found: Any, speed: float | None) -> dict[str, Any]:
+def described(model: str, loading: opt.Loading) -> tuple[Any, Any]:
+    """The shape that comes with headscope where the model is not at hand, else configuration and tokenizer."""
+    from headscope.cli.sources import at_hand
+    from headscope.plan.shapes import known_shape
+
+    shape = known_shape(model)
+    if shape is not None and not loading.get("revision") and not at_hand(model):
+        return shape, None
+    with status("reading the configuration"):
+        return opt.configuration(model, **loading)
+
+
+def dtype_of(dtype: str | None, there: Machine) -> str:
+    """What a model runs in unless it is said: float32 on the CPU, bfloat16 on a GPU."""
+    return dtype or ("float32" if there.device == CPU else "bfloat16")
+
+
+def machine_of(
+    device: str | None, gpus: int, gpu_memory: float | None, cores: int | None, memory: float | None, dtype: str | None
+) -> Machine | None:
+    """What was described; None where nothing was."""
+    from headscope.plan.placement import machine
+
+    if device is None and gpu_memory is None:
+        return None
+    half = (dtype or ("float32" if device == CPU else "bfloat16")) in ("bfloat16", "float16")
+    return machine(device, gpus=gpus, gpu_memory=gpu_memory, cores=cores, host=memory, half=half)
+
+
+def placements_of(found: Plan, there: Machine, dtype: str | None, speed: float | None) -> list[Placement]:
+    from headscope.plan.placement import placements
+
+    tokens, operations = found.total, found.operations
+    return placements(found.shape, dtype_of(dtype, there), there, tokens=tokens, operations=operations, speed=speed)
+
+
+def calibrated(shape: Shape, dtype: str | None) -> float:
+    from headscope.plan.calibration import measured_speed
+
+    return measured_speed(shape, dtype or "float32")
+
+
+def powers(
+    model: str, run: Path | None, choice: TaskChoice, budget: Any, effect: float, deviation: float | None
+) -> Power:
+    """What could be shown, by the screen of the run directory where there is one."""
+    from headscope.cli.run_folders import check_run
+    from headscope.plan.power import power_of_study
+    from headscope.store.names import MANIFEST
+    from headscope.store.run import open_run
+
+    folder = run if run is not None else opt.run_folder(model, None)
+    if run is not None:
+        check_run(folder, "headscope plan --power --run")
+    held = open_run(folder) if (folder / MANIFEST).is_file() else None
+    with status("counting documents"):
+        return power_of_study(choice, budget, run=held, effect=effect, deviation=deviation)
+
+
+def told(
+    found: Plan, speed: float | None, there: Machine | None, placed: list[Placement], power: Power | None
+) -> dict[str, Any]:
     """The plan for scripts."""
     seconds = {} if speed is None else {"seconds": found.total / speed}
     memory = {dtype: found.shape.memory(dtype) for dtype in ("float32", "bfloat16")}
+    where = {} if there is None else {"machine": asdict(there), "placements": [asdict(one) for one in placed]}
     return {
         "shape": vars(found.shape),
         "memory": memory,
@@ -72,10 +223,21 @@ def told(found: Any, speed: float | None) -> dict[str, Any]:
         "total": found.total,
         "operations": found.operations,
         **seconds,
+        **where,
+        **({} if power is None else {"power": asdict(power)}),
     }
 
 
-def show(found: Any, speed: float | None) -> None:
+def plain(value: Any) -> Any:
+    """As JSON has it: what is infinite is null."""
+    if isinstance(value, dict):
+        return {name: plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def show(found: Plan, speed: float | None) -> None:
     """Layout, memory, then tokens by stage."""
     shape = found.shape
     print(
@@ -86,9 +248,88 @@ def show(found: Any, speed: float | None) -> None:
         sizes = ", ".join(f"{name} {size / 2**30:.2f} GiB" for name, size in shape.memory(dtype).items())
         print(f"memory in {dtype}: {sizes} (a batch of 1,024 tokens)")
     if not all(cell.exact for cell in found.cells):
-        print("no tokenizer could be read: tokens are counted as a quarter of the characters")
+        print("no tokenizer was read: tokens are counted as a quarter of the characters")
     rows = [(name, f"{tokens / 1e6:,.2f}", f"{tokens / found.total:.0%}") for name, tokens in found.tokens.items()]
     title = f"budget '{found.budget.name}', in million tokens through the whole model"
     show_table(title, ("stage", "forward-equivalents", "share"), rows)
     time = f"; at {speed:,.0f} tokens a second {duration(found.total / speed)}" if speed else ""
     print(f"together {found.total / 1e6:,.2f} million tokens, {found.operations:.2e} floating-point operations{time}")
+
+
+def show_placements(shape: Shape, there: Machine, placed: list[Placement], dtype: str) -> None:
+    """The ways that fit, the cheapest first."""
+    from headscope.plan.placement import DISK, HOST_LINK, REACHED
+
+    if not placed:
+        need = shape.memory(dtype)["weights"] / GB
+        print(f"on {there.told}: nothing fits; the weights alone are {need:,.1f} GB in {dtype}")
+        return
+    spent = "core hours" if there.device == CPU else "device hours"
+    heads = ("placement", "workers", "batch, tokens", "GB a worker", "hours", spent, "TB read")
+    rows = [
+        (
+            one.name,
+            str(one.workers),
+            f"{one.batch:,}",
+            f"{one.held / GB:,.1f}",
+            "not known" if one.hours is None else f"{one.hours:,.2f}",
+            "not known" if one.hours is None else f"{one.device_hours:,.2f}",
+            f"{one.bytes_read / 1e12:,.1f}" if one.bytes_read else "",
+        )
+        for one in placed
+    ]
+    show_table(f"on {there.told}, in {dtype}, the cheapest first", heads, rows)
+    if placed[0].hours is None:
+        print("hours are not known: name the GPU (--device), or give --speed")
+    else:
+        print(
+            f"hours: {REACHED:.0%} of the data sheet's speed (assumed; --speed replaces it), weights brought in at "
+            f"{HOST_LINK / GB:.0f} GB a second from memory, {DISK / GB:.0f} from disk"
+        )
+
+
+def show_power(power: Power) -> None:
+    """A line a claim."""
+    heads = (
+        "claim",
+        "tasks",
+        "documents",
+        "unit",
+        "smallest shown",
+        f"documents a task for {power.effect:g}",
+        "absent",
+    )
+    show_table("what could be shown, with power .8 at two-sided .05", heads, list(power_rows(power)))
+    if power.screened:
+        print(
+            "Deviations are those of the gain in the run's screen: a drop that takes a part of it varies less, so that "
+            "these are upper limits."
+        )
+    elif power.claims and power.claims[0].unit == "sd":
+        print(
+            "No screen was found, so that effects are in standard deviations between independent documents (clusters). "
+            "`headscope study --only screen` after `headscope induction` measures them; --deviation assumes them."
+        )
+    print("absent: an effect of 0 would be shown to lie within it, four times in five.")
+    if power.rank is not None:
+        print(
+            f"rank of the {power.n_classed} induction heads by importance within their layers: the smallest T shown "
+            f"is {power.rank:.2f} (of 1), whatever the documents."
+        )
+
+
+def power_rows(power: Power) -> Iterator[tuple[str, ...]]:
+    for claim in power.claims:
+        yield (
+            claim.name,
+            str(claim.tasks),
+            str(claim.documents),
+            claim.unit,
+            f"{claim.smallest:.2f}",
+            wanted(claim),
+            f"{claim.absent:.2f}",
+        )
+
+
+def wanted(claim: Claim) -> str:
+    return f"{claim.wanted:,.0f}" if math.isfinite(claim.wanted) else "none would do"

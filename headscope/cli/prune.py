@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 from ablation.names import POSITIONS
 from ablation.tasks.names import ICL14, PROBES
+from headscope.cli import engines, values
 from headscope.cli import help as panels
 from headscope.cli import options as opt
-from headscope.cli import values
 from headscope.cli.kinds import choice as one_of
 from headscope.cli.kinds import listed, path, whole
 from headscope.cli.run_folders import check_run
@@ -27,6 +27,7 @@ read_orders = values.names("--order", f"{values.alternatives(ORDERS)}, or a task
 
 
 @opt.loading()
+@engines.engine()
 def prune(
     loading: opt.Loading,
     model: opt.Model = opt.DEFAULT_MODEL,

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from headscope.cli.run_folders import runs_below
 from headscope.cli.values import possible
+from headscope.plan.shapes import known_shape
 from headscope.store.names import MANIFEST
 from interp.embedded import EMBEDDED
 from interp.errors import ModelLoadError, quoted
@@ -30,9 +31,12 @@ HUB_ID = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?", flags=re.ASCII)
 LONGEST_PATH = 300  # shown whole
 
 
-def check_source(source: str, *, run_too: bool = False) -> None:
-    """Raises ModelLoadError where there can't be such a model; run_too: a run directory would have done as well."""
-    if source in EMBEDDED:
+def check_source(source: str, *, run_too: bool = False, shape_too: bool = False) -> None:
+    """Raises ModelLoadError where there can't be such a model.
+
+    run_too: a run directory would have done as well; shape_too: a well-known model's shape does.
+    """
+    if source in EMBEDDED or (shape_too and known_shape(source) is not None):
         return
     path = path_of(source)
     if possible(path) and path.exists():
@@ -48,6 +52,12 @@ def check_source(source: str, *, run_too: bool = False) -> None:
         raise unknown(source, "", run_too)
     if why := hub_says(source):
         raise unknown(source, why, run_too)
+
+
+def at_hand(source: str) -> bool:
+    """Whether there is something of this name to read here: the embedded model, a path, or what the hub's cache has."""
+    path = path_of(source)
+    return source in EMBEDDED or (possible(path) and path.exists()) or source in kept()
 
 
 def path_of(source: str) -> Path:

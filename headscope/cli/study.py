@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from headscope.cli import engines, values
 from headscope.cli import options as opt
-from headscope.cli import values
 from headscope.cli.kinds import choice, option, path
 from headscope.cli.terminal import progress
 from headscope.plan.budget import NAMED, parse_budget
@@ -16,6 +16,7 @@ from headscope.plan.names import STAGES
 
 
 @opt.loading()
+@engines.engine()
 def study(
     loading: opt.Loading,
     model: opt.Model = opt.DEFAULT_MODEL,

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from headscope.cli import engines
 from headscope.cli import help as panels
 from headscope.cli import options as opt
 from headscope.cli.kinds import whole
@@ -19,6 +20,7 @@ QUERIES = 40
 
 
 @opt.loading()
+@engines.engine()
 def vectors(
     loading: opt.Loading,
     model: opt.Model = opt.DEFAULT_MODEL,

@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING, Any
 from ablation.stratified import HEADS
 from ablation.tasks.reserved import RESERVED
 from headscope.plan.budget import Budget
+from headscope.plan.shapes import Shape, shape_of
 from headscope.stages.cells import first
-from interp.errors import RefusedModelError
 
 if TYPE_CHECKING:
     from ablation.tasks import Task
     from headscope.stages.cells import TaskChoice
-    from interp.architecture import Layout
     from interp.model import HookedModel
 
 DEAR = 4.0
@@ -44,9 +43,6 @@ SAMPLE = 8
 SEQUENCE_TOKENS = {"quick": 20 * 201, "paper": 100 * (1 + 4 * 124)}
 INDUCTION_PASSES = 3.0  # two passes, and copying
 CHARACTERS = 4.0  # a token, where there is no tokenizer
-GRADIENT_VALUES = 34  # after Korthikanti et al. 2022, without the attention matrix
-BATCH_TOKENS = 1024
-WIDTHS = {"float32": 4, "bfloat16": 2}
 
 
 @dataclass(frozen=True)
@@ -239,33 +235,6 @@ def speed(model: HookedModel, *, rows: int = 4, length: int = 256) -> float:
 
 
 @dataclass(frozen=True)
-class Shape:
-    """The model as its configuration says."""
-
-    architecture: str
-    layers: int
-    heads: int
-    kv_heads: int
-    d_model: int
-    vocabulary: int
-    context: int | None
-    parameters: int
-    embedding_parameters: int
-    layers_with_heads: int
-    layers_with_ffns: int
-
-    @property
-    def all_heads(self) -> int:
-        return self.layers_with_heads * self.heads
-
-    def memory(self, dtype: str) -> dict[str, int]:
-        """Bytes of weights, of a knock-out's stored residual stream and of a gradient, for a batch of 1,024 tokens."""
-        width = WIDTHS[dtype]
-        stream = BATCH_TOKENS * self.d_model * self.layers * width
-        return {"weights": self.parameters * width, "knock-out": stream, "gradient": GRADIENT_VALUES * stream}
-
-
-@dataclass(frozen=True)
 class Plan:
     """Tokens by cell, forward-equivalent tokens by stage."""
 
@@ -287,48 +256,13 @@ class Plan:
 def plan_study(config: Any, tokenizer: Any, choice: TaskChoice, budget: Budget) -> Plan:
     """What `headscope study` would run; `choice` says tasks, shots and where documents are.
 
+    config: the model's configuration, or its shape.
+
     Raises RefusedModelError for a family that can't be served, UsageError for tasks that can't be had.
     """
     from dataclasses import replace
 
-    shape = shape_of(config)
+    shape = config if isinstance(config, Shape) else shape_of(config)
     tasks = replace(choice, limit=SAMPLE).tasks("train")
     counted = tokens_of(tasks, tokenizer, shape.context, shape.d_model)
-    costs = study_cost(budget, counted, shape.layers, shape.layers_with_heads * shape.heads)
-    return Plan(shape, budget, tuple(counted), costs)
-
-
-def shape_of(config: Any) -> Shape:
-    """Layout and sizes of the model on the meta device."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from interp.architecture import read_layout
-    from interp.model import HookedModel
-    from interp.quiet import transformers_quietly
-
-    with transformers_quietly(), torch.device("meta"):
-        hf = AutoModelForCausalLM.from_config(config)
-    layout = read_layout(hf)
-    model = HookedModel(hf, None, layout)
-    if not model.attention_layers:
-        raise RefusedModelError(f"{layout.architecture} has no layer with attention heads that headscope can read")
-    return Shape(
-        architecture=layout.architecture,
-        layers=model.n_layers,
-        heads=model.n_heads,
-        kv_heads=model.n_kv_heads,
-        d_model=model.d_model,
-        vocabulary=model.vocab_size,
-        context=model.max_length,
-        parameters=sum(parameter.numel() for parameter in hf.parameters()),
-        embedding_parameters=_embeddings(hf, layout),
-        layers_with_heads=len(model.attention_layers),
-        layers_with_ffns=len(model.ffn_layers),
-    )
-
-
-def _embeddings(hf: Any, layout: Layout) -> int:
-    """Parameters of the input embedding, unless the unembedding uses them too."""
-    embed = hf.get_submodule(layout.embed).weight
-    return 0 if hf.get_submodule(layout.unembed).weight is embed else int(embed.numel())
+    return Plan(shape, budget, tuple(counted), study_cost(budget, counted, shape.layers, shape.all_heads))

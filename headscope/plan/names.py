@@ -1,4 +1,11 @@
-"""The stages of a study in their order, in a file that loads nothing."""
+"""The stages of a study in their order, and its numbers of shots, in a file that loads nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headscope.plan.budget import Budget
 
 STAGES = (
     "induction",
@@ -14,3 +21,10 @@ STAGES = (
 )
 DECIDING = ("induction", "screen", "primary")  # what answers the question; a budget that ends cuts the others
 TAIL = ("importance", "knockout", "prune")
+
+
+def shots_of(names: tuple[str, ...], budget: Budget) -> tuple[int, ...]:
+    """The budget's numbers of shots: the built-in probes have more."""
+    from ablation.tasks.names import PROBES
+
+    return budget.probe_shots if set(names) <= set(PROBES) else budget.shots

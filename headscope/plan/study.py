@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ablation.statistics.standardised import FEWEST_CONTROLS
 from headscope.plan.budget import PAPER, TIERS, Budget, fitted, parse_budget, restored
 from headscope.plan.cost import contest_documents, vector_queries
-from headscope.plan.names import STAGES, TAIL
+from headscope.plan.names import STAGES, TAIL, shots_of
 from headscope.stages.cells import TaskChoice, Tell, parse_shots
 from headscope.stages.comparison import compare_rankings
 from headscope.stages.contest import ContestChoice, measure_contest
@@ -316,13 +316,6 @@ def fitted_budget(model: HookedModel, folder: Path, stage: Stage, plan: StudyPla
     tiers = [replace(tier, shares=dear) for tier in TIERS]
     costs = [study_cost(tier, counted, model.n_layers, heads_of(model)) for tier in tiers]
     return fitted(hours * 3600 * speed(model), costs, tiers)
-
-
-def shots_of(names: tuple[str, ...], budget: Budget) -> tuple[int, ...]:
-    """The budget's numbers of shots: the built-in probes have more."""
-    from ablation.tasks.names import PROBES
-
-    return budget.probe_shots if set(names) <= set(PROBES) else budget.shots
 
 
 def expanded(tasks: str, data: str) -> tuple[str, ...]:

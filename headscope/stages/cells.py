@@ -112,6 +112,11 @@ def shards(task: Task, size: int = SHARD) -> list[Task]:
     return [task.select(range(start, min(start + size, count))) for start in range(0, count, size)]
 
 
+def text_length(task: Task) -> float:
+    """Characters of all prompts and choices: how long a shard takes beside others."""
+    return float(sum(len(each.context) + sum(map(len, each.continuations)) for each in task.documents))
+
+
 def first(task: Task, documents: int) -> Task:
     """The same task with its first documents only."""
     return task if documents >= len(task.documents) else task.select(range(documents))

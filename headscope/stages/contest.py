@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +40,11 @@ from ablation.contest import (
 from ablation.engine.below import first_removed
 from ablation.statistics.standardised import FEWEST_CONTROLS
 from headscope.comparison.contest import contest_rows, set_table
-from headscope.stages.cells import Progress, TaskChoice, Tell, shards, title_of
+from headscope.stages.cells import Progress, TaskChoice, Tell, shards, text_length, title_of
 from headscope.stages.evaluation import StoredEvaluations, check_references, replacement_for, way_of
 from headscope.stages.primary import REST, SHARD, conditions_of, heads_of_class, layout, listed
 from headscope.stages.screening import learnt_tasks
+from headscope.store.ahead import Pending, ahead
 from headscope.store.comparisons import CONTEST, frame
 from headscope.store.manifest import Stage
 from headscope.store.run import Run, open_run
@@ -137,6 +139,7 @@ def measure_contest(
         writer.record(arms=sorted({one.arm for one in sets}), sets=sets_told(sets))
         writer.record(documents={title_of(task): task.fingerprint[:16] for task in tasks})
         counter = Progress(len(wanted) * len(tasks), progress)
+        ahead(writer.units, (partial(work.contested, task, wanted, Progress(0)) for task in tasks))
         found = [work.contested(task, wanted, counter) for task in tasks]
         rows = frame(contest_rows(found, wanted, layout(model)))
         writer.replace_comparisons(rows, kinds=CONTEST)
@@ -278,18 +281,12 @@ class _Work:
     ) -> list[Evaluation]:
         """Sets removed at the last position, a shard of documents a unit."""
         from ablation.evaluation import judged
-        from ablation.last_position import without_at_last
 
-        rows: list[list[list[float]]] = [[] for _ in sets]
-        documents = list(task.token_documents(model))
+        documents, units = list(task.token_documents(model)), []
         start = 0
         for shard in shards(task, SHARD):
             held = documents[start : start + len(shard.documents)]
             start += len(held)
-
-            def run(held: Any = held) -> dict[str, Tensor]:
-                found = without_at_last(model, held, sets, replacement)
-                return {"log_likelihoods": torch.tensor([[v for row in one for v in row] for one in found]).double()}
 
             key = {
                 "what": "removed_at_last",
@@ -297,11 +294,24 @@ class _Work:
                 "sets": [listed(heads) for heads in sets],
                 "ablation": way_of(replacement),
             }
-            values = self.writer.units.get_or_compute(key, run)["log_likelihoods"]
-            ends = np.cumsum([len(document.choices) for document in held])
-            for own, row in zip(rows, values.numpy(), strict=True):
-                own += [part.tolist() for part in np.split(row, ends[:-1])]
-        return [judged(task, documents, own) for own in rows]
+            compute = partial(_at_last, model, held, sets, replacement)
+            units.append(self.writer.units.get_or_compute(key, compute, size=text_length(shard)))
+        if any(isinstance(unit, Pending) for unit in units):
+            blank = [[0.0] * len(document.choices) for document in documents]
+            return [judged(task, documents, blank) for _ in sets]
+        ends = np.cumsum([len(document.choices) for document in documents])
+        values = torch.cat([unit["log_likelihoods"] for unit in units], dim=1).numpy()
+        return [judged(task, documents, [part.tolist() for part in np.split(row, ends[:-1])]) for row in values]
+
+
+def _at_last(
+    model: HookedModel, documents: Sequence[Any], sets: Sequence[Sequence[Any]], replacement: Replacement | None
+) -> dict[str, Tensor]:
+    """Log-likelihoods of every choice, one row a set."""
+    from ablation.last_position import without_at_last
+
+    found = without_at_last(model, documents, sets, replacement)
+    return {"log_likelihoods": torch.tensor([[v for row in one for v in row] for one in found]).double()}
 
 
 def table_of(run: Run, score: str) -> np.ndarray:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from headscope.stages.cells import TaskChoice, shards
+from headscope.store.ahead import Pending
 from interp.errors import UsageError
 from interp.masks import FFNMask, HeadMask
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 EVALUATION_SHARD = 64
+MOST_BELOW = 4
 OTHER = {"train": "validation", "validation": "train"}
 
 
@@ -40,13 +42,18 @@ class Shard:
     documents: Sequence[Any]
     fingerprint: str
 
+    @property
+    def size(self) -> float:
+        """Tokens, all choices included."""
+        return float(sum(len(each.context) + sum(map(len, each.choices)) for each in self.documents))
+
 
 @dataclass(frozen=True)
 class StoredEvaluations:
     """Stands in for `ablation.evaluate`: finished units are read, not run.
 
     begin: a block below which most masks remove nothing: those begin there, from what the first of them kept. shard:
-    documents a unit.
+    documents a unit. most_below: how much of that is kept. A copy in another process has no store, and keeps little.
     """
 
     units: UnitStore
@@ -55,6 +62,7 @@ class StoredEvaluations:
     shards: dict[int, tuple[Shard, ...]] = field(default_factory=dict, repr=False)
     tasks: list[Task] = field(default_factory=list, repr=False)
     below: dict[tuple[str, ...], Below] = field(default_factory=dict, repr=False)
+    most_below: int = 1000
 
     def __call__(
         self,
@@ -70,13 +78,29 @@ class StoredEvaluations:
 
         masks = {"heads": _values(heads), "ffns": _values(ffns)}
         shards, rows = self._sharded(model, task), []
-        for shard in shards:
-            compute = partial(self._run, model, shard, masks, replacement)
-            unit = self.units.get_or_compute(_key(shard, masks, replacement), compute)
+        found = [self._unit(model, shard, masks, replacement) for shard in shards]
+        if any(isinstance(unit, Pending) for unit in found):
+            return judged(task, *_blank(shards))
+        for unit in found:
             ends = unit["choices"].cumsum(0).tolist()
             values = unit["log_likelihoods"].tolist()
             rows += [values[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
         return judged(task, [document for shard in shards for document in shard.documents], rows)
+
+    def _unit(
+        self, model: HookedModel, shard: Shard, masks: dict[str, Tensor | None], replacement: Replacement | None
+    ) -> dict[str, Tensor]:
+        compute = partial(self._run, model, shard, masks, replacement)
+        return self.units.get_or_compute(_key(shard, masks, replacement), compute, size=shard.size)
+
+    @property
+    def shared_key(self) -> str:
+        """One copy is enough for a worker (headscope/engine/)."""
+        return f"evaluations from block {self.begin}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = {"units": None, "begin": self.begin, "shard": self.shard, "most_below": MOST_BELOW}
+        return {**kept, "shards": {}, "tasks": [], "below": {}}
 
     def _sharded(self, model: HookedModel, task: Task) -> tuple[Shard, ...]:
         """The task's shards, tokenised once."""
@@ -113,6 +137,8 @@ class StoredEvaluations:
         way = tuple(way_of(replacement))
         for key in [key for key in self.below if key[1:] != way]:
             del self.below[key]
+        while len(self.below) >= self.most_below and (shard.fingerprint, *way) not in self.below:
+            del self.below[next(iter(self.below))]
         return self.below.setdefault((shard.fingerprint, *way), Below(self.begin))
 
 
@@ -125,6 +151,12 @@ def _key(shard: Shard, masks: dict[str, Tensor | None], replacement: Replacement
 def way_of(replacement: Replacement | None) -> list[str]:
     """What tells one way of removing from another."""
     return ["zero", ""] if replacement is None else [replacement.name, getattr(replacement, "mark", "")]
+
+
+def _blank(shards: Sequence[Shard]) -> tuple[list[Any], list[list[float]]]:
+    """The documents, and log-likelihoods that say nothing: while units are asked for, nobody reads them."""
+    documents = [document for shard in shards for document in shard.documents]
+    return documents, [[0.0] * len(document.choices) for document in documents]
 
 
 def _hash(mask: Tensor | None) -> str | None:
@@ -177,18 +209,21 @@ def replacement_for(
     model: HookedModel, choice: TaskChoice, task: Task, ablation: str, *, seed: int = 0, part: str | None = None
 ) -> Replacement | None:
     """None for `zero`, or a replacement made of the task's reference documents when it is first needed."""
-    from ablation.replacement import MINIMUM_DOCUMENTS, Deferred, make_replacement
+    from ablation.replacement import MINIMUM_DOCUMENTS, Deferred
 
     check_ablation(ablation)
     if ablation == "zero":
         return None
     references = reference_task(choice, task, MINIMUM_DOCUMENTS, part=part)
-
-    def made() -> Any:
-        documents, evaluated = list(references.token_documents(model)), task.token_documents(model)
-        return make_replacement(model, ablation, documents, evaluated=evaluated, seed=seed)
-
+    made = partial(_made, model, ablation, references, task, seed)
     return Deferred(ablation, made, hashlib.sha256(f"{references.fingerprint}|{seed}".encode()).hexdigest())
+
+
+def _made(model: HookedModel, ablation: str, references: Task, evaluated: Task, seed: int) -> Any:
+    from ablation.replacement import make_replacement
+
+    documents = list(references.token_documents(model))
+    return make_replacement(model, ablation, documents, evaluated=evaluated.token_documents(model), seed=seed)
 
 
 def reference_task(choice: TaskChoice, task: Task, count: int, *, part: str | None = None) -> Task:

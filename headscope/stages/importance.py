@@ -32,9 +32,11 @@ from headscope.stages.cells import (
     first,
     shards,
     shots_told,
+    text_length,
     title_of,
     unlabelled_rows,
 )
+from headscope.store.ahead import ahead
 from headscope.store.manifest import Stage
 from headscope.store.scores import IMPORTANCE, NORM, SHUFFLED
 from headscope.store.writer import open_stage
@@ -98,6 +100,7 @@ def measure_importance(
         run.record(unlabelled=unlabelled_rows(loaded))
         run.record(documents=fingerprints(loaded), data={task.name: task.data for task in loaded})
         run.record(without_choice=left_out)
+        ahead(run.units, (partial(_asked, model, run, task, how) for task in loaded))
         ranked = [
             _rank(model, run, draws, how, normalise=normalise, counter=counter)
             for draws in by_task_and_shots(loaded).values()
@@ -176,8 +179,13 @@ def _units(
     for shard in shards(task):
         key = {"what": "importance", "documents": shard.fingerprint, "frozen_norm": how["frozen_norm"]}
         key |= {"objective": how["objective"]} if how["objective"] != "sum" else {}
-        yield run.units.get_or_compute(key, partial(_unit, model, shard, how))
+        yield run.units.get_or_compute(key, partial(_unit, model, shard, how), size=text_length(shard))
         counter.add(len(shard.documents), title_of(task))
+
+
+def _asked(model: HookedModel, run: RunWriter, task: Task, how: dict[str, Any]) -> None:
+    """Every unit of a task, for an engine."""
+    list(_units(model, run, task, how, Progress(0)))
 
 
 def _unit(model: HookedModel, shard: Task, how: dict[str, Any]) -> dict[str, Tensor]:

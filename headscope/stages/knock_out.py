@@ -14,7 +14,8 @@ one-sided 95% bounds, p that of a cost above the margin (Holm over the layers of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +42,12 @@ from headscope.stages.cells import (
     fingerprints,
     first,
     shards,
+    text_length,
     title_of,
     unlabelled_rows,
 )
 from headscope.stages.evaluation import check_ablation, check_references, replacement_for, way_of
+from headscope.store.ahead import ahead
 from headscope.store.comparisons import POOLED, CausalLevel, Kind, KnockOutVariant, Row, frame, row, with_holm
 from headscope.store.manifest import Stage
 from headscope.store.scores import KNOCK_OUT
@@ -110,6 +113,7 @@ def measure_knock_out(
     with open_stage(model, folder, stage) as run:
         run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded), unlabelled=unlabelled_rows(loaded))
         work = _KnockingOut(model, run, choice, component, ablation, heads, _counter(loaded, progress))
+        work.ahead(loaded)
         return tuple(work.stored(draws) for draws in by_task_and_shots(loaded).values())
 
 
@@ -124,6 +128,7 @@ def measure_needed_ffns(
     with open_stage(model, folder, stage) as run:
         run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded), unlabelled=unlabelled_rows(loaded))
         work = _KnockingOut(model, run, choice, "ffn", ablation, None, _counter(loaded, progress))
+        work.ahead(loaded)
         groups = by_task_and_shots(loaded)
         knocked = {key: work.knocked(draws) for key, draws in groups.items()}
         rows = frame(needed_rows(knocked, ablation))
@@ -153,6 +158,15 @@ class _KnockingOut:
     heads: Heads | None
     counter: Progress
 
+    def ahead(self, tasks: Sequence[Task]) -> None:
+        """Have an engine, where there is one, run every unit of these tasks."""
+        muted = replace(self, counter=Progress(0))
+        ahead(self.run.units, (partial(muted.asked, task) for task in tasks))
+
+    def asked(self, task: Task) -> None:
+        """Every unit of a task."""
+        list(self._pieces(task, *self._removal(task)))
+
     def knocked(self, draws: Sequence[Task]) -> list[KnockOut]:
         """One task and number of shots: the draws of its demonstrations side by side."""
         return [self._knocked(task) for task in draws]
@@ -171,10 +185,14 @@ class _KnockingOut:
         return KnockedTask(draws[0].name, draws[0].shots, documents, outcomes[0], _worst(loss))
 
     def _knocked(self, task: Task) -> KnockOut:
-        replacement = replacement_for(self.model, self.choice, task, self.ablation, seed=self.choice.seed)
-        made: dict[str, Any] = {"component": self.component, "positions": PLACES[self.component], "heads": self.heads}
+        replacement, made = self._removal(task)
         pieces = list(self._pieces(task, replacement, made))
         return KnockOut.assembled(self.model, task, pieces, ablation=self.ablation, **made)
+
+    def _removal(self, task: Task) -> tuple[Replacement | None, dict[str, Any]]:
+        """What stands in for what is removed, and what that is."""
+        replacement = replacement_for(self.model, self.choice, task, self.ablation, seed=self.choice.seed)
+        return replacement, {"component": self.component, "positions": PLACES[self.component], "heads": self.heads}
 
     def _pieces(self, task: Task, replacement: Replacement | None, made: dict[str, Any]) -> Iterator[dict[str, Tensor]]:
         """What every shard of the task loses, from the store where it is there."""
@@ -185,15 +203,20 @@ class _KnockingOut:
                 "ablation": way_of(replacement),
             }
             key |= {"heads": [list(head) for head in self.heads]} if self.heads is not None else {}
-            within = self.counter.within(len(shard.documents), title_of(task))
-
-            def compute(shard: Task = shard, within: Any = within) -> dict[str, Tensor]:
-                limit = len(shard.documents)
-                part = knock_out(self.model, shard, limit=limit, replacement=replacement, progress=within, **made)
-                return part.pieces()
-
-            yield self.run.units.get_or_compute({"what": KNOCK_OUT, **key}, compute)
+            # What an engine runs tells nobody how far it is, and is packed.
+            telling = self.counter.tell is not None
+            within = self.counter.within(len(shard.documents), title_of(task)) if telling else None
+            compute = partial(_unit, self.model, shard, replacement, within, made)
+            yield self.run.units.get_or_compute({"what": KNOCK_OUT, **key}, compute, size=text_length(shard))
             self.counter.add(len(shard.documents), title_of(task))
+
+
+def _unit(
+    model: HookedModel, shard: Task, replacement: Replacement | None, within: Tell | None, made: dict[str, Any]
+) -> dict[str, Tensor]:
+    """A shard with every component removed in turn."""
+    limit = len(shard.documents)
+    return knock_out(model, shard, limit=limit, replacement=replacement, progress=within, **made).pieces()
 
 
 def outcomes_of(knocked: KnockOut) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ from headscope.stages.cells import Progress, TaskChoice, Tell, first, title_of
 from headscope.stages.evaluation import StoredEvaluations, check_references, replacement_for
 from headscope.stages.repeat_loss import RepeatLoss
 from headscope.stages.screening import learnt_tasks
+from headscope.store.ahead import ahead
 from headscope.store.comparisons import FULL, INDUCTION_HEADS, PRIMARY, CausalLevel, Kind, Row, frame, row
 from headscope.store.manifest import Stage
 from headscope.store.run import Run, open_run
@@ -113,9 +114,7 @@ def measure_primary(
         total = sum(len(condition.few.documents) for condition in conditions) * len(chosen) * len(ways)
         asked = _Asked(model, writer, choice, conditions, chosen, Progress(total, progress))
         checks, looks = asked.looked(primary.looks)
-        further = (
-            [asked.checked(part, primary.ways) for part in asked.parts(looks[-1]["share"])] if primary.ways else []
-        )
+        further = asked.all_checked(looks[-1]["share"], primary.ways) if primary.ways else []
         repeats = repeat_rows(model, writer, chosen[0], choice.seed)
         rows = frame([*primary_rows(checks, further, chosen, layout(model)), *repeats])
         writer.replace_comparisons(rows, kinds=PRIMARY)
@@ -140,12 +139,18 @@ class _Asked:
         """The checks at the look that decided, or at the last; and what each look said."""
         looks: list[dict[str, Any]] = []
         for look, share in enumerate(shares):
-            checks = [self.checked(part, (PRIMARY_WAY,)) for part in self.parts(share)]
+            checks = self.all_checked(share, (PRIMARY_WAY,))
             verdict = decided(checks, look, shares)
             looks.append({"share": share, **verdict})
             if verdict["decided"]:
                 break
         return checks, looks
+
+    def all_checked(self, share: float, ways: Sequence[str]) -> list[CausalCheck]:
+        """Every task under every set, on the first documents."""
+        parts, muted = self.parts(share), replace(self, counter=Progress(0))
+        ahead(self.writer.units, (partial(muted.checked, part, ways) for part in parts))
+        return [self.checked(part, ways) for part in parts]
 
     def parts(self, share: float) -> list[Conditions]:
         """The first documents of every task, in whole shards."""
@@ -159,8 +164,8 @@ class _Asked:
         few, none = part.few, part.none
         begin = min(layer for heads in self.chosen for layer, _ in heads.heads)
         names = dict.fromkeys(way.partition("/")[0] for way in ways)
-        replace = partial(replacement_for, self.model, self.choice, seed=self.choice.seed, part=REST)
-        pairs: dict[str, Any] = {name: (replace(few, name), replace(none, name)) for name in names}
+        made = partial(replacement_for, self.model, self.choice, seed=self.choice.seed, part=REST)
+        pairs: dict[str, Any] = {name: (made(few, name), made(none, name)) for name in names}
         wanted: dict[str, Any] = {}
         for way in ways:
             name, _, positions = way.partition("/")

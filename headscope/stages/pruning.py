@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ from headscope.stages.cells import (
 from headscope.stages.evaluation import StoredEvaluations, check_ablation, check_references, replacement_for
 from headscope.stages.prune_checks import check_orders, check_percents
 from headscope.stages.removal_orders import Rankings, iterative
+from headscope.store.ahead import ahead
 from headscope.store.comparisons import Row, frame
 from headscope.store.manifest import Stage
 from headscope.store.names import PRUNABLE
@@ -129,19 +131,30 @@ class Pruner:
 
     def task(self, run: RunWriter, few: Task, none: Task | None) -> list[Curve]:
         """One task and number of shots by every order; none: the same documents without demonstrations."""
-        pair = [few, none] if none is not None else [few]
-        ways = [
-            replacement_for(self.model, self.choice, task, self.prune.ablation, seed=self.choice.seed) for task in pair
-        ]
+        ways = self.ways(few, none)
         curves: list[Curve] = []
         for name in self.prune.orders:
             for orders in self.orders(name, few):
-                prunings = [self.pruned(task, orders, way) for task, way in zip(pair, ways, strict=True)]
+                prunings = [self.pruned(task, orders, way) for task, way in ways]
                 curve = Curve.of(prunings[0], *prunings[1:])
                 rows = [*prunings[0].rows(measured(prunings[0])), *gain_rows(prunings[0], curve)]
                 run.add_metrics(pd.DataFrame(rows))
                 curves.append(curve)
         return curves
+
+    def ways(self, few: Task, none: Task | None) -> list[tuple[Task, Replacement | None]]:
+        """The task with demonstrations and without, each with what stands in for what is removed."""
+        how: dict[str, Any] = {"ablation": self.prune.ablation, "seed": self.choice.seed}
+        pair = [few, none] if none is not None else [few]
+        return [(task, replacement_for(self.model, self.choice, task, **how)) for task in pair]
+
+    def asked(self, few: Task, none: Task | None) -> None:
+        """Every unit of one task and number of shots, for an engine."""
+        muted, ways = replace(self, counter=Progress(0)), self.ways(few, none)
+        for name in self.prune.orders:
+            for orders in self.orders(name, few):
+                for task, way in ways:
+                    muted.pruned(task, orders, way)
 
     def orders(self, name: str, task: Task) -> Iterator[tuple[Order, ...]]:
         """Single orders, or for `both` the pair (heads, FFNs)."""
@@ -197,6 +210,7 @@ def measure_pruning(
         pruner = Pruner(
             model, StoredEvaluations(run.units), choice, prune, ranked, _progress(pairs, choice, prune, progress)
         )
+        ahead(run.units, (partial(pruner.asked, few, none) for few, none in pairs))
         groups = [pruner.task(run, few, none) for few, none in pairs]
         summaries = frame(summaries_of(groups, prune))
         run.add_comparisons(summaries, without=stale)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from functools import partial
 from math import inf, nan
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from ablation.screening import CONFIDENCE, FEWEST, Screen, Screened, load_screen
 from ablation.statistics.power import documents_for
 from headscope.stages.cells import Progress, TaskChoice, Tell, title_of
 from headscope.stages.evaluation import StoredEvaluations
+from headscope.store.ahead import ahead
 from headscope.store.comparisons import SCREENED, Kind, Row, frame, row
 from headscope.store.manifest import Stage, read_manifest
 from headscope.store.run import Run
@@ -48,11 +50,13 @@ def measure_screening(
     counter = Progress(len(conditions), progress)
     with open_stage(model, folder, screening_stage(choice)) as run:
         run.record(documents={title_of(condition.few): condition.few.fingerprint[:16] for condition in conditions})
+        evaluations = StoredEvaluations(run.units)
+        ahead(run.units, (partial(screen, model, [each], evaluate=evaluations) for each in conditions))
         found = (
             screen(
                 model,
                 conditions,
-                evaluate=StoredEvaluations(run.units),
+                evaluate=evaluations,
                 progress=lambda done, total: counter.add(1, title_of(conditions[done - 1].few)),
             )
             if conditions

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headscope.stages.cells import Progress, TaskChoice, Tell, first
+from headscope.stages.cells import Progress, TaskChoice, Tell, first, text_length
 from headscope.stages.screening import learnt_tasks
+from headscope.store.ahead import ahead
 from headscope.store.comparisons import FUNCTION_VECTOR, VECTORS, Kind, RankCut, Row, frame, row
 from headscope.store.manifest import Stage
 from headscope.store.run import Run, open_run
@@ -87,6 +89,7 @@ def measure_vectors(
         run.record(documents={task.name: task.queries.fingerprint[:16] for task in tasks})
         total = sum(len(task.queries.documents) + LABELLED for task in tasks)
         work = _Work(model, run, choice.seed, Progress(total, progress))
+        ahead(run.units, (partial(replace(work, counter=Progress(0)).asked, task) for task in tasks))
         vectors = work.function_vectors(tasks, left_out, max(choice.shots))
         test = work.vectors_kept(vectors, tasks) if vectors is not None else ()
         run.replace_comparisons(frame(test_rows(test)), kinds=VECTORS)
@@ -169,18 +172,20 @@ class _Work:
         )
         return vectors
 
+    def asked(self, task: VectorTask) -> None:
+        """A task's means and the effects that rest on them, for an engine."""
+        from ablation.function_vectors import FEWEST_QUERIES, usable
+
+        kept, reasons = usable(self.model, task)
+        if len(kept) >= FEWEST_QUERIES:
+            self.effects(task, kept, *self.means(task), reasons)
+
     def means(self, task: VectorTask) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """zbar of every function over right-label prompts and over wrong-label ones."""
-        from ablation.function_vectors import mean_z
-
-        names = task.functions
-
-        def run() -> dict[str, Tensor]:
-            both = {"right": mean_z(self.model, task, "mean"), "wrong": mean_z(self.model, task, "null")}
-            return {name: torch.stack([found[one] for one in names]) for name, found in both.items()}
-
-        unit = self.run.units.get_or_compute({"what": "function_vector_means", **_prompts(task)}, run)
-        right, wrong = (dict(zip(names, unit[name], strict=True)) for name in ("right", "wrong"))
+        key = {"what": "function_vector_means", **_prompts(task)}
+        size = text_length(task.mean) + text_length(task.null)
+        unit = self.run.units.get_or_compute(key, partial(_means, self.model, task), size=size)
+        right, wrong = (dict(zip(task.functions, unit[name], strict=True)) for name in ("right", "wrong"))
         return right, wrong
 
     def effects(
@@ -192,19 +197,15 @@ class _Work:
         reasons: tuple[str, ...],
     ) -> TaskEffects:
         """Effects of every usable query, a few a unit."""
-        from ablation.function_vectors import TaskEffects, task_effects
+        from ablation.function_vectors import TaskEffects
 
         units = []
         for start in range(0, len(kept), SHARD):
             part = kept[start : start + SHARD]
-
-            def run(part: Any = part) -> dict[str, Tensor]:
-                found = task_effects(self.model, task, part, right, wrong)
-                return {name: getattr(found, name) for name in EFFECTS}
-
+            compute = partial(_effects, self.model, task, part, right, wrong)
             asked = {"asked": task.queries.fingerprint, "queries": [document.id for document, _ in part]}
             key = {"what": "function_vector_effects", **_prompts(task), **asked}
-            units.append(self.run.units.get_or_compute(key, run))
+            units.append(self.run.units.get_or_compute(key, compute, size=float(len(part))))
             self.counter.add(len(part), f"{task.name}, function vectors")
         joined: dict[str, Any] = {name: torch.cat([unit[name] for unit in units]) for name in EFFECTS}
         return TaskEffects(
@@ -311,6 +312,28 @@ class _Work:
             clusters=tuple(tokens.cluster for _, tokens in kept),
             left_out=reasons,
         )
+
+
+def _means(model: HookedModel, task: VectorTask) -> dict[str, Tensor]:
+    """zbar of every function, stacked."""
+    from ablation.function_vectors import mean_z
+
+    both = {"right": mean_z(model, task, "mean"), "wrong": mean_z(model, task, "null")}
+    return {name: torch.stack([found[one] for one in task.functions]) for name, found in both.items()}
+
+
+def _effects(
+    model: HookedModel,
+    task: VectorTask,
+    part: Sequence[tuple[Any, Any]],
+    right: Mapping[str, Tensor],
+    wrong: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """Effects of some queries."""
+    from ablation.function_vectors import task_effects
+
+    found = task_effects(model, task, part, right, wrong)
+    return {name: getattr(found, name) for name in EFFECTS}
 
 
 def _prompts(task: VectorTask) -> dict[str, str]:

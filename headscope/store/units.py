@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from headscope.store.ahead import Pending, Wanted, ahead_of, note
 from headscope.store.atomic import read_regular, write_atomically
 from headscope.store.canonical import canonical, digest, plain
 from interp.errors import StoreError
@@ -56,15 +57,26 @@ class UnitStore:
         self.folder.mkdir(exist_ok=True)
         write_atomically(path, _encode(tensors, self._whole(key)))
 
-    def get_or_compute(self, key: Mapping[str, Any], compute: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """The stored unit, or the computed one, which is stored first; both ways the same bytes come back."""
+    def get_or_compute(
+        self, key: Mapping[str, Any], compute: Callable[[], Mapping[str, Tensor]], *, size: float = 1.0
+    ) -> dict[str, Tensor]:
+        """The stored unit, or the computed one, which is stored first; both ways the same bytes come back.
+
+        size: how long it takes beside others. While an engine asks what is needed (ahead.py), a missing unit is noted.
+        """
         stored = self.get(key)
+        if stored is None and note(self, Wanted(key, compute, size)):
+            return Pending()
         if stored is None:
             self.put(key, compute())
             stored = self.get(key)
         if stored is None:
             raise OSError(f"the unit {self.path(key)} can't be read back right after it was written")
         return stored
+
+    def ahead(self, wanted: Iterable[tuple[Mapping[str, Any], Callable[[], Mapping[str, Tensor]], float]]) -> None:
+        """Units that will be needed next (key, what computes it, size): an engine, where there is one, runs them."""
+        ahead_of(self, (Wanted(*parts) for parts in wanted))
 
     def __contains__(self, key: Mapping[str, Any]) -> bool:
         return self.get(key) is not None

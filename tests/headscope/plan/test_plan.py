@@ -152,7 +152,7 @@ def test_a_richer_budget_costs_more() -> None:
 def test_without_a_tokenizer_characters_are_counted_and_that_is_said(model_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes((model_folder / "config.json").read_bytes())
     found = done("plan", tmp_path, "--tasks", TASKS[0], "--shots", "0", "--speed", 1000)
-    assert "no tokenizer could be read: tokens are counted as a quarter of the characters" in found.out
+    assert "no tokenizer was read: tokens are counted as a quarter of the characters" in found.out
     assert "at 1,000 tokens a second" in found.out and "forward-equivalents" in found.out
 
 

@@ -1,0 +1,64 @@
+"""The recipes for clusters: shells and YAML parse, and their headscope commands are ones that headscope takes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.headscope.commands import command
+
+FOLDER = Path(__file__).resolve().parents[2] / "examples" / "cluster"
+FILES = sorted(FOLDER.iterdir())
+SHELLS = [path for path in FILES if path.suffix in (".sh", ".sbatch")]
+PAGE = (FOLDER.parents[1] / "docs" / "scaling.md").read_text(encoding="utf-8")
+EXPANDED = {"$((GPUS / PER_WORKER))": "4", "$PER_WORKER": "1", "$MODEL": "gpt2", "$HEAD:$PORT": "10.0.0.1:6379"}
+
+
+def commands(path: Path) -> Iterator[list[str]]:
+    """Every `headscope ...` of a file, with its variables filled in."""
+    text = path.read_text(encoding="utf-8")
+    for name, value in EXPANDED.items():
+        text = text.replace(name, value)
+    text = re.sub(r"^#", " ", text, flags=re.MULTILINE).replace("\\\n", " ").replace("\n    --", " --")
+    for found in re.findall(r"(?<![\w/])headscope ((?:study|plan|importance)\b[^\n]*)", text):
+        yield shlex.split(found.rstrip('"').replace('"runs/$(basename "gpt2")"', "runs/gpt2"))
+
+
+@pytest.mark.parametrize("path", SHELLS, ids=lambda path: path.name)
+def test_shells_parse(path: Path) -> None:
+    subprocess.run(["/bin/bash", "-n", str(path)], check=True)
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.suffix == ".yaml"], ids=lambda path: path.name)
+def test_yaml_parses_and_pins_the_image(path: Path) -> None:
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert "REGISTRY/headscope:0.1.0" in path.read_text(encoding="utf-8")
+
+
+def test_ray_is_of_the_pinned_version() -> None:
+    pins = (FOLDER.parents[1] / "constraints.txt").read_text(encoding="utf-8")
+    (version,) = re.findall(r"^ray==(.+)$", pins, flags=re.MULTILINE)
+    assert f"rayproject/ray:{version}-py311-gpu" in (FOLDER / "Dockerfile").read_text(encoding="utf-8")
+    assert f'rayVersion: "{version}"' in (FOLDER / "kuberay.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", [*SHELLS, FOLDER / "kuberay.yaml", FOLDER / "ray_up.yaml"], ids=lambda path: path.name)
+def test_commands_are_taken(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An option that is not there is the first thing that is wrong with them."""
+    monkeypatch.chdir(tmp_path)
+    found = list(commands(path))
+    assert found
+    for words in found:
+        assert "--engine" in words
+        assert command(*words, "--not-an-option").error.startswith("headscope: no such option: --not-an-option"), words
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_the_page_names_every_file(path: Path) -> None:
+    assert f"examples/cluster/{path.name}" in PAGE
