@@ -12,6 +12,7 @@ import logging
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,7 @@ def fuzzed(home: Path, count: int) -> list[str]:
     from tests.test_fuzz import DOORS, fuzz
 
     logging.disable(logging.WARNING)  # damaged units are told one by one
+    warnings.simplefilter("ignore")
     run, place = write_run(home / "fuzzed", layers=2, heads=2), home / "place"
     place.mkdir()
     for door in DOORS:
