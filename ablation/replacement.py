@@ -211,7 +211,8 @@ def mean_of(model: HookedModel, documents: Sequence[GoldDocument]) -> Means:
 
 def _stacked(model: HookedModel, name: str, values: dict[tuple[str, int], Tensor]) -> Float[Tensor, "two layer ..."]:
     """Layers without the component get zeros, which no gate ever reads."""
-    empty = torch.zeros_like(next(value for (kind, _), value in values.items() if kind == name))
+    shape = (model.n_heads, model.d_value) if name == "z" else (model.d_model,)
+    empty = torch.zeros(2, *shape, dtype=torch.float64)
     return torch.stack([values.get((name, layer), empty) for layer in range(model.n_layers)], 1).float()
 
 

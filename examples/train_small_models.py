@@ -20,7 +20,7 @@ from small_models.training import Recipe, train
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--out", default="small-models", help="the folder to write")
 parser.add_argument("--quick", action="store_true", help=f"{QUICK.name} only")
-parser.add_argument("--steps", type=int, help="how long each is trained (2000, wide ones 4000; with --quick 1200)")
+parser.add_argument("--steps", type=int, help="how long each is trained (2000, llama-l2-d128 4000; with --quick 1200)")
 parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
 parser.add_argument("--seed", type=int, default=0, help="of the corpus and of the first weights")
 parser.add_argument("--threads", type=int, default=1, help="cores to use; other numbers than 1 round differently")

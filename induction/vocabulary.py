@@ -87,7 +87,7 @@ def _ranked(tokenizer: Any, end: int, counts: Counts | None) -> tuple[str, list[
     if tokenizer is None:
         raise UsageError(
             "A model without a tokenizer does not tell which tokens are frequent: give counts={token id: occurrences "
-            "in some text} (or a tensor with a number an id), or counts='uniform' to draw all ids alike."
+            "in some text} (or a tensor with a number an id), or counts='uniform' to draw all ids alike (--counts)."
         )
     return _by_vocabulary(tokenizer)
 

@@ -29,12 +29,27 @@ def tokenizer_of(model: Any, what: str) -> Any:
     return model.tokenizer
 
 
+def read_text(tokenizer: Any, text: str | list[str], **options: Any) -> Any:
+    """The ids of a text, or of each of several. Raises UsageError where the tokenizer can't read it.
+
+    Some vocabularies have no token for what they do not know, and fail on it.
+    """
+    try:
+        return tokenizer(text, **options)["input_ids"]
+    except Exception as error:  # the Rust library raises plain exceptions
+        first = text if isinstance(text, str) else text[0] if text else ""
+        raise UsageError(
+            f"this model's tokenizer can't read {quoted(first, longest=40)} ({error}): give texts of words that are in "
+            "its vocabulary, or token ids where ids are taken"
+        ) from error
+
+
 def to_tokens(model: HookedModel, text: str) -> Tokens:
     """A text as the tokenizer reads it, with what it puts in front by itself: [1 query], on the model's device.
 
     Raises UsageError for a text without tokens, and where the model has no tokenizer.
     """
-    ids: list[int] = tokenizer_of(model, f"the text {quoted(text, longest=40)}")(text, verbose=False)["input_ids"]
+    ids: list[int] = read_text(tokenizer_of(model, f"the text {quoted(text, longest=40)}"), text, verbose=False)
     if not ids:
         raise UsageError("the text is empty, and the tokenizer puts nothing in front: give at least one token")
     return torch.tensor([ids], device=model.device)

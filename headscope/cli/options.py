@@ -18,6 +18,7 @@ from headscope.cli import help as panels
 from headscope.cli import values
 from headscope.cli.kinds import choice, listed, option, path, shots, text, whole
 from headscope.cli.terminal import progress, status
+from interp.levels import LEVELS
 
 if TYPE_CHECKING:
     from headscope.stages.cells import TaskChoice
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "smollm2-135m"
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "fp64": "float64"}
-CHECKS = ("strict", "default", "off")
 
 MODEL_HELP = "smollm2-135m, a hub id, a folder or a .gguf file."
 Model = Annotated[
@@ -158,7 +158,7 @@ def loading_options(
         Path | None,
         path("--offload-folder", help="For weights that do not fit in memory (--device auto).", panel=panels.MODEL),
     ] = None,
-    check: Annotated[str, choice("--check", CHECKS, help=CHECKS_HELP, panel=panels.MODEL)] = "default",
+    check: Annotated[str, choice("--check", LEVELS, help=CHECKS_HELP, panel=panels.MODEL)] = "default",
 ) -> None:
     """Not called: its parameters are the options that `loading` gives to commands."""
 
@@ -204,18 +204,7 @@ def load(model: str, *, check: str = "default", **options: Any) -> HookedModel:
         logging.disable_progress_bar()
         from interp import load_model
 
-        return load_model(model, **options, **check_taken(load_model, check))
-
-
-def check_taken(load_model: Callable[..., Any], word: str) -> dict[str, Any]:
-    """`--check` as `load_model` takes it: a word where it takes words, or whether the one check runs."""
-    if word == "default":
-        return {}
-    if isinstance(inspect.signature(load_model).parameters["check"].default, str):
-        return {"check": word}
-    if word == "strict":
-        raise values.refused(word, "--check", "default or off: there is no stricter check in this version")
-    return {"check": False}
+        return load_model(model, **options, check=check)
 
 
 def configuration(model: str, **where: Any) -> tuple[Any, Any]:
@@ -300,11 +289,20 @@ def measure(
             held = choice.tasks(split)
         check()
         loaded = load(model, **loading)
+        check_tokenizer(loaded, held)
         before(loaded, held)
         with progress(title) as tell:
             found = call(loaded, folder, choice, tasks=held, progress=tell)
         tell_prompts(open_run(folder), stage)
         return found, render_report(folder)
+
+
+def check_tokenizer(model: HookedModel, tasks: Any) -> None:
+    """Raises UsageError for a model that can't read the tasks, before the folder is bound to the command."""
+    from interp.tokenizing import tokenizer_of
+
+    for task in tasks:
+        tokenizer_of(model, f"the documents of {task.name}")
 
 
 def render_report(folder: Path) -> Path:

@@ -43,9 +43,9 @@ def study(
 ) -> None:
     """Run everything: do the induction heads carry in-context learning?
 
-    Induction scores, which tasks are learnt from the context, what these lose without the induction heads; then
-    importance, knock-outs, pruning with controls, comparison of the rankings, and the report. What decides comes first.
-    It may be stopped at any moment: the same command goes on.
+    Induction scores, which tasks are learnt from the context, what these lose without the induction heads and
+    without every other kind of head; then importance, knock-outs, pruning with controls, comparison of the rankings,
+    and the report. What decides comes first. It may be stopped at any moment: the same command goes on.
 
     \b
       headscope study                              # the embedded model

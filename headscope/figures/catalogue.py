@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from ablation.statistics.reliability import LOW_RELIABILITY
 from headscope.figures.contest import contest_dots
 from headscope.figures.dots import dot_plot, dots_of
 from headscope.figures.importance_scatter import importance_scatter
@@ -26,7 +28,7 @@ from headscope.figures.pruning import metric_label, pruning_curves
 from headscope.figures.rank_matrix import rank_matrix, shot_matrix
 from headscope.figures.retention import KINDS, retention_curves
 from headscope.figures.transfer import transfer_matrix
-from headscope.store.comparisons import Kind, KnockOutVariant
+from headscope.store.comparisons import AtShots, Kind, KnockOutVariant, ScoreName
 from headscope.store.glossary import label_of, term
 from headscope.store.run import Run
 from headscope.store.scores import IMPORTANCE
@@ -35,6 +37,7 @@ from interp.errors import UsageError
 from interp.figure import mosaic
 
 KNOCK_OUT = "knock_out"
+TOKEN = str(ScoreName(IMPORTANCE, "token"))
 TRANSFER_PERCENT = 50.0
 CONTEST_SETS, ALL_TASKS = "contest", "all tasks"
 
@@ -157,12 +160,27 @@ def _matrices(kind: str, draw: Callable[..., go.Figure]) -> Callable[[Stored], I
     def panels(stored: Stored) -> Iterator[Panel]:
         rows = chosen(stored.comparisons, kind=kind)
         for labels in primary_first(combinations(rows, "level", "shots"), "level", "shots"):
-            part = chosen(rows, **labels)
+            part = reliable(chosen(rows, **labels), stored.comparisons, str(labels["level"]))
+            if part.empty:
+                continue
             shots = f", {in_context(labels['shots'])}" if labels["shots"] >= 0 else ""
             title = LEVELS.get(str(labels["level"]), str(labels["level"])) + shots
             yield Panel(title, partial(draw, part, title=title), labels)
 
     return panels
+
+
+def reliable(rows: pd.DataFrame, comparisons: pd.DataFrame, level: str) -> pd.DataFrame:
+    """Without comparisons of a ranking whose reliability is under .6 (Method 5): they would show noise."""
+    within = "within_layer" if level.startswith("within_layer") else "global"
+    every = chosen(comparisons, kind=Kind.RELIABILITY, b=TOKEN, level=within)
+    low = every[~(every["value"] >= LOW_RELIABILITY)]
+    noisy = {str(AtShots(row.a, row.shots)) for row in low.itertuples(index=False)}
+    kept = [
+        not noisy & {side if "@" in side else str(AtShots(side, row.shots)) for side in (row.a, row.b)}
+        for row in rows.itertuples(index=False)
+    ]
+    return rows[np.array(kept, dtype=bool)]
 
 
 def _retention(stored: Stored) -> Iterator[Panel]:
@@ -205,14 +223,16 @@ def _dots(stored: Stored) -> Iterator[Panel]:
 
 
 def _contest(stored: Stored) -> Iterator[Panel]:
-    if CONTEST_SETS not in stored.run.item_names:
-        return
-    rows = stored.run.items(CONTEST_SETS)
-    for labels in combinations(chosen(rows, ablation="mean"), "outcome", "positions", "group"):
-        where = "all positions" if labels["positions"] == "all" else "the last position"
-        title = f"{str(labels['outcome']).capitalize()}, {labels['group']}, removed at {where}"
-        drawn = partial(contest_dots, rows, **labels, title=title)
-        yield Panel(title, drawn, labels, labels["outcome"] != "choice" or labels["group"] != ALL_TASKS)
+    held = stored.run.item_names
+    sets = stored.run.items(CONTEST_SETS) if CONTEST_SETS in held else pd.DataFrame()
+    groups = dict.fromkeys((ALL_TASKS, *sorted(set(chosen(stored.comparisons, kind=Kind.CONTEST_DROP)["b"]))))
+    for group in groups:
+        for positions, where in (("all", "all positions"), ("last", "the last position")):
+            dots = contest_dots(stored.comparisons, sets, group=group, positions=positions)
+            if dots:
+                title = f"{group.capitalize()}, removed at {where}"
+                labels = {"positions": positions, "group": group}
+                yield Panel(title, partial(dot_plot, dots, title=title), labels, group != ALL_TASKS)
 
 
 def in_context(shots: Any) -> str:
@@ -242,12 +262,13 @@ CATALOGUE = (
         _dots,
     ),
     Entry(
-        "ffn_knockout",
-        "FFN knock-out by layer",
-        "What is lost when one FFN is removed: the full model's value minus that without the FFN, so that positive "
-        "means needed. Where position 0 is spared, the FFN is removed everywhere else. Thin lines are single tasks.",
-        "`headscope knockout --component ffn`",
-        _knockouts,
+        "contest",
+        "Which kind of head carries the choice?",
+        "What tasks lose without as many heads of each kind, replaced by their mean (diamonds), and without as many "
+        "others of the same layers and key-value groups (a point a control set; bars: 5th to 95th percentile). Above "
+        "zero: heads were needed.",
+        "`headscope contest`",
+        _contest,
     ),
     Entry(
         "pruning_heads",
@@ -273,6 +294,14 @@ CATALOGUE = (
         _joint,
     ),
     Entry(
+        "ffn_knockout",
+        "FFN knock-out by layer",
+        "What is lost when one FFN is removed: the full model's value minus that without the FFN, so that positive "
+        "means needed. Where position 0 is spared, the FFN is removed everywhere else. Thin lines are single tasks.",
+        "`headscope knockout --component ffn`",
+        _knockouts,
+    ),
+    Entry(
         "cross_task",
         "Do tasks need the same heads?",
         "Correlation of the importance of heads between tasks; a star marks p of at most .05 after Holm's correction "
@@ -295,14 +324,6 @@ CATALOGUE = (
         "Change of the metric of the task in the row when heads are removed by the ranking of the task in the column.",
         "`headscope prune --order TASK`",
         _transfer,
-    ),
-    Entry(
-        "contest",
-        "Which kind of head carries the choice?",
-        "What tasks lose without as many heads of each kind, replaced by their mean (diamonds), and without as many "
-        "others of the same layers and key-value groups (points: every control set). Above zero: heads were needed.",
-        "`headscope contest`",
-        _contest,
     ),
     Entry(
         "importance_scatter",

@@ -1,77 +1,47 @@
-"""The contest: a dot a tested set, a strip of its controls (Method 5). Takes the columns of items/contest."""
+"""The contest as dots: a line an arm, its controls under it (Method 5).
+
+Class-sized sets, removed whole by their mean; the arm that costs the choice most stands on top. Single controls are
+those of items/contest; where these were not stored, as beside a published page, the band of their rows stands alone.
+"""
 
 from __future__ import annotations
 
+from math import nan
+
 import pandas as pd
-import plotly.graph_objects as go
 
-from ablation.contest import CLASS, CONTROL, KEPT, NEGATIVE, OUTCOMES
-from interp.theme import colour, plain_text, styled
+from ablation.contest import ALL_TASKS, CLASS, CONTROL, KEPT, NEGATIVE, OUTCOMES
+from headscope.figures.dots import Dot
+from headscope.store.comparisons import ContestLevel, Kind
+from headscope.store.snapshot import chosen
 
-UNITS = {"choice": ("choice, nats", 1.0), "mass": ("mass, nats", 1.0), "metric": ("accuracy, points", 100.0)}
-STRIP = 0.25  # half its height, in lines
-LINE = 36
+WAY = "mean"
 
 
 def contest_dots(
-    sets: pd.DataFrame,
-    *,
-    outcome: str = "choice",
-    group: str = "all tasks",
-    positions: str = "all",
-    ablation: str = "mean",
-    title: str = "",
-) -> go.Figure:
-    """Class-sized sets removed in one way, a line an arm: the set that costs the choice most stands on top."""
-    wanted = {
-        "group": group,
-        "positions": positions,
-        "ablation": ablation,
-        "share": CLASS,
-        "overlap": KEPT,
-        "dose": 1.0,
-    }
-    rows = sets
-    for column, value in wanted.items():
-        rows = rows[rows[column] == value]
-    rows = rows.assign(line=rows["arm"].where(rows["role"] != NEGATIVE, NEGATIVE))
-    tested = rows[(rows["role"] != CONTROL) & (rows["outcome"] == OUTCOMES[0])]
-    order = list(tested.sort_values("drop", kind="stable")["line"])
-    label, scale = UNITS[outcome]
-    ticks = {"tickmode": "array", "tickvals": list(range(len(order))), "ticktext": [plain_text(name) for name in order]}
-    zero = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": 0, "x1": 0, "layer": "below"}
-    return styled(
-        dots(rows[rows["outcome"] == outcome], order, scale),
-        x=f"fall of {label}",
-        title=title,
-        height=140 + LINE * len(order),
-        yaxis={**ticks, "showgrid": False, "automargin": True},
-        shapes=[{**zero, "line": {"color": colour("muted"), "width": 1}}],
-    )
+    comparisons: pd.DataFrame, sets: pd.DataFrame, *, group: str = ALL_TASKS, positions: str = "all"
+) -> list[Dot]:
+    """sets: items/contest, or an empty frame. None where the group has no rows at these positions."""
+    rows = chosen(comparisons, kind=[Kind.CONTEST_DROP, Kind.CONTEST_CONTROLS], b=group)
+    levels = {outcome: str(ContestLevel(outcome, WAY, positions, CLASS, KEPT)) for outcome in OUTCOMES}
+    choice = chosen(rows, kind=Kind.CONTEST_DROP, level=levels[OUTCOMES[0]])
+    arms = list(choice.sort_values("value", ascending=False, kind="stable")["a"])
+    found = []
+    for outcome, level in levels.items():
+        drops = chosen(rows, kind=Kind.CONTEST_DROP, level=level).set_index("a")
+        bands = chosen(rows, kind=Kind.CONTEST_CONTROLS, level=level).set_index("a")
+        for arm in (arm for arm in arms if arm in drops.index):
+            drop = drops.loc[arm]
+            ends = (nan, nan) if arm not in bands.index else (bands.loc[arm, "ci_low"], bands.loc[arm, "ci_high"])
+            controls = _controls(sets, arm, outcome, group, positions)
+            found.append(Dot(arm, drop["value"], (drop["ci_low"], drop["ci_high"]), controls, outcome, ends))
+    return found
 
 
-def dots(rows: pd.DataFrame, order: list[str], scale: float) -> list[go.Scatter]:
-    """The controls in strips, and the tested sets."""
-    places = {name: place for place, name in enumerate(order)}
-    controls, tested = rows[rows["role"] == CONTROL], rows[rows["role"] != CONTROL]
-    count = int(controls.groupby("line")["draw"].nunique().max()) if len(controls) else 0
-    strips = zip(controls["line"], controls["draw"], strict=True)
-    return [
-        go.Scatter(
-            x=controls["drop"] * scale,
-            y=[places[line] + STRIP * ((draw * 7 % 13) / 6 - 1) for line, draw in strips],
-            mode="markers",
-            name=f"matched controls ({count} each)",
-            marker={"color": colour("grey"), "size": 5, "opacity": 0.5},
-            hovertemplate="%{x:+.3f}<extra>control</extra>",
-        ),
-        go.Scatter(
-            x=tested["drop"] * scale,
-            y=[places[line] for line in tested["line"]],
-            mode="markers",
-            name="tested sets",
-            marker={"color": colour("vermilion"), "size": 11, "symbol": "diamond"},
-            customdata=tested["heads"],
-            hovertemplate="%{x:+.3f}<br>%{customdata}<extra></extra>",
-        ),
-    ]
+def _controls(sets: pd.DataFrame, arm: str, outcome: str, group: str, positions: str) -> tuple[float, ...]:
+    """The drops without the arm's control sets, where they were stored."""
+    if sets.empty or arm == NEGATIVE:
+        return ()
+    place = {"arm": arm, "outcome": outcome, "group": group, "positions": positions, "ablation": WAY}
+    rows = chosen(sets, **place, role=CONTROL, share=CLASS, overlap=KEPT)
+    return tuple(float(value) for value in rows["drop"])

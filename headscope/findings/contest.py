@@ -9,21 +9,66 @@ from typing import Any
 import pandas as pd
 
 from ablation.contest import ALL_TASKS, CLASS, FUNCTION, GROUPS, INDUCTION, KEPT, NEGATIVE
+from headscope.findings.evidence import Evidence
+from headscope.findings.section import Section, Table
+from headscope.findings.words import number, span
 from headscope.store.comparisons import ContestLevel, Kind
 
 CHOICE, WAY = "choice", "mean"
 PLACES = {"all": "at all positions", "last": "at the last position only"}
+SHORT = {"all": "all positions", "last": "last position"}
+SHOWN = (Kind.CONTEST_DROP, Kind.CONTEST_BEYOND)
 NAMES = {INDUCTION: "the induction heads", NEGATIVE: "the lowest prefix-matching heads of the induction heads' layers"}
 
 
-def sentences(rows: pd.DataFrame) -> Iterator[str]:
-    """What the choice loses without each kind of head; nothing where there was no contest."""
+def sentences(rows: pd.DataFrame, *, ahead: bool = True) -> Iterator[str]:
+    """What the choice loses without each kind of head; nothing where there was no contest.
+
+    ahead: function-vector heads against induction heads too, which the page's answer has said.
+    """
     groups = [group for group in GROUPS if len(_rows(rows, Kind.CONTEST_BEYOND, b=group))]
     for group in [group for group in groups if group != ALL_TASKS] or groups:
         yield from _costs(rows, group)
     if groups:
-        yield from _ahead(rows, groups[-1])
+        yield from _ahead(rows, groups[-1]) if ahead else ()
         yield from _largest(rows, groups[-1])
+
+
+def section(evidence: Evidence) -> Section | None:
+    """None where there was no contest."""
+    rows = evidence.comparisons
+    lines = tuple(sentences(rows, ahead=False))  # the answer has said that
+    if not lines:
+        return None
+    return Section(
+        "contest",
+        "Which kind of head carries the choice?",
+        lines,
+        Table(
+            ("without", *(f"{where}{what}" for where in SHORT.values() for what in ("", ", beyond controls"))),
+            tuple(cells(rows)),
+            numbers=True,
+        ),
+        figures=("contest",),
+        note=(
+            "Fall of the choice, in nats, without as many heads of each kind as there are induction heads, replaced by "
+            "their mean; 95% intervals by document, tasks fixed."
+        ),
+    )
+
+
+def cells(rows: pd.DataFrame) -> Iterator[tuple[str, ...]]:
+    """One line an arm over all tasks, the costliest at all positions first."""
+    drops = _rows(rows, Kind.CONTEST_DROP, b=ALL_TASKS, positions="all").sort_values("value", ascending=False)
+    for arm in drops["a"]:
+        found = [_row(rows, kind, arm, ALL_TASKS, places) for places in PLACES for kind in SHOWN]
+        yield (
+            arm,
+            *(
+                "-" if row is None else f"{number(row.value, sign=True)} ({span(row.ci_low, row.ci_high)})"
+                for row in found
+            ),
+        )
 
 
 def table_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -74,7 +119,7 @@ def _ahead(rows: pd.DataFrame, group: str) -> Iterator[str]:
             verdict = (
                 f"{verdict} lost without the function-vector heads" if row.ci_low > 0 or row.ci_high < 0 else verdict
             )
-            told.append(f"{words} {verdict} ({_signed(row.value)} nats{_interval(row, ' ')})")
+            told.append(f"{words} {verdict} ({_signed(row.value)} nats, {span(row.ci_low, row.ci_high)})")
     if told:
         yield f"Function-vector heads against induction heads, both beyond their controls: {'; '.join(told)}."
 
@@ -126,9 +171,8 @@ def _interval(row: Any, before: str = "") -> str:
 
 
 def _signed(value: float) -> str:
-    """With its sign, and no minus in front of nothing."""
-    return f"{round(value, 2) + 0.0:+.2f}"
+    return number(value, sign=True)
 
 
 def _bracket(low: float, high: float, before: str = "") -> str:
-    return f"{before}[{_signed(low)}, {_signed(high)}]" if isfinite(low) else ""
+    return f"{before}({span(low, high)})" if isfinite(low) else ""

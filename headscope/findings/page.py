@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from headscope.findings import answer, paper, pruning, ranks, reading, task_table, undecided
+from headscope.findings import answer, contest, paper, pruning, ranks, reading, task_table, undecided
 from headscope.findings.evidence import PRIMARY_LEVEL, Evidence
 from headscope.findings.section import Section
 from headscope.findings.words import number
@@ -23,6 +23,7 @@ def page_of(run: Run) -> list[Section]:
         task_table.section(evidence),
         mosaic(evidence),
         dots(evidence),
+        contest.section(evidence),
         pruning.section(evidence),
         ranks.section(evidence),
         paper.section(evidence),

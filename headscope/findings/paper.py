@@ -29,15 +29,13 @@ def section(evidence: Evidence) -> Section | None:
     rows = tuple(row for part in (removable, joint, pairs, cross_shot, kept, layers) for row in part(evidence))
     if not rows:
         return None
-    return Section(
-        "paper",
-        "Beside the paper's OPT-66B",
-        table=Table(("what", "OPT-66B", "here"), rows),
-        note=(
-            "Script: as the paper's released code computes it, a correlation of head numbers. Ranks: Spearman's rho of "
-            "the same token importance."
-        ),
+    note = (
+        "Script: as the paper's released code computes it, a correlation of head numbers. Ranks: Spearman's rho of the "
+        "same token importance."
     )
+    compared = any(name in cell for *_, cell in rows for name in ("(script)", "(ranks)"))
+    table = Table(("what", "OPT-66B", "here"), rows)
+    return Section("paper", "Beside the paper's OPT-66B", table=table, note=note if compared else "")
 
 
 def removable(evidence: Evidence) -> Iterator[Row]:

@@ -11,6 +11,7 @@ from interp.token_display import visible
 
 MINUS = "\N{MINUS SIGN}"
 PREFIX = "probe_"
+PROPER = {"french": "French"}
 NAMED = 12  # things that a sentence names one by one
 
 
@@ -42,7 +43,7 @@ def counted(count: int, noun: str) -> str:
 def documents(count: float) -> str:
     """How many documents would decide; rounded up to two digits, since it is an estimate."""
     if not isfinite(count):
-        return "no number of documents would decide at this estimate"
+        return "no number of documents would decide"
     size = 10 ** max(0, len(str(int(count))) - 2)
     rounded = -(-int(count) // size) * size
     return f"about {counted(rounded, 'document')} would decide"
@@ -50,7 +51,10 @@ def documents(count: float) -> str:
 
 def task_name(name: str) -> str:
     """`letter case` for `probe_letter_case`; other tasks by the name that one types."""
-    return visible(name.removeprefix(PREFIX).replace("_", " ") if name.startswith(PREFIX) else name)
+    if not name.startswith(PREFIX):
+        return visible(name)
+    bare = name.removeprefix(PREFIX).replace("_", " ")
+    return PROPER.get(bare, visible(bare))
 
 
 def shots(count: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,17 +17,27 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 
-def open_run_directory(folder: Path, load: Callable[[str], HookedModel], *, data: str, with_model: bool) -> Bench:
-    """What the run holds; with its model, unless that can't be had, which the page then says."""
+def open_run_directory(
+    folder: Path, load: Callable[[str], HookedModel], *, data: str, with_model: bool, model_at: str | None = None
+) -> Bench:
+    """What the run holds; with its model, unless that can't be had, which the page then says.
+
+    model_at: where the model is, in place of what the run calls it by; another model there is refused (StoreError).
+    """
     run = open_whole_run(folder)
     source = str(run.identity["source"])
     if not with_model:
         return Bench(source, run=run, why="it was started with --no-model.", data=data)
     try:
-        model = load(source)
+        model = load(source if model_at is None else model_at)
     except HeadscopeError as error:
-        return Bench(source, run=run, why=f"{source!r} could not be loaded ({error}).", data=data)
+        if model_at is not None:
+            raise
+        way = f"`headscope inspect {shlex.quote(str(folder))} --model PATH` loads it from where it is."
+        return Bench(source, run=run, why=f"{source!r} could not be loaded ({error}). {way}", data=data)
     differs = other_weights(run, model)
+    if differs and model_at is not None:
+        raise StoreError(f"{model_at!r} is not the model of '{folder}': {differs}")
     if differs:
         return Bench(source, run=run, why=differs, data=data)
     return Bench(source, run=run, model=model, data=data)

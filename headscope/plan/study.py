@@ -36,11 +36,14 @@ from headscope.stages.token_counts import mark_of, read_counts
 from headscope.stages.vectors import measure_vectors, vector_choice
 from headscope.store.manifest import Stage, read_manifest
 from headscope.store.run import Run, check_output_folder, open_run
-from interp.errors import UsageError
+from interp.errors import HeadscopeError, RefusedModelError, UsageError
+from interp.tokenizing import tokenizer_of
 
 if TYPE_CHECKING:
+    from headscope.store.writer import RunWriter
     from interp.model import HookedModel
 
+NO_FFNS = "no FFN is scored, removed or pruned: the model has none that headscope can place"
 Show = Callable[[str], AbstractContextManager[Any]]
 Runner = Callable[["HookedModel", Path, "StudyPlan", "Show"], Any]
 
@@ -188,6 +191,7 @@ def study(
     for choice, split in ((plan.ranked, "train"), (plan.evaluated, "validation")):
         choice.tasks(split)  # Every task, before the model is loaded.
     subject = loaded(model, load)
+    tokenizer_of(subject, f"the documents of {names[0]}")
     if not isinstance(wanted, Budget):
         plan = replace(plan, budget=fitted_budget(subject, folder, stage, plan, wanted).limited(limit))
     if only in (None, "induction"):
@@ -214,18 +218,45 @@ def run_stages(model: HookedModel, folder: Path, stage: Stage, plan: StudyPlan, 
     writer = open_stage(model, folder, stage)
     if finished:
         writer.finish()  # One stage made again does not undo the study.
-    writer.record(budget=plan.budget.recorded(), left_out=plan.left_out(), fewer=plan.budget.fewer())
+    less = [*plan.left_out(), *([] if model.ffn_layers else [NO_FFNS])]
+    writer.record(budget=plan.budget.recorded(), left_out=less, fewer=plan.budget.fewer())
     for name in STAGES if only is None else (only,):
         if name == STAGES[-1] and only is None:
             writer.finish()  # The report is of a finished study.
-        if name not in TAIL:
-            RUNNERS[name](model, folder, plan, show)
-            continue
-        carried = carrying(plan, folder)
-        writer.record(carried=list(carried.names), not_learnt=not_learnt(folder, plan, carried))
-        if carried.names and (only or name not in plan.budget.without):
-            RUNNERS[name](model, folder, carried, show)
+        try:
+            run_part(model, folder, writer, plan, name, show, asked=only is not None)
+        except (UsageError, RefusedModelError) as error:  # what this model, or its scores, can't give
+            if only is not None:
+                raise
+            leave_out(model, folder, stage, name, error)
     return open_run(folder)
+
+
+def run_part(
+    model: HookedModel, folder: Path, writer: RunWriter, plan: StudyPlan, name: str, show: Show, *, asked: bool
+) -> None:
+    """One stage; those behind the screen are for the tasks that passed it."""
+    if name not in TAIL:
+        RUNNERS[name](model, folder, plan, show)
+        return
+    carried = carrying(plan, folder)
+    writer.record(carried=list(carried.names), not_learnt=not_learnt(folder, plan, carried))
+    if carried.names and (asked or name not in plan.budget.without):
+        RUNNERS[name](model, folder, carried, show)
+
+
+def leave_out(model: HookedModel, folder: Path, study: Stage, name: str, error: HeadscopeError) -> None:
+    """Note why a part of the study is not there, so that the rest can be; its own stage is closed with the reason."""
+    from headscope.store.writer import open_stage
+
+    for stage in open_run(folder).stages:
+        if stage.same(study):
+            told = [*stage.record.get("left_out", ()), f"no {name}: {error}"]
+            open_stage(model, folder, stage).record(left_out=told)
+        elif not stage.finished:
+            writer = open_stage(model, folder, stage)
+            writer.record(left_out=[str(error)])
+            writer.finish()
 
 
 def carrying(plan: StudyPlan, folder: Path) -> StudyPlan:
@@ -396,9 +427,10 @@ def with_a_choice(model: HookedModel, choice: TaskChoice) -> tuple[str, ...]:
 
 def run_knockout(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
     """FFNs by zero, which rank them, and on other documents by mean and by zero; then heads by mean."""
-    with show("knock-out of every FFN") as tell:
-        measure_knock_out(model, folder, plan.knocked, component="ffn", progress=tell)
-    for ablation in ("mean", "zero"):
+    if model.ffn_layers:
+        with show("knock-out of every FFN") as tell:
+            measure_knock_out(model, folder, plan.knocked, component="ffn", progress=tell)
+    for ablation in ("mean", "zero") if model.ffn_layers else ():
         if names := replaceable(plan.needed, "validation", ablation):
             with show(f"which FFNs are needed ({ablation})") as tell:
                 measure_needed_ffns(model, folder, replace(plan.needed, names=names), ablation=ablation, progress=tell)
@@ -438,6 +470,8 @@ def run_prune(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> 
         (PruneChoice("ffn", plan.orders(budget.ffn_orders), **common), "pruning FFNs"),
         (PruneChoice("both", ("own",), grid=budget.grid, **common), "pruning heads and FFNs"),
     ):
+        if choice.component != "head" and not model.ffn_layers:
+            continue
         with show(title) as tell:
             measure_pruning(model, folder, plan.evaluated, choice, progress=tell)
 
@@ -460,8 +494,8 @@ def run_report(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) ->
 RUNNERS: dict[str, Runner] = {
     "induction": run_induction,
     "screen": run_screen,
-    "vectors": run_vectors,
     "primary": run_primary,
+    "vectors": run_vectors,
     "contest": run_contest,
     "importance": run_importance,
     "knockout": run_knockout,

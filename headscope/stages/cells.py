@@ -165,6 +165,15 @@ def cut_prompts(model: HookedModel, tasks: tuple[Task, ...]) -> dict[str, int]:
     return cut
 
 
+def check_component(model: HookedModel, component: str) -> None:
+    """Raises UsageError where the model has none of these: removing nothing would pass for a success."""
+    if component in ("ffn", "both") and not model.ffn_layers:
+        raise UsageError(
+            f"{model.layout.architecture} has no FFN that headscope can place, so there is none to remove: give "
+            "--component head"
+        )
+
+
 def unlabelled_rows(tasks: tuple[Task, ...]) -> dict[str, int]:
     """How many training documents of each task have no label, where there are any: they are no demonstrations."""
     return {task.name: task.unlabelled for task in tasks if task.unlabelled}

@@ -15,8 +15,8 @@ from headscope.comparison.scored import Shelf
 from headscope.stages.cells import Progress, Tell
 from headscope.store.comparisons import COMPARED, AtShots, Kind, Row, ScoreName, frame
 from headscope.store.manifest import Stage
-from headscope.store.run import open_run
-from headscope.store.scores import IMPORTANCE
+from headscope.store.run import Run, open_run
+from headscope.store.scores import IMPORTANCE, label
 from headscope.store.writer import begin_stage
 from interp.errors import UsageError
 
@@ -39,6 +39,7 @@ def compare_rankings(folder: str | Path, *, seed: int = 0, progress: Tell | None
             f"the run '{run.folder}' holds no importance of any task, so there is nothing to compare. First run "
             f"`{run.command('importance')}`, and for the induction heads `{run.command('induction')}`."
         )
+    refuse_published(run)
     effects, ranks = secondaries(run.comparisons, list(class_ranks(shelf, max(shots))))
     rows = frame([*_all(shelf, shots, progress), *ranks])
     with begin_stage(run.folder, run.identity, comparison_stage(seed)) as writer:
@@ -52,6 +53,21 @@ def compare_rankings(folder: str | Path, *, seed: int = 0, progress: Tell | None
         }
         writer.record(tasks=rankings, primary_shots=primary_shots(shelf))
     return rows
+
+
+def refuse_published(run: Run) -> None:
+    """Raises UsageError where intervals would be lost: they stand in the folder, what they were made from does not."""
+    ranked = run.head_scores[(run.head_scores["score"] == IMPORTANCE) & (run.head_scores["task"] != "")]
+    keys = ranked[["variant", "task", "shots"]].drop_duplicates().itertuples(index=False, name=None)
+    there = set(run.item_names)
+    missing = [name for key in keys if (name := f"head-{label(IMPORTANCE, *key)}") not in there]
+    stored = run.comparisons[run.comparisons["kind"].isin(COMPARED)]
+    if missing and bool(stored["ci_low"].notna().any()):
+        raise UsageError(
+            f"the run '{run.folder}' holds comparisons with intervals, and not the scores by document that they were "
+            f"made from (items/{missing[0]}.parquet): it is a published copy, and comparing again would lose them. "
+            "Give the run that it was published from; nothing was changed"
+        )
 
 
 def _all(shelf: Shelf, shots: tuple[int, ...], progress: Tell | None) -> list[Row]:

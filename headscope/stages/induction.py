@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from interp.errors import UsageError
 
 if TYPE_CHECKING:
     from headscope.store.units import UnitStore
-    from induction import Candidates, InContextLearning, InductionScores, RepeatedSequences
+    from induction import Candidates, InContextLearning, InductionScores, NaturalPrompts, RepeatedSequences
     from interp.model import HookedModel
     from interp.scores import HeadScores
 
@@ -60,7 +60,7 @@ def measure_induction(
 
     counts: how often tokens occur, `uniform` or a file (token_counts.py). also: `retrieval` and `concept`, scores on
     prompts of their own. What the model or its vocabulary can't give is refused before anything is written; natural
-    prompts, which a model without a tokenizer can't have, are left out.
+    prompts, which a model that reads no English can't have, are left out.
     """
     import induction
     from induction.scoring import unrepeated_for
@@ -68,7 +68,7 @@ def measure_induction(
     options: dict[str, Any] = {"protocol": protocol, "sequences": sequences, "length": length, "seed": seed}
     repeated = induction.repeated_sequences(model, **options, counts=read_counts(counts))
     unrepeated = unrepeated_for(model, repeated)
-    natural = induction.natural_prompts(model, seed=seed) if model.tokenizer is not None else None
+    natural, unread = natural_of(model, seed)
     further = prompts_of(model, also, seed, counts)
     stage = stage_of(**options, counts=counts)
     with open_stage(model, folder, stage) as run:
@@ -76,6 +76,7 @@ def measure_induction(
         scored = induction.induction_scores(
             model, repeated, unrepeated, natural=natural, progress=heads, units=run.units
         )
+        scored = replace(scored, refused={**scored.refused, **unread})
         in_context = induction.in_context_learning_score(
             model, repeated, token_budget=LOGIT_BUDGET, progress=loss, units=run.units
         )
@@ -99,6 +100,16 @@ def measure_induction(
         shown = min(EXAMPLE_LENGTH, max(repeated.lengths))
         store_example(run, model, candidates=repeated.candidates, length=shown, seed=seed)
     return Measured(scored, in_context, _described(protocol, repeated))
+
+
+def natural_of(model: HookedModel, seed: int) -> tuple[NaturalPrompts | None, dict[str, str]]:
+    """Natural prompts; None, and why, for a model that reads no English: its other scores are there all the same."""
+    import induction
+
+    try:
+        return induction.natural_prompts(model, seed=seed), {}
+    except UsageError as error:
+        return None, {"sink on natural prompts": str(error)}
 
 
 def read_on(scores: Any) -> str:

@@ -28,14 +28,15 @@ from ablation.knock_out import KnockOut, estimate_knock_out, knock_out
 from ablation.outcomes import with_choices
 from ablation.statistics.by_cluster import by_cluster
 from ablation.statistics.cluster_numbers import cluster_numbers
-from ablation.statistics.intervals import cluster_mean
-from ablation.statistics.tasks_mean import mean_over_tasks
+from ablation.statistics.intervals import PAIRED_GAIN, PAIRED_LOSS, PseudoClusters, cluster_mean
+from ablation.statistics.tasks_mean import TasksMean, mean_over_tasks
 from ablation.statistics.verdict import MARGINS
 from headscope.stages.cells import (
     Progress,
     TaskChoice,
     Tell,
     by_task_and_shots,
+    check_component,
     cut_prompts,
     fingerprints,
     first,
@@ -102,6 +103,7 @@ def measure_knock_out(
     progress: Tell | None = None,
 ) -> tuple[KnockedTask, ...]:
     """Remove every head (or these), or every FFN, one at a time; `tasks` are the choice's training documents."""
+    check_component(model, component)
     stage = knockout_stage(choice, component, ablation, heads=heads)
     loaded = with_some_choice(model, choice.tasks(SPLIT) if tasks is None else tasks)
     check_references(choice, loaded, ablation)
@@ -115,6 +117,7 @@ def measure_needed_ffns(
     model: HookedModel, folder: str | Path, choice: TaskChoice, *, ablation: str = "mean", progress: Tell | None = None
 ) -> pd.DataFrame:
     """Which FFNs the tasks need, on validation documents; returns the rows."""
+    check_component(model, "ffn")
     stage = knockout_stage(choice, "ffn", ablation, split="validation")
     loaded = with_some_choice(model, choice.tasks("validation"))
     check_references(choice, loaded, ablation)
@@ -218,15 +221,26 @@ def _needed(
     labels = [cluster_numbers([name for draw in draws for name in draw.items(outcome)[1]]) for draws in tasks]
     layers = [layer for layer in range(costs[0].shape[1]) if np.isfinite(costs[0][:, layer]).all()]
     margin = MARGINS["metric" if outcome == "metric" else "choice"]
+    # A metric that changes on none of a few documents may change on others: bounds hold rare gains and losses.
+    rare = (PAIRED_LOSS, PAIRED_GAIN) if outcome == "metric" else ((), ())
     for layer in layers if min(int(label.max()) for label in labels) > 0 else ():
-        cost = mean_over_tasks([cluster_mean(part[:, layer], label) for part, label in zip(costs, labels, strict=True)])
-        bounds = (cost.lower_bound(), cost.upper_bound())
-        p = (
-            float(t.sf((cost.value - margin) / cost.stderr, cost.freedom))
-            if cost.stderr
-            else float(cost.value <= margin)
-        )
-        yield row(Kind.FFN_NEEDED, POOLED, str(layer), shots, level, cost.value, interval=bounds, p=p, n=len(tasks))
+        parts = [part[:, layer] for part in costs]
+        below, above = (_mean_cost(parts, labels, pseudo) for pseudo in rare)
+        bounds = (below.lower_bound(), above.upper_bound())
+        spare = below.centre - margin
+        p = float(t.sf(spare / below.stderr, below.freedom)) if below.stderr else float(spare <= 0)
+        yield row(Kind.FFN_NEEDED, POOLED, str(layer), shots, level, below.value, interval=bounds, p=p, n=len(tasks))
+
+
+def _mean_cost(
+    costs: Sequence[np.ndarray], labels: Sequence[np.ndarray], pseudo: tuple[PseudoClusters, ...]
+) -> TasksMean:
+    """Over tasks, each counting alike; pseudo-clusters stand in the task with the fewest clusters."""
+    weakest = min(range(len(labels)), key=lambda place: int(labels[place].max()))
+    pairs = enumerate(zip(costs, labels, strict=True))
+    return mean_over_tasks(
+        [cluster_mean(cost, label, pseudo=pseudo if place == weakest else ()) for place, (cost, label) in pairs]
+    )
 
 
 def _store(

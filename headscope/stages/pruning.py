@@ -33,6 +33,7 @@ from headscope.stages.cells import (
     TaskChoice,
     Tell,
     by_task_and_shots,
+    check_component,
     cut_prompts,
     fingerprints,
     title_of,
@@ -180,6 +181,7 @@ def measure_pruning(
     """Prune and evaluate; returns the summaries. `tasks` are the validation documents; `rankings` another run of this
     model that holds the importance. Raises UsageError where a ranking is missing, StoreError for another model's.
     """
+    check_component(model, prune.component)
     stage = prune.stage(choice)
     pairs = paired(model, choice, choice.tasks(SPLIT) if tasks is None else tasks)
     loaded = tuple(few for few, _ in pairs)

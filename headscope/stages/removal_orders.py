@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,7 @@ class Rankings:
             raise UsageError(
                 f"the run '{self.run.folder}' holds no {name} ({variant}) of {task} at {shots} "
                 f"shots to rank its {self.component}s by. Run `headscope {command} --tasks {task} --shots {shots} "
-                f"-o {self.run.folder}` first."
+                f"-o {shlex.quote(str(self.run.folder))}` first."
             ) from error
 
     def _named(self) -> tuple[str, str]:

@@ -9,6 +9,7 @@ why a task is left out.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from math import inf, nan
 from pathlib import Path
@@ -124,7 +125,7 @@ def seen_tasks(folder: str | Path) -> tuple[str, ...]:
     if not stages:
         raise UsageError(
             f"the run '{folder}' holds no screen, so nobody knows which tasks the model learns from its context. "
-            f"Run `headscope study --only screen -o {folder}` first."
+            f"Run `headscope study --only screen -o {shlex.quote(str(folder))}` first."
         )
     return tuple(stages[-1].tasks)
 

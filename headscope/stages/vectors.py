@@ -91,7 +91,7 @@ def measure_vectors(
         test = work.vectors_kept(vectors, tasks) if vectors is not None else ()
         run.replace_comparisons(frame(test_rows(test)), kinds=VECTORS)
         labels = work.label_heads(tasks, left_out)
-        run.record(left_out=left_out, reason="" if learnt else "no task passed the screen")
+        run.record(without=left_out, reason="" if learnt else "no task passed the screen")
     return Found(vectors, labels, test, left_out)
 
 

@@ -13,6 +13,7 @@ import re
 import secrets
 import stat
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a file system that is read-only refuses this too
+            temporary.unlink(missing_ok=True)
         raise StoreError(
             f"{path.name} could not be written into the folder '{path.parent}': {error.strerror or error}. "
             "Free some space or choose another folder with -o; what was stored before is unharmed."

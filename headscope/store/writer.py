@@ -202,9 +202,14 @@ class RunWriter(Run):
 
 
 def open_stage(model: HookedModel, folder: str | Path, stage: Stage) -> RunWriter:
-    """`begin_stage` for this very model, whose scores have to be numbers wherever it has heads and FFNs."""
+    """`begin_stage` for this very model, whose scores have to be numbers wherever it has heads and FFNs.
+
+    How it was checked when it was loaded is noted.
+    """
     layers = {"head": tuple(model.attention_layers), "ffn": tuple(model.ffn_layers)}
-    return replace(begin_stage(folder, identity_of(model), stage), layers=layers)
+    writer = replace(begin_stage(folder, identity_of(model), stage), layers=layers)
+    writer.record(check=model.provenance.get("check", "off"))
+    return writer
 
 
 def identity_of(model: HookedModel) -> dict[str, Any]:

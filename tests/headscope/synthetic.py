@@ -179,7 +179,7 @@ def add_study(folder: Path, shape: Shape, rng: np.random.Generator, tasks: list[
                     writer.add_scores(score, task=task, shots=shots)
         writer.add_metrics(pd.DataFrame([*pruning(rng, tasks, shape)]))
         writer.add_comparisons(frame([*screened(rng, tasks), *asked(rng, tasks[:-1])]))
-        writer.add_comparisons(frame([*removed(tasks[:-1]), *ranked()]))
+        writer.add_comparisons(frame([*removed(tasks[:-1]), *ranked(), *contested(rng)]))
         writer.add_comparisons(pd.DataFrame([*matrices(rng, tasks), *overlaps(rng), *retentions()]))
 
 
@@ -327,6 +327,26 @@ def ranked() -> Iterator[Row]:
     exact = ("aggregate", "importance/signed/choice", 5, "knock_out/choice")
     yield row("knock_out_spearman", *exact, 0.94, n=270)
     yield row("knock_out_signs", *exact, 0.88, n=270)
+
+
+def contested(rng: np.random.Generator) -> Iterator[Row]:
+    """Function-vector heads carry more than induction heads at the last position, and no more at all of them."""
+    sizes = {"induction": (0.8, 0.1), "function vectors": (0.9, 0.6), "importance": (1.1, 0.5), "random": (0.1, 0.05)}
+    for place, positions in enumerate(("all", "last")):
+        for outcome, scale in (("choice", 1.0), ("mass", 0.5), ("metric", 0.1)):
+            level = f"{outcome}/mean/{positions}/class/kept"
+            for arm, drops in sizes.items():
+                key, drop = (arm, "all tasks", 5, level), scale * drops[place]
+                controls = scale * rng.normal(0.15, 0.05, 39)
+                ends = (float(np.quantile(controls, 0.05)), float(np.quantile(controls, 0.95)))
+                yield row("contest_drop", *key, drop, interval=(drop - 0.1 * scale, drop + 0.1 * scale), n=5)
+                beyond = drop - float(controls.mean())
+                yield row("contest_beyond", *key, beyond, interval=(beyond - 0.1, beyond + 0.1), n=5)
+                yield row("contest_rank", *key, 1.0, n=39)
+                yield row("contest_controls", *key, float(np.median(controls)), interval=ends, n=39)
+                if arm != "induction":
+                    ahead = scale * (drops[place] - sizes["induction"][place])
+                    yield row("contest_ahead", *key, ahead, interval=(ahead - 0.15, ahead + 0.15), n=5)
 
 
 def comparison(kind: str, a: str, b: str, level: str, value: float, **changed: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from functools import reduce
 from itertools import combinations
 from pathlib import Path
@@ -23,7 +24,7 @@ from headscope.store.parquet import encode
 from headscope.store.run import TABLE_FILES, Run
 from headscope.store.sealed import copy_sealed, put_sealed
 from headscope.store.tables import HEAD_SCORES, SCORE_VALUES
-from tests.headscope.commands import command, refused
+from tests.headscope.commands import command, refused, tables
 from tests.headscope.ranked import SHAPE, TASKS, write_ranked_run
 
 LAYERS, HEADS = SHAPE
@@ -408,3 +409,19 @@ def test_another_seed_is_another_comparison(tmp_path: Path) -> None:
     run = write_ranked_run(tmp_path / "run", documents=4, **SMALL)
     compare_rankings(run.folder)
     refused(command("compare", run.folder, "--seed", 1), "seed 0", "seed 1")
+
+
+def test_a_published_copy_is_not_compared_again(run: Run, tmp_path: Path) -> None:
+    """It has the intervals, and not the documents that they were made from."""
+    copy = tmp_path / "published"
+    shutil.copytree(run.folder, copy, ignore=shutil.ignore_patterns("items", "units"))
+    before = tables(copy)
+    assert run.comparisons["ci_low"].notna().any()
+    refused(command("compare", copy), "published copy", "items/head-importance", "nothing was changed")
+    assert tables(copy) == before
+
+
+def test_a_run_that_lost_its_items_without_intervals_is_compared(run: Run, tmp_path: Path) -> None:
+    copy = tmp_path / "first"
+    shutil.copytree(run.folder, copy, ignore=shutil.ignore_patterns("items", "units", "comparisons.parquet"))
+    assert len(compare_rankings(copy))

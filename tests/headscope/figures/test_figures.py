@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 import pytest
 
 from headscope import figures
+from headscope.figures.catalogue import reliable
 from headscope.figures.dots import Dot, dot_plot, dots_of
 from headscope.figures.importance_scatter import importance_scatter
 from headscope.figures.joint_grid import joint_grid
@@ -201,6 +202,18 @@ def test_dots_stand_above_their_controls_outcome_by_outcome() -> None:
     assert figure.layout.xaxis.title.text.endswith("choice, nats") and "points" in figure.layout.xaxis2.title.text
     assert figure.layout.yaxis.ticktext == ("mean", "zero") and figure.layout.yaxis2.ticktext == ("mean",)
     assert figure.layout.yaxis.domain[0] > figure.layout.yaxis2.domain[1], "one above the other"
+
+
+def test_noisy_rankings_are_not_drawn() -> None:
+    pairs = [("copa", "rte"), ("copa", "wic"), ("rte", "wic")]
+    rows = frame(*({"a": a, "b": b, "shots": 5} for a, b in pairs))
+    place = {"kind": "reliability", "b": "importance/token", "shots": 5}
+    known = [("copa", "global", 0.5), ("rte", "global", 0.8), ("wic", "global", 0.7), ("rte", "within_layer", 0.1)]
+    comparisons = frame(*({**place, "a": a, "level": level, "value": value} for a, level, value in known))
+    assert reliable(rows, comparisons, "global")["a"].tolist() == ["rte"]
+    assert reliable(rows, comparisons, "within_layer_corrected")["b"].tolist() == ["wic"]
+    shots = frame({"a": "rte@0", "b": "rte@5", "shots": -1})
+    assert len(reliable(shots, comparisons, "global")) == 1 and reliable(shots, comparisons, "within_layer").empty
 
 
 def test_dots_of_a_run_are_the_rows_of_its_primary(run: Run) -> None:

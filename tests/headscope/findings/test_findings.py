@@ -130,7 +130,7 @@ def _heads(text: str) -> list[str]:
             1234.0,
             "whether they carry more than matched heads is open, about 1,300 documents would decide.",
         ),
-        (-0.1, 0.1, 0.5, inf, "is open, no number of documents would decide at this estimate."),
+        (-0.1, 0.1, 0.5, inf, "is open, no number of documents would decide."),
     ],
 )
 def test_the_primary_ends_in_one_of_four_verdicts(
@@ -142,6 +142,20 @@ def test_the_primary_ends_in_one_of_four_verdicts(
         "2.50, without matched heads by 0.20 (median of 39 sets): "
     )
     assert told.endswith(says)
+
+
+def test_function_vector_heads_stand_beside_the_induction_heads(tmp_path: Path) -> None:
+    ahead = {"all": (0.1, -0.05, 0.25), "last": (0.5, 0.35, 0.65)}
+    place = ("contest_ahead", "function vectors", "all tasks", 5)
+    rows = [
+        row(*place, f"choice/mean/{where}/class/kept", value, interval=(low, high), n=3)
+        for where, (value, low, high) in ahead.items()
+    ]
+    assert list(answer.others(write(tmp_path, rows))) == [
+        "Function-vector heads against as many induction heads, both beyond matched heads: at all positions no "
+        "difference is shown (0.10 nats, \N{MINUS SIGN}0.05 to 0.25); at the last position only they carry 0.50 nats "
+        "more of the choice (0.35 to 0.65)."
+    ]
 
 
 def test_a_question_that_was_not_asked_says_why(tmp_path: Path) -> None:
@@ -278,6 +292,18 @@ def test_what_is_not_decided_comes_with_the_documents_that_would_decide(tmp_path
     assert undecided.section(write(tmp_path / "decided", one_question(0.4, 0.8))) is None
 
 
+def test_noisy_rankings_are_named_with_the_documents_that_would_do(tmp_path: Path) -> None:
+    """Twice the documents of a reliability of .43 have one of .6 (Spearman and Brown)."""
+    reliabilities = {"copa": 0.43, "rte": 0.9, "wic": nan}
+    rows = [
+        row("reliability", task, "importance/token", 5, "within_layer", value, n=100)
+        for task, value in reliabilities.items()
+    ]
+    rows.append(row("reliability", "aggregate", "importance/token", 5, "within_layer", 0.1, n=100))
+    (told,) = undecided.rankings(write(tmp_path, rows))
+    assert told.endswith("too noisy to compare: copa (about 200 documents) and wic (no number of documents).")
+
+
 def test_numbers_in_words() -> None:
     assert [number(value) for value in (0.746, -1.2, -0.001, nan)] == ["0.75", "\N{MINUS SIGN}1.20", "0.00", "-"]
     assert [number(value, 1, sign=True) for value in (3.0, 0.0)] == ["+3.0", "0.0"]
@@ -309,7 +335,18 @@ def lines_of(section: Section) -> Iterator[str]:
 
 def test_the_order_is_the_readers(whole: Run) -> None:
     names = [section.name for section in page_of(whole)]
-    assert names == ["answer", "tasks", "mosaic", "dots", "pruning", "ranks", "paper", "undecided", "left_out"]
+    assert names == [
+        "answer",
+        "tasks",
+        "mosaic",
+        "dots",
+        "contest",
+        "pruning",
+        "ranks",
+        "paper",
+        "undecided",
+        "left_out",
+    ]
 
 
 def test_an_interval_and_a_p_never_stand_in_one_sentence(whole: Run) -> None:
@@ -384,7 +421,7 @@ def test_the_published_page_is_short_and_made_of_what_lies_beside_it(tmp_path: P
         assert all(line in text for line in section.sentences)
     assert all(f"- {line}" in text for line in READING)
     pictures = re.findall(r"!\[.*\]\((.*)\)", text)
-    assert pictures == [f"run/{name}.svg" for name in ("mosaic", "dots", "pruning_heads", "pruning_ffns")]
+    assert pictures == [f"run/{name}.svg" for name in ("mosaic", "dots", "contest", "pruning_heads", "pruning_ffns")]
     assert all((tmp_path / "results" / picture).is_file() for picture in pictures)
 
 

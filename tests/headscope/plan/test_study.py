@@ -85,19 +85,9 @@ def arguments(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> t
 
 
 @pytest.fixture(scope="module")
-def passing() -> Iterator[None]:
-    """A model of random weights learns nothing: say that it learnt all."""
-    with all_learnt(), mock.patch("headscope.stages.primary.learnt_tasks", side_effect=lambda run, names: names):
-        yield
-
-
-def all_learnt() -> Any:
-    return mock.patch("headscope.plan.study.learnt_tasks", side_effect=lambda run, names: names)
-
-
-@pytest.fixture(scope="module")
-def said(small: None, passing: None, arguments: tuple[object, ...]) -> str:
-    return done(*arguments).out
+def said(small: None, arguments: tuple[object, ...]) -> str:
+    with killed_study.all_learnt():
+        return done(*arguments).out
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +169,9 @@ def test_pruned_models_are_run_on_draws_that_share_the_documents_out(run: Run) -
     assert plan.evaluated.demo_seeds == 2
     for place, document in enumerate(few.documents):
         assert document == draws[place % 2].documents[place]
-    full = run.metrics.query("task == @NAMES[0] and percent_heads == 0 and percent_ffns == 0 and metric == 'choice'")
+    full = run.metrics.query(
+        f"task == '{NAMES[0]}' and percent_heads == 0 and percent_ffns == 0 and metric == 'choice'"
+    )
     assert full["n"].eq(8).all() and full["value"].nunique() == 1
 
 
@@ -192,12 +184,12 @@ def test_what_is_kept_of_the_gain_is_that_of_two_prunings(run: Run, model: inter
     order = run.head_score("importance", "token", task=task, shots=2)
     prunings = [ablation.prune(model, part, order, percents=percents) for part in (few, none)]
     gains = prunings[0].values("choice") - prunings[1].values("choice")
-    rows = run.metrics.query("task == @task and component == 'head' and order == 'own' and metric == 'choice_gain'")
+    rows = run.metrics.query(f"task == '{task}' and component == 'head' and order == 'own' and metric == 'choice_gain'")
     np.testing.assert_allclose(rows.sort_values("percent_heads")["value"], gains.mean(axis=1), atol=1e-5)
     if gains[0].mean() > 0:
         verdict = ablation.removable_gain(*prunings)
         (found,) = run.comparisons.query(
-            "kind == 'removable_kept' and a == @task and b == 'own' and level == 'head/zero'"
+            f"kind == 'removable_kept' and a == '{task}' and b == 'own' and level == 'head/zero'"
         )["value"]
         assert found == verdict.shown
 
@@ -206,7 +198,9 @@ def test_every_head_is_knocked_out_where_that_is_affordable(run: Run) -> None:
     for task in NAMES:
         score = run.head_score("knock_out_mean", "choice", task=task, shots=2)
         assert not score.mean.isnan().any()
-        part = run.comparisons.query("kind == 'knock_out_spearman' and a == @task and b == 'importance/signed/choice'")
+        part = run.comparisons.query(
+            f"kind == 'knock_out_spearman' and a == '{task}' and b == 'importance/signed/choice'"
+        )
         pairs = [run.head_score(*name, task=task, shots=2).mean.flatten() for name in SCORED]
         (row,) = part[part["level"] == "knock_out_mean/choice"].itertuples(index=False)
         assert row.value == pytest.approx(float(stats.spearmanr(*pairs).statistic), abs=1e-5)
@@ -280,7 +274,8 @@ def test_the_same_study_again_computes_nothing_and_changes_nothing(
     run: Run, small: None, arguments: tuple[object, ...], said: str
 ) -> None:
     before, held = tables(run.folder), units(run.folder)
-    with mock.patch.object(UnitStore, "put", side_effect=AssertionError("a finished unit was computed again")):
+    again = mock.patch.object(UnitStore, "put", side_effect=AssertionError("a finished unit was computed again"))
+    with killed_study.all_learnt(), again:
         assert done(*arguments).out == said
     assert tables(run.folder) == before and units(run.folder) == held
 
@@ -357,10 +352,10 @@ def test_what_the_primary_leaves_buys_structure_and_then_documents() -> None:
 def test_a_budget_that_ends_cuts_the_stages_from_behind() -> None:
     """Each with the fewest documents it takes; what decides is never cut."""
     costs = costs_of(100.0, tail=120.0)
-    cut = [fitted(tokens, costs, (SMALL,)).without for tokens in (300.0, 90.0, 50.0, 11.0)]
+    cut = [fitted(tokens, costs, (SMALL,)).without for tokens in (300.0, 50.0, 40.0, 11.0)]
     assert cut == [(), ("prune",), ("knockout", "prune"), ("importance", "knockout", "prune")]
     assert not {*DECIDING} & {*cut[-1]}
-    assert "no time for: prune" in fitted(90.0, costs, (SMALL,)).left_out()
+    assert "no time for: prune" in fitted(50.0, costs, (SMALL,)).left_out()
 
 
 def test_a_budget_comes_back_from_the_manifest() -> None:

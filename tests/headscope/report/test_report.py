@@ -166,9 +166,9 @@ def test_the_report_of_a_study_answers_in_the_readers_order(whole: Path) -> None
     titles = [section.title for section in page_of(open_run(whole.parent))[1:-1]]
     titles = [title if title != "Which heads look back" else "Head by head" for title in titles]
     places = [text.index(title) for title in [*titles, "How to read this page", "All heads"]]
-    assert len(titles) == 7 and places == sorted(places)
+    assert len(titles) == 8 and places == sorted(places)
     for section in page_of(open_run(whole.parent)):
-        if section.name in ("mosaic", "dots"):
+        if section.name in ("mosaic", "dots", "contest"):
             continue  # Their captions are those of the report's figures.
         assert all(re.sub(r"\s+", " ", line) in text for line in (*section.sentences, section.note) if line), section
     assert [title.split(".")[0] for title in re.findall(r"Table \d+\.", text)] == [f"Table {n}" for n in range(1, 7)]

@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -20,7 +21,9 @@ from ablation.function_vector import FunctionVector
 from ablation.function_vectors import function_vectors
 from ablation.replacement import At
 from headscope.figures.catalogue import draw
+from headscope.figures.contest import contest_dots
 from headscope.findings.contest import sentences, table_rows
+from headscope.findings.page import page_of
 from headscope.stages.cells import TaskChoice
 from headscope.stages.contest import ContestChoice, measure_contest
 from headscope.stages.evaluation import replacement_for
@@ -99,7 +102,7 @@ def test_a_functions_vector_is_in_the_run_and_belongs_to_its_model(model: interp
 
 def test_tasks_without_labels_to_tell_apart_say_so(run: Run) -> None:
     (stage,) = (stage for stage in run.stages if stage.command == "vectors")
-    assert "begin with the same token" in stage.record["left_out"]["probe_labels, labels"]
+    assert "begin with the same token" in stage.record["without"]["probe_labels, labels"]
     assert "tr" not in set(run.head_scores["score"])
 
 
@@ -226,15 +229,28 @@ def test_it_is_said_and_drawn(run: Run) -> None:
     lines = list(sentences(run.comparisons))
     assert len(lines) == 4 and all(line.endswith(".") and "nan" not in line for line in lines)
     assert lines[0].startswith("On 1 extractive task") and lines[1].startswith("On 1 abstractive task")
+    (part,) = (part for part in page_of(run) if part.name == "contest")
+    assert part.sentences == tuple(lines) and {row[0] for row in part.table.rows} >= {
+        "induction",
+        "random",
+        "importance",
+    }
+    assert all(len(cell.split()) <= 12 for row in part.table.rows for cell in row)
     table = table_rows(run.comparisons)
     assert {line["group"] for line in table} == {EXTRACTIVE, ABSTRACTIVE, ALL_TASKS}
     first = next(
         line for line in table if (line["arm"], line["group"], line["positions"]) == (INDUCTION, ALL_TASKS, "all")
     )
     assert first["rank"].endswith(" of 4")
-    figure = draw(run, "contest", outcome="mass", positions="last", group=ALL_TASKS)
-    controls, tested = figure.data
-    assert len(controls.x) == 3 * (len(tested.x) - 1) and "importance" in figure.layout.yaxis.ticktext
+    figure = draw(run, "contest", positions="last", group=ALL_TASKS)
+    tested = [one for one in figure.data if one.name.startswith("tested")]
+    controls = [one for one in figure.data if "control sets" in one.name]
+    assert [len(one.x) for one in controls] == [3 * (len(one.x) - 1) for one in tested], "the lowest heads have none"
+    assert list(tested[0].x) == sorted(tested[0].x, reverse=True) and "importance" in figure.layout.yaxis.ticktext
+    bare = contest_dots(run.comparisons, pd.DataFrame(), positions="last")
+    full = contest_dots(run.comparisons, run.items("contest"), positions="last")
+    assert [(dot.name, dot.value) for dot in bare] == [(dot.name, dot.value) for dot in full]
+    np.testing.assert_allclose([dot.reach for dot in bare], [dot.reach for dot in full], atol=1e-6)
 
 
 # --- what a person types ---------------------------------------------------------------------------------------------

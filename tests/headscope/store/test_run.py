@@ -555,3 +555,15 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing(tmp_path: Path, monkeypatc
     with pytest.raises(StoreError, match=r"No space left on device"):
         write_atomically(tmp_path / "table", b"x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_that_turned_read_only_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the write nor the clean-up behind it is allowed."""
+
+    def denied(*given: Any, **named: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("headscope.store.atomic._write_to_disk", denied)
+    monkeypatch.setattr(Path, "unlink", denied)
+    with pytest.raises(StoreError, match=r"a\.bin could not be written into the folder '.*': Read-only file system"):
+        write_atomically(tmp_path / "a.bin", b"1")
