@@ -91,8 +91,4 @@ def at_work(
 
 def taken(loading: dict[str, Any]) -> dict[str, Any]:
     """The options for loading as `load_model` takes them; the device is the worker's own."""
-    from headscope.cli.options import check_taken
-    from interp import load_model
-
-    kept = {name: value for name, value in loading.items() if name not in ("check", "device")}
-    return {**kept, **check_taken(load_model, loading.get("check", "default"))}
+    return {name: value for name, value in loading.items() if name != "device"}

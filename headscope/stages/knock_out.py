@@ -13,7 +13,7 @@ one-sided 95% bounds, p that of a cost above the margin (Holm over the layers of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 SPLIT = "train"
 SAMPLE = "_sample"  # of some heads only
 Heads = Sequence[tuple[int, int]]
+Told = Callable[[int, int], None]
 SHARDS = {"head": 4, "ffn": 16}
 PLACES = {"head": ("all",), "ffn": ("all", "later")}
 OUTCOMES = ("choice", "mass", "metric")
@@ -212,7 +213,7 @@ class _KnockingOut:
 
 
 def _unit(
-    model: HookedModel, shard: Task, replacement: Replacement | None, within: Tell | None, made: dict[str, Any]
+    model: HookedModel, shard: Task, replacement: Replacement | None, within: Told | None, made: dict[str, Any]
 ) -> dict[str, Tensor]:
     """A shard with every component removed in turn."""
     limit = len(shard.documents)

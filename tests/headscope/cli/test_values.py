@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headscope.cli import options, values
+from headscope.cli import values
 from headscope.stages.cells import parse_shots
 from interp import parse_heads
 from interp.errors import UsageError
@@ -77,14 +77,3 @@ def test_devices(text: str, read: str) -> None:
 
 def test_defaults_stay_what_they_are() -> None:
     assert values.whole("--top", 5)(3) == 3 and values.path("-o")(Path("x")) == Path("x")
-
-
-def test_check_is_told_as_load_model_takes_it() -> None:
-    def with_words(*, check: str = "default") -> None: ...
-    def with_a_switch(*, check: bool = True) -> None: ...
-
-    assert options.check_taken(with_words, "strict") == {"check": "strict"}
-    assert options.check_taken(with_words, "default") == options.check_taken(with_a_switch, "default") == {}
-    assert options.check_taken(with_a_switch, "off") == {"check": False}
-    with pytest.raises(UsageError, match="--check"):
-        options.check_taken(with_a_switch, "strict")

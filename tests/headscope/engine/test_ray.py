@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,12 +71,11 @@ def store(model: interp.HookedModel, tmp_path_factory: pytest.TempPathFactory) -
 def test_two_workers_give_the_same_tables(engine: RayEngine, model: interp.HookedModel, tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the workers have
-    for name in ("alone", "ray"):
-        measure_importance(model, tmp_path / name, CHOICE) if name == "alone" else None
-    with filled_by(engine.fill):
-        measure_importance(model, tmp_path / "ray", CHOICE)
-        measure_pruning(model, tmp_path / "ray", replace(CHOICE, shots=(2,)), PRUNE)
-    measure_pruning(model, tmp_path / "alone", replace(CHOICE, shots=(2,)), PRUNE)
+    for name, at_work in (("alone", nullcontext()), ("ray", filled_by(engine.fill))):
+        with at_work:
+            for objective in ("sum", "choice"):
+                measure_importance(model, tmp_path / name, CHOICE, objective=objective)
+            measure_pruning(model, tmp_path / name, replace(CHOICE, shots=(2,)), PRUNE)
     torch.set_num_threads(threads)
     assert tables(tmp_path / "alone") == tables(tmp_path / "ray")
     assert units(tmp_path / "alone") == units(tmp_path / "ray")
