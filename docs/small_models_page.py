@@ -35,10 +35,12 @@ def one_layer(tables: Tables) -> str:
     rows = tables.heads[tables.heads["model"].isin(tables.shallow())]
     classed = int((rows["class"] != "").sum())
     above = int(rows["above_null"].map(truth).sum())
+    held = count(tables.shallow(), "model")
+    found = f"{classed} of {len(rows)} heads and checkpoints make" if classed else f"no head of {held} is ever"
     return (
-        f"**One layer**: {classed or 'none'} of {len(rows)} heads ({count(tables.shallow(), 'model')}, every "
-        f"checkpoint) {'is an induction head' if classed < 2 else 'are induction heads'}. The highest prefix matching "
-        f"is {rows['prefix_matching'].max():.2f}, and {above or 'none'} of the {len(rows)} is above both nulls."
+        f"**One layer**: {found} an induction head. The highest prefix matching at any checkpoint is "
+        f"{rows['prefix_matching'].max():.2f}; of {len(rows)} heads and checkpoints {above or 'none'} "
+        f"{'is' if above == 1 else 'are'} above both nulls."
     )
 
 

@@ -310,3 +310,31 @@ def test_a_table_in_a_pipe_of_bytes_is_what_was_written() -> None:
     frame = pd.DataFrame({"a": [1, 2], "b": ["x", "y"], "c": [0.5, np.nan]})
     back = decode(encode(frame), Path("t.parquet"))
     pd.testing.assert_frame_equal(back, pd.read_parquet(io.BytesIO(encode(frame))))
+
+
+# What ended in a traceback, or in a sentence of pages, before it was mended.
+CRASHED: list[tuple[Callable[[Any], Any], Any]] = [
+    (values.data, "9" * 5000),
+    (values.path("-o"), "\ud800"),
+    (
+        lambda notes: decode_example(safetensors.torch.save({"patterns": torch.ones(1)}, notes), Path("e")),
+        {"scale": "9"},
+    ),
+    (parse_heads, "1.²"),
+    (parse_shots, "9" * 5000),
+]
+
+
+@pytest.mark.parametrize(("read", "given_input"), CRASHED, ids=[str(n) for n in range(len(CRASHED))])
+def test_what_crashed_once_is_refused(read: Callable[[Any], Any], given_input: Any) -> None:
+    with pytest.raises(HeadscopeError) as told:
+        read(given_input)
+    assert len(str(told.value)) < 1000
+
+
+@pytest.mark.parametrize("key", [b"gpt2", b"llama"])
+def test_text_that_is_no_text_in_a_gguf_header_is_refused(run: Path, place: Path, key: bytes) -> None:
+    _, read = a_gguf(run, place)
+    whole = (place / "model.gguf").read_bytes()
+    with pytest.raises(HeadscopeError, match=r"can't be read as a GGUF file"):
+        read(whole.replace(key, b"\x80" + key[1:]))

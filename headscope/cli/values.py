@@ -155,7 +155,7 @@ def alternatives(names: Sequence[str]) -> str:
 
 def data(value: str) -> str:
     """Where documents come from: the hub, or a folder."""
-    if value != "hub" and not (value.strip() and Path(value).is_dir()):
+    if value != "hub" and not (value.strip() and possible(Path(value)) and Path(value).is_dir()):
         raise refused(value, "--data", "hub, or a folder that is there")
     return value
 

@@ -52,7 +52,7 @@ def class_ranks(shelf: Shelf, shots: int) -> Iterator[Row]:
     importance = shelf.aggregate(measure.score, measure.variant, shots)
     tested = class_rank(importance.table, heads, groups=shelf.groups, family=FAMILY, seed=shelf.seed)
     key = (INDUCTION_HEADS, str(measure), shots, Coefficient.WITHIN_LAYER)
-    interval, n = _interval(importance, heads, tested.value), tested.n_classed
+    interval, n = interval_of(importance, heads, tested.value), tested.n_classed
     yield row(Kind.CLASS_RANK, *key, tested.value, interval=interval, p=tested.p, n=n)
     yield row(Kind.CLASS_RANK_DETECTABLE, *key, tested.detectable, interval=(tested.critical, math.nan), n=n)
 
@@ -60,7 +60,7 @@ def class_ranks(shelf: Shelf, shots: int) -> Iterator[Row]:
 FAMILY = 12  # as many permutations as so many secondaries ask for
 
 
-def _interval(importance: Scored, heads: Bool[np.ndarray, "layer head"], value: float) -> tuple[float, float]:
+def interval_of(importance: Scored, heads: Bool[np.ndarray, "layer head"], value: float) -> tuple[float, float]:
     """By documents; NaN where they are too few."""
     parts = importance.resampled
     valid = rankable(importance.table)

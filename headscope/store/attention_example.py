@@ -19,6 +19,7 @@ from interp.errors import StoreError, UsageError
 
 FILE = "attention_example.safetensors"
 LEVELS = 255
+LONGEST = 300  # characters of an error that quotes a file
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def decode_example(content: bytes | None, path: Path) -> AttentionExample | None
             raise ValueError("tokens must be text and blocks whole numbers")
         return AttentionExample(tokens, patterns, scale=float(header["scale"]), blocks=blocks)
     except (SafetensorError, UsageError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise StoreError(f"'{path}' can't be read ({error}): delete it and run `headscope induction` again.") from error
+        said = str(error)[:LONGEST]
+        raise StoreError(f"'{path}' can't be read ({said}): delete it and run `headscope induction` again.") from error
 
 
 def byte_patterns(patterns: UInt8[Tensor, "layer head query key"], layer: int, head: int) -> bytes:

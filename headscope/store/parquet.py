@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from interp.errors import StoreError
+from interp.errors import StoreError, quoted
 
 MOST_CELLS = 100_000_000
 MOST_BYTES = 2 << 30
@@ -53,7 +53,7 @@ def decode(content: bytes, path: Path, columns: Mapping[str, str] | None = None)
         MemoryError,
         pyarrow.ArrowException,
     ) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
+        said = (str(error).splitlines() or [type(error).__name__])[0][:300]
         raise StoreError(f"'{path}' can't be read ({said}): it was damaged. {AGAIN}") from error
 
 
@@ -70,14 +70,14 @@ def _refuse_large(metadata: Any, path: Path) -> None:
 def _refuse_other_columns(schema: Any, columns: Mapping[str, str], path: Path) -> None:
     if schema.names != list(columns):
         raise StoreError(
-            f"{path.name} in '{path.parent}' has the columns {schema.names}, expected {list(columns)}: "
+            f"{path.name} in '{path.parent}' has the columns {quoted(schema.names)}, expected {list(columns)}: "
             "it was written by another version of headscope or by another program. Choose another folder with -o."
         )
     for field in schema:
         expected = TYPES.get(columns[field.name], (_arrow(columns[field.name]),))
         if str(field.type) not in expected:
             raise StoreError(
-                f"{path.name} in '{path.parent}' holds {field.type} in the column {field.name!r}, expected "
+                f"{path.name} in '{path.parent}' holds {str(field.type)[:300]} in the column {field.name!r}, expected "
                 f"{columns[field.name]}: it was written by another program. Choose another folder with -o."
             )
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from scipy import stats
 
-from headscope.comparison.class_rank import class_ranks
-from headscope.comparison.scored import Shelf
+from ablation.statistics import ClusteredScores
+from headscope.comparison.class_rank import class_ranks, interval_of
+from headscope.comparison.scored import Scored, Shelf
 from headscope.stages.comparison import compare_rankings
 from headscope.store.comparisons import PRIMARY, frame, row
 from headscope.store.manifest import Stage
@@ -84,7 +85,7 @@ def test_t_is_the_mean_mid_rank_of_the_class_by_exact_knock_out(run: Run) -> Non
     )
     table, heads = measured(run, "knock_out_mean"), classed_heads(run)
     assert found.value == pytest.approx(ranked(table, heads), abs=1e-6) and found.n == heads.sum()
-    assert found.value > 0.9 and found.ci_low < found.value < found.ci_high + 1e-9
+    assert found.value > 0.6 and found.ci_low <= found.value <= found.ci_high
 
 
 def test_its_p_is_that_of_classes_dealt_out_anew_in_every_layer(run: Run) -> None:
@@ -110,22 +111,20 @@ def test_holm_is_over_t_and_the_primarys_secondary_effects(run: Run) -> None:
     pd.testing.assert_frame_equal(open_run(run.folder).comparisons, before)
 
 
-def test_the_interval_of_t_is_a_jackknifes_by_document(tmp_path: Path) -> None:
-    """About as wide as leaving out one document at a time."""
-    made = write_ranked_run(tmp_path / "run", tasks=TASKS, shots=(5,), documents=8)
-    add_costs(made, "knock_out_mean", follows=0.2, documents=60)
-    found = next(iter(class_ranks(Shelf(made), 5)))
-    items = [made.items(f"head-knock_out_mean-choice-{task}-5shot") for task in TASKS]
-    names = [f"{layer}.{head}" for layer in range(LAYERS) for head in range(HEADS)]
-    values, moved = [part[names].to_numpy().reshape(-1, *SHAPE) for part in items], []
-    for place, part in enumerate(values):
-        for left_out in range(len(part)):
-            tables = [np.delete(p, left_out, axis=0) if n == place else p for n, p in enumerate(values)]
-            means = [table.mean(axis=0) for table in tables]
-            moved.append(ranked(np.mean([mean / np.abs(mean).sum() for mean in means], axis=0), classed_heads(made)))
-    variance = 59 / 60 * ((np.array(moved) - np.mean(moved)) ** 2).sum()
-    reach = (found["ci_high"] - found["ci_low"]) / 2
-    assert 0.4 < reach / (1.96 * math.sqrt(variance)) < 1.8
+def test_the_interval_of_t_is_as_wide_as_other_documents_would_move_it() -> None:
+    """Sixty studies of the same heads on other documents."""
+    draw = np.random.default_rng(5)
+    truth, heads = draw.random(SHAPE), np.zeros(SHAPE, dtype=bool)
+    heads[[1, 2, 2, 4], [0, 1, 3, 2]] = True
+    values, reaches = [], []
+    for seed in range(60):
+        items = truth + 2.0 * draw.standard_normal((60, *SHAPE))
+        scored = Scored("x", items.mean(axis=0), ClusteredScores(items, np.arange(60)), seed=seed)
+        value = ranked(scored.table, heads)
+        low, high = interval_of(scored, heads, value)
+        values.append(value)
+        reaches.append((high - low) / 2 / 1.96)
+    assert 0.7 < float(np.mean(reaches)) / float(np.std(values)) < 1.5
 
 
 def test_no_knock_out_falls_back_on_signed_choice_and_none_is_no_row(tmp_path: Path) -> None:
