@@ -113,8 +113,8 @@ def refuse_overflow(model: HookedModel, losses: Float[Tensor, " sequence"]) -> N
     broken = (~losses.isfinite()).nonzero().flatten().tolist()
     if broken:
         raise HeadscopeError(
-            f"the loss on random sequence {broken[0]} is no finite number ({len(broken)} of {len(losses)} are not): the "
-            f"model overflows {dtype_of(model)}. {ADVICE}"
+            f"the loss on random sequence {broken[0]} is no finite number ({len(broken)} of {len(losses)} are not): "
+            f"the model overflows {dtype_of(model)}. {ADVICE}"
         )
 
 
