@@ -4,6 +4,8 @@ VENV ?= .venv
 RUN ?= runs/smollm2-135m
 HOURS ?= 2
 PROBE_HOURS ?= 0.5
+MUTANTS ?=
+MODELS ?= small-models
 RESULTS ?= docs/results/smollm2-135m
 BIN := $(VENV)/bin
 # Files side by side, one process a core and at most four: each holds a model of its own.
@@ -12,14 +14,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help report test test-all check study readme screenshots docs bench check-gpu audit chromium clean
+.PHONY: help report test test-all check study small-models readme screenshots docs bench check-gpu audit fuzz mutants reliability chromium clean
 
 help:
 	@echo "make report     score every attention head of the embedded model, write $(RUN)/report.html"
 	@echo "make test       the default test suite"
 	@echo "make test-all   the slow tier too, on the real model"
 	@echo "make check      formatter, ruff and mypy"
-	@echo "also: study, docs, readme, screenshots, bench, check-gpu, audit, clean"
+	@echo "also: study, small-models, docs, readme, screenshots, bench, check-gpu, audit, fuzz, mutants, reliability, clean"
 
 # ---- environments: a stamp appears only when an install has succeeded
 $(BIN)/python:
@@ -59,6 +61,11 @@ study: $(VENV)/.run
 	  $(BIN)/headscope study --tasks icl14 --data "$$HEADSCOPE_DATA" --shots 0,5 --budget $(HOURS) -o runs/study/icl14 --publish $(RESULTS); \
 	else echo "HEADSCOPE_DATA is not set: the 14 tasks are left out"; fi
 
+# Models of one to four layers, trained from nothing, and their page. What is there already is neither trained nor measured again.
+small-models: $(VENV)/.dev chromium
+	$(BIN)/python examples/train_small_models.py --out $(MODELS)
+	$(BIN)/python docs/small_models.py $(MODELS)
+
 # The README's table and picture, from the run of `make report`.
 readme: $(VENV)/.dev chromium
 	$(BIN)/python docs/readme.py $(RUN)
@@ -82,6 +89,21 @@ check-gpu: $(VENV)/.run
 audit: $(VENV)/.run
 	$(BIN)/python -m pip install --quiet -c constraints.txt pip-audit
 	$(BIN)/pip-audit --skip-editable
+
+# 100,000 made-up inputs to everything that takes something from outside: files, options, requests. Some minutes.
+fuzz: $(VENV)/.dev
+	HEADSCOPE_FUZZ=100000 $(BIN)/python -m pytest -q tests/test_fuzz.py
+
+# The table of docs/reliability.md: faults made on purpose, and how each ended.
+reliability: $(VENV)/.dev
+	$(BIN)/python docs/reliability.py
+
+# One change at a time in the files named under [tool.mutmut], and the tests of their rooms; prints the changes that no
+# test noticed. Hours; MUTANTS="interp.scores*" takes some of them.
+mutants: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt mutmut
+	$(BIN)/mutmut run $(MUTANTS) || true
+	$(BIN)/mutmut results
 
 # The browser tests use the machine's Chromium, under two sets of fonts; where one is not there and can't be installed, what
 # needs it is skipped and says so.

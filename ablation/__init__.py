@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ablation.attribution import direct_attribution
     from ablation.backups import backups
     from ablation.causal import causal_check
+    from ablation.contest import contest
     from ablation.control_sets import induction_sets
     from ablation.engine.likelihood import log_likelihoods
     from ablation.evaluation import Evaluation, evaluate
@@ -55,6 +56,7 @@ __all__ = [
     "by_scores",
     "causal_check",
     "check_by_knock_out",
+    "contest",
     "direct_attribution",
     "estimate_knock_out",
     "evaluate",
@@ -93,6 +95,7 @@ lazy(
     attribution=("direct_attribution",),
     backups=("backups",),
     causal=("causal_check",),
+    contest=("contest",),
     control_sets=("induction_sets",),
     evaluation=("Evaluation", "evaluate"),
     export=("export",),

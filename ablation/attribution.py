@@ -31,6 +31,7 @@ from interp.architecture import linear_outputs, linear_weight
 from interp.errors import RefusedModelError, UsageError
 from interp.norms import LinearNorm, probe
 from interp.offload import in_memory
+from interp.shown import one_line
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -40,6 +41,7 @@ SAME = {torch.float32: 2e-5, torch.float64: 2e-5}  # of the largest logit; a sof
 SAME_IN_HALF = 1e-2
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class DirectAttribution:
     """Parts of logit[answer] - logit[other] at every query position, in float64.

@@ -34,6 +34,7 @@ from interp.patching import Patch
 from interp.prompt_rows import PromptRows
 from interp.scored_paths import ScoredPaths
 from interp.scores import HeadScores, Null
+from interp.shown import one_line
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -43,6 +44,7 @@ DOCUMENTS = 8
 CONTROLS = 9
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class Backups:
     """scores: the backup of every head outside the set, its null drawn from `controls`. alone: KL(f || f without c)."""

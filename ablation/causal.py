@@ -29,6 +29,7 @@ from ablation.statistics.permutation import RankP, rank_p_value
 from ablation.statistics.standardised import FEWEST_CONTROLS, StandardisedEffect, TaskDrops, standardised_effect
 from interp.errors import UsageError
 from interp.masks import HeadMask
+from interp.shown import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,6 +76,7 @@ class CausalTest:
     effect: StandardisedEffect | None = None
 
 
+@one_line
 @dataclass(frozen=True)
 class CausalCheck:
     """Everything that was removed, beside the whole model."""

@@ -162,9 +162,9 @@ def _passes(chosen: Sequence[_Grown], tokens: int, *, padding: bool) -> Iterator
 
 
 def backward_through_choices(
-    model: HookedModel, batch: ChoiceBatch, sums: NodeSums, *, recompute: bool = False
+    model: HookedModel, batch: ChoiceBatch, sums: NodeSums, *, recompute: bool = False, factor: float = 1.0
 ) -> Float[Tensor, " request"]:
-    """Differentiate the sum of the documents' -choice into `sums`; gives every request's log-likelihood.
+    """Differentiate `factor` times the sum of the documents' -choice into `sums`; gives all log-likelihoods.
 
     With several passes the choices' log-likelihoods are found first, without gradients: each pass is then
     differentiated with the slopes of the loss in them.
@@ -174,7 +174,7 @@ def backward_through_choices(
         sums.nodes = first.nodes
         with recompute_blocks(model) if recompute else nullcontext():
             found = log_likelihoods_of(model, first.batch, batch.n_requests)
-            _loss(batch, found).backward()
+            (factor * _loss(batch, found)).backward()
         return found.detach().cpu()
     with torch.no_grad():
         parts = [log_likelihoods_of(model, part.batch, batch.n_requests) for part in batch.passes]
@@ -183,7 +183,7 @@ def backward_through_choices(
     for part in batch.passes:
         sums.nodes = part.nodes
         with recompute_blocks(model) if recompute else nullcontext():
-            (log_likelihoods_of(model, part.batch, batch.n_requests) * slopes).sum().backward()
+            (log_likelihoods_of(model, part.batch, batch.n_requests) * slopes * factor).sum().backward()
     return whole.detach().cpu()
 
 

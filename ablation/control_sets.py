@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 
 from ablation.statistics.spread_controls import spread_controls
 from interp.errors import UsageError
+from interp.token_display import counted
 
 Head = tuple[int, int]
 Kind = Literal["random", "layer_matched", "norm_matched", "group_matched"]
@@ -79,8 +80,13 @@ def control_sets(
     free = exists.copy()
     for head in tested:
         free[head] = False
-    if not tested or int(free.sum()) < len(tested):
-        raise UsageError(f"{len(tested)} tested heads leave {int(free.sum())} others: no control set of that size")
+    if not tested:
+        raise UsageError("there is no head to test, and so none to match controls to: no head has a score to choose by")
+    if (left := int(free.sum())) < len(tested):
+        raise UsageError(
+            f"{counted(len(tested), 'tested head')} of {int(exists.sum())} leave {left}: too few for a control set of "
+            "that size"
+        )
     if kind not in KINDS:
         raise UsageError(f"{kind!r} is no kind of control; there are {', '.join(KINDS)}")
     if kind == "norm_matched" and norms is None:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
 from ablation.engine.likelihood import Progress, log_likelihoods
 from ablation.outcomes import OUTCOMES, Choices, Outcome
 from ablation.replacement import Replacement
 from interp.errors import UsageError
-from interp.masks import FFNMask, HeadMask
+from interp.masks import FFNs, Heads
+from interp.shown import one_line
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -26,6 +26,7 @@ METRIC = "metric"
 LOG_LIKELIHOOD = "log_likelihood"
 
 
+@one_line
 @dataclass(frozen=True)
 class Evaluation:
     """What every document got, and what follows for the task.
@@ -135,16 +136,16 @@ def evaluate(
     model: HookedModel,
     task: Any,
     *,
-    heads: HeadMask | Float[Tensor, "layer head"] | None = None,
-    ffns: FFNMask | Float[Tensor, " layer"] | None = None,
+    heads: Heads | None = None,
+    ffns: FFNs | None = None,
     replacement: Replacement | None = None,
     token_budget: int | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Score every choice of every document of a task (`load_task`) and take its metric; ties go to the first choice.
 
-    `heads` and `ffns` (1 keeps, 0 removes) and `replacement` (zero if None) are Method 3.3's. Raises UsageError for a
-    task that does not fit the model.
+    `heads` and `ffns` (masks: 1 keeps, 0 removes; or lists of what goes) and `replacement` (zero if None) are Method
+    3.3's. Raises UsageError for a task that does not fit the model.
     """
     documents = list(task.token_documents(model))
     rows = log_likelihoods(

@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ablation.cutting import Cut, cut_weights, plan_cut
 from ablation.provenance import model_mark
 from interp import hooks
 from interp.errors import RefusedModelError, StoreError, UsageError
-from interp.masks import FFNMask, HeadMask
+from interp.masks import FFNMask, FFNs, HeadMask, Heads, ffn_mask, head_mask
 from interp.offload import is_offloaded
 
 if TYPE_CHECKING:
@@ -38,14 +39,14 @@ LENGTH = 16
 
 def export(
     model: HookedModel,
-    heads: HeadMask | Float[Tensor, "..."] | None,
-    ffns: FFNMask | Float[Tensor, "..."] | None,
+    heads: Heads | None,
+    ffns: FFNs | None,
     out_dir: str | Path,
     *,
     ablation: str = "zero",
     cut: bool = False,
 ) -> Path:
-    """Write the model without the components whose mask is 0; returns the folder.
+    """Write the model without the components whose mask is 0, or that are listed; returns the folder.
 
     cut: make the q, k, v and output projections smaller by the key-value groups that every layer has lost. The folder
     must not exist or be empty; it appears complete or not at all. Raises UsageError for another ablation, a mask that
@@ -57,6 +58,7 @@ def export(
             f"a model pruned with {ablation!r} ablation can't be written as an ordinary checkpoint: its "
             "removed components still give something. Export with ablation='zero', or evaluate with gates"
         )
+    heads, ffns = head_mask(heads, model.n_layers, model.n_heads), ffn_mask(ffns, model.n_layers)
     removed_heads = _removed(heads, (model.n_layers, model.n_heads), "heads")
     removed_ffns = [place[0] for place in _removed(ffns, (model.n_layers,), "ffns")]
     if is_offloaded(model.hf):
@@ -199,7 +201,7 @@ def _write(model: HookedModel, target: Path, record: dict[str, Any], cut: Cut | 
         if target.exists():
             target.rmdir()
         made.rename(target)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise StoreError(f"{str(target)!r} can't be written ({error}): make room or give another folder") from error
     finally:
         shutil.rmtree(made, ignore_errors=True)

@@ -32,6 +32,7 @@ from interp.errors import StoreError, UsageError
 from interp.patched_rows import prepare
 from interp.patching import Patch
 from interp.scored_paths import ScoredPaths
+from interp.shown import one_line
 
 if TYPE_CHECKING:
     from ablation.function_vectors import FunctionVectors
@@ -42,6 +43,7 @@ DEPTHS = (4, 3, 2)  # blocks L/4, L/3, L/2
 CONTROLS = 19
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class FunctionVector:
     """A direction in the residual stream: what some heads write at the end of a prompt of one function, on average.
@@ -76,11 +78,15 @@ class FunctionVector:
 
     def save(self, path: str | Path) -> None:
         """As safetensors, with the model's mark."""
-        from safetensors.torch import save_file
+        Path(path).write_bytes(self.content())
+
+    def content(self) -> bytes:
+        """What `save` writes."""
+        from safetensors.torch import save
 
         told = {"function": self.function, "heads": self.heads, "provenance": self.provenance}
         metadata = {"headscope_function_vector": json.dumps(told, sort_keys=True, default=str)}
-        save_file({"means": self.means.contiguous()}, str(path), metadata=metadata)
+        return bytes(save({"means": self.means.contiguous()}, metadata=metadata))
 
     @classmethod
     def load(cls, path: str | Path, model: HookedModel) -> FunctionVector:
@@ -149,6 +155,7 @@ def written(
 # --- does it do what it is called for? -------------------------------------------------------------------------------
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class VectorTest:
     """What the vector raises `choice` by at one block, beside layer-matched heads' vectors; by query.

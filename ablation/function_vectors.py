@@ -37,6 +37,7 @@ from interp.errors import UsageError
 from interp.patched_rows import every_head, prepare
 from interp.scored_paths import ScoredPaths
 from interp.scores import HeadScores, Null, ScoredHead
+from interp.shown import one_line
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -73,6 +74,7 @@ class TaskEffects:
         return np.unique(np.asarray(self.clusters), return_inverse=True)[1].astype(np.int64)
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class FunctionVectors:
     """Scores of every head, and the means that make the vectors.

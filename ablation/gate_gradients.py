@@ -51,6 +51,21 @@ class GateSums:
         self.ffn_token[layer] = reduce(dots.abs(), "b q -> b", "sum")
         self.ffn_plain[layer] = reduce(dots, "b q -> b", "sum")
 
+    @property
+    def tables(self) -> tuple[dict[int, Tensor], ...]:
+        return self.head_token, self.head_plain, self.group_token, self.ffn_token, self.ffn_plain
+
+    def finite(self) -> bool:
+        return all(bool(value.isfinite().all()) for table in self.tables for value in table.values())
+
+    def divided(self, factor: float) -> GateSums:
+        """These sums, each divided by the factor that the loss was multiplied with."""
+        if factor != 1:
+            for table in self.tables:
+                for layer, value in table.items():
+                    table[layer] = value / factor
+        return self
+
 
 @dataclass
 class NodeSums(GateSums):

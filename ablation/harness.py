@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 from ablation.engine.likelihood import Progress, score_requests
 from interp.errors import UsageError
 from interp.loading import load_model
-from interp.masks import FFNMask, HeadMask
+from interp.masks import FFNs, Heads
 from interp.model import HookedModel
+from interp.tokenizing import tokenizer_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 NAME = "headscope"
 FALLBACK_LENGTH = 2048  # where a configuration does not say how long a context may be, as in the harness
@@ -41,8 +42,8 @@ class Scoring:
         self,
         pretrained: HookedModel | str = "smollm2-135m",
         *,
-        heads: HeadMask | Tensor | None = None,
-        ffns: FFNMask | Tensor | None = None,
+        heads: Heads | None = None,
+        ffns: FFNs | None = None,
         token_budget: int | None = None,
         batch_size: Any = None,
         max_batch_size: Any = None,
@@ -64,7 +65,7 @@ class Scoring:
 
     @property
     def tokenizer(self) -> Any:
-        return self.hooked.tokenizer
+        return tokenizer_of(self.hooked, "the harness's texts")
 
     @property
     def tokenizer_name(self) -> str:

@@ -24,17 +24,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ablation.choice_batches import backward_through_choices, choice_batches
+from ablation.choice_batches import ChoiceBatch, backward_through_choices, choice_batches
+from ablation.engine.overflow import broken
 from ablation.engine.sharing import may_pad
 from ablation.engine.target_logits import target_log_probabilities
 from ablation.evaluation import right_choices
 from ablation.gate_gradients import GateSums, NodeSums, gate_sums, post_norm_layers
 from ablation.gold import GoldBatch, gold_batches, gold_documents
+from ablation.loss_scaling import LossScaling
 from ablation.names import NORMALISATIONS, OBJECTIVES, POSITIONS
 from ablation.orders import HEADS_PER_GROUP
 from ablation.provenance import told
 from ablation.statistics.by_cluster import by_cluster
-from interp.errors import HeadscopeError, UsageError
+from interp.errors import UsageError
 from interp.offload import is_offloaded
 from interp.recompute import recompute_blocks
 from interp.scores import FFNScores, HeadScores
@@ -211,12 +213,18 @@ def _by_sum(
     model: HookedModel, documents: Sequence[Any], *, tokens: int, frozen_norm: bool, recompute: bool
 ) -> Iterator[Scored]:
     """Some documents' places, their gradients of the mean -log p a gold token, and their gold log-likelihoods."""
+    scaling = LossScaling(model.dtype)
     for batch in gold_batches(documents, tokens=tokens, padding=may_pad(model.config)):
-        blocks = recompute_blocks(model) if recompute else nullcontext()
-        with gate_sums(model, frozen_norm=frozen_norm) as sums, blocks:
-            losses = document_losses(model, batch)
-            losses.sum().backward()
-        yield batch.places, sums, -losses.detach().float().cpu() * batch.target_lengths
+
+        def backward(factor: float, batch: GoldBatch = batch) -> tuple[GateSums, Tensor]:
+            blocks = recompute_blocks(model) if recompute else nullcontext()
+            with gate_sums(model, frozen_norm=frozen_norm) as sums, blocks:
+                losses = document_losses(model, batch)
+                (factor * losses.sum()).backward()
+            return sums, losses.detach()
+
+        sums, losses = scaling.run(backward)
+        yield batch.places, sums, -losses.float().cpu() * batch.target_lengths
 
 
 def _by_choice(
@@ -225,11 +233,17 @@ def _by_choice(
     """The same with gradients of -choice."""
     rights = [right_choices(document) for document in getattr(task, "documents", documents)]
     metric = getattr(task, "metric", "acc")
+    scaling = LossScaling(model.dtype)
     for batch in choice_batches(model, documents, rights=rights, metric=metric, tokens=tokens):
-        sums = NodeSums(model.n_kv_heads, owners=batch.owners)
-        with gate_sums(model, frozen_norm=frozen_norm, into=sums):
-            found = backward_through_choices(model, batch, sums, recompute=recompute)
-        sums.finish()
+
+        def backward(factor: float, batch: ChoiceBatch = batch) -> tuple[GateSums, Tensor]:
+            sums = NodeSums(model.n_kv_heads, owners=batch.owners)
+            with gate_sums(model, frozen_norm=frozen_norm, into=sums):
+                found = backward_through_choices(model, batch, sums, recompute=recompute, factor=factor)
+            sums.finish()
+            return sums, found
+
+        sums, found = scaling.run(backward)
         yield batch.places, sums, batch.choices.values("sum", batch.choices.padded(found)).float()
 
 
@@ -304,6 +318,10 @@ def _store(
 ) -> None:
     """Raises HeadscopeError, which says where, for what is no finite number: NaN means that there is no such head."""
     places = torch.tensor(chosen)
+    if not bool(log_likelihoods.isfinite().all()):
+        document = documents[chosen[int((~log_likelihoods.isfinite()).nonzero()[0])]]
+        ids = (*document.context, *document.target)[:-1]
+        raise broken(model, "the log-likelihood", document=document.id, tokens=ids)
     found["log_likelihoods"][places] = log_likelihoods
     for name in ("head_token", "head_plain", "group_token", "ffn_token", "ffn_plain"):
         for layer, value in getattr(sums, name).items():
@@ -311,10 +329,7 @@ def _store(
             if not bool(value.isfinite().all()):
                 row, *head = (~value.isfinite()).nonzero()[0].tolist()
                 what = f"head {layer}.{head[0]}" if name.startswith("head") else f"layer {layer}"
-                raise HeadscopeError(
-                    f"the gate gradient of {what} on {documents[chosen[row]].id} is no finite number: it overflows "
-                    f"{str(model.dtype).removeprefix('torch.')}. Load the model with dtype float32"
-                )
+                raise broken(model, f"the gate gradient of {what}", document=documents[chosen[row]].id)
 
 
 def _finished(

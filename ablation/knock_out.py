@@ -31,6 +31,7 @@ from ablation.statistics.by_cluster import by_cluster
 from ablation.tasks.spread import spread_places
 from interp.errors import UsageError
 from interp.scores import FFNScores, HeadScores
+from interp.shown import one_line
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -297,6 +298,7 @@ def _metric(task: Any, log_likelihoods: np.ndarray, counts: Sequence[int]) -> An
     return task.score(np.split(log_likelihoods, np.cumsum(counts)[:-1]))
 
 
+@one_line
 @dataclass(frozen=True)
 class KnockOutEstimate:
     """`forward_passes`: in plain passes over all documents; `seconds`: from one timed batch on this machine."""

@@ -14,7 +14,7 @@ assumption: without the top 3% by TR `mass` must fall, without the top 3% by TL 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ from interp.errors import UsageError
 from interp.masks import HeadMask
 from interp.norms import LinearNorm, probe
 from interp.scores import HeadScores, Null
+from interp.shown import one_line
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -47,6 +48,7 @@ NEAREST = 20
 TOP_SHARE = 0.03
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class LabelHeads:
     """`tr`, `tl` and `tr_share` of every head, one item a document; left_out: a sentence for each document without."""
@@ -54,6 +56,17 @@ class LabelHeads:
     tr: HeadScores
     tl: HeadScores
     tr_share: HeadScores
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class LabelPieces:
+    """One task's documents: scores by item, and the sums over them of the draws of the nulls. Units are made of it."""
+
+    items: Mapping[str, Float[Tensor, "item layer head"]]
+    null_sums: Mapping[str, Float[Tensor, "draw layer head"]]
+    documents: tuple[str, ...]
+    clusters: tuple[str, ...]
     left_out: tuple[str, ...] = ()
 
 
@@ -72,17 +85,24 @@ def label_heads(
     alone, among those that the task's prompts hold. Raises UsageError where no document has labels that can be told
     apart, RefusedModelError for families whose heads do not write to the logits as a sum.
     """
+    pieces = label_pieces(model, task, by_frequency=by_frequency, draws=draws, seed=seed, progress=progress)
+    told = {"task": getattr(task, "name", ""), "shots": getattr(task, "shots", None)}
+    return assembled(model, [pieces], ranked=by_frequency is not None, seed=seed, provenance=told)
+
+
+def label_pieces(
+    model: HookedModel,
+    task: Any,
+    *,
+    by_frequency: Sequence[int] | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> LabelPieces:
+    """What `label_heads` is made of, of one task."""
     refuse_indirect(model)
-    documents = list(task.documents)
     space = _Space.of(model)
-    kept: list[tuple[Any, Any]] = []
-    left_out: list[str] = []
-    for document, tokens in zip(documents, task.token_documents(model), strict=True):
-        problem = _problem(tokens, model.d_value)
-        if problem is None:
-            kept.append((document, tokens))
-        else:
-            left_out.append(problem)
+    kept, left_out = labelled(model, task)
     if not kept:
         raise UsageError(f"no document has labels to tell apart: {left_out[0] if left_out else 'the task is empty'}")
     pool = _pool(model, [tokens for _, tokens in kept], by_frequency)
@@ -93,29 +113,59 @@ def label_heads(
         found, drawn = _document(model, space, document, tokens, pool, draw, draws, by_frequency is not None)
         for name, value in found.items():
             items[name].append(value)
-        for name, value in drawn.items():  # one sum over documents: the null of the mean
-            nulls[name] = nulls.get(name, 0) + value / len(kept)
+        for name, value in drawn.items():
+            nulls[name] = nulls.get(name, 0) + value
         if progress is not None:
             progress(number + 1, len(kept))
-    provenance = {
-        "model": model_mark(model),
-        "task": getattr(task, "name", ""),
-        "shots": getattr(task, "shots", None),
-        "null": "frequency and length" if by_frequency is not None else "length",
-    }
-    clusters = [tokens.cluster for _, tokens in kept]
+    return LabelPieces(
+        items={name: torch.stack(values) for name, values in items.items()},
+        null_sums=nulls,
+        documents=tuple(tokens.id for _, tokens in kept),
+        clusters=tuple(tokens.cluster for _, tokens in kept),
+        left_out=left_out,
+    )
+
+
+def labelled(model: HookedModel, task: Any) -> tuple[list[tuple[Any, Any]], tuple[str, ...]]:
+    """(document, tokens) of the documents that can be scored, and a sentence for each other one."""
+    kept: list[tuple[Any, Any]] = []
+    left_out: list[str] = []
+    for document, tokens in zip(list(task.documents), task.token_documents(model), strict=True):
+        problem = _problem(tokens, model.d_value)
+        if problem is None:
+            kept.append((document, tokens))
+        else:
+            left_out.append(problem)
+    return kept, tuple(left_out)
+
+
+def assembled(
+    model: HookedModel,
+    pieces: Sequence[LabelPieces],
+    *,
+    ranked: bool,
+    seed: int = 0,
+    provenance: Mapping[str, Any] | None = None,
+) -> LabelHeads:
+    """Scores over all documents of all pieces. ranked: random tokens were drawn near the labels in frequency."""
+    told = {"model": model_mark(model), "null": "frequency and length" if ranked else "length", **(provenance or {})}
+    count = sum(len(part.documents) for part in pieces)
+    clusters = [f"{number}|{cluster}" for number, part in enumerate(pieces) for cluster in part.clusters]
 
     def scored(name: str, kind: str) -> HeadScores:
-        table = torch.stack(items[name])
-        scores = HeadScores.from_items(name, table, provenance=provenance, n_kv_heads=model.n_kv_heads, seed=seed)
+        table = torch.cat([part.items[name] for part in pieces])
+        scores = HeadScores.from_items(name, table, provenance=told, n_kv_heads=model.n_kv_heads, seed=seed)
         scores = by_cluster(scores, clusters, seed=seed)
-        return scores.with_nulls(Null.from_draws(kind, scores.mean, nulls[name])) if kind else scores
+        if not kind:
+            return scores
+        null = torch.stack([part.null_sums[name] for part in pieces]).sum(0) / count  # one draw is of the whole mean
+        return scores.with_nulls(Null.from_draws(kind, scores.mean, null))
 
     return LabelHeads(
         tr=scored("tr", "random tokens"),
         tl=scored("tl", "another label"),
         tr_share=scored("tr_share", ""),
-        left_out=tuple(left_out),
+        left_out=tuple(reason for part in pieces for reason in part.left_out),
     )
 
 

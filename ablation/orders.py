@@ -23,6 +23,7 @@ from ablation.statistics.aggregate import tasks_aggregate
 from interp.errors import UsageError
 from interp.masks import FFNMask, HeadMask
 from interp.scores import FFNScores, HeadScores, Ranking
+from interp.shown import one_line
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -32,6 +33,7 @@ RANDOM_ORDERS = 20
 HEADS_PER_GROUP = "heads_per_group"  # in the provenance of scores of kv groups
 
 
+@one_line
 @dataclass(frozen=True)
 class Order:
     """A ranking by which components are removed, the lowest score first; `seed` tells random ones apart.

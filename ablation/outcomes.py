@@ -29,11 +29,13 @@ from torch import Tensor
 from ablation.statistics.cluster_numbers import cluster_numbers
 from ablation.statistics.intervals import ClusterEstimate, cluster_mean
 from interp.errors import HeadscopeError, UsageError
+from interp.shown import one_line
 
 OUTCOMES = ("choice", "mass", "sum", "margin", "per_token")
 FROM_CHANCE = "em"  # the metric of tasks whose choice is told as choice + log K: ReCoRD
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """One value an item (a document, or a question in MultiRC); items of one cluster are not independent."""
@@ -72,6 +74,7 @@ class Outcome:
         return Outcome(self.name, self.values - other.values, self.items, self.clusters)
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class Choices:
     """What has to be known of the choices of some documents, beside their log-likelihoods.

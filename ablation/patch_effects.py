@@ -29,7 +29,7 @@ DIFFERENCE, LOG_PROBABILITY, CHOICE = "logit_difference", "log_probability", "ch
 _OUTCOMES = {DIFFERENCE: "margin", LOG_PROBABILITY: "sum", CHOICE: "choice"}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Effects:
     """What patching knows beside its scores.
 
@@ -46,12 +46,12 @@ class _Effects:
     route: str = ""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class HeadEffects(_Effects, HeadScores):
     """Effects of patching heads, a HeadScores of one item: the prompt pair."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FFNEffects(_Effects, FFNScores):
     """Effects of patching FFNs."""
 

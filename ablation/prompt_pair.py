@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from interp.errors import UsageError
+from interp.tokenizing import read_text
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -77,7 +78,7 @@ def prompt_ids(model: HookedModel, text: Text, name: str = "") -> Ids:
             raise UsageError(f"the {name} prompt is empty: there is nothing to patch in it; give a text")
         if text != text.rstrip(" "):
             raise UsageError(f"the {name} prompt ends with a space: put it in front of the answer, {' Paris'!r} say")
-        ids = tuple(_tokenizer(model)(text, verbose=False)["input_ids"])
+        ids = tuple(read_text(_tokenizer(model), text, verbose=False))
     else:
         ids = tuple(int(token) for token in text)
     if not ids:
@@ -90,7 +91,7 @@ def answer_ids(model: HookedModel, prompt: Text, ids: Ids, answer: Text) -> Ids:
     if not isinstance(answer, str):
         found = tuple(int(token) for token in answer)
     elif isinstance(prompt, str):
-        whole = tuple(_tokenizer(model)(prompt + answer, verbose=False)["input_ids"])
+        whole = tuple(read_text(_tokenizer(model), prompt + answer, verbose=False))
         whole = _without_end(model, prompt, ids, whole)
         if whole[: len(ids)] != ids:
             part = next(n for n in range(len(ids)) if whole[n : n + 1] != ids[n : n + 1])
@@ -101,7 +102,7 @@ def answer_ids(model: HookedModel, prompt: Text, ids: Ids, answer: Text) -> Ids:
             )
         found = whole[len(ids) :]
     else:
-        found = tuple(_tokenizer(model)(answer, add_special_tokens=False, verbose=False)["input_ids"])
+        found = tuple(read_text(_tokenizer(model), answer, add_special_tokens=False, verbose=False))
     if not found:
         raise UsageError(f"the answer {_shown(answer)} has no token: give a text behind the prompt, {' Paris'!r} say")
     return found

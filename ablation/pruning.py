@@ -26,6 +26,7 @@ from ablation.statistics.verdict import RemovableOutcome, RemovableVerdict, Task
 from interp.errors import UsageError
 from interp.masks import FFNMask, HeadMask
 from interp.scores import Ranking
+from interp.shown import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +40,7 @@ GRID = tuple((heads, ffns) for ffns in range(0, 60, 10) for heads in range(0, 80
 UNITS = ("head", "group")
 
 
+@one_line
 @dataclass(frozen=True)
 class PrunedStep:
     """The task with some heads and FFNs removed."""
@@ -50,6 +52,7 @@ class PrunedStep:
     evaluation: Evaluation
 
 
+@one_line
 @dataclass(frozen=True)
 class Pruning:
     """All steps of one order on one task. The first is the full model where the percentages begin at 0.

@@ -82,6 +82,11 @@ class Replacement(Protocol):
         ...
 
 
+def by_position(replacement: Replacement | None) -> bool:
+    """Whether what stands in at a position is the same in every document: then documents may share a beginning."""
+    return replacement is None or bool(getattr(replacement, "by_position", False))
+
+
 @dataclass(frozen=True)
 class Deferred:
     """A replacement that is made when it is first placed: where every evaluation is stored already, it never is.
@@ -96,6 +101,10 @@ class Deferred:
     @cached_property
     def made(self) -> Replacement:
         return self.make()
+
+    @property
+    def by_position(self) -> bool:
+        return by_position(self.made)
 
     @property
     def shared_key(self) -> str:
@@ -154,6 +163,7 @@ class Means:
     ffn_rest: Float[Tensor, "layer d_model"]
     n_documents: int
     name: str = "mean"
+    by_position: bool = True
 
     def placed(self, placement: Placement) -> Reference:
         return _PlacedMeans(self, placement.positions == 0)
@@ -209,7 +219,8 @@ def mean_of(model: HookedModel, documents: Sequence[GoldDocument]) -> Means:
 
 def _stacked(model: HookedModel, name: str, values: dict[tuple[str, int], Tensor]) -> Float[Tensor, "two layer ..."]:
     """Layers without the component get zeros, which no gate ever reads."""
-    empty = torch.zeros_like(next(value for (kind, _), value in values.items() if kind == name))
+    shape = (model.n_heads, model.d_value) if name == "z" else (model.d_model,)
+    empty = torch.zeros(2, *shape, dtype=torch.float64)
     return torch.stack([values.get((name, layer), empty) for layer in range(model.n_layers)], 1).float()
 
 
@@ -302,6 +313,10 @@ class At:
     def mark(self) -> str:
         """What tells it from others in a store of evaluations."""
         return f"{getattr(self.inner, 'mark', '')}/{self.positions}"
+
+    @property
+    def by_position(self) -> bool:
+        return self.positions == "later" and by_position(self.inner)
 
     def placed(self, placement: Placement) -> Reference:
         first, last = placement.positions == 0, placement.positions == placement.context_lengths[:, None] - 1

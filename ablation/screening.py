@@ -21,6 +21,7 @@ from ablation.outcomes import with_choices
 from ablation.statistics.intervals import ClusterEstimate
 from ablation.tasks.reserved import RESERVED
 from interp.errors import UsageError
+from interp.shown import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +33,7 @@ FEWEST = 12  # clusters: with fewer a bound rests on the shape of the documents'
 CONFIDENCE = 0.95
 
 
+@one_line
 @dataclass(frozen=True)
 class Screened:
     """One task. shots_of: its evaluations, None where it could not be screened; reason: why it does not pass, or empty.
@@ -74,6 +76,7 @@ class Screened:
                 }
 
 
+@one_line
 @dataclass(frozen=True)
 class Screen:
     """All tasks, in the order in which they were given."""
@@ -145,7 +148,7 @@ def load_screen(
 
 def _screened(model: HookedModel, conditions: Conditions, evaluate: Evaluate) -> Screened:
     few = conditions.few
-    kept, left_out = _with_choices(model, conditions)
+    kept, left_out = with_common_choices(model, conditions)
     told = {"task": few.name, "shots": few.shots, "passes": False, "shots_of": None, "left_out": left_out}
     clusters = {document.cluster for document in kept.few.documents}
     if not clusters:
@@ -161,7 +164,7 @@ def _screened(model: HookedModel, conditions: Conditions, evaluate: Evaluate) ->
     return Screened(**{**told, "passes": bound > 0, "shots_of": shots}, reason=reason)
 
 
-def _with_choices(model: HookedModel, conditions: Conditions) -> tuple[Conditions, tuple[str, ...]]:
+def with_common_choices(model: HookedModel, conditions: Conditions) -> tuple[Conditions, tuple[str, ...]]:
     """The documents that have a choice to make in every condition, and a sentence for each of the others."""
     found = {name: with_choices(task, model) for name, task in conditions.tasks.items()}
     common = set.intersection(*({document.id for document in task.documents} for task, _ in found.values()))

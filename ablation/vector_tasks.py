@@ -24,6 +24,7 @@ from ablation.tasks.rendering import Renderer
 from ablation.tasks.reserved import cluster_of, divided
 from ablation.tasks.task import Task
 from interp.errors import UsageError
+from interp.shown import one_line
 
 SHOTS = 10
 MEAN_DOCUMENTS = 64
@@ -32,6 +33,7 @@ SHARES = (3, 3, 4)  # of the clusters: mean set, queries, demonstrations
 Row = Mapping[str, Any]
 
 
+@one_line
 @dataclass(frozen=True)
 class VectorTask:
     """One task's prompts.

@@ -9,10 +9,14 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from small_models_tables import DETAIL, NAMES, THRESHOLD, Tables, Z
 
-from headscope.figures.style import colour, styled
+from interp.theme import colour, styled
 
 LAYER_COLOURS = {1: "grey", 2: "blue", 3: "green", 4: "purple"}
 WIDTHS = {32: 1.0, 64: 2.0, 128: 3.5}
+DASHES = ("solid", "dash", "dot", "dashdot")  # the heads of a layer
+PART_COLOURS = ("grey", "vermilion", "blue", "green", "purple")  # the parts of the corpus
+THIN = {"color": colour("muted"), "width": 1, "dash": "dot"}
+WIDTH = 680
 
 
 def pictures(tables: Tables) -> dict[str, go.Figure]:
@@ -23,69 +27,67 @@ def pictures(tables: Tables) -> dict[str, go.Figure]:
 def over_training(tables: Tables) -> go.Figure:
     """Six panels against the training step, a line a model."""
     panels: dict[str, tuple[str, str]] = {
-        "strongest head: prefix matching": ("", "strongest"),
+        "prefix matching, strongest head": ("", "strongest"),
         "repeat score (nats)": ("", "repeat_score"),
-        "loss on known tokens of repeats (nats)": ("losses", "loss"),
-        **{f"choice gain of {label} (nats)": (task, "gain") for task, label in NAMES.items()},
+        "loss on repeats (nats)": ("losses", "loss"),
+        **{f"choice gain, {label} (nats)": (task, "gain") for task, label in NAMES.items()},
     }
-    figure = make_subplots(rows=2, cols=3, subplot_titles=list(panels), horizontal_spacing=0.07, vertical_spacing=0.14)
+    figure = make_subplots(rows=3, cols=2, subplot_titles=list(panels), horizontal_spacing=0.1, vertical_spacing=0.1)
     for place, (table, column) in enumerate(panels.values()):
         for name in tables.names:
             rows = repeats_loss(tables, name) if table == "losses" else tables.over_steps(name, table)
             trace = line(rows.index, rows[column], name, look(tables, name), legend=place == 0)
-            figure.add_trace(trace, row=place // 3 + 1, col=place % 3 + 1)
-    figure.add_hline(THRESHOLD, line={"color": colour("muted"), "width": 1, "dash": "dot"}, row=1, col=1)
-    return laid_out(figure, "training step", height=620)
+            figure.add_trace(trace, **cell(place))
+    figure.add_hline(THRESHOLD, line=THIN, row=1, col=1)
+    return laid_out(figure, "training step", height=900)
 
 
 def head_by_head(tables: Tables) -> go.Figure:
     """One model: prefix matching and previous token of each head, and the losses of all parts."""
-    titles = ["prefix matching", "previous token", "loss on known tokens, by part (nats)"]
-    figure = make_subplots(rows=1, cols=3, subplot_titles=titles, horizontal_spacing=0.07)
+    titles = ["prefix matching", "previous token", "loss by part (nats)"]
+    figure = make_subplots(rows=2, cols=2, subplot_titles=titles, horizontal_spacing=0.1, vertical_spacing=0.17)
     rows = tables.heads[tables.heads["model"] == DETAIL]
     for (layer, head), part in rows.sort_values("step").groupby(["layer", "head"]):
         role = {"color": colour("vermilion" if layer else "sky"), "dash": DASHES[int(head) % len(DASHES)]}
         for place, column in enumerate(("prefix_matching", "previous_token")):
             trace = line(part["step"], part[column], f"head {layer}.{head}", role, legend=place == 0)
-            figure.add_trace(trace, row=1, col=place + 1)
+            figure.add_trace(trace, **cell(place))
     losses = tables.losses[tables.losses["model"] == DETAIL]
     for place, (part_name, part) in enumerate(losses.groupby("part", sort=False)):
         role = {"color": colour(PART_COLOURS[place])}
-        figure.add_trace(line(part["step"], part["loss"], str(part_name), role, legend=True), row=1, col=3)
-    return laid_out(figure, "training step", height=400)
+        figure.add_trace(line(part["step"], part["loss"], str(part_name), role, legend=True), **cell(2))
+    return laid_out(figure, "training step", height=700)
 
 
 def over_sizes(tables: Tables) -> go.Figure:
     """The last checkpoints: prefix matching of every head, and the choice gains with 95% intervals, a row a model."""
-    titles = ["prefix matching, every head", *(f"choice gain of {label}" for label in NAMES.values())]
-    figure = make_subplots(rows=1, cols=4, subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.03)
+    titles = ["prefix matching, every head", *(f"choice gain, {label} (nats)" for label in NAMES.values())]
+    spacing: dict[str, Any] = {"horizontal_spacing": 0.04, "vertical_spacing": 0.15}
+    figure = make_subplots(rows=2, cols=2, subplot_titles=titles, shared_yaxes=True, **spacing)
     for name in tables.names:
         last = tables.last(name)
         rows = tables.heads[(tables.heads["model"] == name) & (tables.heads["step"] == last.name)]
         marker = {"color": look(tables, name)["color"], "size": 8}
-        dots = go.Scatter(
-            x=rows["prefix_matching"].astype(float),
-            y=[name] * len(rows),
-            mode="markers",
-            marker=marker,
-            showlegend=False,
-        )
-        figure.add_trace(dots, row=1, col=1)
-        for place, task in enumerate(NAMES):
+        scores = rows["prefix_matching"].astype(float)
+        figure.add_trace(dots(scores, [name] * len(rows), marker), **cell(0))
+        for place, task in enumerate(NAMES, start=1):
             row = tables.last(name, task)
-            error = {
-                "type": "data",
-                "array": [Z * float(row["gain_stderr"])],
-                "color": marker["color"],
-                "thickness": 1.5,
-            }
-            dot = go.Scatter(
-                x=[float(row["gain"])], y=[name], error_x=error, mode="markers", marker=marker, showlegend=False
-            )
-            figure.add_trace(dot, row=1, col=place + 2)
-    figure.add_vline(THRESHOLD, line={"color": colour("muted"), "width": 1, "dash": "dot"}, row=1, col=1)
+            margin = {"array": [Z * float(row["gain_stderr"])], "color": marker["color"], "thickness": 1.5}
+            figure.add_trace(dots([float(row["gain"])], [name], marker, error_x=margin), **cell(place))
+    figure.add_vline(THRESHOLD, line=THIN, row=1, col=1)
+    for place in range(1, 4):
+        figure.add_vline(0, line={"color": colour("muted"), "width": 1}, **cell(place))
     figure.update_yaxes(categoryorder="array", categoryarray=tables.names[::-1])
-    return laid_out(figure, "", height=90 + 30 * len(tables.names))
+    return laid_out(figure, "", height=150 + 56 * len(tables.names))
+
+
+def cell(place: int) -> dict[str, int]:
+    """Row and column of a panel; two stand side by side, so that letters are large enough on a phone."""
+    return {"row": place // 2 + 1, "col": place % 2 + 1}
+
+
+def dots(x: Any, y: list[str], marker: dict[str, Any], **options: Any) -> go.Scatter:
+    return go.Scatter(x=x, y=y, mode="markers", marker=marker, showlegend=False, **options)
 
 
 def repeats_loss(tables: Tables, model: str) -> pd.DataFrame:
@@ -120,10 +122,10 @@ def laid_out(figure: go.Figure, x: str, *, height: int) -> go.Figure:
     house = styled([]).layout
     for axes, update in ((house.xaxis, figure.update_xaxes), (house.yaxis, figure.update_yaxes)):
         update(axes.to_plotly_json())
-    figure.update_xaxes(title={"text": x, "font": {"size": 11}, "standoff": 4})
-    figure.update_yaxes(title="")
-    figure.update_annotations(font={"size": 12})
-    legend = {"orientation": "h", "y": -0.12, "yanchor": "top", "font": {"size": 11}}
+    figure.update_xaxes(title={"text": x, "font": {"size": 13}, "standoff": 4}, tickfont={"size": 13})
+    figure.update_yaxes(title="", tickfont={"size": 13})
+    figure.update_annotations(font={"size": 15})
+    legend = {"orientation": "h", "y": -0.08, "yanchor": "top", "font": {"size": 13}}
     return figure.update_layout(
         template="none",
         font=house.font,

@@ -13,7 +13,7 @@ import interp
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("model", nargs="?", default="smollm2-135m", help="a hub id, a folder or a .gguf file")
-parser.add_argument("--tasks", default="probe_capitals,probe_antonyms,probe_past_tense,probe_plurals,probe_letter_case")
+parser.add_argument("--tasks", default="probe_capitals,probe_antonyms,probe_past_tense,probe_plurals,probe_labels")
 parser.add_argument("--queries", type=int, default=16, help="prompts asked of each task, 15 at least")
 parser.add_argument("--sequences", type=int, default=20, help="random sequences that repeat")
 parser.add_argument("--top", type=int, default=10, help="how many heads of each kind to show")

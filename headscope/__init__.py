@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headscope import shadows  # noqa: F401  (refuses a user's own ablation.py, before it is imported)
 from interp.lazy import lazy
 
 if TYPE_CHECKING:

@@ -17,12 +17,14 @@ from torch import Tensor
 from induction.null import N1, N2
 from interp.errors import UsageError
 from interp.scores import FAMILY_LEVEL, HeadScores
+from interp.shown import one_line
 
 THRESHOLD = 0.4
 SWEEP = (0.2, 0.3, 0.4, 0.5, 0.6)
 COPYING, ANTI_COPYING, MATCHING_ONLY, NO_CLASS = "copying", "anti-copying", "matching only", ""
 
 
+@one_line
 @dataclass(frozen=True)
 class InductionHeads:
     """The class of every head, "" for heads that are no induction heads, and how many there are at other thresholds."""

@@ -21,6 +21,7 @@ from induction.circuits import DirectPath
 from interp.errors import RefusedModelError, UsageError
 from interp.model import HookedModel
 from interp.norms import probe
+from interp.shown import one_line
 
 Kind = Literal["q", "k", "v"]
 KINDS: tuple[Kind, ...] = ("q", "k", "v")
@@ -28,6 +29,7 @@ Head = tuple[int, int]
 MOST_HEADS = 1000
 
 
+@one_line
 @dataclass(frozen=True)
 class Composition:
     """Ratios to the random baseline, [kind later earlier] flattened over (layer, head); NaN where not asked for.

@@ -20,6 +20,7 @@ from induction.texts import ids_behind, tokenizer_of
 from induction.vocabulary import Candidates, Counts
 from interp.errors import UsageError
 from interp.model import HookedModel
+from interp.shown import one_line
 
 PROMPTS, LENGTH = 40, 30
 SHORTEST, LONGEST = 2, 5
@@ -51,6 +52,7 @@ class EntityPrompt:
         return (*self.front, *self.redrawn, *self.separator, *self.lead, self.entities[kind][0])
 
 
+@one_line
 @dataclass(frozen=True)
 class EntityPrompts:
     """The prompts; `usable` is how many of the given names have two to five tokens, `separator` where it came from."""

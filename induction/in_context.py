@@ -21,11 +21,14 @@ from induction.reading import Progress, Units
 from induction.sequences import RepeatedSequences, SequenceGroup
 from interp.errors import UsageError
 from interp.model import HookedModel
+from interp.shown import one_line
+from interp.tokenizing import read_text
 
 EARLY, LATE, NEEDED = (40, 60), (490, 510), 512
 TOKEN_BUDGET = 1024  # of logits held at once
 
 
+@one_line
 @dataclass(frozen=True)
 class InContextLearning:
     """Differences of loss in nats; NaN where a part was not measured, and `skipped` says why.
@@ -127,7 +130,7 @@ def token_losses(model: HookedModel, tokens: Int[Tensor, "batch query"]) -> Floa
 
 
 def _natural(model: HookedModel, texts: Sequence[str]) -> tuple[Float[Tensor, " text"], str]:
-    rows = [model.tokenizer(text)["input_ids"][:NEEDED] for text in texts]
+    rows = [read_text(model.tokenizer, text)[:NEEDED] for text in texts]
     rows = [row for row in rows if len(row) == NEEDED]
     if not rows:
         return torch.zeros(0), f"none of the {len(texts)} texts has {NEEDED} tokens"

@@ -28,6 +28,7 @@ from induction.names import PLACES, one_each
 from induction.texts import front_ids, ids_behind, sentences, tokenizer_of
 from interp.errors import UsageError
 from interp.model import HookedModel
+from interp.shown import one_line
 
 LENGTHS, DEPTHS, EACH = (256, 1024), (0.1, 0.5, 0.9), 8
 CHOICES = 10
@@ -102,6 +103,7 @@ class Item:
         return (*self.context, *self.choices[0][:-1])
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class NeedlePrompts:
     """All items, grouped by length; iterate over the groups."""

@@ -23,10 +23,12 @@ from induction.wrong_token import WrongToken
 from interp.errors import RefusedModelError, UsageError
 from interp.model import HookedModel
 from interp.scores import FAMILY_LEVEL, HeadScores
+from interp.shown import one_line
 
 FEWEST_DRAWS = round(1 / FAMILY_LEVEL) - 1
 
 
+@one_line
 @dataclass(frozen=True)
 class InductionScores:
     """Every score, the classes made of them, and what a family could not be scored for (with the reason)."""

@@ -30,6 +30,7 @@ from induction.groups import slices
 from induction.vocabulary import Candidates, Counts, candidate_tokens
 from interp.errors import UsageError
 from interp.model import HookedModel
+from interp.shown import one_line
 
 Protocol = Literal["quick", "paper"]
 # How often the block stands in a protocol's repeated sequence, and so how many times L its unrepeated one is long.
@@ -71,6 +72,7 @@ class Targets:
         return self.queries.unique()
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class SequenceGroup:
     """Sequences of one length: a front token, then one block of distinct tokens `repeats` times.
@@ -118,6 +120,7 @@ class SequenceGroup:
             yield replace(self, tokens=self.tokens[part], indices=self.indices[part])
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class RepeatedSequences:
     """All sequences of a protocol, grouped by length; iterate over the groups.

@@ -22,6 +22,8 @@ from torch import Tensor
 from induction.groups import slices
 from interp.errors import UsageError
 from interp.model import HookedModel
+from interp.shown import one_line
+from interp.tokenizing import read_text
 
 WHO = (
     "The old baker",
@@ -124,6 +126,7 @@ class TextGroup:
             yield replace(self, tokens=self.tokens[part], indices=self.indices[part])
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class NaturalPrompts:
     """Natural texts as ids, grouped by length; iterate over the groups. source: `built-in` or `texts`."""
@@ -166,7 +169,7 @@ def natural_prompts(
     if length < 2 or prompts < 1:
         raise UsageError(f"a prompt has 2 tokens or more, and there is at least one; got {length=}, {prompts=}")
     given = [_text_of(tokenizer, length, f"{seed}/{n}") for n in range(prompts)] if texts is None else list(texts)
-    rows = [tokenizer(text)["input_ids"][:length] for text in given]
+    rows = [read_text(tokenizer, text)[:length] for text in given]
     if short := [text for text, row in zip(given, rows, strict=True) if len(row) < 2]:
         raise UsageError(f"a natural prompt needs two tokens or more; {short[0]!r} has fewer")
     if not rows:
@@ -180,10 +183,17 @@ def natural_prompts(
 
 
 def _text_of(tokenizer: Any, length: int, seed: str) -> str:
-    """Built-in sentences until they have `length` tokens."""
-    source, text = sentences(seed), ""
-    while len(tokenizer(text)["input_ids"]) < length:
-        text = " ".join([*([text] if text else []), *islice(source, 4)])
+    """Built-in sentences until they have `length` tokens. Raises UsageError for a tokenizer that reads none of them."""
+    source, text, held = sentences(seed), "", len(read_text(tokenizer, ""))
+    while held < length:
+        longer = " ".join([*([text] if text else []), *islice(source, 4)])
+        found = len(read_text(tokenizer, longer))
+        if found <= held:  # digits only, say, and nothing for all else: it would never end
+            raise UsageError(
+                f"this model's tokenizer makes no tokens of English sentences ({longer[-40:]!r}): give texts that it "
+                "reads, texts=[...]"
+            )
+        text, held = longer, found
     return text
 
 
@@ -196,12 +206,12 @@ def tokenizer_of(model: HookedModel, what: str) -> Any:
 
 def ids_behind(tokenizer: Any, text: str, behind: str = _BEHIND) -> tuple[int, ...]:
     """The ids of a text as it goes on behind another: what the joint ids have beyond the other's."""
-    alone, joint = (tokenizer(part, add_special_tokens=False)["input_ids"] for part in (behind, behind + text))
+    alone, joint = (read_text(tokenizer, part, add_special_tokens=False) for part in (behind, behind + text))
     return tuple(joint[len(alone) :])
 
 
 def front_ids(tokenizer: Any) -> tuple[int, ...]:
     """What the tokenizer puts in front of a text by itself."""
-    bare, full = tokenizer("a", add_special_tokens=False)["input_ids"], tokenizer("a")["input_ids"]
+    bare, full = read_text(tokenizer, "a", add_special_tokens=False), read_text(tokenizer, "a")
     places = (at for at in range(len(full) - len(bare) + 1) if full[at : at + len(bare)] == bare)
     return tuple(full[: next(places, 0)])

@@ -22,6 +22,7 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from interp.errors import UsageError
+from interp.shown import one_line
 
 # How often each token id occurs: by id, or one number an id; or "uniform", which makes no difference between them.
 Counts = Mapping[int, int | float] | Shaped[Tensor, " token"] | str
@@ -29,6 +30,7 @@ Counts = Mapping[int, int | float] | Shaped[Tensor, " token"] | str
 ENDS_PERCENT = 4
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class Candidates:
     """Token ids that may be drawn, most frequent first, and the rule that ranked them.
@@ -85,7 +87,7 @@ def _ranked(tokenizer: Any, end: int, counts: Counts | None) -> tuple[str, list[
     if tokenizer is None:
         raise UsageError(
             "A model without a tokenizer does not tell which tokens are frequent: give counts={token id: occurrences "
-            "in some text} (or a tensor with a number an id), or counts='uniform' to draw all ids alike."
+            "in some text} (or a tensor with a number an id), or counts='uniform' to draw all ids alike (--counts)."
         )
     return _by_vocabulary(tokenizer)
 

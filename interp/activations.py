@@ -12,6 +12,7 @@ from torch import Tensor
 
 from interp.errors import UsageError
 from interp.hooks import Point, points
+from interp.token_display import counted
 
 
 class Cache(Mapping[Any, Tensor]):
@@ -42,13 +43,23 @@ class Cache(Mapping[Any, Tensor]):
                 f"{name!r}: layer {missing.layer} was not captured or has no such place; ask for one layer, as in "
                 f"cache[{missing.name!r}, {layers[0]}]; captured: layers {layers}"
             )
-        return f"{name!r} was not captured; captured: {sorted({point.name for point in self._values})}"
+        return (
+            f"{name!r} was not captured; captured: {sorted({point.name for point in self._values})}; ask "
+            f"for it by names=[{missing.name!r}]"
+        )
 
     def __contains__(self, name: object) -> bool:
         try:
             return all(point in self._values for point in points([name], self._n_layers))  # type: ignore[list-item]
         except UsageError:
             return False
+
+    def __repr__(self) -> str:
+        layers: dict[str, int] = {}
+        for point in self._values:
+            layers[point.name] = layers.get(point.name, 0) + 1
+        told = ", ".join(f"{name} ({counted(count, 'layer')})" for name, count in layers.items())
+        return f"<Cache of {told or 'nothing'}>"
 
     def __iter__(self) -> Iterator[Point]:
         return iter(self._values)
@@ -67,6 +78,9 @@ class Gradients:
 
     z: dict[int, Tensor] = field(default_factory=dict)
     z_grad: dict[int, Tensor] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<Gradients of z in {counted(len(self.z_grad), 'layer')}>"
 
     def begin(self, layer: int, z: Tensor) -> Tensor | None:
         """Note z, and its gradient when it comes; where nothing before z has one, the graph begins here."""

@@ -18,6 +18,7 @@ from typing import Any
 
 import platformdirs
 from filelock import FileLock
+from safetensors import SafetensorError
 
 from interp.errors import StoreError
 
@@ -89,7 +90,9 @@ def _alone_with(folder: Path) -> Iterator[None]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.parent / f"{folder.name}.lock"):
             yield
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, SafetensorError) and "I/O" not in str(error) and "os error" not in str(error):
+            raise  # what is read is damaged: no matter of the disk
         raise StoreError(
             f"The cache folder {folder.parent} can't be used: {error}. It has to be writable, with room for the "
             "model's weights in float32. Set HEADSCOPE_CACHE to a folder that is."

@@ -36,6 +36,11 @@ class EmbeddedModel:
     member: str
     member_sha256: str
 
+    @property
+    def name(self) -> str:
+        """What its authors call it."""
+        return Path(self.member).name.partition(".")[0]
+
 
 EMBEDDED: Mapping[str, EmbeddedModel] = {
     "smollm2-135m": EmbeddedModel(

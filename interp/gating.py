@@ -16,7 +16,7 @@ from torch import Tensor
 
 from interp import hooks
 from interp.errors import RefusedModelError, UsageError
-from interp.masks import FFNMask, HeadMask
+from interp.masks import FFNMask, FFNs, HeadMask, Heads, ffn_mask, head_mask
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -37,19 +37,17 @@ class Reference(Protocol):
 
 @contextmanager
 def gates(
-    model: HookedModel,
-    *,
-    heads: HeadMask | Tensor | None = None,
-    ffns: FFNMask | Tensor | None = None,
-    reference: Reference | None = None,
+    model: HookedModel, *, heads: Heads | None = None, ffns: FFNs | None = None, reference: Reference | None = None
 ) -> Iterator[None]:
     """Hold the gates for as long as the context lasts; a leading batch axis gives each sequence its own mask.
+
+    A list of heads, or of the layers of FFNs, is what is removed.
 
     Layers without heads (or without an FFN) have nothing to gate: their entries of a mask are not looked at.
     Raises UsageError for masks of another shape or with NaN.
     """
-    head_values = _values(heads, (model.n_layers, model.n_heads), "heads")
-    ffn_values = _values(ffns, (model.n_layers,), "ffns")
+    head_values = _values(head_mask(heads, model.n_layers, model.n_heads), (model.n_layers, model.n_heads), "heads")
+    ffn_values = _values(ffn_mask(ffns, model.n_layers), (model.n_layers,), "ffns")
     if ffn_values is not None and not model.ffn_layers:
         raise RefusedModelError(f"{model.layout.architecture} has no FFN that headscope can place: none can be gated")
     with ExitStack() as stack:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interp.cache import facts_of, kept_folder, sha256_of
-from interp.errors import ModelLoadError, RefusedModelError
+from interp.errors import ModelLoadError, RefusedModelError, quoted
 from interp.gguf_keys import settle
 
 if TYPE_CHECKING:
@@ -107,11 +107,17 @@ def read_header(path: Path) -> GGUFHeader:
     from gguf import GGUFReader
 
     try:
-        reader = GGUFReader(path)
-    except (ValueError, OSError, IndexError) as error:
+        header = _described(GGUFReader(path))
+    except (ValueError, TypeError, OSError, IndexError, KeyError, AttributeError, OverflowError) as error:
         raise ModelLoadError(
-            f"{path} can't be read as a GGUF file ({error}): fetch it again, or name another"
+            f"{path} can't be read as a GGUF file ({quoted(error)}): fetch it again, or name another"
         ) from error
+    _vet(path, header)
+    return header
+
+
+def _described(reader: Any) -> GGUFHeader:
+    """What the file says about itself; any kind of error where it is damaged."""
 
     def value(name: str, default: Any = None) -> Any:
         found = reader.get_field(name)
@@ -124,10 +130,12 @@ def read_header(path: Path) -> GGUFHeader:
             scaled.append(tensor.name)
         sizes[tensor.tensor_type.name] += int(tensor.n_elements)
     architecture = value("general.architecture", "unnamed")
-    own = f"{architecture}."
-    header = GGUFHeader(
+    own, kind = f"{architecture}.", value("general.type", "model")
+    if not (isinstance(architecture, str) and isinstance(kind, str)):
+        raise ValueError("its architecture and type must be text")
+    return GGUFHeader(
         architecture=architecture,
-        kind=value("general.type", "model"),
+        kind=kind,
         parts=int(value("split.count", 1)),
         tokens=len(value("tokenizer.ggml.tokens", ())),
         pre_tokenizer=value("tokenizer.ggml.pre") if value("tokenizer.ggml.model") == "gpt2" else None,
@@ -136,8 +144,6 @@ def read_header(path: Path) -> GGUFHeader:
         file_type=_type_named(value("general.file_type")),
         keys={name.removeprefix(own): value(name) for name in reader.fields if name.startswith(own)},
     )
-    _vet(path, header)
-    return header
 
 
 def _vet(path: Path, header: GGUFHeader) -> None:

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from interp.errors import UsageError
 from interp.offload import in_memory
+from interp.tokenizing import read_text
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -84,7 +86,11 @@ def tokenizer_hash(tokenizer: Any) -> str | None:
     rules = sorted(tokenizer.get_vocab().items()) if backend is None else json.loads(backend.to_str())
     if isinstance(rules, dict):
         rules = {name: value for name, value in rules.items() if name not in ("padding", "truncation")}
-    told = [rules, tokenizer("a")["input_ids"], getattr(tokenizer, "bos_token_id", None)]
+    try:
+        front = read_text(tokenizer, "a")
+    except UsageError:  # a vocabulary without `a` and without a token for what it does not know
+        front = None
+    told = [rules, front, getattr(tokenizer, "bos_token_id", None)]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from interp.errors import UsageError
+from interp.tokenizing import to_tokens
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
 
 
-def arguments(model: HookedModel, tokens: Tensor, attention_mask: Tensor | None) -> dict[str, Any]:
+def arguments(model: HookedModel, tokens: Tensor | str, attention_mask: Tensor | None) -> dict[str, Any]:
     """Positions are counted from the first real token: GPT-2 and GPT-Neo are wrong under left padding without them."""
+    if isinstance(tokens, str):
+        tokens = to_tokens(model, tokens)
     refuse(model, tokens, attention_mask)
     found: dict[str, Any] = {"input_ids": tokens.to(model.device), "use_cache": False}
     if attention_mask is not None and not bool(attention_mask.all()):

@@ -1,7 +1,7 @@
 """load_model: a hub id, a folder, a GGUF file, the embedded model or a Hugging Face model in memory -> HookedModel.
 
 Weights are frozen and in eval mode. Refused, each with a sentence (refusals.py): what is not a causal language model,
-what has no tokenizer, what is damaged or incomplete, pickled weights and remote code unless asked for by name.
+what is damaged or incomplete, pickled weights and remote code unless asked for by name.
 """
 
 from __future__ import annotations
@@ -22,11 +22,19 @@ from interp.errors import ModelLoadError, RefusedModelError, UsageError
 from interp.identity import config_hash
 from interp.in_memory import refuse_changed_inside, refuse_source, unwrapped
 from interp.model import Caught, HookedModel
-from interp.quiet import transformers_quietly
+from interp.quiet import transformers_quietly, without_bars
 from interp.selfcheck import Level, level_named, verify
 
 DEFAULT_MODEL = "smollm2-135m"
 EMBEDDED = (DEFAULT_MODEL,)
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "tokenizer_config.json",
+    "spiece.model",
+    "vocab.txt",
+)
 
 
 def load_model(
@@ -102,7 +110,7 @@ def read_config(
 def read_tokenizer(
     source: str | Path, *, revision: str | None = None, trust_remote_code: bool = False, wheel: str | Path | None = None
 ) -> Any:
-    """A model's tokenizer without its weights. Raises as `load_model` does."""
+    """A model's tokenizer without its weights; None for a folder that holds none. Raises as `load_model` does."""
     folder, _ = _resolve(str(source), wheel)
     return _tokenizer(folder, source, {"revision": revision, "trust_remote_code": trust_remote_code})
 
@@ -222,14 +230,11 @@ def _config_hash(config: Any, folder: str, options: dict[str, Any]) -> str:
 
 
 def _tokenizer(folder: str, source: Any, options: dict[str, Any]) -> Any:
+    """The tokenizer; None for a folder without one."""
     from transformers import AutoTokenizer
 
-    names = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json", "spiece.model", "vocab.txt")
-    if os.path.isdir(folder) and not any(os.path.isfile(os.path.join(folder, name)) for name in names):
-        raise ModelLoadError(
-            f"the folder {str(source)!r} has no tokenizer (none of {', '.join(names[:3])}, ...): save "
-            "the model's tokenizer into it"
-        )
+    if os.path.isdir(folder) and not any(os.path.isfile(os.path.join(folder, name)) for name in TOKENIZER_FILES):
+        return None  # a toy trained on integers; whatever wants text says so (tokenizing.py)
     try:
         return AutoTokenizer.from_pretrained(folder, **options)
     except Exception as error:
@@ -240,12 +245,13 @@ def _weights(folder: str, source: Any, config: Any, options: dict[str, Any]) -> 
     from transformers import AutoModelForCausalLM
 
     try:
-        with transformers_quietly():  # missing weights are refused in one sentence below
+        with transformers_quietly(), without_bars():  # missing weights are refused in one sentence below
             options = {**options, "config": config, "output_loading_info": True}
             hf, report = AutoModelForCausalLM.from_pretrained(folder, **options)
     except Exception as error:
         raise refusals.explained(error, source, "weights") from error
     refusals.incomplete_weights(report["missing_keys"], source)
+    refusals.unread_weights(report["unexpected_keys"], source)
     return hf
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -23,11 +24,11 @@ class HeadMask:
     def keep_all(cls, n_layers: int, n_heads: int) -> HeadMask:
         return cls(torch.ones(n_layers, n_heads))
 
-    def without(self, heads: Iterable[tuple[int, int]]) -> HeadMask:
-        """A copy with these (layer, head) pairs removed."""
+    def without(self, heads: Iterable[Any]) -> HeadMask:
+        """A copy with these heads removed: (layer, head) pairs, or rows of `scores.top()`."""
         values = self.values.clone()
         layers, width = values.shape
-        for layer, head in heads:
+        for layer, head in map(_place, heads):
             if not (0 <= layer < layers and 0 <= head < width):
                 raise UsageError(
                     f"head {layer}.{head} does not exist: the model has layers 0-{layers - 1}, heads 0-{width - 1}"
@@ -37,6 +38,10 @@ class HeadMask:
 
     def removed(self) -> list[tuple[int, int]]:
         return [(int(layer), int(head)) for layer, head in (self.values == 0).nonzero()]
+
+    def __repr__(self) -> str:
+        layers, heads = self.values.shape
+        return f"<HeadMask {layers} x {heads}: {_told([f'{layer}.{head}' for layer, head in self.removed()])}>"
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,29 @@ class FFNMask:
     def removed(self) -> list[int]:
         return [int(layer) for layer in (self.values == 0).nonzero().flatten()]
 
+    def __repr__(self) -> str:
+        return f"<FFNMask {len(self.values)}: {_told(list(map(str, self.removed())))}>"
+
+
+# What is removed, wherever heads or FFNs are: a mask, or a list of what goes, [(18, 6), (17, 3)], "18.6,17.3", [3, 4].
+Heads = HeadMask | Float[Tensor, "*batch layer head"] | Sequence[Any] | str
+FFNs = FFNMask | Float[Tensor, "*batch layer"] | Sequence[int]
+
+
+def head_mask(given: Heads | None, n_layers: int, n_heads: int) -> HeadMask | Tensor | None:
+    """A list of heads as the mask that removes them; a mask as it is."""
+    if given is None or isinstance(given, HeadMask | Tensor):
+        return given
+    removed = parse_heads(given) if isinstance(given, str) else given
+    return HeadMask.keep_all(n_layers, n_heads).without(removed)
+
+
+def ffn_mask(given: FFNs | None, n_layers: int) -> FFNMask | Tensor | None:
+    """A list of layers as the mask that removes their FFNs; a mask as it is."""
+    if given is None or isinstance(given, FFNMask | Tensor):
+        return given
+    return FFNMask.keep_all(n_layers).without(given)
+
 
 def parse_heads(text: str) -> list[tuple[int, int]]:
     """Heads as people write them: `18.6,17.3` (or `L18H6`) -> [(18, 6), (17, 3)]."""
@@ -71,3 +99,17 @@ def parse_heads(text: str) -> list[tuple[int, int]]:
             raise UsageError(f"{quoted(part)} is not a head: write layer.head, for example 18.6, separated by commas")
         heads.append((int(match[1]), int(match[2])))
     return heads
+
+
+def _place(head: Any) -> tuple[int, int]:
+    """(layer, head) of a pair, of a row of `scores.top()`, or of "18.6"."""
+    if isinstance(head, str) and len(found := parse_heads(head)) == 1:
+        return found[0]
+    if isinstance(head, str) or not isinstance(head, Sequence) or len(head) not in (2, 3):
+        raise UsageError(f"{quoted(head)} is not a head: write a pair, for example [(18, 6), (17, 3)], or '18.6,17.3'")
+    return int(head[0]), int(head[1])
+
+
+def _told(removed: list[str], longest: int = 6) -> str:
+    more = f" and {len(removed) - longest} more" if len(removed) > longest else ""
+    return f"without {', '.join(removed[:longest])}{more}" if removed else "nothing is removed"

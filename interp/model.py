@@ -17,14 +17,14 @@ from einops import rearrange
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from interp import gating, hooks, inputs, norms, offload, patching, resume
+from interp import gating, hooks, inputs, norms, offload, patching, resume, tokenizing, usual
 from interp.activations import Cache, Gradients
 from interp.architecture import Layout, linear_outputs, linear_width
 from interp.attention import door, eager, named, sdpa
 from interp.attention.door import Listener, Route
 from interp.errors import RefusedModelError
 from interp.identity import WeightHash, identity, weight_hash
-from interp.masks import FFNMask, HeadMask
+from interp.masks import FFNs, Heads
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -51,6 +51,19 @@ class HookedModel:
     layout: Layout
     caught: Caught = "sdpa"
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        heads = f"{self.n_layers} layers x {self.n_heads} heads ({self.n_kv_heads} kv heads)"
+        numbers = f"{str(self.dtype).removeprefix('torch.')} on {self.device}"
+        return f"<HookedModel {self.provenance.get('source', '')}: {self.layout.architecture}, {heads}, {numbers}>"
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Only what is not there: where it is, or what is like it (usual.py)."""
+            if hasattr(type(self), name):  # a property that failed: let it say why
+                return object.__getattribute__(self, name)
+            raise AttributeError(usual.way_to(name, dir(type(self))))
 
     # --- sizes -----------------------------------------------------------------------------------------------------
 
@@ -168,25 +181,29 @@ class HookedModel:
 
     # --- running ---------------------------------------------------------------------------------------------------
 
-    def __call__(self, tokens: Tokens, attention_mask: Mask = None) -> Float[Tensor, "batch query vocab"]:
-        """Logits at every position."""
+    def __call__(self, tokens: Tokens | str, attention_mask: Mask = None) -> Float[Tensor, "batch query vocab"]:
+        """Logits at every position; a text is read as the tokenizer reads it."""
         return self.hf(**self.inputs(tokens, attention_mask)).logits
 
-    def run(self, tokens: Tokens, attention_mask: Mask = None) -> Float[Tensor, "batch query d_model"]:
+    def run(self, tokens: Tokens | str, attention_mask: Mask = None) -> Float[Tensor, "batch query d_model"]:
         """The blocks and the final norm without the logits: enough, and cheaper, for anything that is read by hooks."""
         return self.hf.base_model(**self.inputs(tokens, attention_mask))[0]
 
-    def inputs(self, tokens: Tokens, attention_mask: Mask = None) -> dict[str, Any]:
+    def inputs(self, tokens: Tokens | str, attention_mask: Mask = None) -> dict[str, Any]:
         """Arguments for the Hugging Face model: positions counted from the first real token under padding."""
         return inputs.arguments(self, tokens, attention_mask)
 
     def run_with_cache(
-        self, tokens: Tokens, names: Sequence[str | tuple[str, int]], attention_mask: Mask = None
+        self, tokens: Tokens | str, names: Sequence[str | tuple[str, int]] | None = None, attention_mask: Mask = None
     ) -> tuple[Float[Tensor, "batch query vocab"], Cache]:
         """Logits and the activations at `names` (hooks.py lists the places).
 
-        A name without a layer means every layer that has such a place.
+        A name without a layer means every layer that has such a place. Without names: resid_pre, resid_post, z,
+        mlp_out and pattern, of all layers, as long as they take 2 GiB at most; beyond that, UsageError asks for names.
         """
+        if isinstance(tokens, str):
+            tokens = self.to_tokens(tokens)
+        names = usual.names(self, tokens) if names is None else names
         there = {"mlp_out": self.ffn_layers, **dict.fromkeys(hooks.OF_HEADS, self.attention_layers)}
         wanted = [
             point
@@ -198,6 +215,26 @@ class HookedModel:
         with hooks.capture(self, wanted, cache.store):
             logits = self(tokens, attention_mask)
         return logits, cache
+
+    def generate(
+        self, tokens: Tokens | str, max_new_tokens: int = 20, *, temperature: float = 0.0, seed: int = 0
+    ) -> Int[Tensor, "batch longer"] | str:
+        """The text (or the tokens) with what the model writes behind it, under whatever is held on it (usual.py)."""
+        return usual.generate(self, tokens, max_new_tokens, temperature=temperature, seed=seed)
+
+    # --- text ------------------------------------------------------------------------------------------------------
+
+    def to_tokens(self, text: str) -> Tokens:
+        """A text as the tokenizer reads it: [1 query]."""
+        return tokenizing.to_tokens(self, text)
+
+    def to_str_tokens(self, text: str | tokenizing.Ids) -> list[str]:
+        """Each token of a text or of a sequence of ids as text."""
+        return tokenizing.to_str_tokens(self, text)
+
+    def to_string(self, tokens: tokenizing.Ids) -> str:
+        """The text of a sequence of ids."""
+        return tokenizing.to_string(self, tokens)
 
     # --- watching and changing -------------------------------------------------------------------------------------
 
@@ -226,12 +263,12 @@ class HookedModel:
 
     @contextmanager
     def gates(
-        self,
-        heads: HeadMask | Float[Tensor, "*batch layer head"] | None = None,
-        ffns: FFNMask | Float[Tensor, "*batch layer"] | None = None,
-        reference: gating.Reference | None = None,
+        self, heads: Heads | None = None, ffns: FFNs | None = None, reference: gating.Reference | None = None
     ) -> Iterator[None]:
-        """Remove (0), keep (1) or interpolate heads and FFNs at every position (Method 3.3; gating.py)."""
+        """Remove heads and FFNs at every position (Method 3.3; gating.py): `model.gates(heads=[(18, 6)], ffns=[3])`.
+
+        A mask keeps where it is 1, removes where it is 0 and interpolates between.
+        """
         with gating.gates(self, heads=heads, ffns=ffns, reference=reference):
             yield
 
@@ -306,8 +343,10 @@ class HookedModel:
         """What a stored number is filed under: source, revision, weight hash, dtype, route, versions (identity.py)."""
         return identity(self)
 
-    def attention_view(self, text: str, layer: int, head: int | None = None, *, start: int = 0) -> AttentionView:
-        """A layer's attention on a text, or a head's, as a notebook shows it: 64 tokens from `start` on (view.py)."""
+    def attention_view(
+        self, text: str | tokenizing.Ids, layer: int, head: int | None = None, *, start: int = 0
+    ) -> AttentionView:
+        """A layer's attention on a text (or ids), or a head's, as a notebook shows it: 64 tokens from `start` on."""
         from interp.view import attention_view
 
         return attention_view(self, text, layer, head, start=start)

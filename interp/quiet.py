@@ -27,3 +27,16 @@ def transformers_quietly() -> Iterator[None]:
     with transformer_lens_quietly():
         logging.getLogger("transformers").setLevel(logging.ERROR)
         yield
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Load without transformers' own progress bars, which a notebook keeps; those of a download stay."""
+    from transformers.utils import logging as theirs
+
+    shown = theirs._tqdm_active
+    theirs._tqdm_active = False
+    try:
+        yield
+    finally:
+        theirs._tqdm_active = shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import torch
@@ -43,6 +44,14 @@ _ENCODERS = frozenset(
     }
 )
 _ATTENTION_FREE = frozenset({"falcon_mamba", "mamba", "mamba2", "rwkv", "xlstm"})
+# What checkpoints hold and a text model leaves unread with reason, beside what its family in transformers names.
+_IGNORED = re.compile(
+    r"\.(attn|attention|self_attn|self_attention)\.(masked_)?bias$"  # the causal mask, as early versions saved it
+    r"|rotary_emb\.|\.inv_freq$|position_ids$"  # computed anew
+    r"|(^|\.)(vision|visual|audio|image|speech)|mm_projector|multi_modal_projector"  # parts for images and sound
+    r"|(^|\.)mtp"  # further tokens at once
+    r"|^(v_head|value_head|score|classifier|reward_head)\."  # heads of a training run, or of a classifier
+)
 _PLAIN = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # float8 has its scale elsewhere
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
@@ -105,6 +114,18 @@ def incomplete_weights(missing: Any, source: Any) -> None:
         raise ModelLoadError(
             f"the weights of {str(source)!r} are incomplete: {len(missing)} are not there "
             f"({', '.join(sorted(missing)[:3])}, ...). The checkpoint is damaged or of another model"
+        )
+
+
+def unread_weights(unexpected: Any, source: Any) -> None:
+    """Weights of the checkpoint that no part of the model reads: a config.json of fewer layers, or of another model."""
+    unread = sorted(name for name in unexpected if not _IGNORED.search(name))
+    if unread:
+        names, more = ", ".join(unread[:3]), ", ..." if len(unread) > 3 else ""
+        raise ModelLoadError(
+            f"{len(unread)} weights of {str(source)!r} are read by no part of the model that its config.json describes "
+            f"({names}{more}): the configuration has fewer layers than the weights, or is of another model. "
+            "Give the config.json that was saved with the weights"
         )
 
 

@@ -18,7 +18,7 @@ A layer without softmax attention has no heads: its row is NaN, never 0 (Method 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -29,6 +29,7 @@ from torch import Tensor
 
 from interp.errors import UsageError
 from interp.masks import FFNMask, HeadMask
+from interp.shown import one_line, ranking_line, score_line, score_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,8 +46,18 @@ class ScoredHead(NamedTuple):
     head: int
     score: float
 
+    @property
+    def name(self) -> str:
+        """18.6"""
+        return f"{self.layer}.{self.head}"
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """(18, 6): where it stands in a table of scores."""
+        return self.layer, self.head
+
     def __str__(self) -> str:
-        return f"{self.layer}.{self.head} {self.score:.3f}"
+        return f"{self.name} {self.score:.3f}"
 
 
 class ScoredFFN(NamedTuple):
@@ -55,7 +66,18 @@ class ScoredFFN(NamedTuple):
     layer: int
     score: float
 
+    @property
+    def name(self) -> str:
+        """The layer."""
+        return str(self.layer)
 
+    @property
+    def place(self) -> tuple[int]:
+        """Where it stands in a table of scores."""
+        return (self.layer,)
+
+
+@one_line
 @dataclass(frozen=True, eq=False)
 class Null:
     """What a score looks like when there is nothing to find (Method 2.7).
@@ -98,7 +120,7 @@ class Null:
         return cls(name, centre.float(), p, p_family)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Scores:
     """What head scores and FFN scores share; see `HeadScores` for the fields."""
 
@@ -112,6 +134,30 @@ class _Scores:
     per_item: Float[Tensor, "item ..."] | None = None
     nulls: tuple[Null, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, place: int | tuple[int, ...]) -> float | Tensor:
+        """`scores[18, 6]` is that head's value, `scores[18]` all values of the layer (of an FFN: its value).
+
+        Raises UsageError for what the model does not have.
+        """
+        try:
+            found = self.mean[place]
+        except IndexError as error:
+            size = " x ".join(map(str, self.mean.shape))
+            raise UsageError(f"{self.name} has no value at {place}: there are {size}, counted from 0") from error
+        return found if found.dim() else float(found)
+
+    def __iter__(self) -> Iterator[Any]:
+        raise TypeError(
+            f"{type(self).__name__} is no sequence: .top(10) has the highest, .mean all, .to_frame() a table"
+        )
+
+    def __repr__(self) -> str:
+        return score_line(self)  # type: ignore[arg-type]
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the top ten."""
+        return score_table(self)  # type: ignore[arg-type]
 
     @property
     def title(self) -> str:
@@ -152,7 +198,7 @@ class _Scores:
         return {name: getattr(self, name).flatten().numpy() for name in names}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class HeadScores(_Scores):
     """A score for every head, float32 [layer head] on the CPU.
 
@@ -214,7 +260,7 @@ class HeadScores(_Scores):
         return mosaic(self.mean.numpy(), title=self.title, **options)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FFNScores(_Scores):
     """A score for every FFN, float32 [layer]; fields as in `HeadScores`."""
 
@@ -252,6 +298,9 @@ class Ranking:
     kind: Literal["head", "ffn"]
     name: str
     scores: Float[Tensor, "..."]
+
+    def __repr__(self) -> str:
+        return ranking_line(self)
 
     @property
     def order(self) -> Int[Tensor, " component"]:

@@ -7,7 +7,6 @@ all of them in `doctor`. A failure names the layer and stops.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 import torch
 
@@ -15,13 +14,11 @@ from interp.checks import changing, reading, thresholds
 from interp.checks.rest import Rest, at_rest
 from interp.checks.result import Check
 from interp.errors import SelfCheckError, UsageError
+from interp.levels import LEVELS, Level
 from interp.model import HookedModel
 from interp.offload import is_offloaded
 
 __all__ = ["LEVELS", "Check", "Level", "level_named", "run_checks", "verify"]
-
-Level = Literal["strict", "default", "off"]
-LEVELS: tuple[Level, ...] = ("strict", "default", "off")
 
 
 def run_checks(model: HookedModel, *, every_layer: bool = False) -> Iterator[Check]:

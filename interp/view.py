@@ -23,6 +23,7 @@ from torch import Tensor
 from interp.errors import UsageError
 from interp.theme import colour
 from interp.token_display import counted, shown, token_texts
+from interp.tokenizing import Ids, ids_of
 
 if TYPE_CHECKING:
     from interp.attention.rows import AttentionRows
@@ -137,12 +138,12 @@ def document(body: str, script: str, *, title: str, style: str = "") -> str:
 
 
 def attention_view(
-    model: HookedModel, text: str, layer: int, head: int | None = None, *, start: int = 0
+    model: HookedModel, text: str | Ids, layer: int, head: int | None = None, *, start: int = 0
 ) -> AttentionView:
     """A head's attention on a text, or that of all heads of a layer, from token `start` on, 64 tokens at most.
 
-    Raises UsageError for a text without tokens or beyond the model's context, and for a layer, head or start that is
-    not there.
+    text: or the ids of one sequence, which a model without a tokenizer can be given. Raises UsageError for a text
+    without tokens or beyond the model's context, and for a layer, head or start that is not there.
     """
     heads = check_place(model, layer, head)
     ids = text_ids(model, text)
@@ -165,11 +166,11 @@ def check_place(model: HookedModel, layer: int, head: int | None) -> list[int]:
     return list(range(model.n_heads)) if head is None else [head]
 
 
-def text_ids(model: HookedModel, text: str) -> list[int]:
+def text_ids(model: HookedModel, text: str | Ids) -> list[int]:
     """The text as the tokenizer reads it. Raises UsageError for none and for more tokens than the model's context."""
-    ids: list[int] = model.tokenizer(text, verbose=False)["input_ids"]
+    ids = ids_of(model, text)
     if not ids:
-        raise UsageError("the text is empty: there is nothing to attend to. Give a text of at least one token")
+        raise UsageError("there is nothing to attend to: give at least one token")
     if model.max_length is not None and len(ids) > model.max_length:
         raise UsageError(
             f"the text has {counted(len(ids), 'token')}, and the model's context is {model.max_length}: shorten it"

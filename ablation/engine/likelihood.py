@@ -24,14 +24,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ablation.engine.below import Below
+from ablation.engine.overflow import broken
 from ablation.engine.packing import Batch, batch_rows, collate, grow, trunk_tree
 from ablation.engine.prefix_plan import Ids, Price, Request, SortedInputs, Trunk, make_plan
+from ablation.engine.recheck import recheck
 from ablation.engine.sharing import Sharing, attention_arguments, find_sharing
 from ablation.engine.target_logits import logits_at
-from ablation.replacement import Placement, Replacement
-from interp.errors import HeadscopeError, UsageError
-from interp.masks import FFNMask, HeadMask
+from ablation.replacement import Placement, Replacement, by_position
+from interp.errors import UsageError
+from interp.masks import FFNs, Heads, ffn_mask, head_mask
 from interp.offload import is_offloaded
+from interp.shown import one_line
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -54,6 +57,7 @@ class ScorableDocument(Protocol):
     def choices(self) -> Sequence[Ids]: ...
 
 
+@one_line
 @dataclass(frozen=True)
 class Likelihoods:
     """Per request: log p(continuation | context) in nats, and whether greedy decoding would write it."""
@@ -66,8 +70,8 @@ def log_likelihoods(
     model: HookedModel,
     documents: Iterable[ScorableDocument],
     *,
-    heads: HeadMask | Float[Tensor, "layer head"] | None = None,
-    ffns: FFNMask | Float[Tensor, " layer"] | None = None,
+    heads: Heads | None = None,
+    ffns: FFNs | None = None,
     replacement: Replacement | None = None,
     below: Below | None = None,
     token_budget: int | None = None,
@@ -101,8 +105,8 @@ def score_requests(
     model: HookedModel,
     requests: Sequence[tuple[Ids, Ids]],
     *,
-    heads: HeadMask | Float[Tensor, "layer head"] | None = None,
-    ffns: FFNMask | Float[Tensor, " layer"] | None = None,
+    heads: Heads | None = None,
+    ffns: FFNs | None = None,
     replacement: Replacement | None = None,
     below: Below | None = None,
     documents: Sequence[str] | None = None,
@@ -112,13 +116,16 @@ def score_requests(
     """Score (context ids, continuation ids) pairs; what they share is run once.
 
     `documents` names each request's document, which `replacement` asks for. Otherwise as `log_likelihoods`.
-    Raises HeadscopeError where the model gives NaN.
+    Raises HeadscopeError, which says where, for what is no finite number.
     """
     names = list(documents) if documents is not None else [str(number) for number in range(len(requests))]
-    grouped = _grouped(requests, names) if replacement is not None else [Request(*pair) for pair in requests]
+    if len(names) != len(requests):
+        raise UsageError(f"{len(requests)} requests have {len(names)} document names: give one to each")
+    grouped = [Request(*pair) for pair in requests] if by_position(replacement) else _grouped(requests, names)
     check_requests(model, grouped)
     if not grouped:
         return Likelihoods(np.zeros(0), np.zeros(0, dtype=bool))
+    heads, ffns = head_mask(heads, model.n_layers, model.n_heads), ffn_mask(ffns, model.n_layers)
     masks = {"heads": heads, "ffns": ffns}
     shared = below if below is not None and below.serves(model, heads, ffns) else None
     run = _Run(
@@ -136,6 +143,9 @@ def score_requests(
         gates = model.gates(heads=heads, ffns=ffns) if replacement is None else nullcontext()
         with gates, shared.run() if shared is not None else nullcontext():
             run.all(sharing)
+        if replacement is None:
+            with model.gates(heads=heads, ffns=ffns):
+                recheck(model, grouped, names, run.scores)
     return run.result()
 
 
@@ -155,8 +165,6 @@ def price_for(model: HookedModel) -> Price:
 
 def _grouped(requests: Sequence[tuple[Ids, Ids]], names: Sequence[str]) -> list[Request]:
     """Requests that share only within a document and a length of context: a replacement is aligned by both."""
-    if len(names) != len(requests):
-        raise UsageError(f"{len(requests)} requests have {len(names)} document names: give one to each")
     keys = [(name, len(context)) for name, (context, _) in zip(names, requests, strict=True)]
     number = {key: n for n, key in enumerate(dict.fromkeys(keys))}
     return [Request(*pair, group=number[key]) for key, pair in zip(keys, requests, strict=True)]
@@ -183,7 +191,7 @@ def sharing_for(model: HookedModel, longest: int) -> Sharing:
     """Whether inputs of up to `longest` tokens may share prefixes on this model."""
 
     def score(requests: Sequence[Request], price: Price) -> Float[Tensor, " request"]:
-        run = _Run(model, list(requests), [""] * len(requests), None, 4096, {}, price)
+        run = _Run(model, list(requests), [""] * len(requests), None, 4096, {}, price, strict=False)
         run.all(Sharing(None))
         return run.scores
 
@@ -203,6 +211,7 @@ class _Run:
     price: Price | None = None
     below: Below | None = None
     progress: Progress | None = None
+    strict: bool = True  # what is no finite number is refused
     done: int = 0
     passes: int = 0
     scores: Float[Tensor, " request"] = field(init=False)
@@ -213,11 +222,6 @@ class _Run:
         self.greedy = torch.ones(len(self.requests), dtype=torch.bool)
 
     def result(self) -> Likelihoods:
-        if bool(self.scores.isnan().any()):
-            raise HeadscopeError(
-                f"{int(self.scores.isnan().sum())} of {len(self.requests)} log-likelihoods are NaN: the model's "
-                "numbers overflow; load it with dtype float32 and run `headscope doctor`"
-            )
         return Likelihoods(self.scores.numpy(), self.greedy.numpy())
 
     def all(self, sharing: Sharing) -> None:
@@ -259,7 +263,12 @@ class _Run:
         places, targets = batch.places.to(logits.device), batch.targets.to(logits.device)
         total, highest = normaliser(logits)
         chosen = logits[places, targets].to(total)
-        self.scores.index_add_(0, batch.requests, (chosen - total[places]).double().cpu())
+        found = (chosen - total[places]).double().cpu()
+        if self.strict and not bool(found.isfinite().all()):
+            number = int(batch.requests[int((~found.isfinite()).nonzero()[0])])
+            ids = self.requests[number].ids[:-1]
+            raise broken(self.model, "the log-likelihood", document=self.names[number], tokens=ids)
+        self.scores.index_add_(0, batch.requests, found)
         self.greedy[batch.requests[(chosen < highest[places]).cpu()]] = False
 
     def standing(self, batch: Batch) -> Any:

@@ -22,13 +22,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ablation.engine.likelihood import LONGEST_TREE, check_requests, normaliser, sharing_for
+from ablation.engine.overflow import broken
 from ablation.engine.packing import Batch, batch_rows, collate, grow
 from ablation.engine.prefix_plan import Price, Request, SortedInputs, make_plan
 from ablation.engine.sharing import attention_arguments
 from ablation.engine.target_logits import logits_at
 from ablation.replacement import Placement, Replacement, Sparing
 from interp import hooks
-from interp.errors import HeadscopeError
 from interp.resume import resumed
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ class Removal(NamedTuple):
     head: int | None = None
     spare: bool = False
     width: int = 1
+
+    def __str__(self) -> str:
+        return f"the FFN of layer {self.layer}" if self.head is None else f"head {self.layer}.{self.head}"
 
 
 @dataclass(frozen=True)
@@ -106,23 +109,32 @@ def plain_and_removed(
     done = 0
     for batch in packed(model, prompts.requests, budget=budget):
         residuals, found = run_plain(model, batch)
+        _refuse_broken(model, prompts, batch, found)
         np.add.at(plain, batch.requests.numpy(), found)
         reference = replacement.placed(prompts.placement(batch)) if replacement is not None else None
         for layer, held in groupby(order, key=lambda n: removals[n].layer):
             for chosen in _chunks(list(held), max(1, budget // batch.tokens.numel())):
                 parts = [removals[n] for n in chosen]
                 found = run_removed(model, batch, residuals[layer], parts, reference)
+                _refuse_broken(model, prompts, batch, found, parts)
                 rows = np.repeat(chosen, len(batch.requests))
                 np.add.at(removed, (rows, np.tile(batch.requests, len(chosen))), found)
         done += len(removals) * len(batch.requests.unique())
         if progress is not None:
             progress(done, len(removals) * count)
-    if missing := int(np.isnan(plain).sum() + np.isnan(removed).sum()):
-        raise HeadscopeError(
-            f"{missing} log-likelihoods are NaN: the model's numbers overflow; load it with dtype "
-            "float32 and run `headscope doctor`"
-        )
     return plain, removed
+
+
+def _refuse_broken(
+    model: HookedModel, prompts: Prompts, batch: Batch, found: np.ndarray, removed: Sequence[Removal] = ()
+) -> None:
+    """Stop at what is no finite number, naming the document and what was removed; `found`: a value a target."""
+    bad = np.flatnonzero(~np.isfinite(found))
+    if len(bad):
+        number = int(batch.requests[int(bad[0]) % len(batch.requests)])
+        without = f" without {removed[int(bad[0]) // len(batch.requests)]}" if removed else ""
+        ids = () if removed else prompts.requests[number].ids[:-1]
+        raise broken(model, f"the log-likelihood{without}", document=prompts.names[number], tokens=ids)
 
 
 def run_plain(model: HookedModel, batch: Batch) -> tuple[list[Tensor], Float[np.ndarray, "target"]]:

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ablation.tasks.clusters import by_text, twins
+from ablation.tasks.labels import as_numbers
+from ablation.tasks.names import ICL14
 from interp.errors import UsageError
 
 SPLITS = ("train", "validation")
@@ -137,7 +140,10 @@ def read_folder(root: Path, task: str) -> dict[str, Any]:
     """Both splits of a task from its folder."""
     from datasets import Dataset
 
-    return {split: Dataset.from_list(read_rows(root / task / f"{split}.jsonl")) for split in SPLITS}
+    rows = {split: read_rows(root / task / f"{split}.jsonl") for split in SPLITS}
+    if task in ICL14:
+        rows = {split: as_numbers(held) for split, held in rows.items()}
+    return {split: Dataset.from_list(held) for split, held in rows.items()}
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -145,12 +151,12 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise UsageError(f"There is no file {str(path)!r}. Expected one JSON object a line, in the hub's field names.")
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(text_of(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError of its own
             raise UsageError(f"Line {number} of {str(path)!r} is no JSON: {error}. Mend or delete the line.") from error
         if not isinstance(row, dict):
             raise UsageError(f"Line {number} of {str(path)!r} is a {type(row).__name__}, expected a JSON object.")
@@ -158,6 +164,24 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     if not rows:
         raise UsageError(f"The file {str(path)!r} holds no documents. Expected one JSON object a line.")
     return rows
+
+
+def text_of(path: Path) -> str:
+    """The text of a file in UTF-8, UTF-16 or UTF-32, with a byte-order mark or without.
+
+    Raises UsageError for another encoding: which one it is can't be told from the bytes.
+    """
+    raw = path.read_bytes()
+    encoding = json.detect_encoding(raw[:4])
+    try:
+        return raw.decode(encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise UsageError(
+            f"{str(path)!r} is not {encoding.upper()}: byte 0x{raw[error.start]:02x} in line {line}. If it is Latin-1 "
+            f"or a Windows code page, convert it: `iconv -f WINDOWS-1252 -t UTF-8 {shlex.quote(str(path))} "
+            "> new.jsonl`."
+        ) from error
 
 
 def read_hub(task: str, path: str, name: str | None, splits: Mapping[str, str]) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ablation.tasks.data import definition_in_folder, folder_for, unreachable_hub
+from ablation.tasks.data import DEFINITION, definition_in_folder, folder_for, unreachable_hub
 from ablation.tasks.names import ICL14, PROBES, STOCK_PREFIX
+from ablation.tasks.own_files import file_of
 from ablation.tasks.stock import stock_task
 from interp.errors import HeadscopeError, UsageError
 
@@ -27,13 +28,15 @@ def definition(name: str, data: str | Path) -> tuple[Any, str]:
     if name in PROBES:
         return own_task(name, None), "built in"
     bare = name.removeprefix(STOCK_PREFIX)
+    if (path := file_of(name)) is not None:
+        return users_task(name, path, data), "file"
     folder = folder_for(bare, data)
     try:
         with quiet_harness():
             if name in ICL14:
                 task = own_task(name, folder)
             elif folder is not None and (path := definition_in_folder(name, folder)):
-                task = folders_task(name, path)
+                task = folders_task(name, path, path.parent.parent)
             else:
                 task = stock_task(name, folder)
     except HeadscopeError:
@@ -54,11 +57,24 @@ def own_task(name: str, folder: Path | None) -> Any:
         return manager.load(name)["tasks"][name]
 
 
-def folders_task(name: str, path: Path) -> Any:
-    """A task that the folder of its documents defines, DATA/NAME/task.yaml."""
+def users_task(name: str, path: Path, data: str | Path) -> Any:
+    """A task of a user's own YAML file; what our loader reads stands in the folder `data`, or beside the file."""
+    home = path.parent.parent if path.name == DEFINITION and path.parent.name == name else path.parent
+    root = Path(data) if str(data) != "hub" and (Path(data) / name).is_dir() else home
+    try:
+        with quiet_harness():
+            return folders_task(name, path, root)
+    except HeadscopeError:
+        raise
+    except Exception as error:  # the file may run any code, and its documents may be anywhere
+        raise failure(f"{name} ({path})", home, error) from error
+
+
+def folders_task(name: str, path: Path, root: Path) -> Any:
+    """A task that a file defines, as the folder of its documents may: ROOT/NAME/task.yaml."""
     from lm_eval.tasks import TaskManager
 
-    manager = TaskManager(include_defaults=False, metadata={"data_root": str(path.parent.parent)})
+    manager = TaskManager(include_defaults=False, metadata={"data_root": str(root)})
     tasks = manager.load(str(path))["tasks"]
     if name not in tasks or tasks[name].OUTPUT_TYPE != "multiple_choice":
         raise UsageError(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ablation.tasks.definitions import definition, misfit, quiet_harness
+from ablation.tasks.labels import labelled
 from ablation.tasks.names import BOS, DEMOS, ICL14, LABELS
 from ablation.tasks.rendering import Renderer
 from ablation.tasks.reserved import PARTS, divided
@@ -37,9 +39,10 @@ def load_task(
     `limit` takes so many documents of the split (questions in MultiRC), spread over it (spread.py). `data` is `hub` or
     a folder with TASK/{train,validation}.jsonl; with `hub`, HEADSCOPE_DATA is read where it has the task.
     Demonstrations are drawn from train by (seed, task, document id), or by (seed, task) with `demos="fixed"`, and never
-    include the document, its twin, its passage or a copy. `bos` says what stands in front of a prompt (`auto`: what the
-    tokenizer adds by itself); `labels="shuffled"` gives the demonstrations random answers of their own choices. `part`:
-    `screen` are the training documents kept for the screen, `rest` is all but those (reserved.py).
+    include the document, its twin, its passage or a copy, nor a row without a label (`Task.unlabelled` counts those).
+    `bos` says what stands in front of a prompt (`auto`: what the tokenizer adds by itself); `labels="shuffled"` gives
+    the demonstrations random answers of their own choices. `part`: `screen` are the training documents kept for the
+    screen, `rest` is all but those (reserved.py).
 
     Raises UsageError for a value out of range, an unknown or unfit task, and documents that can't be had or read.
     """
@@ -48,13 +51,24 @@ def load_task(
         raise UsageError("The documents kept for the screen are training documents: load them with split='train'.")
     source, place = definition(name, data)
     metric = METRICS.get(name, "acc") if name in ICL14 else "acc"
-    rows, pool = list(evaluated(source, name, split)), demonstration_pool(source, name)
+    rows, pool, unlabelled = list(evaluated(source, name, split)), demonstration_pool(source, name), 0
+    with telling_misfits(name):
+        held, pool = len(pool), labelled(source, pool, metric)
+        unlabelled = held - len(pool)
+        if split == "train":
+            held, rows = len(rows), labelled(source, rows, metric)
+            unlabelled = max(unlabelled, held - len(rows))
+            if held and not rows:
+                raise UsageError(f"None of the {held} train documents of {name} has a label: give labelled ones.")
     if part != "all":
-        training = list(evaluated(source, name, "train")) if source.has_training_docs() else None
+        training = None
+        if source.has_training_docs():
+            training = labelled(source, evaluated(source, name, "train"), metric)
         rows, pool = divided(rows, pool, training, part, name)
     if shots > len(pool):
         raise UsageError(
-            f"{shots} shots were asked for, but {name} has {len(pool)} documents to draw demonstrations from. "
+            f"{shots} shots were asked for, but {name} has {len(pool)} documents to draw demonstrations from"
+            f"{f' ({unlabelled} more have no label)' if unlabelled else ''}. "
             f"Ask for at most {len(pool)} shots."
         )
     renderer = Renderer(source, pool, shots=shots, seed=seed, demos=demos, labels=labels, metric=metric)
@@ -70,6 +84,7 @@ def load_task(
         labels=labels,
         bos=bos,
         data=place,
+        unlabelled=unlabelled,
     )
 
 
@@ -88,16 +103,22 @@ def check_arguments(*, shots: int, limit: int | None, **words: str) -> None:
 def render(renderer: Renderer, rows: Iterable[Mapping[str, Any]], limit: int | None) -> tuple[Document, ...]:
     """The documents that the limit takes."""
     documents: list[Document] = []
-    row: Mapping[str, Any] = {}
+    for row in limited(rows, limit):
+        with telling_misfits(str(row.get("document_id", "the task"))):
+            documents.append(renderer.document(row))
+    return tuple(documents)
+
+
+@contextmanager
+def telling_misfits(document: str) -> Iterator[None]:
+    """Around work on rows: a field that is missing or odd is a sentence."""
     try:
         with quiet_harness():
-            for row in limited(rows, limit):
-                documents.append(renderer.document(row))
+            yield
     except HeadscopeError:
         raise
-    except Exception as error:  # Jinja and the prompts raise any kind at a field that is missing or odd.
-        raise misfit(str(row.get("document_id", "the task")), error) from error
-    return tuple(documents)
+    except Exception as error:  # Jinja and the prompts raise any kind.
+        raise misfit(document, error) from error
 
 
 def limited(rows: Iterable[Mapping[str, Any]], limit: int | None) -> list[Mapping[str, Any]]:

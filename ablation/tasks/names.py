@@ -26,18 +26,25 @@ ICL14 = (
     "rte",
     "record",
 )
-PROBES = (
-    "probe_pattern",
-    "probe_labels",
-    "probe_capitals",
-    "probe_antonyms",
-    "probe_plurals",
-    "probe_past_tense",
-    "probe_french",
-    "probe_letter_case",
-    "probe_list_position",
-    "probe_list_category",
-)
+EXTRACTIVE, ABSTRACTIVE = "extractive", "abstractive"
+# Does the answer stand in the query, or has it to be known? (Some abstractive ones have a rule `unchanged`.)
+PROBE_KINDS = {
+    "probe_pattern": EXTRACTIVE,
+    "probe_labels": ABSTRACTIVE,
+    "probe_capitals": ABSTRACTIVE,
+    "probe_antonyms": ABSTRACTIVE,
+    "probe_plurals": ABSTRACTIVE,
+    "probe_past_tense": ABSTRACTIVE,
+    "probe_french": ABSTRACTIVE,
+    "probe_letter_case": ABSTRACTIVE,
+    "probe_list_position": EXTRACTIVE,
+    "probe_list_category": EXTRACTIVE,
+    "probe_details": EXTRACTIVE,
+    "probe_lookup": EXTRACTIVE,
+    "probe_odd_one_out": EXTRACTIVE,
+    "probe_roles": EXTRACTIVE,
+}
+PROBES = tuple(PROBE_KINDS)
 GROUPS = {"icl14": ICL14, "probes": PROBES}
 # In front of a name: the harness's own task, even where one of the 14 has the same name.
 STOCK_PREFIX = "lm_eval:"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from ablation.tasks.metrics import record_right
+from ablation.tasks.labels import place, right_choices
 from ablation.tasks.sampler import draw
 from ablation.tasks.tokens import Demonstration, Document
 from interp.errors import UsageError
@@ -74,15 +74,8 @@ class Renderer:
 
     def answers(self, row: Row, n: int) -> tuple[int, tuple[int, ...]]:
         """The gold choice, and all choices that count as right."""
-        task = self.definition
-        gold = task.doc_to_text(row) if task.multiple_input else task.doc_to_target(row)
-        if self.metric == "em":
-            return gold, record_right(row)
-        if isinstance(gold, str):
-            choices = task.doc_to_choice(row)
-            gold = choices.index(gold) if gold in choices else -1
-        golds = [int(index) for index in gold] if isinstance(gold, list) else [int(gold)]
-        return (golds or [-1])[0], tuple(index for index in golds if 0 <= index < n)
+        gold, right = right_choices(self.definition, row, self.metric)
+        return gold, tuple(index for index in right if index < n)
 
     def demonstrations(self, row: Row) -> Iterator[Demonstration]:
         """The demonstrations of one document, in prompt order."""
@@ -119,6 +112,8 @@ def render_turn(task: Any, row: Row, choice: int | None) -> str:
         text, choices = choices[text if choice is None else choice], None
     elif choice is not None:
         answer = choice
+    elif choices is not None and not isinstance(answer, list) and answer not in choices:
+        answer = place(answer, choices)  # "1", 1.0 and true are places too
     turn = task.build_qa_turn(
         q=text,
         c=choices,

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ablation.tasks.names import STOCK_PREFIX, unknown_task
+from ablation.tasks.names import STOCK_PREFIX, is_own, unknown_task
 from interp.errors import UsageError
 
 
@@ -33,7 +33,8 @@ def stock_yaml(name: str) -> Path:
         raise unknown_task(bare, index())
     if entry.kind.name in ("GROUP", "TAG"):
         raise UsageError(
-            f"{bare!r} is a group of lm-evaluation-harness, not a task. Name its tasks one by one{members(entry)}."
+            f"{bare!r} is a group of lm-evaluation-harness, not a task: expand_task_names (--tasks) gives its tasks"
+            f"{members(entry)}."
         )
     settings = entry.cfg or {}
     kind = "Python" if entry.yaml_path is None or "class" in settings else settings.get("output_type", "generate_until")
@@ -45,10 +46,33 @@ def stock_yaml(name: str) -> Path:
     return Path(entry.yaml_path)
 
 
+def single_tasks(name: str) -> tuple[str, ...]:
+    """The single tasks that a name of the harness means: itself, or what a group and the groups in it hold.
+
+    Raises UsageError for an unknown name, and for a task, in a group or alone, that can't be served.
+    """
+    bare, prefix = name.removeprefix(STOCK_PREFIX), STOCK_PREFIX if name.startswith(STOCK_PREFIX) else ""
+    entry = index().get(bare)
+    if entry is not None and entry.kind.name in ("GROUP", "TAG"):
+        found = [task for inside in inside_of(entry) for task in single_tasks(f"{STOCK_PREFIX}{inside}")]
+        names = [task.removeprefix(STOCK_PREFIX) for task in found]
+        if not names:
+            raise UsageError(f"The group {bare!r} of lm-evaluation-harness names no tasks: name its tasks one by one.")
+        return tuple(dict.fromkeys(f"{prefix if prefix or not is_own(task) else STOCK_PREFIX}{task}" for task in names))
+    stock_yaml(name)
+    return (name,)
+
+
+def inside_of(entry: Any) -> list[str]:
+    """The names that a group of the harness lists."""
+    listed = sorted(entry.tags) if entry.kind.name == "TAG" else (entry.cfg or {}).get("task", [])
+    listed = [listed] if isinstance(listed, str) else listed
+    return [item if isinstance(item, str) else str(item.get("task", item.get("group"))) for item in listed]
+
+
 def members(entry: Any) -> str:
     """Some names of what a group holds, as the end of a sentence."""
-    listed = sorted(entry.tags) if entry.kind.name == "TAG" else (entry.cfg or {}).get("task", [])
-    names = [item if isinstance(item, str) else str(item.get("task", item.get("group"))) for item in listed]
+    names = inside_of(entry)
     return f", for instance {', '.join(names[:5])}" if names else ""
 
 

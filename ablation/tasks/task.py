@@ -13,10 +13,13 @@ from jaxtyping import Float
 
 from ablation.tasks.tokens import Document, TokenDocuments, front_ids
 from interp.errors import UsageError
+from interp.shown import one_line
+from interp.tokenizing import tokenizer_of
 
 LIKELY = 8  # of the answers that are right most often, one scores most when it is always given
 
 
+@one_line
 @dataclass(frozen=True)
 class TaskScore:
     """The metric, one value a unit: a document, or in MultiRC a question.
@@ -34,12 +37,14 @@ class TaskScore:
         return float(self.values.mean())
 
 
+@one_line
 @dataclass(frozen=True)
 class Task:
     """Documents of one split with their demonstrations, ready to be tokenised and scored.
 
-    `metric` is `acc`, `em` (ReCoRD) or `question_acc` (MultiRC); `data` is `built in`, `hub` or `folder`; `split`,
-    `seed`, `demos`, `labels` and `bos` are what `load_task` was asked for.
+    `metric` is `acc`, `em` (ReCoRD) or `question_acc` (MultiRC); `data` is `built in`, `hub`, `folder` or `file`;
+    `split`, `seed`, `demos`, `labels` and `bos` are what `load_task` was asked for. `unlabelled` counts the training
+    rows that do not say what is right: they are no demonstrations.
     """
 
     name: str
@@ -52,15 +57,17 @@ class Task:
     labels: str
     bos: str
     data: str
+    unlabelled: int = 0
 
     def token_documents(self, model: Any) -> TokenDocuments:
         """The documents as token ids, tokenised when they are asked for.
 
         `model` needs `.tokenizer` and `.max_length` (None: unlimited). Raises UsageError where the tokenizer has no
-        BOS token to put in front.
+        BOS token to put in front, and where there is no tokenizer.
         """
-        front = front_ids(model.tokenizer, self.bos)
-        return TokenDocuments(self.documents, tokenizer=model.tokenizer, max_length=model.max_length, front=front)
+        tokenizer = tokenizer_of(model, f"the documents of {self.name}")
+        front = front_ids(tokenizer, self.bos)
+        return TokenDocuments(self.documents, tokenizer=tokenizer, max_length=model.max_length, front=front)
 
     def select(self, indices: Iterable[int]) -> Task:
         """The same task with some of its documents: a shard. Prompts do not change."""

@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import Any, overload
 
 from interp.errors import UsageError
+from interp.tokenizing import read_text
 
 Ids = tuple[int, ...]
 
@@ -190,7 +191,7 @@ class TokenDocuments(Sequence):  # type: ignore[type-arg]  # With a type argumen
         stripped = [text.rstrip() for text in texts]
         heads = list(dict.fromkeys(stripped))
         whole = [text + continuation for text, continuation in zip(texts, document.continuations, strict=True)]
-        encoded = self.tokenizer([*heads, *whole], add_special_tokens=False, verbose=False)["input_ids"]
+        encoded = read_text(self.tokenizer, [*heads, *whole], add_special_tokens=False, verbose=False)
         ids = dict(zip(heads, map(tuple, encoded), strict=False))
         contexts = tuple(ids[head] for head in stripped)
         choices = tuple(
@@ -211,8 +212,8 @@ def front_ids(tokenizer: Any, bos: str) -> Ids:
         if tokenizer.bos_token_id is None:
             raise UsageError("The tokenizer has no BOS token, so `--bos always` can't be served: use auto or never.")
         return (int(tokenizer.bos_token_id),)
-    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-    full = tokenizer("a")["input_ids"]
+    bare = read_text(tokenizer, "a", add_special_tokens=False)
+    full = read_text(tokenizer, "a")
     for start in range(len(full) - len(bare) + 1):
         if full[start : start + len(bare)] == bare:
             return tuple(full[:start])

@@ -74,8 +74,8 @@ def train(recipe: Recipe, folder: Path, *, tell: Callable[[str], None] = print) 
         for part in (model, tokenizer):
             part.save_pretrained(home / f"step-{step:06d}")
         told = "  ".join(f"{part} {loss:.2f}" for part, loss in losses.items())
-        spent = time.process_time() - started
-        tell(f"{recipe.shape.name} step {step:>5} of {recipe.steps}, {spent:.0f} core seconds: {told}")
+        tell(f"{recipe.shape.name} step {step:>5} of {recipe.steps}: {told}")
+    spent = time.process_time() - started
     made = {"recipe": asdict(recipe), "core_seconds": round(spent), "versions": versions()}
     (home / RECIPE).write_text(json.dumps(made, indent=1), encoding="utf-8")
     return home

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -11,16 +12,20 @@ import typer
 from headscope.cli import (
     attention,
     compare,
+    compare_models,
+    contest,
     doctor,
     export,
     importance,
     induction,
     inspect,
     knockout,
+    patch,
     plan,
     prune,
     report,
     study,
+    vectors,
 )
 from headscope.cli.help import Command, Group
 
@@ -41,13 +46,16 @@ GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "The whole study": (study.study, plan.plan),
     "Its parts": (
         induction.induction,
+        vectors.vectors,
         importance.importance,
         knockout.knockout,
+        contest.contest,
         prune.prune,
         compare.compare,
         export.export,
     ),
-    "Looking": (report.report, attention.attention, inspect.inspect),
+    "Several models": (compare_models.compare_models,),
+    "Looking": (report.report, attention.attention, patch.patch, inspect.inspect),
     "Trust": (doctor.doctor,),
 }
 
@@ -110,6 +118,8 @@ def status_of(run: Callable[[], Any]) -> int:
     except typer.Abort:
         return told("interrupted", INTERRUPTED, before="\n")
     except Exception as error:
+        if memory := out_of_memory(error):
+            return told(memory, 1)
         if not hasattr(error, "format_message"):
             raise
         if type(error).__name__ == "NoArgsIsHelpError":
@@ -119,6 +129,29 @@ def status_of(run: Callable[[], Any]) -> int:
     if status == INTERRUPTED:
         return told("interrupted", INTERRUPTED, before="\n")
     return int(status or 0)
+
+
+LESS = (
+    "Take --dtype bfloat16, fewer or shorter prompts (--limit, --length, --shots), or --device auto with "
+    "--offload-folder for weights that do not fit; finished units are kept"
+)
+
+
+def out_of_memory(error: Exception) -> str:
+    """The sentence for memory that could not be had, with how much was wanted where that is known; else empty."""
+    said = str(error)
+    wanted = re.search(r"allocate ([\d.]+ ?(?:[KMGT]iB|bytes)|[\d.]+)", said)
+    signs = ("can't allocate memory", "out of memory", "Unable to allocate", "Cannot allocate memory")
+    broke = isinstance(error, SystemError) and "without exception set" in said  # what a mapped file does without room
+    if not (isinstance(error, MemoryError) or broke or any(sign.lower() in said.lower() for sign in signs)):
+        return ""
+    return f"there is not enough memory{f': {sized(wanted[1])} more were wanted' if wanted else ''}. {LESS}"
+
+
+def sized(text: str) -> str:
+    """`1610612736 bytes` -> `1.5 GiB`."""
+    number = text.removesuffix("bytes").strip()
+    return f"{int(number) / 2**30:.1f} GiB" if number.isdigit() else text
 
 
 def told(what: str, status: int, *, before: str = "") -> int:

@@ -22,15 +22,18 @@ def compare(folder: opt.Folder, seed: opt.Seed = 0, as_json: opt.Json = False) -
       headscope compare runs/gpt2
     """
     check_run(folder, "headscope compare")
-    from headscope.findings.induction_heads import sentences
+    from headscope.findings.evidence import Evidence
+    from headscope.findings.ranks import sentences
     from headscope.stages.comparison import compare_rankings
+    from headscope.store.run import open_run
 
     with progress("comparing") as tell:
         rows = compare_rankings(folder, seed=seed, progress=tell)
     page = opt.render_report(folder)
+    found = list(sentences(Evidence(open_run(folder))))
     if as_json:
-        print(json.dumps({"rows": len(rows), "findings": sentences(rows), "report": str(page)}, indent=2))
+        print(json.dumps({"rows": len(rows), "findings": found, "report": str(page)}, indent=2))
         return
-    for sentence in sentences(rows):
+    for sentence in found:
         print(f"- {sentence}")
     print(f"{len(rows)} comparisons stored in {folder}; report: {page}")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ablation.names import NORMALISATIONS
+from ablation.names import NORMALISATIONS, OBJECTIVES
 from headscope.cli import engines
 from headscope.cli import options as opt
 from headscope.cli.kinds import choice as one_of
@@ -31,6 +31,9 @@ def importance(
     demo_seeds: opt.DemoSeeds = 1,
     bos: opt.Bos = "auto",
     labels: opt.Labels = "true",
+    objective: Annotated[
+        str, one_of("--objective", OBJECTIVES, help="sum: the right answer's loss. choice: right against wrong.")
+    ] = "sum",
     normalise: Annotated[
         str, one_of("--normalise", NORMALISATIONS, help="uniform; paper or layer_l2 are stored beside it.")
     ] = "uniform",
@@ -42,12 +45,13 @@ def importance(
     """Rank heads and FFNs by their importance to tasks.
 
     One backward pass through their gates, on training documents, gives all of them. `token` and `document` measure
-    size, of helpful and harmful heads alike; `signed` says what is needed. A killed run goes on from where it was when
-    the same command is given again.
+    size, of helpful and harmful heads alike; `signed` says what is needed. Only --objective choice speaks of choosing
+    the right answer: the sum is mostly its format. A killed run goes on when the same command is given again.
 
     \b
       headscope importance
       headscope importance gpt2 --tasks copa,rte --shots 0,1,5 --limit 200
+      headscope importance --objective choice    # beside the paper's sum
       headscope importance --labels shuffled     # is it the answers?
     """
     choice = opt.task_choice(
@@ -55,7 +59,7 @@ def importance(
     )
     from headscope.stages.importance import SPLIT, importance_stage, measure_importance
 
-    how: dict[str, Any] = {"normalise": normalise, "frozen_norm": frozen_norm}
+    how: dict[str, Any] = {"objective": objective, "normalise": normalise, "frozen_norm": frozen_norm}
     folder = opt.run_folder(model, out)
     ranked, page = opt.measure(
         "importance",
@@ -67,34 +71,37 @@ def importance(
         split=SPLIT,
         call=partial(measure_importance, **how),
     )
-    found = told(folder, choice, ranked, page, top)
+    found = told(folder, choice, objective, ranked, page, top)
     if as_json:
         print(json.dumps(found, indent=2, allow_nan=False))
     else:
         show(found, choice)
 
 
-def told(folder: Path, choice: Any, ranked: Any, page: Path, top: int) -> dict[str, Any]:
+def told(folder: Path, choice: Any, objective: str, ranked: Any, page: Path, top: int) -> dict[str, Any]:
     """What the tables show, for scripts."""
     from headscope.store.run import open_run
 
     return {
         "note": open_run(folder).manifest.recorded("post_norm"),
         "tasks": [vars(one) for one in ranked],
-        "heads": top_heads(folder, choice, top),
+        "heads": top_heads(folder, choice, objective, top),
         "run": str(folder),
         "report": str(page),
     }
 
 
-def top_heads(folder: Path, choice: Any, count: int) -> list[dict[str, Any]]:
+def top_heads(folder: Path, choice: Any, objective: str, count: int) -> list[dict[str, Any]]:
     """The heads of highest aggregate importance at the most shots, with their signed importance."""
     from headscope.comparison.scored import Shelf
-    from headscope.stages.importance import NAMES
+    from headscope.stages.importance import NAMES, variant_of
     from headscope.store.run import open_run
 
     shelf, shots, name = Shelf(open_run(folder)), max(choice.shots), NAMES[choice.labels]
-    token, signed = (shelf.aggregate(name, variant, shots, choice.names).stored for variant in ("token", "signed"))
+    token, signed = (
+        shelf.aggregate(name, variant_of(positions, objective), shots, choice.names).stored
+        for positions in ("token", "signed")
+    )
     order = [divmod(int(place), token.shape[1]) for place in (-token).argsort(axis=None, kind="stable")]
     found = [at for at in order if token[at] == token[at]][:count]
     return [{"layer": at[0], "head": at[1], "token": float(token[at]), "signed": float(signed[at])} for at in found]

@@ -7,11 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from headscope.cli import engines
+from headscope.cli import engines, values
 from headscope.cli import options as opt
-from headscope.cli.kinds import choice, whole
+from headscope.cli.kinds import choice, listed, whole
 from headscope.cli.terminal import console, progress
-from headscope.store.names import PROTOCOLS
+from headscope.store.names import ALSO, PROTOCOLS
 
 
 @opt.loading()
@@ -27,6 +27,17 @@ def induction(
         int | None, whole("--sequences", low=1, help="How many, in place of the protocol's number.")
     ] = None,
     length: opt.Length = None,
+    counts: opt.Counts = None,
+    also: Annotated[
+        str | None,
+        listed(
+            "--also",
+            values.names("--also", "retrieval, concept, or both with a comma between"),
+            help="Further scores, on prompts in words: retrieval, concept.",
+            offered=ALSO,
+            default="",
+        ),
+    ] = None,
     seed: opt.Seed = 0,
     top: opt.Top = 12,
     as_json: opt.Json = False,
@@ -41,6 +52,7 @@ def induction(
       headscope induction
       headscope induction gpt2 -o runs/gpt2 --protocol paper
       headscope induction gpt2 --json > heads.json
+      headscope induction gpt2 --also retrieval,concept
 
     \b
     The columns (as many as fit; --json has all):
@@ -63,16 +75,19 @@ def induction(
     In each cell: the mean over sequences and its 95% interval; below it the mean of the null (the score where there is
     nothing to find) and p, the chance that the best of all heads reaches the value by the null alone.
     """
-    from headscope.stages.induction import measure_induction, stage_of
+    from headscope.stages.induction import check_also, measure_induction, stage_of
     from headscope.store.run import check_output_folder
 
     folder = opt.run_folder(model, out)
     chosen: dict[str, Any] = {"protocol": protocol, "sequences": sequences, "length": length, "seed": seed}
+    chosen["counts"] = counts
+    further = tuple(values.comma_list(also or ""))
+    check_also(further)
     check_output_folder(folder, stage_of(**chosen))
     with opt.resumable():
         loaded = opt.load(model, **loading)
         with progress("scoring heads") as tell:
-            measured = measure_induction(loaded, folder, **chosen, progress=tell)
+            measured = measure_induction(loaded, folder, **chosen, also=further, progress=tell)
         page = opt.render_report(folder)
     if as_json:
         print(json.dumps(told(measured, loaded, page, top), indent=2, allow_nan=False))

@@ -9,10 +9,11 @@ import typer
 
 from headscope.cli import options as opt
 from headscope.cli import values
-from headscope.cli.kinds import whole
+from headscope.cli.kinds import text, whole
 from headscope.cli.run_folders import check_run
 from headscope.cli.sources import check_source
 from headscope.store.names import MANIFEST
+from interp.errors import UsageError
 
 if TYPE_CHECKING:
     from headscope.inspector import Bench
@@ -35,8 +36,13 @@ def inspect(
     out: opt.Out = None,
     port: Annotated[int, whole("--port", high=65535, help="Port on 127.0.0.1; 0 takes any that is free.")] = 8050,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,
-    with_model: Annotated[bool, typer.Option("--model/--no-model", help="Load the model of a run directory.")] = True,
+    model_at: Annotated[
+        str | None,
+        text("--model", help="Where a run directory's model is, if it moved or was local.", metavar="<path|hub id>"),
+    ] = None,
+    no_model: Annotated[bool, typer.Option("--no-model", help="Show what is stored, without the model.")] = False,
     length: opt.Length = None,
+    counts: opt.Counts = None,
     data: opt.Data = "hub",
 ) -> None:
     """Look at heads in the browser, on your own machine, and remove them.
@@ -47,14 +53,18 @@ def inspect(
     \b
       headscope inspect
       headscope inspect runs/gpt2
+      headscope inspect runs/mine --model ~/models/mine
       headscope inspect gpt2 --port 0 --no-browser     # over ssh
     """
     check_target(target)
+    check_model(target, model_at, no_model=no_model)
     from headscope.inspector import serve
     from headscope.inspector.server import check_port
 
     check_port(port)
-    bench = make_bench(target, out, data, loading, with_model=with_model, length=length)
+    bench = make_bench(
+        target, out, data, loading, model_at=model_at, with_model=not no_model, length=length, counts=counts
+    )
 
     def ready(address: str) -> None:
         print(f"inspector: {address}  (Ctrl+C ends it)", flush=True)
@@ -75,8 +85,25 @@ def check_target(target: str) -> None:
         check_source(target, run_too=True)
 
 
+def check_model(target: str, model_at: str | None, *, no_model: bool) -> None:
+    """Raises HeadscopeError for a model that can't be looked at with this target."""
+    if model_at is None:
+        return
+    if no_model or not (Path(target) / MANIFEST).is_file():
+        raise UsageError("--model says where the model of a run directory is: leave it out, or name a run directory")
+    check_source(model_at)
+
+
 def make_bench(
-    target: str, out: Path | None, data: str, loading: dict[str, Any], *, with_model: bool, length: int | None = None
+    target: str,
+    out: Path | None,
+    data: str,
+    loading: dict[str, Any],
+    *,
+    with_model: bool,
+    length: int | None = None,
+    counts: str | None = None,
+    model_at: str | None = None,
 ) -> Bench:
     """A run directory with its model where it can be had, or a model with its run directory where there is one."""
     from headscope.inspector.opening import open_model, open_run_directory
@@ -87,5 +114,5 @@ def make_bench(
         return opt.load(source, **loading)
 
     if read_manifest(Path(target)) is not None:
-        return open_run_directory(Path(target), load, data=data, with_model=with_model)
-    return open_model(load(target), opt.run_folder(target, out), data=data, length=length)
+        return open_run_directory(Path(target), load, data=data, with_model=with_model, model_at=model_at)
+    return open_model(load(target), opt.run_folder(target, out), data=data, length=length, counts=counts)

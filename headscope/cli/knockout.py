@@ -44,8 +44,8 @@ def knockout(
 ) -> None:
     """Remove every FFN or every head, one at a time: what is lost?
 
-    Exact. Stored are the change of the right answer's log-likelihood and of the metric, document by document; FFNs are
-    removed twice, at all positions and sparing position 0. Says beforehand how long it will take. A killed run goes on
+    Exact. Stored are the changes of choice, mass and the metric, document by document; FFNs are removed twice, at all
+    positions and sparing position 0. Says beforehand how long it will take. A killed run goes on
     from where it was when the same command is given again.
 
     \b
@@ -93,5 +93,5 @@ def show(found: Any, component: str) -> None:
         (one.task, ", ".join(f"{name} ({loss:+.3f})" for name, loss in one.worst), str(one.shots), str(one.documents))
         for one in found
     ]
-    title = f"the {component}s whose removal costs most, in nats of the right answer"
+    title = f"the {component}s whose removal costs most, by choice where tasks have one"
     show_table(title, ("task", "worst", "shots", "documents"), rows, left=2)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablation.tasks.names import GROUPS
+from ablation.tasks.own_files import written
 from headscope.cli.options import DEFAULT_MODEL
+from headscope.stages.removal_orders import SIGNED
 from headscope.store.manifest import read_manifest
 from headscope.store.run import Run
 from interp.errors import UsageError
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 IMPORTANCE = "importance"
 KNOCKOUT = "knockout --component ffn"
+CHOICE = " --objective choice"
 Score = tuple[str, str, str]  # component, name, variant
 SHOWN = 3  # of what is missing
 NO_RANKING = ("iterative",)  # makes its own
@@ -40,7 +43,7 @@ def check_scores(folder: Path, model: str, loading: dict[str, Any], choice: Task
     cells = [cell for cell in product(choice.names, choice.shots) if cell in missing]
     tasks, shots = (list(dict.fromkeys(part)) for part in zip(*cells, strict=True))
     scores = [score for score, part in lacking.items() if part]
-    makers = dict.fromkeys(KNOCKOUT if name == "knock_out" else IMPORTANCE for _, name, _ in scores)
+    makers = dict.fromkeys(maker(name, variant) for _, name, variant in scores)
     written = " && ".join(command(name, folder, model, loading, choice, tasks, sorted(shots)) for name in makers)
     told = " and ".join(f"{name} ({variant}) of {kind}s" for kind, name, variant in scores)
     where = ", ".join(f"{task} at {count} shots" for task, count in cells[:SHOWN])
@@ -48,15 +51,23 @@ def check_scores(folder: Path, model: str, loading: dict[str, Any], choice: Task
     raise UsageError(f"the run '{folder}' holds no {told} to rank by: {where}{more}. First run `{written}`")
 
 
+def maker(name: str, variant: str) -> str:
+    """The command that makes a score."""
+    if name == "knock_out":
+        return KNOCKOUT
+    return f"{IMPORTANCE}{CHOICE}" if variant.endswith("/choice") else IMPORTANCE
+
+
 def needed(prune: PruneChoice) -> Iterator[Score]:
     """The scores that the orders are made from."""
     ranked = [name for name in prune.orders if name not in NO_RANKING]
     for kind in ("head", "ffn") if prune.component == "both" else (prune.component,):
         knocked = kind == "ffn" and prune.ffn_ranking == "knock_out"
-        if any(name != "signed" for name in ranked):
-            yield (kind, "knock_out", "log_likelihood") if knocked else (kind, IMPORTANCE, prune.ranking)
-        if "signed" in ranked:
-            yield kind, IMPORTANCE, "signed"
+        if any(name not in SIGNED for name in ranked):
+            yield (kind, "knock_out", "choice") if knocked else (kind, IMPORTANCE, prune.ranking)
+        for name in ranked:
+            if name in SIGNED:
+                yield kind, IMPORTANCE, SIGNED[name]
 
 
 def stored(folder: Path) -> set[tuple[Any, ...]]:
@@ -94,7 +105,7 @@ def protocol(folder: Path, name: str, choice: TaskChoice) -> dict[str, Any]:
     manifest = read_manifest(folder)
     stages: tuple[Stage, ...] = () if manifest is None else manifest.stages
     for stage in stages:
-        if stage.command == name:
+        if stage.command == name.removesuffix(CHOICE):
             held = dict(stage.protocol) if not isinstance(stage.protocol, str) else {}
             return unusual({**held, "seed": stage.seed})
     return unusual({"bos": choice.bos, "seed": choice.seed})
@@ -107,4 +118,4 @@ def unusual(options: dict[str, Any]) -> dict[str, Any]:
 
 def grouped(tasks: list[str]) -> str:
     """The name of the group that the tasks are, or all of them."""
-    return next((name for name, members in GROUPS.items() if list(members) == tasks), ",".join(tasks))
+    return next((name for name, members in GROUPS.items() if list(members) == tasks), ",".join(map(written, tasks)))

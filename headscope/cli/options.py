@@ -18,6 +18,7 @@ from headscope.cli import help as panels
 from headscope.cli import values
 from headscope.cli.kinds import choice, listed, option, path, shots, text, whole
 from headscope.cli.terminal import progress, status
+from interp.levels import LEVELS
 
 if TYPE_CHECKING:
     from headscope.stages.cells import TaskChoice
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "smollm2-135m"
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "fp64": "float64"}
-CHECKS = ("strict", "default", "off")
 
 MODEL_HELP = "smollm2-135m, a hub id, a folder or a .gguf file."
 Model = Annotated[
@@ -49,6 +49,17 @@ Tasks = Annotated[
         help="Names separated by commas; probes and icl14 are groups of tasks.",
         offered=(*GROUPS, *PROBES, *ICL14),
         panel=panels.PROMPTS,
+    ),
+]
+ScreenTasks = Annotated[
+    str | None,
+    listed(
+        "--tasks",
+        values.names("--tasks", "names of tasks with commas between them, for example --tasks probes"),
+        help="Tasks of the run's screen, separated by commas.",
+        offered=(*GROUPS, *PROBES, *ICL14),
+        panel=panels.PROMPTS,
+        default="all of the screen",
     ),
 ]
 Shots = Annotated[str, shots("Numbers of demonstrations in the prompt, separated by commas.")]
@@ -99,6 +110,15 @@ Ablation = Annotated[
 Length = Annotated[
     int | None, whole("--length", low=3, help="Block length L of the random sequences, in place of the protocol's.")
 ]
+Counts = Annotated[
+    str | None,
+    text(
+        "--counts",
+        help="How often tokens occur, for random sequences: a JSON file {id: count}, or uniform for all alike.",
+        metavar="<file|uniform>",
+        default="what the tokenizer tells",
+    ),
+]
 
 
 # ---- loading a model ------------------------------------------------------------------------------------------------
@@ -138,7 +158,7 @@ def loading_options(
         Path | None,
         path("--offload-folder", help="For weights that do not fit in memory (--device auto).", panel=panels.MODEL),
     ] = None,
-    check: Annotated[str, choice("--check", CHECKS, help=CHECKS_HELP, panel=panels.MODEL)] = "default",
+    check: Annotated[str, choice("--check", LEVELS, help=CHECKS_HELP, panel=panels.MODEL)] = "default",
 ) -> None:
     """Not called: its parameters are the options that `loading` gives to commands."""
 
@@ -188,18 +208,7 @@ def load(model: str, *, check: str = "default", **options: Any) -> HookedModel:
         logging.disable_progress_bar()
         from interp import load_model
 
-        return load_model(model, **options, **check_taken(load_model, check))
-
-
-def check_taken(load_model: Callable[..., Any], word: str) -> dict[str, Any]:
-    """`--check` as `load_model` takes it: a word where it takes words, or whether the one check runs."""
-    if word == "default":
-        return {}
-    if isinstance(inspect.signature(load_model).parameters["check"].default, str):
-        return {"check": word}
-    if word == "strict":
-        raise values.refused(word, "--check", "default or off: there is no stricter check in this version")
-    return {"check": False}
+        return load_model(model, **options, check=check)
 
 
 def configuration(model: str, **where: Any) -> tuple[Any, Any]:
@@ -231,6 +240,18 @@ def task_choice(tasks: str, shots: str, *, data: str = "hub", **options: Any) ->
     with status("looking up the tasks"):
         names = expand_task_names(tasks, data=data)
     return TaskChoice(tuple(names), parsed, data=data, **options)
+
+
+def screen_tasks(folder: Path, tasks: str | None, data: str) -> tuple[str, ...]:
+    """`--tasks`, or all that the run's screen saw. Raises UsageError where there was none."""
+    from headscope.stages.screening import seen_tasks
+
+    seen = seen_tasks(folder)
+    if tasks is None:
+        return seen
+    from ablation.tasks.expanding import expand_task_names
+
+    return tuple(expand_task_names(tasks, data=data))
 
 
 class Interrupted(Exception):
@@ -272,11 +293,20 @@ def measure(
             held = choice.tasks(split)
         check()
         loaded = load(model, **loading)
+        check_tokenizer(loaded, held)
         before(loaded, held)
         with progress(title) as tell:
             found = call(loaded, folder, choice, tasks=held, progress=tell)
-        tell_cut(open_run(folder), stage)
+        tell_prompts(open_run(folder), stage)
         return found, render_report(folder)
+
+
+def check_tokenizer(model: HookedModel, tasks: Any) -> None:
+    """Raises UsageError for a model that can't read the tasks, before the folder is bound to the command."""
+    from interp.tokenizing import tokenizer_of
+
+    for task in tasks:
+        tokenizer_of(model, f"the documents of {task.name}")
 
 
 def render_report(folder: Path) -> Path:
@@ -287,13 +317,25 @@ def render_report(folder: Path) -> Path:
         return render(folder)
 
 
-def tell_cut(run: Run, stage: Stage) -> None:
-    """A line on standard error where prompts were longer than the model's context (Method 6)."""
-    counts: dict[str, int] = next((dict(other.record.get("cut", {})) for other in run.stages if other.same(stage)), {})
-    if counts:
-        told = ", ".join(f"{name}: {count}" for name, count in counts.items())
+def tell_prompts(run: Run, stage: Stage) -> None:
+    """Lines on standard error where prompts were longer than the model's context, or rows had no label (Method 6)."""
+    records = [dict(other.record) for other in run.stages if other.same(stage)]
+    cut: dict[str, int] = records[0].get("cut", {}) if records else {}
+    unlabelled: dict[str, int] = records[0].get("unlabelled", {}) if records else {}
+    if cut:
         print(
-            f"{sum(counts.values())} prompts were longer than the model's context: cut by whole demonstrations, then "
-            f"on the left ({told})",
+            f"{sum(cut.values())} prompts were longer than the model's context: cut by whole demonstrations, then "
+            f"on the left ({counts_told(cut)})",
             file=sys.stderr,
         )
+    if unlabelled:
+        print(
+            f"{sum(unlabelled.values())} training documents have no label, and are no demonstrations "
+            f"({counts_told(unlabelled)})",
+            file=sys.stderr,
+        )
+
+
+def counts_told(counts: dict[str, int]) -> str:
+    """`copa: 3, rte: 5`."""
+    return ", ".join(f"{name}: {count}" for name, count in counts.items())

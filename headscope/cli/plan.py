@@ -122,7 +122,7 @@ def plan(
       headscope plan facebook/opt-66b --device h100 --gpus 8
       headscope plan facebook/opt-66b --device cpu --cores 64 --memory 512GB
     """
-    names = opt.task_choice(tasks, "0").names
+    names = opt.task_choice(tasks, "0", data=data).names
     from headscope.plan.cost import plan_study
     from headscope.plan.names import shots_of
 

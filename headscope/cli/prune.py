@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +20,8 @@ from headscope.cli.terminal import show_table
 from headscope.stages.prune_checks import check_orders, check_percents
 from headscope.store.names import FFN_RANKINGS, ORDERS, PRUNABLE
 
-STEPS = "0,10,20,30,40,50,60,70,80,90"
+STEPS = "0,5,10,15,20,30,40,50,60,70,80,90"
+RANKINGS = (*POSITIONS, *(f"{name}/choice" for name in POSITIONS))
 read_percents = values.whole_numbers("--percents", "0,20,40")
 read_orders = values.names("--order", f"{values.alternatives(ORDERS)}, or a task of --tasks")
 
@@ -62,7 +63,7 @@ def prune(
     ] = 20,
     ablation: opt.Ablation = "zero",
     ranking: Annotated[
-        str, one_of("--ranking", POSITIONS, help="The importance that ranks what is removed.", panel=panels.REMOVED)
+        str, one_of("--ranking", RANKINGS, help="The importance that ranks what is removed.", panel=panels.REMOVED)
     ] = "token",
     ffn_ranking: Annotated[
         str,
@@ -86,8 +87,9 @@ def prune(
     """Remove more and more heads or FFNs; what can tasks spare?
 
     Least important first, evaluated on validation documents. The orders come from scores that `headscope importance`
-    stored, on training documents. `aggregate` and `transfer` rank a task by other tasks' scores. Every finished
-    evaluation is kept: a killed run goes on from there.
+    stored, on training documents. `aggregate` and `transfer` rank a task by other tasks' scores. The draws of the
+    demonstrations share the documents out among them; with demonstrations, the same documents are evaluated without
+    any too, for what is kept of their gain. Every finished evaluation is kept: a killed run goes on from there.
 
     \b
       headscope importance gpt2 --tasks copa,rte       # first
@@ -95,7 +97,7 @@ def prune(
       headscope prune gpt2 --tasks copa,rte --component ffn
     """
     choice = opt.task_choice(
-        tasks, shots, limit=limit, data=data, demos=demos, demo_seeds=demo_seeds, bos=bos, seed=seed
+        tasks, shots, limit=limit, data=data, demos=demos, demo_seeds=demo_seeds, bos=bos, seed=seed, mixed=True
     )
     orders = tuple(values.comma_list(order))
     check_orders(orders, choice.names, component)
@@ -130,7 +132,7 @@ def prune(
     if as_json:
         print(json.dumps({"summaries": told(summaries), "report": str(page)}, indent=2, allow_nan=False))
         return
-    show(summaries, wanted.percents)
+    show(summaries)
     print(f"stored in {folder}; report: {page}")
 
 
@@ -140,46 +142,46 @@ def told(summaries: Any) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
 
 
-HEADINGS = ("task", "order", "shots", "area", "removable by metric", "by log-likelihood", "p of area", "")
+HEADINGS = ("task", "order", "shots", "area", "by metric", "by choice", "95% of the gain", "p of area", "")
+NOTE = "removable: shown up to / shown not from, in percent; - is not shown. The gain is what demonstrations bring."
 
 
-def show(summaries: Any, percents: Sequence[int]) -> None:
-    """Area and removable shares of every task and order; percents: the steps, 0 first."""
-    from headscope.findings.task_table import MARGIN
-    from headscope.store.comparisons import Kind
-
-    few = summaries[(summaries["kind"] == Kind.UNCHANGED_BOUND) & (summaries["value"] <= MARGIN)]
-    undecided = set(zip(few["a"], few["shots"], strict=True))
-    rows = list(table_rows(summaries, percents, undecided))
+def show(summaries: Any) -> None:
+    """Area and removable shares of every task and order."""
+    rows = list(table_rows(summaries))
     if rows:
         show_table("pruning: an area of 1 costs nothing", HEADINGS, rows, left=2)
-    if rows and undecided:
-        print("undecided: too few documents to exclude a loss of 2 points even where no answer changes")
+        print(NOTE)
     for line in without_summary(summaries, shown={(row[0], row[2]) for row in rows}):
         print(line)
 
 
-def table_rows(summaries: Any, percents: Sequence[int], undecided: set[Any]) -> Iterator[list[str]]:
+def table_rows(summaries: Any) -> Iterator[list[str]]:
     """One row a task, number of shots and order."""
-    from headscope.findings.task_table import brief
     from headscope.store.comparisons import REMOVABLE, Kind
 
-    kinds = (Kind.PRUNING_AREA, *REMOVABLE.values())
     flagged = summaries[(summaries["kind"] == Kind.AT_CHANCE) & (summaries["value"] == 1)]
     chance = set(zip(flagged["a"], flagged["shots"], strict=True))
-    parts = summaries[summaries["kind"].isin(kinds)].groupby(["a", "shots", "b"], sort=False)
-    for (task, shots, order), part in parts:
+    listed = summaries[summaries["kind"].isin((Kind.PRUNING_AREA, *REMOVABLE.values()))]
+    keys = listed[["a", "shots", "b"]].drop_duplicates().itertuples(index=False, name=None)
+    for task, shots, order in keys:
+        part = summaries[(summaries["a"] == task) & (summaries["shots"] == shots) & (summaries["b"] == order)]
         found = {row.kind: row for row in part.itertuples()}
-        area = found.get(kinds[0])
-        shares = [
-            brief(found[kind].value, percents[1:], undecided=kind == kinds[1] and (task, shots) in undecided)
-            if kind in found
-            else "-"
-            for kind in kinds[1:]
-        ]
+        area = found.get(Kind.PRUNING_AREA)
         value, p = (None, None) if area is None else (area.value, area.p)
         note = "at chance" if (task, shots) in chance else ""
+        shares = [verdict(found, outcome) for outcome in REMOVABLE]
         yield [task, order, str(shots), number(value, ".2f"), *shares, number(p, ".3f"), note]
+
+
+def verdict(found: Any, outcome: str) -> str:
+    """Shown removable up to, and shown not removable from."""
+    from headscope.store.comparisons import NOT_REMOVABLE, REMOVABLE
+
+    if REMOVABLE[outcome] not in found:
+        return "-"
+    shown, refuted = found[REMOVABLE[outcome]].value, found.get(NOT_REMOVABLE[outcome])
+    return f"{shown:.0f} / {'-' if refuted is None else format(refuted.value, '.0f')}"
 
 
 def without_summary(summaries: Any, shown: set[tuple[str, str]]) -> Iterator[str]:

@@ -38,13 +38,15 @@ def study(
     only: Annotated[str | None, choice("--only", STAGES, help=f"One stage: {', '.join(STAGES)}.")] = None,
     publish: Annotated[Path | None, path("--publish", help="Folder for the tables and a page of findings.")] = None,
     length: opt.Length = None,
+    counts: opt.Counts = None,
     bos: opt.Bos = "auto",
     seed: opt.Seed = 0,
 ) -> None:
     """Run everything: do the induction heads carry in-context learning?
 
-    Induction scores, importance on every task and number of shots, FFN knock-out, pruning with controls, comparison of
-    the rankings, the causal check, and the report. It may be stopped at any moment: the same command goes on.
+    Induction scores, which tasks are learnt from the context, what these lose without the induction heads and
+    without every other kind of head; then importance, knock-outs, pruning with controls, comparison of the rankings,
+    and the report. What decides comes first. It may be stopped at any moment: the same command goes on.
 
     \b
       headscope study                              # the embedded model
@@ -52,7 +54,7 @@ def study(
       headscope study gpt2 --tasks copa,rte,boolq --shots 0,5
       headscope study gpt2 --only compare          # one stage again
     """
-    opt.task_choice(tasks, shots or "0")
+    opt.task_choice(tasks, shots or "0", data=data)
     from headscope.plan.study import study as run_study
 
     with opt.resumable():
@@ -67,17 +69,19 @@ def study(
             bos=bos,
             seed=seed,
             length=length,
+            counts=counts,
             only=only,
             load=lambda: opt.load(model, **loading),
             show=progress,
         )
     if only is None or publish is not None:
-        from headscope.findings.page import findings
+        from headscope.findings.answer import section as answer
+        from headscope.findings.evidence import Evidence
 
-        for line in findings(run):
-            typer.echo(line)
+        for sentence in answer(Evidence(run)).sentences:
+            typer.echo(f"- {sentence}")
     if publish is not None:
-        from headscope.findings.page import publish as write
+        from headscope.report.published import publish as write
 
         print(f"findings: {write(run, publish)}")
     print(f"report: {run.folder / 'report.html'}")

@@ -42,7 +42,8 @@ def check_utf8(value: str, option: str, what_to_do: str) -> None:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        written = value.encode(errors="surrogateescape")[:40]
+        bytes_alone = not re.search("[\ud800-\udc7f\udd00-\udfff]", value)  # as the system hands over what is no text
+        written = value.encode(errors="surrogateescape" if bytes_alone else "replace")[:40]
         raise UsageError(f"{option} is not UTF-8 ({written!r}): {what_to_do}") from error
 
 
@@ -127,13 +128,14 @@ def names(option: str, expected: str) -> Parser:
     return parse
 
 
-def whole_numbers(option: str, example: str) -> Parser:
-    """`0,10,20` -> (0, 10, 20)."""
+def whole_numbers(option: str, example: str, *, repeated: bool = False) -> Parser:
+    """`0,10,20` -> (0, 10, 20); each once, unless the same number may stand there again."""
+    split = (lambda value: [part.strip() for part in value.split(",")]) if repeated else comma_list
 
     def parse(value: str | tuple[int, ...]) -> tuple[int, ...]:
         if isinstance(value, tuple):
             return value
-        parts = comma_list(value)
+        parts = split(value)
         if not parts or not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
             raise refused(value, option, f"whole numbers with commas between them, for example {option} {example}")
         return tuple(int(part) for part in parts)
@@ -153,7 +155,7 @@ def alternatives(names: Sequence[str]) -> str:
 
 def data(value: str) -> str:
     """Where documents come from: the hub, or a folder."""
-    if value != "hub" and not (value.strip() and Path(value).is_dir()):
+    if value != "hub" and not (value.strip() and possible(Path(value)) and Path(value).is_dir()):
         raise refused(value, "--data", "hub, or a folder that is there")
     return value
 

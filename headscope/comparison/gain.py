@@ -3,7 +3,8 @@
 1. Statistic: Spearman within layers with the first ranking, minus the same with the second.
 2. Interval: the delete-a-group jackknife. The rankings share their documents, so that the same groups are left out of
    both at once; the score's own sequences add their variance.
-3. p: the score's heads are permuted within layers, which keeps the two rankings' agreement with each other.
+3. p: the score's heads are permuted within layers, in key-value groups, which keeps the two rankings' agreement with
+   each other.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy.stats import norm
 
 from ablation.statistics import Level, permutation_count
 from ablation.statistics.clusters import same_clusters
 from ablation.statistics.correlation import head_blocks, mean_correlation, shared_heads, standard_ranks
 from ablation.statistics.jackknife import jackknife_variance
-from ablation.statistics.permutation import ROUNDING, permuted_heads
+from ablation.statistics.kv_groups import group_of_valid, permuted_heads
+from ablation.statistics.permutation import ROUNDING
 from headscope.comparison.scored import Scored
 from headscope.store.comparisons import NO_INTERVAL
 
@@ -37,6 +39,7 @@ class Gain:
     first: Float[np.ndarray, "layer head"]
     second: Float[np.ndarray, "layer head"]
     seed: int
+    groups: Int[np.ndarray, "layer head"] | None = None
 
     def p(self, family: int) -> float:
         """Two-sided, (b + 1) / (B + 1)."""
@@ -47,20 +50,23 @@ class Gain:
         weights = first.units / max(1, int((score.varies & first.varies).sum()))
         weights = weights - second.units / max(1, int((score.varies & second.varies).sum()))
         count, generator = permutation_count(family), np.random.default_rng(self.seed)
-        order = permuted_heads(head_blocks(valid, LEVEL), count, generator)
+        inside = group_of_valid(self.groups, valid)
+        order = permuted_heads(head_blocks(valid, LEVEL), count, generator, groups=inside)
         drawn = score.units[order] @ weights
         extreme = int((np.abs(drawn) >= abs(float(score.units @ weights)) - ROUNDING).sum())
         return (extreme + 1) / (count + 1)
 
 
-def gain(score: Scored, first: Scored, second: Scored, *, seed: int = 0) -> Gain:
-    """The difference of the two agreements."""
+def gain(
+    score: Scored, first: Scored, second: Scored, *, groups: Int[np.ndarray, "layer head"] | None = None, seed: int = 0
+) -> Gain:
+    """The difference of the two agreements; groups: the key-value group of every head."""
     tables = score.table, first.table, second.table
     valid = shared_heads(*tables)
     value = float(_rho(tables[0], tables[1], valid) - _rho(tables[0], tables[2], valid))
     reach = float(norm.ppf(0.975)) * math.sqrt(_variance(score, first, second, valid))
     interval = (value - reach, value + reach) if math.isfinite(reach) else NO_INTERVAL
-    return Gain(value, interval, int(valid.sum()), *tables, seed)
+    return Gain(value, interval, int(valid.sum()), *tables, seed, groups)
 
 
 def _variance(score: Scored, first: Scored, second: Scored, valid: Bool[np.ndarray, "layer head"]) -> float:

@@ -1,7 +1,8 @@
 """Are the induction heads the heads that tasks need? (Method 5)
 
-Primary, fixed beforehand: within layers, Spearman of prefix matching with the aggregate importance (`token`) at 5 shots
-(at the most there are where 5 were not run), permuted within layers.
+Descriptive: within layers, Spearman of prefix matching with the aggregate importance (`token`, where it was measured)
+at 5 shots (at the most there are where 5 were not run), permuted within layers. Most layers hold no induction head and
+add noise; the secondary question of this kind is T (class_rank.py).
 Exploratory, Holm over all of them: the copying scores; `signed` importance; the top heads and the set of Method 2.8;
 prefix matching with log mean |r| and the previous-token score partialled out; 5 shots against 0 shots and against
 demonstrations with shuffled labels. An agreement as large at 0 shots says nothing about learning in context.
@@ -69,15 +70,15 @@ class Exploratory:
 
 def primary_shots(shelf: Shelf) -> int:
     """5, or the most there are where 5 were not run."""
-    shots = shelf.shots()
+    shots = shelf.importance_shots
     return PRIMARY_SHOTS if PRIMARY_SHOTS in shots else max(shots)
 
 
 def induction_against_importance(shelf: Shelf) -> list[Row]:
-    """The primary test, the exploratory family, and what describes them."""
+    """The descriptive coefficient, the exploratory family, and what describes them."""
     shots = primary_shots(shelf)
-    prefix, importance = shelf.of_sequences(*PREFIX), shelf.aggregate(IMPORTANCE, "token", shots)
-    rows = [*primary(prefix, importance, shots, shelf.seed), *noise(shelf, prefix, shots)]
+    prefix, importance = shelf.of_sequences(*PREFIX), importances_at(shelf, shots)[0]
+    rows = [*descriptive(shelf, prefix, importance, shots), *noise(shelf, prefix, shots)]
     family = list(exploratory(shelf, shots))
     if family:
         tested = ({**test.row, "p": test.p(len(family))} for test in family)
@@ -87,11 +88,22 @@ def induction_against_importance(shelf: Shelf) -> list[Row]:
     return rows + described(shelf, shots)
 
 
-def primary(prefix: Scored, importance: Scored, shots: int, seed: int) -> Iterator[Row]:
-    """The one test that was fixed beforehand: no correction."""
-    test = permutation_test(prefix.table, importance.table, level="within_layer", seed=seed)
+def permuted(shelf: Shelf) -> dict[str, Any]:
+    """How heads are permuted: key-value groups as a whole, then the heads of each."""
+    return {"groups": shelf.groups, "seed": shelf.seed}
+
+
+def importances_at(shelf: Shelf, shots: int) -> list[Scored]:
+    """The aggregates at a number of shots by every way that was measured there, the paper's first."""
+    there = (variant for variant in shelf.variants if shelf.tasks(IMPORTANCE, variant, shots))
+    return [shelf.aggregate(IMPORTANCE, variant, shots) for variant in there]
+
+
+def descriptive(shelf: Shelf, prefix: Scored, importance: Scored, shots: int) -> Iterator[Row]:
+    """The mean over layers of rank correlations."""
+    test = permutation_test(prefix.table, importance.table, level="within_layer", **permuted(shelf))
     interval, corrected = intervals(prefix, importance)
-    for kind in (Kind.INDUCTION_IMPORTANCE_PRIMARY, Kind.INDUCTION_IMPORTANCE):
+    for kind in (Kind.INDUCTION_IMPORTANCE_DESCRIPTIVE, Kind.INDUCTION_IMPORTANCE):
         values: dict[str, Any] = {"interval": interval, "p": test.p, "n": test.n_heads}
         yield row(kind, prefix.name, importance.name, shots, "within_layer", test.value, **values)
     yield from corrected_rows(Kind.INDUCTION_IMPORTANCE, prefix.name, importance.name, shots, corrected, test.n_heads)
@@ -100,8 +112,7 @@ def primary(prefix: Scored, importance: Scored, shots: int, seed: int) -> Iterat
 def noise(shelf: Shelf, prefix: Scored, shots: int) -> Iterator[Row]:
     """How reliable the rankings are: prefix matching over its sequences, the aggregates over documents."""
     yield from reliabilities(prefix, prefix.name, "", shots)
-    for variant in ("token", "signed"):
-        aggregate = shelf.aggregate(IMPORTANCE, variant, shots)
+    for aggregate in importances_at(shelf, shots):
         yield from reliabilities(aggregate, AGGREGATE, aggregate.name, shots)
 
 
@@ -109,21 +120,22 @@ def exploratory(shelf: Shelf, shots: int) -> Iterator[Exploratory]:
     """All tests of the family that the run has scores for."""
     prefix = shelf.of_sequences(*PREFIX)
     copying = [shelf.of_sequences(*key) for key in COPYING if shelf.has(*key)]
-    token, signed = (shelf.aggregate(IMPORTANCE, variant, shots) for variant in ("token", "signed"))
+    first, *others = importances_at(shelf, shots)
     for score in copying:
-        yield correlated(score, token, shots, shelf.seed)
-    for score in (prefix, *copying):
-        yield correlated(score, signed, shots, shelf.seed)
-    for importance in (token, signed):
+        yield correlated(shelf, score, first, shots)
+    for importance in others:
+        for score in (prefix, *copying):
+            yield correlated(shelf, score, importance, shots)
+    for importance in (first, *others):
         yield from partialled(shelf, prefix, importance, shots)
         yield from sets(shelf, importance, shots)
-    for variant in ("token", "signed"):
+    for variant in shelf.variants:
         yield from against(shelf, prefix, variant, shots)
 
 
-def correlated(score: Scored, importance: Scored, shots: int, seed: int) -> Exploratory:
+def correlated(shelf: Shelf, score: Scored, importance: Scored, shots: int) -> Exploratory:
     """Spearman within layers, permuted within layers."""
-    test = partial(permutation_test, score.table, importance.table, level="within_layer", seed=seed)
+    test = partial(permutation_test, score.table, importance.table, level="within_layer", **permuted(shelf))
     correlation, (interval, _) = spearman_within_layers(score.table, importance.table), intervals(score, importance)
     key = (Kind.INDUCTION_IMPORTANCE, score.name, importance.name, shots, "within_layer")
     listed = row(*key, correlation.value, interval=interval, n=correlation.n_heads)
@@ -136,7 +148,7 @@ def partialled(shelf: Shelf, prefix: Scored, importance: Scored, shots: int) -> 
     if norm is None or not shelf.has(*PREVIOUS):
         return
     covariates = [np.log(np.maximum(norm, np.finfo(float).tiny)), shelf.of_sequences(*PREVIOUS).table]
-    test = partial(partial_spearman_within_layers, prefix.table, importance.table, covariates, seed=shelf.seed)
+    test = partial(partial_spearman_within_layers, prefix.table, importance.table, covariates, **permuted(shelf))
     tested = test()
     listed = row(
         Kind.INDUCTION_IMPORTANCE_PARTIAL,
@@ -170,7 +182,7 @@ def against(shelf: Shelf, prefix: Scored, variant: str, shots: int) -> Iterator[
             continue
         more = shelf.aggregate(IMPORTANCE, variant, shots, tasks)
         less = shelf.aggregate(score, variant, count, tasks)
-        rise = gain(prefix, more, less, seed=shelf.seed)
+        rise = gain(prefix, more, less, **permuted(shelf))
         b = Difference(AtShots(more.name, shots), AtShots(str(ScoreName(score, variant)), count))
         listed = row(
             Kind.INDUCTION_IMPORTANCE_GAIN,
@@ -187,9 +199,10 @@ def against(shelf: Shelf, prefix: Scored, variant: str, shots: int) -> Iterator[
 
 def described(shelf: Shelf, shots: int) -> list[Row]:
     """Without a claim: all heads together, with p by free permutation and Holm among these, tau-b, the released one."""
-    importances = [shelf.aggregate(IMPORTANCE, variant, shots) for variant in ("token", "signed")]
+    importances = importances_at(shelf, shots)
     scores = [shelf.of_sequences(*key) for key in (PREFIX, *COPYING) if shelf.has(*key)]
-    rows = with_holm(everywhere(a, b, shots, len(scores) * 2, shelf.seed) for a in scores for b in importances)
+    family = len(scores) * len(importances)
+    rows = with_holm(everywhere(shelf, a, b, shots, family) for a in scores for b in importances)
     for name, statistic in (("kendall", kendall), ("bansal_released", bansal_released)):
         value = statistic(scores[0].table, importances[0].table)
         rows.append(
@@ -203,16 +216,16 @@ def described(shelf: Shelf, shots: int) -> list[Row]:
                 n=value.n_heads,
             )
         )
-    if 0 in shelf.shots() and shots != 0:
-        rows += [at_no_shots(shelf, variant) for variant in ("token", "signed")]
+    if shots != 0:
+        rows += [at_no_shots(shelf, variant) for variant in shelf.variants if shelf.tasks(IMPORTANCE, variant, 0)]
     for importance in importances:
         rows += set_expectations(shelf, importance, shots)
     return rows
 
 
-def everywhere(score: Scored, importance: Scored, shots: int, family: int, seed: int) -> Row:
+def everywhere(shelf: Shelf, score: Scored, importance: Scored, shots: int, family: int) -> Row:
     """Spearman over all heads; a trend over layers is part of it."""
-    test = permutation_test(score.table, importance.table, level="global", family=family, seed=seed)
+    test = permutation_test(score.table, importance.table, level="global", family=family, **permuted(shelf))
     agreement = agreed(score, importance, "global")
     interval = NO_INTERVAL if agreement is None else (agreement.ci_low, agreement.ci_high)
     key = (Kind.INDUCTION_IMPORTANCE, score.name, importance.name, shots, "global")
@@ -222,7 +235,7 @@ def everywhere(score: Scored, importance: Scored, shots: int, family: int, seed:
 def at_no_shots(shelf: Shelf, variant: str) -> Row:
     """The coefficient at 0 shots by itself; the test is the gain over it."""
     prefix, importance = shelf.of_sequences(*PREFIX), shelf.aggregate(IMPORTANCE, variant, 0)
-    test = permutation_test(prefix.table, importance.table, level="within_layer", seed=shelf.seed)
+    test = permutation_test(prefix.table, importance.table, level="within_layer", **permuted(shelf))
     interval, _ = intervals(prefix, importance)
     return row(
         Kind.INDUCTION_IMPORTANCE,

@@ -30,8 +30,8 @@ from headscope.store.names import AGGREGATE
 from headscope.store.scores import IMPORTANCE
 
 LEVELS: tuple[Level, ...] = ("global", "within_layer")
-CROSS_TASK = {"token": Kind.CROSS_TASK, "signed": Kind.CROSS_TASK_SIGNED}
-CROSS_SHOT = {"token": Kind.CROSS_SHOT, "signed": Kind.CROSS_SHOT_SIGNED}
+CROSS_TASK = {"token": Kind.CROSS_TASK, "signed": Kind.CROSS_TASK_SIGNED, "signed/choice": Kind.CROSS_TASK_CHOICE}
+CROSS_SHOT = {"token": Kind.CROSS_SHOT, "signed": Kind.CROSS_SHOT_SIGNED, "signed/choice": Kind.CROSS_SHOT_CHOICE}
 OVERLAPS = (5, 10, 20, 30)
 BETWEEN_SHOTS = -1
 Pair = tuple[str | AtShots, Scored, str | AtShots, Scored]
@@ -42,7 +42,7 @@ def cross_task(shelf: Shelf, variant: str, shots: int) -> list[Row]:
     tasks = shelf.tasks(IMPORTANCE, variant, shots)
     scored = {task: shelf.of_task(IMPORTANCE, variant, task, shots) for task in tasks}
     pairs = [(a, scored[a], b, scored[b]) for a, b in combinations(tasks, 2)]
-    rows = matrix(CROSS_TASK[variant], pairs, shots=shots, seed=shelf.seed)
+    rows = matrix(CROSS_TASK[variant], pairs, shelf, shots=shots)
     rows += [
         line for task in tasks for line in reliabilities(scored[task], task, str(ScoreName(IMPORTANCE, variant)), shots)
     ]
@@ -62,14 +62,14 @@ def cross_shot(shelf: Shelf, variant: str) -> list[Row]:
         if len(shared) > 1:
             a, b = (shelf.aggregate(IMPORTANCE, variant, count, shared) for count in (few, many))
             pairs.append((AtShots(AGGREGATE, few), a, AtShots(AGGREGATE, many), b))
-    return matrix(CROSS_SHOT[variant], pairs, shots=BETWEEN_SHOTS, seed=shelf.seed)
+    return matrix(CROSS_SHOT[variant], pairs, shelf, shots=BETWEEN_SHOTS)
 
 
-def matrix(kind: Kind, pairs: Sequence[Pair], *, shots: int, seed: int) -> list[Row]:
+def matrix(kind: Kind, pairs: Sequence[Pair], shelf: Shelf, *, shots: int) -> list[Row]:
     """All statistics of all pairs, p corrected over the pairs."""
     rows: list[Row] = []
     for level in LEVELS:
-        each = (_compared(kind, pair, level, shots, family=len(pairs), seed=seed) for pair in pairs)
+        each = (_compared(kind, pair, shelf, level, shots, family=len(pairs)) for pair in pairs)
         rows += with_holm(line for part in each for line in part)
     for name, statistic in (("kendall", kendall), ("bansal_released", bansal_released)):
         for a, left, b, right in pairs:
@@ -107,10 +107,11 @@ def reliabilities(scored: Scored, name: str, ranking: str, shots: int) -> Iterat
         yield row(Kind.RELIABILITY, name, ranking, shots, level, value, n=repeat.n_clusters)
 
 
-def _compared(kind: Kind, pair: Pair, level: Level, shots: int, *, family: int, seed: int) -> Iterator[Row]:
+def _compared(kind: Kind, pair: Pair, shelf: Shelf, level: Level, shots: int, *, family: int) -> Iterator[Row]:
     """rho with its interval and p, then rho* with its own."""
     a, left, b, right = pair
-    test = permutation_test(left.table, right.table, level=level, family=family, seed=seed)
+    how: dict[str, Any] = {"groups": shelf.groups, "seed": shelf.seed}
+    test = permutation_test(left.table, right.table, level=level, family=family, **how)
     agreement = agreed(left, right, level)
     interval = NO_INTERVAL if agreement is None else (agreement.ci_low, agreement.ci_high)
     yield row(kind, a, b, shots, level, test.value, interval=interval, p=test.p, n=test.n_heads)

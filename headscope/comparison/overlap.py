@@ -20,6 +20,7 @@ from headscope.store.scores import IMPORTANCE
 PAIRS = (
     (("prefix_matching", ""), "token"),
     (("prefix_matching", ""), "signed"),
+    (("prefix_matching", ""), "signed/choice"),
     (("copying", "successor"), "token"),
     (("copying", "argmax"), "token"),
 )
@@ -31,7 +32,7 @@ def overlaps(shelf: Shelf, shots: int) -> list[Row]:
     rows: list[Row] = []
     beside: list[Row] = []
     for key, variant in PAIRS:
-        if shelf.has(*key):
+        if shelf.has(*key) and shelf.tasks(IMPORTANCE, variant, shots):
             score, importance = shelf.of_sequences(*key), shelf.aggregate(IMPORTANCE, variant, shots)
             shared = overlap(score.table, importance.table, seed=shelf.seed)
             rows += _rows(Kind.OVERLAP, score, importance, shots, shared, shared.share, shared.p_layer)
@@ -72,7 +73,9 @@ def retentions(shelf: Shelf, shots: int) -> Iterator[Row]:
         if not shelf.has(*key):
             continue
         score = shelf.of_sequences(*key)
-        for variant in ("token", "signed"):
+        for variant in shelf.variants:
+            if not shelf.tasks(IMPORTANCE, variant, shots):
+                continue
             importance = shelf.aggregate(IMPORTANCE, variant, shots)
             kept = retention(score.table, importance.table, null_mean=score.null_mean)
             for index, percent in enumerate(kept.percent):

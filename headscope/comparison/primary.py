@@ -6,14 +6,16 @@ a = the tested set, b = kind of control, level = outcome/way of removing, unless
 |---|---|
 | primary_drop, primary_drop_random | pooled drop of the gain; interval by document, tasks fixed, tasks random |
 | primary_beyond | the drop beyond the mean of the controls; interval by document |
-| primary_effect | the same in standard deviations of the controls; p under exchangeable heads; Holm but for the first |
+| primary_effect | the same in sds of the controls; p under exchangeable heads; Holm but for the first (class_rank.py) |
 | primary_rank | place of the tested set among its controls, 1 = the largest drop; `n` counts controls |
 | primary_controls | median drop of the controls, 5th to 95th percentile; `n` counts controls |
+| primary_control | b = `group_matched/17`: the drop of one control set |
 | primary_equivalence | the smallest margin that the drop beyond the controls is shown to lie within; p: the margin |
 | primary_documents | documents a task that would decide it, infinite where none would; only where it is undecided |
 | primary_task | a = task, b = the tested set: its drop; ends: 5th and 95th percentile of its controls; `n` documents |
 | primary_level | a = `full model` or the tested set, b = `few` or `none`: the mean itself |
 | primary_overlap | level = `heads`: share of heads that two controls have in common, on average |
+| primary_repeats | a = `full model` or the tested set, level = `repeats/zero`: what repeated tokens are worth (nats) |
 """
 
 from __future__ import annotations
@@ -28,15 +30,14 @@ from jaxtyping import Bool, Int
 from ablation.statistics import holm
 from ablation.statistics.looks import verdict_at_look
 from ablation.statistics.primary import Primary, primary
-from headscope.store.comparisons import CONTROL_HEADS, FULL, CausalLevel, Kind, Row, row
+from headscope.store.comparisons import CONTROL_HEADS, FULL, PRIMARY_ASKED, CausalLevel, ControlSet, Kind, Row, row
 
 if TYPE_CHECKING:
     from ablation.causal import CausalCheck, CausalTest
     from ablation.control_sets import HeadSet
 
 PRIMARY_CONTROLS = "group_matched"
-PRIMARY_WAY = "mean"
-PRIMARY_OUTCOME = "choice"
+PRIMARY_OUTCOME, PRIMARY_WAY = PRIMARY_ASKED
 OUTCOMES = ("choice", "mass", "metric")
 CONDITIONS = ("few", "none")
 Grid = Int[np.ndarray, "layer head"]
@@ -108,6 +109,8 @@ def read_out_rows(
     yield row(Kind.PRIMARY_RANK, *key, float(result.rank), n=result.n_controls)
     controls = result.effect.controls
     yield row(Kind.PRIMARY_CONTROLS, *key, float(np.median(controls)), interval=band(controls), n=result.n_controls)
+    for draw, value in enumerate(controls.tolist()):
+        yield row(Kind.PRIMARY_CONTROL, name, ControlSet(PRIMARY_CONTROLS, draw), shots, level, value, n=n)
     verdict = result.beyond_verdict
     yield row(Kind.PRIMARY_EQUIVALENCE, *key, verdict.equivalence_bound, p=verdict.margin, n=n)
     if verdict.documents is not None:

@@ -1,48 +1,65 @@
 """What a task's pruning curves come to: area, removable share, and the full model against chance (Method 4).
 
-Rows of `comparisons`, a = task, b = order, level = component/ablation:
+Rows of `comparisons`, a = task, b = order, level = component/ablation; outcomes are metric, choice and kept (95% of the
+choice gain), those of them that the task has:
 
 | kind | value | interval |
 |---|---|---|
 | pruning_area | normalised area under the curve of the metric; p its rank among the random orders' | 95% by cluster |
-| removable_metric, removable_log_likelihood | the removable share in percent | none |
+| removable_OUTCOME | shown removable up to this percentage | none |
+| not_removable_OUTCOME | shown not removable from this percentage on; no row where that is shown nowhere | none |
+| deciding_OUTCOME | documents that decide the first undecided step, or infinite; `n` those at hand; no row if none | |
 | full_metric (b = `full model`) | the metric of the full model; its low bound | one-sided 95% |
 | at_chance (b = `full model`) | 1 where the bound is not above chance and the majority share | chance, majority |
-
 | unchanged_bound (b = `full model`) | the lower bound of a metric that nothing changes; `n` counts clusters | none |
 
 Where `unchanged_bound` is not above -.02, the documents are too few for any `removable_metric` above 0.
-Random and layer-matched orders give the median over their draws, and the 5th and 95th percentile as the interval.
-The draws of the demonstrations are items of the same clusters: documents are what is independent.
+Random and layer-matched orders give the median over their draws, and the 5th and 95th percentile as the interval; the
+other two verdicts are of single orders.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from ablation.statistics import PruningArea, area_under_curve, rank_p_value, removable_share
-from ablation.statistics.curves import Outcome
+from ablation.evaluation import METRIC
+from ablation.pruning import gain_change
+from ablation.statistics import PruningArea, area_under_curve, rank_p_value
+from ablation.statistics.cluster_numbers import cluster_numbers
 from ablation.statistics.intervals import PAIRED_LOSS, cluster_mean
-from headscope.store.comparisons import FULL, NO_INTERVAL, REMOVABLE, Kind, PruningLevel, Row, row
+from ablation.statistics.verdict import RemovableOutcome, RemovableVerdict, TaskChange, removable_verdict
+from headscope.store.comparisons import (
+    DECIDING,
+    FULL,
+    NO_INTERVAL,
+    NOT_REMOVABLE,
+    REMOVABLE,
+    Kind,
+    PruningLevel,
+    Row,
+    row,
+)
 from headscope.store.names import DRAWN
 
 if TYPE_CHECKING:
     from ablation.pruning import Pruning
 
 ACC = "acc"
-OUTCOMES: tuple[Outcome, ...] = ("metric", "log_likelihood")
+KEPT = "kept"
+JUDGED: tuple[RemovableOutcome, ...] = ("metric", "choice", "kept")
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One order on one cell: the metric and the gold log-likelihood of every item at every step.
+    """One order on one task: the metric of every unit at every step, and the changes of each outcome.
 
-    percents: of the components removed; None for the joint grid, whose steps are no single curve.
+    percents: of the components removed; None for the joint grid, whose steps are no single curve. changes: from the
+    full model, by outcome (`metric`, `choice`, `mass`, `kept`), those that the task has.
     """
 
     task: str
@@ -55,36 +72,34 @@ class Curve:
     majority: float
     metric: Float[np.ndarray, "percent unit"]
     clusters: tuple[str, ...]
-    gold: Float[np.ndarray, "percent document"]
-    document_clusters: tuple[str, ...]
+    changes: Mapping[str, TaskChange]
 
     @classmethod
-    def of(cls, pruning: Pruning) -> Curve:
+    def of(cls, pruning: Pruning, none: Pruning | None = None) -> Curve:
+        """none: the same order on the task without demonstrations, for what is kept of the choice gain."""
         first = pruning.steps[0].evaluation
         sizes = [(int(step.percent_heads), int(step.percent_ffns)) for step in pruning.steps]
-        both = pruning.component == "both"
+        changes = {name: pruning.change(name) for name in (METRIC, "choice", "mass") if name in first.outcomes}
+        if none is not None and "choice" in changes and "choice" in none.steps[0].evaluation.outcomes:
+            changes[KEPT] = gain_change(pruning, none) if pruning.component != "both" else grid_gain(pruning, none)
         return cls(
             pruning.task,
             pruning.shots,
             pruning.order,
             pruning.order_seed,
             tuple(sizes),
-            None if both else tuple(heads + ffns for heads, ffns in sizes),
+            None if pruning.component == "both" else tuple(heads + ffns for heads, ffns in sizes),
             pruning.chance,
             pruning.majority,
             pruning.metric(),
             first.clusters,
-            pruning.gold_log_likelihoods(),
-            first.document_clusters,
+            changes,
         )
 
-    def values(self, outcome: str) -> Float[np.ndarray, "percent item"]:
-        """`metric` by unit, or `log_likelihood` by document."""
-        return self.metric if outcome == "metric" else self.gold
-
-    def labels(self, outcome: str) -> Int[np.ndarray, "item"]:
-        """The cluster of every item, numbered."""
-        return numbered(self.clusters if outcome == "metric" else self.document_clusters)
+    @property
+    def labels(self) -> Int[np.ndarray, "unit"]:
+        """The cluster of every unit, numbered."""
+        return cluster_numbers(self.clusters)
 
     @property
     def clustered(self) -> bool:
@@ -92,16 +107,14 @@ class Curve:
         return len(set(self.clusters)) > 1
 
 
-def with_demonstrations_joined(curves: Sequence[Curve]) -> list[Curve]:
-    """One curve a draw of an order: the draws of the demonstrations side by side, as items of the same clusters."""
-    by_draw: dict[tuple[str, int], list[Curve]] = {}
-    for curve in curves:
-        by_draw.setdefault((curve.order, curve.order_seed), []).append(curve)
-    return [_joined(draws) for draws in by_draw.values()]
+def grid_gain(few: Pruning, none: Pruning) -> TaskChange:
+    """The change of the choice gain at every step of the joint grid, which is no single curve."""
+    gains = few.values("choice") - none.values("choice")
+    return TaskChange(gains - gains[0], few.labels("choice"), gain=gains[0])
 
 
 def summary_rows(curves: Sequence[Curve], *, component: str, ablation: str) -> Iterator[Row]:
-    """The rows of one task and number of shots, from joined curves; the joint grid has none of its own."""
+    """The rows of one task and number of shots; the joint grid has none of its own."""
     by_order: dict[str, list[Curve]] = {}
     for curve in curves:
         if curve.percents is not None:
@@ -117,7 +130,7 @@ def summary_rows(curves: Sequence[Curve], *, component: str, ablation: str) -> I
 def _order(
     name: str, draws: list[Curve], areas: dict[str, list[PruningArea | None]], level: PruningLevel
 ) -> Iterator[Row]:
-    """One order: its area and its removable shares."""
+    """One order: its area and what is removable."""
     first = draws[0]
     key = (first.task, name, first.shots, level)
     known = [area for area in areas[name] if area is not None]
@@ -126,11 +139,44 @@ def _order(
         interval = (known[0].ci_low, known[0].ci_high) if name not in DRAWN else band(values)
         p = _rank_p(values[0], areas.get("random", [])) if name not in DRAWN else float("nan")
         yield row(Kind.PRUNING_AREA, *key, float(np.median(values)), interval=interval, p=p, n=len(draws))
-    for outcome in OUTCOMES:
-        shares = [share for share in (_removable(draw, outcome) for draw in draws) if share is not None]
-        if shares:
-            interval = band(np.array(shares, dtype=float)) if name in DRAWN else NO_INTERVAL
-            yield row(REMOVABLE[outcome], *key, float(np.median(shares)), interval=interval, n=len(draws))
+    for outcome in JUDGED if first.clustered else ():
+        parts = [[draw.changes[outcome]] for draw in draws if outcome in draw.changes]
+        yield from verdict_rows(parts, first.percents or (), outcome, key, n=len(draws))
+
+
+def verdict_rows(
+    draws: Sequence[Sequence[TaskChange]],
+    percents: Sequence[int],
+    outcome: RemovableOutcome,
+    key: tuple[str, str, int, PruningLevel],
+    *,
+    n: int,
+) -> Iterator[Row]:
+    """What is shown removable in an order: of every draw its tasks; nothing where there is no gain to keep."""
+    if not draws or (outcome == KEPT and not has_gain(draws[0])):
+        return
+    verdicts = [removable_verdict(tasks, percents=percents, outcome=outcome) for tasks in draws]
+    shown = np.array([verdict.shown for verdict in verdicts])
+    drawn = key[1] in DRAWN
+    yield row(REMOVABLE[outcome], *key, float(np.median(shown)), interval=band(shown) if drawn else NO_INTERVAL, n=n)
+    if not drawn:
+        yield from _other_verdicts(verdicts[0], outcome, key, n)
+
+
+def _other_verdicts(
+    verdict: RemovableVerdict, outcome: str, key: tuple[str, str, int, PruningLevel], n: int
+) -> Iterator[Row]:
+    """Shown not to be removable, and what would decide the steps between."""
+    if verdict.refuted is not None:
+        yield row(NOT_REMOVABLE[outcome], *key, verdict.refuted, n=n)
+    if verdict.documents_next is not None:
+        yield row(DECIDING[outcome], *key, verdict.documents_next, n=verdict.n_items)
+
+
+def has_gain(tasks: Sequence[TaskChange]) -> bool:
+    """Whether the demonstrations bring the full model something to keep a share of, over these tasks."""
+    gains: list[Any] = [task.gain for task in tasks]
+    return all(gain is not None for gain in gains) and float(np.mean([gain.mean() for gain in gains])) > 0
 
 
 def _full(curve: Curve, area: PruningArea | None, level: PruningLevel) -> Iterator[Row]:
@@ -142,42 +188,16 @@ def _full(curve: Curve, area: PruningArea | None, level: PruningLevel) -> Iterat
     if area is not None:
         chances = (area.check.chance, area.check.majority)
         yield row(Kind.AT_CHANCE, *key, float(area.check.at_chance), interval=chances, n=n)
-        unchanged = cluster_mean(np.zeros(n), curve.labels("metric"), pseudo=PAIRED_LOSS)
+        unchanged = cluster_mean(np.zeros(n), curve.labels, pseudo=PAIRED_LOSS)
         yield row(Kind.UNCHANGED_BOUND, *key, unchanged.lower_bound(), n=unchanged.n_clusters)
-
-
-def _joined(curves: Sequence[Curve]) -> Curve:
-    first = curves[0]
-    return Curve(
-        first.task,
-        first.shots,
-        first.order,
-        first.order_seed,
-        first.steps,
-        first.percents,
-        first.chance,
-        first.majority,
-        np.concatenate([curve.metric for curve in curves], axis=1),
-        sum((curve.clusters for curve in curves), ()),
-        np.concatenate([curve.gold for curve in curves], axis=1),
-        sum((curve.document_clusters for curve in curves), ()),
-    )
 
 
 def _area(curve: Curve) -> PruningArea | None:
     """None where there is a single cluster of documents, which has no interval."""
     if curve.percents is None or not curve.clustered:
         return None
-    labels, chance = curve.labels("metric"), np.full(curve.metric.shape[1], curve.chance)
-    return area_under_curve(curve.metric, chance, labels, percents=curve.percents, majority=curve.majority)
-
-
-def _removable(curve: Curve, outcome: Outcome) -> float | None:
-    """None with a single cluster, as above."""
-    if curve.percents is None or not curve.clustered:
-        return None
-    values, labels = curve.values(outcome), curve.labels(outcome)
-    return removable_share(values, labels, percents=curve.percents, outcome=outcome).percent
+    chance = np.full(curve.metric.shape[1], curve.chance)
+    return area_under_curve(curve.metric, chance, curve.labels, percents=curve.percents, majority=curve.majority)
 
 
 def _rank_p(value: float, controls: Sequence[PruningArea | None]) -> float:
@@ -193,8 +213,3 @@ def band(values: Float[np.ndarray, "draw"]) -> tuple[float, float]:
     if not np.isfinite(values).all():
         return NO_INTERVAL
     return float(np.quantile(values, 0.05)), float(np.quantile(values, 0.95))
-
-
-def numbered(labels: Sequence[str]) -> Int[np.ndarray, "item"]:
-    """Equal labels, equal numbers."""
-    return np.unique(np.asarray(labels), return_inverse=True)[1].astype(np.int64)

@@ -1,75 +1,65 @@
-"""All tasks above chance pruned together: the mean over tasks of what each loses, step by step (Method 4).
+"""Tasks pruned together: the mean over tasks of what each loses, step by step (Method 4).
 
-1. Differences from the full model, paired item by item; tasks whose full model is at chance are left out.
+1. Differences from the full model, paired item by item. The tasks are those that passed the screen; where there was no
+   screen, those whose full model is above chance.
 2. Every task counts alike, however many documents it has. Tasks are fixed and whole clusters of documents drawn: the
    variance is that within the tasks (tasks_mean.py).
-3. Removable share: as for one task, the largest p up to which every one-sided 95% bound stays above the margin. One
-   task of a hundred documents can never exclude a loss of 2 points; ten of them together can. The pseudo-clusters that
-   stand for rare losses are put once, where a cluster weighs most: into the task with the fewest.
+3. Removable share: three verdicts, as for one task (verdict.py). One task of a hundred documents can
+   never exclude a loss of 2 points; ten of them together can.
 
-Rows of `comparisons`, a = `tasks above chance`, b = order (`transfer`: the mean over all other tasks' orders):
+Rows of `comparisons`, a = `pooled tasks`, b = order (`transfer`: the mean over all other tasks' orders):
 
 | kind | level | value | interval |
 |---|---|---|---|
-| pruned_metric, pruned_log_likelihood | component/ablation/step | mean change from the full model | 95% by cluster |
-| removable_metric, removable_log_likelihood | component/ablation | the removable share in percent | none |
+| pruned_OUTCOME | component/ablation/step | mean change from the full model, of the choice gain for `kept` | 95% |
+| pruned_kept (b = `full model`) | component/ablation | the full model's choice gain itself | 95% by cluster |
+| removable_, not_removable_, deciding_OUTCOME | component/ablation | as for one task (pruning_task.py) | none |
 | unchanged_bound (b = `full model`) | component/ablation | the lower bound of a metric that nothing changes | none |
-| tasks_above_chance (b = `full model`) | component/ablation | how many of the n tasks are above chance | none |
-| pooled_task (b = a task) | component/ablation | 1 above chance and in the mean, else 0; n clusters | none |
+| pooled_tasks (b = `full model`) | component/ablation | how many of the n tasks are in the mean | none |
+| pooled_task (b = a task) | component/ablation | 1 in the mean, else 0; n clusters | none |
 
-All rows of one component, ablation and number of shots are over the tasks of its `pooled_task` rows: `stale` finds the
-stored ones that a pruning of other tasks leaves behind.
-A step is `p=50`, or `h=70,f=20` in the joint grid. `n` counts tasks. Random and layer-matched orders give the median
-over their draws, and the 5th and 95th percentile as the interval.
+Outcomes are metric, choice, mass and kept; a task that lacks one is left out of it alone. All rows of one component,
+ablation and number of shots are over the tasks of its `pooled_task` rows: `stale` finds the stored ones that a pruning
+of other tasks leaves behind. A step is `p=50`, or `h=70,f=20` in the joint grid. `n` counts tasks. Random and
+layer-matched orders give the median over their draws, and the 5th and 95th percentile as the interval.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
 
-from ablation.statistics.curves import LOG_LIKELIHOOD_MARGIN, METRIC_MARGIN, chance_check
-from ablation.statistics.intervals import PAIRED_LOSS, PseudoClusters, cluster_mean
+from ablation.statistics.curves import chance_check
+from ablation.statistics.intervals import PAIRED_LOSS, cluster_mean
 from ablation.statistics.tasks_mean import TasksMean, mean_over_tasks
-from headscope.comparison.pruning_task import Curve, band
-from headscope.store.comparisons import ABOVE, FULL, NO_INTERVAL, PRUNED, REMOVABLE, Kind, PruningLevel, Row, row
+from ablation.statistics.verdict import TaskChange
+from headscope.comparison.pruning_task import JUDGED, KEPT, Curve, band, verdict_rows
+from headscope.store.comparisons import FULL, POOLED, PRUNED, Kind, PruningLevel, Row, row
 from headscope.store.names import DRAWN, TRANSFER
 
 PLACE = ["shots", "place"]
-MARGINS = {"metric": METRIC_MARGIN, "log_likelihood": LOG_LIKELIHOOD_MARGIN}
+Drawn = list[list[list[Curve]]]  # of an order: draws, of each the tasks, of each its curves
 
 
-@dataclass(frozen=True)
-class Loss:
-    """One task: change from the full model by step and item, and the items' clusters."""
-
-    task: str
-    change: Float[np.ndarray, "step item"]
-    clusters: Int[np.ndarray, "item"]
-
-
-def together_rows(curves: Sequence[Curve], *, component: str, ablation: str) -> Iterator[Row]:
-    """The rows of every number of shots and order; `curves` hold one draw of an order each, its demonstrations joined.
-
-    Where no task is above chance there is the row that says so.
-    """
+def together_rows(curves: Sequence[Curve], *, component: str, ablation: str, screened: bool = False) -> Iterator[Row]:
+    """The rows of every number of shots and order. screened: all these tasks passed a screen."""
     level = PruningLevel(component, ablation)
     for shots in sorted({curve.shots for curve in curves}):
         every = [curve for curve in curves if curve.shots == shots]
-        kept = above_chance(every)
-        above, tasks = (len({curve.task for curve in part}) for part in (kept, every))
-        yield row(Kind.TASKS_ABOVE_CHANCE, ABOVE, FULL, shots, level, float(above), n=tasks)
+        kept = [curve for curve in every if curve.clustered] if screened else above_chance(every)
+        pooled, tasks = (len({curve.task for curve in part}) for part in (kept, every))
+        yield row(Kind.POOLED_TASKS, POOLED, FULL, shots, level, float(pooled), n=tasks)
         yield from _pooled(every, {curve.task for curve in kept}, shots, level)
         if kept:
             yield _unchanged(kept, shots, level)
+            yield from _full_gain(kept, shots, level)
         for order, draws in by_order(kept, {curve.task for curve in every}).items():
-            for outcome in MARGINS:
-                losses = [[_loss(tasks, outcome) for tasks in draw] for draw in draws]
-                yield from _rows(losses, draws[0][0][0], order, shots, outcome, level)
+            for outcome in PRUNED:
+                yield from _rows(draws, order, shots, outcome, level)
 
 
 def stale(stored: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
@@ -84,8 +74,8 @@ def stale(stored: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _over_tasks(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows over tasks, with `place` = component/ablation without the step."""
-    over = rows[rows["a"] == ABOVE]
+    """The rows over pruned tasks, with `place` = component/ablation without the step."""
+    over = rows[(rows["a"] == POOLED) & (rows["kind"] != Kind.FFN_NEEDED)]
     return over.assign(place=[str(PruningLevel.parse(level).whole) for level in over["level"]])
 
 
@@ -100,7 +90,7 @@ def _pooled(curves: Sequence[Curve], kept: set[str], shots: int, level: PruningL
     first = {curve.task: curve for curve in reversed(curves)}
     for task in sorted(first):
         clusters = len(set(first[task].clusters))
-        yield row(Kind.POOLED_TASK, ABOVE, task, shots, level, float(task in kept), n=clusters)
+        yield row(Kind.POOLED_TASK, POOLED, task, shots, level, float(task in kept), n=clusters)
 
 
 def above_chance(curves: Sequence[Curve]) -> list[Curve]:
@@ -111,11 +101,11 @@ def above_chance(curves: Sequence[Curve]) -> list[Curve]:
 def is_at_chance(curve: Curve) -> bool:
     """Whether the full model's lower bound is not above chance and the majority share."""
     metric = curve.metric[0]
-    check = chance_check(metric, np.full(metric.size, curve.chance), curve.labels("metric"), majority=curve.majority)
+    check = chance_check(metric, np.full(metric.size, curve.chance), curve.labels, majority=curve.majority)
     return check.at_chance
 
 
-def by_order(curves: Sequence[Curve], sources: Collection[str]) -> dict[str, list[list[list[Curve]]]]:
+def by_order(curves: Sequence[Curve], sources: Collection[str]) -> dict[str, Drawn]:
     """For every order, for every draw of it, for every task its curves: one, or for `transfer` one each other source.
 
     sources: all tasks that were pruned, also those at chance: their rankings are another task's all the same. Orders
@@ -135,58 +125,59 @@ def by_order(curves: Sequence[Curve], sources: Collection[str]) -> dict[str, lis
     }
 
 
-def _loss(curves: Sequence[Curve], outcome: str) -> Loss:
-    """A task's change, the mean over its curves item by item."""
-    changes = [values - values[:1] for values in (curve.values(outcome) for curve in curves)]
-    return Loss(curves[0].task, np.mean(changes, axis=0), curves[0].labels(outcome))
-
-
-def _rows(
-    draws: Sequence[Sequence[Loss]], like: Curve, order: str, shots: int, outcome: str, level: PruningLevel
-) -> Iterator[Row]:
-    """Every step of one order, and its removable share where the steps are one curve."""
-    plain = [mean_change(tasks) for tasks in draws]
+def _rows(draws: Drawn, order: str, shots: int, outcome: str, level: PruningLevel) -> Iterator[Row]:
+    """Every step of one order, and what is removable where the steps are one curve."""
+    losses = [[_change(tasks, outcome) for tasks in draw if outcome in tasks[0].changes] for draw in draws]
+    if not losses[0]:
+        return
+    like, n = draws[0][0][0], len(losses[0])
+    plain = [mean_change(tasks) for tasks in losses]
     for step, name in enumerate(like.steps):
         if step:
             of_tasks = [estimates[step] for estimates in plain]
             values = np.array([estimate.value for estimate in of_tasks])
             interval = band(values) if order in DRAWN else of_tasks[0].interval()
-            key = (PRUNED[outcome], ABOVE, order, shots, level.at(*name))
-            yield row(*key, float(np.median(values)), interval=interval, n=len(draws[0]))
-    if like.percents is not None:
-        shares = np.array([_removable(tasks, like.percents, outcome) for tasks in draws], dtype=float)
-        interval = band(shares) if order in DRAWN else NO_INTERVAL
-        key = (REMOVABLE[outcome], ABOVE, order, shots, level)
-        yield row(*key, float(np.median(shares)), interval=interval, n=len(draws[0]))
+            yield row(
+                PRUNED[outcome], POOLED, order, shots, level.at(*name), float(np.median(values)), interval=interval, n=n
+            )
+    if like.percents is not None and outcome in JUDGED:
+        judged: Any = outcome
+        yield from verdict_rows(losses, like.percents, judged, (POOLED, order, shots, level), n=n)
 
 
-def mean_change(tasks: Sequence[Loss], pseudo: tuple[PseudoClusters, ...] = ()) -> list[TasksMean]:
+def _change(curves: Sequence[Curve], outcome: str) -> TaskChange:
+    """A task's change, the mean over its curves item by item."""
+    held = [curve.changes[outcome] for curve in curves]
+    return replace(held[0], change=np.mean([one.change for one in held], axis=0))
+
+
+def mean_change(tasks: Sequence[TaskChange]) -> list[TasksMean]:
     """The mean over tasks of the change at every step, with the variance within the tasks."""
-    weakest = min(range(len(tasks)), key=lambda index: int(tasks[index].clusters.max()))
-    added = [pseudo if index == weakest else () for index in range(len(tasks))]
     return [
-        mean_over_tasks(
-            [
-                cluster_mean(task.change[step], task.clusters, pseudo=more)
-                for task, more in zip(tasks, added, strict=True)
-            ]
-        )
+        mean_over_tasks([cluster_mean(task.change[step], task.clusters) for task in tasks])
         for step in range(len(tasks[0].change))
     ]
 
 
+def _full_gain(curves: Sequence[Curve], shots: int, level: PruningLevel) -> Iterator[Row]:
+    """What the demonstrations bring the full model, over the tasks: what the kept share is a share of."""
+    first = {curve.task: curve for curve in curves if KEPT in curve.changes}.values()
+    held = [(curve.changes[KEPT].gain, curve.changes[KEPT].clusters) for curve in first]
+    estimates = [cluster_mean(gain, clusters) for gain, clusters in held if gain is not None]
+    if estimates:
+        gain = mean_over_tasks(estimates)
+        key = (Kind.PRUNED_KEPT, POOLED, FULL, shots, level)
+        yield row(*key, gain.value, interval=gain.interval(), n=gain.n_tasks)
+
+
 def _unchanged(curves: Sequence[Curve], shots: int, level: PruningLevel) -> Row:
     """Whether the documents of all tasks are enough to exclude a loss of 2 points at all; `n` counts tasks."""
-    first = {curve.task: curve for curve in curves}.values()
-    losses = [Loss(curve.task, np.zeros((1, curve.metric.shape[1])), curve.labels("metric")) for curve in first]
-    (bound,) = mean_change(losses, PAIRED_LOSS)
-    return row(Kind.UNCHANGED_BOUND, ABOVE, FULL, shots, level, bound.lower_bound(), n=len(losses))
-
-
-def _removable(tasks: Sequence[Loss], percents: Sequence[int], outcome: str) -> int:
-    """The largest percentage up to which every bound is above the margin."""
-    bounds = mean_change(tasks, PAIRED_LOSS if outcome == "metric" else ())[1:]
-    holds = [True]  # Nothing is removed at 0%.
-    for bound in bounds:
-        holds.append(holds[-1] and bound.lower_bound() > -MARGINS[outcome])
-    return max(percent for percent, harmless in zip(percents, holds, strict=True) if harmless)
+    first = {curve.task: curve for curve in curves}
+    weakest = min(first, key=lambda task: len(set(first[task].clusters)))
+    bound = mean_over_tasks(
+        [
+            cluster_mean(np.zeros(curve.metric.shape[1]), curve.labels, pseudo=PAIRED_LOSS if task == weakest else ())
+            for task, curve in first.items()
+        ]
+    )
+    return row(Kind.UNCHANGED_BOUND, POOLED, FULL, shots, level, bound.lower_bound(), n=len(first))

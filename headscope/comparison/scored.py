@@ -8,15 +8,18 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+import torch
+from jaxtyping import Bool, Float, Int
 
-from ablation.statistics import ClusteredScores, Resampled, resample
+from ablation.statistics import ClusteredScores, Resampled, kv_groups, resample
 from ablation.statistics.aggregate import aggregate_tables
 from ablation.statistics.clusters import MINIMUM_CLUSTERS
 from headscope.store.comparisons import ScoreName
 from headscope.store.run import Run
 from headscope.store.scores import IMPORTANCE, NORM, component_names, label
 from interp.scores import HeadScores
+
+COMPARED_VARIANTS = ("token", "signed", "signed/choice")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class Scored:
         if self.items is None or np.unique(self.items.clusters).size < MINIMUM_CLUSTERS:
             return None
         return resample(self.items, seed=self.seed)
+
+    @property
+    def scores(self) -> HeadScores:
+        """The table as a score, for what ranks heads."""
+        return HeadScores.from_items(self.name, torch.from_numpy(self.table)[None].float())
 
     @property
     def table(self) -> Float[np.ndarray, "layer head"]:
@@ -92,6 +100,24 @@ class Shelf:
         if not names:
             return None
         return np.mean([_table(self.run.head_score(NORM, task=task, shots=shots)) for task in names], axis=0)
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """How importance was measured, of the ways that rankings are compared by: the paper's first."""
+        there = set(self.stored[(self.stored["score"] == IMPORTANCE) & (self.stored["task"] != "")]["variant"])
+        return tuple(variant for variant in COMPARED_VARIANTS if variant in there)
+
+    @property
+    def importance_shots(self) -> tuple[int, ...]:
+        """The numbers of shots at which tasks have any of these importances."""
+        return tuple(sorted({count for variant in self.variants for count in self.shots(IMPORTANCE, variant)}))
+
+    @cached_property
+    def groups(self) -> Int[np.ndarray, "layer head"]:
+        """The key-value group of every head."""
+        rows = self.run.head_scores
+        layers, heads, groups = (int(rows[name].max()) + 1 for name in ("layer", "head", "kv_head"))
+        return kv_groups(layers, heads, groups)
 
     @cached_property
     def induction_heads(self) -> Bool[np.ndarray, "layer head"] | None:
@@ -148,10 +174,15 @@ def _documents(tables: Sequence[pd.DataFrame], like: HeadScores) -> ClusteredSco
     layers = like.mean.shape[0]
     task = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
     labels = [f"{index}|{cluster}" for index, table in enumerate(tables) for cluster in table["cluster"]]
-    lengths = np.concatenate([table["length"].to_numpy(dtype=np.float64) - 1 for table in tables])
+    lengths = np.concatenate([_sizes(table) for table in tables])
     return ClusteredScores(
         per_item=np.concatenate([_values(table, like) for table in tables]),
         clusters=np.unique(labels, return_inverse=True)[1].astype(np.int64),
         sizes=np.repeat(lengths[:, None], layers, axis=1),
         tasks=task if len(tables) > 1 else None,
     )
+
+
+def _sizes(items: pd.DataFrame) -> Float[np.ndarray, "item"]:
+    """What each document adds to the denominator: its tokens but one for importance (Method 3.1), 1 for a mean."""
+    return items["length"].to_numpy(dtype=np.float64) - 1 if "length" in items else np.ones(len(items))

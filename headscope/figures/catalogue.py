@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from headscope.figures.causal import removal
+from ablation.statistics.reliability import LOW_RELIABILITY
+from headscope.figures.contest import contest_dots
+from headscope.figures.dots import dot_plot, dots_of
 from headscope.figures.importance_scatter import importance_scatter
 from headscope.figures.joint_grid import joint_grid
 from headscope.figures.knock_out import ffn_knockout
@@ -25,7 +28,7 @@ from headscope.figures.pruning import metric_label, pruning_curves
 from headscope.figures.rank_matrix import rank_matrix, shot_matrix
 from headscope.figures.retention import KINDS, retention_curves
 from headscope.figures.transfer import transfer_matrix
-from headscope.store.comparisons import Kind, KnockOutVariant
+from headscope.store.comparisons import AtShots, Kind, KnockOutVariant, ScoreName
 from headscope.store.glossary import label_of, term
 from headscope.store.run import Run
 from headscope.store.scores import IMPORTANCE
@@ -34,7 +37,9 @@ from interp.errors import UsageError
 from interp.figure import mosaic
 
 KNOCK_OUT = "knock_out"
+TOKEN = str(ScoreName(IMPORTANCE, "token"))
 TRANSFER_PERCENT = 50.0
+CONTEST_SETS, ALL_TASKS = "contest", "all tasks"
 
 
 @dataclass(frozen=True)
@@ -155,12 +160,27 @@ def _matrices(kind: str, draw: Callable[..., go.Figure]) -> Callable[[Stored], I
     def panels(stored: Stored) -> Iterator[Panel]:
         rows = chosen(stored.comparisons, kind=kind)
         for labels in primary_first(combinations(rows, "level", "shots"), "level", "shots"):
-            part = chosen(rows, **labels)
+            part = reliable(chosen(rows, **labels), stored.comparisons, str(labels["level"]))
+            if part.empty:
+                continue
             shots = f", {in_context(labels['shots'])}" if labels["shots"] >= 0 else ""
             title = LEVELS.get(str(labels["level"]), str(labels["level"])) + shots
             yield Panel(title, partial(draw, part, title=title), labels)
 
     return panels
+
+
+def reliable(rows: pd.DataFrame, comparisons: pd.DataFrame, level: str) -> pd.DataFrame:
+    """Without comparisons of a ranking whose reliability is under .6 (Method 5): they would show noise."""
+    within = "within_layer" if level.startswith("within_layer") else "global"
+    every = chosen(comparisons, kind=Kind.RELIABILITY, b=TOKEN, level=within)
+    low = every[~(every["value"] >= LOW_RELIABILITY)]
+    noisy = {str(AtShots(row.a, row.shots)) for row in low.itertuples(index=False)}
+    kept = [
+        not noisy & {side if "@" in side else str(AtShots(side, row.shots)) for side in (row.a, row.b)}
+        for row in rows.itertuples(index=False)
+    ]
+    return rows[np.array(kept, dtype=bool)]
 
 
 def _retention(stored: Stored) -> Iterator[Panel]:
@@ -196,15 +216,23 @@ def _points(*scores: Any, **options: Any) -> Callable[[], go.Figure]:
     return partial(importance_scatter, *scores, **options)
 
 
-def _removal(stored: Stored) -> Iterator[Panel]:
-    rows = stored.causal
-    listed = combinations(rows, "outcome", "ablation", "shots") if len(rows) else []
-    for labels in primary_first(listed, "outcome", "ablation", "shots"):
-        part = chosen(rows, **labels)
-        outcome = metric_label(str(labels["outcome"]))
-        title = f"{outcome.capitalize()}, {labels['ablation']} ablation, {in_context(labels['shots'])}"
-        y = f"drop of ({labels['shots']}-shot minus 0-shot)"
-        yield Panel(title, partial(removal, part, title=title, y=y), labels)
+def _dots(stored: Stored) -> Iterator[Panel]:
+    dots = dots_of(stored.comparisons)
+    if dots:
+        yield Panel("Drop of the gain", partial(dot_plot, dots, x="drop"))
+
+
+def _contest(stored: Stored) -> Iterator[Panel]:
+    held = stored.run.item_names
+    sets = stored.run.items(CONTEST_SETS) if CONTEST_SETS in held else pd.DataFrame()
+    groups = dict.fromkeys((ALL_TASKS, *sorted(set(chosen(stored.comparisons, kind=Kind.CONTEST_DROP)["b"]))))
+    for group in groups:
+        for positions, where in (("all", "all positions"), ("last", "the last position")):
+            dots = contest_dots(stored.comparisons, sets, group=group, positions=positions)
+            if dots:
+                title = f"{group.capitalize()}, removed at {where}"
+                labels = {"positions": positions, "group": group}
+                yield Panel(title, partial(dot_plot, dots, title=title), labels, group != ALL_TASKS)
 
 
 def in_context(shots: Any) -> str:
@@ -225,12 +253,22 @@ CATALOGUE = (
         "mosaic", "The mosaic of heads", "One score of every head, layers downwards.", "`headscope induction`", _mosaics
     ),
     Entry(
-        "ffn_knockout",
-        "FFN knock-out by layer",
-        "What is lost when one FFN is removed: the full model's value minus that without the FFN, so that positive "
-        "means needed. Where position 0 is spared, the FFN is removed everywhere else. Thin lines are single tasks.",
-        "`headscope knockout --component ffn`",
-        _knockouts,
+        "dots",
+        "What is lost without the heads",
+        "How much less the demonstrations are worth without the tested heads (diamonds, 95% interval by document) and "
+        "without as many others of the same layers and key-value groups (a point a control set; bars: 5th to 95th "
+        "percentile). Above zero: the heads were needed.",
+        "`headscope study`",
+        _dots,
+    ),
+    Entry(
+        "contest",
+        "Which kind of head carries the choice?",
+        "What tasks lose without as many heads of each kind, replaced by their mean (diamonds), and without as many "
+        "others of the same layers and key-value groups (a point a control set; bars: 5th to 95th percentile). Above "
+        "zero: heads were needed.",
+        "`headscope contest`",
+        _contest,
     ),
     Entry(
         "pruning_heads",
@@ -254,6 +292,14 @@ CATALOGUE = (
         "Change of the metric against the full model when both are removed, each in its own order.",
         "`headscope prune --component both`",
         _joint,
+    ),
+    Entry(
+        "ffn_knockout",
+        "FFN knock-out by layer",
+        "What is lost when one FFN is removed: the full model's value minus that without the FFN, so that positive "
+        "means needed. Where position 0 is spared, the FFN is removed everywhere else. Thin lines are single tasks.",
+        "`headscope knockout --component ffn`",
+        _knockouts,
     ),
     Entry(
         "cross_task",
@@ -302,14 +348,6 @@ CATALOGUE = (
         "pruning in random order.",
         "`headscope compare`",
         _retention,
-    ),
-    Entry(
-        "induction_removal",
-        "Removing induction heads",
-        "How much less the examples in the context are worth after removing the strongest induction heads (diamonds), "
-        "and after removing as many other heads (points: every control set). Above zero: learning in context suffers.",
-        "`headscope study`",
-        _removal,
     ),
 )
 NAMES = tuple(entry.name for entry in CATALOGUE)

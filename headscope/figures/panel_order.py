@@ -17,6 +17,7 @@ LEVELS = {
 }
 VARIANTS = ("token", "signed", "document")
 ORDERS: Mapping[str, tuple[str, ...]] = {
+    "metric": ("choice_gain", "choice", "acc"),
     "score": ("prefix_matching",),
     "variant": ("", "argmax", *VARIANTS),
     "level": tuple(LEVELS),

@@ -19,13 +19,20 @@ LOOK: dict[str, tuple[str, str, str]] = {
     "own": ("own ranking", "blue", "solid"),
     "aggregate": ("aggregate ranking", "green", "solid"),
     "signed": ("signed ranking", "purple", "dash"),
+    "signed_choice": ("signed ranking by choice", "purple", "solid"),
     "iterative": ("re-scored each step", "blue", "dash"),
     "inverse": ("most important first", "vermilion", "dot"),
     "random": ("random", "grey", "solid"),
     "layer_matched": ("layer-matched random", "ochre", "solid"),
 }
 BANDS = {"random": "band_grey", "layer_matched": "band_ochre"}
-METRICS = {"acc": "accuracy", "log_likelihood": "log-likelihood of the answer", "em": "exact match"}
+METRICS = {
+    "acc": "accuracy",
+    "choice": "choice, nats",
+    "mass": "mass, nats",
+    "choice_gain": "gain of choice, nats",
+    "em": "exact match",
+}
 SHARE = {"head": "percent_heads", "ffn": "percent_ffns"}
 
 

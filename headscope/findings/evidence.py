@@ -1,132 +1,53 @@
-"""The tables of a run as the claims read them, and how numbers are written."""
+"""The tables of a run as sentences read them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from math import isfinite, nan
+from math import nan
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from headscope.store.comparisons import ABOVE, Kind, PruningLevel
+from headscope.store.comparisons import CausalLevel, Kind
+from headscope.store.manifest import Stage
 from headscope.store.snapshot import Stored, chosen
 
-HEADS, FFNS, JOINT = (PruningLevel(component, "zero") for component in ("head", "ffn", "both"))
-TRAINING = "on its training documents"
-RANKED = {
-    "token": f"token importance {TRAINING}",
-    "document": f"document importance {TRAINING}",
-    "signed": f"signed importance {TRAINING}",
-    "knock_out": f"knock-out {TRAINING} (how far the right answer's log-likelihood falls without this FFN alone)",
-}
+CHOICE = "choice"
+PRIMARY_LEVEL = CausalLevel(CHOICE, "mean")  # what the primary question is about (Method 5)
 
 
 class Evidence(Stored):
-    """A run's tables, each read once, and what claims ask of them."""
+    """A run's tables, each read once, and what sections ask of them."""
 
     def rows(self, **values: Any) -> pd.DataFrame:
         """Rows of `comparisons` with these values."""
         return chosen(self.comparisons, **values)
 
+    def row(self, **values: Any) -> Any:
+        """The first of such rows, None without any."""
+        return next(self.rows(**values).itertuples(index=False), None)
+
     def value(self, **values: Any) -> float:
-        """The one value of such rows, NaN without any."""
-        column = self.rows(**values)["value"]
-        return float(column.iloc[0]) if len(column) else nan
+        """The value of the first of such rows, NaN without any."""
+        found = self.row(**values)
+        return nan if found is None else float(found.value)
 
-    def pruned_shots(self, level: PruningLevel = HEADS) -> list[int]:
-        return sorted({int(shots) for shots in self.rows(kind=Kind.FULL_METRIC, level=level)["shots"]})
+    def beside(self, kind: Kind, row: Any) -> Any:
+        """The row of another kind that is about the same as this one; None without it."""
+        return self.row(kind=kind, a=row.a, b=row.b, shots=row.shots, level=row.level)
 
-    def tasks(self, shots: int, level: PruningLevel = HEADS) -> list[str]:
-        """Tasks that were pruned at this number of shots."""
-        return sorted(set(self.rows(kind=Kind.FULL_METRIC, level=level, shots=shots)["a"]))
+    def stage(self, command: str) -> Stage | None:
+        """The last stage of this command."""
+        return next((stage for stage in reversed(self.run.stages) if stage.command == command), None)
 
-    def at_chance(self, shots: int, level: PruningLevel = HEADS) -> list[str]:
-        """Tasks whose full model is not above chance: plotted, left out of summaries (Method 4)."""
-        tested = self.rows(kind=Kind.AT_CHANCE, level=level, shots=shots)
-        return sorted(tested[tested["value"] == 1]["a"])
+    @property
+    def tasks(self) -> set[str]:
+        """Every task that some stage was run on."""
+        return {task for stage in self.run.stages for task in stage.tasks}
 
-    def chance_told(self, shots: int) -> str:
-        """For a mean over all tasks: how many of them are at chance, where that was measured."""
-        low = {*self.at_chance(shots), *self.untested(shots)}
-        if not self.tasks(shots):
-            return "those at chance too"
-        if not low:
-            return "all of them above chance"
-        return f"{len(low)} of them ({', '.join(sorted(low))}) not shown to be above chance"
-
-    def untested(self, shots: int, level: PruningLevel = HEADS) -> list[str]:
-        """Tasks of a single cluster of documents, which can't be compared with chance."""
-        tested = self.rows(kind=Kind.AT_CHANCE, level=level, shots=shots)
-        return sorted(set(self.tasks(shots, level)) - set(tested["a"]))
-
-    def pooled(self, shots: int, level: PruningLevel = HEADS) -> list[str]:
-        """Tasks that the rows over tasks are over; none where they were stored without saying so."""
-        return sorted(self.rows(kind=Kind.POOLED_TASK, level=level, shots=shots, value=1)["b"])
-
-    def clusters(self, task: str, shots: int, level: PruningLevel = HEADS) -> int:
-        """Independent clusters of a task's documents; 1 where they are too few for any interval."""
-        counts = self.rows(kind=Kind.UNCHANGED_BOUND, level=level, shots=shots, a=task)["n"]
-        return int(counts.iloc[0]) if len(counts) else 1
-
-    def steps(self, level: PruningLevel, shots: int, order: str, task: str = ABOVE) -> list[int]:
-        """The percentages that were removed, ascending, without 0."""
-        sizes = self.together(Kind.PRUNED_METRIC, level, shots, b=order)
-        if task != ABOVE:
-            rows = chosen(
-                self.metrics, task=task, shots=shots, component=level.component, order=order, ablation=level.ablation
-            )
-            sizes = pd.DataFrame({"percent": rows["percent_heads"] + rows["percent_ffns"]}) if len(rows) else sizes
-        return sorted({int(percent) for percent in sizes["percent"] if percent > 0}) if len(sizes) else []
-
-    def ranked_by(self, component: str) -> str:
-        """What a task's own ranking is made from, in words."""
-        for stage in self.run.stages:
-            if stage.command == f"prune --component {component}" and isinstance(stage.protocol, Mapping):
-                knocked = component == "ffn" and stage.protocol.get("ffn_ranking") == "knock_out"
-                name = "knock_out" if knocked else str(stage.protocol.get("ranking"))
-                return RANKED.get(name, f"scores {TRAINING}")
-        return f"scores {TRAINING}"
-
-    def together(self, kind: Kind, level: PruningLevel, shots: int, **values: Any) -> pd.DataFrame:
-        """What the tasks above chance lose together, one row an order and step: columns percent, or heads and ffns."""
-        rows = self.rows(kind=kind, a=ABOVE, shots=shots, **values)
-        rows = rows[np.array([PruningLevel.parse(step).whole == level for step in rows["level"]], dtype=bool)]
-        steps = [vars(PruningLevel.parse(step)) for step in rows["level"]]
-        sizes = pd.DataFrame(steps, index=rows.index, columns=["percent", "heads", "ffns"]).dropna(axis=1)
-        return rows.join(sizes.astype(int)) if len(rows) else rows
-
-
-def at(shots: int) -> str:
-    return f"{shots} shot" if shots == 1 else f"{shots} shots"
-
-
-def over_others(rows: pd.DataFrame, count: int) -> str:
-    """Said where a mean is over another number of tasks than what it stands beside."""
-    return "" if rows.empty or int(rows["n"].iloc[0]) == count else f" (over {tasks_told(rows['n'].iloc[0])})"
-
-
-def change_told(rows: pd.DataFrame, unit: str = " points") -> str:
-    """A change of accuracy in points with its interval."""
-    if rows.empty or not isfinite(rows["value"].iloc[0]):
-        return "not known"
-    percent = 100 * rows[["value", "ci_low", "ci_high"]].iloc[0]
-    return f"{percent['value']:+.1f}{unit}{bracket(percent['ci_low'], percent['ci_high'], '+.1f')}"
-
-
-def formatted(value: float, form: str = ".2f") -> str:
-    return "-" if not isfinite(value) else format(value, form)
-
-
-def tasks_told(count: Any) -> str:
-    return "1 task" if count == 1 else f"{count} tasks"
-
-
-def bracket(low: float, high: float, form: str = ".2f") -> str:
-    return "" if not isfinite(low) else f" [{low:{form}}, {high:{form}}]"
-
-
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A Markdown table, followed by an empty line."""
-    lines = [f"| {' | '.join(headings)} |", f"|{'---|' * len(headings)}"]
-    return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]
+    @property
+    def screened(self) -> dict[str, bool]:
+        """Every task that was screened, and whether it passed: those that did first."""
+        rows = self.rows(kind=Kind.SCREEN_PASSES)
+        gains = {task: self.value(kind=Kind.SCREEN, a=task, b="gain", level=CHOICE) for task in rows["a"]}
+        passed = dict(zip(rows["a"], rows["value"] == 1, strict=True))
+        return {task: passed[task] for task in sorted(passed, key=lambda task: (not passed[task], -gains[task], task))}

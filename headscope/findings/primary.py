@@ -1,230 +1,74 @@
-"""What the model learns from its context, and what it loses without its induction heads (Method 4-5)."""
+"""What a drop beside its controls comes to: more, less, alike, or undecided (Method 5)."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from math import isfinite, isnan
+from dataclasses import dataclass
+from math import inf
 from typing import Any
 
-from headscope.findings.evidence import Evidence, at, formatted, table, tasks_told
-from headscope.store.comparisons import CONTROL_HEADS, FULL, CausalLevel, Kind
+from headscope.findings.evidence import Evidence
+from headscope.findings.words import documents, number, span
+from headscope.store.comparisons import CausalLevel, Kind
 
-CHOICE, WAY = "choice", "mean"
-WAYS = {
-    "mean": "replaced by their mean",
-    "zero": "replaced by zero",
-    "mean/last": "replaced by their mean at the last position only",
-    "mean/later": "replaced by their mean at all positions but the first",
-    "mean/all": "replaced by their mean",
+# outcome: (its name, factor, unit, digits)
+UNITS = {
+    "choice": ("choice", 1.0, "nats", 2),
+    "mass": ("mass", 1.0, "nats", 2),
+    "metric": ("accuracy", 100.0, "points", 1),
 }
-UNITS = {"choice": ("choice", 1.0, " nats"), "mass": ("mass", 1.0, " nats"), "metric": ("accuracy", 100.0, " points")}
-CLASSES = ("copying", "anti-copying", "matching only")
-NAMED = 12  # heads that a sentence names one by one
+WAYS = {
+    "mean": "by their mean",
+    "zero": "by zero",
+    "mean/last": "by their mean at the last position",
+    "mean/later": "by their mean at all positions but the first",
+}
+MORE, LESS, ALIKE, UNDECIDED = "more", "less", "alike", "undecided"
 
 
-def in_short(evidence: Evidence) -> Iterator[str]:
-    """The sentences that answer: what is learnt, which heads look back, what is lost without them."""
-    yield from (f"- {line}" for line in (*learnt(evidence), *looking_back(evidence), *lost(evidence)))
+@dataclass(frozen=True)
+class Verdict:
+    """A drop beyond the mean of its controls. margin: within which it is shown to lie; documents: that would decide."""
+
+    kind: str
+    value: float
+    low: float
+    high: float
+    margin: float
+    documents: float
+    outcome: str
+
+    @property
+    def size(self) -> str:
+        """`0.63 nats (0.40 to 0.86)`; without its sign where it is shown to be below 0."""
+        _, factor, unit, digits = UNITS[self.outcome]
+        value, low, high = (factor * end for end in (self.value, self.low, self.high))
+        if self.kind == LESS:
+            value, low, high = -value, -high, -low
+        return f"{number(value, digits)} {unit} ({span(low, high, digits)})"
+
+    @property
+    def clause(self) -> str:
+        """What follows, as the second half of a sentence about the drop."""
+        _, factor, unit, digits = UNITS[self.outcome]
+        if self.kind in (MORE, LESS):
+            return f"they carry {self.kind} of it than matched heads, by {self.size}"
+        if self.kind == ALIKE:
+            return f"they matter as matched heads do, within {number(factor * self.margin, digits)} {unit}"
+        return f"whether they carry more than matched heads is open, {documents(self.documents)}"
 
 
-def learnt(evidence: Evidence) -> Iterator[str]:
-    """Which tasks the model learns from its context."""
-    passes = evidence.rows(kind=Kind.SCREEN_PASSES).sort_values("a")
-    if passes.empty:
-        return
-    passing = list(passes[passes["value"] == 1]["a"])
-    shots = int(passes["shots"].iloc[0])
-    rest = sorted(set(passes["a"]) - set(passing))
-    if not passing:
-        yield f"The model is not shown to learn any of its {tasks_told(len(passes))} from {at(shots)}."
-        return
-    gains = [evidence.value(kind=Kind.SCREEN, a=task, b="gain", level=CHOICE) for task in passing]
-    none = f"; not from {', '.join(rest)}" if rest else ""
-    yield (
-        f"The model learns {len(passing)} of {tasks_told(len(passes))} from {at(shots)}: {', '.join(passing)} (their "
-        f"choice gains by {min(gains):.1f} to {max(gains):.1f} nats){none}."
+def verdict(evidence: Evidence, beyond: Any) -> Verdict:
+    """From a row of `primary_beyond`."""
+    bound = evidence.beside(Kind.PRIMARY_EQUIVALENCE, beyond)
+    needed = evidence.beside(Kind.PRIMARY_DOCUMENTS, beyond)
+    within = bound is not None and bound.value < bound.p
+    kind = MORE if beyond.ci_low > 0 else LESS if beyond.ci_high < 0 else ALIKE if within else UNDECIDED
+    return Verdict(
+        kind,
+        beyond.value,
+        beyond.ci_low,
+        beyond.ci_high,
+        bound.p if within else inf,
+        inf if needed is None else float(needed.value),
+        CausalLevel.parse(beyond.level).outcome,
     )
-
-
-def looking_back(evidence: Evidence) -> Iterator[str]:
-    """The induction heads by name."""
-    classes = evidence.run.classes
-    if classes.empty:
-        return
-    counts = Counter(classes["class"])
-    induction = classes[classes["class"].isin(CLASSES)]
-    if induction.empty:
-        yield f"None of its {len(classes)} heads is an induction head (prefix matching above .4 and both nulls)."
-        return
-    names = [f"{row.layer}.{row.head}" for row in induction.itertuples(index=False)]
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    kinds = ", ".join(f"{counts[kind]} {kind}" for kind in CLASSES if counts[kind])
-    yield (
-        f"{len(induction)} of its {len(classes)} heads look back to what followed an earlier copy of the token: "
-        f"{', '.join(names[:NAMED])}{more} ({kinds})."
-    )
-
-
-def lost(evidence: Evidence) -> Iterator[str]:
-    """The answer to the primary question, and the number of documents where it is undecided."""
-    for row in evidence.rows(kind=Kind.PRIMARY_DROP, level=CausalLevel(CHOICE, WAY)).itertuples(index=False):
-        key: dict[str, Any] = {"a": row.a, "b": row.b, "shots": row.shots, "level": row.level}
-        beyond = next(evidence.rows(kind=Kind.PRIMARY_BEYOND, **key).itertuples(index=False))
-        controls = next(evidence.rows(kind=Kind.PRIMARY_CONTROLS, **key).itertuples(index=False))
-        rank = evidence.value(kind=Kind.PRIMARY_RANK, **key)
-        yield (
-            f"Without the {row.a} the gain of choice drops by {interval(row)} nats over {tasks_told(row.n)}; without "
-            f"as many matched heads by {controls.value:.2f} (median of {controls.n} sets, 5th to 95th percentile "
-            f"{controls.ci_low:.2f} to {controls.ci_high:.2f}; {ordinal(rank)} of {controls.n + 1} drops)."
-        )
-        yield f"{verdict(evidence, beyond)} ({interval(beyond)} nats beyond the mean of the controls)."
-
-
-def verdict(evidence: Evidence, beyond: Any) -> str:
-    """Shown, shown absent, or undecided with the documents that would decide."""
-    key: dict[str, Any] = {"a": beyond.a, "b": beyond.b, "shots": beyond.shots, "level": beyond.level}
-    if beyond.ci_low > 0:
-        return "So these heads carry more of the choice than matched heads do"
-    if beyond.ci_high < 0:
-        return "So these heads carry less of the choice than matched heads do"
-    for bound in evidence.rows(kind=Kind.PRIMARY_EQUIVALENCE, **key).itertuples(index=False):
-        if bound.value < bound.p:
-            return f"So these heads are shown to matter like matched heads, within {bound.p:.2f} nats"
-    documents = evidence.value(kind=Kind.PRIMARY_DOCUMENTS, **key)
-    if isnan(documents):
-        return "That is not shown to differ from matched heads"
-    enough = f"about {documents:.0f} documents in all would decide" if isfinite(documents) else "no number would decide"
-    return f"That is not decided: {enough}"
-
-
-def details(evidence: Evidence) -> Iterator[str]:
-    """The question as it was fixed, every outcome and way, task by task."""
-    for stage in evidence.run.stages:
-        if stage.command == "primary" and stage.record.get("question"):
-            yield f"The question, fixed before anything was evaluated (sha256 {str(stage.record['hash'])[:12]}):"
-            yield from ("", f"> {stage.record['question']}", "")
-            yield from _looks(stage.record.get("looks", ()))
-        elif stage.command == "primary" and stage.record.get("reason"):
-            yield f"The primary question was not asked: {stage.record['reason']}."
-    rows = evidence.rows(kind=Kind.PRIMARY_DROP)
-    if len(rows):
-        yield from table(
-            ("outcome", "heads", "drop of the gain", "controls", "beyond them", "in sd of controls", "p", "Holm"),
-            (_cells(evidence, row) for row in rows.itertuples(index=False)),
-        )
-        yield from _alike(evidence)
-        yield from _levels(evidence)
-    tasks = evidence.rows(kind=Kind.PRIMARY_TASK, level=CausalLevel(CHOICE, WAY))
-    if len(tasks):
-        yield "By task, choice in nats (controls: 5th to 95th percentile):"
-        yield ""
-        yield from table(
-            ("task", "drop", "controls", "documents"),
-            (
-                (row.a, f"{row.value:+.2f}", f"{row.ci_low:+.2f} to {row.ci_high:+.2f}", str(row.n))
-                for row in tasks.sort_values("value", ascending=False).itertuples(index=False)
-            ),
-        )
-
-
-def screened(evidence: Evidence) -> Iterator[str]:
-    """A line a task: what the demonstrations are worth, and from where."""
-    passes = evidence.rows(kind=Kind.SCREEN_PASSES).set_index("a")["value"]
-    if passes.empty:
-        return
-    yield from table(
-        ("task", "learnt", "choice gain", "bound", "learning", "format (mass)", "accuracy 0-shot", "accuracy"),
-        (_screen_cells(evidence, str(task), bool(passed)) for task, passed in passes.sort_index().items()),
-    )
-
-
-def _screen_cells(evidence: Evidence, task: str, passed: bool) -> list[str]:
-    gain = evidence.rows(kind=Kind.SCREEN, a=task, b="gain", level=CHOICE)
-    low = float(gain["ci_low"].iloc[0]) if len(gain) else float("nan")
-    values = [
-        evidence.value(kind=Kind.SCREEN, a=task, b=contrast, level=outcome)
-        for contrast, outcome in (("gain", CHOICE), ("learning", CHOICE), ("format", "mass"))
-    ]
-    levels = [
-        evidence.value(kind=Kind.SCREEN_LEVEL, a=task, b=condition, level="metric") for condition in ("none", "few")
-    ]
-    cells = [formatted(values[0], "+.2f"), formatted(low, "+.2f"), *(formatted(value, "+.2f") for value in values[1:])]
-    return [task, "yes" if passed else "no", *cells, *(formatted(level) for level in levels)]
-
-
-def _cells(evidence: Evidence, row: Any) -> list[str]:
-    level = CausalLevel.parse(row.level)
-    name, factor, unit = UNITS[level.outcome]
-    key: dict[str, Any] = {"a": row.a, "b": row.b, "shots": row.shots, "level": row.level}
-    beyond, effect, controls = (
-        next(evidence.rows(kind=kind, **key).itertuples(index=False))
-        for kind in (Kind.PRIMARY_BEYOND, Kind.PRIMARY_EFFECT, Kind.PRIMARY_CONTROLS)
-    )
-    return [
-        f"{name},{unit}",
-        WAYS.get(level.ablation, level.ablation),
-        interval(row, factor),
-        f"{factor * controls.value:+.2f}",
-        interval(beyond, factor),
-        interval(effect),
-        formatted(effect.p, ".4f"),
-        formatted(effect.p_holm, ".4f"),
-    ]
-
-
-def _looks(looks: Any) -> Iterator[str]:
-    """When the study looked, and when it stopped."""
-    if looks:
-        last = looks[-1]
-        ended = "decided" if last["decided"] else "not decided"
-        yield (
-            f"Look {last['look']}, at {last['documents']} documents over all tasks, {ended}: "
-            f"{last['value']:+.2f} nats beyond the controls, with an interval that holds for all looks together "
-            f"{bracket_of(last)}."
-        )
-        yield ""
-
-
-def bracket_of(look: Mapping[str, Any]) -> str:
-    return f"[{look['low']:+.2f}, {look['high']:+.2f}]"
-
-
-def _alike(evidence: Evidence) -> Iterator[str]:
-    for row in evidence.rows(kind=Kind.PRIMARY_OVERLAP, level=CONTROL_HEADS).itertuples(index=False):
-        yield (
-            f"Two of the {row.n} control sets have {row.value:.0%} of their heads in common on average; p says how "
-            "often such sets would stand as far apart if heads were exchangeable."
-        )
-        yield ""
-
-
-def _levels(evidence: Evidence) -> Iterator[str]:
-    """Where a drop comes from: both levels, with demonstrations and without."""
-    rows = evidence.rows(kind=Kind.PRIMARY_LEVEL, level=CausalLevel(CHOICE, WAY))
-    if rows.empty:
-        return
-    values = {(str(row.a), str(row.b)): float(row.value) for row in rows.itertuples(index=False)}
-    (name,) = {key for key, _ in values if key != FULL}
-    yield (
-        f"Mean choice of the whole model: {values[FULL, 'none']:+.2f} nats at 0 shots, {values[FULL, 'few']:+.2f} with "
-        f"demonstrations; without the {name}: {values[name, 'none']:+.2f} and {values[name, 'few']:+.2f}."
-    )
-    yield ""
-
-
-def interval(row: Any, factor: float = 1.0) -> str:
-    """`+.75 [+.48, +1.02]`."""
-    low, high = (
-        f"{factor * end:+.2f}" if isfinite(end) else "no end" for end in (float(row.ci_low), float(row.ci_high))
-    )
-    return f"{factor * row.value:+.2f} [{low}, {high}]"
-
-
-def ordinal(rank: float) -> str:
-    """`the largest`, `the 2nd largest`."""
-    number = int(rank)
-    if number == 1:
-        return "the largest"
-    ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"the {number}{ending} largest"

@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from headscope.inspector.bench import Bench
+from interp.errors import HeadscopeError
 
 if TYPE_CHECKING:
     from dash import Dash
@@ -37,6 +38,7 @@ def make_app(bench: Bench) -> Dash:
 
     from headscope.inspector import (
         browser,
+        door,
         downloads,
         frame,
         incoming,
@@ -66,8 +68,15 @@ def make_app(bench: Bench) -> Dash:
     for part in (browser, incoming, reading, selection, outcome, stored_figures, downloads):
         part.register(app, bench)
     frame.add_routes(app, bench)
+    app.server.register_error_handler(HeadscopeError, told)
     security.secure(app)
+    door.guard(app)
     return app
+
+
+def told(error: Exception) -> tuple[str, int, dict[str, str]]:
+    """What went wrong with a file while the page was open, as a sentence: no defect."""
+    return str(error), 503, {"Content-Type": "text/plain; charset=utf-8"}
 
 
 def failed(error: Exception) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
-from interp.errors import UsageError
+from interp.errors import UsageError, quoted
 
 PromptKind = Literal["text", "task", "repeated", "stored"]
 Ablation = Literal["zero", "mean"]
@@ -56,8 +57,8 @@ def asked_prompt(value: Any) -> Prompt:
     """The prompt that was asked for. Raises UsageError where it is none, or too long."""
     fields = value if isinstance(value, Mapping) else {}
     kind = fields.get("kind")
-    if kind not in get_args(PromptKind):
-        raise UsageError(f"there is no kind of prompt {kind!r}; there are {', '.join(get_args(PromptKind))}")
+    if not isinstance(kind, str) or kind not in get_args(PromptKind):
+        raise UsageError(f"there is no kind of prompt {quoted(kind)}; there are {', '.join(get_args(PromptKind))}")
     if kind == "text":
         return Prompt("text", text=_text(fields.get("text")))
     if kind == "task":
@@ -92,10 +93,10 @@ def whole(value: Any, name: str, low: int, high: int) -> int:
     """A whole number within bounds. Raises UsageError for anything else."""
     if not str(value).strip():
         raise UsageError(f"{name} is empty: give a whole number from {low} to {high}")
-    try:
-        read = int(str(value).strip())
-    except ValueError as error:
-        raise UsageError(f"{name} is {str(value)[:40]!r}, which is no whole number from {low} to {high}") from error
+    found = re.fullmatch(r"([+-]?[0-9]{1,20})(?:\.0)?", str(value).strip())  # 2.0 is how some browsers write 2
+    if found is None:
+        raise UsageError(f"{name} is {str(value)[:40]!r}, which is no whole number from {low} to {high}")
+    read = int(found[1])
     if not low <= read <= high:
         raise UsageError(f"{name} is {read}; it can lie between {low} and {high}")
     return read
@@ -103,10 +104,11 @@ def whole(value: Any, name: str, low: int, high: int) -> int:
 
 def asked_head(value: Any, layers: int, heads: int) -> tuple[int, int]:
     """(layer, head). Raises UsageError where there is no such head."""
-    try:
-        layer, head = (int(part) for part in value)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{value!r} is not a head: expected [layer, head]") from error
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise UsageError(f"{quoted(value)} is not a head: expected [layer, head]")
+    layer, head = (
+        whole(part, f"the {name} of a head", 0, 1 << 31) for part, name in zip(value, ("layer", "head"), strict=True)
+    )
     if not (0 <= layer < layers and 0 <= head < heads):
         raise UsageError(f"head {layer}.{head} does not exist: there are layers 0-{layers - 1}, heads 0-{heads - 1}")
     return layer, head
@@ -116,11 +118,11 @@ def asked_removal(value: Any, layers: int, heads: int) -> RemovedParts:
     """What is removed, each once, in order. Raises UsageError for heads and FFNs that are not there."""
     fields = value if isinstance(value, Mapping) else {}
     ablation = fields.get("ablation", "zero")
-    if ablation not in get_args(Ablation):
-        raise UsageError(f"there is no replacement {ablation!r}; there are {', '.join(get_args(Ablation))}")
+    if not isinstance(ablation, str) or ablation not in get_args(Ablation):
+        raise UsageError(f"there is no replacement {quoted(ablation)}; there are {', '.join(get_args(Ablation))}")
     chosen = {asked_head(head, layers, heads) for head in _listed(fields.get("heads"))}
     ffns = {whole(layer, "FFN", 0, layers - 1) for layer in _listed(fields.get("ffns"))}
-    return RemovedParts(tuple(sorted(chosen)), tuple(sorted(ffns)), ablation)
+    return RemovedParts(tuple(sorted(chosen)), tuple(sorted(ffns)), cast(Ablation, ablation))
 
 
 def _listed(value: Any) -> list[Any]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from dash import Input, State, no_update
 
 from headscope.inspector import circuit_tables as tables
-from headscope.inspector.asked import RemovedParts, asked_head, asked_prompt, asked_removal
+from headscope.inspector.asked import RemovedParts, asked_head, asked_prompt, asked_removal, whole
 from headscope.inspector.bench import Bench
+from headscope.inspector.csv_text import Row, text_of
 from headscope.inspector.reading import asked_query, seen
 from headscope.inspector.removal import loss_changes, next_tokens
 from headscope.inspector.score_table import VALUES, key_of
@@ -22,8 +20,6 @@ from interp.view import WINDOW
 
 if TYPE_CHECKING:
     from dash import Dash
-
-Row = Iterable[Any]
 
 
 def register(app: Dash, bench: Bench) -> None:
@@ -39,7 +35,7 @@ def register(app: Dash, bench: Bench) -> None:
         request = asked if isinstance(asked, dict) else {}
         state = {**dict(zip(names, values, strict=True)), "head": request.get("head")}
         what = request.get("what")
-        if what not in FILES:
+        if not isinstance(what, str) or what not in FILES:
             return [no_update, no_update]
         try:
             with bench.work.of(state["tab"]):
@@ -61,14 +57,6 @@ def file_name(bench: Bench, what: str, state: dict[str, Any]) -> str:
     if what == "stored" and (chosen := chosen_panel(bench, state["stored-choice"])):
         parts += [chosen[0], str(chosen[1])]
     return "-".join(parts)
-
-
-def text_of(header: Row, rows: Iterable[Row]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return out.getvalue()
 
 
 def head_of(bench: Bench, state: dict[str, Any]) -> tuple[int, int]:
@@ -118,7 +106,7 @@ def window_csv(bench: Bench, state: dict[str, Any]) -> str:
     attention = seen(bench, read_back(state), state["after"])
     layer, head = head_of(bench, state)
     vis, texts = state["vis"] or {}, attention.tokens.texts
-    start = min(int(vis.get("start", 0)), len(texts) - 1)
+    start = min(whole(vis.get("start", 0), "window", 0, 1 << 20), len(texts) - 1)
     stop = min(len(texts), start + WINDOW)
     patterns, removed = attention.window(layer, start, stop), removed_of(bench, state["after"])
     heads = [head] if vis.get("kind") == "head" else range(len(patterns))

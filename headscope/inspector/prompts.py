@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from headscope.inspector.asked import Prompt
 from interp.errors import UsageError
 from interp.token_display import counted, token_texts
+from interp.tokenizing import tokenizer_of
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -34,6 +35,8 @@ class Tokens:
 
 def tokens_of(prompt: Prompt, model: HookedModel, data: str) -> Tokens:
     """Raises UsageError for a prompt that can't be had, and for one beyond the model or the inspector."""
+    if prompt.kind == "stored":
+        raise UsageError("The sequence stored with the run has attention alone: what else it gives would be another's.")
     made = {"text": _of_text, "task": _of_task, "repeated": _of_repeats}[prompt.kind](prompt, model, data)
     limit = longest(model)
     if len(made.ids) > limit:
@@ -61,7 +64,7 @@ def why(model: HookedModel) -> str:
 def _of_text(prompt: Prompt, model: HookedModel, data: str) -> Tokens:
     # Surrogates that a browser may send are no text that a tokenizer can read.
     text = prompt.text.encode("utf-8", "replace").decode()
-    ids = model.tokenizer(text, verbose=False)["input_ids"]
+    ids = tokenizer_of(model, "a prompt of one's own")(text, verbose=False)["input_ids"]
     if len(ids) < 2:
         raise UsageError(
             f"The prompt has {counted(len(ids), 'token')}: write at least two, for one to look at another."

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TOP = 10
 SEQUENCES, LENGTH, REPEATS = 4, 12, 4
 EARLY, LATE, NEEDED = (40, 60), (490, 510), 512
-REFERENCES = 8  # training documents of each of the ten probes: more than the 64 of Method 3.3
+REFERENCES = 8  # training documents of each probe: more than the 64 of Method 3.3
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from headscope.inspector.csv_text import text_of
 from headscope.report.contents import score_data, top
 from headscope.store.snapshot import Stored
 from interp.scores import FAMILY_LEVEL
@@ -75,16 +74,18 @@ class ScoreTable:
 
     def csv(self) -> str:
         """Every score of every head, one row each."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["layer", "head", "class", "score", "variant", "task", "shots", *VALUES, "n"])
-        for entry in self.entries:
-            key = key_of(str(entry["id"]))
-            for place in range(self.layers * self.heads):
-                head = divmod(place, self.heads)
-                values = [entry[name][place] if entry[name] else None for name in VALUES]
-                writer.writerow([*head, self.class_of(head), *key, *values, entry["n"]])
-        return out.getvalue()
+        rows = (
+            [
+                *divmod(place, self.heads),
+                self.class_of(divmod(place, self.heads)),
+                *key_of(str(entry["id"])),
+                *(entry[name][place] if entry[name] else None for name in VALUES),
+                entry["n"],
+            ]
+            for entry in self.entries
+            for place in range(self.layers * self.heads)
+        )
+        return text_of(["layer", "head", "class", "score", "variant", "task", "shots", *VALUES, "n"], rows)
 
 
 def key_of(name: str) -> tuple[str, str, str, str]:

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 class ScoringThread:
     """A thread that scores all heads into a run directory; version is 1 when they are there.
 
-    length: of the random blocks, in place of the protocol's.
+    length: of the random blocks, in place of the protocol's. counts: how often tokens occur (stages/token_counts.py).
     """
 
     folder: Path
     length: int | None = None
+    counts: str | None = None
     version: int = 0
     done: int = 0
     total: int = 0
@@ -60,7 +61,7 @@ class ScoringThread:
         from headscope.stages.induction import measure_induction
 
         try:
-            measure_induction(model, self.folder, length=self.length, progress=self._tell)
+            measure_induction(model, self.folder, length=self.length, counts=self.counts, progress=self._tell)
             self.run = open_run(self.folder)
             self.version = 1
         except HeadscopeError as error:

@@ -13,19 +13,29 @@ if TYPE_CHECKING:
 
 ADDRESS = "127.0.0.1"
 PORT = 8050
+IDLE_SECONDS = 20.0  # the page asks anew whenever it needs something
 
 
 def make_server(bench: Bench, port: int = PORT) -> Any:
     """A server that has its port; port 0 takes any that is free. Raises UsageError where the port is taken."""
     check_port(port)
     try:
+        from werkzeug.serving import WSGIRequestHandler
         from werkzeug.serving import make_server as werkzeug_server
 
         from headscope.inspector.app import make_app
     except ImportError as error:
         raise UsageError(f"the inspector needs dash ({error}): pip install 'headscope[inspector]'") from error
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    return werkzeug_server(ADDRESS, port, make_app(bench).server, threaded=True)
+
+    class Handler(WSGIRequestHandler):
+        timeout = IDLE_SECONDS  # a connection that says nothing is closed, and its thread and descriptor are free again
+
+        def log_error(self, format: str, *args: Any) -> None:
+            if not format.startswith("Request timed out"):  # browsers keep connections open: no news for the terminal
+                super().log_error(format, *args)
+
+    return werkzeug_server(ADDRESS, port, make_app(bench).server, threaded=True, request_handler=Handler)
 
 
 def check_port(port: int) -> None:

@@ -1,43 +1,55 @@
 """How much of a study is run: documents, draws, orders, controls (Method 4-5 say what the full measure is).
 
-`small` ends in well under an hour for the embedded model and the probes on two cores; `paper` is the full measure. A
-number of hours picks the richest structure of which at least half the documents fit, and then as many documents as fit.
-What a budget leaves out is said by `left_out`, and stands on the page of findings.
+`small` ends in about an hour for the embedded model and the probes on two idle cores; `paper` is the full measure. A
+number of hours buys documents where they decide: the primary question gets up to half of them first; what is left picks
+the richest structure of which at least half the documents fit, and as many documents as fit; where not even the least
+structure does, stages are left out from behind. What a budget leaves out is said by `left_out`, and stands on the page
+of findings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from headscope.plan.names import DECIDING, TAIL
 from headscope.store.names import DRAWN
 from interp.errors import UsageError
 
-FULL_PERCENTS = tuple(range(0, 100, 10))
+FULL_PERCENTS = (0, 5, 10, 15, *range(20, 100, 10))
 FULL_GRID = (tuple(range(0, 80, 10)), tuple(range(0, 60, 10)))
 
+FULL_WAYS = ("zero", "mean/last", "mean/later")
 FULL_DRAWS, FULL_SEEDS, FULL_CONTROLS = 20, 3, 39
-KINDS = ("random", "layer_matched", "norm_matched")
-HEAD_ORDERS = ("own", "aggregate", "transfer", "signed", "inverse", "random", "layer_matched", "iterative")
+HEAD_ORDERS = (
+    "own",
+    "aggregate",
+    "transfer",
+    "signed",
+    "signed_choice",
+    "inverse",
+    "random",
+    "layer_matched",
+    "iterative",
+)
 FFN_ORDERS = ("own", "aggregate", "signed", "inverse", "random", "iterative")
 FEWEST, FEWEST_PRIMARY, MOST = 8, 20, 1000
-FEWEST_OF_DEAR = {"knockout": 1, "prune": 4, "causal": 2}
+FEWEST_OF_DEAR = {"knockout": 1, "prune": 4}
 
 
 @dataclass(frozen=True)
 class Budget:
     """The knobs. Documents are a task's. demos: how evaluations draw demonstrations; for scores, always by document.
 
-    shares: of tasks that are dearer than others (cost.py), the part of the documents that knock-outs, pruning and the
-    causal check take of them. Rankings, which are compared with one another, are of equally many.
+    shares: of tasks that are dearer than others (cost.py), the part of the documents that knock-outs and pruning take
+    of them. Rankings, which are compared with one another, are of equally many. without: stages that it does not reach.
     """
 
     name: str
     rank_documents: int
     knockout_documents: int
     prune_documents: int
-    causal_documents: int
     shots: tuple[int, ...]
     probe_shots: tuple[int, ...]
     demo_seeds: int
@@ -48,14 +60,12 @@ class Budget:
     head_orders: tuple[str, ...]
     ffn_orders: tuple[str, ...]
     prune_all_shots: bool
-    causal_percents: tuple[int, ...]
-    causal_ablations: tuple[str, ...]
-    causal_kinds: tuple[str, ...]
     controls: int
     protocol: str
     shares: tuple[tuple[str, float], ...] = ()
     primary_documents: int = 40
     primary_ways: tuple[str, ...] = ("zero", "mean/last")
+    without: tuple[str, ...] = ()
 
     def scaled(self, factor: float) -> Budget:
         """With so many times the documents, within 8 and 1,000 a task (4 and 1,000 where each is run many times)."""
@@ -68,22 +78,21 @@ class Budget:
             rank_documents=count(self.rank_documents, FEWEST),
             knockout_documents=count(self.knockout_documents, FEWEST // 2),
             prune_documents=count(self.prune_documents, FEWEST),
-            causal_documents=count(self.causal_documents, FEWEST // 2),
             primary_documents=count(self.primary_documents, FEWEST_PRIMARY),
         )
 
     def units(self, stage: str, task: str) -> int:
-        """Documents (questions in MultiRC) of a task that `knockout`, `prune` or `causal` takes."""
+        """Documents (questions in MultiRC) of a task that `knockout` or `prune` takes."""
         whole = int(getattr(self, f"{stage}_documents"))
         share = dict(self.shares).get(task, 1.0)
         return whole if share >= 1 else min(whole, max(FEWEST_OF_DEAR[stage], int(whole * share)))
 
     def fewer(self) -> str:
-        """The tasks of which knock-outs, pruning and the causal check take fewer documents, in words."""
+        """The tasks of which knock-outs and pruning take fewer documents, in words."""
         changes = "; ".join(
             f"{task} {', '.join(str(self.units(stage, task)) for stage in FEWEST_OF_DEAR)}" for task, _ in self.shares
         )
-        dear = "Of tasks whose documents cost over four times the median task's, fewer, in the last three"
+        dear = "Of tasks whose documents cost over four times the median task's, fewer, in knock-outs and in pruning"
         return f"{dear}: {changes}." if changes else ""
 
     def limits(self, stage: str) -> tuple[tuple[str, int], ...]:
@@ -105,16 +114,18 @@ class Budget:
         if self.demo_seeds < FULL_SEEDS:
             less.append(f"{self.demo_seeds} draw of the demonstrations in place of {FULL_SEEDS}")
         if self.demos == "fixed":
-            fixed = "one fixed set" if self.demo_seeds == 1 else f"{self.demo_seeds} fixed sets"
+            fixed = "one set" if self.demo_seeds == 1 else f"{self.demo_seeds} sets"
             less.append(
-                f"evaluations by {fixed} of demonstrations a task in place of sets drawn for every document, "
-                "so that intervals hold the demonstrations fixed"
+                f"evaluations by {fixed} of demonstrations a task, which share its documents out among them, in "
+                "place of sets drawn for every document"
             )
         if self.draws < FULL_DRAWS:
             drawn = " and ".join(_worded(name) for name in DRAWN if name in self.head_orders)
             less.append(f"{self.draws} {drawn} orders in place of {FULL_DRAWS}")
         if self.percents != FULL_PERCENTS:
-            less.append(f"pruning at {', '.join(map(str, self.percents))}% in place of every 10%")
+            less.append(
+                f"pruning at {', '.join(map(str, self.percents))}% in place of 5, 10, 15 and every 10% from 20% on"
+            )
         if missing := [name for name in HEAD_ORDERS if name not in self.head_orders]:
             less.append(f"no orders of heads by: {', '.join(map(_worded, missing))}")
         if missing := [name for name in FFN_ORDERS if name not in self.ffn_orders]:
@@ -123,15 +134,13 @@ class Budget:
             grid = " x ".join(", ".join(map(str, part)) for part in self.grid)
             less.append(f"the joint grid at {grid}% in place of every 10%")
         if self.controls < FULL_CONTROLS:
-            less.append(f"{self.controls} control sets of a kind in place of {FULL_CONTROLS}")
+            less.append(f"{self.controls} control sets in place of {FULL_CONTROLS}")
         if self.protocol != "paper":
             less.append(f"induction scores by the protocol '{self.protocol}'")
-        if missing := [name for name in KINDS if name not in self.causal_kinds]:
-            less.append(f"no {', '.join(map(_worded, missing))} control sets in the causal check")
-        if "mean" not in self.causal_ablations:
-            less.append("the causal check by zero ablation only")
-        if set(self.causal_percents) != {1, 3, 5, 10}:
-            less.append(_causal_sets(self.causal_percents))
+        if missing := [name for name in FULL_WAYS if name not in self.primary_ways]:
+            less.append(f"the primary's heads not removed by: {', '.join(missing)}")
+        if self.without:
+            less.append(f"no time for: {', '.join(self.without)}")
         if not self.prune_all_shots:
             less.append("pruning at the most shots only")
         return less
@@ -141,13 +150,12 @@ class Budget:
         return {name: _plain(value) for name, value in asdict(self).items()}
 
 
-DOCUMENTS = ("rank_documents", "knockout_documents", "prune_documents", "causal_documents", "primary_documents")
+DOCUMENTS = ("rank_documents", "knockout_documents", "prune_documents", "primary_documents")
 PAPER = Budget(
     "paper",
     rank_documents=200,
     knockout_documents=100,
     prune_documents=200,
-    causal_documents=100,
     shots=(0, 1, 5),
     probe_shots=(0, 1, 5, 10),
     demo_seeds=FULL_SEEDS,
@@ -158,13 +166,10 @@ PAPER = Budget(
     head_orders=HEAD_ORDERS,
     ffn_orders=FFN_ORDERS,
     prune_all_shots=True,
-    causal_percents=(1, 3, 5, 10),
-    causal_ablations=("zero", "mean"),
-    causal_kinds=KINDS,
     controls=FULL_CONTROLS,
     protocol="paper",
     primary_documents=200,
-    primary_ways=("zero", "mean/last", "mean/later"),
+    primary_ways=FULL_WAYS,
 )
 MEDIUM = replace(
     PAPER,
@@ -172,18 +177,16 @@ MEDIUM = replace(
     rank_documents=64,
     knockout_documents=24,
     prune_documents=64,
-    causal_documents=32,
     shots=(0, 5),
     probe_shots=(0, 5, 10),
     demo_seeds=3,
     demos="fixed",
     draws=20,
-    head_orders=("own", "aggregate", "transfer", "signed", "inverse", "random", "layer_matched"),
+    head_orders=("own", "aggregate", "transfer", "signed", "signed_choice", "inverse", "random", "layer_matched"),
     ffn_orders=("own", "aggregate", "random"),
-    percents=(0, 10, 30, 50, 70, 90),
+    percents=(0, 5, 10, 20, 30, 50, 70, 90),
     grid=((0, 20, 40, 60, 70), (0, 10, 20, 30, 50)),
     prune_all_shots=False,
-    causal_percents=(5, 10),
     protocol="quick",
     primary_documents=100,
     primary_ways=("zero", "mean/last"),
@@ -194,32 +197,28 @@ SMALL = replace(
     rank_documents=24,
     knockout_documents=8,
     prune_documents=24,
-    causal_documents=8,
     probe_shots=(0, 5),
-    demo_seeds=1,
     draws=5,
-    percents=(0, 20, 40, 60, 80),
+    percents=(0, 5, 10, 20, 40, 60, 80),
     grid=((0, 20, 40, 60), (0, 10, 20, 30)),
-    head_orders=("own", "aggregate", "signed", "inverse", "random", "layer_matched"),
+    head_orders=("own", "aggregate", "signed", "signed_choice", "inverse", "random", "layer_matched"),
     ffn_orders=("own", "random"),
-    causal_percents=(),
-    causal_ablations=("zero",),
-    causal_kinds=("layer_matched", "norm_matched"),
     primary_documents=40,
 )
 LEAST = replace(
     SMALL,
     name="least",
-    percents=(0, 30, 50, 70),
+    percents=(0, 10, 30, 50, 70),
     draws=3,
     grid=((0, 30, 50), (0, 20)),
     prune_documents=24,
-    head_orders=("own", "aggregate", "signed", "random"),
-    causal_kinds=("norm_matched",),
+    head_orders=("own", "signed_choice", "random"),
     primary_ways=("zero",),
 )
 NAMED = {"small": SMALL, "paper": PAPER}
 TIERS = (PAPER, MEDIUM, SMALL, LEAST)
+PRIMARY, PRIMARY_PART, BLOCK = "primary", 0.5, 20
+OVER = 1.25  # so far may the stages behind the primary go over what is left
 WORTH = 0.5  # a richer structure is taken when at least this share of its documents fits
 
 
@@ -236,13 +235,55 @@ def parse_budget(text: str) -> Budget | float:
     return hours
 
 
-def fitted(tokens: float, costs: Sequence[float], tiers: Sequence[Budget] = TIERS) -> Budget:
-    """The budget that `tokens` forward-equivalents pay for; `costs` are those of the tiers with their own documents."""
+def fitted(tokens: float, costs: Sequence[Mapping[str, float]], tiers: Sequence[Budget] = TIERS) -> Budget:
+    """The budget that `tokens` forward-equivalents pay for; `costs` are those of the tiers (cost.study_cost)."""
     for tier, cost in zip(tiers, costs, strict=True):
-        factor = tokens / cost
+        asked = with_primary(tier, cost, tokens)
+        before = sum(cost[name] for name in DECIDING if name != PRIMARY) + primary_cost(asked, tier, cost)
+        spare = tokens - before
+        factor = spare / sum(tail(cost).values())
         if factor >= WORTH or tier is tiers[-1]:
-            return tier.scaled(factor)
+            scaled = tier.scaled(max(factor, 0.0))
+            held = {name: getattr(asked, name) for name in ("primary_documents", "primary_ways")}
+            return replace(scaled, **held, without=out_of_reach(tier, scaled, tail(cost), spare))
     raise AssertionError("there is a last tier")
+
+
+def with_primary(tier: Budget, cost: Mapping[str, float], tokens: float) -> Budget:
+    """With as many documents for the primary question as its part of the tokens pays for, in blocks of 20.
+
+    Where 40 are too dear, heads are removed in fewer ways first.
+    """
+    spare = PRIMARY_PART * (tokens - sum(cost[name] for name in DECIDING if name != PRIMARY))
+    for ways in range(len(tier.primary_ways), -1, -1):
+        asked = replace(tier, primary_ways=tier.primary_ways[:ways], primary_documents=BLOCK)
+        blocks = int(spare / primary_cost(asked, tier, cost)) if spare > 0 else 0
+        if blocks >= 2 or not ways:
+            break
+    most = PAPER.primary_documents // BLOCK
+    return replace(asked, primary_documents=BLOCK * max(1, min(blocks, most)))
+
+
+def primary_cost(asked: Budget, tier: Budget, cost: Mapping[str, float]) -> float:
+    """What the primary costs with these documents and ways, where `cost` is that of the tier's own."""
+    share = asked.primary_documents / tier.primary_documents
+    return cost[PRIMARY] * share * (1 + len(asked.primary_ways)) / (1 + len(tier.primary_ways))
+
+
+def tail(cost: Mapping[str, float]) -> dict[str, float]:
+    """The stages behind the primary: `prune` is all of its parts."""
+    parts = {name: [value for part, value in cost.items() if part.split()[0] == name] for name in TAIL}
+    return {name: sum(values) for name, values in parts.items()}
+
+
+def out_of_reach(tier: Budget, scaled: Budget, cost: Mapping[str, float], spare: float) -> tuple[str, ...]:
+    """The stages, from behind, that the tokens left do not pay for with the documents they get at least."""
+    counts = {"importance": "rank_documents", "knockout": "knockout_documents", "prune": "prune_documents"}
+    needs = {name: cost[name] * getattr(scaled, counts[name]) / getattr(tier, counts[name]) for name in TAIL}
+    kept = list(TAIL)
+    while kept and sum(needs[name] for name in kept) > OVER * max(spare, 0.0):
+        kept.pop()
+    return tuple(name for name in TAIL if name not in kept)
 
 
 def restored(knobs: dict[str, Any]) -> Budget:
@@ -252,14 +293,6 @@ def restored(knobs: dict[str, Any]) -> Budget:
 
 def _worded(name: str) -> str:
     return name.replace("_", "-")
-
-
-def _causal_sets(percents: tuple[int, ...]) -> str:
-    """Which sets are removed, where these are not all four shares."""
-    if not percents:
-        return "the causal check of the classed induction heads only (of the top 5% where none is classed)"
-    shares = " and ".join(f"{percent}%" for percent in percents)
-    return f"the causal check of the classed induction heads and of the top {shares} only"
 
 
 def _plain(value: Any) -> Any:

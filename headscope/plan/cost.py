@@ -3,8 +3,10 @@
 Budgets count units: documents, but questions in MultiRC, which hold several. A document costs its prompt once and all
 its choices, long ones more: attention to as many keys as four times the model's width costs as much as the token
 (fitted in ablation/engine/prefix_plan.py). A gradient costs 2.7 forward passes, measured at 400 to 2,200 tokens; a
-knock-out of all FFNs resumes at the removed block, half a pass on average, twice; an evaluation costs one pass a mask.
-With fixed demonstrations their tokens are run once a mask and not once a document.
+knock-out of all FFNs resumes at the removed block, half a pass on average, twice, and is run three times (to rank them,
+and by mean and zero on other documents); one of all heads is run where it takes no more than a third of everything
+else, and of 48 heads where it does; an evaluation costs one pass a mask. With fixed demonstrations their tokens are run
+once a mask and not once a document.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from statistics import median
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from ablation.stratified import HEADS
 from ablation.tasks.reserved import RESERVED
 from headscope.plan.budget import Budget
 from headscope.plan.shapes import Shape, shape_of
@@ -28,8 +31,14 @@ if TYPE_CHECKING:
 
 DEAR = 4.0
 GRADIENT = 2.7
+FFN_KNOCK_OUTS = 3
+HEADS_SHARE = 1 / 3
 KEYS = 4.0
 PRIMARY_SHARE = 0.6  # of a pass: what stands below the first tested head is run once
+VECTOR_SHOTS, VECTOR_MEANS, VECTOR_QUERIES, VECTOR_LABELS = 10, 64, 40, 20
+FEWEST_QUERIES = 15
+CONTEST_DOCUMENTS, CONTEST_ARMS, CONTEST_BARE = 40, 9, 120  # arms with controls; sets and ways without
+CONTEST_SHARE = ROW_SHARE = 0.5  # of a pass: the rest stands below the first changed block
 SAMPLE = 8
 SEQUENCE_TOKENS = {"quick": 20 * 201, "paper": 100 * (1 + 4 * 124)}
 INDUCTION_PASSES = 3.0  # two passes, and copying
@@ -65,13 +74,13 @@ class CellTokens:
     def unit(self) -> float:
         return self.per_unit * self.document
 
-    def evaluated(self, units: int, demos: str) -> float:
-        """One pass over so many units."""
+    def evaluated(self, units: int, demos: str, draws: int = 1) -> float:
+        """One pass over so many units; draws: of the demonstrations, which share the units out among them."""
         documents = units * self.per_unit
         if demos == "document":
             return documents * self.document
         own = self.prompt + self.choices - self.demonstrations
-        return (self.demonstrations + documents * own) * self.dearer
+        return (draws * self.demonstrations + documents * own) * self.dearer
 
 
 def tokens_of(tasks: Sequence[Task], tokenizer: Any, max_length: int | None, width: int) -> list[CellTokens]:
@@ -118,34 +127,82 @@ def _counted(task: Task, tokenizer: Any, max_length: int | None) -> tuple[float,
     return prompt, sum(len(choice) for document in tokenised for choice in document.choices) / len(tokenised)
 
 
-def study_cost(budget: Budget, cells: Sequence[CellTokens], layers: int) -> dict[str, float]:
-    """Forward-equivalent tokens of every stage."""
+def study_cost(budget: Budget, cells: Sequence[CellTokens], layers: int, heads: int = 0) -> dict[str, float]:
+    """Forward-equivalent tokens of every stage; heads: of the whole model."""
+    costs = _but_heads(budget, cells, layers, heads)
+    count = heads_knocked_out(budget, cells, layers, heads)
+    return costs | {"knockout heads": _one_head(budget, cells) * count}
+
+
+def heads_knocked_out(budget: Budget, cells: Sequence[CellTokens], layers: int, heads: int) -> int:
+    """All heads where that takes at most a third of everything else; else so many as check a score by them."""
+    dear = _one_head(budget, cells) * heads > HEADS_SHARE * sum(_but_heads(budget, cells, layers, heads).values())
+    return min(heads, HEADS) if dear else heads
+
+
+def _one_head(budget: Budget, cells: Sequence[CellTokens]) -> float:
+    """At the most shots; resumed at the removed block, half a pass on average."""
+    most = max(cell.shots for cell in cells)
+    return sum(budget.units("knockout", cell.task) * cell.unit for cell in cells if cell.shots == most) / 2
+
+
+def _but_heads(budget: Budget, cells: Sequence[CellTokens], layers: int, heads: int) -> dict[str, float]:
     most = max(cell.shots for cell in cells)
     at_most = [cell for cell in cells if cell.shots == most]
     pruned = list(cells) if budget.prune_all_shots else at_most
     seeds = [budget.demo_seeds if cell.shots else 1 for cell in pruned]
     tasks = len({cell.task for cell in cells})
-    ranked = sum(cell.unit for cell in [*cells, *at_most])  # once more with shuffled labels
+    ranked = 2 * sum(cell.unit for cell in cells) + sum(
+        cell.unit for cell in at_most
+    )  # two objectives; shuffled labels
     masks = _masks(budget, tasks)
+    none = {cell.task: cell for cell in cells if cell.shots == 0}
+    beside = [none[cell.task] for cell in pruned if cell.shots and cell.task in none]  # for what is kept of the gain
     one_pass = sum(
-        cell.evaluated(budget.units("prune", cell.task), budget.demos) * count
-        for cell, count in zip(pruned, seeds, strict=True)
+        cell.evaluated(budget.units("prune", cell.task), budget.demos, draws)
+        for cell, draws in zip([*pruned, *beside], [*seeds, *(1 for _ in beside)], strict=True)
     )
     both = [cell for cell in cells if cell.shots in (0, most)]
     asked = sum(cell.evaluated(budget.primary_documents, "fixed") for cell in both)
-    causal = sum(cell.evaluated(budget.units("causal", cell.task), budget.demos) for cell in both)
     knocked = sum(budget.units("knockout", cell.task) * cell.unit for cell in pruned)
     return {
         "induction": SEQUENCE_TOKENS[budget.protocol] * INDUCTION_PASSES,
         "screen": sum(cell.evaluated(RESERVED, "fixed") for cell in [*both, *at_most]),
         "primary": asked * (1 + budget.controls) * (1 + len(budget.primary_ways)) * PRIMARY_SHARE,
+        "vectors": sum(_vectors(cell, budget, heads) for cell in at_most),
+        "contest": sum(_contest(cell, budget) for cell in at_most),
         "importance": budget.rank_documents * ranked * GRADIENT,
-        "knockout": knocked * (1 + layers),
+        "knockout FFNs": FFN_KNOCK_OUTS * knocked * (1 + layers),
         "prune heads": one_pass * masks["heads"],
         "prune FFNs": one_pass * masks["ffns"],
-        "joint grid": one_pass * masks["joint"],
-        "causal": causal * masks["causal"],
+        "prune both": one_pass * masks["joint"],
     }
+
+
+def _vectors(cell: CellTokens, budget: Budget, heads: int) -> float:
+    """Prompts of ten shots: two means, queries, label heads; and a row of the choices a query, head and mean."""
+    grown = cell.prompt + cell.demonstrations * (VECTOR_SHOTS / max(cell.shots, 1) - 1)
+    queries = vector_queries(budget.primary_documents)
+    rows = 2 * heads * queries * (1 + cell.choices) * ROW_SHARE
+    return (grown * (2 * VECTOR_MEANS + queries + VECTOR_LABELS) + rows) * cell.dearer
+
+
+def vector_queries(primary: int) -> int:
+    """Queries a task of the function vectors: half the documents of the primary, where these are few."""
+    return max(FEWEST_QUERIES, min(VECTOR_QUERIES, primary // 2))
+
+
+def contest_documents(primary: int) -> int:
+    """Documents a task of the contest: half of the primary's, in its shards, where these are few."""
+    return max(min(primary, CONTEST_DOCUMENTS // 2), min(CONTEST_DOCUMENTS, primary // 2))
+
+
+def _contest(cell: CellTokens, budget: Budget) -> float:
+    """At all positions a pass a set, of which half stands below it; at the last one a row of the choices a set."""
+    documents = contest_documents(budget.primary_documents)
+    sets = CONTEST_ARMS * (1 + budget.controls) + CONTEST_BARE
+    last = documents * cell.per_unit * (1 + cell.choices)
+    return (cell.evaluated(documents, "fixed") + last) * sets * CONTEST_SHARE
 
 
 def _masks(budget: Budget, tasks: int) -> dict[str, int]:
@@ -153,12 +210,10 @@ def _masks(budget: Budget, tasks: int) -> dict[str, int]:
     steps = len(budget.percents) - 1
     many = {"random": budget.draws, "layer_matched": budget.draws, "transfer": max(0, tasks - 1), "iterative": 3}
     heads, ffns = budget.grid
-    sets = (len(budget.causal_percents) + 1) * (1 + budget.controls * len(budget.causal_kinds))
     return {
         "heads": 1 + steps * sum(many.get(name, 1) for name in budget.head_orders),
         "ffns": steps * sum(many.get(name, 1) for name in budget.ffn_orders),
         "joint": (len(heads) - 1) * (len(ffns) - 1),
-        "causal": sets * len(budget.causal_ablations),
     }
 
 
@@ -201,8 +256,6 @@ class Plan:
 def plan_study(config: Any, tokenizer: Any, choice: TaskChoice, budget: Budget) -> Plan:
     """What `headscope study` would run; `choice` says tasks, shots and where documents are.
 
-    config: the model's configuration, or its shape.
-
     Raises RefusedModelError for a family that can't be served, UsageError for tasks that can't be had.
     """
     from dataclasses import replace
@@ -210,4 +263,5 @@ def plan_study(config: Any, tokenizer: Any, choice: TaskChoice, budget: Budget) 
     shape = config if isinstance(config, Shape) else shape_of(config)
     tasks = replace(choice, limit=SAMPLE).tasks("train")
     counted = tokens_of(tasks, tokenizer, shape.context, shape.d_model)
-    return Plan(shape, budget, tuple(counted), study_cost(budget, counted, shape.layers))
+    costs = study_cost(budget, counted, shape.layers, shape.layers_with_heads * shape.heads)
+    return Plan(shape, budget, tuple(counted), costs)

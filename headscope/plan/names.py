@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from headscope.plan.budget import Budget
 
-STAGES = ("induction", "screen", "primary", "importance", "knockout", "prune", "compare", "causal", "report")
+STAGES = (
+    "induction",
+    "screen",
+    "primary",
+    "vectors",
+    "contest",
+    "importance",
+    "knockout",
+    "prune",
+    "compare",
+    "report",
+)
+DECIDING = ("induction", "screen", "primary")  # what answers the question; a budget that ends cuts the others
+TAIL = ("importance", "knockout", "prune")
 
 
 def shots_of(names: tuple[str, ...], budget: Budget) -> tuple[int, ...]:

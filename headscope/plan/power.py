@@ -112,7 +112,7 @@ class Documents:
         self._held: dict[tuple[str, str], tuple[int, int]] = {}
 
     def of(self, task: str, stage: str) -> tuple[int, int]:
-        """Documents and clusters of `screen`, `primary`, `knockout`, `prune` or `causal`."""
+        """Documents and clusters of `screen`, `primary`, `knockout` or `prune`."""
         if (task, stage) not in self._held:
             self._held[task, stage] = self._counted(task, stage)
         return self._held[task, stage]
@@ -128,7 +128,7 @@ class Documents:
             "screen": ("train", "screen", RESERVED),
             "primary": ("validation", "rest", self.budget.primary_documents),
             "knockout": ("train", "all", self.budget.units("knockout", task) if stage == "knockout" else None),
-        }.get(stage, ("validation", "all", self.budget.units(stage, task) if stage in ("prune", "causal") else None))
+        }.get(stage, ("validation", "all", self.budget.units(stage, task) if stage == "prune" else None))
         held = self._loaded(task, split, part, limit)
         return len(held.documents), len({document.cluster for document in held.documents})
 
@@ -150,7 +150,6 @@ def claims_of(outcome: str, unit: str, spreads: Sequence[Spread], counted: Docum
         ("primary: heads carry the gain", "primary", learnt, last_look),
         ("primary, one task", "primary", [middle], last_look),
         ("knocking an FFN out costs", "knockout", [middle], ONE_SIDED),
-        ("causal check, a set of heads", "causal", learnt, LEVEL),
         ("a pruned share costs, one task", "prune", [middle], ONE_SIDED),
         ("a pruned share costs", "prune", learnt, ONE_SIDED),
     )

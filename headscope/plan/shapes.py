@@ -40,6 +40,10 @@ class Shape:
     layers_with_heads: int
     layers_with_ffns: int
 
+    @property
+    def all_heads(self) -> int:
+        return self.layers_with_heads * self.heads
+
     def memory(self, dtype: str) -> dict[str, int]:
         """Bytes of weights, of a knock-out's stored residual stream and of a gradient, for a batch of 1,024 tokens."""
         width = WIDTHS[dtype]

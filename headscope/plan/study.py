@@ -1,10 +1,12 @@
 """The study: all of it in the paper's order, on any model, going on after any interruption (Method 1-5).
 
 1. induction: what each head does on random repeated tokens. 2. screen: which tasks the model learns from its context.
-3. primary: what these tasks lose without the induction heads. 4. importance: heads and FFNs for every task and number
-of shots, and once more with shuffled labels. 5. knockout: every FFN. 6. prune: heads, FFNs, and both. 7. compare: the
-rankings. 8. causal: sets of heads removed by zero from all tasks. 9. report. What decides the question comes first.
-Each stage is a command of its own as well, and every finished unit is kept: the same call goes on from there.
+3. primary: what these tasks lose without the induction heads. 4. vectors: which heads carry a function. 5. contest:
+without every kind of head. 6. importance: heads and FFNs for every task and number of shots, by the paper's objective
+and by choice, and once more with shuffled labels. 7. knockout: every FFN, and every head or a sample of them. 8. prune:
+heads, FFNs, and both. 9. compare: the rankings. 10. report.
+What decides the question comes first. From 3 on the study goes on with the tasks that passed the screen, on documents
+that the screen has not seen; without a screen, with all tasks. Every finished unit is kept: the same call goes on.
 """
 
 from __future__ import annotations
@@ -15,24 +17,33 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablation.statistics.standardised import FEWEST_CONTROLS
 from headscope.plan.budget import PAPER, TIERS, Budget, fitted, parse_budget, restored
-from headscope.plan.names import STAGES, shots_of
-from headscope.stages.causal import CausalChoice, measure_causal_check
+from headscope.plan.cost import contest_documents, vector_queries
+from headscope.plan.names import STAGES, TAIL, shots_of
 from headscope.stages.cells import TaskChoice, Tell, parse_shots
 from headscope.stages.comparison import compare_rankings
+from headscope.stages.contest import ContestChoice, measure_contest
+from headscope.stages.evaluation import replaceable
 from headscope.stages.importance import measure_importance
 from headscope.stages.induction import measure_induction
-from headscope.stages.knock_out import measure_knock_out
+from headscope.stages.knock_out import measure_knock_out, measure_needed_ffns
 from headscope.stages.primary import PrimaryChoice, measure_primary
 from headscope.stages.pruning import PruneChoice, measure_pruning
-from headscope.stages.screening import FEWEST, measure_screening
+from headscope.stages.screening import COMMAND as SCREEN
+from headscope.stages.screening import FEWEST, learnt_tasks, measure_screening
+from headscope.stages.token_counts import mark_of, read_counts
+from headscope.stages.vectors import measure_vectors, vector_choice
 from headscope.store.manifest import Stage, read_manifest
 from headscope.store.run import Run, check_output_folder, open_run
-from interp.errors import UsageError
+from interp.errors import HeadscopeError, RefusedModelError, UsageError
+from interp.tokenizing import tokenizer_of
 
 if TYPE_CHECKING:
+    from headscope.store.writer import RunWriter
     from interp.model import HookedModel
 
+NO_FFNS = "no FFN is scored, removed or pruned: the model has none that headscope can place"
 Show = Callable[[str], AbstractContextManager[Any]]
 Runner = Callable[["HookedModel", Path, "StudyPlan", "Show"], Any]
 
@@ -41,7 +52,8 @@ Runner = Callable[["HookedModel", Path, "StudyPlan", "Show"], Any]
 class StudyPlan:
     """What a study runs: tasks, shots, budget; the choices of its stages follow.
 
-    length: of the random blocks that heads are scored on, in place of the protocol's.
+    length: of the random blocks that heads are scored on, in place of the protocol's. counts: how often tokens occur, a
+    file or `uniform`. part: `rest` for what follows a screen.
     """
 
     names: tuple[str, ...]
@@ -51,6 +63,8 @@ class StudyPlan:
     bos: str = "auto"
     seed: int = 0
     length: int | None = None
+    counts: str | None = None
+    part: str = "all"
 
     @property
     def most(self) -> int:
@@ -65,7 +79,13 @@ class StudyPlan:
     def ranked(self) -> TaskChoice:
         """The training documents that importance is measured on."""
         return TaskChoice(
-            self.names, self.shots, limit=self.budget.rank_documents, seed=self.seed, data=self.data, bos=self.bos
+            self.names,
+            self.shots,
+            limit=self.budget.rank_documents,
+            seed=self.seed,
+            data=self.data,
+            bos=self.bos,
+            part=self.part,
         )
 
     @property
@@ -87,22 +107,23 @@ class StudyPlan:
             limits=self.budget.limits("prune"),
             demos=self.budget.demos,
             demo_seeds=self.budget.demo_seeds,
+            mixed=True,
         )
 
     @property
-    def checked(self) -> TaskChoice:
-        """The validation documents of the causal check, with and without examples."""
-        return replace(
-            self.evaluated,
-            shots=(0, self.most),
-            limit=self.budget.causal_documents,
-            limits=self.budget.limits("causal"),
-        )
+    def heads(self) -> TaskChoice:
+        """The training documents that single heads are knocked out on."""
+        return replace(self.knocked, shots=(self.most,))
+
+    @property
+    def needed(self) -> TaskChoice:
+        """The validation documents that say which FFNs are needed."""
+        return replace(self.knocked, shots=(self.most,))
 
     @property
     def screened(self) -> TaskChoice:
         """The training documents that say which tasks are learnt from the context: all that are kept for it."""
-        return replace(self.ranked, shots=(0, self.most), limit=None, demos="fixed")
+        return replace(self.ranked, shots=(0, self.most), limit=None, demos="fixed", part="all")
 
     @property
     def asked(self) -> TaskChoice:
@@ -126,7 +147,7 @@ class StudyPlan:
         if len(self.names) < 2:
             less.append("one task alone has no transfer, no aggregate of others and no comparison of tasks")
         if not (0 in self.shots and self.most):
-            less.append("no primary, no causal check and no gain over 0 shots: they compare 0 shots with more")
+            less.append("no screen, no primary and no gain over 0 shots: they compare 0 shots with more")
         elif not self.answerable:
             less.append(f"no screen and no primary question: they take {FEWEST} documents a task at least")
         return less
@@ -144,6 +165,7 @@ def study(
     bos: str = "auto",
     seed: int = 0,
     length: int | None = None,
+    counts: str | None = None,
     only: str | None = None,
     load: Callable[[], HookedModel] | None = None,
     show: Show | None = None,
@@ -153,21 +175,23 @@ def study(
     model: a loaded model, or what `interp.load_model` takes. tasks: names with commas between, `probes` and `icl14`
     being groups. shots: numbers with commas between; the budget's if unset. limit: at most so many documents a task.
     budget: `small`, `paper`, or hours on this machine. length: of the random blocks that heads are scored on, in place
-    of the protocol's. only: one of the stages. show(title): a context that gives
-    tell(done, total, what), for progress. Raises HeadscopeError before anything is run where the input is at fault.
+    of the protocol's. counts: how often tokens occur, a file or `uniform`. only: one of the stages. show(title): a
+    context that gives tell(done, total, what), for progress. Raises HeadscopeError before anything is run where the
+    input is at fault.
     """
     folder, names = folder_of(model, out), expanded(tasks, data)
     if only is not None and only not in STAGES:
         raise UsageError(f"{only!r} is no stage of a study; there are {', '.join(STAGES)} (--only)")
     wanted = parse_budget(budget)
     chosen = wanted if isinstance(wanted, Budget) else TIERS[-1]
-    counts = parse_shots(shots) if shots is not None else shots_of(names, chosen)
-    stage = study_stage(names, counts, budget, limit, bos, seed, length)
+    shot_counts = parse_shots(shots) if shots is not None else shots_of(names, chosen)
+    stage = study_stage(names, shot_counts, budget, limit, bos, seed, length, counts)
     check_output_folder(folder, stage)
-    plan = StudyPlan(names, counts, chosen.limited(limit), data, bos, seed, length)
+    plan = StudyPlan(names, shot_counts, chosen.limited(limit), data, bos, seed, length, counts)
     for choice, split in ((plan.ranked, "train"), (plan.evaluated, "validation")):
         choice.tasks(split)  # Every task, before the model is loaded.
     subject = loaded(model, load)
+    tokenizer_of(subject, f"the documents of {names[0]}")
     if not isinstance(wanted, Budget):
         plan = replace(plan, budget=fitted_budget(subject, folder, stage, plan, wanted).limited(limit))
     if only in (None, "induction"):
@@ -181,7 +205,8 @@ def check_sequences(model: HookedModel, plan: StudyPlan) -> None:
     from induction.scoring import unrepeated_for
 
     protocol: Any = plan.budget.protocol
-    drawn = repeated_sequences(model, protocol=protocol, length=plan.length, seed=plan.seed)
+    counts = read_counts(plan.counts)
+    drawn = repeated_sequences(model, protocol=protocol, length=plan.length, seed=plan.seed, counts=counts)
     unrepeated_for(model, drawn)
 
 
@@ -193,12 +218,66 @@ def run_stages(model: HookedModel, folder: Path, stage: Stage, plan: StudyPlan, 
     writer = open_stage(model, folder, stage)
     if finished:
         writer.finish()  # One stage made again does not undo the study.
-    writer.record(budget=plan.budget.recorded(), left_out=plan.left_out(), fewer=plan.budget.fewer())
+    less = [*plan.left_out(), *([] if model.ffn_layers else [NO_FFNS])]
+    writer.record(budget=plan.budget.recorded(), left_out=less, fewer=plan.budget.fewer())
     for name in STAGES if only is None else (only,):
         if name == STAGES[-1] and only is None:
             writer.finish()  # The report is of a finished study.
-        RUNNERS[name](model, folder, plan, show)
+        try:
+            run_part(model, folder, writer, plan, name, show, asked=only is not None)
+        except (UsageError, RefusedModelError) as error:  # what this model, or its scores, can't give
+            if only is not None:
+                raise
+            leave_out(model, folder, stage, name, error)
     return open_run(folder)
+
+
+def run_part(
+    model: HookedModel, folder: Path, writer: RunWriter, plan: StudyPlan, name: str, show: Show, *, asked: bool
+) -> None:
+    """One stage; those behind the screen are for the tasks that passed it."""
+    if name not in TAIL:
+        RUNNERS[name](model, folder, plan, show)
+        return
+    carried = carrying(plan, folder)
+    writer.record(carried=list(carried.names), not_learnt=not_learnt(folder, plan, carried))
+    if carried.names and (asked or name not in plan.budget.without):
+        RUNNERS[name](model, folder, carried, show)
+
+
+def leave_out(model: HookedModel, folder: Path, study: Stage, name: str, error: HeadscopeError) -> None:
+    """Note why a part of the study is not there, so that the rest can be; its own stage is closed with the reason."""
+    from headscope.store.writer import open_stage
+
+    for stage in open_run(folder).stages:
+        if stage.same(study):
+            told = [*stage.record.get("left_out", ()), f"no {name}: {error}"]
+            open_stage(model, folder, stage).record(left_out=told)
+        elif not stage.finished:
+            writer = open_stage(model, folder, stage)
+            writer.record(left_out=[str(error)])
+            writer.finish()
+
+
+def carrying(plan: StudyPlan, folder: Path) -> StudyPlan:
+    """The plan for the tasks that passed the screen, on documents that it did not see; as it is without a screen.
+
+    Raises UsageError where the screen is still to be run.
+    """
+    if not plan.answerable:
+        return plan
+    return replace(plan, names=learnt_tasks(open_run(folder), plan.names), part="rest")
+
+
+def not_learnt(folder: Path, plan: StudyPlan, carried: StudyPlan) -> str:
+    """A line on the tasks that were left out behind the screen, and why; empty where none was."""
+    out = [name for name in plan.names if name not in carried.names]
+    stages = [stage for stage in open_run(folder).stages if stage.command == SCREEN and stage.finished]
+    if not out or not stages:
+        return ""
+    reasons = stages[-1].record.get("reasons", {})
+    listed = "; ".join(f"{name} ({reasons.get(name, 'not screened')})" for name in out)
+    return f"Not learnt from the context, and left out of importance, knock-outs and pruning: {listed}."
 
 
 def is_finished(folder: Path, stage: Stage) -> bool:
@@ -215,9 +294,10 @@ def study_stage(
     bos: str,
     seed: int,
     length: int | None = None,
+    counts: str | None = None,
 ) -> Stage:
     """The manifest's entry."""
-    options = {"budget": budget, "limit": limit, "bos": bos, "length": length}
+    options = {"budget": budget, "limit": limit, "bos": bos, "length": length, "counts": mark_of(counts)}
     protocol = {name: value for name, value in options.items() if value is not None}
     return Stage("study", protocol, seed=seed, tasks=names, options={"shots": list(shots)})
 
@@ -234,7 +314,7 @@ def fitted_budget(model: HookedModel, folder: Path, stage: Stage, plan: StudyPla
     counted = tokens_of(tasks, model.tokenizer, model.max_length, model.d_model)
     dear = tuple(sorted(shares(counted).items()))
     tiers = [replace(tier, shares=dear) for tier in TIERS]
-    costs = [sum(study_cost(tier, counted, model.n_layers).values()) for tier in tiers]
+    costs = [study_cost(tier, counted, model.n_layers, heads_of(model)) for tier in tiers]
     return fitted(hours * 3600 * speed(model), costs, tiers)
 
 
@@ -271,7 +351,13 @@ def run_induction(model: HookedModel, folder: Path, plan: StudyPlan, show: Show)
     """Task-agnostic scores, nulls and classes."""
     with show("scoring heads") as tell:
         measure_induction(
-            model, folder, protocol=plan.budget.protocol, length=plan.length, seed=plan.seed, progress=tell
+            model,
+            folder,
+            protocol=plan.budget.protocol,
+            length=plan.length,
+            seed=plan.seed,
+            counts=plan.counts,
+            progress=tell,
         )
 
 
@@ -290,49 +376,105 @@ def run_primary(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -
             measure_primary(model, folder, plan.asked, primary, progress=tell)
 
 
+def run_vectors(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
+    """Function-vector heads and label heads, on the tasks that are learnt."""
+    if plan.answerable:
+        queries = vector_queries(plan.budget.primary_documents)
+        with show("function vectors") as tell:
+            measure_vectors(model, folder, vector_choice(plan.screened), queries=queries, progress=tell)
+
+
+def run_contest(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
+    """Every kind of head removed alike, on the primary's documents."""
+    if plan.answerable:
+        choice = replace(plan.asked, limit=contest_documents(plan.budget.primary_documents))
+        controls = plan.budget.controls
+        contest = ContestChoice(controls=controls if controls >= FEWEST_CONTROLS else 0)
+        with show("the contest") as tell:
+            measure_contest(model, folder, choice, contest, progress=tell)
+
+
 def run_importance(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
-    """True labels at all numbers of shots, then shuffled ones at the most."""
-    with show("importance") as tell:
+    """True labels at all numbers of shots by both objectives, then shuffled ones at the most, by choice."""
+    with show("importance to the answer") as tell:
         measure_importance(model, folder, plan.ranked, progress=tell)
+    names = with_a_choice(model, plan.ranked)
+    if not names:
+        return
+    choosing = replace(plan.ranked, names=names)
+    with show("importance to the choice") as tell:
+        measure_importance(model, folder, choosing, objective="choice", progress=tell)
     if plan.most:
-        shuffled = replace(plan.ranked, shots=(plan.most,), labels="shuffled")
+        shuffled = replace(choosing, shots=(plan.most,), labels="shuffled")
         with show("importance with shuffled labels") as tell:
-            measure_importance(model, folder, shuffled, progress=tell)
+            measure_importance(model, folder, shuffled, objective="choice", progress=tell)
+
+
+def with_a_choice(model: HookedModel, choice: TaskChoice) -> tuple[str, ...]:
+    """The tasks that have documents with a choice to make; all that passed a screen do."""
+    from ablation.outcomes import with_choices
+
+    tasks = replace(choice, shots=choice.shots[:1]).tasks("train")
+    return tuple(task.name for task in tasks if with_choices(task, model)[0].documents)
 
 
 def run_knockout(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
-    """Every FFN; heads are left to `headscope knockout --component head`."""
-    with show("knock-out of every FFN") as tell:
-        measure_knock_out(model, folder, plan.knocked, component="ffn", progress=tell)
+    """FFNs by zero, which rank them, and on other documents by mean and by zero; then heads by mean."""
+    if model.ffn_layers:
+        with show("knock-out of every FFN") as tell:
+            measure_knock_out(model, folder, plan.knocked, component="ffn", progress=tell)
+    for ablation in ("mean", "zero") if model.ffn_layers else ():
+        if names := replaceable(plan.needed, "validation", ablation):
+            with show(f"which FFNs are needed ({ablation})") as tell:
+                measure_needed_ffns(model, folder, replace(plan.needed, names=names), ablation=ablation, progress=tell)
+    if names := replaceable(plan.heads, "train", "mean"):
+        knocked = replace(plan.heads, names=names)
+        how: dict[str, Any] = {"ablation": "mean", "heads": heads_to_knock_out(model, folder, plan)}
+        with show("knock-out of heads") as tell:
+            measure_knock_out(model, folder, knocked, component="head", progress=tell, **how)
+
+
+def heads_to_knock_out(model: HookedModel, folder: Path, plan: StudyPlan) -> tuple[tuple[int, int], ...] | None:
+    """None for all of them; where that is too dear, as many as check the score that stands in, spread over it."""
+    from ablation.stratified import stratified_heads
+    from headscope.comparison.scored import Shelf
+    from headscope.plan.cost import SAMPLE, heads_knocked_out, tokens_of
+
+    tasks = replace(plan.ranked, limit=SAMPLE).tasks("train")
+    counted = tokens_of(tasks, model.tokenizer, model.max_length, model.d_model)
+    every = heads_of(model)
+    count = heads_knocked_out(plan.budget, counted, model.n_layers, every)
+    if count == every:
+        return None
+    return stratified_heads(Shelf(open_run(folder)).aggregate("importance", "signed/choice", plan.most).scores, count)
+
+
+def heads_of(model: HookedModel) -> int:
+    return len(model.attention_layers) * model.n_heads
 
 
 def run_prune(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
     """Heads by importance, FFNs by knock-out as the paper does, both together."""
     budget = plan.budget
     common: dict[str, Any] = {"draws": budget.draws, "percents": budget.percents, "ffn_ranking": "knock_out"}
+    common["screened"] = plan.answerable
     for choice, title in (
         (PruneChoice("head", plan.orders(budget.head_orders), **common), "pruning heads"),
         (PruneChoice("ffn", plan.orders(budget.ffn_orders), **common), "pruning FFNs"),
         (PruneChoice("both", ("own",), grid=budget.grid, **common), "pruning heads and FFNs"),
     ):
+        if choice.component != "head" and not model.ffn_layers:
+            continue
         with show(title) as tell:
             measure_pruning(model, folder, plan.evaluated, choice, progress=tell)
 
 
 def run_compare(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
-    """Rankings against rankings."""
+    """Rankings against rankings, where there are any."""
+    if not len(open_run(folder).head_scores.query("score == 'importance'")):
+        return
     with show("comparing rankings") as tell:
         compare_rankings(folder, seed=plan.seed, progress=tell)
-
-
-def run_causal(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
-    """Without the induction heads; nothing where 0 shots can't be compared with more."""
-    if not (0 in plan.shots and plan.most):
-        return
-    budget = plan.budget
-    causal = CausalChoice(budget.causal_percents, budget.causal_ablations, budget.causal_kinds, budget.controls)
-    with show("removing induction heads and controls") as tell:
-        measure_causal_check(model, folder, plan.checked, causal, progress=tell)
 
 
 def run_report(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
@@ -346,10 +488,11 @@ RUNNERS: dict[str, Runner] = {
     "induction": run_induction,
     "screen": run_screen,
     "primary": run_primary,
+    "vectors": run_vectors,
+    "contest": run_contest,
     "importance": run_importance,
     "knockout": run_knockout,
     "prune": run_prune,
     "compare": run_compare,
-    "causal": run_causal,
     "report": run_report,
 }

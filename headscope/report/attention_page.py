@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
+from headscope.report.pictures import write_pictures
 from headscope.store.atomic import write_atomically
 from interp import view
-from interp.errors import HeadscopeError, UsageError
+from interp.errors import UsageError
 from interp.token_display import token_texts, visible
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def write_attention(
     read = read_attention(model, text, layer, head)
     for target in targets:
         if target.suffix in PICTURES:
-            write_picture(picture(read), target)
+            write_pictures({target: picture(read)})
         else:
             write_atomically(target, page(read).encode("utf-8", "replace"))
     return targets
@@ -130,23 +131,3 @@ def picture(read: AttentionOfText) -> go.Figure:
         return attention_maps(read.patterns, read.names, title=title)
     figure = attention_map(read.patterns[0], read.tokens, title=title, height=900)
     return figure.update_layout(title={"pad": {"t": 16, "l": 16}}, margin={"l": 72, "t": 56, "r": 24})
-
-
-def write_picture(figure: go.Figure, path: Path, **size: Any) -> None:
-    """Write a figure through kaleido, which needs a Chrome or Chromium on the machine.
-
-    Raises UsageError where kaleido is not installed, HeadscopeError where its browser can't be started.
-    """
-    try:
-        import kaleido
-    except ImportError as error:
-        raise UsageError("pictures need kaleido: pip install 'headscope[images]', or write a .html page") from error
-    width = size.get("width", 960)
-    try:
-        kaleido.write_fig_sync(figure, path=str(path), opts={"scale": 2, "width": width}, kopts={"mathjax": False})
-    except Exception as error:  # whatever the browser, or the way to it, fails with
-        reason = next(iter(str(error).splitlines()), "no reason given")
-        raise HeadscopeError(
-            f"'{path}' could not be drawn ({type(error).__name__}: {reason}). "
-            "Pictures need Chrome or Chromium (BROWSER_PATH names one); a .html page needs neither."
-        ) from error

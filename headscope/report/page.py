@@ -17,6 +17,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from headscope.findings.page import page_of
+from headscope.findings.reading import READING
+from headscope.findings.words import model_name
 from headscope.report.contents import page_data
 from headscope.report.summary import summary
 from headscope.store.atomic import write_atomically
@@ -43,12 +46,16 @@ def render(folder: str | Path | Run) -> Path:
 def report(run: Run) -> str:
     """The whole file as text."""
     data = page_data(Stored(run))
+    name = model_name(run.identity)
     return page(
         "report",
         scripts=[plotly_script(), shared_script(), *(static(f"{name}.js") for name in SCRIPTS)],
-        title=f"Attention heads of {run.identity['source']}",
+        title=f"Attention heads of {name}",
+        model=name,
         data=safe_json(data),
         page=data,
+        found={section.name: section for section in page_of(run)},
+        reading=READING,
         **summary(run.manifest, data["scores"]),
     )
 

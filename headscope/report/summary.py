@@ -15,11 +15,11 @@ NO_CLASS = "no induction head"
 
 
 def summary(manifest: Manifest, data: Mapping[str, Any]) -> dict[str, Any]:
-    """What the template prints: title, facts, paragraphs, numbers, the table of scores, provenance."""
+    """What the template prints: facts, paragraphs, numbers, the table of scores, provenance."""
     return {
-        "model": str(manifest.identity["source"]),
         "facts": facts(manifest.identity, data),
-        "sentences": [*measured(manifest, data), *strongest(data)],
+        "measured": measured(manifest, data),
+        "strongest": strongest(data),
         "numbers": numbers(data),
         "above": above_null(data),
         "classes": CLASSES if data["classes"] else (),
@@ -55,8 +55,6 @@ def measured(manifest: Manifest, data: Mapping[str, Any]) -> list[str]:
     tasks = sorted({name for stage in manifest.stages for name in stage.tasks})
     if tasks:
         sentences.append(f"Importance for tasks was measured on {len(tasks)}: {', '.join(tasks)}.")
-    if note := manifest.recorded("post_norm"):
-        sentences.append(f"Importance: {note}.")
     if manifest.identity.get("quantization"):
         sentences.append(
             f"Weights: {manifest.identity['quantization']}; the numbers are those of these weights, not of the "
@@ -95,30 +93,15 @@ def _protocol(stage: Stage) -> str:
 
 
 def strongest(data: Mapping[str, Any]) -> list[str]:
-    """The strongest head, and how many heads are induction heads, by class."""
+    """The strongest head by prefix matching."""
     score = next((score for score in data["entries"] if score["id"].startswith("prefix_matching//")), None)
+    sentences: list[str] = []
     if score is None:
-        return []
-    sentences = []
-    counts = Counter(data["classes"] or ())
-    if data["classes"]:
-        total = sum(counts[name] for name in CLASSES)
-        sentences.append(
-            f"{_heads(total)} {'is an induction head' if total == 1 else 'are induction heads'}: prefix matching is "
-            "high and beats both nulls. Of these, "
-            f"{counts['copying']} also {_writes(counts['copying'])} in favour of the token that comes next (copying), "
-            f"{counts['anti-copying']} {_writes(counts['anti-copying'])} against it (anti-copying), and for "
-            f"{counts['matching only']} no direct "
-            "effect is seen (matching only)."
-        )
+        return sentences
     for place in top(score["mean"], 1):
         layer, head = divmod(place, data["heads"])
         sentences.append(f"The strongest prefix matching is that of head {layer}.{head}: {_value(score, place)}.")
     return sentences
-
-
-def _heads(count: int) -> str:
-    return {0: "No head", 1: "One head"}.get(count, f"{count} heads")
 
 
 def _value(score: Mapping[str, Any], place: int) -> str:
@@ -178,10 +161,6 @@ def _stage(stage: Stage) -> dict[str, Any]:
         "when": _time(stage.finished) if stage.finished else "not finished",
         "versions": ", ".join(f"{name} {version}" for name, version in stage.versions.items()),
     }
-
-
-def _writes(heads: int) -> str:
-    return "writes" if heads == 1 else "write"
 
 
 def _time(written: str) -> str:

@@ -7,7 +7,7 @@ shorter one, and prompts are seeded by document (Method 6), so that any shard gi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,9 @@ SHARD = 16
 class TaskChoice:
     """Which tasks are scored, and how their prompts are made; `limit` documents (questions in MultiRC) a task.
 
-    limits: of single tasks, in place of `limit`.
+    limits: of single tasks, in place of `limit`. mixed: the draws of the demonstrations share the documents out among
+    them, in place of each having all (ablation/gains.py). part: `rest` leaves out what a screen sees
+    (ablation/tasks/reserved.py).
     """
 
     names: tuple[str, ...]
@@ -38,12 +40,16 @@ class TaskChoice:
     bos: str = "auto"
     labels: str = "true"
     limits: tuple[tuple[str, int], ...] = ()
+    mixed: bool = False
+    part: str = "all"
 
     def __post_init__(self) -> None:
         from ablation.tasks.loading import check_arguments
 
         for shots in self.shots:
-            check_arguments(shots=shots, limit=self.limit, demos=self.demos, bos=self.bos, labels=self.labels)
+            check_arguments(
+                shots=shots, limit=self.limit, demos=self.demos, bos=self.bos, labels=self.labels, part=self.part
+            )
         if self.demo_seeds < 1:
             raise UsageError(f"demonstrations are drawn {self.demo_seeds} times; expected 1 or more (--demo-seeds)")
         if not self.names or not self.shots:
@@ -58,34 +64,41 @@ class TaskChoice:
             "demo_seeds": self.demo_seeds,
             "bos": self.bos,
             "limits": dict(self.limits) or None,
+            "mixed": self.mixed or None,
+            "part": self.part if self.part != "all" else None,
         }
         return {name: value for name, value in choices.items() if value is not None}
 
     def tasks(self, split: str) -> tuple[Task, ...]:
-        """Load every task at every number of shots, once a draw of its demonstrations.
+        """Every task at every number of shots, once a draw of its demonstrations; once where the draws are mixed.
 
         Raises UsageError for unknown or unfit ones, too many shots, and documents that are not there.
         """
-        return tuple(self._tasks(split))
+        from ablation.gains import mixed_draws
 
-    def _tasks(self, split: str) -> Iterator[Task]:
+        cells = [(name, shots) for name in self.names for shots in self.shots]
+        drawn = [[self.task(*cell, split, draw) for draw in range(self._draws(cell[1]))] for cell in cells]
+        return tuple(task for draws in drawn for task in ([mixed_draws(draws)] if self.mixed else draws))
+
+    def task(self, name: str, shots: int, split: str, draw: int = 0) -> Task:
+        """One task at one number of shots, by one draw of its demonstrations."""
         from ablation.tasks import load_task
 
-        limits = dict(self.limits)
-        for name in self.names:
-            for shots in self.shots:
-                for draw in range(self.demo_seeds if shots else 1):
-                    yield load_task(
-                        name,
-                        shots=shots,
-                        limit=limits.get(name, self.limit),
-                        seed=self.seed + draw,
-                        data=self.data,
-                        split=split,
-                        demos=self.demos,
-                        bos=self.bos,
-                        labels=self.labels,
-                    )
+        return load_task(
+            name,
+            shots=shots,
+            limit=dict(self.limits).get(name, self.limit),
+            seed=self.seed + draw,
+            data=self.data,
+            split=split,
+            demos=self.demos,
+            bos=self.bos,
+            labels=self.labels,
+            part=self.part,
+        )
+
+    def _draws(self, shots: int) -> int:
+        return self.demo_seeds if shots else 1
 
 
 def title_of(task: Task) -> str:
@@ -155,6 +168,20 @@ def cut_prompts(model: HookedModel, tasks: tuple[Task, ...]) -> dict[str, int]:
         if count := sum(bool(document.dropped or document.trimmed) for document in documents):
             cut[title_of(draws[0])] = count
     return cut
+
+
+def check_component(model: HookedModel, component: str) -> None:
+    """Raises UsageError where the model has none of these: removing nothing would pass for a success."""
+    if component in ("ffn", "both") and not model.ffn_layers:
+        raise UsageError(
+            f"{model.layout.architecture} has no FFN that headscope can place, so there is none to remove: give "
+            "--component head"
+        )
+
+
+def unlabelled_rows(tasks: tuple[Task, ...]) -> dict[str, int]:
+    """How many training documents of each task have no label, where there are any: they are no demonstrations."""
+    return {task.name: task.unlabelled for task in tasks if task.unlabelled}
 
 
 def shots_told(shots: int) -> str:

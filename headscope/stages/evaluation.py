@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -177,7 +177,7 @@ def check_ablation(name: str) -> None:
         raise UsageError(f"{name!r} is no kind of ablation; the kinds are {', '.join(ABLATIONS)} (--ablation)")
 
 
-def check_references(choice: TaskChoice, tasks: Sequence[Task], ablation: str, *, part: str = "all") -> None:
+def check_references(choice: TaskChoice, tasks: Sequence[Task], ablation: str, *, part: str | None = None) -> None:
     """Raises UsageError where a task has too few documents to stand in, before the stage is opened."""
     from ablation.replacement import MINIMUM_DOCUMENTS
 
@@ -191,8 +191,22 @@ def check_references(choice: TaskChoice, tasks: Sequence[Task], ablation: str, *
             )
 
 
+def replaceable(choice: TaskChoice, split: str, ablation: str) -> tuple[str, ...]:
+    """The tasks of a choice that have documents enough to stand in."""
+
+    def enough(name: str) -> bool:
+        alone = replace(choice, names=(name,), limit=1, limits=())
+        try:
+            check_references(choice, alone.tasks(split), ablation)
+        except UsageError:
+            return False
+        return True
+
+    return tuple(name for name in choice.names if ablation == "zero" or enough(name))
+
+
 def replacement_for(
-    model: HookedModel, choice: TaskChoice, task: Task, ablation: str, *, seed: int = 0, part: str = "all"
+    model: HookedModel, choice: TaskChoice, task: Task, ablation: str, *, seed: int = 0, part: str | None = None
 ) -> Replacement | None:
     """None for `zero`, or a replacement made of the task's reference documents when it is first needed."""
     from ablation.replacement import MINIMUM_DOCUMENTS, Deferred
@@ -212,8 +226,8 @@ def _made(model: HookedModel, ablation: str, references: Task, evaluated: Task, 
     return make_replacement(model, ablation, documents, evaluated=evaluated.token_documents(model), seed=seed)
 
 
-def reference_task(choice: TaskChoice, task: Task, count: int, *, part: str = "all") -> Task:
-    """Documents of the split that is not evaluated; `rest`: none of those that are kept for a screen."""
+def reference_task(choice: TaskChoice, task: Task, count: int, *, part: str | None = None) -> Task:
+    """Documents of the split that is not evaluated, of the choice's part or of another."""
     from ablation.tasks import load_task
 
     return load_task(
@@ -225,5 +239,5 @@ def reference_task(choice: TaskChoice, task: Task, count: int, *, part: str = "a
         split=OTHER[task.split],
         demos=choice.demos,
         bos=choice.bos,
-        part=part,
+        part=choice.part if part is None else part,
     )

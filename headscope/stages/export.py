@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headscope.comparison.scored import Shelf
+from headscope.stages.cells import check_component
 from headscope.stages.removal_orders import Rankings
 from headscope.store.names import AGGREGATE, PRUNABLE
 from headscope.store.run import Run, open_run
@@ -54,6 +55,7 @@ def export_pruned(
     """
     from ablation.export import export
 
+    check_component(model, component)
     run = open_run(folder)
     run.manifest.refuse_other(identity_of(model), run.folder)
     at, tasks = chosen_scores(run, order, shots, ranking)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headscope.stages.token_counts import mark_of, read_counts
 from headscope.store.manifest import Stage
-from headscope.store.writer import begin_stage
+from headscope.store.names import ALSO
+from headscope.store.writer import open_stage
+from interp.errors import UsageError
 
 if TYPE_CHECKING:
-    from induction import InContextLearning, InductionScores, RepeatedSequences
+    from headscope.store.units import UnitStore
+    from induction import Candidates, InContextLearning, InductionScores, NaturalPrompts, RepeatedSequences
     from interp.model import HookedModel
+    from interp.scores import HeadScores
 
 EXAMPLE_LENGTH, EXAMPLE_REPEATS = 12, 4
 LOGIT_BUDGET = 1024  # tokens whose logits are held at once
+RANDOM = ("repeated sequences", "unrepeated sequences")
 
 
 @dataclass(frozen=True)
@@ -27,10 +33,15 @@ class Measured:
     protocol: str
 
 
-def stage_of(*, protocol: str, sequences: int | None, length: int | None, seed: int) -> Stage:
+def stage_of(
+    *, protocol: str, sequences: int | None, length: int | None, seed: int, counts: str | None = None
+) -> Stage:
     """The manifest's entry: everything that must agree for two runs to be the same."""
-    options = {"protocol": protocol, "sequences": sequences, "length": length}
-    return Stage("induction", {name: value for name, value in options.items() if value is not None}, seed=seed)
+    from induction.definitions import versions
+
+    options = {"protocol": protocol, "sequences": sequences, "length": length, "counts": mark_of(counts)}
+    held = {name: value for name, value in options.items() if value is not None}
+    return Stage("induction", {**held, "definitions": versions()}, seed=seed)
 
 
 def measure_induction(
@@ -41,30 +52,41 @@ def measure_induction(
     sequences: int | None = None,
     length: int | None = None,
     seed: int = 0,
+    counts: str | None = None,
+    also: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Measured:
     """Score every head and store scores, items, classes and an attention example; finished units are not run again.
 
-    What the model or its vocabulary can't give is refused before anything is written.
+    counts: how often tokens occur, `uniform` or a file (token_counts.py). also: `retrieval` and `concept`, scores on
+    prompts of their own. What the model or its vocabulary can't give is refused before anything is written; natural
+    prompts, which a model that reads no English can't have, are left out.
     """
     import induction
     from induction.scoring import unrepeated_for
 
     options: dict[str, Any] = {"protocol": protocol, "sequences": sequences, "length": length, "seed": seed}
-    repeated = induction.repeated_sequences(model, **options)
+    repeated = induction.repeated_sequences(model, **options, counts=read_counts(counts))
     unrepeated = unrepeated_for(model, repeated)
-    stage = stage_of(protocol=protocol, sequences=sequences, length=length, seed=seed)
-    identity = {name: value for name, value in model.identity().items() if name != "versions"}
-    with begin_stage(folder, identity, stage) as run:
+    natural, unread = natural_of(model, seed)
+    further = prompts_of(model, also, seed, counts)
+    stage = stage_of(**options, counts=counts)
+    with open_stage(model, folder, stage) as run:
         heads, loss = (None, None) if progress is None else _thirds(progress)
-        scored = induction.induction_scores(model, repeated, unrepeated, progress=heads, units=run.units)
+        scored = induction.induction_scores(
+            model, repeated, unrepeated, natural=natural, progress=heads, units=run.units
+        )
+        scored = replace(scored, refused={**scored.refused, **unread})
         in_context = induction.in_context_learning_score(
             model, repeated, token_budget=LOGIT_BUDGET, progress=loss, units=run.units
         )
         lengths = {group_index: group.length for group in repeated for group_index in group.indices}
         columns = {"length": [lengths[index] for index in sorted(lengths)]}
         for scores in scored.scores:
-            run.add_scores(scores, item_columns=columns if scores.n == len(repeated) else None)
+            run.add_scores(scores, item_columns=columns if read_on(scores) in RANDOM else None)
+        for name, prompts in further.items():
+            for scores in SCORED[name](model, prompts, run.units):
+                run.add_scores(scores)
         run.add_classes(scored.heads.classes)
         run.record(
             candidates={"rule": repeated.candidates.rule, "ids": repeated.candidates.ids.tolist()},
@@ -73,21 +95,75 @@ def measure_induction(
             induction_heads_by_threshold={str(at): count for at, count in scored.heads.sweep.items()},
             repeat_score=in_context.repeat,
             refused=scored.refused,
+            parameters=sum(weight.numel() for weight in model.hf.parameters()),
         )
-        store_example(run, model, length=min(EXAMPLE_LENGTH, max(repeated.lengths)), seed=seed)
+        shown = min(EXAMPLE_LENGTH, max(repeated.lengths))
+        store_example(run, model, candidates=repeated.candidates, length=shown, seed=seed)
     return Measured(scored, in_context, _described(protocol, repeated))
 
 
-def store_example(run: Any, model: HookedModel, *, seed: int, length: int = EXAMPLE_LENGTH) -> None:
+def natural_of(model: HookedModel, seed: int) -> tuple[NaturalPrompts | None, dict[str, str]]:
+    """Natural prompts; None, and why, for a model that reads no English: its other scores are there all the same."""
+    import induction
+
+    try:
+        return induction.natural_prompts(model, seed=seed), {}
+    except UsageError as error:
+        return None, {"sink on natural prompts": str(error)}
+
+
+def read_on(scores: Any) -> str:
+    """What a score was read on, by the list of definitions."""
+    from induction.definitions import definition
+
+    return definition(scores.name, scores.variant).reads
+
+
+def check_also(also: Sequence[str]) -> None:
+    """Raises UsageError for an unknown kind of scores."""
+    if unknown := [name for name in also if name not in ALSO]:
+        raise UsageError(f"{unknown[0]!r} is no further kind of scores; there are {', '.join(ALSO)} (--also)")
+
+
+def prompts_of(model: HookedModel, also: Sequence[str], seed: int, counts: str | None) -> dict[str, Any]:
+    """The prompts of the further scores. Raises UsageError for unknown ones, and for a model that can't have them."""
+    import induction
+
+    check_also(also)
+    made: dict[str, Callable[[], Any]] = {
+        "retrieval": lambda: induction.needle_prompts(model, seed=seed),
+        "concept": lambda: induction.entity_prompts(model, seed=seed, counts=read_counts(counts)),
+    }
+    return {name: made[name]() for name in dict.fromkeys(also)}
+
+
+def _retrieval(model: HookedModel, prompts: Any, units: UnitStore) -> tuple[HeadScores, ...]:
+    import induction
+
+    return induction.retrieval_scores(model, prompts, units=units)
+
+
+def _concept(model: HookedModel, prompts: Any, units: UnitStore) -> tuple[HeadScores, ...]:
+    import induction
+
+    return induction.concept_scores(model, prompts, units=units)
+
+
+SCORED: dict[str, Callable[[Any, Any, Any], tuple[HeadScores, ...]]] = {"retrieval": _retrieval, "concept": _concept}
+
+
+def store_example(
+    run: Any, model: HookedModel, *, candidates: Candidates, seed: int, length: int = EXAMPLE_LENGTH
+) -> None:
     """Every head's attention on one short repeated sequence, in 8 bits, for the report's head cards."""
     import torch
 
     import induction
     from interp.hooks import dense_pattern
+    from interp.token_display import token_texts
 
-    group = next(
-        iter(induction.repeated_sequences(model, length=length, repeats=EXAMPLE_REPEATS, sequences=1, seed=seed))
-    )
+    drawn: dict[str, Any] = {"length": length, "repeats": EXAMPLE_REPEATS, "seed": seed, "candidates": candidates}
+    group = next(iter(induction.repeated_sequences(model, sequences=1, **drawn)))
     positions = group.tokens.shape[1]
     patterns = torch.zeros(model.n_layers, model.n_heads, positions, positions, dtype=torch.uint8)
 
@@ -96,7 +172,7 @@ def store_example(run: Any, model: HookedModel, *, seed: int, length: int = EXAM
 
     with torch.no_grad(), model.watch_attention(keep):
         model.run(group.tokens)
-    texts = [model.tokenizer.decode([token]) for token in group.tokens[0].tolist()]
+    texts = [token_texts(model.tokenizer, [token])[0] for token in group.tokens[0].tolist()]
     blocks = [1 + repeat * group.block for repeat in range(group.repeats)]
     run.store_attention_example(texts, patterns, blocks=blocks)
 

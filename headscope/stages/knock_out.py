@@ -1,40 +1,54 @@
 """The knock-out stage: what a task loses when one head, or one FFN, is removed, on training documents.
 
 Method 3.2. A unit is a shard of documents with every component removed in turn. Stored is the score `knock_out`, full
-minus removed, by document: the gold continuation's log-likelihood (variant `log_likelihood`) and the metric (`metric`);
-FFNs twice: at all positions, and with position 0 spared (`.../later`). By another ablation than zero it is called
-`knock_out_mean` or `knock_out_resample`.
+minus removed, by document: `choice`, `mass` and `metric`, those of them that a task has; FFNs twice: at all positions,
+and with position 0 spared (`.../later`). By another ablation than zero it is called `knock_out_mean` or
+`knock_out_resample`; of some of the heads only, `..._sample`. Documents without a choice to make are left out of tasks
+that have others.
+
+Which FFNs are needed is asked of validation documents, over all tasks together: rows `ffn_needed` of `comparisons`,
+a = `pooled tasks`, b = the layer, level = outcome/ablation (`.../later`); value = mean cost over tasks, its ends the
+one-sided 95% bounds, p that of a cost above the margin (Holm over the layers of one level), n = tasks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import torch
+from scipy.stats import t
 from torch import Tensor
 
 from ablation.knock_out import KnockOut, estimate_knock_out, knock_out
+from ablation.outcomes import with_choices
 from ablation.statistics.by_cluster import by_cluster
+from ablation.statistics.cluster_numbers import cluster_numbers
+from ablation.statistics.intervals import PAIRED_GAIN, PAIRED_LOSS, PseudoClusters, cluster_mean
+from ablation.statistics.tasks_mean import TasksMean, mean_over_tasks
+from ablation.statistics.verdict import MARGINS
 from headscope.stages.cells import (
     Progress,
     TaskChoice,
     Tell,
     by_task_and_shots,
+    check_component,
     cut_prompts,
     fingerprints,
     first,
     shards,
     text_length,
     title_of,
+    unlabelled_rows,
 )
 from headscope.stages.evaluation import check_ablation, check_references, replacement_for, way_of
 from headscope.store.ahead import ahead
-from headscope.store.comparisons import KnockOutVariant
+from headscope.store.comparisons import POOLED, CausalLevel, Kind, KnockOutVariant, Row, frame, row, with_holm
 from headscope.store.manifest import Stage
 from headscope.store.scores import KNOCK_OUT
 from headscope.store.writer import open_stage
@@ -47,28 +61,35 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 SPLIT = "train"
+SAMPLE = "_sample"  # of some heads only
+Heads = Sequence[tuple[int, int]]
 SHARDS = {"head": 4, "ffn": 16}
 PLACES = {"head": ("all",), "ffn": ("all", "later")}
-OUTCOMES = ("log_likelihood", "metric")
+OUTCOMES = ("choice", "mass", "metric")
 TRIAL = 16
 
 
 @dataclass(frozen=True)
 class KnockedTask:
-    """What one task and number of shots gave: the components whose removal costs most, in nats."""
+    """What one task and number of shots gave: the components whose removal costs most, in units of the outcome."""
 
     task: str
     shots: int
     documents: int
+    outcome: str
     worst: tuple[tuple[str, float], ...]
 
 
-def knockout_stage(choice: TaskChoice, component: str, ablation: str) -> Stage:
+def knockout_stage(
+    choice: TaskChoice, component: str, ablation: str, *, split: str = SPLIT, heads: Heads | None = None
+) -> Stage:
     """The manifest's entry; heads and FFNs have a protocol each."""
     if component not in SHARDS:
         raise UsageError(f"{component!r} can't be knocked out; there are head and ffn (--component)")
     check_ablation(ablation)
-    options = {"shots": list(choice.shots), "ablation": ablation}
+    options: dict[str, Any] = {"shots": list(choice.shots), "ablation": ablation}
+    options |= {"split": split} if split != SPLIT else {}
+    options |= {"heads": [f"{layer}.{head}" for layer, head in heads]} if heads is not None else {}
     command = f"knockout --component {component}"
     return Stage(command, choice.protocol, seed=choice.seed, tasks=choice.names, options=options)
 
@@ -80,85 +101,162 @@ def measure_knock_out(
     *,
     component: str,
     ablation: str = "zero",
+    heads: Heads | None = None,
     tasks: tuple[Task, ...] | None = None,
     progress: Tell | None = None,
 ) -> tuple[KnockedTask, ...]:
-    """Remove every head, or every FFN, one at a time; `tasks` are the choice's training documents."""
-    stage = knockout_stage(choice, component, ablation)
-    loaded = choice.tasks(SPLIT) if tasks is None else tasks
+    """Remove every head (or these), or every FFN, one at a time; `tasks` are the choice's training documents."""
+    check_component(model, component)
+    stage = knockout_stage(choice, component, ablation, heads=heads)
+    loaded = with_some_choice(model, choice.tasks(SPLIT) if tasks is None else tasks)
     check_references(choice, loaded, ablation)
-    counter = Progress(sum(len(task.documents) for task in loaded), progress)
     with open_stage(model, folder, stage) as run:
-        run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded))
-        ahead(run.units, (partial(_asked, model, run, task, choice, component, ablation) for task in loaded))
-        groups = by_task_and_shots(loaded).values()
-        return tuple(_measured(model, run, draws, choice, component, ablation, counter) for draws in groups)
+        run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded), unlabelled=unlabelled_rows(loaded))
+        work = _KnockingOut(model, run, choice, component, ablation, heads, _counter(loaded, progress))
+        ahead(run.units, (partial(work.asked, task) for task in loaded))
+        return tuple(work.stored(draws) for draws in by_task_and_shots(loaded).values())
 
 
-def _measured(
-    model: HookedModel,
-    run: RunWriter,
-    draws: Sequence[Task],
-    choice: TaskChoice,
-    component: str,
-    ablation: str,
-    counter: Progress,
-) -> KnockedTask:
-    """One task and number of shots: the draws of its demonstrations side by side."""
-    knock_outs = []
-    for task in draws:
-        replacement = replacement_for(model, choice, task, ablation, seed=choice.seed)
-        pieces = list(_pieces(model, run, task, component, replacement, counter))
-        made: Any = {"component": component, "ablation": ablation, "positions": PLACES[component]}
-        knock_outs.append(KnockOut.assembled(model, task, pieces, **made))
-    for outcome in OUTCOMES:
-        for positions in PLACES[component]:
-            _store(run, knock_outs, draws, outcome=outcome, positions=positions, ablation=ablation)
-    loss = torch.cat([draw.differences() for draw in knock_outs]).mean(0)
-    return KnockedTask(draws[0].name, draws[0].shots, sum(len(draw.documents) for draw in knock_outs), _worst(loss))
+def measure_needed_ffns(
+    model: HookedModel, folder: str | Path, choice: TaskChoice, *, ablation: str = "mean", progress: Tell | None = None
+) -> pd.DataFrame:
+    """Which FFNs the tasks need, on validation documents; returns the rows."""
+    check_component(model, "ffn")
+    stage = knockout_stage(choice, "ffn", ablation, split="validation")
+    loaded = with_some_choice(model, choice.tasks("validation"))
+    check_references(choice, loaded, ablation)
+    with open_stage(model, folder, stage) as run:
+        run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded), unlabelled=unlabelled_rows(loaded))
+        work = _KnockingOut(model, run, choice, "ffn", ablation, None, _counter(loaded, progress))
+        ahead(run.units, (partial(work.asked, task) for task in loaded))
+        groups = by_task_and_shots(loaded)
+        knocked = {key: work.knocked(draws) for key, draws in groups.items()}
+        rows = frame(needed_rows(knocked, ablation))
+        run.add_comparisons(rows)
+    return rows
 
 
-def _asked(model: HookedModel, run: RunWriter, task: Task, choice: TaskChoice, component: str, ablation: str) -> None:
-    """Every unit of a task, for an engine."""
-    replacement = replacement_for(model, choice, task, ablation, seed=choice.seed)
-    list(_pieces(model, run, task, component, replacement, Progress(0)))
+def with_some_choice(model: HookedModel, tasks: Sequence[Task]) -> tuple[Task, ...]:
+    """Without the documents that have no choice to make; a task that has no others is left as it is."""
+    kept = ((task, with_choices(task, model)[0]) for task in tasks)
+    return tuple(chosen if chosen.documents else task for task, chosen in kept)
 
 
-def _pieces(
-    model: HookedModel, run: RunWriter, task: Task, component: str, replacement: Replacement | None, counter: Progress
-) -> Iterator[dict[str, Tensor]]:
-    """What every shard of the task loses, from the store where it is there."""
-    for shard in shards(task, SHARDS[component]):
-        key = {"component": component, "documents": shard.fingerprint, "ablation": way_of(replacement)}
-        within = None if counter.tell is None else counter.within(len(shard.documents), title_of(task))
-        compute = partial(_knocked, model, shard, component, replacement, within)
-        yield run.units.get_or_compute({"what": KNOCK_OUT, **key}, compute, size=text_length(shard))
-        counter.add(len(shard.documents), title_of(task))
+def _counter(tasks: Sequence[Task], progress: Tell | None) -> Progress:
+    return Progress(sum(len(task.documents) for task in tasks), progress)
 
 
-def _knocked(
-    model: HookedModel, shard: Task, component: str, replacement: Replacement | None, within: Any
+@dataclass(frozen=True)
+class _KnockingOut:
+    """One stage at work."""
+
+    model: HookedModel
+    run: RunWriter
+    choice: TaskChoice
+    component: str
+    ablation: str
+    heads: Heads | None
+    counter: Progress
+
+    def knocked(self, draws: Sequence[Task]) -> list[KnockOut]:
+        """One task and number of shots: the draws of its demonstrations side by side."""
+        return [self._knocked(task) for task in draws]
+
+    def asked(self, task: Task) -> None:
+        """Every unit of a task, for an engine."""
+        replace(self, counter=Progress(0))._knocked(task)
+
+    def stored(self, draws: Sequence[Task]) -> KnockedTask:
+        """The same as scores."""
+        knock_outs = self.knocked(draws)
+        name = KNOCK_OUT if self.ablation == "zero" else f"{KNOCK_OUT}_{self.ablation}"
+        name += SAMPLE if self.heads is not None else ""
+        outcomes = outcomes_of(knock_outs[0])
+        for outcome in outcomes:
+            for positions in PLACES[self.component]:
+                _store(self.run, knock_outs, draws, name=name, outcome=outcome, positions=positions)
+        loss = torch.cat([draw.differences(outcome=outcomes[0]) for draw in knock_outs]).mean(0)
+        documents = sum(len(draw.documents) for draw in knock_outs)
+        return KnockedTask(draws[0].name, draws[0].shots, documents, outcomes[0], _worst(loss))
+
+    def _knocked(self, task: Task) -> KnockOut:
+        replacement = replacement_for(self.model, self.choice, task, self.ablation, seed=self.choice.seed)
+        made: dict[str, Any] = {"component": self.component, "positions": PLACES[self.component], "heads": self.heads}
+        pieces = list(self._pieces(task, replacement, made))
+        return KnockOut.assembled(self.model, task, pieces, ablation=self.ablation, **made)
+
+    def _pieces(self, task: Task, replacement: Replacement | None, made: dict[str, Any]) -> Iterator[dict[str, Tensor]]:
+        """What every shard of the task loses, from the store where it is there."""
+        for shard in shards(task, SHARDS[self.component]):
+            key: dict[str, Any] = {
+                "component": self.component,
+                "documents": shard.fingerprint,
+                "ablation": way_of(replacement),
+            }
+            key |= {"heads": [list(head) for head in self.heads]} if self.heads is not None else {}
+            told = self.counter.tell is not None
+            within = self.counter.within(len(shard.documents), title_of(task)) if told else None
+            compute = partial(_unit, self.model, shard, replacement, made, within)
+            yield self.run.units.get_or_compute({"what": KNOCK_OUT, **key}, compute, size=text_length(shard))
+            self.counter.add(len(shard.documents), title_of(task))
+
+
+def _unit(
+    model: HookedModel, shard: Task, replacement: Replacement | None, made: dict[str, Any], within: Any
 ) -> dict[str, Tensor]:
-    part = knock_out(
-        model,
-        shard,
-        component=component,
-        limit=len(shard.documents),
-        positions=PLACES[component],
-        replacement=replacement,
-        progress=within,
+    limit = len(shard.documents)
+    return knock_out(model, shard, limit=limit, replacement=replacement, progress=within, **made).pieces()
+
+
+def outcomes_of(knocked: KnockOut) -> tuple[str, ...]:
+    """Those that these documents have, choice first where there is one."""
+    there = ("metric", *(knocked.offered.available if knocked.offered is not None else ()))
+    return tuple(name for name in OUTCOMES if name in there)
+
+
+def needed_rows(knocked: Mapping[tuple[str, int], Sequence[KnockOut]], ablation: str) -> Iterator[Row]:
+    """Every FFN, outcome and choice of positions at every number of shots, over the tasks that have the outcome."""
+    for shots in sorted({count for _, count in knocked}):
+        tasks = [draws for (_, count), draws in knocked.items() if count == shots]
+        for outcome in OUTCOMES:
+            chosen = [draws for draws in tasks if outcome in outcomes_of(draws[0])]
+            for positions in PLACES["ffn"]:
+                way = ablation if positions == "all" else f"{ablation}/{positions}"
+                if chosen:
+                    yield from with_holm(_needed(chosen, outcome, positions, shots, CausalLevel(outcome, way)))
+
+
+def _needed(
+    tasks: Sequence[Sequence[KnockOut]], outcome: str, positions: str, shots: int, level: CausalLevel
+) -> Iterator[Row]:
+    costs = [torch.cat([d.differences(outcome=outcome, positions=positions) for d in draws]).numpy() for draws in tasks]
+    labels = [cluster_numbers([name for draw in draws for name in draw.items(outcome)[1]]) for draws in tasks]
+    layers = [layer for layer in range(costs[0].shape[1]) if np.isfinite(costs[0][:, layer]).all()]
+    margin = MARGINS["metric" if outcome == "metric" else "choice"]
+    # A metric that changes on none of a few documents may change on others: bounds hold rare gains and losses.
+    rare = (PAIRED_LOSS, PAIRED_GAIN) if outcome == "metric" else ((), ())
+    for layer in layers if min(int(label.max()) for label in labels) > 0 else ():
+        parts = [part[:, layer] for part in costs]
+        below, above = (_mean_cost(parts, labels, pseudo) for pseudo in rare)
+        bounds = (below.lower_bound(), above.upper_bound())
+        spare = below.centre - margin
+        p = float(t.sf(spare / below.stderr, below.freedom)) if below.stderr else float(spare <= 0)
+        yield row(Kind.FFN_NEEDED, POOLED, str(layer), shots, level, below.value, interval=bounds, p=p, n=len(tasks))
+
+
+def _mean_cost(
+    costs: Sequence[np.ndarray], labels: Sequence[np.ndarray], pseudo: tuple[PseudoClusters, ...]
+) -> TasksMean:
+    """Over tasks, each counting alike; pseudo-clusters stand in the task with the fewest clusters."""
+    weakest = min(range(len(labels)), key=lambda place: int(labels[place].max()))
+    pairs = enumerate(zip(costs, labels, strict=True))
+    return mean_over_tasks(
+        [cluster_mean(cost, label, pseudo=pseudo if place == weakest else ()) for place, (cost, label) in pairs]
     )
-    return part.pieces()
 
 
 def _store(
-    run: RunWriter,
-    knock_outs: Sequence[KnockOut],
-    draws: Sequence[Task],
-    *,
-    outcome: str,
-    positions: str,
-    ablation: str,
+    run: RunWriter, knock_outs: Sequence[KnockOut], draws: Sequence[Task], *, name: str, outcome: str, positions: str
 ) -> None:
     """One score of one task and number of shots, item by item."""
     from interp.scores import FFNScores, HeadScores
@@ -171,14 +269,15 @@ def _store(
         "demo_seed": [task.seed for task, (names, _) in zip(draws, named, strict=True) for _ in names],
     }
     variant = str(KnockOutVariant(outcome, "" if positions == "all" else positions))
-    name = KNOCK_OUT if ablation == "zero" else f"{KNOCK_OUT}_{ablation}"
     score: HeadScores | FFNScores = (
         FFNScores.from_items(name, items, variant=variant)
         if items.dim() == 2
         else HeadScores.from_items(name, items, variant=variant, n_kv_heads=knock_outs[0].n_kv_heads)
     )
     task = draws[0]
-    run.add_scores(by_cluster(score, columns["cluster"]), task=task.name, shots=task.shots, item_columns=columns)
+    # The engine has refused what is no number; NaN is what was not removed.
+    scores = by_cluster(score, columns["cluster"])
+    run.add_scores(scores, task=task.name, shots=task.shots, item_columns=columns, some=True)
 
 
 def _worst(loss: Tensor, count: int = 3) -> tuple[tuple[str, float], ...]:

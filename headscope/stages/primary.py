@@ -8,13 +8,14 @@ Method 5.
 3. Documents come in three blocks. After each block every task has been run under every set; the study stops where the
    drop beyond the controls is decided (O'Brien and Fleming's looks).
 4. Beside it, as secondary questions: replaced by zero, and at the last position only.
-Rows are in comparison/primary.py; all sets of heads stand in items/primary.
+5. What repeated tokens are worth without the heads, as a check that removing them removes what they do.
+Documents without a choice to make are left out. Rows are in comparison/primary.py; all sets stand in items/primary.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ import pandas as pd
 from ablation.causal import causal_check, existing, removal_ways
 from ablation.control_sets import KINDS, all_sets
 from ablation.gains import Conditions, load_conditions
+from ablation.screening import with_common_choices
 from ablation.statistics.kv_groups import kv_groups
 from ablation.statistics.looks import EVEN
 from ablation.statistics.standardised import FEWEST_CONTROLS
@@ -33,13 +35,15 @@ from headscope.comparison.primary import PRIMARY_CONTROLS, PRIMARY_WAY, decided,
 from headscope.comparison.scored import Shelf
 from headscope.stages.cells import Progress, TaskChoice, Tell, first, title_of
 from headscope.stages.evaluation import StoredEvaluations, check_references, replacement_for
+from headscope.stages.repeat_loss import RepeatLoss
 from headscope.stages.screening import learnt_tasks
 from headscope.store.ahead import ahead
-from headscope.store.comparisons import INDUCTION_HEADS, PRIMARY, frame
+from headscope.store.comparisons import FULL, INDUCTION_HEADS, PRIMARY, CausalLevel, Kind, Row, frame, row
 from headscope.store.manifest import Stage
 from headscope.store.run import Run, open_run
 from headscope.store.writer import open_stage
 from interp.errors import UsageError
+from interp.masks import HeadMask
 
 if TYPE_CHECKING:
     from ablation.causal import CausalCheck
@@ -54,6 +58,7 @@ SHARD = 20
 REST = "rest"  # none of the documents that the screen has seen
 FALLBACK = 5  # percent by prefix matching, where no head is classed
 SECONDARY_WAYS = ("zero", "mean/last")
+FEWEST_CLUSTERS = 2
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ def measure_primary(
     learnt = learnt_tasks(run, choice.names)
     stage = primary.stage(choice)
     name, heads = heads_of_class(run)
-    conditions, without = with_references(learnt, choice)
+    conditions, without = with_references(model, learnt, choice)
     tasks = tuple(condition.few.name for condition in conditions)
     chosen = sets_of(model, name, heads, primary, choice.seed)
     if reason := unanswerable(tasks, learnt, len(chosen) - 1):
@@ -110,7 +115,8 @@ def measure_primary(
         asked = _Asked(model, writer, choice, conditions, chosen, Progress(total, progress))
         checks, looks = asked.looked(primary.looks)
         further = asked.all_checked(looks[-1]["share"], primary.ways) if primary.ways else []
-        rows = frame(primary_rows(checks, further, chosen, layout(model)))
+        repeats = repeat_rows(model, writer, chosen[0], choice.seed)
+        rows = frame([*primary_rows(checks, further, chosen, layout(model)), *repeats])
         writer.replace_comparisons(rows, kinds=PRIMARY)
         sets = [check.to_frame(["choice", "mass", "metric"]) for check in (*checks, *further)]
         writer.store_items(ITEMS, pd.concat(sets, ignore_index=True))
@@ -206,11 +212,21 @@ def unanswered(
     return empty
 
 
-def with_references(tasks: Sequence[str], choice: TaskChoice) -> tuple[list[Conditions], dict[str, str]]:
-    """The tasks that have documents enough for a mean, and why the others have not."""
+def with_references(
+    model: HookedModel, tasks: Sequence[str], choice: TaskChoice
+) -> tuple[list[Conditions], dict[str, str]]:
+    """The tasks that have documents enough for a mean and for an interval, and why the others have not."""
     complete, without = [], {}
     for task in tasks:
-        conditions = conditions_of(task, choice)
+        try:
+            conditions, reasons = with_common_choices(model, conditions_of(task, choice))
+        except UsageError as error:  # the screen saw all passages that its validation documents are about
+            without[task] = str(error)
+            continue
+        if len({document.cluster for document in conditions.few.documents}) < FEWEST_CLUSTERS:
+            why = f" ({reasons[0]})" if reasons else ""
+            without[task] = f"{task} has no {FEWEST_CLUSTERS} independent documents with a choice to make{why}"
+            continue
         try:
             check_references(choice, (conditions.few, conditions.none), PRIMARY_WAY, part=REST)
         except UsageError as error:
@@ -234,6 +250,15 @@ def conditions_of(task: str, choice: TaskChoice) -> Conditions:
         bos=choice.bos,
     )
     return Conditions(conditions.few, conditions.none)
+
+
+def repeat_rows(model: HookedModel, writer: RunWriter, tested: HeadSet, seed: int) -> Iterator[Row]:
+    """What repeats are worth to the whole model and without the tested set; `n` counts the heads removed."""
+    candidates = writer.manifest.recorded("candidates") or {}
+    loss = RepeatLoss(model, writer.units, ids=candidates.get("ids", ()), seed=seed)
+    whole, level = HeadMask.keep_all(model.n_layers, model.n_heads), CausalLevel("repeats", "zero")
+    yield row(Kind.PRIMARY_REPEATS, FULL, "", 0, level, loss(whole), n=0)
+    yield row(Kind.PRIMARY_REPEATS, tested.tested, "", 0, level, loss(whole.without(tested.heads)), n=len(tested.heads))
 
 
 def heads_of_class(run: Run) -> tuple[str, tuple[Head, ...]]:

@@ -1,24 +1,45 @@
 """The pruning stage: tasks evaluated on validation documents as heads and FFNs are removed in several orders.
 
-Method 4. Ranked on train, evaluated on validation. The rows of `metrics` have two metrics: `acc`, by which every
-task's own metric is meant (exact match in ReCoRD, whole questions in MultiRC), and `log_likelihood`, the gold
-continuation's mean in nats. Their summaries (comparison/pruning_task.py) go into `comparisons`.
+Method 4. Ranked on train, evaluated on validation; the draws of the demonstrations share the documents out among them.
+With demonstrations, every order is evaluated on the same documents without any too: what is kept of the choice gain?
+Documents without a choice to make are left out of tasks that have others. The rows of `metrics` have the metrics `acc`,
+by which every task's own metric is meant (exact match in ReCoRD, whole questions in MultiRC), `choice` and `mass` in
+nats, and `choice_gain`, what the demonstrations bring. Their summaries (comparison/pruning_task.py) go into
+`comparisons`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from ablation.engine.recheck import RECHECKED
+from ablation.evaluation import METRIC
+from ablation.gains import Conditions
+from ablation.outcomes import with_choices
 from ablation.pruning import prune
-from headscope.comparison.pruning_task import ACC, Curve, summary_rows, with_demonstrations_joined
+from ablation.screening import with_common_choices
+from ablation.statistics.intervals import cluster_mean
+from headscope.comparison.pruning_task import ACC, KEPT, Curve, summary_rows
 from headscope.comparison.pruning_tasks import stale, together_rows
-from headscope.stages.cells import Progress, TaskChoice, Tell, by_task_and_shots, cut_prompts, fingerprints, title_of
+from headscope.stages.cells import (
+    Progress,
+    TaskChoice,
+    Tell,
+    by_task_and_shots,
+    check_component,
+    cut_prompts,
+    fingerprints,
+    title_of,
+    unlabelled_rows,
+)
 from headscope.stages.evaluation import StoredEvaluations, check_ablation, check_references, replacement_for
 from headscope.stages.prune_checks import check_orders, check_percents
 from headscope.stages.removal_orders import Rankings, iterative
@@ -39,9 +60,10 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 SPLIT = "validation"
-PERCENTS = tuple(range(0, 100, 10))
+PERCENTS = (0, 5, 10, 15, *range(20, 100, 10))
 GRID = (tuple(range(0, 80, 10)), tuple(range(0, 60, 10)))
 DRAWS = 20
+GAIN = "choice_gain"
 
 
 @dataclass(frozen=True)
@@ -49,7 +71,8 @@ class PruneChoice:
     """What is removed, in which orders, how much of it, and what stands in for it.
 
     percents: of heads or of FFNs. grid: of heads and of FFNs, for `both`. draws: of random and layer-matched orders.
-    ranking: the head score of an own order (`token`, `document`, `signed`); ffn_ranking: `importance` or `knock_out`.
+    ranking: the head score of an own order (`token`, `document`, `signed`, each also as `.../choice`); ffn_ranking:
+    `importance` or `knock_out`. screened: the tasks passed a screen, so that all of them are summed up together.
     """
 
     component: str = "head"
@@ -60,6 +83,7 @@ class PruneChoice:
     draws: int = DRAWS
     ranking: str = "token"
     ffn_ranking: str = "importance"
+    screened: bool = False
 
     def __post_init__(self) -> None:
         if self.component not in PRUNABLE:
@@ -105,24 +129,31 @@ class Pruner:
     rankings: tuple[Rankings, ...]
     counter: Progress
 
-    def group(self, run: RunWriter, draws: Sequence[Task]) -> list[Curve]:
-        """One task and number of shots: every order on every draw of the demonstrations, which are joined."""
-        orders = [pair for name in self.prune.orders for pair in self.orders(name, draws[0])]
+    def task(self, run: RunWriter, few: Task, none: Task | None) -> list[Curve]:
+        """One task and number of shots by every order; none: the same documents without demonstrations."""
+        pair = [few, none] if none is not None else [few]
+        ways = [
+            replacement_for(self.model, self.choice, task, self.prune.ablation, seed=self.choice.seed) for task in pair
+        ]
         curves: list[Curve] = []
-        for task in draws:
-            replacement = replacement_for(self.model, self.choice, task, self.prune.ablation, seed=self.choice.seed)
-            prunings = [self.pruned(task, pair, replacement) for pair in orders]
-            run.add_metrics(pd.DataFrame([row for pruning in prunings for row in pruning.rows()]))
-            curves += [Curve.of(pruning) for pruning in prunings]
-        return with_demonstrations_joined(curves)
-
-    def asked(self, task: Task) -> None:
-        """Every unit of one draw, for an engine."""
-        muted = replace(self, counter=Progress(0))
-        stand_in = replacement_for(self.model, self.choice, task, self.prune.ablation, seed=self.choice.seed)
         for name in self.prune.orders:
-            for pair in self.orders(name, task):
-                muted.pruned(task, pair, stand_in)
+            for orders in self.orders(name, few):
+                prunings = [self.pruned(task, orders, way) for task, way in zip(pair, ways, strict=True)]
+                curve = Curve.of(prunings[0], *prunings[1:])
+                rows = [*prunings[0].rows(measured(prunings[0])), *gain_rows(prunings[0], curve)]
+                run.add_metrics(pd.DataFrame(rows))
+                curves.append(curve)
+        return curves
+
+    def asked(self, few: Task, none: Task | None) -> None:
+        """Every unit of `task`, for an engine."""
+        muted = replace(self, counter=Progress(0))
+        for task in (few, none):
+            if task is not None:
+                stand_in = replacement_for(self.model, self.choice, task, self.prune.ablation, seed=self.choice.seed)
+                for name in self.prune.orders:
+                    for orders in self.orders(name, few):
+                        muted.pruned(task, orders, stand_in)
 
     def orders(self, name: str, task: Task) -> Iterator[tuple[Order, ...]]:
         """Single orders, or for `both` the pair (heads, FFNs)."""
@@ -162,21 +193,24 @@ def measure_pruning(
     """Prune and evaluate; returns the summaries. `tasks` are the validation documents; `rankings` another run of this
     model that holds the importance. Raises UsageError where a ranking is missing, StoreError for another model's.
     """
+    check_component(model, prune.component)
     stage = prune.stage(choice)
-    loaded = choice.tasks(SPLIT) if tasks is None else tasks
+    pairs = paired(model, choice, choice.tasks(SPLIT) if tasks is None else tasks)
+    loaded = tuple(few for few, _ in pairs)
     source = Run(Path(folder)) if rankings is None else open_run(rankings)
     if rankings is not None:
         source.manifest.refuse_other(identity_of(model), source.folder)
     ranked = tuple(_rankings(source, choice, prune))
     check_rankings(ranked, loaded, prune)
-    check_references(choice, loaded, prune.ablation)
+    check_references(choice, [task for pair in pairs for task in pair if task is not None], prune.ablation)
     with open_stage(model, folder, stage) as run:
-        run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded))
+        run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded), unlabelled=unlabelled_rows(loaded))
+        run.record(running_check=RECHECKED)
         pruner = Pruner(
-            model, StoredEvaluations(run.units), choice, prune, ranked, _progress(loaded, choice, prune, progress)
+            model, StoredEvaluations(run.units), choice, prune, ranked, _progress(pairs, choice, prune, progress)
         )
-        ahead(run.units, (partial(pruner.asked, task) for task in loaded))
-        groups = [pruner.group(run, draws) for draws in by_task_and_shots(loaded).values()]
+        ahead(run.units, (partial(pruner.asked, few, none) for few, none in pairs))
+        groups = [pruner.task(run, few, none) for few, none in pairs]
         summaries = frame(summaries_of(groups, prune))
         run.add_comparisons(summaries, without=stale)
     return summaries
@@ -187,7 +221,47 @@ def summaries_of(groups: Sequence[Sequence[Curve]], prune: PruneChoice) -> Itera
     labels = {"component": prune.component, "ablation": prune.ablation}
     for group in groups:
         yield from summary_rows(group, **labels)
-    yield from together_rows([curve for group in groups for curve in group], **labels)
+    every = [curve for group in groups for curve in group]
+    yield from together_rows(every, screened=prune.screened, **labels)
+
+
+def paired(model: HookedModel, choice: TaskChoice, tasks: Sequence[Task]) -> list[tuple[Task, Task | None]]:
+    """Every task beside itself without demonstrations, where it has any; documents that both have a choice in.
+
+    A task none of whose documents has a choice to make stays whole, and alone.
+    """
+    found: list[tuple[Task, Task | None]] = []
+    for task in tasks:
+        if not task.shots:
+            kept, _ = with_choices(task, model)
+            found.append((kept if kept.documents else task, None))
+            continue
+        both, _ = with_common_choices(model, Conditions(task, choice.task(task.name, 0, SPLIT)))
+        found.append((both.few, both.none) if both.few.documents else (task, None))
+    return found
+
+
+def measured(pruning: Pruning) -> list[str]:
+    """The outcomes that stand in `metrics`, those that the task has."""
+    there = pruning.steps[0].evaluation.outcomes
+    return [name for name in (METRIC, "choice", "mass") if name in there]
+
+
+def gain_rows(pruning: Pruning, curve: Curve) -> Iterator[dict[str, Any]]:
+    """What the demonstrations bring at every step, in the columns of `metrics`; nothing where it is not known."""
+    if KEPT not in curve.changes:
+        return
+    change = curve.changes[KEPT]
+    for row, step in zip(pruning.rows((METRIC,)), change.change, strict=True):
+        gain = cluster_mean(step + change.gain, change.clusters) if curve.clustered else None
+        value = float(np.mean(step + change.gain))
+        yield {
+            **row,
+            "metric": GAIN,
+            "value": value,
+            "stderr": math.nan if gain is None else gain.stderr,
+            "n": step.size,
+        }
 
 
 def check_rankings(rankings: Sequence[Rankings], tasks: Sequence[Task], prune: PruneChoice) -> None:
@@ -204,7 +278,10 @@ def _rankings(run: Run, choice: TaskChoice, prune: PruneChoice) -> Iterator[Rank
         yield Rankings(run, component, choice.names, prune.ranking, prune.ffn_ranking)
 
 
-def _progress(tasks: Sequence[Task], choice: TaskChoice, prune: PruneChoice, tell: Tell | None) -> Progress:
+def _progress(
+    pairs: Sequence[tuple[Task, Task | None]], choice: TaskChoice, prune: PruneChoice, tell: Tell | None
+) -> Progress:
     many = {"random": prune.draws, "layer_matched": prune.draws, "transfer": len(choice.names) - 1}
     orders = sum(many.get(name, 1) for name in prune.orders)
-    return Progress(sum(len(task.documents) for task in tasks) * orders * len(prune.sizes), tell)
+    documents = sum(len(task.documents) for pair in pairs for task in pair if task is not None)
+    return Progress(documents * orders * len(prune.sizes), tell)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from interp.scores import FFNScores, HeadScores
 
 ITERATIVE_DOCUMENTS = 32
+SIGNED = {"signed": "signed", "signed_choice": "signed/choice"}  # an order and its variant of importance
 
 
 @dataclass(frozen=True)
@@ -34,33 +36,34 @@ class Rankings:
     tasks: tuple[str, ...]
     ranking: str = "token"
     ffn_ranking: str = "importance"
-    held: dict[tuple[str, int, bool], HeadScores | FFNScores] = field(default_factory=dict, repr=False)
+    held: dict[tuple[str, int, str], HeadScores | FFNScores] = field(default_factory=dict, repr=False)
 
-    def scores(self, task: str, shots: int, *, signed: bool = False) -> HeadScores | FFNScores:
-        """A task's scores. Raises UsageError that names the command which makes them."""
+    def scores(self, task: str, shots: int, *, signed: str = "") -> HeadScores | FFNScores:
+        """A task's scores, or a signed importance of it. Raises UsageError that names the command which makes them."""
         key = (task, shots, signed)
         if key not in self.held:
             self.held[key] = self._read(task, shots, signed)
         return self.held[key]
 
-    def _read(self, task: str, shots: int, signed: bool) -> HeadScores | FFNScores:
-        name, variant = (IMPORTANCE, "signed") if signed else self._named()
+    def _read(self, task: str, shots: int, signed: str) -> HeadScores | FFNScores:
+        name, variant = (IMPORTANCE, signed) if signed else self._named()
         read = self.run.head_score if self.component == "head" else self.run.ffn_score
         try:
             return read(name, variant, task=task, shots=shots)
         except UsageError as error:
-            command = "knockout --component ffn" if name != IMPORTANCE else "importance"
+            by_choice = " --objective choice" if variant.endswith("/choice") else ""
+            command = "knockout --component ffn" if name != IMPORTANCE else f"importance{by_choice}"
             raise UsageError(
                 f"the run '{self.run.folder}' holds no {name} ({variant}) of {task} at {shots} "
                 f"shots to rank its {self.component}s by. Run `headscope {command} --tasks {task} --shots {shots} "
-                f"-o {self.run.folder}` first."
+                f"-o {shlex.quote(str(self.run.folder))}` first."
             ) from error
 
     def _named(self) -> tuple[str, str]:
         if self.component == "ffn" and self.ffn_ranking not in FFN_RANKINGS:
             raise UsageError(f"{self.ffn_ranking!r} does not rank FFNs; there are {', '.join(FFN_RANKINGS)}")
         knocked = self.component == "ffn" and self.ffn_ranking == "knock_out"
-        return ("knock_out", "log_likelihood") if knocked else (IMPORTANCE, self.ranking)
+        return ("knock_out", "choice") if knocked else (IMPORTANCE, self.ranking)
 
     def all(self, shots: int) -> dict[str, Any]:
         """The scores of all tasks, for an aggregate."""
@@ -72,8 +75,8 @@ class Rankings:
 
         if name == TRANSFER:
             return [orders.by_scores(self.scores(other, shots), name=other) for other in self.tasks if other != task]
-        if name == "signed":
-            return [orders.by_scores(self.scores(task, shots, signed=True), name="signed")]
+        if name in SIGNED:
+            return [orders.by_scores(self.scores(task, shots, signed=SIGNED[name]), name=name)]
         if name == "aggregate":
             return [orders.aggregate(self.all(shots), without=task)]
         if name not in ORDERS:
@@ -105,6 +108,7 @@ def iterative(
         split="train",
         demos=choice.demos,
         bos=choice.bos,
+        part=choice.part,
     )
     key = {"what": "iterative", "component": component, "documents": task.fingerprint, "percents": list(percents)}
     unit = units.get_or_compute(

@@ -2,33 +2,38 @@
 
 On training documents that serve nothing else. `comparisons` has, for a = task: `screen` (b = `gain`, `learning` or
 `format`, level = outcome; the one-sided 95% bound as low end; n clusters), `screen_level` (b = `few`, `none` or
-`shuffled`: the mean itself) and `screen_passes` (1 or 0). The manifest keeps the sentence, and why a task is left out.
+`shuffled`: the mean itself), `screen_passes` (1 or 0) and, for a task that does not pass, `screen_documents`: how many
+would show a gain of this size with 80% power, infinite where it is not above 0. The manifest keeps the sentence, and
+why a task is left out.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from functools import partial
-from math import nan
+from math import inf, nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablation.screening import FEWEST, Screen, load_screen, screen
+from ablation.screening import CONFIDENCE, FEWEST, Screen, Screened, load_screen, screen
+from ablation.statistics.power import documents_for
 from headscope.stages.cells import Progress, TaskChoice, Tell, title_of
 from headscope.stages.evaluation import StoredEvaluations
 from headscope.store.ahead import ahead
 from headscope.store.comparisons import SCREENED, Kind, Row, frame, row
-from headscope.store.manifest import Stage
+from headscope.store.manifest import Stage, read_manifest
 from headscope.store.run import Run
 from headscope.store.writer import open_stage
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
+    from ablation.gains import Conditions
     from interp.model import HookedModel
 
 LEVELS = ("few", "none", "shuffled")
 COMMAND = "screen"
-__all__ = ["FEWEST", "learnt_tasks", "measure_screening", "screen_rows", "screening_stage"]
+__all__ = ["FEWEST", "learnt_tasks", "measure_screening", "screen_rows", "screening_stage", "seen_tasks"]
 
 
 def screening_stage(choice: TaskChoice) -> Stage:
@@ -40,36 +45,67 @@ def measure_screening(
     model: HookedModel, folder: str | Path, choice: TaskChoice, *, progress: Tell | None = None
 ) -> Screen:
     """Screen every task of the choice at its most shots, `choice.limit` documents a task (unset: all that are kept)."""
-    conditions = load_screen(
-        choice.names,
-        shots=max(choice.shots),
-        limit=choice.limit,
-        seed=choice.seed,
-        data=choice.data,
-        demos=choice.demos,
-        bos=choice.bos,
-    )
+    check_limit(choice)
+    conditions, unfit = loaded(choice)
     counter = Progress(len(conditions), progress)
     with open_stage(model, folder, screening_stage(choice)) as run:
         run.record(documents={title_of(condition.few): condition.few.fingerprint[:16] for condition in conditions})
         evaluations = StoredEvaluations(run.units)
         ahead(run.units, (partial(screen, model, [each], evaluate=evaluations) for each in conditions))
-        screened = screen(
-            model,
-            conditions,
-            evaluate=evaluations,
-            progress=lambda done, total: counter.add(1, title_of(conditions[done - 1].few)),
+        found = (
+            screen(
+                model,
+                conditions,
+                evaluate=evaluations,
+                progress=lambda done, total: counter.add(1, title_of(conditions[done - 1].few)),
+            )
+            if conditions
+            else Screen(())
         )
+        of = {one.task: one for one in (*found.tasks, *unfit)}
+        screened = Screen(tuple(of[name] for name in choice.names))
         reasons = {condition.task: condition.reason for condition in screened.tasks if not condition.passes}
         run.record(sentence=screened.sentence, learnt=list(screened.learnt), reasons=reasons)
         run.replace_comparisons(frame(screen_rows(screened)), kinds=SCREENED)
     return screened
 
 
+def check_limit(choice: TaskChoice) -> None:
+    """Raises UsageError where so few documents can show nothing."""
+    if choice.limit is not None and choice.limit < FEWEST:
+        raise UsageError(
+            f"a screen of {choice.limit} documents a task can show nothing: it takes {FEWEST} at least. Raise the "
+            "budget or the limit"
+        )
+
+
+def loaded(choice: TaskChoice) -> tuple[list[Conditions], list[Screened]]:
+    """The documents of every task that has some to keep; the other tasks, which do not pass, with the reason."""
+    conditions: list[Conditions] = []
+    unfit: list[Screened] = []
+    for name in choice.names:
+        try:
+            conditions += load_screen(
+                (name,),
+                shots=max(choice.shots),
+                limit=choice.limit,
+                seed=choice.seed,
+                data=choice.data,
+                demos=choice.demos,
+                bos=choice.bos,
+            )
+        except UsageError as error:
+            reason = str(error).rstrip(".")
+            unfit.append(Screened(name, max(choice.shots), passes=False, reason=reason, shots_of=None))
+    return conditions, unfit
+
+
 def screen_rows(screened: Screen) -> Iterator[Row]:
     """Every task that was evaluated: each contrast of each outcome, and the levels it comes from."""
     for task in screened.tasks:
         yield row(Kind.SCREEN_PASSES, task.task, "", task.shots, "choice", float(task.passes))
+        if not task.passes and task.shots_of is not None:
+            yield row(Kind.SCREEN_DOCUMENTS, task.task, "gain", task.shots, "choice", documents_to_pass(task))
         levels: dict[tuple[str, str], float] = {}
         for line in task.rows():
             interval = (line["lower_bound"], nan)
@@ -80,13 +116,36 @@ def screen_rows(screened: Screen) -> Iterator[Row]:
             yield row(Kind.SCREEN_LEVEL, task.task, name, task.shots, outcome, value)
 
 
-def learnt_tasks(run: Run, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The tasks that passed the run's screen, in the order of `names`. Raises UsageError where there was no screen."""
-    stages = [stage for stage in run.stages if stage.command == COMMAND and stage.finished]
+def documents_to_pass(task: Screened) -> float:
+    """How many documents would let a task pass, were its gain what it is measured to be."""
+    gain = task.estimate()
+    return documents_for(gain.value, gain, level=2 * (1 - CONFIDENCE)) if gain.value > 0 else inf
+
+
+def seen_tasks(folder: str | Path) -> tuple[str, ...]:
+    """The tasks that a run's screen saw. Raises UsageError where there was no screen."""
+    manifest = read_manifest(Path(folder))
+    stages = [stage for stage in (manifest.stages if manifest else ()) if stage.command == COMMAND and stage.finished]
     if not stages:
         raise UsageError(
-            f"the run '{run.folder}' holds no screen, so nobody knows which tasks the model learns from its context. "
-            f"Run `headscope study --only screen -o {run.folder}` first."
+            f"the run '{folder}' holds no screen, so nobody knows which tasks the model learns from its context. "
+            f"Run `headscope study --only screen -o {shlex.quote(str(folder))}` first."
         )
+    return tuple(stages[-1].tasks)
+
+
+def learnt_tasks(run: Run, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The tasks that passed the run's screen, in the order of `names`.
+
+    Raises UsageError where there was no screen, or one that did not see all of them.
+    """
+    seen = seen_tasks(run.folder)
+    if unseen := [name for name in names if name not in seen]:
+        raise UsageError(
+            f"the screen of '{run.folder}' did not see {', '.join(unseen)}: it was of {', '.join(seen)}. Name tasks of "
+            "the screen (--tasks), or screen these with `headscope study --only screen --tasks NAMES` into another "
+            "folder (-o)."
+        )
+    stages = [stage for stage in run.stages if stage.command == COMMAND and stage.finished]
     passed = set(stages[-1].record.get("learnt", ()))
     return tuple(name for name in names if name in passed)

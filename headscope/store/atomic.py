@@ -1,16 +1,27 @@
-"""Files that are whole or not there: written under a temporary name, forced to disk, renamed."""
+"""Files that are whole or not there: written under a temporary name, forced to disk, renamed.
+
+A temporary name tells the machine and the process that writes it, so that what a killed one left behind can be told
+from what another is writing, and is swept at once.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
+import re
 import secrets
+import stat
 import time
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from interp.errors import StoreError
 
 SUFFIX = ".tmp"
 STALE_SECONDS = 3600.0
+NAMED = re.compile(rf"\.([0-9a-f]{{8}})-([0-9]{{1,9}})-[0-9a-f]{{16}}\{SUFFIX}")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -18,17 +29,36 @@ def write_atomically(path: Path, data: bytes) -> None:
 
     Raises StoreError where the folder can't be written to (permissions, a full disk).
     """
-    temporary = path.with_name(f".{secrets.token_hex(8)}{SUFFIX}")
+    temporary = path.with_name(_temporary_name())
     try:
         _write_to_disk(temporary, data)
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a file system that is read-only refuses this too
+            temporary.unlink(missing_ok=True)
         raise StoreError(
             f"{path.name} could not be written into the folder '{path.parent}': {error.strerror or error}. "
             "Free some space or choose another folder with -o; what was stored before is unharmed."
         ) from error
+
+
+def read_regular(path: Path, *, most: int) -> bytes | None:
+    """The bytes of a file, None where there is none. Raises ValueError for a folder, a pipe, or more bytes than `most`.
+
+    Never waits: a pipe put in place of a file would be waited for without end.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is no file")
+        if status.st_size > most:
+            raise ValueError(f"it has {status.st_size:,} bytes, and at most {most:,} are read")
+        return file.read(most)
 
 
 def make_writable(folder: Path) -> None:
@@ -49,17 +79,50 @@ def check_writable(folder: Path) -> None:
 
 
 def remove_stale(folder: Path, *, older_than: float = STALE_SECONDS) -> None:
-    """Delete temporary files that a killed process left behind; younger ones may still be someone's."""
+    """Delete temporary files whose process is gone; of another machine's, or an unknown one's, those that are old."""
     for path in folder.glob(f".*{SUFFIX}"):
         try:
-            if time.time() - path.stat().st_mtime > older_than:
+            if _left_behind(path.name) or time.time() - path.stat().st_mtime > older_than:
                 path.unlink()
         except OSError:
             continue
 
 
+def remove_empty(folder: Path) -> None:
+    """Take away a folder that a command made and left without content: its lock, and itself where nothing else is."""
+    (folder / ".lock").unlink(missing_ok=True)
+    for part in (folder / "items", folder / "units", folder / "vectors", folder):
+        try:
+            part.rmdir()
+        except OSError:
+            continue
+
+
+def _temporary_name() -> str:
+    return f".{_machine()}-{os.getpid()}-{secrets.token_hex(8)}{SUFFIX}"
+
+
+@cache
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode("utf-8", "replace")).hexdigest()[:8]
+
+
+def _left_behind(name: str) -> bool:
+    """Whether this machine wrote it, by a process that is no longer there."""
+    found = NAMED.fullmatch(name)
+    if found is None or found[1] != _machine():
+        return False
+    try:
+        os.kill(int(found[2]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # another user's
+        return False
+    return False
+
+
 def _try_a_write(folder: Path) -> None:
-    probe = folder / f".{secrets.token_hex(8)}{SUFFIX}"
+    probe = folder / _temporary_name()
     probe.write_bytes(b"")
     probe.unlink()
 

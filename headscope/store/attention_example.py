@@ -9,18 +9,17 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
 from jaxtyping import Float, UInt8
 from safetensors import SafetensorError
 from torch import Tensor
 
-from headscope.store.atomic import write_atomically
 from interp.errors import StoreError, UsageError
 
 FILE = "attention_example.safetensors"
 LEVELS = 255
+LONGEST = 300  # characters of an error that quotes a file
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,8 @@ class AttentionExample:
 
     def __post_init__(self) -> None:
         length = len(self.tokens)
+        if self.patterns.dtype != torch.uint8:
+            raise UsageError(f"patterns are whole numbers of 8 bits, got {self.patterns.dtype}")
         if self.patterns.shape[2:] != (length, length):
             raise UsageError(
                 f"{length} tokens need patterns of {length} x {length} positions, got {tuple(self.patterns.shape)}"
@@ -43,10 +44,10 @@ class AttentionExample:
         if not 0 < self.scale <= 1 or any(not 0 <= start < length for start in self.blocks):
             raise UsageError(f"scale must lie in (0, 1] and blocks in 0..{length - 1}: {self.scale}, {self.blocks}")
 
-    def write(self, folder: Path) -> None:
+    def encoded(self) -> bytes:
+        """As a file holds it."""
         header = {"tokens": json.dumps(self.tokens), "scale": repr(self.scale), "blocks": json.dumps(self.blocks)}
-        data = safetensors.torch.save({"patterns": self.patterns.cpu().contiguous()}, metadata=header)
-        write_atomically(folder / FILE, data)
+        return bytes(safetensors.torch.save({"patterns": self.patterns.cpu().contiguous()}, metadata=header))
 
 
 def quantise(attention: Float[Tensor, "layer head query key"]) -> UInt8[Tensor, "layer head query key"]:
@@ -54,18 +55,21 @@ def quantise(attention: Float[Tensor, "layer head query key"]) -> UInt8[Tensor, 
     return (attention.nan_to_num(nan=0.0).clamp(0, 1) * LEVELS).round().to(torch.uint8)
 
 
-def read_example(folder: Path) -> AttentionExample | None:
+def decode_example(content: bytes | None, path: Path) -> AttentionExample | None:
     """The stored example, None where there is none. Raises StoreError for a damaged file."""
-    path = folder / FILE
-    if not path.is_file():
+    if content is None:
         return None
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header, patterns = file.metadata(), file.get_tensor("patterns")
+        patterns = safetensors.torch.load(content)["patterns"]
+        # The loader leaves out the notes of the header: its length is in the first eight bytes.
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
         tokens, blocks = (tuple(json.loads(header[name])) for name in ("tokens", "blocks"))
+        if not all(isinstance(token, str) for token in tokens) or not all(type(start) is int for start in blocks):
+            raise ValueError("tokens must be text and blocks whole numbers")
         return AttentionExample(tokens, patterns, scale=float(header["scale"]), blocks=blocks)
-    except (SafetensorError, UsageError, KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"'{path}' can't be read ({error}): delete it and run `headscope induction` again.") from error
+    except (SafetensorError, UsageError, KeyError, TypeError, ValueError, RecursionError) as error:
+        said = str(error)[:LONGEST]
+        raise StoreError(f"'{path}' can't be read ({said}): delete it and run `headscope induction` again.") from error
 
 
 def byte_patterns(patterns: UInt8[Tensor, "layer head query key"], layer: int, head: int) -> bytes:

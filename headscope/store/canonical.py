@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,15 +14,21 @@ from torch import Tensor
 
 from interp.errors import UsageError
 
+LONE = re.compile(r"\\ud[89a-f]")  # a surrogate, alone or one of two
+
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces. Raises UsageError for what JSON can't hold without loss.
 
-    Tuples and lists are one thing; 1, 1.0 and True are three; keys must be text; NaN has no place.
+    Tuples and lists are one thing; 1, 1.0 and True are three; keys must be text; NaN has no place, and half a
+    character (a lone surrogate) has none.
     """
     _refuse_other_keys(value)
     try:
-        return json.dumps(value, default=_mapping, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        text = json.dumps(value, default=_mapping, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        if LONE.search(text):
+            json.dumps(json.loads(text), ensure_ascii=False).encode()  # half a character is text in no encoding
+        return text
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"a key or an identity must be made of text, finite numbers, booleans, null, lists and mappings: {error}; "

@@ -24,11 +24,10 @@ Row = dict[str, Any]
 NO_INTERVAL = (nan, nan)
 # Names that stand in `a` or `b` in place of a score or a task.
 FULL = "full model"
-ABOVE = "tasks above chance"
+POOLED = "pooled tasks"
 INDUCTION_HEADS = "induction heads"
-# Names that stand in `level`.
+# A name that stands in `level`.
 CONTROL_HEADS = "heads"
-TESTS = "tests"
 
 
 class Kind(StrEnum):
@@ -36,12 +35,14 @@ class Kind(StrEnum):
 
     CROSS_TASK = "cross_task"
     CROSS_TASK_SIGNED = "cross_task_signed"
+    CROSS_TASK_CHOICE = "cross_task_choice"
     CROSS_TASK_OVERLAP = "cross_task_overlap"
     CROSS_SHOT = "cross_shot"
     CROSS_SHOT_SIGNED = "cross_shot_signed"
+    CROSS_SHOT_CHOICE = "cross_shot_choice"
     RELIABILITY = "reliability"
     INDUCTION_IMPORTANCE = "induction_importance"
-    INDUCTION_IMPORTANCE_PRIMARY = "induction_importance_primary"
+    INDUCTION_IMPORTANCE_DESCRIPTIVE = "induction_importance_descriptive"
     INDUCTION_IMPORTANCE_PARTIAL = "induction_importance_partial"
     INDUCTION_IMPORTANCE_GAIN = "induction_importance_gain"
     SET_OVERLAP = "set_overlap"
@@ -53,6 +54,10 @@ class Kind(StrEnum):
     OVERLAP_JACCARD = "overlap_jaccard"
     OVERLAP_JACCARD_EXPECTED_FREE = "overlap_jaccard_expected_free"
     OVERLAP_JACCARD_EXPECTED_LAYER = "overlap_jaccard_expected_layer"
+    CLASS_RANK = "class_rank"
+    CLASS_RANK_DETECTABLE = "class_rank_detectable"
+    KNOCK_OUT_SPEARMAN = "knock_out_spearman"
+    KNOCK_OUT_SIGNS = "knock_out_signs"
     RETENTION_RAW = "retention_raw"
     RETENTION_EXCESS = "retention_excess"
     EXPLORATORY_FAMILY = "exploratory_family"
@@ -62,15 +67,38 @@ class Kind(StrEnum):
     AT_CHANCE = "at_chance"
     UNCHANGED_BOUND = "unchanged_bound"
     REMOVABLE_METRIC = "removable_metric"
-    REMOVABLE_LOG_LIKELIHOOD = "removable_log_likelihood"
+    REMOVABLE_CHOICE = "removable_choice"
+    REMOVABLE_KEPT = "removable_kept"
+    NOT_REMOVABLE_METRIC = "not_removable_metric"
+    NOT_REMOVABLE_CHOICE = "not_removable_choice"
+    NOT_REMOVABLE_KEPT = "not_removable_kept"
+    DECIDING_METRIC = "deciding_metric"
+    DECIDING_CHOICE = "deciding_choice"
+    DECIDING_KEPT = "deciding_kept"
     PRUNED_METRIC = "pruned_metric"
-    PRUNED_LOG_LIKELIHOOD = "pruned_log_likelihood"
-    TASKS_ABOVE_CHANCE = "tasks_above_chance"
+    PRUNED_CHOICE = "pruned_choice"
+    PRUNED_MASS = "pruned_mass"
+    PRUNED_KEPT = "pruned_kept"
+    POOLED_TASKS = "pooled_tasks"
     POOLED_TASK = "pooled_task"
+
+    FFN_NEEDED = "ffn_needed"
 
     SCREEN = "screen"
     SCREEN_LEVEL = "screen_level"
     SCREEN_PASSES = "screen_passes"
+    SCREEN_DOCUMENTS = "screen_documents"
+
+    VECTOR_RAISE = "vector_raise"
+    VECTOR_BEYOND = "vector_beyond"
+
+    CONTEST_DROP = "contest_drop"
+    CONTEST_BEYOND = "contest_beyond"
+    CONTEST_EFFECT = "contest_effect"
+    CONTEST_RANK = "contest_rank"
+    CONTEST_CONTROLS = "contest_controls"
+    CONTEST_LEVEL = "contest_level"
+    CONTEST_AHEAD = "contest_ahead"
 
     PRIMARY_DROP = "primary_drop"
     PRIMARY_DROP_RANDOM = "primary_drop_random"
@@ -78,19 +106,13 @@ class Kind(StrEnum):
     PRIMARY_EFFECT = "primary_effect"
     PRIMARY_RANK = "primary_rank"
     PRIMARY_CONTROLS = "primary_controls"
+    PRIMARY_CONTROL = "primary_control"
     PRIMARY_EQUIVALENCE = "primary_equivalence"
     PRIMARY_DOCUMENTS = "primary_documents"
     PRIMARY_TASK = "primary_task"
     PRIMARY_LEVEL = "primary_level"
     PRIMARY_OVERLAP = "primary_overlap"
-
-    CAUSAL_GAIN = "causal_gain"
-    CAUSAL_DROP = "causal_drop"
-    CAUSAL_CONTROLS = "causal_controls"
-    CAUSAL_CONTROLS_OVERLAP = "causal_controls_overlap"
-    CAUSAL_CONTROLS_SHARED = "causal_controls_shared"
-    CAUSAL_CONTROLS_NORM_GAP = "causal_controls_norm_gap"
-    CAUSAL_REPEATS = "causal_repeats"
+    PRIMARY_REPEATS = "primary_repeats"
 
     @property
     def expected_free(self) -> Kind:
@@ -103,13 +125,29 @@ class Kind(StrEnum):
         return Kind(f"{self}_expected_layer")
 
 
-# What `compare` and the causal check write and replace as a whole; the other kinds belong to `prune`.
+# What each stage writes and replaces as a whole; the other kinds belong to `prune`.
 COMPARED = tuple(list(Kind)[: list(Kind).index(Kind.EXPLORATORY_FAMILY) + 1])
-CAUSAL = tuple(kind for kind in Kind if kind.startswith("causal_"))
 SCREENED = tuple(kind for kind in Kind if kind.startswith("screen"))
 PRIMARY = tuple(kind for kind in Kind if kind.startswith("primary_"))
-REMOVABLE: dict[str, Kind] = {"metric": Kind.REMOVABLE_METRIC, "log_likelihood": Kind.REMOVABLE_LOG_LIKELIHOOD}
-PRUNED: dict[str, Kind] = {"metric": Kind.PRUNED_METRIC, "log_likelihood": Kind.PRUNED_LOG_LIKELIHOOD}
+PRIMARY_ASKED = ("choice", "mean")  # outcome and way of removing of the primary itself; the other effects are secondary
+# By outcome: shown removable up to, shown not removable from, documents that would decide, change at a step.
+REMOVABLE: dict[str, Kind] = {
+    "metric": Kind.REMOVABLE_METRIC,
+    "choice": Kind.REMOVABLE_CHOICE,
+    "kept": Kind.REMOVABLE_KEPT,
+}
+NOT_REMOVABLE: dict[str, Kind] = {
+    "metric": Kind.NOT_REMOVABLE_METRIC,
+    "choice": Kind.NOT_REMOVABLE_CHOICE,
+    "kept": Kind.NOT_REMOVABLE_KEPT,
+}
+DECIDING: dict[str, Kind] = {"metric": Kind.DECIDING_METRIC, "choice": Kind.DECIDING_CHOICE, "kept": Kind.DECIDING_KEPT}
+PRUNED: dict[str, Kind] = {
+    "metric": Kind.PRUNED_METRIC,
+    "choice": Kind.PRUNED_CHOICE,
+    "mass": Kind.PRUNED_MASS,
+    "kept": Kind.PRUNED_KEPT,
+}
 
 
 class Coefficient(StrEnum):
@@ -125,6 +163,11 @@ class Coefficient(StrEnum):
     @property
     def corrected(self) -> Coefficient:
         return Coefficient(f"{self}_corrected")
+
+
+VECTORS = tuple(kind for kind in Kind if kind.startswith("vector_"))
+CONTEST = tuple(kind for kind in Kind if kind.startswith("contest_"))
+FUNCTION_VECTOR = "function vector"  # stands in `a`
 
 
 @dataclass(frozen=True)
@@ -245,8 +288,24 @@ class PruningLevel:
 
 
 @dataclass(frozen=True)
+class ControlSet:
+    """One of several sets of heads that a tested set is held against: `group_matched/17`."""
+
+    kind: str
+    draw: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.draw}"
+
+    @classmethod
+    def parse(cls, text: str) -> ControlSet:
+        kind, _, draw = text.rpartition("/")
+        return cls(kind, int(draw))
+
+
+@dataclass(frozen=True)
 class CausalLevel:
-    """An outcome, and what stands in for the removed heads: `metric/zero`."""
+    """An outcome, and how heads or FFNs are removed: `metric/zero`, `choice/mean/later`."""
 
     outcome: str
     ablation: str
@@ -260,32 +319,62 @@ class CausalLevel:
         return cls(outcome, ablation)
 
 
+@dataclass(frozen=True)
+class ContestLevel:
+    """An outcome, how heads are removed, and which: `choice/mean/last/class/kept`, `choice/mean/all/class/kept/0.5`.
+
+    share: `class` (as many as there are induction heads), or `5%`. overlap: whether heads that another arm has too are
+    `kept` or `left out`. dose: how far the heads are removed, where it is not wholly. Of the whole model: the outcome.
+    """
+
+    outcome: str
+    ablation: str = ""
+    positions: str = ""
+    share: str = ""
+    overlap: str = ""
+    dose: str = ""
+
+    def __str__(self) -> str:
+        parts = (self.outcome, self.ablation, self.positions, self.share, self.overlap, self.dose)
+        return "/".join(part for part in parts if part)
+
+    @classmethod
+    def parse(cls, text: str) -> ContestLevel:
+        return cls(*text.split("/"))
+
+
 def level_of(kind: str, text: str) -> Any:
     """The level of a row of this kind, parsed; plain text where it has no parts. Raises ValueError for another text."""
     parse = _LEVELS.get(Kind(kind), str)
     return parse(text)
 
 
+CROSS = tuple(kind for kind in Kind if kind.startswith("cross_") and kind is not Kind.CROSS_TASK_OVERLAP)
+CUT = tuple(kind for kind in Kind if kind.startswith(("overlap", "set_overlap", "retention")))
 _LEVELS: dict[Kind, Any] = {
-    **dict.fromkeys((Kind.CROSS_TASK, Kind.CROSS_TASK_SIGNED, Kind.CROSS_SHOT, Kind.CROSS_SHOT_SIGNED), Coefficient),
+    **dict.fromkeys((*CROSS, Kind.RELIABILITY, Kind.CLASS_RANK, Kind.CLASS_RANK_DETECTABLE), Coefficient),
     **dict.fromkeys((kind for kind in Kind if kind.startswith("induction_importance")), Coefficient),
-    Kind.RELIABILITY: Coefficient,
-    Kind.CROSS_TASK_OVERLAP: RankCut.parse,
-    **dict.fromkeys((kind for kind in Kind if kind.startswith(("overlap", "set_overlap", "retention"))), RankCut.parse),
-    **dict.fromkeys((*REMOVABLE.values(), *PRUNED.values()), PruningLevel.parse),
+    **dict.fromkeys((Kind.KNOCK_OUT_SPEARMAN, Kind.KNOCK_OUT_SIGNS), ScoreName.parse),
+    **dict.fromkeys((Kind.CROSS_TASK_OVERLAP, *CUT), RankCut.parse),
+    **dict.fromkeys(
+        (*REMOVABLE.values(), *NOT_REMOVABLE.values(), *DECIDING.values(), *PRUNED.values()), PruningLevel.parse
+    ),
     **dict.fromkeys((Kind.PRUNING_AREA, Kind.FULL_METRIC, Kind.AT_CHANCE, Kind.UNCHANGED_BOUND), PruningLevel.parse),
-    **dict.fromkeys((Kind.TASKS_ABOVE_CHANCE, Kind.POOLED_TASK), PruningLevel.parse),
-    **dict.fromkeys((Kind.CAUSAL_DROP, Kind.CAUSAL_CONTROLS), CausalLevel.parse),
-    **dict.fromkeys((kind for kind in PRIMARY if kind is not Kind.PRIMARY_OVERLAP), CausalLevel.parse),
+    **dict.fromkeys((Kind.POOLED_TASKS, Kind.POOLED_TASK), PruningLevel.parse),
+    **dict.fromkeys(
+        (Kind.FFN_NEEDED, *(kind for kind in PRIMARY if kind is not Kind.PRIMARY_OVERLAP)), CausalLevel.parse
+    ),
+    **dict.fromkeys(VECTORS, RankCut.parse),
+    **dict.fromkeys(CONTEST, ContestLevel.parse),
 }
 
 
 def row(
     kind: str,
     a: str | ScoreName | AtShots,
-    b: str | ScoreName | Difference | AtShots,
+    b: str | ScoreName | Difference | AtShots | ControlSet,
     shots: int,
-    level: str | RankCut | PruningLevel | CausalLevel,
+    level: str | RankCut | PruningLevel | CausalLevel | ContestLevel | ScoreName,
     value: float,
     *,
     interval: tuple[float, float] = NO_INTERVAL,

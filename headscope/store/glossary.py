@@ -82,6 +82,74 @@ TERMS: dict[tuple[str, str], Term] = {
         "OV (raw)",
         "The same with the embedding matrix itself; where embeddings are tied its sign can be wrong.",
     ),
+    ("sink", ""): Term(
+        "Sink",
+        "Sink",
+        "Mean attention to position 0, whatever stands there, on the random sequences. 0 to 1. A head with nearly all "
+        "of it there, and on natural prompts too, rests: removing it changes little.",
+    ),
+    ("sink", "natural"): Term("Sink (natural prompts)", "Sink (natural)", "The same on ordinary sentences. 0 to 1."),
+    ("retrieval", ""): Term(
+        "Retrieval",
+        "Retrieval",
+        "On prompts that hide a value in filler text: the share of the value's tokens at whose prediction the head "
+        "attends most to that token in the text. 0 to 1.",
+    ),
+    ("retrieval", "soft"): Term(
+        "Retrieval (attention)", "Retrieval (soft)", "The attention on that token, in place of whether it is the most."
+    ),
+    ("retrieval", "right"): Term(
+        "Retrieval (answered)", "Retrieval (right)", "Over the prompts that the model answers rightly only."
+    ),
+    ("retrieval", "soft_right"): Term(
+        "Retrieval (attention, answered)",
+        "Retrieval (soft, right)",
+        "The attention on that token, over the prompts that the model answers rightly only.",
+    ),
+    ("concept_induction", ""): Term(
+        "Concept induction",
+        "Concept",
+        "A name came before, and is due again: how far the head's output, put into a prompt without it, raises the "
+        "name's second token, in nats. The head knows what name begins.",
+    ),
+    ("concept_induction", "first_token"): Term(
+        "Concept induction (first token)", "Concept (first)", "The same for the name's first token, in nats."
+    ),
+    ("token_induction", ""): Term(
+        "Token induction",
+        "Token induction",
+        "Random tokens came before, and are due again: how far the head's output, put into a prompt without them, "
+        "raises the next token, in nats.",
+    ),
+    ("token_induction", "second_token"): Term(
+        "Token induction (second token)", "Token (second)", "The same for the token after it, in nats."
+    ),
+    ("importance", "token/choice"): Term(
+        "Importance to the choice (token)",
+        "Token, choice",
+        "As importance (token), of the choice of the right answer against the wrong ones.",
+    ),
+    ("importance", "document/choice"): Term(
+        "Importance to the choice (document)",
+        "Document, choice",
+        "As importance (document), of the choice of the right answer against the wrong ones.",
+    ),
+    ("importance", "signed/choice"): Term(
+        "Importance to the choice (signed)",
+        "Signed, choice",
+        "By gradient: how far the choice of the right answer against the wrong ones would fall without the head, to "
+        "first order. Positive means the head is needed to choose.",
+    ),
+    ("knock_out", "choice"): Term(
+        "Knock-out (choice)",
+        "Cost",
+        "Exact: how far the choice of the right answer falls, in nats, when the head is replaced by zero.",
+    ),
+    ("knock_out_mean", "choice"): Term(
+        "Knock-out by mean (choice)",
+        "Cost (mean)",
+        "Exact: how far the choice of the right answer falls, in nats, when the head is replaced by its mean.",
+    ),
     ("importance", "token"): Term(
         "Importance (token)",
         "Token",
@@ -98,6 +166,30 @@ TERMS: dict[tuple[str, str], Term] = {
         "Signed",
         "By gradient: the first-order rise of the loss when the head is removed. Positive means the head is needed.",
     ),
+    ("fv", ""): Term(
+        "Function vector",
+        "FV",
+        "What the head's mean over prompts with right labels adds to the choice where labels are wrong, in nats, less "
+        "what its mean over wrong-label prompts adds.",
+    ),
+    ("fv_prob", ""): Term(
+        "Function vector (probability)",
+        "FV (prob.)",
+        "What the head's mean over prompts with right labels adds to the probability of the answer's first token.",
+    ),
+    ("tr", ""): Term(
+        "Task recognition",
+        "TR",
+        "At the end of a prompt: the length of what the head writes into the space that the labels' tokens span.",
+    ),
+    ("tr_share", ""): Term(
+        "Task recognition (share)", "TR (share)", "The same as a share of all that the head writes. 0 to 1."
+    ),
+    ("tl", ""): Term(
+        "Task learning",
+        "TL",
+        "How far what the head writes into the labels' space leans towards the right label, as against the others.",
+    ),
 }
 # Variants that stand behind the others.
 FOLDED = (
@@ -107,6 +199,10 @@ FOLDED = (
     ("copying", "attended"),
     ("copying", "bansal_released"),
     ("ov_copying", "raw"),
+    ("retrieval", "right"),
+    ("retrieval", "soft_right"),
+    ("concept_induction", "first_token"),
+    ("token_induction", "second_token"),
 )
 
 

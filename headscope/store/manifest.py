@@ -3,6 +3,9 @@
 A folder belongs to one model: another identity is refused. A command has one protocol and seed in a folder: another is
 refused too, because its rows would stand beside the first's unmarked. Other tasks or options make another stage.
 Compared: identity, command, protocol, seed, tasks, options. Not compared: versions, times, and what a stage recorded.
+
+It also holds the SHA-256 of every table and item file (store/sealed.py) and of itself, so that nothing is read as
+another value than was written. A manifest of before that has neither: its files are read unchecked.
 """
 
 from __future__ import annotations
@@ -10,18 +13,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from headscope.store.atomic import write_atomically
-from headscope.store.canonical import canonical, plain
+from headscope.store.atomic import read_regular, write_atomically
+from headscope.store.canonical import canonical, digest, plain
 from headscope.store.names import MANIFEST
-from interp.errors import StoreError, UsageError
+from interp.errors import LONGEST_VALUE, StoreError, UsageError, quoted
 
 FORMAT = 1
 FILE = MANIFEST
+LARGEST = 64 << 20  # bytes of a manifest that is read
 PACKAGES = ("headscope", "torch", "transformers", "transformer-lens", "numpy", "lm-eval")
 
 
@@ -65,10 +70,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The identity of the model and the stages so far."""
+    """The identity of the model, the stages so far, and what each file may hold.
+
+    files: name -> SHA-256 of its content, or of either content while it is replaced; None where no file is checked.
+    """
 
     identity: Mapping[str, Any]
     stages: tuple[Stage, ...] = ()
+    files: Mapping[str, tuple[str, ...]] | None = None
 
     def recorded(self, name: str) -> Any:
         """What the first stage that noted something by this name noted; None where none did."""
@@ -84,8 +93,8 @@ class Manifest:
                     "with -o, or delete this one."
                 )
         if any(stage.same(other) for other in self.stages):
-            return Manifest(self.identity, tuple(stage if stage.same(other) else other for other in self.stages))
-        return Manifest(self.identity, (*self.stages, stage))
+            return replace(self, stages=tuple(stage if stage.same(other) else other for other in self.stages))
+        return replace(self, stages=(*self.stages, stage))
 
     def refuse_other(self, identity: Mapping[str, Any], folder: Path) -> None:
         """Raises StoreError where the folder belongs to another model."""
@@ -99,47 +108,75 @@ class Manifest:
         )
 
     def write(self, folder: Path) -> None:
-        content = {
+        content: dict[str, Any] = {
             "format": FORMAT,
             "identity": dict(self.identity),
             "stages": [asdict(stage) for stage in self.stages],
         }
-        write_atomically(folder / FILE, _readable(content).encode())
+        if self.files is not None:
+            content["files"] = {name: list(states) for name, states in self.files.items()}
+            content["sha256"] = digest(content)
+        text = _readable(content)
+        _refuse_unreadable(text)
+        write_atomically(folder / FILE, text.encode())
 
 
 def read_manifest(folder: Path) -> Manifest | None:
     """The manifest of a folder, None where there is none. Raises StoreError for a damaged or foreign one."""
-    path = folder / FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:
+        content = read_regular(folder / FILE, most=LARGEST)
+        return None if content is None else _parsed(content)
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(
             f"{FILE} in '{folder}' can't be read ({error}). It is not one of headscope's, or was damaged: choose "
             "another folder with -o."
         ) from error
-    _refuse_other_format(content, folder)
+    except OtherFormat as error:
+        raise StoreError(
+            f"the folder '{folder}' was written in store format {error}, and this version of headscope reads "
+            f"format {FORMAT}. Read it with the version that wrote it, or choose another folder with -o."
+        ) from error
+
+
+def _refuse_unreadable(text: str) -> None:
+    """What could not be read back must not be written: the folder could never be opened again."""
+    from headscope.store.schema import check
+
     try:
-        stages = tuple(Stage(**{**stage, "tasks": tuple(stage["tasks"])}) for stage in content["stages"])
-        return Manifest(content["identity"], stages)
-    except (KeyError, TypeError) as error:
-        raise StoreError(f"{FILE} in '{folder}' lacks a field or has one too many: {error}") from error
+        check(json.loads(text))
+    except ValueError as error:
+        raise UsageError(f"a manifest can't hold this: {error}") from error
+
+
+class OtherFormat(Exception):
+    """The file is a manifest of another version."""
+
+
+@lru_cache(maxsize=4)
+def _parsed(content: bytes) -> Manifest:
+    """Raises ValueError for what is no manifest, or no longer the one that was written, and OtherFormat."""
+    from headscope.store.schema import check
+
+    found = json.loads(content.decode("utf-8"))
+    if not isinstance(found, dict) or "format" not in found:
+        raise ValueError("it names no store format")
+    version = found["format"]
+    if type(version) is not int or version != FORMAT:
+        raise OtherFormat(quoted(version) if isinstance(version, str) else repr(version)[:LONGEST_VALUE])
+    check(found)
+    sealed = found.pop("sha256", None)
+    if ("files" in found) != (sealed is not None) or (sealed is not None and sealed != digest(found)):
+        raise ValueError("its content is not what its own SHA-256 says")
+    stages = tuple(Stage(**{**stage, "tasks": tuple(stage.get("tasks", ()))}) for stage in found["stages"])
+    files = found.get("files")
+    states = None if files is None else {name: tuple(of_it) for name, of_it in files.items()}
+    return Manifest(found["identity"], stages, states)
 
 
 def _readable(content: Any) -> str:
     """Indented JSON with lists of numbers on one line; a line break is never part of a JSON string."""
     text = json.dumps(plain(content), indent=1)
     return re.sub(r"\[\n[-\d.,eE\s]+\]", lambda match: re.sub(r"\s+", "", match[0]), text) + "\n"
-
-
-def _refuse_other_format(content: Any, folder: Path) -> None:
-    version = content.get("format") if isinstance(content, dict) else None
-    if version != FORMAT:
-        raise StoreError(
-            f"the folder '{folder}' was written in store format {version!r}, and this version of headscope reads "
-            f"format {FORMAT}. Read it with the version that wrote it, or choose another folder with -o."
-        )
 
 
 def check_identity(identity: Mapping[str, Any]) -> None:

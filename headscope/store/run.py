@@ -7,6 +7,7 @@
 | manifest.json | the model's identity and the stages (store/manifest.py) |
 | head_scores, ffn_scores, head_nulls, ffn_nulls, metrics, comparisons, classes `.parquet` | store/tables.py |
 | items/ | scores by sequence and document, the attention example |
+| vectors/ | function vectors, one a function |
 | units/ | finished work units (store/units.py) |
 | report.html | the page (headscope.report) |
 """
@@ -18,20 +19,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pandas as pd
 
 from headscope.store import tables
 from headscope.store.atomic import check_writable
-from headscope.store.attention_example import AttentionExample, read_example
+from headscope.store.attention_example import FILE, AttentionExample, decode_example
 from headscope.store.manifest import Manifest, Stage, read_manifest
+from headscope.store.parquet import decode
 from headscope.store.scores import label, labels, restore, rows_of
+from headscope.store.sealed import NOT_THERE, read_sealed
 from interp.embedded import EMBEDDED
-from interp.errors import StoreError, UsageError
+from interp.errors import StoreError, UsageError, quoted
 from interp.scores import FFNScores, HeadScores
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+ITEMS, VECTORS = "items", "vectors"
+EXAMPLE = f"{ITEMS}/{FILE}"
+TABLE_FILES = tuple(table.file for table in tables.TABLES)
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,13 @@ class Run:
     @property
     def comparisons(self) -> pd.DataFrame:
         """One row a comparison of two rankings; the kinds are listed in store/tables.py."""
-        return tables.COMPARISONS.read(self.folder)
+        from headscope.store.comparisons import Kind
+
+        rows, kinds = tables.COMPARISONS.read(self.folder), frozenset(Kind)
+        for kind, level in sorted(set(zip(rows["kind"], rows["level"], strict=True))):
+            if kind in kinds:  # others are of another version, and nothing asks for them
+                self._refuse_other_grammar(kind, level)
+        return rows
 
     @property
     def classes(self) -> pd.DataFrame:
@@ -102,12 +116,12 @@ class Run:
     @property
     def attention_example(self) -> AttentionExample | None:
         """Every head's attention on one sequence, if it was stored."""
-        return read_example(self.folder / "items")
+        return decode_example(read_sealed(self.folder, EXAMPLE), self.folder / EXAMPLE)
 
     @property
     def item_names(self) -> list[str]:
-        """What `items` can be asked for."""
-        return sorted(path.stem for path in (self.folder / "items").glob("*.parquet"))
+        """What `items` can be asked for: what is there, and what the manifest says is there."""
+        return sorted(Path(name).stem for name in {*item_files(self.folder), *self._named} if name.endswith(".parquet"))
 
     def items(self, name: str) -> pd.DataFrame:
         """One row an item (sequence or document), one column a component (`18.6`, or `18` for an FFN)."""
@@ -115,7 +129,19 @@ class Run:
             raise UsageError(
                 f"the run '{self.folder}' holds no items {name!r}; it holds {', '.join(self.item_names) or 'none'}"
             )
-        return tables.read_parquet(self.folder / "items" / f"{name}.parquet")
+        file = item_file(name)
+        content = read_sealed(self.folder, file)
+        if content is None:
+            raise StoreError(f"'{self.folder / file}' is gone while it was read")
+        return decode(content, self.folder / file)
+
+    def vector_path(self, function: str) -> Path:
+        """Where the vector of a function stands, for `FunctionVector.load`; there may be none.
+
+        Raises StoreError for a file that is not what was written.
+        """
+        read_sealed(self.folder, vector_file(function))
+        return self.folder / vector_file(function)
 
     def head_score(self, name: str, variant: str = "", *, task: str = "", shots: int = 0) -> HeadScores:
         """A stored head score as it was, with its nulls and items. Raises UsageError where it is not stored."""
@@ -136,6 +162,24 @@ class Run:
 
         return draw(self, name, **options)
 
+    def _refuse_other_grammar(self, kind: str, level: str) -> None:
+        from headscope.store.comparisons import level_of
+
+        try:
+            level_of(kind, level)
+        except (ValueError, TypeError) as error:
+            raise StoreError(
+                f"comparisons.parquet in '{self.folder}' holds {kind} at the level {quoted(level)}, which is none of "
+                "that kind: it was written by another program. Choose another folder."
+            ) from error
+
+    @property
+    def _named(self) -> set[str]:
+        """The items that the manifest names, but for those that were never put."""
+        manifest = read_manifest(self.folder)
+        states = {} if manifest is None or manifest.files is None else manifest.files
+        return {name for name, allowed in states.items() if name.startswith(f"{ITEMS}/") and NOT_THERE not in allowed}
+
     def _restored(self, component: str, key: tuple[str, str, str, int]) -> Any:
         name = f"{component}-{label(*key)}"
         frame, nulls = getattr(self, f"{component}_scores"), getattr(self, f"{component}_nulls")
@@ -151,10 +195,41 @@ class Run:
         )
 
 
+def item_file(name: str) -> str:
+    """Where items of this name stand in a run directory."""
+    return f"{ITEMS}/{name}.parquet"
+
+
+def vector_file(function: str) -> str:
+    """Where the vector of a function stands in a run directory."""
+    return f"{VECTORS}/{quote(function, safe='')}.safetensors"
+
+
+def item_files(folder: Path) -> list[str]:
+    """The files under items/ and vectors/, but for temporary ones."""
+    found = [path for part in (ITEMS, VECTORS) for path in (folder / part).glob("*")]
+    kept = [path for path in found if path.suffix in (".parquet", ".safetensors") and not path.name.startswith(".")]
+    return sorted(path.relative_to(folder).as_posix() for path in kept)
+
+
 def open_run(folder: str | Path) -> Run:
     """A run directory that is there. Raises StoreError where it is not one, or in another version's format."""
     run = Run(Path(folder))
     run.manifest  # noqa: B018  (reading it is the check)
+    return run
+
+
+def open_whole_run(folder: str | Path) -> Run:
+    """`open_run`, with everything in it read once: for a page that is served as long as somebody looks at it.
+
+    Raises StoreError for the first file that is damaged, lost or none of headscope's.
+    """
+    run = open_run(folder)
+    for table in tables.TABLES:
+        getattr(run, table.name)
+    for file in item_files(run.folder):
+        read_sealed(run.folder, file)
+    run.attention_example  # noqa: B018  (reading it is the check)
     return run
 
 

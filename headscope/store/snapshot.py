@@ -17,8 +17,6 @@ from headscope.store.scores import IMPORTANCE
 if TYPE_CHECKING:
     from headscope.store.run import Run
 
-CAUSAL = "causal"  # the items that hold the sets of the causal check
-
 
 @dataclass(frozen=True)
 class Stored:
@@ -41,11 +39,6 @@ class Stored:
     @cached_property
     def comparisons(self) -> pd.DataFrame:
         return self.run.comparisons
-
-    @cached_property
-    def causal(self) -> pd.DataFrame:
-        """The sets of the causal check, one row a set, task, ablation and outcome; empty where there was none."""
-        return self.run.items(CAUSAL) if CAUSAL in self.run.item_names else pd.DataFrame()
 
     @cached_property
     def classes(self) -> Shaped[np.ndarray, "layer head"] | None:

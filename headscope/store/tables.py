@@ -15,22 +15,23 @@ What `comparisons` holds (columns kind, a, b, level):
 | retention_raw, retention_excess | a score, an importance | `p=0` .. `p=90` | share of the score left |
 
 These are compare's (comparisons.py lists all of them). Those of prune stand in comparison/pruning_task.py and
-pruning_tasks.py, those of the causal check in stages/causal.py, of the primary in comparison/primary.py.
+pruning_tasks.py, of the primary in comparison/primary.py, of needed FFNs in stages/knock_out.py.
 Statistics: global, within_layer, global_corrected, within_layer_corrected, kendall, bansal_released.
 Scores and rankings are written `name` or `name/variant`.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from headscope.store.atomic import write_atomically
+from headscope.store.parquet import AGAIN, decode
+from headscope.store.sealed import read_sealed
 from interp.errors import StoreError, UsageError
 
 SCORE_KEY = ("score", "variant", "task", "shots")
@@ -52,6 +53,17 @@ SWEEP = {
 }
 
 
+# What no row can hold, whatever its table; a grid of layers and heads is made from the first two.
+LIMITS = {
+    **dict.fromkeys(("layer", "head", "kv_head"), (0, 99_999)),
+    **dict.fromkeys(("demo_seed", "order_seed", "removed_heads", "removed_ffns", "n"), (0, 2**63 - 1)),
+    **dict.fromkeys(("p", "p_family", "p_holm"), (0, 1)),
+    "shots": (-1, 2**31 - 1),
+}
+MOST_HEADS = 1_000_000  # of a model; a grid of as many is made from rows that need not be there
+UNBOUNDED = ("comparisons",)  # no number of documents may decide a question
+
+
 @dataclass(frozen=True)
 class Table:
     """One parquet file: its columns and their types, the key of rows replaced together, the columns that name a row."""
@@ -68,18 +80,41 @@ class Table:
     def empty(self) -> pd.DataFrame:
         return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in self.columns.items()})
 
-    def read(self, folder: Path) -> pd.DataFrame:
-        """The stored rows; none where the file is missing. Raises StoreError for a damaged or foreign file."""
-        path = self.path(folder)
-        if not path.is_file():
+    @property
+    def file(self) -> str:
+        return f"{self.name}.parquet"
+
+    def read(self, folder: Path, *, rewriting: bool = False) -> pd.DataFrame:
+        """The stored rows; none where there was never a file, or `rewriting` one that was lost.
+
+        Raises StoreError for a damaged, lost or foreign file, and for rows that this table can't hold.
+        """
+        content = read_sealed(folder, self.file, rewriting=rewriting)
+        if content is None:
             return self.empty()
-        frame = read_parquet(path)
-        if list(frame.columns) != list(self.columns):
+        path = self.path(folder)
+        frame = decode(content, path, self.columns).astype(dict(self.columns))
+        if problem := self.impossible(frame):
             raise StoreError(
-                f"{path.name} in '{folder}' has the columns {list(frame.columns)}, expected {list(self.columns)}: "
-                "it was written by another version of headscope or by another program. Choose another folder with -o."
+                f"{path.name} in '{folder}' {problem}: it was damaged, or written by another program. {AGAIN}"
             )
-        return frame.astype(dict(self.columns))
+        return frame
+
+    def impossible(self, frame: pd.DataFrame) -> str:
+        """What no row of this table can hold, in words; empty where all can be."""
+        for name, (low, high) in LIMITS.items():
+            if name in frame and len(outside := frame[name][(frame[name] < low) | (frame[name] > high)]):
+                return f"holds {name} {outside.iloc[0]}, expected {low:g} to {high:g}"
+        if {"layer", "head"} <= set(frame) and len(frame):
+            cells = (int(frame["layer"].max()) + 1) * (int(frame["head"].max()) + 1)
+            if cells > max(MOST_HEADS, 10 * len(frame)):
+                return f"holds {len(frame):,} rows for a model of {cells:,} heads"
+        for name, dtype in self.columns.items():
+            if dtype.startswith("float") and self.name not in UNBOUNDED and np.isinf(frame[name]).any():
+                return f"holds an infinite {name}"
+            if not dtype.startswith("float") and frame[name].isna().any():
+                return f"holds a row without {name}"
+        return f"holds two rows of the same {', '.join(self.order)}" if _index(frame, self.order).has_duplicates else ""
 
     def merged(self, old: pd.DataFrame, new: pd.DataFrame, *, replacing: pd.DataFrame | None = None) -> pd.DataFrame:
         """Old rows without those that the new ones replace, the new rows, all in the table's order.
@@ -104,12 +139,9 @@ class Table:
         if given[list(self.order)].isna().to_numpy().any():
             raise UsageError(f"rows for {self.name} must not leave any of {list(self.order)} empty: they name the row")
         rows = given[list(self.columns)].astype(dict(self.columns)).reset_index(drop=True)
-        if _index(rows, self.order).has_duplicates:
-            raise UsageError(f"two rows for {self.name} have the same {', '.join(self.order)}")
+        if problem := self.impossible(rows):
+            raise UsageError(f"what is to be stored in {self.name} {problem}")
         return rows
-
-    def write(self, folder: Path, frame: pd.DataFrame) -> None:
-        write_parquet(self.path(folder), frame)
 
 
 def _scores(name: str, axes: tuple[str, ...], values: Mapping[str, str]) -> Table:
@@ -155,25 +187,6 @@ CLASSES = Table(
     "classes", {"layer": "int64", "head": "int64", "class": "str"}, ("layer", "head"), ("layer", "head"), {}
 )
 TABLES = (HEAD_SCORES, FFN_SCORES, HEAD_NULLS, FFN_NULLS, METRICS, COMPARISONS, CLASSES)
-
-
-def read_parquet(path: Path) -> pd.DataFrame:
-    """Raises StoreError for a file that is no parquet file or was cut short."""
-    import pyarrow
-
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError, pyarrow.ArrowException) as error:
-        raise StoreError(
-            f"'{path}' can't be read ({str(error).splitlines()[0]}): it was damaged. Delete it and run the command "
-            "that made it again; finished units are kept."
-        ) from error
-
-
-def write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False, compression="zstd")
-    write_atomically(path, buffer.getvalue())
 
 
 def _index(frame: pd.DataFrame, names: tuple[str, ...]) -> Any:

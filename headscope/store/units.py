@@ -22,11 +22,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from headscope.store.ahead import Pending, Wanted, ahead_of, note
-from headscope.store.atomic import write_atomically
+from headscope.store.atomic import read_regular, write_atomically
 from headscope.store.canonical import canonical, digest, plain
+from interp.errors import StoreError
 
 FORMAT = 1
 SUFFIX = ".unit"
+LARGEST = 16 << 30  # bytes
 log = logging.getLogger(__name__)
 
 
@@ -41,19 +43,18 @@ class UnitStore:
         """The tensors stored under this key, on the CPU; None if there are none or the file is damaged."""
         path = self.path(key)
         try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        try:
-            return _decode(content, self._whole(key))
-        except (ValueError, SafetensorError) as error:
+            content = read_regular(path, most=LARGEST)
+            return None if content is None else _decode(content, self._whole(key))
+        except (OSError, ValueError, RecursionError, SafetensorError) as error:
             log.warning("the unit %s is damaged (%s) and is made again", path.name, error)
             return None
 
     def put(self, key: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Store the tensors under this key, in place of what was there."""
         path = self.path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not self.folder.parent.is_dir():
+            raise StoreError(f"the folder '{self.folder.parent}' is gone: it was deleted while a command worked in it")
+        self.folder.mkdir(exist_ok=True)
         write_atomically(path, _encode(tensors, self._whole(key)))
 
     def get_or_compute(

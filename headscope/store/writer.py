@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -17,20 +17,23 @@ from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
 from headscope.store import tables
-from headscope.store.atomic import make_writable, remove_stale
+from headscope.store.atomic import make_writable, remove_empty, remove_stale
 from headscope.store.attention_example import LEVELS, AttentionExample
 from headscope.store.canonical import noted
-from headscope.store.manifest import Manifest, Stage, check_identity, read_manifest
-from headscope.store.run import Run
+from headscope.store.manifest import FILE, Manifest, Stage, check_identity, read_manifest
+from headscope.store.parquet import encode
+from headscope.store.run import EXAMPLE, TABLE_FILES, Run, item_file, item_files, vector_file
 from headscope.store.scores import item_frame, label, null_rows, score_rows, tables_of
+from headscope.store.sealed import adopted, put_sealed, settled
 from headscope.store.units import UnitStore
-from interp.errors import StoreError, UsageError
+from interp.errors import HeadscopeError, StoreError, UsageError
 from interp.scores import FFNScores, HeadScores
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
 
 Stale = Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
+PARTS = ("items", "units", "vectors")
 LOCK_SECONDS = 120.0
 ITEM_NAME = re.compile(r"[\w%@=+][\w.%@=+-]*", re.ASCII)
 
@@ -41,6 +44,8 @@ class RunWriter(Run):
 
     stage: Stage
     units: UnitStore
+    layers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # kind -> layers that have such components
+    began: tuple[Manifest, int] | None = None  # the manifest with this stage, where it is new, and how many units
 
     def add_scores(
         self,
@@ -49,22 +54,28 @@ class RunWriter(Run):
         task: str = "",
         shots: int = 0,
         item_columns: Mapping[str, Sequence[Any]] | None = None,
+        some: bool = False,
     ) -> None:
-        """Store a score: its rows, nulls, items (with further columns, such as length or cluster) and provenance."""
+        """Store a score: its rows, nulls, items (with further columns, such as length or cluster) and provenance.
+
+        some: it was asked for some components alone, and the others are NaN; otherwise NaN is refused wherever the
+        model has a component, if the writer knows the model.
+        """
         provenance = noted(dict(scores.provenance))  # What can't be noted is refused before anything is written.
         kind = "head" if isinstance(scores, HeadScores) else "ffn"
         name = f"{kind}-{label(scores.name, scores.variant, task, shots)}"
+        if not some:
+            self._refuse_broken(scores, name, kind)
         table, nulls = tables_of(scores)
         rows, drawn = (build(scores, task=task, shots=shots) for build in (score_rows, null_rows))
         items = item_frame(scores, item_columns or {})
         with _locked(self.folder):
-            stored, stored_nulls = table.read(self.folder), nulls.read(self.folder)
+            stored, stored_nulls = (it.read(self.folder, rewriting=True) for it in (table, nulls))
             _refuse_other_shape(stored, rows, folder=self.folder)
-            if items is not None:
-                self._write_items(name, items)
+            files = {} if items is None else {item_file(name): encode(items)}
             if len(drawn) or len(stored_nulls):
-                nulls.write(self.folder, nulls.merged(stored_nulls, drawn, replacing=rows))
-            table.write(self.folder, table.merged(stored, rows))
+                files[nulls.file] = encode(nulls.merged(stored_nulls, drawn, replacing=rows))
+            put_sealed(self.folder, {**files, table.file: encode(table.merged(stored, rows))})
         self._update(lambda stage: _with_provenance(stage, name, provenance))
 
     def add_metrics(self, rows: pd.DataFrame) -> None:
@@ -78,17 +89,16 @@ class RunWriter(Run):
         without(stored, rows): the stored rows that go when these come, beside those of the same names.
         """
         with _locked(self.folder):
-            stored = tables.COMPARISONS.read(self.folder)
+            stored = tables.COMPARISONS.read(self.folder, rewriting=True)
             gone = rows if without is None else pd.concat([without(stored, rows), rows[stored.columns]])
-            tables.COMPARISONS.write(self.folder, tables.COMPARISONS.merged(stored, rows, replacing=gone))
+            self._merge(tables.COMPARISONS, rows, stored=stored, replacing=gone)
 
     def replace_comparisons(self, rows: pd.DataFrame, *, kinds: Sequence[str]) -> None:
         """Store comparisons in place of all stored ones of these kinds: a new comparison leaves nothing of an older."""
         with _locked(self.folder):
-            stored = tables.COMPARISONS.read(self.folder)
+            stored = tables.COMPARISONS.read(self.folder, rewriting=True)
             gone = pd.concat([stored[stored["kind"].isin(list(kinds))], rows[stored.columns]], ignore_index=True)
-            merged = tables.COMPARISONS.merged(stored, rows, replacing=gone)
-            tables.COMPARISONS.write(self.folder, merged)
+            self._merge(tables.COMPARISONS, rows, stored=stored, replacing=gone)
 
     def add_classes(self, classes: Shaped[np.ndarray, "layer head"]) -> None:
         """Store each head's class as text, empty for heads that are no induction heads (Method 2.8)."""
@@ -103,7 +113,7 @@ class RunWriter(Run):
         if not ITEM_NAME.fullmatch(name):
             raise UsageError(f"{name!r} can't name items: letters, digits, _ . % @ = + - only, no . or - in front")
         with _locked(self.folder):
-            self._write_items(name, frame)
+            put_sealed(self.folder, {item_file(name): encode(frame)})
 
     def store_attention_example(
         self,
@@ -115,10 +125,13 @@ class RunWriter(Run):
     ) -> None:
         """Store every head's attention on one sequence; blocks: the position at which each repeat begins."""
         example = AttentionExample(tuple(tokens), patterns, scale=scale, blocks=tuple(blocks))
-        folder = self.folder / "items"
         with _locked(self.folder):
-            folder.mkdir(exist_ok=True)
-            example.write(folder)
+            put_sealed(self.folder, {EXAMPLE: example.encoded()})
+
+    def store_vector(self, name: str, content: bytes) -> None:
+        """Store a function's vector as vectors/NAME.safetensors, the name percent-encoded."""
+        with _locked(self.folder):
+            put_sealed(self.folder, {vector_file(name): content})
 
     def record(self, **facts: Any) -> None:
         """Note what was found on the way (vocabulary rule, skipped lengths) in this stage of the manifest."""
@@ -137,25 +150,66 @@ class RunWriter(Run):
     ) -> None:
         if error is None:
             self.finish()
+        elif isinstance(error, HeadscopeError):
+            self._withdraw()
+
+    def _withdraw(self) -> None:
+        """A command that was refused before it stored anything leaves no word: it would refuse the right command."""
+        if self.began is None or not self.folder.is_dir():
+            return
+        begun, units = self.began
+        with _locked(self.folder):
+            manifest = read_manifest(self.folder)
+            if manifest is None or (settled(manifest, self.folder).files, len(self.units)) != (begun.files, units):
+                return
+            others = tuple(stage for stage in manifest.stages if not stage.same(self.stage))
+            if others or manifest.files or len(self.units):
+                replace(manifest, stages=others).write(self.folder)
+                return
+            (self.folder / FILE).unlink()
+        remove_empty(self.folder)
 
     def _update(self, change: Callable[[Stage], Stage]) -> None:
         with _locked(self.folder):
             manifest = self.manifest
             stages = tuple(change(stage) if stage.same(self.stage) else stage for stage in manifest.stages)
-            replace(manifest, stages=stages).write(self.folder)
+            settled(replace(manifest, stages=stages), self.folder).write(self.folder)
 
-    def _merge(self, table: tables.Table, rows: pd.DataFrame) -> None:
-        table.write(self.folder, table.merged(table.read(self.folder), rows))
+    def _refuse_broken(self, scores: HeadScores | FFNScores, name: str, kind: str) -> None:
+        """A score that is no number says that there is no such head: one that broke down must not stand for that."""
+        there = [layer for layer in self.layers.get(kind, ()) if layer < len(scores.mean)]
+        wrong = (~scores.mean[there].isfinite()).nonzero()
+        if len(wrong):
+            row, *head = wrong[0].tolist()
+            where = ".".join(map(str, (there[row], *head)))
+            dtype = self.units.common.get("identity", {}).get("dtype", "its dtype")
+            raise HeadscopeError(
+                f"the score {name} of {'head' if kind == 'head' else 'the FFN of layer'} {where} is no finite number "
+                f"({len(wrong)} are not): the model overflows {dtype}. Load it with dtype float32, and run `headscope "
+                "doctor`; nothing of this score was stored"
+            )
 
-    def _write_items(self, name: str, frame: pd.DataFrame) -> None:
-        folder = self.folder / "items"
-        folder.mkdir(exist_ok=True)
-        tables.write_parquet(folder / f"{name}.parquet", frame)
+    def _merge(
+        self,
+        table: tables.Table,
+        rows: pd.DataFrame,
+        *,
+        stored: pd.DataFrame | None = None,
+        replacing: pd.DataFrame | None = None,
+    ) -> None:
+        old = table.read(self.folder, rewriting=True) if stored is None else stored
+        put_sealed(self.folder, {table.file: encode(table.merged(old, rows, replacing=replacing))})
 
 
 def open_stage(model: HookedModel, folder: str | Path, stage: Stage) -> RunWriter:
-    """`begin_stage` for this very model."""
-    return begin_stage(folder, identity_of(model), stage)
+    """`begin_stage` for this very model, whose scores have to be numbers wherever it has heads and FFNs.
+
+    How it was checked when it was loaded is noted.
+    """
+    layers = {"head": tuple(model.attention_layers), "ffn": tuple(model.ffn_layers)}
+    writer = replace(begin_stage(folder, identity_of(model), stage), layers=layers)
+    writer.record(check=model.provenance.get("check", "off"))
+    return writer
 
 
 def identity_of(model: HookedModel) -> dict[str, Any]:
@@ -175,12 +229,16 @@ def begin_stage(folder: str | Path, identity: Mapping[str, Any], stage: Stage) -
     make_writable(folder)
     with _locked(folder):
         manifest = _admit(folder, identity, stage)
+        known = any(stage.same(other) for other in manifest.stages)
         stage = replace(stage, started=_now(), finished="", record=_record_so_far(manifest, stage))
-        manifest.with_stage(stage, folder).write(folder)
-        for part in (folder, folder / "items", folder / "units"):
+        manifest = adopted(manifest.with_stage(stage, folder), folder, [*TABLE_FILES, *item_files(folder)])
+        manifest = settled(manifest, folder)
+        manifest.write(folder)
+        for part in (folder, *(folder / name for name in PARTS)):
             remove_stale(part)
     common = {"identity": dict(identity), "versions": dict(stage.versions)}
-    return RunWriter(folder, stage, UnitStore(folder / "units", common))
+    units = UnitStore(folder / "units", common)
+    return RunWriter(folder, stage, units, began=None if known else (manifest, len(units)))
 
 
 def _admit(folder: Path, identity: Mapping[str, Any], stage: Stage) -> Manifest:
@@ -229,6 +287,8 @@ def _locked(folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     try:
+        if not folder.is_dir():
+            raise StoreError(f"the folder '{folder}' is gone: it was deleted while a command worked in it")
         with FileLock(folder / ".lock", timeout=LOCK_SECONDS):
             yield
     except Timeout as error:

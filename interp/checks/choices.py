@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from interp.model import HookedModel
+if TYPE_CHECKING:
+    from interp.model import HookedModel
+
 
 Place = tuple[int, int, int]  # layer, module of its FFN, call of topk
 Noted = dict[Place, Tensor]  # [token, rows of the call a token, k]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
@@ -17,7 +18,9 @@ from torch import Tensor, nn
 from interp import hooks
 from interp.checks.choices import Noted, held, noted
 from interp.checks.result import is_precise, relative, short_input
-from interp.model import HookedModel
+
+if TYPE_CHECKING:
+    from interp.model import HookedModel
 
 PRECISE = 1e-3  # float32 and float64
 LOSS_PRECISE = 1e-6

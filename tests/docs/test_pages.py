@@ -86,6 +86,23 @@ def test_other_pages(
     assert_true(name, tmp_path, monkeypatch, at_least=at_least)
 
 
+@pytest.mark.slow
+def test_a_model_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another machine trains another model: the page's words hold, and what it says of its numbers."""
+    monkeypatch.chdir(tmp_path)
+    shown = list(script("record.py").run_page(page("students.md")))
+    trained, found, swept, seen, removed = (said for _, said in shown)
+    for block, said in (shown[0], shown[2]):
+        assert words(block.body) == words(said)
+    losses = dict(re.findall(r"(\w+) +(\d\.\d+)", trained.splitlines()[-1]))
+    assert float(losses["recall"]) < 1 and float(losses["kinds"]) < 1
+    first, last = (line.split() for line in swept.splitlines()[1::6])
+    assert int(first[2]) == 0 < int(last[2]) and float(first[1]) > -0.1 and float(last[1]) < -2
+    assert " heads are induction heads" in found and "mup" in seen
+    drops = [[float(value) for value in re.findall(r"[-+]\d+\.\d+", line)] for line in removed.splitlines()]
+    assert drops[0][0] > 1 and drops[0][1] < 0.5 and drops[1][0] > 0.3 and len(drops) == 3
+
+
 def test_what_counts_as_alike() -> None:
     assert_alike("a 0.92 [0.91, 0.93]\n", "a   0.93 [0.91, 0.93]")
     assert_alike("inspector: http://127.0.0.1:1", "inspector: http://127.0.0.1:23456")
@@ -132,7 +149,11 @@ def test_the_probe_of_the_page_on_tasks(tmp_path: Path) -> None:
     for block in written:
         (tmp_path / block.title).write_text(block.body, encoding="utf-8")
     names = tmp_path / "ablation" / "tasks" / "names.py"
-    names.write_text(names.read_text().replace('"probe_pattern",', '"probe_pattern",\n    "probe_word_length",'))
+    names.write_text(
+        names.read_text().replace(
+            '"probe_pattern": EXTRACTIVE,', '"probe_pattern": EXTRACTIVE,\n    "probe_word_length": EXTRACTIVE,'
+        )
+    )
     tests = [sys.executable, "-m", "pytest", "-q", "-k", "word_length", "tests/ablation/tasks/test_probes.py"]
     done = subprocess.run(tests, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout

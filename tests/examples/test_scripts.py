@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+import interp
 from tests.headscope.tiny import HEADS, LAYERS, write_model
 
 if TYPE_CHECKING:
@@ -47,8 +48,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 @pytest.fixture
 def real(run: Run, smollm2: HookedModel, monkeypatch: pytest.MonkeyPatch) -> Run:
     """The same with the embedded model that the session has loaded already."""
-    import interp
-
     load = interp.load_model
 
     def loading(source: Any, **options: Any) -> Any:
@@ -71,7 +70,8 @@ def requests_of(page: Path) -> list[str]:
 def test_a_script_is_short_and_says_what_it_does(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) < 40
-    assert text.startswith('"""') and "smollm2-135m" in text
+    makes_its_own_models = path.stem == "train_small_models"
+    assert text.startswith('"""') and ("smollm2-135m" in text or makes_its_own_models)
 
 
 def test_every_example_has_a_line_in_the_readme() -> None:
@@ -110,6 +110,18 @@ def test_attention_is_watched(run: Run, tiny: Path, tmp_path: Path) -> None:
     ]
     page = (tmp_path / "attention.html").read_text("utf-8")
     assert page.count("</script>") == 1 and requests_of(tmp_path / "attention.html") == []
+
+
+def test_heads_are_removed_from_a_text(run: Run, tiny: Path) -> None:
+    found = run("remove_heads", tiny, "--text", "abcdabcd", "--heads", "1.2,2.1,0.3")
+    model, answer = found["model"], found["answer"]
+    lines = found["printed"].splitlines()
+    for line, removed in zip(lines, ([], [found["needed"]], [(1, 2), (2, 1), (0, 3)]), strict=True):
+        mask = interp.HeadMask.keep_all(LAYERS, HEADS).without(removed)
+        with model.gates(heads=mask):
+            chance = float(model(model.to_tokens("abcdabcd"))[0, -1].softmax(-1)[answer])
+        assert f" {chance:.0%}, " in line, line
+    assert lines[0].startswith("without nothing: ") and lines[2].startswith("without 1.2, 2.1, 0.3: ")
 
 
 def test_without_a_head_the_strongest_is_watched(run: Run, tiny: Path) -> None:
@@ -184,6 +196,11 @@ def test_smollm2s_heads_are_scored(real: Run) -> None:
     assert found["table"]["kind"].iloc[0] == "copying"
     heads = {f"{layer}.{head}" for layer, head in found["found"].heads.heads}
     assert {"18.6", "17.3", "18.7", "23.2", "23.7"} <= heads
+
+
+@pytest.mark.slow
+def test_smollm2_without_its_induction_heads_is_what_the_readme_shows(real: Run) -> None:
+    assert real("remove_heads")["printed"].strip() in (EXAMPLES.parent / "README.md").read_text("utf-8")
 
 
 @pytest.mark.slow

@@ -16,8 +16,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import ablation
 import induction
 import interp
+from headscope.store.run import open_run
 from interp.errors import UsageError
 from tests.docs.scripts import DOCS, script
+from tests.headscope.commands import done
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 RESULTS = DOCS / "results" / "small-models"
@@ -214,6 +216,15 @@ def test_a_definition_that_does_not_fit_is_refused(tiny: Path, tmp_path: Path) -
             ablation.load_task("mine", data=tmp_path)
 
 
+def test_the_command_line_takes_a_task_of_a_folder(tiny: Path, tmp_path: Path) -> None:
+    model, where = tiny / "llama-l2-d32" / "step-000003", ("--data", tiny / "tasks", "--tasks", "small_facts")
+    planned = json.loads(done("plan", model, *where, "--shots", "0,5", "--json").out)
+    assert {cell["task"] for cell in planned["cells"]} == {"small_facts"}
+    done("study", model, *where, "--only", "induction", "-o", tmp_path / "run")
+    (study,) = (stage for stage in open_run(tmp_path / "run").stages if stage.command == "study")
+    assert study.tasks == ("small_facts",)
+
+
 # ---- training -------------------------------------------------------------------------------------------------------
 
 
@@ -358,7 +369,7 @@ def test_the_page_is_what_its_tables_say(small: Any, tables: Any) -> None:
 
 
 def test_the_published_models_show_what_the_page_is_about(small: Any, tables: Any) -> None:
-    """One layer has no induction head; two layers grow one, and recall with it."""
+    """One layer has no induction head; two layers grow one, and, if they are wide enough, recall with it."""
     assert len(tables.shallow()) >= 2 and len(tables.deep()) >= 4
     for name in tables.shallow():
         assert (tables.over_steps(name)["induction_heads"] == 0).all()
@@ -367,7 +378,8 @@ def test_the_published_models_show_what_the_page_is_about(small: Any, tables: An
         steps = tables.over_steps(name)
         assert steps.index[0] == 0 and steps["induction_heads"].iloc[0] == 0
         assert steps["induction_heads"].iloc[-1] > 0 and float(steps["strongest"].iloc[-1]) > 0.5
-        assert float(tables.last(name, "small_recall")["gain"]) > 0.9
+        if tables.models.set_index("model").loc[name, "width"] >= 64:
+            assert float(tables.last(name, "small_recall")["gain"]) > 0.9
 
 
 def test_pictures_show_every_model(small: Any, tables: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pandas as pd
 import torch
 
 from headscope.store.attention_example import quantise
+from headscope.store.comparisons import Row, frame, row
 from headscope.store.manifest import Stage
 from headscope.store.writer import begin_stage
 from interp.scores import FFNScores, HeadScores, Null
@@ -176,7 +178,8 @@ def add_study(folder: Path, shape: Shape, rng: np.random.Generator, tasks: list[
                     score = FFNScores.from_items("knock_out", torch.from_numpy(items).float(), variant=variant)
                     writer.add_scores(score, task=task, shots=shots)
         writer.add_metrics(pd.DataFrame([*pruning(rng, tasks, shape)]))
-        writer.store_items("causal", pd.DataFrame([*causal(rng, tasks)]))
+        writer.add_comparisons(frame([*screened(rng, tasks), *asked(rng, tasks[:-1])]))
+        writer.add_comparisons(frame([*removed(tasks[:-1]), *ranked(), *contested(rng)]))
         writer.add_comparisons(pd.DataFrame([*matrices(rng, tasks), *overlaps(rng), *retentions()]))
 
 
@@ -248,28 +251,102 @@ def pruning(rng: np.random.Generator, tasks: list[str], shape: Shape) -> Iterato
                     )
 
 
-def causal(rng: np.random.Generator, tasks: list[str]) -> Iterator[dict[str, Any]]:
-    kinds = [
-        ("induction", 0),
-        *((kind, draw) for kind in ("random", "layer_matched", "norm_matched") for draw in range(39)),
-    ]
+def screened(rng: np.random.Generator, tasks: list[str]) -> Iterator[Row]:
+    """All but the last task pass."""
     for task in tasks:
-        for name, size in (("top 1%", 3), ("top 3%", 9), ("top 5%", 14), ("top 10%", 27), ("induction heads", 13)):
-            for ablation in ("zero", "mean"):
-                for kind, draw in kinds:
-                    drop = (0.02 if kind == "induction" else 0.004) * size**0.5 + rng.normal(0, 0.006)
-                    yield {
-                        "task": task,
-                        "shots": 5,
-                        "tested": name,
-                        "kind": kind,
-                        "draw": draw,
-                        "ablation": ablation,
-                        "outcome": "metric",
-                        "removed": size,
-                        "drop": drop,
-                        "heads": "18.6",
-                    }
+        passes = task != tasks[-1]
+        gain = rng.uniform(0.5, 3.0) if passes else 0.02
+        yield row("screen_passes", task, "", 5, "choice", float(passes))
+        for contrast, value in (("gain", gain), ("learning", 0.8 * gain), ("format", 0.2 * gain)):
+            yield row("screen", task, contrast, 5, "choice", value, interval=(value - 0.2, nan), n=60)
+        if not passes:
+            yield row("screen_documents", task, "gain", 5, "choice", 4321.0)
+        for condition, share in (("none", 0.0), ("few", 1.0), ("shuffled", 0.2)):
+            for outcome, start, rise in (("choice", -2.5, gain), ("mass", -7.0, 5.0), ("metric", 0.3, 0.4)):
+                yield row("screen_level", task, condition, 5, outcome, start + share * rise)
+
+
+def asked(rng: np.random.Generator, tasks: list[str]) -> Iterator[Row]:
+    """The induction heads matter to choice beyond their controls; by accuracy and at the last position it is open."""
+    for way, share in (("mean", 1.0), ("zero", 1.2), ("mean/last", 0.25)):
+        for outcome, size in (("choice", 0.8), ("mass", 0.3), ("metric", 0.1)):
+            yield from one_set(rng, tasks, "induction heads", f"{outcome}/{way}", size, share)
+    yield row("primary_repeats", "full model", "", 0, "repeats/mean", 9.1)
+    yield row("primary_repeats", "induction heads", "", 0, "repeats/mean", 2.3)
+
+
+def one_set(
+    rng: np.random.Generator, tasks: list[str], name: str, level: str, size: float, share: float
+) -> Iterator[Row]:
+    controls = size * rng.normal(0.25, 0.1, 39)
+    drop, reach = size * share, 0.25 * size
+    key = (name, "group_matched", 5, level)
+    beyond = drop - float(controls.mean())
+    yield row("primary_drop", *key, drop, interval=(drop - reach, drop + reach), n=len(tasks))
+    yield row("primary_beyond", *key, beyond, interval=(beyond - reach, beyond + reach), n=len(tasks))
+    yield row("primary_effect", *key, beyond / float(controls.std()), interval=(1.0, 9.0), p=0.001, n=39)
+    yield row("primary_rank", *key, 1.0 + float((controls >= drop).sum()), n=39)
+    ends = (float(np.quantile(controls, 0.05)), float(np.quantile(controls, 0.95)))
+    yield row("primary_controls", *key, float(np.median(controls)), interval=ends, n=39)
+    for draw, value in enumerate(controls.tolist()):
+        yield row("primary_control", name, f"group_matched/{draw}", 5, level, value, n=len(tasks))
+    yield row("primary_equivalence", *key, abs(beyond) + reach, p=0.05, n=len(tasks))
+    if beyond - reach < 0:
+        yield row("primary_documents", *key, 1234.0, n=len(tasks))
+    for which, condition, value in (("full model", "none", -2.5), ("full model", "few", 0.1), (name, "few", -0.7)):
+        yield row("primary_level", which, condition, 5, level, value, n=len(tasks))
+
+
+def removed(tasks: list[str]) -> Iterator[Row]:
+    """Heads to 30% and not to 70%, FFNs at no step; the steps between are open."""
+    shares = {"head": (30.0, 70.0, 900.0), "ffn": (0.0, 20.0, nan)}
+    for component, (shown, refuted, needed) in shares.items():
+        key = ("pooled tasks", "own", 5, f"{component}/mean")
+        for outcome in ("kept", "choice", "metric"):
+            yield row(f"removable_{outcome}", *key, shown, n=len(tasks))
+            yield row(f"not_removable_{outcome}", *key, refuted, n=len(tasks))
+            if needed == needed:
+                yield row(f"deciding_{outcome}", *key, needed, n=240)
+        drawn = ("pooled tasks", "random", 5, f"{component}/mean")
+        yield row("removable_kept", *drawn, 10.0 * (component == "head"), interval=(0.0, 10.0), n=len(tasks))
+    for layer in range(30):
+        cost = 3.0 / (1 + layer)
+        sure = float(cost < 0.3)
+        key = ("pooled tasks", str(layer), 5, "choice/mean")
+        yield row("ffn_needed", *key, cost, interval=(cost - 0.1, cost + 0.1), p=sure, p_holm=sure, n=len(tasks))
+
+
+def ranked() -> Iterator[Row]:
+    """The induction heads stand high in their layers."""
+    key = ("induction heads", "importance/signed/choice", 5, "within_layer")
+    yield row("class_rank", *key, 0.55, interval=(0.4, 0.7), p=0.002, p_holm=0.02, n=13)
+    yield row("class_rank_detectable", *key, 0.35, n=13)
+    for importance, value in (("signed/choice", 0.3), ("token", 0.1)):
+        pair = ("prefix_matching", f"importance/{importance}", 5, "within_layer")
+        yield row("induction_importance", *pair, value, interval=(value - 0.1, value + 0.1), p=0.01, n=270)
+    exact = ("aggregate", "importance/signed/choice", 5, "knock_out/choice")
+    yield row("knock_out_spearman", *exact, 0.94, n=270)
+    yield row("knock_out_signs", *exact, 0.88, n=270)
+
+
+def contested(rng: np.random.Generator) -> Iterator[Row]:
+    """Function-vector heads carry more than induction heads at the last position, and no more at all of them."""
+    sizes = {"induction": (0.8, 0.1), "function vectors": (0.9, 0.6), "importance": (1.1, 0.5), "random": (0.1, 0.05)}
+    for place, positions in enumerate(("all", "last")):
+        for outcome, scale in (("choice", 1.0), ("mass", 0.5), ("metric", 0.1)):
+            level = f"{outcome}/mean/{positions}/class/kept"
+            for arm, drops in sizes.items():
+                key, drop = (arm, "all tasks", 5, level), scale * drops[place]
+                controls = scale * rng.normal(0.15, 0.05, 39)
+                ends = (float(np.quantile(controls, 0.05)), float(np.quantile(controls, 0.95)))
+                yield row("contest_drop", *key, drop, interval=(drop - 0.1 * scale, drop + 0.1 * scale), n=5)
+                beyond = drop - float(controls.mean())
+                yield row("contest_beyond", *key, beyond, interval=(beyond - 0.1, beyond + 0.1), n=5)
+                yield row("contest_rank", *key, 1.0, n=39)
+                yield row("contest_controls", *key, float(np.median(controls)), interval=ends, n=39)
+                if arm != "induction":
+                    ahead = scale * (drops[place] - sizes["induction"][place])
+                    yield row("contest_ahead", *key, ahead, interval=(ahead - 0.15, ahead + 0.15), n=5)
 
 
 def comparison(kind: str, a: str, b: str, level: str, value: float, **changed: Any) -> dict[str, Any]:

@@ -39,6 +39,23 @@ def test_texts_need_a_tokenizer(toy: HookedModel) -> None:
         induction.in_context_learning_score(toy, texts=["a b c"])
 
 
+def test_a_text_of_ones_own_needs_a_tokenizer(toy: HookedModel) -> None:
+    for call in (lambda: toy.attention_view("a b c", 0), lambda: toy("a b c"), lambda: toy.generate("a b c")):
+        with pytest.raises(UsageError, match="the text 'a b c' must be turned into tokens, and this model has no tok"):
+            call()
+
+
+def test_attention_on_ids_shows_them_as_numbers(toy: HookedModel) -> None:
+    ids = [5, 7, 60, 5]
+    views = [toy.attention_view(given, 1) for given in (ids, torch.tensor(ids), torch.tensor([ids]))]
+    assert {view.tokens for view in views} == {("5", "7", "60", "5")}
+    _, cache = toy.run_with_cache(torch.tensor([ids]), ["pattern"])
+    for view in views:
+        torch.testing.assert_close(torch.from_numpy(view.patterns), cache["pattern", 1][0])
+    with pytest.raises(UsageError, match=r"one sequence of tokens is wanted.*got shape \(2, 2\)"):
+        toy.attention_view(torch.tensor([[1, 2], [3, 4]]), 0)
+
+
 def test_uniform_draws_from_all_ids_and_every_score_is_there(toy: HookedModel) -> None:
     repeated = induction.repeated_sequences(toy, length=8, counts="uniform", sequences=3)
     assert repeated.candidates.ids.tolist() == list(range(VOCAB)) and repeated.candidates.rule == "uniform"

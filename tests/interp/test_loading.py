@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +142,15 @@ def test_a_file_that_is_not_there() -> None:
         interp.load_model("nowhere.gguf")
 
 
-def test_a_folder_without_tokenizer(tmp_path: Path) -> None:
-    with pytest.raises(ModelLoadError, match=r"has no tokenizer \(none of tokenizer\.json, .*save the model's"):
-        interp.load_model(save(tmp_path, tokenizer=False))
+def test_a_folder_without_tokenizer_is_a_model_of_ids(tmp_path: Path) -> None:
+    model = interp.load_model(save(tmp_path, tokenizer=False))
+    assert model.tokenizer is None and model.identity()["tokenizer_hash"] is None
+    assert model.to_str_tokens([3, 5]) == ["3", "5"]
+    with pytest.raises(UsageError, match=r"the text 'a b' must be turned into tokens.*saving one into the model's"):
+        model.to_tokens("a b")
+    with pytest.raises(ModelLoadError, match="could not read the tokenizer"):
+        (tmp_path / "tokenizer.json").write_text("{half")
+        interp.load_model(tmp_path)
 
 
 def test_a_folder_without_config(copy: Path) -> None:
@@ -238,6 +245,34 @@ def test_incomplete_weights(copy: Path) -> None:
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelLoadError, match=r"incomplete: 1 are not there \(model\.layers\.0\.self_attn\.q_proj"):
         interp.load_model(copy)
+
+
+def test_weights_that_nothing_reads_are_refused_by_name(copy: Path) -> None:
+    """A config.json of one layer over weights of two."""
+    write_config(copy, **{**json.loads((copy / "config.json").read_text()), "num_hidden_layers": 1})
+    with pytest.raises(ModelLoadError, match=r"9 weights .* \(model\.layers\.1\.input_layernorm\.weight, .*, \.\.\.\)"):
+        interp.load_model(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("model.layers.0.self_attn.rotary_emb.inv_freq", True),
+        ("model.vision_tower.patch.weight", True),
+        ("v_head.summary.weight", True),
+        ("model.layers.0.self_attn.q_proj.weight_scale", False),
+        ("model.layers.0.self_attn.q_proj.lora_A.weight", False),
+        ("model.layers.7.mlp.down_proj.weight", False),
+    ],
+)
+def test_what_a_text_model_leaves_unread(copy: Path, name: str, read: bool) -> None:
+    path = copy / "model.safetensors"
+    save_file({**load_file(path), name: torch.zeros(2, 2)}, path, metadata={"format": "pt"})
+    if read:
+        assert interp.load_model(copy, check=False).n_layers == 2
+    else:
+        with pytest.raises(ModelLoadError, match=rf"1 weights .* \({re.escape(name)}\)"):
+            interp.load_model(copy, check=False)
 
 
 def test_weights_of_another_shape(copy: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -68,8 +69,11 @@ def slow_choice(
                 rows[:, place] = row.to(rows) / model.layout.residual_scale
             return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
-        module = hf.get_submodule(model.layout.blocks)[layer].get_submodule(str(model.layout.ffn_out))
-        handles.append(module.register_forward_hook(ffn))
+        block = hf.get_submodule(model.layout.blocks)[layer]
+        handles.append(block.get_submodule(str(model.layout.ffn_out)).register_forward_hook(ffn))
+        if model.layout.ffn_beside:  # what is added to it there
+            nothing = partial(ffn, value=torch.zeros_like(value))
+            handles.append(block.get_submodule(model.layout.ffn_beside).register_forward_hook(nothing))
     tokens = [*context, *choice]
     with torch.no_grad():
         logits = hf(input_ids=torch.tensor([tokens]), use_cache=False).logits[0].double()

@@ -1,5 +1,5 @@
 "use strict";
-// The figures of later stages, drawn when they come into view and again when the theme changes.
+// The figures of later stages, drawn when they come into view or are printed, and again when the theme changes.
 
 const figures = {
   drawn: new Map(),
@@ -10,12 +10,16 @@ const figures = {
     this.drawn.set(box, figure);
     return Plotly.react(box, data, { ...layout, ...touch, ...paper.width(narrow ? 0.48 : 1), autosize: true }, display.PLOT_OPTIONS);
   },
+  panelOf(box) {
+    const [figure, panel] = box.dataset.panel.split("/").map(Number);
+    return report.figures[figure].panels[panel];
+  },
+  /** Those that nobody has scrolled to, but for what is folded away. */
+  waiting: () => [...document.querySelectorAll(".plot")].filter((box) => !figures.drawn.has(box) && !box.closest("details:not([open])")),
   start() {
     const seen = new IntersectionObserver((entries) => {
       for (const { isIntersecting, target } of entries) {
-        if (!isIntersecting || this.drawn.has(target)) continue;
-        const [figure, panel] = target.dataset.panel.split("/").map(Number);
-        this.draw(target, report.figures[figure].panels[panel]);
+        if (isIntersecting && !this.drawn.has(target)) this.draw(target, this.panelOf(target));
       }
     }, { rootMargin: "300px" });
     for (const grid of document.querySelectorAll("[data-figure]")) {
@@ -28,6 +32,9 @@ const figures = {
         seen.observe(box);
       });
     }
-    display.theme.listeners.push(() => this.drawn.forEach((figure, box) => this.draw(box, figure)));
+    display.theme.listeners.push(() => {
+      this.drawn.forEach((figure, box) => this.draw(box, figure));
+      if (display.theme.printing) this.waiting().forEach((box) => this.draw(box, this.panelOf(box)));
+    });
   },
 };

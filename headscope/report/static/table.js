@@ -89,7 +89,9 @@ const table = {
   },
   /** All heads and all numbers of the chosen columns. */
   csv() {
-    const quoted = (value) => `"${String(value ?? "").replace(/"/g, '""')}"`;
+    // What a spreadsheet would take for a formula gets an apostrophe in front, as in the inspector's downloads.
+    const harmless = (text) => (/^[=+\-@\t\r]./s.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text);
+    const quoted = (value) => `"${harmless(String(value ?? "")).replace(/"/g, '""')}"`;
     const parts = ["mean", "low", "high", "null", "p", "family"];
     const columns = this.columns().flatMap(({ score }) => parts.filter((part) => score[part].length).map((part) => ({ score, part })));
     const lines = [["layer", "head", "class", ...columns.map(({ score, part }) => `${score.label} ${part}`)]];

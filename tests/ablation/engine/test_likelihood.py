@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from ablation.engine.below import Below, first_removed
 from ablation.engine.likelihood import default_budget, log_likelihoods, score_requests
 from ablation.engine.prefix_plan import Price, Request
 from ablation.engine.sharing import Sharing, find_sharing, plain_log_likelihood, rotary_types, window_of
-from ablation.replacement import Placement, make_replacement
+from ablation.replacement import At, Placement, make_replacement
 from interp.errors import HeadscopeError, UsageError
 from interp.masks import FFNMask, HeadMask
 from interp.model import HookedModel
@@ -24,7 +25,18 @@ from tests.ablation.documents import documents, partial
 from tests.interp.families import FAMILIES, VOCAB, build, load
 
 # ALiBi, linear attention or convolution, windows by index, position ids that are not taken: a row each.
-ALONE = {"bloom", "mpt", "falcon_alibi", "glm_moe_dsa", "gpt_neo", "qwen3_next", "lfm2", "gpt1"}
+ALONE = {
+    "bloom",
+    "mpt",
+    "falcon_alibi",
+    "glm_moe_dsa",
+    "gpt_neo",
+    "qwen3_next",
+    "lfm2",
+    "gpt1",
+    "granite4",
+    "granite4_experts",
+}
 Pair = tuple[tuple[int, ...], tuple[int, ...]]
 
 
@@ -227,6 +239,31 @@ def test_replacements_of_a_run_that_begins_at_a_block(ablation: str) -> None:
     assert below.complete
 
 
+@pytest.mark.parametrize(
+    ("ablation", "positions", "shared"),
+    [("mean", "", True), ("mean", "later", True), ("resample", "", False), ("mean", "last", False)],
+)
+def test_documents_share_demonstrations_where_what_stands_in_goes_by_position(
+    ablation: str, positions: str, shared: bool
+) -> None:
+    """Twelve prompts behind the same 28 tokens: the numbers of each alone, for the price of the plain run."""
+    model, demonstrations = load("llama"), documents(1, seed=8)[0].context * 4
+    shown = [replace(one, contexts=(demonstrations + one.context,) * 3) for one in documents(12, seed=3)]
+    inner = make_replacement(model, ablation, documents(6, seed=2, name="ref"), minimum=1)
+    replacement = At(positions, inner) if positions else inner
+    mask = HeadMask.keep_all(model.n_layers, model.n_heads).without([(0, 1), (1, 2)])
+    alone = [log_likelihoods(model, [one], heads=mask, replacement=replacement)[0] for one in shown]
+    log_likelihoods(model, shown[:1])  # the first log-likelihood of a model is computed again by itself
+    counts = []
+    for told in ({}, {"heads": mask, "replacement": replacement}):
+        with counted(model) as tokens:
+            found = log_likelihoods(model, shown, **told)
+        counts.append(sum(tokens))
+    for row, wanted in zip(found, alone, strict=True):
+        np.testing.assert_allclose(row, wanted, atol=2e-5)
+    assert (counts[1] == counts[0]) is shared and counts[1] >= counts[0]
+
+
 def test_documents_get_a_list_of_choices_each_in_any_shard() -> None:
     model, docs = load("llama"), documents(7)
     whole = log_likelihoods(model, docs)
@@ -249,6 +286,7 @@ def test_fixed_demonstrations_are_run_once() -> None:
 def test_what_depends_on_the_longest_row_is_never_padded() -> None:
     model = load("llama")
     model.hf.config.rope_parameters = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+    score_requests(model, [((5, 6), (7,))])  # the first log-likelihood of a model is computed again by itself
     with counted(model) as seen:
         score_requests(model, [((5, 6), (7,) * n) for n in (1, 2, 2, 3)])
     assert sorted(seen) == [2, 3, 4]
@@ -323,7 +361,7 @@ def test_unfit_requests_are_refused(pair: Pair, sentence: str) -> None:
 def test_nan_is_refused() -> None:
     model = load("llama")
     model.hf.get_submodule(model.layout.unembed).weight.data[3, 0] = torch.nan
-    with pytest.raises(HeadscopeError, match="NaN"):
+    with pytest.raises(HeadscopeError, match=r"of document \d+ is no finite number: it overflows float32"):
         score_requests(model, requests())
 
 

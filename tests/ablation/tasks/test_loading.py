@@ -15,12 +15,12 @@ from interp.errors import UsageError
 
 def test_groups_and_lists_of_names() -> None:
     assert expand_task_names("icl14") == list(ICL14) and len(ICL14) == 14
-    assert expand_task_names("probes") == list(PROBES) and len(PROBES) == 10
+    assert expand_task_names("probes") == list(PROBES) and len(PROBES) == 14
     assert expand_task_names(" copa, probe_french ,copa,") == ["copa", "probe_french"]
     assert expand_task_names("rte,icl14,probes")[:2] == ["rte", "hellaswag"]
     assert expand_task_names("COPA,Probe_French,copa") == ["copa", "probe_french"]
     assert expand_task_names("ICL14") == list(ICL14)
-    assert len(expand_task_names("rte,icl14,probes")) == 24
+    assert len(expand_task_names("rte,icl14,probes")) == 28
     for nothing in ("", " , "):
         with pytest.raises(UsageError, match=r"No task was named.*probes"):
             expand_task_names(nothing)

@@ -1,4 +1,4 @@
-"""The built-in suite: 10 probes of 200 documents, chance at 0 shots, demonstrations that carry the rule."""
+"""The built-in suite: 14 probes of 200 documents, chance at 0 shots, demonstrations that carry the rule."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from ablation.tasks import PROBES, load_task
+from ablation.tasks.names import ABSTRACTIVE, EXTRACTIVE, PROBE_KINDS
 from ablation.tasks.probes import words
 from ablation.tasks.probes.suite import Item, documents, half, rows_of, table
 
 NAMES = tuple(name.removeprefix("probe_") for name in PROBES)
+NO_CONTENT = {"=", "gave", "the", "in", "The", "met", "friends"}
 RULES = {name: import_module(f"ablation.tasks.probes.{name}").RULES for name in NAMES}
 
 
@@ -39,11 +41,46 @@ def test_train_and_validation_share_no_query_and_no_word_of_one(name: str) -> No
         for split in ("train", "validation")
     }
     assert not queries["train"] & queries["validation"]
-    if name in ("pattern", "list_position", "list_category"):
+    if name in ("pattern", "list_position", "list_category", "details", "lookup", "odd_one_out", "roles"):
         parts = {
-            split: {word.strip(",") for query in found for word in query.split()} for split, found in queries.items()
+            split: {word.strip(",;.") for query in found for word in query.split()} - NO_CONTENT
+            for split, found in queries.items()
         }
         assert not parts["train"] & parts["validation"]
+
+
+def test_each_kind_has_six_probes_and_more() -> None:
+    kinds = Counter(PROBE_KINDS.values())
+    assert set(kinds) == {EXTRACTIVE, ABSTRACTIVE} and min(kinds.values()) >= 6
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_the_answer_stands_in_the_query_of_extractive_probes_only(name: str, split: str) -> None:
+    """In the others a rule that leaves the word as it is has it there, and no other."""
+    copied = {rule: 0 for rule in RULES[name]}
+    for row in documents(name, split):
+        query = row["text"].removeprefix("Input: ").removesuffix("\nOutput:")
+        parts = [part.strip(",;.") for part in query.split()]
+        copied[row["pool_id"]] += row["choices"][row["gold"]] in (query, *parts)
+    each = 200 // len(copied)
+    if PROBE_KINDS[f"probe_{name}"] == EXTRACTIVE:
+        assert set(copied.values()) == {each}
+    else:
+        assert copied.pop("unchanged", each) == each
+        assert max(copied.values()) <= 2  # a plural or a past tense that is its own word
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_new_lists_ask_for_every_place(split: str) -> None:
+    """Neither the odd word nor the key that is asked for is given away by where it stands."""
+    for name, rule in (("odd_one_out", "odd one out"), ("lookup", "unchanged")):
+        places = Counter()
+        for row in documents(name, split):
+            if row["pool_id"] == rule:
+                query, answer = row["text"].split("Input: ")[1].split(";")[0], row["choices"][row["gold"]]
+                places[[answer in part.split() for part in query.replace("\n", ",").split(",")].index(True)] += 1
+        assert min(places.values()) >= 6 and len(places) == (3 if name == "lookup" else 4), (name, places)
 
 
 @pytest.mark.parametrize("name", PROBES)

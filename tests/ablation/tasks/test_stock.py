@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -135,13 +136,34 @@ def test_a_prefix_asks_for_the_stock_task(folder: Path) -> None:
         ("probe_capitols", r"Nearest names: probe_capitals"),
         ("scqi", r"Nearest names: .*sciq"),
         ("zzzzzz", r"The project's own: icl14, probes, hellaswag"),
-        ("mmlu_stem", "is a group"),
-        ("super-glue-lm-eval-v1", "is a group .* for instance boolq, "),
     ],
 )
 def test_what_the_harness_can_not_serve_is_refused(ask: Callable[[str], Any], name: str, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         ask(name)
+
+
+@pytest.mark.usefixtures("small_index")
+def test_a_group_of_the_harness_is_its_tasks() -> None:
+    """The 57 subjects, by the files that lie there."""
+    files = {path.stem for path in (LIBRARY / "mmlu" / "default").glob("mmlu_*.yaml")}
+    found = expand_task_names("mmlu")
+    assert len(found) == len(set(found)) == 57 and set(found) <= files
+    assert set(expand_task_names("mmlu_stem")) < set(found)
+    assert expand_task_names("copa,mmlu_stem,mmlu")[:2] == ["copa", expand_task_names("mmlu_stem")[0]]
+    assert set(expand_task_names("lm_eval:mmlu_stem")) == {f"lm_eval:{name}" for name in expand_task_names("mmlu_stem")}
+
+
+@pytest.mark.usefixtures("small_index")
+def test_a_group_is_no_task_and_a_task_in_it_may_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, sentence in (("mmlu_stem", "is a group"), ("super-glue-lm-eval-v1", "is a group .* instance boolq, ")):
+        with pytest.raises(UsageError, match=sentence):
+            load_task(name)
+    entries = stock.index()
+    group = SimpleNamespace(kind=SimpleNamespace(name="GROUP"), cfg={"task": ["sciq", {"task": "gsm8k"}]})
+    monkeypatch.setattr(stock, "index", lambda: {**entries, "mixed": group})
+    with pytest.raises(UsageError, match=r"The task 'gsm8k' of lm-evaluation-harness is a generate_until task and can"):
+        expand_task_names("mixed")
 
 
 @pytest.mark.usefixtures("small_index")

@@ -109,7 +109,10 @@ def test_shots_that_are_no_numbers(model_folder: Path, folder: Path, shots: str)
         (("prune", "--percents", "0,x"), ("'0,x' is not a value of --percents", "0,20,40")),
         (("prune", "--draws", 0, "--order", "random"), ("'0' is not a value of --draws", "from 1 to")),
         (("prune", "--ffn-ranking", "size", "--component", "ffn"), ("'size' is not a value of --ffn-ranking",)),
-        (("prune", "--ranking", "size"), ("'size' is not a value of --ranking", "token, document or signed")),
+        (
+            ("prune", "--ranking", "size"),
+            ("'size' is not a value of --ranking", "token, document, signed, token/choice"),
+        ),
         (("study", "--budget", "huge"), ("'huge' is no budget", "small or paper")),
         (("study", "--only", "lunch"), ("'lunch' is not a value of --only", "importance")),
     ],
@@ -175,7 +178,7 @@ def test_one_line_of_advice_makes_all_that_is_missing(
     asked = ("prune", model_folder, *where, "--component", "ffn", "--order", "own,signed", "--demo-seeds", 1)
     asked = (*asked, "--ffn-ranking", "knock_out", "--percents", "0,50")
     found = command(*asked)
-    refused(found, "holds no knock_out (log_likelihood) of ffns and importance (signed) of ffns to rank by: ", "&&")
+    refused(found, "holds no knock_out (choice) of ffns and importance (signed) of ffns to rank by: ", "&&")
     assert "probe_antonyms at 0 shots, probe_antonyms at 2 shots, probe_capitals at 0 shots and 1 more" in found.error
     assert "--limit 4" in found.error and "--seed 3" in found.error, "the protocol that the folder has"
     for advised in advice(found.error):
@@ -191,22 +194,57 @@ def test_a_missing_number_of_shots_or_task_is_named(model_folder: Path, folder: 
     unharmed(folder, stored)
 
 
-def test_the_causal_check_needs_induction_scores(model_folder: Path, folder: Path, tmp_path: Path) -> None:
-    found = command(
-        "study",
-        model_folder,
-        "--tasks",
-        TASK,
-        "--shots",
-        "0,2",
-        "--limit",
-        4,
-        "--only",
-        "causal",
-        "-o",
-        tmp_path / "new",
-    )
-    refused(found, "no induction scores to choose heads by", "`headscope induction MODEL -o")
+def test_the_primary_question_needs_a_screen(model_folder: Path, folder: Path, tmp_path: Path) -> None:
+    asked = ("study", model_folder, "--tasks", TASK, "--shots", "0,2", "--limit", 12, "--only", "primary")
+    refused(command(*asked, "-o", tmp_path / "new"), "holds no screen", "`headscope study --only screen -o")
+
+
+def test_an_order_by_choice_says_which_importance_is_missing(
+    model_folder: Path, folder: Path, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = command("prune", model_folder, *ASKED, "-o", folder, "--order", "signed_choice")
+    refused(found, "holds no importance (signed/choice) of heads to rank by", "--objective choice")
+    found = command("prune", model_folder, *ASKED, "-o", folder, "--ranking", "token/choice")
+    refused(found, "importance (token/choice) of heads", "headscope importance --objective choice")
+    unharmed(folder, stored)
+
+
+# ---- documents without a choice to make -----------------------------------------------------------------------------
+
+
+def write_task(folder: Path, name: str, *, choices: int, equal: bool = False) -> None:
+    """A COPA of `choices` choices, of one text where they are to be equal."""
+    (folder / name).mkdir(parents=True)
+    for split, count in (("train", 40), ("validation", 8)):
+        rows = [
+            {
+                "premise": f"It was day {number} of {split}.",
+                "question": "cause",
+                "choice1": "The sun rose.",
+                "choice2": "The sun rose." if equal else f"The moon fell {number} times.",
+                "label": number % 2,
+                "idx": number,
+            }
+            for number in range(count)
+        ]
+        (folder / name / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+
+def test_choices_that_are_equal_as_text_are_a_sentence_or_are_left_out(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "render_report", lambda folder: folder / "report.html")
+    write_task(tmp_path / "data", "copa", choices=2, equal=True)
+    where = ("--tasks", "copa", "--shots", 0, "--limit", 4, "--data", tmp_path / "data", "-o", tmp_path / "run")
+    found = command("importance", model_folder, *where, "--objective", "choice")
+    refused(found, "no document of copa has a choice to make (two of the 2 choices", "--objective sum")
+    done("importance", model_folder, *where)
+    done("knockout", model_folder, *where)
+    done("prune", model_folder, *where, "--percents", "0,50")
+    run = open_run(tmp_path / "run")
+    assert set(run.ffn_scores.query("score == 'knock_out'")["variant"]) == {"metric", "metric/later"}
+    assert set(run.metrics["metric"]) == {"acc"}
+    assert not any(kind.endswith(("_choice", "_kept", "_mass")) for kind in run.comparisons["kind"])
 
 
 def test_export_needs_a_ranking_zero_ablation_and_its_own_model(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     BertConfig,
     BertForMaskedLM,
+    GPT2Config,
+    GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     MambaConfig,
@@ -29,6 +32,7 @@ from transformers import (
 
 from headscope.cli import main, options
 from headscope.store.run import open_run
+from interp.levels import LEVELS
 
 LAYERS, HEADS = 2, 4
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -378,3 +382,96 @@ def test_doctor_tells_the_worst_of_what_holds_and_all_that_fails() -> None:
         "FAIL  gates  (layer 3; 0.4)",
         "ok    rows  (worst in layer 1; 1e-06)",
     ]
+
+
+# ---- a model without a tokenizer ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two layers trained on integers: no tokenizer beside the weights."""
+    folder = tmp_path_factory.mktemp("student") / "toy"
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=64, n_layer=2, n_head=4, n_embd=32, n_positions=64, bos_token_id=None, eos_token_id=None
+    )
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    return folder
+
+
+def test_a_student_model_is_scored_into_a_run_with_its_tokens_as_numbers(
+    headscope: Callable[..., Outcome], student: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    asked = ("induction", student, "--counts", "uniform", "--length", 6, "--sequences", 3, "-o", folder)
+    made = headscope(*asked, "--check", "strict")
+    assert made.status == 0, made.error
+    run = open_run(folder)
+    assert all(re.fullmatch("[0-9]+", token) for token in run.attention_example.tokens)
+    (stage,) = run.stages
+    assert stage.record["check"] == "strict" and stage.record["candidates"]["rule"] == "uniform"
+    assert run.identity["tokenizer_hash"] is None
+    assert "Not scored: sink on natural prompts: " in made.out and "tokenizer" in stage.record["refused"].popitem()[1]
+    assert headscope("report", folder).status == 0
+
+
+SIGNS = {chr(0x4E00 + number): number for number in range(64)}
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "told"),
+    [(models.WordLevel(SIGNS), "can't read"), (models.BPE(SIGNS, []), "makes no tokens of English sentences")],
+    ids=["fails", "drops"],
+)
+def test_a_tokenizer_that_reads_no_english_leaves_out_what_needs_it(
+    headscope: Callable[..., Outcome], student: Path, tmp_path: Path, vocabulary: Any, told: str
+) -> None:
+    """Signs of its own, and no token for the rest: it fails on a sentence, or makes nothing of it, however long."""
+    toy = Path(shutil.copytree(student, tmp_path / "toy"))
+    words = Tokenizer(vocabulary)
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=words).save_pretrained(toy)
+    folder = tmp_path / "run"
+    made = headscope("induction", toy, "--counts", "uniform", "--length", 6, "--sequences", 3, "-o", folder)
+    assert made.status == 0, made.error
+    left_out = open_run(folder).stages[0].record["refused"]
+    assert list(left_out) == ["sink on natural prompts"] and told in left_out["sink on natural prompts"]
+    assert "Not scored: sink on natural prompts" in made.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("induction",), "--counts"),
+        (
+            ("attention", "--text", "a b", "--layer", 1),
+            "the text 'a b' must be turned into tokens, and this model has no",
+        ),
+        (
+            ("importance", "--tasks", "probe_capitals", "--shots", 0),
+            "the documents of probe_capitals must be turned into",
+        ),
+        (
+            ("knockout", "--tasks", "probe_capitals", "--shots", 0),
+            "the documents of probe_capitals must be turned into",
+        ),
+    ],
+)
+def test_what_needs_text_says_so(
+    headscope: Callable[..., Outcome],
+    student: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[object, ...],
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = headscope(arguments[0], student, *arguments[1:])
+    last = found.error.strip().splitlines()[-1]
+    assert found.status in (1, 2) and last.startswith("headscope: ") and told in last
+    assert not list(tmp_path.rglob("manifest.json"))
+
+
+def test_the_levels_of_the_check_are_those_of_the_self_check(headscope: Callable[..., Outcome]) -> None:
+    found = headscope("induction", "--check", "never")
+    assert found.status == 2 and f"give {', '.join(LEVELS[:-1])} or {LEVELS[-1]}" in found.error

@@ -26,7 +26,7 @@ from tests.headscope.commands import command, done
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMANDS: dict[str, Any] = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-LOADING = [name for name in COMMANDS if name not in ("compare", "report")]
+LOADING = [name for name in COMMANDS if name not in ("compare", "compare-models", "report")]
 
 
 @pytest.fixture(autouse=True)

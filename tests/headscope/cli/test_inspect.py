@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 
 from headscope.cli import inspect, options
 from headscope.store.run import open_run
+from interp.errors import ModelLoadError, StoreError, UsageError
+from interp.identity import WeightHash
 from tests.headscope.tiny_model import tiny_model
 
 
@@ -51,3 +54,30 @@ def test_a_run_whose_model_is_not_here_is_shown_without_it_at_once(
     bench = inspect.make_bench("run", None, "hub", {}, with_model=True)
     assert bench.model is None and loaded == []
     assert "'a-students-model' could not be loaded (no model 'a-students-model' found" in bench.why
+
+
+def test_a_local_runs_model_is_found_again_where_it_is(
+    loaded: list[tuple[str, dict[str, Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run keeps the name of a folder, not its place; another model there is refused."""
+    from headscope.stages.induction import measure_induction
+
+    model = tiny_model()
+    monkeypatch.setitem(model.provenance, "source", "a-students-model")
+    measure_induction(model, tmp_path / "run", sequences=2, length=6)
+    home = tmp_path / "models of mine"
+    home.mkdir()
+    (home / "config.json").write_text("{}")
+    run = str(tmp_path / "run")
+    bench = inspect.make_bench(run, None, "hub", {}, with_model=True, model_at=str(home))
+    assert bench.model is model and bench.why == "" and loaded == [(str(home), {})]
+    without = inspect.make_bench(run, None, "hub", {}, with_model=True)
+    assert f"`headscope inspect {shlex.quote(run)} --model PATH` loads it from where it is." in without.why
+    monkeypatch.setitem(model.__dict__, "weight_hash", WeightHash("0" * 64, True))
+    with pytest.raises(StoreError, match=r"models of mine' is not the model of '.*run': .* now has other weights"):
+        inspect.make_bench(run, None, "hub", {}, with_model=True, model_at=str(home))
+    for target, no_model in (("smollm2-135m", False), (run, True)):
+        with pytest.raises(UsageError, match="--model says where the model of a run directory is"):
+            inspect.check_model(target, str(home), no_model=no_model)
+    with pytest.raises(ModelLoadError, match="there is no folder"):
+        inspect.check_model(run, str(tmp_path / "nowhere"), no_model=False)

@@ -18,7 +18,7 @@ HEAVY = ("torch", "transformers", "pandas", "plotly", "lm_eval", "datasets")
 
 OFFLINE = "(it is not in the hub's cache, and HF_HUB_OFFLINE forbids the network)"
 WAYS = "MODEL is smollm2-135m, a hub id such as facebook/opt-125m, a folder or a .gguf file"
-ORDERS = "own, aggregate, transfer, signed, inverse, random, layer_matched"
+ORDERS = "own, aggregate, transfer, signed, signed_choice, inverse, random, layer_matched"
 SHOTS = "is no list of numbers of shots: write, for example, --shots 0,1,5"
 BUDGET = "is no budget: give small or paper, or a number of hours such as 2 (--budget)"
 STEPS = "percentages must begin with 0 (the full model), ascend and stay below 100; got"
@@ -68,7 +68,11 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
         ("prune", "--component", "heads"),
         "'heads' is not a value of --component: give head, ffn or both; did you mean head?",
     ),
-    (("prune", "--ranking", "size"), "'size' is not a value of --ranking: give token, document or signed"),
+    (
+        ("prune", "--ranking", "size"),
+        "'size' is not a value of --ranking: give token, document, signed, token/choice, "
+        "document/choice or signed/choice",
+    ),
     (("prune", "--ffn-ranking", "random"), "'random' is not a value of --ffn-ranking: give importance or knock_out"),
     (("study", "--budget", "huge"), f"'huge' {BUDGET}"),
     (("study", "--budget", "-2"), f"'-2' {BUDGET}"),
@@ -76,7 +80,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (
         ("study", "--only", "knock_out"),
         "'knock_out' is not a value of --only: give induction, screen, primary, importance, knockout, prune, "
-        "compare, causal or report; did you mean knockout?",
+        "compare or report; did you mean knockout?",
     ),
     (("plan", "--budget", "2"), "'2' is not a value of --budget: give small or paper"),
     # orders

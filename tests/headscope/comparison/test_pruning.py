@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from ablation.statistics.intervals import PAIRED_LOSS
-from headscope.comparison.pruning_task import Curve, summary_rows, with_demonstrations_joined
-from headscope.comparison.pruning_tasks import ABOVE, Loss, above_chance, by_order, mean_change, stale, together_rows
+from ablation.statistics.cluster_numbers import cluster_numbers
+from ablation.statistics.verdict import KEPT_SHARE, MARGINS, TaskChange
+from headscope.comparison.pruning_task import Curve, summary_rows
+from headscope.comparison.pruning_tasks import POOLED, above_chance, by_order, mean_change, stale, together_rows
 from headscope.stages.pruning import PruneChoice
 from headscope.store.comparisons import frame
 from headscope.store.manifest import Stage
@@ -25,7 +26,6 @@ from interp.errors import UsageError
 PERCENTS = (0, 20, 40, 60)
 STEPS = tuple((percent, 0) for percent in PERCENTS)
 CHANCE = 0.25
-MARGIN = {"metric": 0.02, "log_likelihood": 0.05}
 
 
 def curve(
@@ -40,14 +40,36 @@ def curve(
     size: int = 1,
     shots: int = 5,
     majority: float = 0.3,
+    gain: float | None = None,
 ) -> Curve:
-    """Right answers that turn wrong at the given rates; `size` documents a cluster."""
+    """Right answers that turn wrong at the given rates; `size` documents a cluster; gain: of the demonstrations."""
     draw = np.random.default_rng(seed)
     base, broken = draw.random(n) < start, draw.random(n)
     metric = np.stack([(base & ~(broken < lost)).astype(float) for lost in loss])
     gold = -1.0 - draw.random((1, n)) - np.array(loss)[:, None] * (1 + draw.random((1, n)))
     labels = tuple(f"{task}/c{place // size}" for place in range(n))
-    return Curve(task, shots, order, order_seed, STEPS, PERCENTS, CHANCE, majority, metric, labels, gold, labels)
+    return made(task, order, metric, gold, labels, order_seed, shots, majority, gain)
+
+
+def made(
+    task: str,
+    order: str,
+    metric: np.ndarray,
+    choice: np.ndarray,
+    labels: tuple[str, ...],
+    order_seed: int = 0,
+    shots: int = 5,
+    majority: float = 0.3,
+    gain: float | None = None,
+) -> Curve:
+    numbers = cluster_numbers(labels)
+    changes = {
+        name: TaskChange(values - values[0], numbers) for name, values in (("metric", metric), ("choice", choice))
+    }
+    if gain is not None:
+        whole = gain + 0.1 * np.random.default_rng(7).standard_normal(len(labels))
+        changes["kept"] = replace(changes["choice"], gain=whole)
+    return Curve(task, shots, order, order_seed, STEPS, PERCENTS, CHANCE, majority, metric, labels, changes)
 
 
 def rows_of(curves: list[Curve], **values: Any) -> list[dict[str, Any]]:
@@ -75,23 +97,25 @@ def test_the_area_is_the_trapezoid_of_the_share_above_chance() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 4])
-def test_the_removable_share_by_log_likelihood_is_where_the_bound_leaves_the_margin(size: int) -> None:
+def test_the_removable_share_by_choice_is_where_the_bound_leaves_the_margin(size: int) -> None:
     one = curve(loss=(0, 0.001, 0.02, 0.3), size=size)
     bounds = []
-    for step in one.gold - one.gold[0]:
-        mean, error, count = clustered(step, one.document_clusters)
+    for step in one.changes["choice"].change:
+        mean, error, count = clustered(step, one.clusters)
         bounds.append(mean - stats.t.ppf(0.95, count - 1) * error)
     assert bounds[1] > -0.05 and bounds[3] < -0.05
     expected = 40 if bounds[2] > -0.05 else 20
-    (row,) = rows_of([one], kind="removable_log_likelihood")
+    (row,) = rows_of([one], kind="removable_choice")
     assert row["value"] == expected
 
 
 def test_every_smaller_share_must_be_removable_too() -> None:
     one = curve()
-    gold = np.stack([one.gold[0], one.gold[0] - 1.0, one.gold[0], one.gold[0]])
-    (row,) = rows_of([replace(one, gold=gold)], kind="removable_log_likelihood")
+    change = np.zeros((4, 40)) - np.array([0, 1, 0, 0])[:, None]
+    changed = replace(one, changes={"choice": TaskChange(change, one.labels)})
+    (row,) = rows_of([changed], kind="removable_choice")
     assert row["value"] == 0
+    assert not rows_of([changed], kind="not_removable_choice") and not rows_of([changed], kind="removable_metric")
 
 
 def test_too_few_documents_are_said_to_be_too_few() -> None:
@@ -107,14 +131,13 @@ def test_too_few_documents_are_said_to_be_too_few() -> None:
 def test_clusters_are_the_unit() -> None:
     """Four copies of every document change no interval."""
     one = curve(n=30)
-    copies = replace(
-        one,
-        metric=np.repeat(one.metric, 4, axis=1),
-        gold=np.repeat(one.gold, 4, axis=1),
-        clusters=tuple(np.repeat(one.clusters, 4)),
-        document_clusters=tuple(np.repeat(one.document_clusters, 4)),
-    )
-    for kind in ("pruning_area", "full_metric", "removable_log_likelihood", "unchanged_bound"):
+    changes = {
+        name: TaskChange(np.repeat(held.change, 4, axis=1), np.repeat(held.clusters, 4))
+        for name, held in one.changes.items()
+    }
+    metric, labels = np.repeat(one.metric, 4, axis=1), tuple(np.repeat(one.clusters, 4))
+    copies = replace(one, metric=metric, clusters=labels, changes=changes)
+    for kind in ("pruning_area", "full_metric", "removable_choice", "unchanged_bound"):
         (first,), (second,) = (rows_of([each], kind=kind) for each in (one, copies))
         for name in ("value", "ci_low", "ci_high"):
             assert first[name] == pytest.approx(second[name], nan_ok=True), (kind, name)
@@ -144,14 +167,36 @@ def test_random_orders_give_their_median_and_the_own_order_its_rank_among_them()
     assert math.isnan(found["random"]["p"])
 
 
-def test_draws_of_the_demonstrations_are_items_of_the_same_clusters() -> None:
-    one, other = curve(seed=1), curve(seed=2)
-    (joined,) = with_demonstrations_joined([one, other])
-    assert joined.metric.shape == (4, 80) and set(joined.clusters) == set(one.clusters)
-    (row,) = rows_of([joined], kind="full_metric")
-    assert row["value"] == pytest.approx((one.metric[0].mean() + other.metric[0].mean()) / 2)
-    (bound,) = rows_of([joined], kind="unchanged_bound")
-    assert bound["n"] == 40
+def test_three_verdicts_and_the_documents_that_decide() -> None:
+    """By SciPy: harmless to 20%, not removable at 60%, and 40% between, which some number of documents would settle."""
+    draw = np.random.default_rng(1)
+    change = np.array([0.0, 0.0, -0.03, -0.4])[:, None] + 0.1 * draw.standard_normal((4, 60))
+    change[:2] = 0.01 * draw.standard_normal((2, 60))
+    change[0] = 0
+    one = replace(curve(n=60), changes={"choice": TaskChange(change, np.arange(60))})
+    reach = [stats.t.ppf(0.95, 59) * step.std(ddof=1) / math.sqrt(60) for step in change]
+    lower, upper = change.mean(axis=1) - reach, change.mean(axis=1) + reach
+    assert lower[1] > -0.05 and lower[2] < -0.05 < upper[2] and upper[3] < -0.05
+    found = {row["kind"]: row for row in rows_of([one]) if row["kind"].endswith("_choice")}
+    assert found["removable_choice"]["value"] == 20 and found["not_removable_choice"]["value"] == 60
+    deciding = found["deciding_choice"]
+    assert deciding["n"] == 60 < deciding["value"] < math.inf
+    drawn = [replace(one, order="random", order_seed=k) for k in range(3)]
+    kinds = {row["kind"] for row in rows_of(drawn)}
+    assert "removable_choice" in kinds and not {"not_removable_choice", "deciding_choice"} & kinds
+
+
+def test_what_is_kept_is_judged_by_the_gain_and_a_task_without_one_is_not() -> None:
+    one = curve(loss=(0, 0, 0.3, 0.9), n=200, gain=2.0)
+    change, gain = one.changes["kept"].change, one.changes["kept"].gain
+    assert gain is not None
+    beyond = change + (1 - KEPT_SHARE) * gain  # gain(p) - .95 gain(0)
+    errors = beyond.std(axis=1, ddof=1) / math.sqrt(200)
+    lower = beyond.mean(axis=1) - stats.t.ppf(0.95, 199) * errors
+    expected = max(percent for place, percent in enumerate(PERCENTS) if (lower[1 : place + 1] > 0).all())
+    (row,) = rows_of([one], kind="removable_kept")
+    assert row["value"] == expected == 20
+    assert not rows_of([curve(gain=-0.5)], kind="removable_kept")
 
 
 def test_one_cluster_has_no_interval_and_no_claim() -> None:
@@ -173,15 +218,15 @@ def test_tasks_count_alike_however_many_documents_they_have() -> None:
     changes = [(one.metric - one.metric[0]).mean(axis=1) for one in tasks]
     for place, percent in enumerate(PERCENTS[1:], start=1):
         (row,) = together(tasks, kind="pruned_metric", level=f"head/zero/p={percent}")
-        assert row["a"] == ABOVE and row["b"] == "own" and row["n"] == 2
+        assert row["a"] == POOLED and row["b"] == "own" and row["n"] == 2
         assert row["value"] == pytest.approx((changes[0][place] + changes[1][place]) / 2)
 
 
 def test_the_interval_of_the_mean_adds_the_tasks_variances() -> None:
     """With many clusters the ratio's variance is that of a mean of independent tasks about the common mean."""
     tasks = [curve("copa", n=400, seed=1), curve("rte", n=400, seed=2)]
-    (row,) = together(tasks, kind="pruned_log_likelihood", level="head/zero/p=60")
-    errors = [clustered(one.gold[3] - one.gold[0], one.document_clusters)[1] for one in tasks]
+    (row,) = together(tasks, kind="pruned_choice", level="head/zero/p=60")
+    errors = [clustered(one.changes["choice"].change[3], one.clusters)[1] for one in tasks]
     expected = 1.96 * math.sqrt(sum(error**2 for error in errors)) / 2
     assert (row["ci_high"] - row["ci_low"]) / 2 == pytest.approx(expected, rel=0.02)
 
@@ -189,7 +234,7 @@ def test_the_interval_of_the_mean_adds_the_tasks_variances() -> None:
 def test_how_far_tasks_are_apart_is_no_part_of_the_interval() -> None:
     """Two tasks that lose .4 and nothing, each without noise: the mean of these tasks is known exactly."""
     clusters = np.arange(40) // 2
-    tasks = [Loss(name, np.full((1, 40), change), clusters) for name, change in (("copa", -0.4), ("rte", 0.0))]
+    tasks = [TaskChange(np.full((1, 40), change), clusters) for change in (-0.4, 0.0)]
     (found,) = mean_change(tasks)
     assert (found.value, found.stderr) == (pytest.approx(-0.2), pytest.approx(0, abs=1e-12))
     assert found.interval() == pytest.approx((-0.2, -0.2))
@@ -205,41 +250,26 @@ def test_the_interval_holds_the_mean_of_these_tasks_as_often_as_it_says(sizes: t
         for place, count in enumerate(sizes):
             noise = 0.1 * (1 + place % 3) * draw.standard_normal(count)
             items = np.repeat(means[place] + noise, 2) + 0.05 * draw.standard_normal(2 * count)
-            tasks.append(Loss(str(place), items[None], np.arange(2 * count) // 2))
+            tasks.append(TaskChange(items[None], np.arange(2 * count) // 2))
         low, high = mean_change(tasks)[0].interval()
         held += low <= means.mean() <= high
     assert 0.93 <= held / times <= 0.975
-
-
-@pytest.mark.parametrize("sizes", [(60,) * 3, (31,) * 10, (10, *(100,) * 5)])
-@pytest.mark.parametrize("where", ["everywhere", "the smallest task"])
-def test_rare_losses_of_exactly_the_margin_are_seldom_called_smaller(sizes: tuple[int, ...], where: str) -> None:
-    """Also where a single small task loses all of it, and mostly shows nothing."""
-    draw, wrong, times = np.random.default_rng(6), 0, 400
-    rates = np.full(len(sizes), 0.02) if where == "everywhere" else 0.02 * len(sizes) * np.eye(len(sizes))[0]
-    for _ in range(times):
-        tasks = [
-            Loss(str(place), -(draw.random((1, count)) < rate).astype(float), np.arange(count))
-            for place, (count, rate) in enumerate(zip(sizes, rates, strict=True))
-        ]
-        wrong += mean_change(tasks, PAIRED_LOSS)[0].lower_bound() > -0.02
-    assert wrong / times <= 0.06
 
 
 def test_tasks_at_chance_are_left_out_and_none_is_none() -> None:
     good, poor = curve("copa"), curve("rte", start=0.25, loss=(0, 1, 1, 1))
     (both, out, kept, *rest), (_, _, *alone) = together([poor, good]), together([good])
     assert (out["b"], out["value"]) == ("copa", 1) and (kept["b"], kept["value"], kept["n"]) == ("rte", 0, 40)
-    assert rest == alone and (both["kind"], both["value"], both["n"]) == ("tasks_above_chance", 1, 2)
+    assert rest == alone and (both["kind"], both["value"], both["n"]) == ("pooled_tasks", 1, 2)
     (none, _) = together([poor])
-    assert (none["kind"], none["value"], none["n"]) == ("tasks_above_chance", 0, 1)
+    assert (none["kind"], none["value"], none["n"]) == ("pooled_tasks", 0, 1)
 
 
 def test_ten_tasks_show_together_what_none_shows_alone() -> None:
     tasks = [curve(f"task{k}", n=60, loss=(0, 0, 0, 0.5), seed=k) for k in range(10)]
     assert all(rows_of([one], kind="removable_metric")[0]["value"] == 0 for one in tasks)
     (row,) = together(tasks, kind="removable_metric")
-    assert row["value"] == 40 and row["a"] == ABOVE and row["level"] == "head/zero"
+    assert row["value"] == 40 and row["a"] == POOLED and row["level"] == "head/zero"
     few, many = (together(part, kind="unchanged_bound")[0]["value"] for part in (tasks[:2], tasks))
     assert few < -0.02 < many
     (row,) = together(tasks[:2], kind="removable_metric")  # nothing changes at 40%, and 120 documents can't show it
@@ -286,7 +316,7 @@ def kept(folder: Path, *calls: list[Curve]) -> pd.DataFrame:
         with begin_stage(folder, {"source": "drawn"}, Stage("prune", "x")) as run:
             run.add_comparisons(frame(together(curves)), without=stale)
     rows = open_run(folder).comparisons
-    assert (rows["a"] == ABOVE).all()
+    assert (rows["a"] == POOLED).all()
     return rows
 
 
@@ -308,7 +338,13 @@ def test_another_order_of_the_same_tasks_is_added(tmp_path: Path) -> None:
 
 def test_an_order_on_another_grid_leaves_no_step_of_the_first(tmp_path: Path) -> None:
     coarse = [
-        replace(one, steps=one.steps[::3], percents=one.percents[::3], metric=one.metric[::3], gold=one.gold[::3])
+        replace(
+            one,
+            steps=one.steps[::3],
+            percents=one.percents[::3],
+            metric=one.metric[::3],
+            changes={name: replace(held, change=held.change[::3]) for name, held in one.changes.items()},
+        )
         for one in (curve("copa"), curve("rte"))
         if one.percents
     ]
@@ -351,7 +387,7 @@ def test_the_joint_grid_has_changes_but_no_curve() -> None:
     assert list(summary_rows([one], component="both", ablation="zero")) == []
     every = together_rows([one], component="both", ablation="zero")
     found = [row for row in every if row["b"] == "own"]
-    assert {row["kind"] for row in found} == {"pruned_metric", "pruned_log_likelihood"}
+    assert {row["kind"] for row in found} == {"pruned_metric", "pruned_choice"}  # no row of shares
     assert [row["level"] for row in found[:3]] == ["both/zero/h=20,f=0", "both/zero/h=0,f=10", "both/zero/h=20,f=10"]
 
 
@@ -362,9 +398,32 @@ def test_shots_are_kept_apart() -> None:
 
 
 def test_the_margins_are_those_of_the_method() -> None:
-    from headscope.comparison.pruning_tasks import MARGINS
+    assert MARGINS == {"metric": 0.02, "choice": 0.05, "kept": 0.0} and KEPT_SHARE == 0.95
 
-    assert MARGINS == MARGIN
+
+def test_screened_tasks_are_all_summed_up_and_others_only_above_chance() -> None:
+    poor = [curve("copa", start=0.2), curve("rte")]
+    found = {
+        screened: list(together_rows(poor, component="head", ablation="zero", screened=screened))
+        for screened in (True, False)
+    }
+    pooled = {
+        key: {row["b"]: row["value"] for row in rows if row["kind"] == "pooled_task"} for key, rows in found.items()
+    }
+    assert pooled == {True: {"copa": 1, "rte": 1}, False: {"copa": 0, "rte": 1}}
+
+
+def test_a_task_without_an_outcome_is_left_out_of_it_alone() -> None:
+    """Where contexts differ there is no mass; the gain of the full model stands beside what is kept of it."""
+    one, other = curve("copa", gain=2.0), curve("winogrande", gain=1.0)
+    one = replace(one, changes={**one.changes, "mass": one.changes["choice"]})
+    found = together([one, other])
+    assert {row["n"] for row in found if row["kind"] == "pruned_mass"} == {1}
+    assert {row["n"] for row in found if row["kind"] == "pruned_choice"} == {2}
+    (gain,) = [row for row in found if row["kind"] == "pruned_kept" and row["b"] == "full model"]
+    gains = [held.changes["kept"].gain for held in (one, other)]
+    assert gain["value"] == pytest.approx(np.mean([part.mean() for part in gains if part is not None]))
+    assert gain["level"] == "head/zero" and gain["n"] == 2
 
 
 def test_removing_everything_is_no_step_of_a_curve() -> None:

@@ -16,7 +16,6 @@ import interp
 from headscope.engine.local import LocalEngine, longest_first
 from headscope.engine.passing import Packer, code_hash, from_bytes, to_bytes, unpacked
 from headscope.engine.worker import Assignment, Worker, check_same
-from headscope.stages.causal import CausalChoice, measure_causal_check
 from headscope.stages.cells import TaskChoice
 from headscope.stages.importance import measure_importance
 from headscope.stages.induction import measure_induction
@@ -34,7 +33,6 @@ from tests.headscope.tiny_model import tiny_model
 TASKS = ("probe_pattern", "probe_labels")
 CHOICE = TaskChoice(TASKS, shots=(0, 2), limit=4, demos="fixed")
 PRIMARY = PrimaryChoice(controls=3, ways=("mean/last",), looks=(1.0,))
-LESS = CausalChoice(percents=(10,), ablations=("mean",), kinds=("layer_matched",), controls=2)
 PRUNE = PruneChoice("head", ("own", "iterative"), percents=(0, 50), ablation="mean")
 
 
@@ -58,7 +56,6 @@ def every(model: interp.HookedModel, folder: Path) -> None:
     measure_importance(model, folder, CHOICE)
     measure_knock_out(model, folder, CHOICE, component="ffn", ablation="mean")
     measure_pruning(model, folder, replace(CHOICE, shots=(2,)), PRUNE)
-    measure_causal_check(model, folder, CHOICE, LESS)
 
 
 def twice(model: interp.HookedModel, folder: Path, stages: Callable[..., None]) -> tuple[Path, Path, LocalEngine]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import plotly.graph_objects as go
 import pytest
 
 from headscope import figures
-from headscope.figures.causal import mean_drops, rank_p, removal
+from headscope.figures.catalogue import reliable
+from headscope.figures.dots import Dot, dot_plot, dots_of
 from headscope.figures.importance_scatter import importance_scatter
 from headscope.figures.joint_grid import joint_grid
 from headscope.figures.knock_out import ffn_knockout
@@ -180,26 +182,55 @@ def test_retention_and_overlap_read_the_percentage_from_the_level() -> None:
     assert [one.name for one in overlap_curves(rows).data] == ["Prefix matching and importance (token)", "chance"]
 
 
-def test_removal_averages_tasks_and_counts_controls_that_cost_as_much() -> None:
-    def sets(kind: str, draw: int, *drops: float) -> list[dict[str, Any]]:
-        told = {"tested": "top 1%", "kind": kind, "draw": draw, "removed": 3}
-        return [{**told, "task": task, "drop": drop} for task, drop in zip("ab", drops, strict=False)]
+def test_dots_stand_above_their_controls_outcome_by_outcome() -> None:
+    controls = tuple(np.linspace(0.0, 1.0, 21))
+    dots = [
+        Dot("mean", 2.0, (1.5, 2.75), controls, "choice"),
+        Dot("zero", 3.0, (nan, nan), (), "choice", (0.25, 0.5)),
+        Dot("mean", 0.1, (0.05, 0.2), (0.01, 0.03), "metric"),
+    ]
+    figure = dot_plot(dots)
+    tested = [one for one in figure.data if one.name.startswith("tested")]
+    assert [list(one.x) for one in tested] == [[2.0, 3.0], [pytest.approx(10.0)]], "accuracy is in points"
+    np.testing.assert_allclose(tested[0].error_x.array, [0.75, 0.0])
+    np.testing.assert_allclose(tested[0].error_x.arrayminus, [0.5, 0.0])
+    np.testing.assert_allclose([tested[1].error_x.array[0], tested[1].error_x.arrayminus[0]], [10.0, 5.0])
+    bars = [list(one.x) for one in figure.data if one.name.startswith("5th")]
+    assert bars[:2] == [[pytest.approx(0.05), pytest.approx(0.95)], [0.25, 0.5]]
+    points = [list(one.x) for one in figure.data if "control sets" in one.name]
+    assert points == [list(controls), [pytest.approx(1.0), pytest.approx(3.0)]]
+    assert figure.layout.xaxis.title.text.endswith("choice, nats") and "points" in figure.layout.xaxis2.title.text
+    assert figure.layout.yaxis.ticktext == ("mean", "zero") and figure.layout.yaxis2.ticktext == ("mean",)
+    assert figure.layout.yaxis.domain[0] > figure.layout.yaxis2.domain[1], "one above the other"
 
-    rows = frame(
-        *sets("induction", 0, 0.5, 0.25),
-        *sets("random", 0, 0.0, 0.0),
-        *sets("random", 1, 0.25, 0.5),
-        *sets("random", 2, 1.0, 0.0),
-        *sets("random", 3, 0.125, 0.5),
-        *sets("random", 4, 9.0),
-    )
-    drops = mean_drops(rows)
-    assert drops[drops["kind"] == "induction"]["drop"].tolist() == [0.375]
-    assert rank_p(drops, "top 1%", "random") == (pytest.approx(3 / 5), 4), "a set that one task lacks is left out"
-    figure = removal(rows)
-    assert [one.name for one in figure.data] == ["random sets (4)", "induction heads"]
-    assert figure.layout.xaxis.ticktext == ("top 1%<br>3 heads",)
-    assert "p = 0.600 against 4 random sets" in figure.data[1].customdata[0]
+
+def test_noisy_rankings_are_not_drawn() -> None:
+    pairs = [("copa", "rte"), ("copa", "wic"), ("rte", "wic")]
+    rows = frame(*({"a": a, "b": b, "shots": 5} for a, b in pairs))
+    place = {"kind": "reliability", "b": "importance/token", "shots": 5}
+    known = [("copa", "global", 0.5), ("rte", "global", 0.8), ("wic", "global", 0.7), ("rte", "within_layer", 0.1)]
+    comparisons = frame(*({**place, "a": a, "level": level, "value": value} for a, level, value in known))
+    assert reliable(rows, comparisons, "global")["a"].tolist() == ["rte"]
+    assert reliable(rows, comparisons, "within_layer_corrected")["b"].tolist() == ["wic"]
+    shots = frame({"a": "rte@0", "b": "rte@5", "shots": -1})
+    assert len(reliable(shots, comparisons, "global")) == 1 and reliable(shots, comparisons, "within_layer").empty
+
+
+def test_dots_of_a_run_are_the_rows_of_its_primary(run: Run) -> None:
+    rows = run.comparisons
+    dots = dots_of(rows)
+    assert [(dot.outcome, dot.name) for dot in dots[:4]] == [
+        ("choice", "mean"),
+        ("choice", "zero"),
+        ("choice", "mean, last position"),
+        ("mass", "mean"),
+    ]
+    drop = rows[(rows["kind"] == "primary_drop") & (rows["level"] == "choice/mean")].iloc[0]
+    controls = rows[(rows["kind"] == "primary_control") & (rows["level"] == "choice/mean")]["value"]
+    assert (dots[0].value, dots[0].interval) == (drop["value"], (drop["ci_low"], drop["ci_high"]))
+    assert dots[0].controls == tuple(controls) and len(controls) == 39
+    without = dots_of(rows[rows["kind"] != "primary_control"])
+    np.testing.assert_allclose(without[0].reach, dots[0].reach, atol=1e-6)
 
 
 def test_the_scatter_leaves_out_heads_without_a_score_and_marks_classes() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 import interp
 from headscope.plan.budget import LEAST, MEDIUM, PAPER, SMALL
-from headscope.plan.cost import GRADIENT, CellTokens, shares, speed, study_cost, tokens_of
+from headscope.plan.cost import GRADIENT, CellTokens, heads_knocked_out, shares, speed, study_cost, tokens_of
 from headscope.stages.cells import TaskChoice
 from tests.headscope import tiny
 from tests.headscope.commands import command, done, refused
@@ -50,7 +50,7 @@ def test_tokens_are_those_of_the_first_documents(told: dict[str, Any], model_fol
         assert found["prompt"] == pytest.approx(sum(len(d.context) for d in documents) / 8)
         assert found["choices"] == pytest.approx(sum(len(c) for d in documents for c in d.choices) / 8)
     counted = tokens_of(cells, model.tokenizer, model.max_length, model.d_model)
-    assert told["tokens"] == pytest.approx(study_cost(SMALL, counted, tiny.LAYERS))
+    assert told["tokens"] == pytest.approx(study_cost(SMALL, counted, tiny.LAYERS, tiny.LAYERS * tiny.HEADS))
     assert told["total"] == pytest.approx(sum(told["tokens"].values()))
 
 
@@ -63,15 +63,23 @@ CELLS = [
 
 
 def test_the_cost_of_every_stage_by_hand() -> None:
-    found = study_cost(PAPER, CELLS, layers=3)
+    found = study_cost(PAPER, CELLS, layers=3, heads=6)
     every = 24 + 124 + 16 + 66
-    assert found["importance"] == pytest.approx(200 * (every + 124 + 66) * GRADIENT)
-    assert found["knockout"] == pytest.approx(100 * every * 4)
-    one_pass = 200 * (24 + 16 + 3 * (124 + 66))
-    orders = 4 + 1 + 20 + 20 + 3  # four of one order each, transfer to one other task, two of 20 draws, iterative
-    assert found["prune heads"] == pytest.approx(one_pass * (1 + 9 * orders))
-    assert found["joint grid"] == pytest.approx(one_pass * 7 * 5)
-    assert found["causal"] == pytest.approx(100 * every * 5 * (1 + 3 * 39) * 2)
+    assert found["importance"] == pytest.approx(200 * (2 * every + 124 + 66) * GRADIENT)
+    assert found["knockout FFNs"] == pytest.approx(3 * 100 * every * 4)
+    assert found["knockout heads"] == pytest.approx(100 * (124 + 66) * 3)
+    one_pass = 200 * (every + 24 + 16)  # the draws share the documents out; at 0 shots once more, for what is kept
+    orders = 5 + 1 + 20 + 20 + 3  # five of one order each, transfer to one other task, two of 20 draws, iterative
+    assert found["prune heads"] == pytest.approx(one_pass * (1 + 11 * orders))
+    assert found["prune both"] == pytest.approx(one_pass * 7 * 5)
+
+
+def test_all_heads_are_knocked_out_where_that_is_a_third_of_the_rest() -> None:
+    others = sum(value for name, value in study_cost(SMALL, CELLS, 3, 6).items() if name != "knockout heads")
+    one = 8 * (124 + 66) / 2
+    most = int(others / 3 / one)
+    assert heads_knocked_out(SMALL, CELLS, 3, most) == most > 48
+    assert heads_knocked_out(SMALL, CELLS, 3, most + 1) == 48
 
 
 def test_a_token_of_a_long_document_costs_more() -> None:
@@ -86,7 +94,10 @@ def test_a_question_costs_all_its_documents() -> None:
     assert five.unit == 5 * one.unit
     assert five.evaluated(3, "fixed") == 100 + 15 * 24 and five.evaluated(3, "document") == 15 * 124
     costs = [study_cost(LEAST, [cell], layers=3) for cell in (one, five)]
-    assert costs[1]["importance"] == 5 * costs[0]["importance"] and costs[1]["knockout"] == 5 * costs[0]["knockout"]
+    assert (
+        costs[1]["importance"] == 5 * costs[0]["importance"]
+        and costs[1]["knockout FFNs"] == 5 * costs[0]["knockout FFNs"]
+    )
 
 
 def test_documents_of_a_question_are_counted(tmp_path: Path) -> None:
@@ -121,16 +132,16 @@ def test_dear_tasks_get_a_part_of_the_documents() -> None:
     dear = replace(LEAST, shares=(("e", 0.4),))
     plain, spared = (study_cost(tier, cells, layers=3) for tier in (LEAST, dear))
     assert spared["importance"] == plain["importance"], "rankings are compared, and are of equally many documents"
-    taken, left = {"knockout": 8, "prune heads": 24}, {"knockout": 3, "prune heads": 9}
+    taken, left = {"knockout FFNs": 8, "prune heads": 24}, {"knockout FFNs": 3, "prune heads": 9}
     for stage, every in taken.items():
         others = plain[stage] / every * (610 / 1610)
         assert spared[stage] == pytest.approx(others * every + plain[stage] / every * (1000 / 1610) * left[stage])
 
 
 def test_fixed_demonstrations_are_run_once_a_mask() -> None:
-    """Small: both tasks, at 5 shots only."""
-    one_pass = (100 + 24 * 24) + (50 + 24 * 16)
-    assert study_cost(SMALL, CELLS, layers=3)["joint grid"] == pytest.approx(one_pass * 3 * 3)
+    """Small: both tasks, at 5 shots only, three draws of the demonstrations; and at 0 shots for what is kept."""
+    one_pass = (3 * 100 + 24 * 24) + (3 * 50 + 24 * 16) + 24 * 24 + 24 * 16
+    assert study_cost(SMALL, CELLS, layers=3)["prune both"] == pytest.approx(one_pass * 3 * 3)
 
 
 def test_a_richer_budget_costs_more() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import random
 import shutil
@@ -19,13 +18,28 @@ from scipy import stats
 
 import ablation
 import interp
-from ablation.causal import CausalCheck, causal_check
-from ablation.control_sets import TESTED, HeadSet
-from headscope.findings.page import findings, setting
+from headscope.findings.page import page_of
+from headscope.findings.reading import left_out
 from headscope.plan import budget
-from headscope.plan.budget import DOCUMENTS, LEAST, MEDIUM, PAPER, SMALL, TIERS, Budget, fitted, parse_budget, restored
-from headscope.plan.study import STAGES, StudyPlan, shots_of, study
+from headscope.plan.budget import (
+    DOCUMENTS,
+    LEAST,
+    MEDIUM,
+    PAPER,
+    SMALL,
+    TIERS,
+    Budget,
+    fitted,
+    parse_budget,
+    primary_cost,
+    restored,
+    with_primary,
+)
+from headscope.plan.names import DECIDING
+from headscope.plan.study import STAGES, StudyPlan, heads_to_knock_out, shots_of, study
 from headscope.stages.cells import TaskChoice, fingerprints
+from headscope.stages.evaluation import reference_task
+from headscope.stages.knock_out import measure_knock_out
 from headscope.store.manifest import Manifest, Stage
 from headscope.store.run import Run, open_run
 from headscope.store.units import UnitStore
@@ -72,7 +86,8 @@ def arguments(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> t
 
 @pytest.fixture(scope="module")
 def said(small: None, arguments: tuple[object, ...]) -> str:
-    return done(*arguments).out
+    with killed_study.all_learnt():
+        return done(*arguments).out
 
 
 @pytest.fixture(scope="module")
@@ -87,51 +102,157 @@ def test_all_stages_are_run_in_the_papers_order(run: Run) -> None:
         "induction",
         "screen",
         "primary",
-        "importance",
-        "importance",
-        "knockout --component ffn",
+        "vectors",
+        "contest",
+        *["importance"] * 3,
+        *["knockout --component ffn"] * 3,
+        "knockout --component head",
         "prune --component head",
         "prune --component ffn",
         "prune --component both",
         "compare",
-        "causal",
     ]
     assert all(stage.finished for stage in run.stages)
     assert (run.folder / "report.html").is_file()
     assert {
         "cross_task",
+        "cross_task_choice",
         "cross_shot",
-        "induction_importance_primary",
+        "induction_importance_descriptive",
+        "knock_out_spearman",
+        "ffn_needed",
         "pruning_area",
-        "causal_drop",
-        "causal_gain",
-        "causal_repeats",
+        "removable_choice",
+        "pruned_kept",
+        "primary_drop",
+        "primary_repeats",
     } <= set(run.comparisons["kind"])
 
 
 def test_heads_are_ranked_on_train_and_tasks_evaluated_on_validation(run: Run) -> None:
-    plan = StudyPlan(NAMES, (0, 2), killed_study.BUDGET)
-    splits = {
-        "importance": (plan.ranked, "train"),
-        "knockout": (plan.knocked, "train"),
-        "prune": (plan.evaluated, "validation"),
-        "causal": (plan.checked, "validation"),
-    }
+    """None of them on a document that the screen saw."""
+    plan = StudyPlan(NAMES, (0, 2), killed_study.BUDGET, part="rest")
+    splits = {"importance": (plan.ranked, "train"), "prune": (plan.evaluated, "validation")}
+    knocked = {"train": plan.knocked, "validation": plan.needed}
+    compared = 0
     for stage in run.stages:
-        if stage.command.split()[0] in splits and "labels" not in stage.options:
-            choice, split = splits[stage.command.split()[0]]
-            assert stage.record["documents"] == fingerprints(choice.tasks(split)), stage.command
+        command = stage.command.split()[0]
+        if command == "knockout" and "ffn" in stage.command:
+            split = str(stage.options.get("split", "train"))
+            choice = knocked[split]
+        elif command in splits and "labels" not in stage.options:
+            choice, split = splits[command]
+        else:
+            continue
+        compared += 1
+        assert stage.record["documents"] == fingerprints(choice.tasks(split)), stage.command
+    assert compared == 2 + 3 + 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_follows_the_screen_sees_none_of_its_documents(name: str) -> None:
+    """Nor any that shares a passage or an item with one, in no split, and not as demonstrations or stand-ins."""
+    plan = StudyPlan(NAMES, (0, 2), killed_study.BUDGET, part="rest")
+    screened = {d.cluster for d in ablation.load_task(name, shots=2, split="train", part="screen").documents}
+    assert screened and plan.ranked.part == "rest" and plan.screened.part == "all"
+    for choice, split in ((plan.ranked, "train"), (plan.knocked, "train"), (plan.evaluated, "validation")):
+        for task in replace(choice, names=(name,)).tasks(split):
+            stands_in = reference_task(choice, task, 64)
+            for documents in (task.documents, stands_in.documents):
+                assert not screened & {document.cluster for document in documents}
+
+
+def test_pruned_models_are_run_on_draws_that_share_the_documents_out(run: Run) -> None:
+    plan = StudyPlan(NAMES, (0, 2), killed_study.BUDGET, part="rest")
+    (few,) = replace(plan.evaluated, names=NAMES[:1]).tasks("validation")
+    draws = [ablation.load_task(NAMES[0], shots=2, limit=8, seed=seed, demos=few.demos, part="rest") for seed in (0, 1)]
+    assert plan.evaluated.demo_seeds == 2
+    for place, document in enumerate(few.documents):
+        assert document == draws[place % 2].documents[place]
+    full = run.metrics.query(
+        f"task == '{NAMES[0]}' and percent_heads == 0 and percent_ffns == 0 and metric == 'choice'"
+    )
+    assert full["n"].eq(8).all() and full["value"].nunique() == 1
+
+
+def test_what_is_kept_of_the_gain_is_that_of_two_prunings(run: Run, model: interp.HookedModel) -> None:
+    """The own order of 2 shots, on both prompts, by the library alone."""
+    plan = StudyPlan(NAMES, (0, 2), killed_study.BUDGET, part="rest")
+    task, percents = NAMES[0], list(killed_study.BUDGET.percents)
+    (few,) = replace(plan.evaluated, names=(task,)).tasks("validation")
+    none = replace(plan.evaluated, names=(task,)).task(task, 0, "validation")
+    order = run.head_score("importance", "token", task=task, shots=2)
+    prunings = [ablation.prune(model, part, order, percents=percents) for part in (few, none)]
+    gains = prunings[0].values("choice") - prunings[1].values("choice")
+    rows = run.metrics.query(f"task == '{task}' and component == 'head' and order == 'own' and metric == 'choice_gain'")
+    np.testing.assert_allclose(rows.sort_values("percent_heads")["value"], gains.mean(axis=1), atol=1e-5)
+    if gains[0].mean() > 0:
+        verdict = ablation.removable_gain(*prunings)
+        (found,) = run.comparisons.query(
+            f"kind == 'removable_kept' and a == '{task}' and b == 'own' and level == 'head/zero'"
+        )["value"]
+        assert found == verdict.shown
+
+
+def test_every_head_is_knocked_out_where_that_is_affordable(run: Run) -> None:
+    for task in NAMES:
+        score = run.head_score("knock_out_mean", "choice", task=task, shots=2)
+        assert not score.mean.isnan().any()
+        part = run.comparisons.query(
+            f"kind == 'knock_out_spearman' and a == '{task}' and b == 'importance/signed/choice'"
+        )
+        pairs = [run.head_score(*name, task=task, shots=2).mean.flatten() for name in SCORED]
+        (row,) = part[part["level"] == "knock_out_mean/choice"].itertuples(index=False)
+        assert row.value == pytest.approx(float(stats.spearmanr(*pairs).statistic), abs=1e-5)
+        assert row.n == len(pairs[0])
+
+
+SCORED = (("importance", "signed/choice"), ("knock_out_mean", "choice"))
+
+
+def test_a_sample_of_heads_is_spread_over_the_score_where_all_are_too_dear(
+    run: Run, model: interp.HookedModel, tmp_path: Path
+) -> None:
+    shutil.copytree(run.folder, tmp_path / "run")
+    plan = StudyPlan(NAMES, (0, 2), killed_study.BUDGET, part="rest")
+    with mock.patch("headscope.plan.cost.heads_knocked_out", return_value=8):
+        heads = heads_to_knock_out(model, tmp_path / "run", plan)
+    assert heads is not None and len(set(heads)) == 8
+    measure_knock_out(model, tmp_path / "run", plan.heads, component="head", ablation="mean", heads=heads)
+    after = open_run(tmp_path / "run")
+    sample = after.head_score("knock_out_mean_sample", "choice", task=NAMES[0], shots=2).mean
+    whole = after.head_score("knock_out_mean", "choice", task=NAMES[0], shots=2).mean
+    assert {tuple(place) for place in (~sample.isnan()).nonzero().tolist()} == set(heads)
+    np.testing.assert_allclose(sample[~sample.isnan()], whole[~sample.isnan()], atol=1e-5)
+
+
+def test_which_ffns_are_needed_is_a_bound_over_tasks_on_validation_documents(
+    run: Run, model: interp.HookedModel
+) -> None:
+    """By the library's knock-out of one task at a time, and the textbook's variance of a mean of means."""
+    plan = StudyPlan(NAMES, (0, 2), killed_study.BUDGET, part="rest")
+    costs = []
+    for task in plan.needed.tasks("validation"):
+        knocked = ablation.knock_out(model, task, component="ffn")
+        costs.append(knocked.differences(outcome="choice").numpy())
+    means = [part.mean(axis=0) for part in costs]
+    errors = [part.std(axis=0, ddof=1) / np.sqrt(len(part)) for part in costs]
+    for layer in range(3):
+        (row,) = run.comparisons.query(
+            f"kind == 'ffn_needed' and b == '{layer}' and level == 'choice/zero'"
+        ).itertuples(index=False)
+        assert row.value == pytest.approx(np.mean([mean[layer] for mean in means]), abs=1e-5) and row.n == 2
+        error = np.sqrt(sum(error[layer] ** 2 for error in errors)) / 2
+        freedom = (sum(e[layer] ** 2 for e in errors) ** 2) / sum(e[layer] ** 4 / 7 for e in errors)
+        assert row.value - row.ci_low == pytest.approx(stats.t.ppf(0.95, freedom) * error, rel=1e-3)
+        assert row.p == pytest.approx(stats.t.sf((row.value - 0.05) / error, freedom), rel=1e-2)
 
 
 def test_it_says_what_was_found_and_where(said: str, run: Run) -> None:
     lines = said.splitlines()
-    assert lines[0].startswith("- Model: ") and lines[-1] == f"report: {run.folder / 'report.html'}"
-    for title in (
-        "How many heads can be removed?",
-        "Are the induction heads the important heads?",
-        "Does learning in context suffer without the induction heads?",
-    ):
-        assert f"### {title}" in lines
+    answer = next(section for section in page_of(run) if section.name == "answer")
+    assert lines[: len(answer.sentences)] == [f"- {sentence}" for sentence in answer.sentences] and answer.sentences
+    assert lines[-1] == f"report: {run.folder / 'report.html'}"
     assert not any("Not finished" in line or "nan" in line.split() for line in lines)
 
 
@@ -140,7 +261,12 @@ def test_the_page_is_made_of_what_is_published_beside_it(run: Run, arguments: tu
     page = (home / "README.md").read_text(encoding="utf-8")
     published = open_run(home / "tiny")
     assert published.comparisons.equals(run.comparisons) and published.metrics.equals(run.metrics)
-    assert "\n".join(findings(published)) in page
+    assert page_of(published) == page_of(run)
+    for section in page_of(published):
+        assert all(sentence in page for sentence in section.sentences)
+        assert all(
+            f"](tiny/{name}.svg)" in page and (home / "tiny" / f"{name}.svg").is_file() for name in section.figures
+        )
 
 
 @pytest.mark.slow
@@ -148,7 +274,8 @@ def test_the_same_study_again_computes_nothing_and_changes_nothing(
     run: Run, small: None, arguments: tuple[object, ...], said: str
 ) -> None:
     before, held = tables(run.folder), units(run.folder)
-    with mock.patch.object(UnitStore, "put", side_effect=AssertionError("a finished unit was computed again")):
+    again = mock.patch.object(UnitStore, "put", side_effect=AssertionError("a finished unit was computed again"))
+    with killed_study.all_learnt(), again:
         assert done(*arguments).out == said
     assert tables(run.folder) == before and units(run.folder) == held
 
@@ -169,126 +296,17 @@ def test_other_tasks_pruned_in_the_same_folder_leave_no_row_over_the_first(
 ) -> None:
     """The rows over tasks are all over those of the last pruning; what it computed is found again."""
     from headscope.stages.pruning import PruneChoice, measure_pruning
-    from headscope.store.comparisons import ABOVE
+    from headscope.store.comparisons import POOLED
 
     folder = tmp_path / "copy"
     shutil.copytree(run.folder, folder)
-    plan, budget = StudyPlan(NAMES[:1], (0, 2), killed_study.BUDGET), killed_study.BUDGET
-    choice = PruneChoice("head", ("own",), percents=budget.percents, draws=budget.draws, ffn_ranking="knock_out")
+    plan, budget = StudyPlan(NAMES[:1], (0, 2), killed_study.BUDGET, part="rest"), killed_study.BUDGET
+    how: dict[str, Any] = {"draws": budget.draws, "ffn_ranking": "knock_out", "screened": True}
+    choice = PruneChoice("head", ("own",), percents=budget.percents, **how)
     measure_pruning(model, folder, plan.evaluated, choice)
-    rows = open_run(folder).comparisons.query(f"a == '{ABOVE}' and kind == 'pooled_task'")
+    rows = open_run(folder).comparisons.query(f"a == '{POOLED}' and kind == 'pooled_task'")
     assert set(rows[rows["level"] == "head/zero"]["b"]) == {NAMES[0]}
     assert set(rows[rows["level"] == "ffn/zero"]["b"]) == set(NAMES)
-
-
-# ---- the causal stage -----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def checks(run: Run, model: interp.HookedModel) -> list[CausalCheck]:
-    """The same in one call a task and draw, from Python."""
-    from headscope.stages.causal import CausalChoice, tested_sets
-
-    sets, norms = tested_sets(run, CausalChoice(percents=(10,)), 2)
-    found = []
-    for task in NAMES:
-        none = ablation.load_task(task, limit=8, demos=killed_study.BUDGET.demos)
-        for seed in (0, 1):
-            few = ablation.load_task(task, shots=2, limit=8, seed=seed, demos=killed_study.BUDGET.demos)
-            found.append(causal_check(model, few, none, sets, ablations=("zero",), norms=norms, controls=2))
-    return found
-
-
-@pytest.mark.parametrize("outcome", ["metric", "log_likelihood"])
-def test_causal_drops_are_means_over_tasks_of_those_of_one_call(
-    run: Run, checks: list[CausalCheck], outcome: str
-) -> None:
-    """Two tasks, two draws of the demonstrations each, all of one size: the mean of all is the mean of tasks."""
-    drops: dict[tuple[str, str], dict[int, list[float]]] = {}
-    for check in checks:
-        for one in check.removed:
-            draws = drops.setdefault((one.heads.tested, one.heads.kind), {})
-            draws.setdefault(one.heads.draw, []).append(float(check.drop(one, outcome).mean()))
-    mean = {key: [float(np.mean(values)) for values in draws.values()] for key, draws in drops.items()}
-    rows = run.comparisons.query(f"level == '{outcome}/zero'")
-    for (tested, kind), values in mean.items():
-        part = rows[rows["a"] == tested]
-        if kind == TESTED:
-            np.testing.assert_allclose(part[part["kind"] == "causal_drop"]["value"], values[0], atol=1e-5)
-            continue
-        beside = part[(part["kind"] == "causal_controls") & (part["b"] == kind)].iloc[0]
-        assert beside["value"] == pytest.approx(np.median(values), abs=1e-5) and beside["n"] == len(values)
-        drop = part[(part["kind"] == "causal_drop") & (part["b"] == kind)].iloc[0]
-        at_least = sum(value >= mean[tested, TESTED][0] - 1e-9 for value in values)
-        assert drop["p"] == pytest.approx((1 + at_least) / (1 + len(values)))
-    gain = run.comparisons.query(f"kind == 'causal_gain' and level == '{outcome}'").iloc[0]
-    assert gain["value"] == pytest.approx(np.mean([check.full.gain(outcome).mean() for check in checks]), abs=1e-5)
-    assert gain["n"] == 2
-
-
-def test_the_interval_of_a_drop_is_by_cluster_of_documents(run: Run, checks: list[CausalCheck]) -> None:
-    """Student's t by Welch and Satterthwaite: these tasks have few clusters."""
-    rows = run.comparisons.query("kind == 'causal_drop' and level == 'log_likelihood/zero'")
-    row, variances, spare = rows.iloc[0], [], []
-    for pair in (checks[:2], checks[2:]):
-        drops = [check.drop(check.removed[0], "log_likelihood") for check in pair]
-        clusters = np.array(pair[0].full.clusters("log_likelihood"))
-        by_cluster = [np.mean([drop[clusters == name].mean() for drop in drops]) for name in np.unique(clusters)]
-        assert len({int((clusters == name).sum()) for name in np.unique(clusters)}) == 1
-        variances.append(np.var(by_cluster, ddof=1) / len(by_cluster))
-        spare.append(len(by_cluster) - 1)
-    assert row["a"] == checks[0].removed[0].heads.tested
-    freedom = sum(variances) ** 2 / sum(variance**2 / count for variance, count in zip(variances, spare, strict=True))
-    assert freedom < 14
-    reach = stats.t.ppf(0.975, freedom) * np.sqrt(sum(variances)) / 2
-    assert (row["ci_high"] - row["ci_low"]) / 2 == pytest.approx(reach, rel=1e-3)
-
-
-def test_every_set_is_reported(run: Run) -> None:
-    items = run.items("causal")
-    assert not items.duplicated(["task", "demo_seed", "tested", "kind", "draw", "ablation", "outcome"]).any()
-    assert set(items["kind"]) == {TESTED, "random", "layer_matched", "norm_matched"}
-    for _, part in items.groupby(["task", "tested", "ablation", "outcome"]):
-        tested = {head for heads in part[part["kind"] == TESTED]["heads"] for head in heads.split(",")}
-        for heads in part[part["kind"] != TESTED]["heads"]:
-            controls = heads.split(",")
-            assert len(controls) == len(tested) and not tested & set(controls)
-
-
-def test_how_alike_the_controls_are_is_measured_and_stored(run: Run) -> None:
-    """By this file's own count over the sets that stand in items/causal."""
-    items = run.items("causal").query("outcome == 'metric'").drop_duplicates(["tested", "kind", "draw"])
-    rows, compared = run.comparisons, 0
-    for (tested, kind), part in items[items["kind"] != TESTED].groupby(["tested", "kind"]):
-        sets = [set(heads.split(",")) for heads in part["heads"]]
-        shares = [len(a & b) / len(a) for a, b in itertools.combinations(sets, 2)]
-        found = rows[(rows["a"] == tested) & (rows["b"] == kind) & (rows["level"] == "heads")].set_index("kind")
-        assert ("causal_controls_overlap" in found.index) == bool(shares) and set(found["n"]) <= {len(sets)}
-        if shares:
-            assert found.loc["causal_controls_overlap", "value"] == pytest.approx(np.mean(shares))
-            assert found.loc["causal_controls_shared", "value"] == len(set.intersection(*sets))
-        if kind == "random":
-            assert "causal_controls_norm_gap" not in found.index
-        else:
-            compared += 1
-            assert found.loc["causal_controls_norm_gap", "value"] == pytest.approx(part["norm_gap"].mean())
-    assert compared >= 2
-
-
-def test_disjoint_and_equal_control_sets_have_known_overlaps() -> None:
-    from headscope.comparison.causal import overlap_rows
-
-    def sets(*heads: tuple[tuple[int, int], ...]) -> list[HeadSet]:
-        return [HeadSet("top", "layer_matched", place, one, norm_gap=0.5) for place, one in enumerate(heads)]
-
-    a, b, both = ((0, 1), (0, 2)), ((0, 3), (0, 4)), ((0, 1), (0, 3))
-    told = [
-        {one["kind"]: one["value"] for one in overlap_rows(made, 5)}
-        for made in (sets(a, b), sets(a, a, a), sets(a, b, both), sets(a))
-    ]
-    overlap, shared, gap = "causal_controls_overlap", "causal_controls_shared", "causal_controls_norm_gap"
-    assert told[0] == {overlap: 0, shared: 0, gap: 0.5} and told[1] == {overlap: 1, shared: 2, gap: 0.5}
-    assert told[2] == {overlap: pytest.approx(1 / 3), shared: 0, gap: 0.5} and told[3] == {gap: 0.5}
 
 
 # ---- budgets --------------------------------------------------------------------------------------------------------
@@ -302,13 +320,42 @@ def test_budgets_by_name_and_by_hours() -> None:
             parse_budget(text)
 
 
-def test_hours_pick_the_richest_structure_of_which_half_the_documents_fit() -> None:
-    costs = [1000.0, 100.0, 10.0, 1.0]
-    assert fitted(499.0, costs).name == "medium" and fitted(500.0, costs) == PAPER.scaled(0.5)
-    assert fitted(50.0, costs) == MEDIUM.scaled(0.5) and fitted(49.0, costs).name == "small"
-    assert fitted(0.001, costs) == LEAST.scaled(0.001)
-    assert fitted(0.001, costs).rank_documents == 8  # never fewer
-    assert fitted(1e9, costs).rank_documents == 1000  # nor more
+def costs_of(*primary: float, tail: float = 100.0) -> list[dict[str, float]]:
+    """One tier a cost of the primary: 10 in front of it, `tail` behind it."""
+    parts = {"importance": 0.2, "knockout FFNs": 0.2, "knockout heads": 0.1, "prune heads": 0.5}
+    return [
+        {"induction": 5.0, "screen": 5.0, "primary": cost, **{name: share * tail for name, share in parts.items()}}
+        for cost in primary
+    ]
+
+
+def test_hours_go_to_the_primary_question_first() -> None:
+    """Half of what is left of 10; in blocks of 20 documents; fewer ways of removing before fewer than 40 documents."""
+    cost = costs_of(100.0)[0]  # small: 40 documents, three ways
+    for tokens, documents, ways in ((2010.0, 200, 2), (410.0, 80, 2), (210.0, 40, 2), (209.0, 40, 1), (77.0, 40, 0)):
+        asked = with_primary(SMALL, cost, tokens)
+        assert (asked.primary_documents, len(asked.primary_ways)) == (documents, ways), tokens
+    least = with_primary(SMALL, cost, 12.0)
+    assert (least.primary_documents, least.primary_ways) == (20, ())
+    assert primary_cost(least, SMALL, cost) == pytest.approx(100 * 20 / 40 / 3)
+
+
+def test_what_the_primary_leaves_buys_structure_and_then_documents() -> None:
+    costs = [*costs_of(400.0, tail=1e4), *costs_of(200.0, tail=1e3), *costs_of(100.0, tail=100.0)]
+    tiers = (PAPER, MEDIUM, SMALL)
+    rich = fitted(1200.0, costs, tiers)
+    assert rich.name == "medium" and rich.prune_documents == int(64 * (1200 - 10 - 400) / 1000) and not rich.without
+    assert rich.primary_documents == 200, "half of 1190 would buy more than the paper's"
+    assert fitted(250.0, costs, tiers).name == "small"
+
+
+def test_a_budget_that_ends_cuts_the_stages_from_behind() -> None:
+    """Each with the fewest documents it takes; what decides is never cut."""
+    costs = costs_of(100.0, tail=120.0)
+    cut = [fitted(tokens, costs, (SMALL,)).without for tokens in (300.0, 50.0, 40.0, 11.0)]
+    assert cut == [(), ("prune",), ("knockout", "prune"), ("importance", "knockout", "prune")]
+    assert not {*DECIDING} & {*cut[-1]}
+    assert "no time for: prune" in fitted(50.0, costs, (SMALL,)).left_out()
 
 
 def test_a_budget_comes_back_from_the_manifest() -> None:
@@ -318,24 +365,21 @@ def test_a_budget_comes_back_from_the_manifest() -> None:
 
 
 def test_dear_tasks_are_run_on_fewer_documents() -> None:
-    held = replace(
-        LEAST, prune_documents=14, knockout_documents=4, causal_documents=4, shares=(("multirc", 0.1), ("record", 0.51))
-    )
+    held = replace(LEAST, prune_documents=14, knockout_documents=4, shares=(("multirc", 0.1), ("record", 0.51)))
     assert [held.units("prune", task) for task in ("copa", "record", "multirc")] == [14, 7, 4]
     assert dict(held.limits("knockout")) == {"multirc": 1, "record": 2}
-    assert dict(held.limits("causal")) == {"multirc": 2, "record": 2}
     assert dict(held.limited(3).limits("prune")) == {"multirc": 3, "record": 3}
     assert restored(json.loads(json.dumps(held.recorded()))) == held
     plan = StudyPlan(("copa", "record"), (0, 5), held)
-    assert not plan.ranked.limits and dict(plan.checked.limits)["record"] == 2 == dict(plan.knocked.limits)["record"]
+    assert not plan.ranked.limits and dict(plan.knocked.limits)["record"] == 2
     assert dict(plan.evaluated.limits)["record"] == 7 and plan.evaluated.limit == 14
     record = {"budget": held.recorded(), "fewer": held.fewer()}
     (line,) = (
         line
-        for line in setting(Manifest({"source": "m"}, (Stage("study", "", tasks=("copa",), record=record),)))
+        for line in left_out(Manifest({"source": "m"}, (Stage("study", "", tasks=("copa",), record=record),)))
         if "fewer, in" in line
     )
-    assert line.endswith("the median task's, fewer, in the last three: multirc 1, 4, 2; record 2, 7, 2.")
+    assert line.endswith("the median task's, fewer, in knock-outs and in pruning: multirc 1, 4; record 2, 7.")
 
 
 def test_limits_of_single_tasks_are_part_of_the_protocol() -> None:
@@ -366,7 +410,7 @@ def test_an_interrupted_study_of_hours_goes_on_with_the_budget_it_chose(
 
 LESS = {
     "draws": "orders in place of 20",
-    "percents": "in place of every 10%",
+    "percents": "in place of 5, 10, 15",
     "controls": "control sets of",
     "protocol": "protocol 'quick'",
     "grid": "the joint grid",
@@ -374,10 +418,8 @@ LESS = {
     "ffn_orders": "no orders of FFNs",
     "prune_all_shots": "most shots only",
     "demo_seeds": "of the demonstrations",
-    "causal_ablations": "zero ablation only",
-    "causal_kinds": "control sets in",
-    "causal_percents": "of the classed induction heads",
-    "demos": "so that intervals hold the demonstrations fixed",
+    "primary_ways": "not removed by",
+    "demos": "which share its documents out",
 }
 
 
@@ -393,18 +435,15 @@ def test_what_a_budget_has_less_of_is_said() -> None:
                 assert LESS[name] in told, (tier.name, name)
     one = StudyPlan(("copa",), (0, 5), PAPER).left_out()
     assert any("one task alone" in line for line in one)
-    assert any("no causal check" in line for line in StudyPlan(("copa",), (5,), PAPER).left_out())
+    assert any("no screen, no primary" in line for line in StudyPlan(("copa",), (5,), PAPER).left_out())
 
 
 def test_what_a_budget_has_less_of_contradicts_nothing() -> None:
     least = "; ".join(LEAST.left_out())
     assert "3 random orders in place of 20" in least
-    assert "no orders of heads by: transfer, inverse, layer-matched" in least
+    assert "no orders of heads by: aggregate, transfer, signed, inverse, layer-matched" in least
     assert "5 random and layer-matched orders in place of 20" in SMALL.left_out()
-    assert "the causal check of the classed induction heads only (of the top 5% where none is classed)" in least
-    assert "the causal check of the classed induction heads and of the top 5% and 10% only" in MEDIUM.left_out()
-    assert any(line.startswith("evaluations by one fixed set of demonstrations a task") for line in SMALL.left_out())
-    assert any(line.startswith("evaluations by 3 fixed sets of demonstrations a task") for line in MEDIUM.left_out())
+    assert any(line.startswith("evaluations by 3 sets of demonstrations a task") for line in SMALL.left_out())
 
 
 def test_probes_have_more_shots_than_the_14_tasks() -> None:
@@ -415,7 +454,7 @@ def test_ranking_and_evaluation_never_share_a_document() -> None:
     plan = StudyPlan(NAMES, (0, 2), killed_study.BUDGET)
     ranked, evaluated = (
         {document.id for choice in choices for cell in choice.tasks(split) for document in cell.documents}
-        for choices, split in (((plan.ranked, plan.knocked), "train"), ((plan.evaluated, plan.checked), "validation"))
+        for choices, split in (((plan.ranked, plan.knocked), "train"), ((plan.evaluated, plan.needed), "validation"))
     )
     assert ranked and evaluated and not ranked & evaluated
 
@@ -424,11 +463,44 @@ def test_a_study_without_0_shots_or_with_one_task_leaves_out_what_needs_them(
     model: interp.HookedModel, tmp_path: Path, small: None
 ) -> None:
     asked: dict[str, Any] = {"out": tmp_path / "run", "tasks": NAMES[0], "shots": "2", "budget": "small", "limit": 8}
-    for stage in ("importance", "knockout", "prune", "causal"):
+    for stage in ("importance", "knockout", "prune"):
         run = study(model, **asked, only=stage)
-    assert "causal" not in {stage.command for stage in run.stages}
-    assert set(run.metrics["order"]) == {"own", "signed", "inverse", "random", "layer_matched", "iterative"}
-    assert any("no causal check" in line for line in findings(run))
+    assert not {"screen", "primary"} & {stage.command for stage in run.stages}
+    orders = {"own", "signed", "signed_choice", "inverse", "random", "layer_matched", "iterative"}
+    assert set(run.metrics["order"]) == orders
+    assert any("no screen, no primary" in line for line in left_out(run.manifest))
+
+
+def test_a_study_none_of_whose_tasks_is_learnt_ends_well(
+    model: interp.HookedModel, tmp_path: Path, small: None
+) -> None:
+    """Nothing is ranked or pruned, the rest is there, and so is the sentence."""
+    asked: dict[str, Any] = {"tasks": killed_study.TASKS, "shots": "0,2", "budget": "small", "limit": 12}
+    with mock.patch("ablation.screening.CONFIDENCE", 1 - 1e-12):
+        run = study(model, out=tmp_path / "run", **asked)
+    assert [stage.command for stage in run.stages] == ["study", "induction", "screen", "primary"]
+    assert all(stage.finished for stage in run.stages) and (run.folder / "report.html").is_file()
+    record = run.stages[0].record
+    assert record["carried"] == [] and all(f"{name} (its choice gain is" in record["not_learnt"] for name in NAMES)
+    assert record["not_learnt"].startswith("Not learnt from the context, and left out of importance, knock-outs")
+
+
+def test_only_what_is_learnt_is_carried_on_and_a_screen_must_come_first(
+    model: interp.HookedModel, tmp_path: Path, small: None
+) -> None:
+    asked: dict[str, Any] = {"tasks": killed_study.TASKS, "shots": "0,2", "budget": "small", "limit": 12}
+    with pytest.raises(UsageError, match=r"holds no screen.*study --only screen"):
+        study(model, out=tmp_path / "run", only="importance", **asked)
+    with mock.patch("headscope.plan.study.learnt_tasks", return_value=NAMES[:1]):
+        run = study(model, out=tmp_path / "run", only="importance", **asked)
+    assert {stage.tasks for stage in run.stages if stage.command == "importance"} == {NAMES[:1]}
+    assert set(run.head_scores["task"]) == {NAMES[0]} and run.stages[0].record["carried"] == [NAMES[0]]
+
+
+def test_documents_too_few_for_a_screen_are_said_and_all_tasks_are_taken(model: interp.HookedModel) -> None:
+    plan = StudyPlan(NAMES, (0, 2), killed_study.BUDGET.limited(8))
+    assert not plan.answerable
+    assert any("no screen and no primary question: they take 12 documents" in line for line in plan.left_out())
 
 
 def test_stages_are_named_once() -> None:

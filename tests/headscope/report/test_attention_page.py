@@ -197,7 +197,7 @@ def test_a_browser_that_can_not_start_is_one_sentence(tmp_path: Path, monkeypatc
     def fail(*arguments: Any, **options: Any) -> None:
         raise RuntimeError("no browser here\nlong trace")
 
-    monkeypatch.setattr(kaleido, "write_fig_sync", fail)
+    monkeypatch.setattr(kaleido, "write_fig_from_object_sync", fail)
     with pytest.raises(HeadscopeError, match=r"no browser here\)\. Pictures need Chrome"):
         attention_page.write_attention(tiny_model(), "abcd", 0, head=0, out=tmp_path / "a.png")
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from headscope.findings.page import page_of
 from headscope.report import render
 from headscope.report.attention import encoded_example
 from headscope.report.page import safe_json
@@ -152,16 +153,33 @@ def test_the_words_agree_with_the_tables(whole: Path) -> None:
     reader, data = read(whole)
     text = re.sub(r"\s+", " ", reader.text)
     counts = {name: data["scores"]["classes"].count(name) for name in ("copying", "anti-copying", "matching only")}
-    assert f"{sum(counts.values())} heads are induction heads" in text
-    assert f"{counts['copying']} also write in favour" in text
-    prefix = data["scores"]["entries"][0]["mean"]
-    best = int(np.argmax(prefix))
-    assert f"that of head {best // 9}.{best % 9}: {prefix[best]:.3f}" in text
+    assert f"{sum(counts.values())} of its 270 heads look back" in text
     assert "Q4_1, dequantised to float32" in text
     assert "20 sequences, each a block of 50 random tokens repeated" in text
     above = sum(p <= 0.05 for p in data["scores"]["entries"][0]["family"])
     assert re.search(rf"Prefix matching\s*{above}\b", text)
     assert "Not finished" not in text
+
+
+def test_the_report_of_a_study_answers_in_the_readers_order(whole: Path) -> None:
+    text = re.sub(r"\s+", " ", read(whole)[0].text)
+    titles = [section.title for section in page_of(open_run(whole.parent))[1:-1]]
+    titles = [title if title != "Which heads look back" else "Head by head" for title in titles]
+    places = [text.index(title) for title in [*titles, "How to read this page", "All heads"]]
+    assert len(titles) == 8 and places == sorted(places)
+    for section in page_of(open_run(whole.parent)):
+        if section.name in ("mosaic", "dots", "contest"):
+            continue  # Their captions are those of the report's figures.
+        assert all(re.sub(r"\s+", " ", line) in text for line in (*section.sentences, section.note) if line), section
+    assert [title.split(".")[0] for title in re.findall(r"Table \d+\.", text)] == [f"Table {n}" for n in range(1, 7)]
+
+
+def test_the_report_of_the_scores_alone_names_the_strongest_head(tmp_path: Path) -> None:
+    reader, data = read(render(write_run(tmp_path / "run", shape=SMALL)))
+    prefix = data["scores"]["entries"][0]["mean"]
+    best = int(np.argmax(prefix))
+    assert f"that of head {best // 4}.{best % 4}: {prefix[best]:.3f}" in re.sub(r"\s+", " ", reader.text)
+    assert "How to read this page" not in reader.text
 
 
 def test_what_the_stage_recorded_is_told(tmp_path: Path) -> None:

@@ -339,7 +339,7 @@ def test_every_panel_is_drawn_and_fits(
     page.wait_for_selector(READY)
     walk_down(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    plots = page.locator("#figures .grid:not(.small) > .plot")
+    plots = page.locator(".figure .grid:not(.small) > .plot")
     assert plots.count() >= 12
     for index in range(plots.count()):
         expect(plots.nth(index).locator(".main-svg").first).to_be_attached()
@@ -347,7 +347,7 @@ def test_every_panel_is_drawn_and_fits(
         assert box and box["width"] <= width
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (paper == "rgb(21, 23, 27)") == (scheme == "dark")
-    assert overlaps(page, "#figures .plot, #mosaic, #attention") == []
+    assert overlaps(page, ".figure .plot, #mosaic, #attention") == []
     assert page.locator("#attention .xtick, #attention .ytick").count() > 10, "labels thin out, they do not vanish"
     assert heard.messages == []
     page.close()
@@ -396,7 +396,7 @@ def test_the_tokens_are_one_stop_for_the_keyboard(opened: Any) -> None:
 
 def test_the_theme_can_be_changed(opened: Any) -> None:
     opened.locator("#figure-ffn_knockout").scroll_into_view_if_needed()
-    first = opened.locator("#figures .plot").first
+    first = opened.locator(".figure .plot").first
     expect(first.locator(".main-svg").first).to_be_attached()
     colours = []
     for text in ("Dark", "Light"):

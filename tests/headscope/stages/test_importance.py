@@ -13,8 +13,7 @@ import torch
 import ablation
 import interp
 from ablation.statistics.by_cluster import by_cluster
-from headscope.findings.page import setting
-from headscope.report.summary import measured
+from headscope.findings.reading import left_out
 from headscope.stages.cells import TaskChoice, by_task_and_shots, parse_shots
 from headscope.stages.evaluation import StoredEvaluations, replacement_for
 from headscope.stages.importance import measure_importance
@@ -125,7 +124,7 @@ def test_the_stages_store_intervals_by_cluster(model: interp.HookedModel, tmp_pa
     run = open_run(tmp_path / "run")
     for stored, name in (
         (run.head_score("importance", "token", task=task, shots=0), "head-importance-token"),
-        (run.ffn_score("knock_out", "log_likelihood", task=task, shots=0), "ffn-knock_out-log_likelihood"),
+        (run.ffn_score("knock_out", "choice", task=task, shots=0), "ffn-knock_out-choice"),
     ):
         clusters = list(run.items(f"{name}-{task}-0shot")["cluster"])
         assert len(clusters) == 60 and len(set(clusters)) == 50
@@ -145,8 +144,8 @@ def test_knock_out_by_other_documents(model: interp.HookedModel, tmp_path: Path,
     others = ablation.load_task(TASK, shots=2, limit=64, split="validation")
     assert not {d.id for d in task.documents} & {d.id for d in others.documents}
     replacement = ablation.make_replacement(model, ablation_name, list(others.token_documents(model)))
-    wanted = ablation.knock_out(model, task, component="ffn", replacement=replacement).scores()
-    found = open_run(tmp_path / "run").ffn_score(f"knock_out_{ablation_name}", "log_likelihood", task=TASK, shots=2)
+    wanted = ablation.knock_out(model, task, component="ffn", replacement=replacement).scores(outcome="choice")
+    found = open_run(tmp_path / "run").ffn_score(f"knock_out_{ablation_name}", "choice", task=TASK, shots=2)
     np.testing.assert_allclose(found.mean, wanted.mean, atol=2e-5)
 
 
@@ -179,8 +178,7 @@ def test_a_norm_behind_the_heads_is_told_wherever_the_scores_are(
     measure_importance(model, tmp_path, choice(limit=2))
     run = open_run(tmp_path)
     assert run.stages[-1].record["post_norm"].startswith("2 layers have a norm behind the heads")
-    assert any("- Importance: 2 layers have a norm behind" in line for line in setting(run.manifest))
-    assert any("Importance: 2 layers have" in line for line in measured(run.manifest, {"entries": [], "layers": 3}))
+    assert any(line.startswith("Importance: 2 layers have a norm behind") for line in left_out(run.manifest))
 
 
 def test_frozen_norms_and_ablations_are_part_of_the_key(model: interp.HookedModel, tmp_path: Path) -> None:

@@ -8,23 +8,34 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from scipy import stats
 
+import induction
 import interp
 from ablation.causal import causal_check
+from ablation.gains import Conditions
 from ablation.screening import load_screen, screen
 from ablation.statistics.primary import primary
+from headscope.findings.answer import lost
+from headscope.findings.answer import section as answer
 from headscope.findings.evidence import Evidence
-from headscope.findings.page import findings
-from headscope.findings.primary import in_short
 from headscope.stages.cells import TaskChoice
 from headscope.stages.evaluation import replacement_for
 from headscope.stages.induction import measure_induction
-from headscope.stages.primary import PrimaryChoice, conditions_of, heads_of_class, measure_primary, sets_of
+from headscope.stages.primary import (
+    PrimaryChoice,
+    conditions_of,
+    heads_of_class,
+    measure_primary,
+    sets_of,
+    with_references,
+)
 from headscope.stages.screening import measure_screening
 from headscope.store.comparisons import CausalLevel, Kind
 from headscope.store.run import Run, open_run
 from headscope.store.snapshot import chosen
 from interp.errors import UsageError
+from interp.masks import HeadMask
 from tests.headscope.commands import units
 from tests.headscope.tiny_model import tiny_model
 
@@ -117,6 +128,61 @@ def test_the_same_question_again_computes_nothing(model: interp.HookedModel, run
         np.testing.assert_equal(held.value, row.value)
 
 
+def test_what_repeats_are_worth_without_the_heads_is_measured_once(model: interp.HookedModel, run: Run) -> None:
+    """By the library: a few repeated sequences with the heads gated to zero."""
+    from induction.in_context import repeat_scores
+
+    _, heads = heads_of_class(run)
+    sequences = induction.repeated_sequences(model, length=25, sequences=8, seed=CHOICE.seed)
+    rows = chosen(run.comparisons, kind=Kind.PRIMARY_REPEATS).set_index("a")
+    assert set(rows["level"]) == {"repeats/zero"}
+    for name, gone in (("full model", ()), (next(iter(set(rows.index) - {"full model"})), heads)):
+        with model.gates(heads=HeadMask.keep_all(model.n_layers, model.n_heads).without(gone)):
+            wanted = float(repeat_scores(model, sequences).mean())
+        assert rows.loc[name, "value"] == pytest.approx(wanted, abs=1e-4) and rows.loc[name, "n"] == len(gone)
+
+
+def test_a_task_that_can_not_be_screened_does_not_pass_and_stops_nothing(
+    model: interp.HookedModel, tmp_path: Path
+) -> None:
+    def load(names: tuple[str, ...], **options: object) -> object:
+        if names == TASKS[:1]:
+            raise UsageError("probe_pattern has 2 train documents: too few to keep some for a screen.")
+        return load_screen(names, **options)  # type: ignore[arg-type]
+
+    with mock.patch("headscope.stages.screening.load_screen", side_effect=load):
+        found = measure_screening(model, tmp_path / "run", replace(CHOICE, limit=None))
+    assert [task.task for task in found.tasks] == list(TASKS) and found.tasks[0].shots_of is None
+    record = open_run(tmp_path / "run").stages[-1].record
+    assert record["reasons"][TASKS[0]].startswith("probe_pattern has 2 train documents")
+    assert "too few to keep some for a screen" in record["sentence"]
+    with mock.patch("headscope.stages.screening.load_screen", side_effect=UsageError("none")):
+        assert measure_screening(model, tmp_path / "none", replace(CHOICE, limit=None)).learnt == ()
+    with pytest.raises(UsageError, match="a screen of 4 documents a task can show nothing"):
+        measure_screening(model, tmp_path / "few", replace(CHOICE, limit=4))
+
+
+def test_documents_without_a_choice_are_left_out_of_the_question(model: interp.HookedModel) -> None:
+    """A task that has no others is told with the reason."""
+    one = conditions_of(TASKS[0], CHOICE)
+    broken = [replace(d, continuations=(d.continuations[0],) * len(d.continuations)) for d in one.few.documents]
+    whole = one.few.documents
+
+    def conditions(*kept: int) -> Conditions:
+        documents = tuple(whole[n] if n in kept else broken[n] for n in range(len(whole)))
+        return replace(one, few=replace(one.few, documents=documents))
+
+    for kept in ((0, 3, 7), ()):
+        with mock.patch("headscope.stages.primary.conditions_of", return_value=conditions(*kept)):
+            found, without = with_references(model, TASKS[:1], CHOICE)
+        if kept:
+            (left,) = found
+            ids = [whole[n].id for n in kept]
+            assert [d.id for d in left.few.documents] == [d.id for d in left.none.documents] == ids and not without
+        else:
+            assert not found and "no 2 independent documents with a choice to make (two of" in without[TASKS[0]]
+
+
 def test_a_look_that_decides_is_the_last(model: interp.HookedModel, run: Run, tmp_path: Path) -> None:
     """Its documents are the first of those at the end, and the rows are made of no others."""
     answers = iter([{"decided": True, "documents": 40, "look": 1, "kind": "shown", "value": 1, "low": 0, "high": 2}])
@@ -136,16 +202,43 @@ def test_no_screen_is_a_sentence_and_no_learnt_task_ends_well(model: interp.Hook
         measure_primary(model, tmp_path, CHOICE, PRIMARY)
     with mock.patch("headscope.stages.primary.learnt_tasks", return_value=()):
         assert measure_primary(model, tmp_path, CHOICE, PRIMARY).empty
-    assert any("was not asked: no task passed the screen" in line for line in findings(open_run(tmp_path)))
+    assert any("was not asked: no task passed the screen" in line for line in lost(Evidence(open_run(tmp_path))))
     with mock.patch("headscope.stages.primary.learnt_tasks", return_value=TASKS):
         measure_induction(model, tmp_path / "few", sequences=3, length=12)
         assert measure_primary(model, tmp_path / "few", CHOICE, replace(PRIMARY, controls=2)).empty
-    assert any("has 2 control sets" in line and "it takes 3" in line for line in findings(open_run(tmp_path / "few")))
+    told = next(lost(Evidence(open_run(tmp_path / "few"))))
+    assert "has 2 control sets" in told and "it takes 3" in told
 
 
-def test_the_page_says_it_in_sentences(run: Run) -> None:
-    lines = list(in_short(Evidence(run)))
-    assert len(lines) == 4 and all(line.startswith("- ") and line.endswith(".") for line in lines)
-    page = "\n".join(findings(run))
-    assert "### What the choice loses without the induction heads" in page and "> Pooled over" in page
-    assert " nan" not in page and "nan " not in page
+def test_the_answer_is_one_sentence_a_question(run: Run) -> None:
+    lines = answer(Evidence(run)).sentences
+    assert len(lines) == 3 and all(line.endswith(".") for line in lines)
+
+
+def test_every_control_set_has_a_row_and_their_median_is_the_bands(run: Run) -> None:
+    for level in {row.level for row in chosen(run.comparisons, kind=Kind.PRIMARY_CONTROLS).itertuples()}:
+        controls = chosen(run.comparisons, kind=Kind.PRIMARY_CONTROL, level=level)
+        (band,) = chosen(run.comparisons, kind=Kind.PRIMARY_CONTROLS, level=level).itertuples(index=False)
+        assert [str(b) for b in controls["b"]] == [f"group_matched/{draw}" for draw in range(3)]
+        assert band.value == pytest.approx(controls["value"].median())
+        outcome, _, way = level.partition("/")
+        sets = chosen(run.items("primary"), kind="group_matched", ablation=way, outcome=outcome, contrast="gain")
+        pooled = sets.groupby("draw")["drop"].mean()
+        np.testing.assert_allclose(np.sort(controls["value"]), np.sort(pooled), atol=1e-6)
+
+
+def test_a_task_that_fails_the_screen_says_how_many_documents_would_let_it_pass(
+    model: interp.HookedModel, run: Run
+) -> None:
+    """As many as leave a gain of this size, with 80% power, a one-sided bound above 0."""
+    passes = chosen(run.comparisons, kind=Kind.SCREEN_PASSES)
+    needed = chosen(run.comparisons, kind=Kind.SCREEN_DOCUMENTS)
+    assert set(needed["a"]) == set(passes[passes["value"] == 0]["a"])
+    found = {task.task: task.estimate() for task in screen(model, load_screen(TASKS, shots=2, demos="fixed")).tasks}
+    for row in needed.itertuples(index=False):
+        gain = found[row.a]
+        if gain.value <= 0:
+            assert np.isinf(row.value)
+            continue
+        apart = (stats.norm.ppf(0.95) + stats.norm.ppf(0.8)) * gain.stderr / gain.value
+        assert row.value == pytest.approx(gain.n_items * apart**2, rel=0.1, abs=4)

@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 
 from headscope.store.comparisons import (
     COMPARED,
+    DECIDING,
+    NOT_REMOVABLE,
+    REMOVABLE,
     AtShots,
     CausalLevel,
     Coefficient,
+    ControlSet,
     Difference,
     Kind,
     KnockOutVariant,
@@ -40,6 +44,7 @@ values = st.one_of(
     st.builds(Difference, at_shots, at_shots),
     st.builds(RankCut, st.sampled_from("qpk"), st.integers(0, 10_000)),
     st.builds(CausalLevel, word, word),
+    st.builds(ControlSet, word, st.integers(0, 99)),
     st.builds(lambda component, ablation, step: PruningLevel(component, ablation, **step), word, word, steps),
 )
 
@@ -54,6 +59,8 @@ def test_the_published_rows_are_of_this_grammar(manifest: Path) -> None:
     rows = open_run(manifest.parent).comparisons
     assert len(rows) > 1000
     for kind, level in set(zip(rows["kind"], rows["level"], strict=True)):
+        if kind not in {*Kind}:  # of the first edition
+            continue
         assert str(level_of(kind, level)) == level, f"{kind}: {level}"
     gains = rows[rows["kind"] == Kind.INDUCTION_IMPORTANCE_GAIN]["b"]
     assert [str(Difference.parse(b)) for b in gains] == list(gains)
@@ -80,4 +87,15 @@ def test_kinds_derive_only_kinds() -> None:
     assert Coefficient("within_layer").corrected is Coefficient.WITHIN_LAYER_CORRECTED
     assert set(DRAWN) < set(ORDERS)
     assert Kind.RETENTION_EXCESS in COMPARED
-    assert not {kind for kind in COMPARED if "prun" in kind or "causal" in kind}
+    assert not {kind for kind in COMPARED if "prun" in kind or kind.startswith(("primary", "screen", "ffn"))}
+    assert {Kind.CLASS_RANK, Kind.KNOCK_OUT_SPEARMAN, Kind.CROSS_TASK_CHOICE} <= set(COMPARED)
+    for outcomes in (REMOVABLE, NOT_REMOVABLE, DECIDING):
+        assert list(outcomes) == ["metric", "choice", "kept"]
+
+
+def test_levels_of_ffns_and_of_checks_by_knock_out() -> None:
+    level = level_of(Kind.FFN_NEEDED, "choice/mean/later")
+    assert (level.outcome, level.ablation, str(level)) == ("choice", "mean/later", "choice/mean/later")
+    checked = level_of(Kind.KNOCK_OUT_SIGNS, "knock_out_mean_sample/choice")
+    assert checked == ScoreName("knock_out_mean_sample", "choice")
+    assert ScoreName.parse("importance/signed/choice") == ScoreName("importance", "signed/choice")

@@ -1,0 +1,111 @@
+"""`headscope contest`: which kind of head carries the choice?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from headscope.cli import help as panels
+from headscope.cli import options as opt
+from headscope.cli.kinds import listed, shots, whole
+from headscope.cli.terminal import progress, show_table
+
+
+def parse_shares(text: str) -> tuple[int, ...]:
+    """`1,5` -> (1, 5). Raises UsageError for anything that is no list of percentages."""
+    from interp.errors import UsageError, quoted
+
+    parts = [part.strip().removesuffix("%") for part in text.split(",") if part.strip()]
+    if not all(part.isdecimal() and 1 <= int(part) <= 100 for part in parts):
+        raise UsageError(f"{quoted(text)} is no list of percentages: write, for example, --shares 1,5,20 (1 to 100)")
+    return tuple(sorted({int(part) for part in parts}))
+
+
+@opt.loading()
+def contest(
+    loading: opt.Loading,
+    model: opt.Model = opt.DEFAULT_MODEL,
+    tasks: opt.ScreenTasks = None,
+    shots: Annotated[str, shots("Numbers of demonstrations; the most are taken.")] = "5",
+    out: opt.Out = None,
+    limit: opt.Limit = 40,
+    controls: Annotated[
+        int, whole("--controls", high=1000, help="Control sets of each arm; 0 for none.", panel=panels.REMOVED)
+    ] = 39,
+    shares: Annotated[
+        str,
+        listed(
+            "--shares", parse_shares, help="Top percentages beside the class-sized sets.", of="n", panel=panels.REMOVED
+        ),
+    ] = "1,2,5,10,20",
+    data: opt.Data = "hub",
+    bos: opt.Bos = "auto",
+    seed: opt.Seed = 0,
+    as_json: opt.Json = False,
+) -> None:
+    """Remove every kind of head alike: which one carries the choice?
+
+    Induction, function-vector, concept, task-recognition, task-learning, important and random heads, as many of each,
+    by their mean, at all positions and at the last one, against control sets of the same layers; on the tasks that
+    passed the run's screen, those whose answer stands in the query told apart from the others. Needs `headscope
+    induction`, a screen, and `headscope vectors` in the run. A killed run goes on when the same command is given again.
+
+    \b
+      headscope contest
+      headscope contest gpt2 --controls 19 --limit 20 --shares 5
+    """
+    from headscope.stages.cells import TaskChoice, parse_shots
+    from headscope.stages.contest import ContestChoice, measure_contest
+    from headscope.store.run import check_output_folder, open_run
+
+    folder = opt.run_folder(model, out)
+    names = opt.screen_tasks(folder, tasks, data)
+    most = max(parse_shots(shots))
+    choice = TaskChoice(names, (0, most), limit=limit, data=data, demos="fixed", bos=bos, seed=seed)
+    wanted = ContestChoice(controls=controls, shares=parse_shares(shares))
+    check_output_folder(folder, wanted.stage(choice))
+    with opt.resumable():
+        loaded = opt.load(model, **loading)
+        with progress("contest") as tell:
+            measure_contest(loaded, folder, choice, wanted, progress=tell)
+        page = opt.render_report(folder)
+    run = open_run(folder)
+    found = told(run, page)
+    if as_json:
+        print(json.dumps(found, indent=2, allow_nan=False))
+    else:
+        show(found)
+
+
+def told(run: Any, page: Path) -> dict[str, Any]:
+    """What the table shows, for scripts."""
+    from headscope.findings.contest import sentences, table_rows
+
+    stage = [stage for stage in run.stages if stage.command == "contest"][-1]
+    return {
+        "sets": dict(stage.record.get("sets", {})),
+        "missing_arms": dict(stage.record.get("missing_arms", {})),
+        "left_out": list(stage.record.get("left_out", ())),
+        "reason": str(stage.record.get("reason", "")),
+        "rows": table_rows(run.comparisons),
+        "sentences": list(sentences(run.comparisons)),
+        "run": str(run.folder),
+        "report": str(page),
+    }
+
+
+def show(found: dict[str, Any]) -> None:
+    """The class-sized sets by the choice, group by group; then what it says."""
+    headings = ("arm", "tasks", "removed at", "drop (nats)", "95%", "beyond controls", "95%", "rank")
+    names = ("arm", "group", "positions", "drop", "drop_interval", "beyond", "beyond_interval", "rank")
+    rows = [tuple(line[name] for name in names) for line in found["rows"]]
+    if rows:
+        show_table("what the choice loses without each kind of head, removed by its mean", headings, rows, left=3)
+    else:
+        print(f"nothing was removed: {found['reason']}")
+    for line in found["sentences"]:
+        print(line)
+    for arm, reason in found["missing_arms"].items():
+        print(f"no arm {arm}: {reason}")
+    print(f"stored in {found['run']}; report: {found['report']}")

@@ -1,0 +1,62 @@
+"""Does a first-order score say what removing a head costs? `signed` against exact knock-outs (Method 3.2).
+
+Task by task, and over the tasks together (a = `aggregate`), at every number of shots, over the heads that were knocked
+out: all of them, or the sample (`..._sample`) that stands for them. Rows of `comparisons`, b = the importance, level =
+the knock-out: `knock_out_spearman`, and `knock_out_signs`, the share of heads whose score and cost have one sign (a
+cost of exactly 0 has none). `n` counts heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float
+
+from ablation.statistics import spearman
+from ablation.stratified import FEWEST
+from headscope.comparison.scored import Shelf
+from headscope.store.comparisons import Kind, Row, ScoreName, row
+from headscope.store.names import AGGREGATE
+from headscope.store.scores import IMPORTANCE, KNOCK_OUT
+
+EXACT = tuple(
+    ScoreName(f"{KNOCK_OUT}{way}{part}", "choice") for way in ("", "_mean", "_resample") for part in ("", "_sample")
+)
+SCORES = (ScoreName(IMPORTANCE, "signed/choice"), ScoreName(IMPORTANCE, "signed"))
+
+
+def against_knock_outs(shelf: Shelf) -> Iterator[Row]:
+    """Every stored score of the two beside every stored knock-out of heads."""
+    for exact in EXACT:
+        for shots in shelf.shots(exact.score, exact.variant):
+            for score in SCORES:
+                tasks = sorted(
+                    {*shelf.tasks(exact.score, exact.variant, shots)}
+                    & {*shelf.tasks(score.score, score.variant, shots)}
+                )
+                for task in tasks:
+                    tables = [shelf.of_task(name.score, name.variant, task, shots).table for name in (score, exact)]
+                    yield from _rows(task, score, exact, shots, *tables)
+                if len(tasks) > 1:
+                    tables = [shelf.aggregate(name.score, name.variant, shots, tasks).table for name in (score, exact)]
+                    yield from _rows(AGGREGATE, score, exact, shots, *tables)
+
+
+def _rows(
+    a: str,
+    score: ScoreName,
+    exact: ScoreName,
+    shots: int,
+    estimated: Float[np.ndarray, "layer head"],
+    cost: Float[np.ndarray, "layer head"],
+) -> Iterator[Row]:
+    both = np.isfinite(estimated) & np.isfinite(cost)
+    if both.sum() < FEWEST:
+        return
+    pair, n = (estimated[both], cost[both]), int(both.sum())
+    signed = (pair[0] != 0) & (pair[1] != 0)
+    yield row(Kind.KNOCK_OUT_SPEARMAN, a, score, shots, exact, spearman(pair[0][None], pair[1][None]).value, n=n)
+    if signed.any():
+        share = float((np.sign(pair[0]) == np.sign(pair[1]))[signed].mean())
+        yield row(Kind.KNOCK_OUT_SIGNS, a, score, shots, exact, share, n=int(signed.sum()))

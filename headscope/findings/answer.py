@@ -1,0 +1,119 @@
+"""The five sentences that answer: what is learnt, who looks back, what is lost without them, who else, what can go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isfinite
+from typing import Any
+
+from ablation.contest import ALL_TASKS, CLASS, FUNCTION, KEPT
+from headscope.findings import contest, pruning
+from headscope.findings.evidence import CHOICE, PRIMARY_LEVEL, Evidence
+from headscope.findings.primary import verdict
+from headscope.findings.section import Section
+from headscope.findings.words import counted, listed, number, span, task_name
+from headscope.store.comparisons import FULL, ContestLevel, Kind
+
+CLASSES = ("copying", "anti-copying", "matching only")
+DOES = {
+    "copying": ("writes for that token", "write for that token"),
+    "anti-copying": ("writes against it", "write against it"),
+    "matching only": ("does neither directly", "do neither directly"),
+}
+
+
+def section(evidence: Evidence) -> Section:
+    parts = (learnt, looking_back, lost, others, pruning.sentence)
+    return Section("answer", "In short", tuple(sentence for part in parts for sentence in part(evidence)))
+
+
+def learnt(evidence: Evidence) -> Iterator[str]:
+    """Which tasks the model learns from its context, those with the largest gain first."""
+    tasks = evidence.screened
+    if not tasks:
+        return
+    (shots,) = set(evidence.rows(kind=Kind.SCREEN_PASSES)["shots"])
+    passed = [task for task in tasks if tasks[task]]
+    failed = [task_name(task) for task in tasks if not tasks[task]]
+    if not passed:
+        yield (
+            f"The model is not shown to learn any of {counted(len(tasks), 'task')} from {shots} demonstrations: "
+            f"{listed(failed)}."
+        )
+        return
+    gains = [
+        f"{task_name(task)} {number(evidence.value(kind=Kind.SCREEN, a=task, b='gain', level=CHOICE), 1)}"
+        for task in passed
+    ]
+    rest = f"; it is not shown to learn {listed(failed)}" if failed else ""
+    yield (
+        f"From {shots} demonstrations the model learns {len(passed)} of {counted(len(tasks), 'task')} (gain of "
+        f"choice in nats): {listed(gains)}{rest}."
+    )
+
+
+def looking_back(evidence: Evidence) -> Iterator[str]:
+    """The induction heads by name, and what each class of them does."""
+    classes = evidence.run.classes
+    if classes.empty:
+        return
+    every = len(classes)
+    found = {kind: classes[classes["class"] == kind] for kind in CLASSES}
+    total = sum(len(rows) for rows in found.values())
+    if not total:
+        yield f"None of its {every} heads is an induction head: none looks back to what followed an earlier copy."
+        return
+    parts = []
+    for kind, rows in found.items():
+        if len(rows):
+            names = [f"{row.layer}.{row.head}" for row in rows.itertuples(index=False)]
+            parts.append(f"{listed(names)} {DOES[kind][len(rows) > 1]}")
+    verb = "looks" if total == 1 else "look"
+    yield (
+        f"{total} of its {every} heads {verb} back to what followed an earlier copy of the token (induction heads): "
+        f"{', '.join(parts)}."
+    )
+
+
+def lost(evidence: Evidence) -> Iterator[str]:
+    """The answer to the primary question."""
+    stage = evidence.stage("primary")
+    if stage is not None and stage.record.get("reason"):
+        yield f"What is lost without them was not asked: {stage.record['reason']}."
+    drop = evidence.row(kind=Kind.PRIMARY_DROP, level=PRIMARY_LEVEL)
+    if drop is None:
+        return
+    controls, beyond = (evidence.beside(kind, drop) for kind in (Kind.PRIMARY_CONTROLS, Kind.PRIMARY_BEYOND))
+    if controls is None or beyond is None:
+        return
+    whole = [
+        evidence.value(kind=Kind.PRIMARY_LEVEL, a=FULL, b=condition, level=PRIMARY_LEVEL)
+        for condition in ("few", "none")
+    ]
+    yield (
+        f"Without the {drop.a} the choice gain of {counted(drop.n, 'task')} falls by {number(drop.value)} nats "
+        f"(95% interval {span(drop.ci_low, drop.ci_high)}) of {number(whole[0] - whole[1])}, without matched heads by "
+        f"{number(controls.value)} (median of {controls.n} sets): {verdict(evidence, beyond).clause}."
+    )
+
+
+def others(evidence: Evidence) -> Iterator[str]:
+    """Whether as many function-vector heads carry more than the induction heads, both beyond their controls."""
+    told = []
+    for positions, words in contest.PLACES.items():
+        level = ContestLevel(CHOICE, "mean", positions, CLASS, KEPT)
+        row = evidence.row(kind=Kind.CONTEST_AHEAD, a=FUNCTION, b=ALL_TASKS, level=level)
+        if row is not None and isfinite(row.ci_low):
+            told.append(f"{words} {_more(row)}")
+    if told:
+        yield f"Function-vector heads against as many induction heads, both beyond matched heads: {'; '.join(told)}."
+
+
+def _more(row: Any) -> str:
+    """What function-vector heads cost more, or less; neither where the interval holds 0."""
+    value, low, high = float(row.value), float(row.ci_low), float(row.ci_high)
+    if low <= 0 <= high:
+        return f"no difference is shown ({number(value)} nats, {span(low, high)})"
+    if high < 0:
+        return f"they carry {number(-value)} nats less of the choice ({span(-high, -low)})"
+    return f"they carry {number(value)} nats more of the choice ({span(low, high)})"

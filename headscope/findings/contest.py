@@ -1,0 +1,178 @@
+"""Which kind of head carries the choice? The contest in sentences and as a table (Method 5). Takes its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isfinite
+from typing import Any
+
+import pandas as pd
+
+from ablation.contest import ALL_TASKS, CLASS, FUNCTION, GROUPS, INDUCTION, KEPT, NEGATIVE
+from headscope.findings.evidence import Evidence
+from headscope.findings.section import Section, Table
+from headscope.findings.words import number, span
+from headscope.store.comparisons import ContestLevel, Kind
+
+CHOICE, WAY = "choice", "mean"
+PLACES = {"all": "at all positions", "last": "at the last position only"}
+SHORT = {"all": "all positions", "last": "last position"}
+SHOWN = (Kind.CONTEST_DROP, Kind.CONTEST_BEYOND)
+NAMES = {INDUCTION: "the induction heads", NEGATIVE: "the lowest prefix-matching heads of the induction heads' layers"}
+
+
+def sentences(rows: pd.DataFrame, *, ahead: bool = True) -> Iterator[str]:
+    """What the choice loses without each kind of head; nothing where there was no contest.
+
+    ahead: function-vector heads against induction heads too, which the page's answer has said.
+    """
+    groups = [group for group in GROUPS if len(_rows(rows, Kind.CONTEST_BEYOND, b=group))]
+    for group in [group for group in groups if group != ALL_TASKS] or groups:
+        yield from _costs(rows, group)
+    if groups:
+        yield from _ahead(rows, groups[-1]) if ahead else ()
+        yield from _largest(rows, groups[-1])
+
+
+def section(evidence: Evidence) -> Section | None:
+    """None where there was no contest."""
+    rows = evidence.comparisons
+    lines = tuple(sentences(rows, ahead=False))  # the answer has said that
+    if not lines:
+        return None
+    return Section(
+        "contest",
+        "Which kind of head carries the choice?",
+        lines,
+        Table(
+            ("without", *(f"{where}{what}" for where in SHORT.values() for what in ("", ", beyond controls"))),
+            tuple(cells(rows)),
+            numbers=True,
+        ),
+        figures=("contest",),
+        note=(
+            "Fall of the choice, in nats, without as many heads of each kind as there are induction heads, replaced by "
+            "their mean; 95% intervals by document, tasks fixed."
+        ),
+    )
+
+
+def cells(rows: pd.DataFrame) -> Iterator[tuple[str, ...]]:
+    """One line an arm over all tasks, the costliest at all positions first."""
+    drops = _rows(rows, Kind.CONTEST_DROP, b=ALL_TASKS, positions="all").sort_values("value", ascending=False)
+    for arm in drops["a"]:
+        found = [_row(rows, kind, arm, ALL_TASKS, places) for places in PLACES for kind in SHOWN]
+        yield (
+            arm,
+            *(
+                "-" if row is None else f"{number(row.value, sign=True)} ({span(row.ci_low, row.ci_high)})"
+                for row in found
+            ),
+        )
+
+
+def table_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """One line an arm, group of tasks and choice of positions, removed by mean, class-sized: texts for a table."""
+    found = []
+    for group in GROUPS:
+        for places in PLACES:
+            drops = _rows(rows, Kind.CONTEST_DROP, b=group, positions=places)
+            for drop in drops.sort_values("value", ascending=False, kind="stable").itertuples(index=False):
+                beyond = _row(rows, Kind.CONTEST_BEYOND, drop.a, group, places)
+                rank = _row(rows, Kind.CONTEST_RANK, drop.a, group, places)
+                found.append(
+                    {
+                        "arm": drop.a,
+                        "group": group,
+                        "positions": places,
+                        "drop": f"{_signed(drop.value)}",
+                        "drop_interval": _bracket(drop.ci_low, drop.ci_high) or "-",
+                        "beyond": "-" if beyond is None else f"{_signed(beyond.value)}",
+                        "beyond_interval": _interval(beyond) or "-",
+                        "rank": "-" if rank is None else f"{rank.value:.0f} of {rank.n + 1}",
+                    }
+                )
+    return found
+
+
+def _costs(rows: pd.DataFrame, group: str) -> Iterator[str]:
+    """Induction heads and function-vector heads beyond their controls, at all positions and at the last."""
+    parts, tasks = [], 0
+    for arm in (INDUCTION, FUNCTION):
+        costs = [(words, _row(rows, Kind.CONTEST_BEYOND, arm, group, places)) for places, words in PLACES.items()]
+        told = [f"{_signed(row.value)} nats{_interval(row, ' ')} {words}" for words, row in costs if row is not None]
+        tasks = max([tasks, *(int(row.n) for _, row in costs if row is not None)])
+        parts += [f"without {_named(arm, as_many=arm != INDUCTION)}, {' and '.join(told)}"] if told else []
+    if parts:
+        kind = "" if group == ALL_TASKS else f"{group} "
+        of = f"1 {kind}task" if tasks == 1 else f"{tasks} {kind}tasks"
+        yield f"On {of} the choice falls, beyond sets of as many heads of the same layers: {'; '.join(parts)}."
+
+
+def _ahead(rows: pd.DataFrame, group: str) -> Iterator[str]:
+    """Function-vector heads against the induction heads."""
+    told = []
+    for places, words in PLACES.items():
+        row = _row(rows, Kind.CONTEST_AHEAD, FUNCTION, group, places)
+        if row is not None and isfinite(row.ci_low):
+            verdict = "more is" if row.ci_low > 0 else "less is" if row.ci_high < 0 else "no difference is shown"
+            verdict = (
+                f"{verdict} lost without the function-vector heads" if row.ci_low > 0 or row.ci_high < 0 else verdict
+            )
+            told.append(f"{words} {verdict} ({_signed(row.value)} nats, {span(row.ci_low, row.ci_high)})")
+    if told:
+        yield f"Function-vector heads against induction heads, both beyond their controls: {'; '.join(told)}."
+
+
+def _largest(rows: pd.DataFrame, group: str) -> Iterator[str]:
+    """The arm that costs most beyond its controls, and the negative control."""
+    for places, words in list(PLACES.items())[:1]:
+        held = _rows(rows, Kind.CONTEST_BEYOND, b=group, positions=places)
+        arms = held[held["a"] != NEGATIVE]
+        if len(arms):
+            most = arms.loc[arms["value"].idxmax()]
+            interval = _bracket(most["ci_low"], most["ci_high"], " ")
+            yield (
+                f"Of all kinds removed {words}, {_named(str(most['a']))} cost most beyond their controls: "
+                f"{_signed(most['value'])} nats{interval}{_negative(rows, group, places)}."
+            )
+
+
+def _negative(rows: pd.DataFrame, group: str, places: str) -> str:
+    row = _row(rows, Kind.CONTEST_DROP, NEGATIVE, group, places)
+    return "" if row is None else f"; {NAMES[NEGATIVE]} cost {_signed(row.value)}{_interval(row, ' ')}"
+
+
+def _named(arm: str, *, as_many: bool = False) -> str:
+    if arm in NAMES:
+        return NAMES[arm]
+    kind = "function-vector" if arm == FUNCTION else arm.replace(" ", "-")
+    return f"as many {kind} heads" if as_many else f"{kind} heads"
+
+
+def _rows(rows: pd.DataFrame, kind: Kind, **wanted: str) -> pd.DataFrame:
+    """Rows of class-sized sets removed whole by mean, of the choice."""
+    found = rows[rows["kind"] == kind]
+    places = wanted.pop("positions", None)
+    levels = [str(ContestLevel(CHOICE, WAY, place, CLASS, KEPT)) for place in PLACES if places in (None, place)]
+    found = found[found["level"].isin(levels)]
+    for column, value in wanted.items():
+        found = found[found[column] == value]
+    return found
+
+
+def _row(rows: pd.DataFrame, kind: Kind, arm: str, group: str, positions: str) -> Any:
+    found = list(_rows(rows, kind, a=arm, b=group, positions=positions).itertuples(index=False))
+    return found[0] if found else None
+
+
+def _interval(row: Any, before: str = "") -> str:
+    return "" if row is None else _bracket(row.ci_low, row.ci_high, before)
+
+
+def _signed(value: float) -> str:
+    return number(value, sign=True)
+
+
+def _bracket(low: float, high: float, before: str = "") -> str:
+    return f"{before}({span(low, high)})" if isfinite(low) else ""

@@ -1,0 +1,78 @@
+"""How to read the page, and what the run left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from headscope.findings.evidence import Evidence
+from headscope.findings.section import Section
+from headscope.findings.words import counted, listed, shots
+from headscope.store.manifest import Manifest, Stage
+
+READING = (
+    "Heads are named layer.head, from 0. A drop is what the whole model has, less what it has without the heads: "
+    "positive means that they were needed.",
+    "Round brackets behind a value hold its 95% interval: how far it could have moved with other documents of these "
+    "tasks. Documents on one passage count as one.",
+    "Controls are sets of as many other heads, from the same layers and key-value groups. Their bars run from the 5th "
+    "to the 95th percentile.",
+    "p is the share of permutations of heads within their layers that do as well. It says whether two rankings go "
+    "together; an interval says how sure a number is.",
+    "Only the drop of choice without the induction heads, replaced by their mean, was fixed beforehand; all else is "
+    "secondary.",
+)
+
+
+def section(evidence: Evidence) -> Section:
+    lines = tuple(left_out(evidence.run.manifest))
+    return Section("left_out", "What was run, and what was left out", lines)
+
+
+def left_out(manifest: Manifest) -> Iterator[str]:
+    """Documents, what the budget left out, what was cut, what has not ended."""
+    for stage in manifest.stages:
+        if stage.command == "study":
+            yield from _study(stage)
+        if stage.command == "primary" and stage.record.get("hash"):
+            yield (
+                f"The primary question was written down, with its hash {str(stage.record['hash'])[:12]}, before "
+                f"anything was evaluated{_look(stage)}."
+            )
+    cut: Counter[str] = Counter()
+    for stage in manifest.stages:
+        cut[stage.command] += sum(stage.record.get("cut", {}).values())
+    if counts := [f"{count} in {command}" for command, count in cut.items() if count]:
+        yield f"Prompts longer than the context, cut by whole demonstrations, then on the left: {', '.join(counts)}."
+    if note := manifest.recorded("post_norm"):
+        yield f"Importance: {note}."
+    if open_stages := [stage.command for stage in manifest.stages if not stage.finished]:
+        yield f"Not finished, so that its numbers are missing or of an earlier moment: {', '.join(open_stages)}."
+
+
+def _look(stage: Stage) -> str:
+    """When the study looked for the last time."""
+    looks = stage.record.get("looks") or ()
+    if not looks:
+        return ""
+    last = looks[-1]
+    return f"; look {last['look']}, at {counted(last['documents'], 'document')}, was the last"
+
+
+def _study(stage: Stage) -> Iterator[str]:
+    counts = [shots(count) for count in stage.options.get("shots", ())]
+    budget = stage.record.get("budget", {})
+    documents = {
+        name.removesuffix("_documents"): count for name, count in budget.items() if name.endswith("_documents")
+    }
+    each = [f"{count} for {DOCUMENTS.get(name, name)}" for name, count in documents.items()]
+    told = f"; documents a task, at most: {', '.join(each)}" if each else ""
+    at = f" at {listed(counts)}" if counts else ""
+    yield f"{counted(len(stage.tasks), 'task')}{at}, seed {stage.seed}{told}."
+    if sizes := stage.record.get("fewer"):
+        yield str(sizes)
+    if less := stage.record.get("left_out", ()):
+        yield f"Left out: {'; '.join(less)}."
+
+
+DOCUMENTS = {"rank": "importance", "knockout": "knock-out", "prune": "pruning", "primary": "the primary question"}

@@ -1,0 +1,51 @@
+"""`headscope compare-models`: several runs as one page that works offline, and as a table beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headscope.figures.models import model_figures
+from headscope.findings.models import HEADINGS, cells, sentences
+from headscope.report.page import page, plotly_script, safe_json, static
+from headscope.store.atomic import write_atomically
+from interp.errors import UsageError
+from interp.theme import for_scripts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def check_page(out: Path) -> None:
+    """Raises UsageError for a file that is no page, and for a folder that is not there."""
+    if out.suffix.lower() != ".html":
+        raise UsageError(f"'{out}' must end in .html (a page; its table, .csv, is written beside it)")
+    if not out.parent.is_dir():
+        raise UsageError(f"the folder '{out.parent}' of '{out}' does not exist: make it first, or choose another")
+
+
+def write_models(table: pd.DataFrame, slopes: Any, against: str, out: Path) -> list[Path]:
+    """Write the page and its table, and say where they are."""
+    check_page(out)
+    numbers = out.with_suffix(".csv")
+    write_atomically(numbers, table.to_csv(index=False, lineterminator="\n").encode("utf-8", "replace"))
+    write_atomically(out, models_page(table, slopes, against, numbers.name).encode("utf-8", "replace"))
+    return [out, numbers]
+
+
+def models_page(table: pd.DataFrame, slopes: Any, against: str, numbers: str) -> str:
+    """The whole file as text."""
+    figures = [json.loads(figure.to_json()) for figure in model_figures(table, against)]
+    shared = "\n".join(static(f"shared/{name}.js") for name in ("dom", "theme"))
+    return page(
+        "models",
+        scripts=[plotly_script(), shared, static("models.js")],
+        title=f"{len(table)} runs beside each other",
+        headings=HEADINGS,
+        rows=[cells(row) for row in table.itertuples(index=False)],
+        sentences=[line.replace("`", "") for line in sentences(table, slopes, against)],
+        figures=figures,
+        numbers=numbers,
+        data=safe_json({"theme": for_scripts(), "figures": figures}),
+    )

@@ -1,0 +1,309 @@
+"""The contest stage: sets of every kind of head removed alike, beside matched controls (Method 5; ablation/contest.py).
+
+Arms come from the run's scores: induction heads, function vectors, task recognition and task learning; concept
+induction, and importance to the choice on training documents, are measured here where the run does not have them. The
+tasks are those that passed the screen; documents and control sets are the primary's, so that what it has run is read.
+Class-sized sets get their controls by mean; other shares, doses and zero are told without. What is left out stands in
+the manifest; rows are in comparison/contest.py, all sets in items/contest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ablation.causal import existing
+from ablation.contest import (
+    CONTROLLED,
+    CONTROLS,
+    DOSES,
+    FUNCTION,
+    INDUCTION,
+    SHARES,
+    WAYS,
+    ContestSet,
+    ContestTask,
+    Removal,
+    contest_sets,
+    contest_task,
+    removals,
+    with_random,
+)
+from ablation.engine.below import first_removed
+from ablation.statistics.standardised import FEWEST_CONTROLS
+from headscope.comparison.contest import contest_rows, set_table
+from headscope.stages.cells import Progress, TaskChoice, Tell, shards, title_of
+from headscope.stages.evaluation import StoredEvaluations, check_references, replacement_for, way_of
+from headscope.stages.primary import REST, SHARD, conditions_of, heads_of_class, layout, listed
+from headscope.stages.screening import learnt_tasks
+from headscope.store.comparisons import CONTEST, frame
+from headscope.store.manifest import Stage
+from headscope.store.run import Run, open_run
+from headscope.store.writer import RunWriter, open_stage
+from interp.errors import HeadscopeError, UsageError
+
+if TYPE_CHECKING:
+    from ablation.evaluation import Evaluation
+    from ablation.replacement import Replacement
+    from ablation.tasks import Task
+    from interp.model import HookedModel
+
+COMMAND = "contest"
+ITEMS = "contest"
+CONCEPT, RECOGNITION, LEARNING, IMPORTANCE = "concept", "task recognition", "task learning", "importance"
+STORED = {FUNCTION: "fv", RECOGNITION: "tr", LEARNING: "tl"}
+CONCEPT_SCORE = "concept_induction"
+HELD = 2  # blocks at which runs begin, whose residual streams are held at once
+RANKED = 12  # training documents a task that importance to the choice is measured on
+Rankings = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class ContestChoice:
+    """How many control sets, which shares and doses, and in which ways sets and controls are removed."""
+
+    controls: int = CONTROLS
+    shares: tuple[int, ...] = SHARES
+    doses: tuple[float, ...] = DOSES
+    ways: tuple[tuple[str, str], ...] = WAYS
+    controlled: tuple[tuple[str, str], ...] = CONTROLLED
+
+    def __post_init__(self) -> None:
+        if wrong := [share for share in self.shares if not 1 <= share <= 100]:
+            raise UsageError(f"a share of heads is 1 to 100 percent, got {wrong[0]} (--shares)")
+        if self.controls and self.controls < FEWEST_CONTROLS:
+            raise UsageError(
+                f"a tested set is compared with {FEWEST_CONTROLS} control sets or more, got {self.controls}: give "
+                f"--controls {CONTROLS}, or 0 to leave them out"
+            )
+
+    def stage(self, choice: TaskChoice) -> Stage:
+        """The manifest's entry; the most shots are those of the prompts."""
+        wanted = {"controls": self.controls, "shares": list(self.shares), "doses": list(self.doses)}
+        options = {"shots": max(choice.shots), "ways": ["/".join(way) for way in self.ways]}
+        return Stage(COMMAND, {**choice.protocol, **wanted}, seed=choice.seed, tasks=choice.names, options=options)
+
+    def left_out(self) -> list[str]:
+        """What the contest could have and this one does not, in words."""
+        bare = ["/".join(way) for way in self.ways if way not in self.controlled]
+        less = [f"no controls of sets removed by {', '.join(bare)}"] if bare else []
+        less.append("no controls of other shares than the class, and none of doses, which are at all positions only")
+        if missing := [f"{share}%" for share in SHARES if share not in self.shares]:
+            less.append(f"no top {', '.join(missing)}")
+        if self.controls < CONTROLS:
+            less.append(f"{self.controls} control sets an arm in place of {CONTROLS}")
+        return less
+
+
+def measure_contest(
+    model: HookedModel, folder: str | Path, choice: TaskChoice, contest: ContestChoice, *, progress: Tell | None = None
+) -> pd.DataFrame:
+    """Run the contest on the tasks that passed the screen; returns its rows, none where no task passed.
+
+    `choice.shots` hold k, the most. Raises UsageError where the run holds no screen or no induction scores.
+    """
+    run = open_run(folder)
+    learnt = learnt_tasks(run, choice.names)
+    name, classed = heads_of_class(run)
+    tasks, without = with_references(learnt, choice)
+    with open_stage(model, folder, contest.stage(choice)) as writer:
+        writer.record(set=name, without_references=without, left_out=contest.left_out())
+        if not tasks:
+            writer.record(reason="no task passed the screen" if not learnt else "no task has documents for a mean")
+            rows = frame([])
+            writer.replace_comparisons(rows, kinds=CONTEST)
+            return rows
+        work = _Work(model, writer, choice, progress)
+        rankings = work.rankings([task.name for task in tasks])
+        sets = contest_sets(
+            with_random(rankings, existing(model), seed=choice.seed),
+            classed,
+            existing(model),
+            prefix_matching=rankings[INDUCTION],
+            groups=layout(model),
+            shares=contest.shares,
+            doses=contest.doses,
+            controls=contest.controls,
+            seed=choice.seed,
+        )
+        wanted = removals(sets, ways=contest.ways, controlled=contest.controlled)
+        writer.record(arms=sorted({one.arm for one in sets}), sets=sets_told(sets))
+        writer.record(documents={title_of(task): task.fingerprint[:16] for task in tasks})
+        counter = Progress(len(wanted) * len(tasks), progress)
+        found = [work.contested(task, wanted, counter) for task in tasks]
+        rows = frame(contest_rows(found, wanted, layout(model)))
+        writer.replace_comparisons(rows, kinds=CONTEST)
+        writer.store_items(ITEMS, set_table(found, wanted))
+    return rows
+
+
+def with_references(names: Sequence[str], choice: TaskChoice) -> tuple[list[Task], dict[str, str]]:
+    """The primary's documents of every task that has others enough for a mean, and why the other tasks have not."""
+    tasks, without = [], {}
+    for name in names:
+        task = conditions_of(name, choice).few
+        try:
+            check_references(choice, (task,), "mean", part=REST)
+        except UsageError as error:
+            without[name] = str(error)
+        else:
+            tasks.append(task)
+    return tasks, without
+
+
+def sets_told(sets: Sequence[ContestSet]) -> dict[str, list[str]]:
+    """The heads of every tested set, by arm and share."""
+    told = {}
+    for one in sets:
+        if one.role not in ("control", "dose"):
+            what = "" if one.role == "tested" else f", {one.role}"
+            told[f"{one.arm}, {one.share}, {one.overlap}{what}"] = listed(one.heads)
+    return told
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One stage at work."""
+
+    model: HookedModel
+    writer: RunWriter
+    choice: TaskChoice
+    tell: Tell | None = None
+    evaluators: dict[int, StoredEvaluations] = field(default_factory=dict, repr=False)
+
+    # --- arms ---------------------------------------------------------------------------------------------------------
+
+    def rankings(self, tasks: Sequence[str]) -> Rankings:
+        """Every arm that the run and the model can give; why others are missing stands in the manifest."""
+        run, missing = Run(self.writer.folder), {}
+        stored = set(run.head_scores["score"])
+        found: Rankings = {INDUCTION: table_of(run, "prefix_matching")}
+        for arm, score in STORED.items():
+            if score in stored:
+                found[arm] = table_of(run, score)
+            else:
+                missing[arm] = f"the run holds no score {score}: run `{run.command('vectors')}` first"
+        try:
+            found[CONCEPT] = self.concept(run, CONCEPT_SCORE in stored)
+        except HeadscopeError as error:
+            missing[CONCEPT] = str(error)
+        try:
+            found[IMPORTANCE] = self.importance(tasks)
+        except HeadscopeError as error:
+            missing[IMPORTANCE] = str(error)
+        self.writer.record(missing_arms=missing)
+        return found
+
+    def concept(self, run: Run, stored: bool) -> np.ndarray:
+        """Concept induction, measured and stored where the run has none."""
+        if not stored:
+            import induction
+
+            prompts = induction.entity_prompts(self.model, seed=self.choice.seed)
+            tell = None if self.tell is None else Progress(len(prompts), self.tell).within(len(prompts), "concept")
+            for score in induction.concept_scores(self.model, prompts, units=self.writer.units, progress=tell):
+                self.writer.add_scores(score)
+        return table_of(run, CONCEPT_SCORE)
+
+    def importance(self, tasks: Sequence[str]) -> np.ndarray:
+        """First-order fall of the choice when a head is removed, in nats, by gradient on training documents."""
+        from ablation.tasks import load_task
+
+        tables = []
+        for name in tasks:
+            task = load_task(
+                name,
+                shots=max(self.choice.shots),
+                limit=RANKED,
+                seed=self.choice.seed,
+                data=self.choice.data,
+                split="train",
+                demos=self.choice.demos,
+                bos=self.choice.bos,
+                part=REST,
+            )
+            plain = [self.unit(shard) for shard in shards(task)]
+            tables.append(-torch.cat(plain).double().mean(0))
+            if self.tell is not None:
+                self.tell(len(tables), len(tasks), "importance to the choice")
+        return np.asarray(torch.stack(tables).mean(0).numpy())
+
+    def unit(self, shard: Task) -> Tensor:
+        """z·dL/dz of every head and document, L = -choice."""
+        from ablation.importance import importance
+
+        def run() -> dict[str, Tensor]:
+            documents = list(shard.token_documents(self.model))
+            return {"head_plain": importance(self.model, documents, objective="choice").head_plain}
+
+        key = {"what": "choice_importance", "documents": shard.fingerprint}
+        return self.writer.units.get_or_compute(key, run)["head_plain"]
+
+    # --- removals -----------------------------------------------------------------------------------------------------
+
+    def contested(self, task: Task, wanted: Sequence[Removal], counter: Progress) -> ContestTask:
+        """One task under every removal; what was run before is read."""
+        replacements = {
+            name: replacement_for(self.model, self.choice, task, name, seed=self.choice.seed, part=REST)
+            for name in dict.fromkeys(one.ablation for one in wanted)
+        }
+        return contest_task(
+            self.model,
+            task,
+            wanted,
+            replacements,
+            evaluate=self.evaluate,
+            at_last=self.at_last,
+            progress=lambda count: counter.add(count, title_of(task)),
+        )
+
+    def evaluate(self, model: HookedModel, task: Task, *, heads: Any = None, replacement: Any = None) -> Evaluation:
+        """By units; runs of sets that begin at the same block share what stands below it: matched ones mostly do."""
+        begin = 0 if heads is None else first_removed(heads, None)
+        if begin not in self.evaluators:
+            while len(self.evaluators) >= HELD:
+                self.evaluators.pop(next(iter(self.evaluators)))
+            self.evaluators[begin] = StoredEvaluations(self.writer.units, begin=begin, shard=SHARD)
+        return self.evaluators[begin](model, task, heads=heads, replacement=replacement)
+
+    def at_last(
+        self, model: HookedModel, task: Task, sets: Sequence[Sequence[Any]], replacement: Replacement | None
+    ) -> list[Evaluation]:
+        """Sets removed at the last position, a shard of documents a unit."""
+        from ablation.evaluation import judged
+        from ablation.last_position import without_at_last
+
+        rows: list[list[list[float]]] = [[] for _ in sets]
+        documents = list(task.token_documents(model))
+        start = 0
+        for shard in shards(task, SHARD):
+            held = documents[start : start + len(shard.documents)]
+            start += len(held)
+
+            def run(held: Any = held) -> dict[str, Tensor]:
+                found = without_at_last(model, held, sets, replacement)
+                return {"log_likelihoods": torch.tensor([[v for row in one for v in row] for one in found]).double()}
+
+            key = {
+                "what": "removed_at_last",
+                "documents": shard.fingerprint,
+                "sets": [listed(heads) for heads in sets],
+                "ablation": way_of(replacement),
+            }
+            values = self.writer.units.get_or_compute(key, run)["log_likelihoods"]
+            ends = np.cumsum([len(document.choices) for document in held])
+            for own, row in zip(rows, values.numpy(), strict=True):
+                own += [part.tolist() for part in np.split(row, ends[:-1])]
+        return [judged(task, documents, own) for own in rows]
+
+
+def table_of(run: Run, score: str) -> np.ndarray:
+    """A score of every head, NaN where there is none."""
+    return np.asarray(run.head_score(score).mean.double().numpy())

@@ -1,0 +1,51 @@
+"""What repeats of random tokens are worth to a model with some heads removed: a check of the manipulation (Method 5).
+
+Induction heads are chosen on repeats, so that this is no evidence about tasks: it says whether removing them does what
+it should. Loss on the tokens with an earlier copy in sight, minus loss on the first block, in nats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from interp.masks import HeadMask
+
+if TYPE_CHECKING:
+    from headscope.store.units import UnitStore
+    from interp.model import HookedModel
+
+SEQUENCES, LENGTH = 8, 25
+
+
+class RepeatLoss:
+    """The mean over a few repeated sequences with heads removed by zero, as work units by mask."""
+
+    def __init__(self, model: HookedModel, units: UnitStore, *, ids: Sequence[int] = (), seed: int = 0) -> None:
+        """ids: the tokens that may be drawn; unset, what the model's tokenizer tells."""
+        self.model, self.units, self.ids, self.seed = model, units, ids, seed
+
+    @cached_property
+    def sequences(self) -> Any:
+        import induction
+
+        known = induction.Candidates(torch.tensor(self.ids), "given", len(self.ids)) if self.ids else None
+        drawn: dict[str, Any] = {"length": LENGTH, "sequences": SEQUENCES, "seed": self.seed}
+        return induction.repeated_sequences(self.model, candidates=known, **drawn)
+
+    def __call__(self, mask: HeadMask) -> float:
+        """With these heads removed."""
+        removed = [list(head) for head in mask.removed()]
+        drawn = {"sequences": SEQUENCES, "length": LENGTH, "seed": self.seed}
+        key = {"what": "repeat_loss", "removed": removed, "ablation": ["zero", ""], **drawn}
+        unit = self.units.get_or_compute(key, lambda: {"repeat": torch.tensor([self._run(mask)])})
+        return float(unit["repeat"][0])
+
+    def _run(self, mask: HeadMask) -> float:
+        from induction.in_context import repeat_scores
+
+        with self.model.gates(heads=mask):
+            return float(repeat_scores(self.model, self.sequences).double().mean())

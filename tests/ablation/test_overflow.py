@@ -1,0 +1,161 @@
+"""A number that is no number stops the run where it appears, and is named; small float16 gradients do not vanish."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from ablation.engine.likelihood import _Run, log_likelihoods
+from ablation.engine.overflow import first_overflow
+from ablation.engine.prefix_plan import Request
+from ablation.engine.recheck import recheck
+from ablation.gate_gradients import GateSums
+from ablation.importance import importance
+from ablation.knock_out import knock_out
+from ablation.loss_scaling import POWERS, LossScaling
+from interp.errors import HeadscopeError
+from interp.model import HookedModel
+from tests.ablation.documents import SmallTask, documents
+from tests.interp.families import load
+
+RARE = 50  # the token on which the model overflows
+HALF = torch.float16
+
+
+def overflowing(layer: int, dtype: torch.dtype = HALF) -> HookedModel:
+    """Sound on every token but RARE, where the stream, near the largest float16, goes beyond it behind `layer`."""
+    model = load("llama", dtype=dtype)
+    with torch.no_grad():
+        model.hf.model.embed_tokens.weight[RARE] = 65_000.0
+        down = model.hf.model.layers[layer].mlp.down_proj.weight
+        down.copy_(down.abs() * 200)
+        gate, up = (getattr(model.hf.model.layers[layer].mlp, name).weight for name in ("gate_proj", "up_proj"))
+        gate.copy_(gate.abs())
+        up.copy_(up.abs())
+    return model
+
+
+def with_rare(n: int = 3) -> list[Any]:
+    """Sound documents, and a last one whose prompt ends in the token RARE."""
+    from dataclasses import replace
+
+    *sound, last = [
+        replace(
+            d,
+            contexts=tuple(tuple(3 + t % 40 for t in c) for c in d.contexts),
+            choices=tuple(tuple(3 + t % 40 for t in c) for c in d.choices),
+        )
+        for d in documents(n)
+    ]
+    context = (*last.contexts[0], RARE)
+    return [*sound, replace(last, contexts=(context,) * len(last.contexts))]
+
+
+def where(layer: int) -> str:
+    return rf"it begins in the residual stream behind layer {layer}\. Load the model with dtype float32"
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_an_overflow_is_traced_to_its_layer_and_document(layer: int) -> None:
+    model, docs = overflowing(layer), with_rare()
+    sound = docs[:-1]
+    assert first_overflow(model, sound[0].contexts[0]) == ""
+    task = SmallTask(tuple(docs))
+    calls: list[Any] = [
+        lambda: importance(model, docs),
+        lambda: importance(model, docs, objective="choice"),
+        lambda: log_likelihoods(model, docs),
+        lambda: knock_out(model, task, component="ffn"),
+    ]
+    for call in calls:
+        with pytest.raises(
+            HeadscopeError, match=rf"document t/2 is no finite number: it overflows float16; {where(layer)}"
+        ):
+            call()
+    assert importance(model, sound).head_token.isfinite().all()
+    assert importance(overflowing(layer, torch.float32), docs).head_token.isfinite().all(), "float32 has the range"
+
+
+def test_a_head_whose_result_overflows_is_named() -> None:
+    model = load("llama", dtype=HALF)
+    with torch.no_grad():
+        value = model.hf.model.layers[1].self_attn.v_proj.weight
+        width = value.shape[0] // model.n_kv_heads
+        value[-width:] = torch.finfo(HALF).max
+    share = model.n_heads // model.n_kv_heads
+    assert first_overflow(model, (3, 4, 5)) == f"head 1.{model.n_heads - share}"
+
+
+@pytest.mark.parametrize("objective", ["sum", "choice"])
+def test_float16_gradients_do_not_vanish(objective: str) -> None:
+    """Those of a model whose logits hardly depend on its heads: without a factor they are below float16's smallest."""
+    models = {dtype: load("llama", dtype=dtype) for dtype in (HALF, torch.float32)}
+    for model in models.values():
+        with torch.no_grad():
+            model.hf.lm_head.weight.mul_(2.0**-10)
+            model.hf.model.norm.weight.mul_(2.0**-11)
+    docs = documents(3)
+    half, whole = (importance(models[dtype], docs, objective=objective) for dtype in (HALF, torch.float32))
+    assert float(whole.head_plain.abs().max()) > 0
+    for name in ("head_token", "group_token", "ffn_token"):
+        found, expected = getattr(half, name), getattr(whole, name)
+        assert float((found - expected).abs().max()) < 0.05 * float(expected.max()), name
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ablation.loss_scaling.POWERS", (0,))
+        lost = importance(models[HALF], docs, objective=objective)
+    assert float((lost.head_token - whole.head_token).abs().max()) > 0.2 * float(whole.head_token.max())
+
+
+def sums_of(factor: float, most: float) -> GateSums:
+    """Sums of 1 times the factor that overflow where it is more than `most`."""
+    value = factor if factor <= most else torch.inf
+    return GateSums(1, head_token={0: torch.full((1, 1), value)})
+
+
+def test_the_factor_is_the_largest_that_does_not_overflow_and_never_rises() -> None:
+    scaling, tried = LossScaling(HALF), []
+
+    def backward(most: float) -> Any:
+        def run(factor: float) -> Any:
+            tried.append(factor)
+            return sums_of(factor, most), None
+
+        return run
+
+    for most in (100.0, 1e9):
+        assert float(scaling.run(backward(most))[0].head_token[0]) == 1.0
+    assert not scaling.run(backward(0.5))[0].finite(), "what overflows at 1 is for the caller to refuse"
+    assert tried == [*(2.0**k for k in (15, 12, 9, 6)), 2.0**6, 2.0**6, 2.0**3, 1.0]
+    assert POWERS[-1] == 0 and LossScaling(torch.float32).powers == LossScaling(torch.bfloat16).powers == [0]
+
+
+# ---- the running check ----------------------------------------------------------------------------------------------
+
+
+def test_the_first_request_and_every_thousandth_are_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load("llama")
+    requests = [Request((3, 4, 5), (6,))] * 700
+    monkeypatch.setattr("ablation.engine.recheck.plain_log_likelihood", lambda model, request: torch.tensor(-1.0))
+    scores, names = torch.full((700,), -1.0), ["d"] * 700
+    assert [recheck(model, requests, names, scores) for _ in range(3)] == [[0], [300], [600]]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_shared_run_that_goes_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch, masked: bool) -> None:
+    """As where a mask is lost beyond some length that no check at load reaches."""
+    heads = torch.ones(2, 4)
+    heads[0, 1] = 0.0
+    chosen = {"heads": heads if masked else None}
+    log_likelihoods(load("llama"), documents(3), **chosen)  # sound
+    model, real = load("llama"), _Run.forward
+
+    def wrong(self: Any, batch: Any, cache: Any) -> None:
+        real(self, batch, cache)
+        if self.strict:
+            self.scores.sub_(0.05)
+
+    monkeypatch.setattr(_Run, "forward", wrong)
+    with pytest.raises(HeadscopeError, match=r"document t/0 is -.* where prefixes are shared and -.* by itself"):
+        log_likelihoods(model, documents(3), **chosen)

@@ -1,0 +1,340 @@
+"""Whatever comes in from outside is read, or refused with a sentence: never a traceback.
+
+Every door that takes something from outside has a strategy here. HEADSCOPE_FUZZ says how many inputs all doors get
+together (`make fuzz`: 100,000); without it the slow tier gives 500 to each, and the default tier 15.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from ablation.tasks.data import read_rows
+from headscope.cli import values
+from headscope.inspector.asked import asked_prompt, asked_removal
+from headscope.inspector.door import NotAsked, checked
+from headscope.inspector.frame import removal_of
+from headscope.stages.cells import parse_shots
+from headscope.store.attention_example import decode_example
+from headscope.store.canonical import digest
+from headscope.store.manifest import FILE, read_manifest
+from headscope.store.parquet import decode, encode
+from headscope.store.run import Run
+from headscope.store.tables import TABLES
+from headscope.store.units import UnitStore
+from interp.errors import HeadscopeError
+from interp.gguf_conversion import read_header
+from interp.masks import parse_heads
+from tests.headscope.store.stored import UNIT, write_run
+
+ASKED = int(os.environ.get("HEADSCOPE_FUZZ", "0"))
+
+texts = st.text(max_size=12) | st.sampled_from(
+    ["²", "①", "9" * 5000, "-0", "1e999", "\x00", "../..", "=1+1", "\ud800", "nan"]
+)
+leaves = st.none() | st.booleans() | st.integers() | st.floats() | texts
+any_json = st.recursive(
+    leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=10
+)
+
+
+@st.composite
+def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
+    """The bytes with some exchanged, taken out or put in."""
+    content = bytearray(whole)
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, max(0, len(content) - 1)))
+        what = draw(st.binary(max_size=9))
+        content[at : at + draw(st.integers(0, 9))] = what
+    return bytes(content)
+
+
+@st.composite
+def changed(draw: st.DrawFn, content: Any) -> Any:
+    """The JSON with another value somewhere."""
+    if not isinstance(content, dict | list) or not content or draw(st.integers(0, 3)) == 0:
+        return draw(any_json)
+    place = draw(st.sampled_from(sorted(content) if isinstance(content, dict) else range(len(content))))
+    copy = dict(content) if isinstance(content, dict) else list(content)
+    copy[place] = draw(changed(copy[place]))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("fuzz") / "run", layers=2, heads=2)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a file may be put to be read."""
+    return tmp_path_factory.mktemp("fuzzed")
+
+
+Door = Callable[[Path, Path], tuple[st.SearchStrategy[Any], Callable[[Any], Any]]]
+
+
+def a_manifest(run: Path, place: Path) -> Any:
+    whole = json.loads((run / FILE).read_bytes())
+
+    def read(content: Any) -> Any:
+        if isinstance(content, dict):
+            content = {name: value for name, value in content.items() if name != "sha256"}
+            with contextlib.suppress(HeadscopeError):
+                content = {**content, "sha256": digest(content)}
+        (place / FILE).write_text(json.dumps(content), encoding="utf-8")
+        found = read_manifest(place)
+        return found is None or [stage.describe() for stage in found.stages]
+
+    return changed(whole), read
+
+
+def a_manifests_bytes(run: Path, place: Path) -> Any:
+    def read(content: bytes) -> Any:
+        (place / FILE).write_bytes(content)
+        return read_manifest(place)
+
+    return damaged((run / FILE).read_bytes()) | st.binary(max_size=60), read
+
+
+columns = st.sampled_from([*{name: None for table in TABLES for name in table.columns}, "more"])
+arrays = st.sampled_from(
+    [
+        np.array([0, 1]),
+        np.array([-1, 2**62]),
+        np.array([0.5, np.nan], dtype=np.float32),
+        np.array([np.inf, -np.inf]),
+        np.array(["a", "\x00"], dtype=object),
+        np.array([None, "b"], dtype=object),
+        np.array([True, False]),
+        np.array(["2026-01-01", "NaT"], dtype="datetime64[s]"),
+        np.array([b"\xff", b""], dtype=object),
+        pd.Series([["a"], []]),
+        pd.Series([{"a": 1}, {"a": 2}]),
+        pd.Series(["a", "b"], dtype="category"),
+    ]
+)
+
+
+def a_table(run: Path, place: Path) -> Any:
+    @st.composite
+    def tables(draw: st.DrawFn) -> Any:
+        table = draw(st.sampled_from(TABLES))
+        kinds = {"int64": np.array([0, 1]), "str": np.array(["a", "b"], dtype=object)}
+        frame = {
+            name: kinds.get(dtype, np.array([0.5, 1], dtype=dtype))
+            for name, dtype in table.columns.items()
+            if dtype != "str"
+        }
+        frame |= {name: kinds["str"] for name, dtype in table.columns.items() if dtype == "str"}
+        given = {name: frame[name] for name in table.columns}
+        given |= draw(st.dictionaries(columns, arrays, max_size=2))
+        return table, pd.DataFrame(given)
+
+    def read(asked: Any) -> Any:
+        table, frame = asked
+        (place / FILE).unlink(missing_ok=True)
+        table.path(place).write_bytes(encode(frame))
+        return table.read(place)
+
+    return tables(), read
+
+
+def a_tables_bytes(run: Path, place: Path) -> Any:
+    whole = (run / "metrics.parquet").read_bytes()
+    return damaged(whole), lambda content: decode(content, place / "metrics.parquet")
+
+
+def a_unit(run: Path, place: Path) -> Any:
+    store = UnitStore(place / "units", {"a": 1})
+    store.put(UNIT, {"x": torch.arange(4.0)})
+    path = store.path(UNIT)
+    whole = path.read_bytes()
+
+    def read(content: bytes) -> Any:
+        path.write_bytes(content)
+        found = store.get(UNIT)
+        assert found is None or torch.equal(found["x"], torch.arange(4.0))
+
+    return damaged(whole), read
+
+
+def an_example(run: Path, place: Path) -> Any:
+    pattern = torch.ones(1, 1, 2, 2).tril().to(torch.uint8)
+
+    def read(notes: dict[str, str]) -> Any:
+        content = safetensors.torch.save({"patterns": pattern}, metadata=notes)
+        return decode_example(content, place / "example")
+
+    whole = {"tokens": '["a", "b"]', "scale": "0.004", "blocks": "[0]"}
+    words = st.sampled_from(
+        [*whole.values(), "[NaN]", "[" * 3000, "null", '["\\ud800", "b"]', "9" * 5000]
+    ) | any_json.map(json.dumps)
+    return st.dictionaries(st.sampled_from([*whole]), words).map(lambda notes: {**whole, **notes}), read
+
+
+def a_gguf(run: Path, place: Path) -> Any:
+    import gguf
+
+    path = place / "model.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(1)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(["a", "b"])
+    writer.add_tensor("token_embd.weight", np.zeros((2, 32), dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    whole = path.read_bytes()
+
+    def read(content: bytes) -> Any:
+        path.write_bytes(content)
+        return read_header(path)
+
+    return damaged(whole) | st.binary(max_size=40), read
+
+
+def documents(run: Path, place: Path) -> Any:
+    line = json.dumps({"question": "a", "label": 1}).encode()
+
+    def read(content: bytes) -> Any:
+        path = place / "train.jsonl"
+        path.write_bytes(content)
+        return read_rows(path)
+
+    lines = damaged(line) | any_json.map(lambda value: json.dumps(value).encode())
+    return st.lists(lines, max_size=4).map(b"\n".join), read
+
+
+def typed(run: Path, place: Path) -> Any:
+    doors: list[Callable[[str], Any]] = [
+        parse_heads,
+        parse_shots,
+        values.whole_numbers("--percents", "0,10"),
+        values.whole("--seed", high=values.LARGEST_SEED),
+        values.positive("--budget", "hours"),
+        values.path("-o"),
+        values.names("--tasks", "names"),
+        values.device,
+        values.data,
+        lambda text: Run(run)._refuse_other_grammar("pruning_area", text),
+        lambda text: asked_removal(removal_of(text), 3, 4),
+    ]
+    pieces = st.lists(
+        texts | st.sampled_from([".", ",", "L1H2", "1.2", "0", "@", "/", "=", "~", "_", "cuda:", " "]), max_size=6
+    )
+
+    def read(asked: tuple[int, str]) -> Any:
+        return doors[asked[0]](asked[1])
+
+    return st.tuples(st.integers(0, len(doors) - 1), pieces.map("".join)), read
+
+
+def a_request(run: Path, place: Path) -> Any:
+    whole = {
+        "output": "a.data",
+        "outputs": {"id": "a", "property": "data"},
+        "inputs": [{"id": "look", "property": "data", "value": {"head": [0, 1], "prompt": {"kind": "stored"}}}],
+        "state": [{"id": "tab", "property": "data", "value": "t"}],
+    }
+    known = {"a.data": {"callback": 1, **{kind: whole[kind] for kind in ("inputs", "state")}}}
+
+    def read(content: Any) -> Any:
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        checked(body, known)
+        look = json.loads(body)["inputs"][0].get("value") or {}
+        return asked_prompt(look.get("prompt")), asked_removal(look.get("after"), 3, 4)
+
+    return changed(whole) | damaged(json.dumps(whole).encode()), read
+
+
+DOORS: list[Door] = [
+    a_manifest,
+    a_manifests_bytes,
+    a_table,
+    a_tables_bytes,
+    a_unit,
+    an_example,
+    a_gguf,
+    documents,
+    typed,
+    a_request,
+]
+TIERS = [15, pytest.param(500, marks=pytest.mark.slow)] if not ASKED else [max(1, ASKED // len(DOORS))]
+
+
+def fuzz(door: Door, count: int, run: Path, place: Path) -> None:
+    """Give a door so many inputs; the first that is neither read nor refused is an error."""
+    inputs, read = door(run, place)
+
+    @settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        derandomize=not ASKED,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(inputs)
+    def holds(given_input: Any) -> None:
+        try:
+            read(given_input)
+        except (HeadscopeError, NotAsked) as error:
+            assert str(error).strip() and len(str(error)) < 5000
+
+    holds()
+
+
+@pytest.mark.parametrize("count", TIERS)
+@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.__name__)
+def test_what_comes_in_is_read_or_refused_with_a_sentence(door: Door, count: int, run: Path, place: Path) -> None:
+    fuzz(door, count, run, place)
+
+
+def test_a_table_in_a_pipe_of_bytes_is_what_was_written() -> None:
+    """The strategies begin from what is read without an error."""
+    frame = pd.DataFrame({"a": [1, 2], "b": ["x", "y"], "c": [0.5, np.nan]})
+    back = decode(encode(frame), Path("t.parquet"))
+    pd.testing.assert_frame_equal(back, pd.read_parquet(io.BytesIO(encode(frame))))
+
+
+# What ended in a traceback, or in a sentence of pages, before it was mended.
+CRASHED: list[tuple[Callable[[Any], Any], Any]] = [
+    (values.data, "9" * 5000),
+    (values.path("-o"), "\ud800"),
+    (
+        lambda notes: decode_example(safetensors.torch.save({"patterns": torch.ones(1)}, notes), Path("e")),
+        {"scale": "9"},
+    ),
+    (parse_heads, "1.²"),
+    (parse_shots, "9" * 5000),
+]
+
+
+@pytest.mark.parametrize(("read", "given_input"), CRASHED, ids=[str(n) for n in range(len(CRASHED))])
+def test_what_crashed_once_is_refused(read: Callable[[Any], Any], given_input: Any) -> None:
+    with pytest.raises(HeadscopeError) as told:
+        read(given_input)
+    assert len(str(told.value)) < 1000
+
+
+@pytest.mark.parametrize("key", [b"gpt2", b"llama"])
+def test_text_that_is_no_text_in_a_gguf_header_is_refused(run: Path, place: Path, key: bytes) -> None:
+    _, read = a_gguf(run, place)
+    whole = (place / "model.gguf").read_bytes()
+    with pytest.raises(HeadscopeError, match=r"can't be read as a GGUF file"):
+        read(whole.replace(key, b"\x80" + key[1:]))
