@@ -12,7 +12,7 @@ from interp.token_display import visible
 MINUS = "\N{MINUS SIGN}"
 PREFIX = "probe_"
 PROPER = {"french": "French"}
-NAMED = 12  # things that a sentence names one by one
+NAMED = 15  # things that a sentence names one by one
 
 
 def number(value: float, digits: int = 2, *, sign: bool = False) -> str:

@@ -106,9 +106,9 @@ def asked_head(value: Any, layers: int, heads: int) -> tuple[int, int]:
     """(layer, head). Raises UsageError where there is no such head."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise UsageError(f"{quoted(value)} is not a head: expected [layer, head]")
-    layer, head = (
-        whole(part, f"the {name} of a head", 0, 1 << 31) for part, name in zip(value, ("layer", "head"), strict=True)
-    )
+    if not all(re.fullmatch("-?[0-9]{1,9}", str(part)) for part in value):
+        raise UsageError(f"{quoted(value)} is not a head: expected [layer, head]")
+    layer, head = (int(part) for part in value)
     if not (0 <= layer < layers and 0 <= head < heads):
         raise UsageError(f"head {layer}.{head} does not exist: there are layers 0-{layers - 1}, heads 0-{heads - 1}")
     return layer, head

@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxtyping import Float
+from torch import Tensor
+
 from headscope.stages.token_counts import mark_of, read_counts
 from headscope.store.manifest import Stage
 from headscope.store.names import ALSO
 from headscope.store.writer import open_stage
-from interp.errors import UsageError
+from interp.errors import HeadscopeError, UsageError
 
 if TYPE_CHECKING:
     from headscope.store.units import UnitStore
@@ -80,6 +83,7 @@ def measure_induction(
         in_context = induction.in_context_learning_score(
             model, repeated, token_budget=LOGIT_BUDGET, progress=loss, units=run.units
         )
+        refuse_overflow(model, in_context.per_sequence)
         lengths = {group_index: group.length for group in repeated for group_index in group.indices}
         columns = {"length": [lengths[index] for index in sorted(lengths)]}
         for scores in scored.scores:
@@ -100,6 +104,18 @@ def measure_induction(
         shown = min(EXAMPLE_LENGTH, max(repeated.lengths))
         store_example(run, model, candidates=repeated.candidates, length=shown, seed=seed)
     return Measured(scored, in_context, _described(protocol, repeated))
+
+
+def refuse_overflow(model: HookedModel, losses: Float[Tensor, " sequence"]) -> None:
+    """A loss that is no number: the sequences broke the model, and scores read on them mean nothing."""
+    from ablation.engine.overflow import ADVICE, dtype_of
+
+    broken = (~losses.isfinite()).nonzero().flatten().tolist()
+    if broken:
+        raise HeadscopeError(
+            f"the loss on random sequence {broken[0]} is no finite number ({len(broken)} of {len(losses)} are not): "
+            f"the model overflows {dtype_of(model)}. {ADVICE}"
+        )
 
 
 def natural_of(model: HookedModel, seed: int) -> tuple[NaturalPrompts | None, dict[str, str]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
@@ -58,8 +59,8 @@ class RunWriter(Run):
     ) -> None:
         """Store a score: its rows, nulls, items (with further columns, such as length or cluster) and provenance.
 
-        some: it was asked for some components alone, and the others are NaN; otherwise NaN is refused wherever the
-        model has a component, if the writer knows the model.
+        some: it was asked for some components alone, and the others are NaN; otherwise NaN is refused beside numbers of
+        the same layer, if the writer knows the model.
         """
         provenance = noted(dict(scores.provenance))  # What can't be noted is refused before anything is written.
         kind = "head" if isinstance(scores, HeadScores) else "ffn"
@@ -178,7 +179,10 @@ class RunWriter(Run):
     def _refuse_broken(self, scores: HeadScores | FFNScores, name: str, kind: str) -> None:
         """A score that is no number says that there is no such head: one that broke down must not stand for that."""
         there = [layer for layer in self.layers.get(kind, ()) if layer < len(scores.mean)]
-        wrong = (~scores.mean[there].isfinite()).nonzero()
+        finite = scores.mean[there].isfinite()
+        # A layer without any number has nothing that could be scored: windows that do not reach back, say.
+        nothing = (~finite).all(-1, keepdim=True) & scores.mean[there].isnan() if kind == "head" else False
+        wrong = (~finite & ~torch.as_tensor(nothing)).nonzero()
         if len(wrong):
             row, *head = wrong[0].tolist()
             where = ".".join(map(str, (there[row], *head)))

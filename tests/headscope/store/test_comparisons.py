@@ -57,7 +57,7 @@ def test_every_value_is_read_back_as_it_was_written(value: Any) -> None:
 @pytest.mark.parametrize("manifest", sorted(RESULTS.glob("*/*/manifest.json")), ids=lambda path: path.parent.name)
 def test_the_published_rows_are_of_this_grammar(manifest: Path) -> None:
     rows = open_run(manifest.parent).comparisons
-    assert len(rows) > 1000
+    assert len(rows) > 100
     for kind, level in set(zip(rows["kind"], rows["level"], strict=True)):
         if kind not in {*Kind}:  # of the first edition
             continue
