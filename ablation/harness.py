@@ -22,7 +22,7 @@ from interp.errors import UsageError
 from interp.loading import load_model
 from interp.masks import FFNs, Heads
 from interp.model import HookedModel
-from interp.tokenizing import tokenizer_of
+from interp.tokenizer import tokenizer_of
 
 if TYPE_CHECKING:
     pass

@@ -7,3 +7,4 @@ ABLATIONS = ("zero", "mean", "resample")  # replacement.py
 POSITIONS = ("token", "document", "signed")  # importance.py: how gradients are summed over positions
 NORMALISATIONS = ("uniform", "paper", "layer_l2")  # importance.py: how documents and layers are made comparable
 OBJECTIVES = ("sum", "choice")  # importance.py: what is differentiated
+SAMPLED = 48  # stratified.py: so many heads stand for all, where all are too dear

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ablation.attribution import direct_effects
 from ablation.attribution_patching import estimated
+from ablation.names import SAMPLED
 from ablation.patch_effects import (
     At,
     FFNEffects,
@@ -34,7 +35,7 @@ from ablation.patch_effects import (
 )
 from ablation.prompt_pair import Text
 from ablation.statistics.correlation import spearman
-from ablation.stratified import FEWEST, HEADS, ExactAgreement, stratified_heads
+from ablation.stratified import FEWEST, ExactAgreement, stratified_heads
 from interp.errors import UsageError
 from interp.patched_rows import every_ffn, every_head, prepare
 from interp.patching import Patch
@@ -151,7 +152,7 @@ def with_agreement(
     """The estimate with exact effects of 48 heads stratified by it; as it is where a model has too few heads."""
     if int(estimate.mean.isfinite().sum()) < FEWEST:
         return estimate
-    heads = stratified_heads(estimate, HEADS)
+    heads = stratified_heads(estimate, SAMPLED)
     truth = _exact(model, question, places, "head", heads, False)
     index = tuple(torch.tensor(heads).T)
     score, exact = (scores.mean[index].double().numpy() for scores in (estimate, truth))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from interp.errors import UsageError
-from interp.tokenizing import read_text
+from interp.tokenizer import read_text
 
 if TYPE_CHECKING:
     from interp.model import HookedModel

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ablation.knock_out import KnockOut, knock_out
+from ablation.names import SAMPLED
 from ablation.provenance import refuse_other_model
 from ablation.statistics.correlation import spearman
 from interp.errors import UsageError
@@ -24,7 +25,6 @@ from interp.scores import HeadScores
 if TYPE_CHECKING:
     from interp.model import HookedModel
 
-HEADS = 48
 FEWEST = 8  # of fewer heads a rank correlation says nothing
 
 
@@ -43,7 +43,7 @@ class ExactAgreement:
     sign_agreement: float
 
 
-def stratified_heads(scores: HeadScores, n: int = HEADS) -> tuple[tuple[int, int], ...]:
+def stratified_heads(scores: HeadScores, n: int = SAMPLED) -> tuple[tuple[int, int], ...]:
     """`n` heads spread evenly over the ranks of a score, all of them where there are fewer; by layer and head."""
     order = scores.ranking().order.tolist()
     if len(order) < FEWEST:
@@ -77,7 +77,7 @@ def exact_agreement(scores: HeadScores, knocked: KnockOut, *, outcome: str = "ch
 
 
 def check_by_knock_out(
-    model: HookedModel, task: Any, scores: HeadScores, *, n: int = HEADS, outcome: str = "choice", **options: Any
+    model: HookedModel, task: Any, scores: HeadScores, *, n: int = SAMPLED, outcome: str = "choice", **options: Any
 ) -> ExactAgreement:
     """Knock out `n` heads stratified by `scores` (`signed`, objective `choice`), and compare.
 

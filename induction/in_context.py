@@ -22,7 +22,7 @@ from induction.sequences import RepeatedSequences, SequenceGroup
 from interp.errors import UsageError
 from interp.model import HookedModel
 from interp.shown import one_line
-from interp.tokenizing import read_text
+from interp.tokenizer import read_text
 
 EARLY, LATE, NEEDED = (40, 60), (490, 510), 512
 TOKEN_BUDGET = 1024  # of logits held at once

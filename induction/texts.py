@@ -23,7 +23,7 @@ from induction.groups import slices
 from interp.errors import UsageError
 from interp.model import HookedModel
 from interp.shown import one_line
-from interp.tokenizing import read_text
+from interp.tokenizer import read_text
 
 WHO = (
     "The old baker",

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from interp.errors import UsageError
 from interp.offload import in_memory
-from interp.tokenizing import read_text
+from interp.tokenizer import read_text
 
 if TYPE_CHECKING:
     from interp.model import HookedModel

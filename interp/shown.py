@@ -9,7 +9,6 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from torch import Tensor
 
 if TYPE_CHECKING:
     from interp.scores import FFNScores, HeadScores, Ranking
@@ -34,6 +33,8 @@ def line(value: Any) -> str:
 
 def brief(value: Any) -> str:
     """A field's value in a few words."""
+    from torch import Tensor  # planning, which shows nothing, loads no torch
+
     if isinstance(value, Tensor | np.ndarray):
         kind = str(value.dtype).removeprefix("torch.")
         return f"{kind}{list(value.shape)}"

@@ -1,9 +1,9 @@
-"""Text to token ids and back, for a model that may have no tokenizer: whatever needs one says so in one sentence."""
+"""Text to token ids and back, as a model takes and gives them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Int
@@ -11,37 +11,13 @@ from torch import Tensor
 
 from interp.errors import UsageError, quoted
 from interp.token_display import token_texts
+from interp.tokenizer import read_text, tokenizer_of
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
 
 Tokens = Int[Tensor, "batch query"]
 Ids = Sequence[int] | Int[Tensor, "query"] | Tokens
-
-
-def tokenizer_of(model: Any, what: str) -> Any:
-    """The model's tokenizer. Raises UsageError where it has none: `what` needs it."""
-    if model.tokenizer is None:
-        raise UsageError(
-            f"{what} must be turned into tokens, and this model has no tokenizer: give token ids where ids are taken, "
-            "or a tokenizer, by interp.load_model(model, tokenizer=...) or by saving one into the model's folder"
-        )
-    return model.tokenizer
-
-
-def read_text(tokenizer: Any, text: str | list[str], **options: Any) -> Any:
-    """The ids of a text, or of each of several. Raises UsageError where the tokenizer can't read it.
-
-    Some vocabularies have no token for what they do not know, and fail on it.
-    """
-    try:
-        return tokenizer(text, **options)["input_ids"]
-    except Exception as error:  # the Rust library raises plain exceptions
-        first = text if isinstance(text, str) else text[0] if text else ""
-        raise UsageError(
-            f"this model's tokenizer can't read {quoted(first, longest=40)} ({error}): give texts of words that are in "
-            "its vocabulary, or token ids where ids are taken"
-        ) from error
 
 
 def to_tokens(model: HookedModel, text: str) -> Tokens:

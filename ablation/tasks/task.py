@@ -14,7 +14,7 @@ from jaxtyping import Float
 from ablation.tasks.tokens import Document, TokenDocuments, front_ids
 from interp.errors import UsageError
 from interp.shown import one_line
-from interp.tokenizing import tokenizer_of
+from interp.tokenizer import tokenizer_of
 
 LIKELY = 8  # of the answers that are right most often, one scores most when it is always given
 

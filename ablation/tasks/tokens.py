@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Any, overload
 
 from interp.errors import UsageError
-from interp.tokenizing import read_text
+from interp.tokenizer import read_text
 
 Ids = tuple[int, ...]
 

@@ -303,7 +303,7 @@ def measure(
 
 def check_tokenizer(model: HookedModel, tasks: Any) -> None:
     """Raises UsageError for a model that can't read the tasks, before the folder is bound to the command."""
-    from interp.tokenizing import tokenizer_of
+    from interp.tokenizer import tokenizer_of
 
     for task in tasks:
         tokenizer_of(model, f"the documents of {task.name}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from headscope.inspector.asked import Prompt
 from interp.errors import UsageError
 from interp.token_display import counted, token_texts
-from interp.tokenizing import tokenizer_of
+from interp.tokenizer import tokenizer_of
 
 if TYPE_CHECKING:
     from interp.model import HookedModel

@@ -18,7 +18,7 @@ from statistics import median
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ablation.stratified import HEADS
+from ablation.names import SAMPLED
 from ablation.tasks.reserved import RESERVED
 from headscope.plan.budget import Budget
 from headscope.plan.shapes import Shape, shape_of
@@ -137,7 +137,7 @@ def study_cost(budget: Budget, cells: Sequence[CellTokens], layers: int, heads: 
 def heads_knocked_out(budget: Budget, cells: Sequence[CellTokens], layers: int, heads: int) -> int:
     """All heads where that takes at most a third of everything else; else so many as check a score by them."""
     dear = _one_head(budget, cells) * heads > HEADS_SHARE * sum(_but_heads(budget, cells, layers, heads).values())
-    return min(heads, HEADS) if dear else heads
+    return min(heads, SAMPLED) if dear else heads
 
 
 def _one_head(budget: Budget, cells: Sequence[CellTokens]) -> float:

@@ -37,7 +37,7 @@ from headscope.stages.vectors import measure_vectors, vector_choice
 from headscope.store.manifest import Stage, read_manifest
 from headscope.store.run import Run, check_output_folder, open_run
 from interp.errors import HeadscopeError, RefusedModelError, UsageError
-from interp.tokenizing import tokenizer_of
+from interp.tokenizer import tokenizer_of
 
 if TYPE_CHECKING:
     from headscope.store.writer import RunWriter

@@ -74,11 +74,13 @@ class TaskChoice:
 
         Raises UsageError for unknown or unfit ones, too many shots, and documents that are not there.
         """
-        from ablation.gains import mixed_draws
-
         cells = [(name, shots) for name in self.names for shots in self.shots]
         drawn = [[self.task(*cell, split, draw) for draw in range(self._draws(cell[1]))] for cell in cells]
-        return tuple(task for draws in drawn for task in ([mixed_draws(draws)] if self.mixed else draws))
+        if not self.mixed:
+            return tuple(task for draws in drawn for task in draws)
+        from ablation.gains import mixed_draws
+
+        return tuple(mixed_draws(draws) for draws in drawn)
 
     def task(self, name: str, shots: int, split: str, draw: int = 0) -> Task:
         """One task at one number of shots, by one draw of its demonstrations."""
