@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from headscope.findings.evidence import Evidence
 from headscope.findings.section import Section
-from headscope.findings.words import counted, listed, shots
+from headscope.findings.words import counted, listed, shots, span
 from headscope.store.manifest import Manifest, Stage
 
 READING = (
@@ -56,7 +56,10 @@ def _look(stage: Stage) -> str:
     if not looks:
         return ""
     last = looks[-1]
-    return f"; look {last['look']}, at {counted(last['documents'], 'document')}, was the last"
+    seen = f"; look {last['look']}, at {counted(last['documents'], 'document')}, was the last"
+    if not all(name in last for name in ("low", "high")):
+        return seen
+    return f"{seen}, with the drop beyond the controls at {span(last['low'], last['high'])} nats by that look's level"
 
 
 def _study(stage: Stage) -> Iterator[str]:
