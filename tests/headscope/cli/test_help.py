@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 import typer
 
-from ablation.names import ABLATIONS, NORMALISATIONS, POSITIONS
+from ablation.names import ABLATIONS, NORMALISATIONS
 from ablation.tasks.names import BOS, DEMOS, LABELS
 from headscope.cli import app
 from headscope.cli.help import MODEL, ORDER
 from headscope.cli.kinds import MANY
 from headscope.cli.options import loading_options
+from headscope.cli.prune import RANKINGS
 from headscope.plan.names import STAGES
 from headscope.store.names import FFN_RANKINGS, KNOCKED_OUT, PROTOCOLS, PRUNABLE
 from tests.headscope.commands import command, done
@@ -88,7 +89,7 @@ def test_every_example_parses(arguments: list[str], tmp_path: Path, monkeypatch:
         ("knockout", "--component", KNOCKED_OUT),
         ("knockout", "--ablation", ABLATIONS),
         ("prune", "--component", PRUNABLE),
-        ("prune", "--ranking", POSITIONS),
+        ("prune", "--ranking", RANKINGS),
         ("prune", "--ffn-ranking", FFN_RANKINGS),
         ("study", "--only", STAGES),
     ],
