@@ -49,7 +49,7 @@ def draw_figures(run: Run) -> None:
         old.unlink()
     names = [name for section in page_of(run) for name in section.figures]
     if names:
-        write_pictures({run.folder / f"{name}.svg": draw(run, name) for name in names}, width=WIDTH, scale=1)
+        write_pictures({run.folder / f"{name}.svg": draw(run, name) for name in names}, width=WIDTH, scale=1.0)
 
 
 def name_of(run: Run) -> str:
