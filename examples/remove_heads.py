@@ -29,7 +29,7 @@ def probabilities(removed):
         return model(args.text)[0, -1].softmax(-1)
 
 
-answer = probabilities([]).argmax()
+answer = int(probabilities([]).argmax())
 needed = min(heads, key=lambda head: probabilities([head])[answer])
 for removed in ([], [needed], heads):
     with model.gates(heads=removed):

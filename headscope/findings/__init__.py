@@ -1,1 +1,1 @@
-"""What a study found, in plain words: rows in, English out."""
+"""Rows in, English out: what a study found, in plain words."""

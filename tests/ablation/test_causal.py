@@ -273,7 +273,7 @@ def test_how_heads_are_removed_has_to_be_said() -> None:
 
 
 def test_what_can_not_be_matched_is_refused() -> None:
-    with pytest.raises(UsageError, match="no control set"):
+    with pytest.raises(UsageError, match="too few for a control set"):
         control_sets([(0, head) for head in range(5)], np.ones((1, 9), dtype=bool), kind="random")
     with pytest.raises(UsageError, match="norms"):
         control_sets([(0, 0)], GRID, kind="norm_matched")

@@ -42,10 +42,10 @@ def test_a_function_has_its_parameters_and_its_words(entries: dict[str, str]) ->
 def test_defaults_stay_as_they_are_written(entries: dict[str, str]) -> None:
     assert "protocol: Protocol = 'quick'" in entries["induction.repeated_sequences"]
     assert "variant: Variant = ''" in entries["induction.retrieval_score"]
-    assert '-> Bool[Tensor, "layer head"]' in entries["induction.retrieval_heads"]
+    assert "-> Bool[Tensor, 'layer head']" in entries["induction.retrieval_heads"]
 
 
 def test_a_class_has_its_methods_and_properties(entries: dict[str, str]) -> None:
-    for name in ("run_with_cache", "gates", "generate", "n_heads", "attention_view"):
+    for name in ("run_with_cache", "gates", "generate", "weight_hash", "attention_view"):
         assert f"- **`{name}`**" in entries["interp.HookedModel"], name
     assert "(tokens: Tokens | str, names" in entries["interp.HookedModel"]

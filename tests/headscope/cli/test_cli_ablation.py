@@ -150,7 +150,7 @@ def test_every_command_says_what_it_did_and_where(first: dict[str, Outcome], fol
         assert f" {order} " in first["prune"].out, order
     assert "removable: shown up to / shown not from, in percent" in first["prune"].out
     assert re.search(r" 0 / (-|30|60) ", first["prune"].out), "undecided, or not removable: never 0 alone"
-    assert "- Descriptive: within layers" in first["compare"].out
+    assert "- Within layers, prefix matching" in first["compare"].out
     for name in ("knockout", "prune", "prune both"):
         assert first[name].out.splitlines()[-1] == f"stored in {folder}; report: {folder / 'report.html'}"
     assert "importance: probe_antonyms, 0 shots" in first["importance"].error

@@ -32,7 +32,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("--verison",), "no such option: --verison; did you mean --version? (see `headscope --help`)"),
     (
         ("induction", "--lenght", "5"),
-        "no such option: --lenght; did you mean --length? (see `headscope induction --help`)",
+        "no such option: --lenght; did you mean --engine or --length? (see `headscope induction --help`)",
     ),
     (("induction", "gpt2", "large"), "got unexpected extra argument(s) (large) (see `headscope induction --help`)"),
     (("induction", "--length"), "option '--length' requires an argument (see `headscope --help`)"),
@@ -79,8 +79,8 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("study", "--budget", "nan"), f"'nan' {BUDGET}"),
     (
         ("study", "--only", "knock_out"),
-        "'knock_out' is not a value of --only: give induction, screen, primary, importance, knockout, prune, "
-        "compare or report; did you mean knockout?",
+        "'knock_out' is not a value of --only: give induction, screen, primary, vectors, contest, importance, "
+        "knockout, prune, compare or report; did you mean knockout?",
     ),
     (("plan", "--budget", "2"), "'2' is not a value of --budget: give small or paper"),
     # orders

@@ -103,7 +103,7 @@ def test_loading_silences_the_hubs_retries(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(interp, "load_model", lambda name, *, check=True, **rest: told.update(rest, check=check))
     logging.set_verbosity_warning()
     options.load("some/model", dtype="float32")
-    assert logging.get_verbosity() == logging.ERROR and told == {"dtype": "float32", "check": True}
+    assert logging.get_verbosity() == logging.ERROR and told == {"dtype": "float32", "check": "default"}
 
 
 # ---- run directories ------------------------------------------------------------------------------------------------

@@ -171,7 +171,7 @@ def test_the_report_of_a_study_answers_in_the_readers_order(whole: Path) -> None
         if section.name in ("mosaic", "dots", "contest"):
             continue  # Their captions are those of the report's figures.
         assert all(re.sub(r"\s+", " ", line) in text for line in (*section.sentences, section.note) if line), section
-    assert [title.split(".")[0] for title in re.findall(r"Table \d+\.", text)] == [f"Table {n}" for n in range(1, 7)]
+    assert [title.split(".")[0] for title in re.findall(r"Table \d+\.", text)] == [f"Table {n}" for n in range(1, 8)]
 
 
 def test_the_report_of_the_scores_alone_names_the_strongest_head(tmp_path: Path) -> None:
