@@ -80,7 +80,7 @@ class RayEngine:
 
     def start(self, common: Mapping[str, Any]) -> None:
         """Ray, and as many workers as were asked for; common: the model and versions that units are filed under."""
-        self.ray = imported()
+        self.ray = imported(self.resources.address)
         self._init()
         self.assignment = Assignment(
             self.source,
@@ -303,8 +303,14 @@ def died_loading(error: Lost) -> HeadscopeError:
     )
 
 
-def imported() -> Any:
-    """The library. Raises UsageError with the way to get it."""
+def imported(address: str | None = None) -> Any:
+    """The library. Raises UsageError with the way to get it.
+
+    Without an address it is told, by the only way there is, that no other machine will join: it reads this when it is
+    imported, and opens its ports on the loopback address alone.
+    """
+    if address is None:
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
         import ray
     except ImportError as error:
@@ -319,7 +325,7 @@ def tell(what: str) -> None:
 @contextmanager
 def running(engine: RayEngine) -> Iterator[RayEngine]:
     """Within this, stages have their units run by the engine; afterwards nothing of it is left."""
-    imported()
+    imported(engine.resources.address)
     try:
         with filled_by(engine.fill):
             yield engine

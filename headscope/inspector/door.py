@@ -25,6 +25,7 @@ ROUTE = "/_dash-update-component"
 LISTED = 100_000
 
 Index = Annotated[int, Field(ge=-(1 << 31), le=1 << 31)]
+Position = Annotated[int, Field(ge=0, le=1 << 20)]  # of a prompt
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Text = Annotated[str, Field(max_length=2 * CHARACTERS)]
 Word = Annotated[str, Field(max_length=1000)]
@@ -92,7 +93,7 @@ TYPES: dict[str, Any] = {
     "after.data": SentRemoval | None,
     "resting.data": Pair | None,
     "vis.data": SentWindow | None,
-    "query.data": Index | None,
+    "query.data": Position | None,
     "version.data": Index | None,
     "list-asked.data": SentList | None,
     "csv.data": SentFile | None,

@@ -192,7 +192,7 @@ class _Work:
             if score in stored:
                 found[arm] = table_of(run, score)
             else:
-                missing[arm] = f"the run holds no score {score}: run `{run.command('vectors')}` first"
+                missing[arm] = f"the run holds no score {score}: `headscope vectors` makes it"
         try:
             found[CONCEPT] = self.concept(run, CONCEPT_SCORE in stored)
         except HeadscopeError as error:

@@ -96,7 +96,7 @@ def test_a_model_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert words(block.body) == words(said)
     losses = dict(re.findall(r"(\w+) +(\d\.\d+)", trained.splitlines()[-1]))
     assert float(losses["recall"]) < 1 and float(losses["kinds"]) < 1
-    first, last = (line.split() for line in swept.splitlines()[1::6])
+    first, last = (line.split() for line in swept.splitlines()[2::6])
     assert int(first[2]) == 0 < int(last[2]) and float(first[1]) > -0.1 and float(last[1]) < -2
     assert " heads are induction heads" in found and "mup" in seen
     drops = [[float(value) for value in re.findall(r"[-+]\d+\.\d+", line)] for line in removed.splitlines()]

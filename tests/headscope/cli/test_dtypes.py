@@ -47,5 +47,5 @@ def test_every_command(model_folder: Path, exact: Path, tmp_path: Path, dtype: s
         run.head_score("importance", "signed", task="probe_pattern", shots=2).mean.numpy() for run in (first, second)
     )
     assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.95
-    likelihoods = [run.metrics.query("metric == 'log_likelihood'")["value"].to_numpy() for run in (first, second)]
+    likelihoods = [run.metrics.query("metric == 'choice'")["value"].to_numpy() for run in (first, second)]
     assert np.isfinite(likelihoods[1]).all() and np.abs(likelihoods[0] - likelihoods[1]).max() < 0.5
