@@ -29,7 +29,7 @@ def study(
         str,
         option(
             "--budget",
-            help="small (the default model: under an hour on two cores), paper, or hours, as 2.",
+            help="small, paper (the full measure), or hours, as 0.5: what decides comes first.",
             metavar=f"<{'|'.join(NAMED)}|hours>",
             parser=values.checked(parse_budget),
             autocompletion=lambda: list(NAMED),

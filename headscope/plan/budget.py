@@ -1,8 +1,8 @@
 """How much of a study is run: documents, draws, orders, controls (Method 4-5 say what the full measure is).
 
-`small` ends in about an hour for the embedded model and the probes on two idle cores; `paper` is the full measure. A
-number of hours buys documents where they decide: the primary question gets up to half of them first; what is left picks
-the richest structure of which at least half the documents fit, and as many documents as fit; where not even the least
+`small` has every stage on few documents (`headscope plan` tells its price), `paper` is the full measure. A number of
+hours buys documents where they decide: the primary question gets up to half of them first; what is left picks the
+richest structure of which at least half the documents fit, and as many documents as fit; where not even the least
 structure does, stages are left out from behind. What a budget leaves out is said by `left_out`, and stands on the page
 of findings.
 """

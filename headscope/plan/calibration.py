@@ -1,8 +1,8 @@
 """How fast this machine is with a model of some shape: its matrix products, timed for a few seconds; no weights.
 
 A forward pass of a batch is products with matrices of the model's width. They are timed on random numbers, and a token
-costs two operations a parameter that is multiplied. What lies between the products takes time too: `PRODUCTS` is the
-share of a forward pass that they are on a CPU, measured on SmolLM2-135M by benchmarks/calibration.py.
+costs two operations a parameter that is multiplied. What lies between the products takes time too: `PRODUCTS`, the
+share of a forward pass that they are, is an assumption.
 """
 
 from __future__ import annotations
