@@ -14,12 +14,12 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help report test test-all check study small-models readme screenshots docs bench check-gpu audit fuzz mutants reliability chromium clean
+.PHONY: help report test test-all test-longest check study small-models readme screenshots docs bench check-gpu audit fuzz mutants reliability chromium clean
 
 help:
 	@echo "make report     score every attention head of the embedded model, write $(RUN)/report.html"
 	@echo "make test       the default test suite"
-	@echo "make test-all   the slow tier too, on the real model"
+	@echo "make test-all   the slow tier too, on the real model; make test-longest adds simulations and a training"
 	@echo "make check      formatter, ruff and mypy"
 	@echo "also: study, small-models, docs, readme, screenshots, bench, check-gpu, audit, fuzz, mutants, reliability, clean"
 
@@ -46,7 +46,10 @@ test: $(VENV)/.dev chromium
 	$(PYTEST) -m "not slow"
 
 test-all: $(VENV)/.dev chromium
-	$(PYTEST)
+	$(PYTEST) -m "not longest"
+
+test-longest: $(VENV)/.dev chromium
+	$(PYTEST) -m longest
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

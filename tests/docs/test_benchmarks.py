@@ -60,6 +60,7 @@ def test_scores_that_differ_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not agreement("lost", scores, np.where(np.arange(50) == 7, np.nan, scores)).good
 
 
+@pytest.mark.longest
 @pytest.mark.slow
 def test_the_check_of_a_device_runs_dry(
     model_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

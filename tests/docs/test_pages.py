@@ -86,6 +86,7 @@ def test_other_pages(
     assert_true(name, tmp_path, monkeypatch, at_least=at_least)
 
 
+@pytest.mark.longest
 @pytest.mark.slow
 def test_a_model_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another machine trains another model: the page's words hold, and what it says of its numbers."""

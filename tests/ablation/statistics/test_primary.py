@@ -174,6 +174,7 @@ def coverage(runs: int, effect: float, **options: int | bool) -> tuple[float, fl
     return of_drop, of_effect
 
 
+@pytest.mark.longest
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("effect", "options"),

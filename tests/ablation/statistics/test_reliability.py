@@ -169,6 +169,7 @@ def test_interval_of_rho_covers_its_expectation_and_not_the_noise_free_correlati
     assert np.mean([one.stderr for one in found]) == pytest.approx(np.std([one.rho for one in found]), rel=0.35)
 
 
+@pytest.mark.longest
 @pytest.mark.slow
 @pytest.mark.parametrize(("correlation", "items", "noise"), [(0.0, 60, 5.0), (0.6, 100, 8.0), (0.9, 200, 5.0)])
 def test_coverage_over_a_grid(correlation: float, items: int, noise: float) -> None:
