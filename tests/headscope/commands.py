@@ -13,7 +13,6 @@ from unittest import mock
 
 from headscope.cli import main
 
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
