@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from headscope.comparison.models import removable
 from headscope.findings import answer, paper, primary, pruning, ranks, task_table, undecided
 from headscope.findings.evidence import Evidence
 from headscope.findings.page import page_of
@@ -163,8 +164,10 @@ def test_a_question_that_was_not_asked_says_why(tmp_path: Path) -> None:
     assert list(answer.lost(evidence)) == ["What is lost without them was not asked: no task passed the screen."]
 
 
-def pruned(shown: float, refuted: float = nan, needed: float = nan, *, outcome: str = "kept") -> list[Row]:
-    key = ("pooled tasks", "own", 5, "head/mean")
+def pruned(
+    shown: float, refuted: float = nan, needed: float = nan, *, outcome: str = "kept", level: str = "head/mean"
+) -> list[Row]:
+    key = ("pooled tasks", "own", 5, level)
     rows = [row(f"removable_{outcome}", *key, shown, n=3)]
     rows += [row(f"not_removable_{outcome}", *key, refuted, n=3)] if refuted == refuted else []
     return rows + ([row(f"deciding_{outcome}", *key, needed, n=120)] if needed == needed else [])
@@ -188,7 +191,9 @@ def test_a_removable_share_is_shown_refuted_or_open(
     tmp_path: Path, told: tuple[float, ...], clause: str, cell: str, still_open: str
 ) -> None:
     evidence = write(tmp_path, pruned(*told))
-    assert list(pruning.sentence(evidence)) == [f"Removable with 95% of the choice gain kept: {clause}."]
+    assert list(pruning.sentence(evidence)) == [
+        f"Removable with 95% of the choice gain kept, replaced by mean: {clause}."
+    ]
     found = pruning.share(evidence, "head")
     assert found is not None and found.cell == cell
     lines = "".join(pruning.open_shares(evidence))
@@ -197,9 +202,24 @@ def test_a_removable_share_is_shown_refuted_or_open(
 
 def test_without_a_gain_to_keep_the_share_is_by_choice(tmp_path: Path) -> None:
     evidence = write(tmp_path, [*pruned(20.0, outcome="metric"), *pruned(40.0, outcome="choice")])
-    assert list(pruning.sentence(evidence)) == ["Removable for less than 0.05 nats of choice: 40% of the heads."]
+    assert list(pruning.sentence(evidence)) == [
+        "Removable for less than 0.05 nats of choice, replaced by mean: 40% of the heads."
+    ]
     found = pruning.share(evidence, "head", outcome="metric")
     assert found is not None and found.shown == 20.0
+
+
+@pytest.mark.parametrize(
+    ("ways", "told"), [(("zero", "mean"), "mean"), (("resample", "zero"), "zero"), (("resample",), "resample")]
+)
+def test_of_two_ablations_in_one_run_mean_is_told_then_zero(tmp_path: Path, ways: tuple[str, ...], told: str) -> None:
+    """Here and in the table of several models alike."""
+    shown = {"mean": 30.0, "zero": 50.0, "resample": 70.0}
+    evidence = write(tmp_path, [one for way in ways for one in pruned(shown[way], level=f"head/{way}")])
+    assert list(pruning.sentence(evidence)) == [
+        f"Removable with 95% of the choice gain kept, replaced by {told}: {shown[told]:.0f}% of the heads."
+    ]
+    assert removable(evidence.comparisons) == shown[told]
 
 
 def test_ffns_are_needed_where_holm_says_so(tmp_path: Path) -> None:
