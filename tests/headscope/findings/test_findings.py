@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from headscope.comparison.models import removable
-from headscope.findings import answer, paper, primary, pruning, ranks, task_table, undecided
+from headscope.findings import answer, contest, paper, primary, pruning, ranks, task_table, undecided
 from headscope.findings.evidence import Evidence
 from headscope.findings.page import page_of
 from headscope.findings.reading import READING, left_out
@@ -157,6 +157,37 @@ def test_function_vector_heads_stand_beside_the_induction_heads(tmp_path: Path) 
         "difference is shown (0.10 nats, \N{MINUS SIGN}0.05 to 0.25); at the last position only they carry 0.50 nats "
         "more of the choice (0.35 to 0.65)."
     ]
+
+
+def contested(*beyond: tuple[str, float, float, float], lowest: float) -> list[Row]:
+    """Arms beyond their controls, and the raw drop of the lowest prefix-matching heads."""
+    level = "choice/mean/all/class/kept"
+    rows = [
+        row("contest_beyond", arm, "all tasks", 5, level, value, interval=(low, high), n=3)
+        for arm, value, low, high in beyond
+    ]
+    ends = (lowest - 0.01, lowest + 0.01)
+    return [*rows, row("contest_drop", "lowest prefix matching", "all tasks", 5, level, lowest, interval=ends, n=3)]
+
+
+def test_the_largest_kind_is_a_point_estimate_that_is_shown_to_be_above_nought(tmp_path: Path) -> None:
+    """Random heads are no kind that wins, and a raw drop stands in a sentence of its own."""
+    arms = [("induction", -0.1, -0.3, 0.1), ("importance", 0.5, 0.25, 0.75), ("random", 0.9, 0.7, 1.1)]
+    rows = write(tmp_path, contested(*arms, lowest=-0.02)).comparisons
+    assert list(contest.sentences(rows)) == [
+        "On 3 tasks, how much further the choice falls than without as many heads of the same layers (below 0: less "
+        "far): without the induction heads, \N{MINUS SIGN}0.10 nats (\N{MINUS SIGN}0.30 to 0.10) at all positions.",
+        "Of all kinds removed at all positions, importance heads have the largest point estimate beyond their "
+        "controls: +0.50 nats (0.25 to 0.75); whether it is larger than the others' is not tested.",
+        "Raw drop of the choice, beside no controls, without the lowest prefix-matching heads of the induction heads' "
+        "layers, removed at all positions: \N{MINUS SIGN}0.02 nats (\N{MINUS SIGN}0.03 to \N{MINUS SIGN}0.01).",
+    ]
+
+
+def test_no_kind_is_the_largest_where_none_is_shown_to_cost_more(tmp_path: Path) -> None:
+    arms = [("induction", 0.1, 0.05, 0.15), ("importance", 0.5, -0.25, 1.25)]
+    told = list(contest.sentences(write(tmp_path, contested(*arms, lowest=0.02)).comparisons))
+    assert len(told) == 2 and not any("largest" in line for line in told)
 
 
 def test_a_question_that_was_not_asked_says_why(tmp_path: Path) -> None:
