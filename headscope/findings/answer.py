@@ -16,7 +16,7 @@ CLASSES = ("copying", "anti-copying", "matching only")
 DOES = {
     "copying": ("writes for that token", "write for that token"),
     "anti-copying": ("writes against it", "write against it"),
-    "matching only": ("does neither directly", "do neither directly"),
+    "matching only": ("is not shown to do either directly", "are not shown to do either directly"),
 }
 
 
@@ -59,7 +59,10 @@ def looking_back(evidence: Evidence) -> Iterator[str]:
     found = {kind: classes[classes["class"] == kind] for kind in CLASSES}
     total = sum(len(rows) for rows in found.values())
     if not total:
-        yield f"None of its {every} heads is an induction head: none looks back to what followed an earlier copy."
+        yield (
+            f"None of its {every} heads is classed as an induction head: no head reaches the threshold of looking back "
+            "to what followed an earlier copy."
+        )
         return
     parts = []
     for kind, rows in found.items():

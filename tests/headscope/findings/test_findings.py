@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from math import inf, nan
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -107,11 +108,22 @@ def test_heads_stand_by_their_names_in_what_they_do(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run")
     classes = open_run(folder).classes
     (told,) = answer.looking_back(Evidence(open_run(folder)))
-    for kind, does in (("copying", "for that token"), ("anti-copying", "against it"), ("matching only", "neither")):
+    for kind, does in (("copying", "for that token"), ("anti-copying", "against it"), ("matching only", "either")):
         names = [f"{one.layer}.{one.head}" for one in classes[classes["class"] == kind].itertuples()]
         part = next(part for part in re.split(r"(?:token|it|directly)[,.]|: ", told) if set(names) & set(_heads(part)))
         assert _heads(part) == names and does.split()[0] in told.partition(names[-1])[2].split(",")[0]
     assert told.startswith(f"{(classes['class'] != '').sum()} of its 270 heads look back")
+
+
+def test_no_induction_head_is_none_that_reaches_the_threshold(tmp_path: Path) -> None:
+    evidence = Evidence(open_run(write_run(tmp_path / "run")))
+    bare = evidence.run.classes.assign(**{"class": ""})
+    with mock.patch.object(Run, "classes", bare):
+        (told,) = answer.looking_back(evidence)
+    assert told == (
+        "None of its 270 heads is classed as an induction head: no head reaches the threshold of looking back to what "
+        "followed an earlier copy."
+    )
 
 
 def _heads(text: str) -> list[str]:
@@ -129,7 +141,7 @@ def _heads(text: str) -> list[str]:
             0.5,
             0.5,
             1234.0,
-            "whether they carry more than matched heads is open, about 1,300 documents would decide.",
+            "whether they carry more than matched heads is open, about 1,300 documents over all tasks would decide.",
         ),
         (-0.1, 0.1, 0.5, inf, "is open, no number of documents would decide."),
     ],
@@ -157,6 +169,33 @@ def test_function_vector_heads_stand_beside_the_induction_heads(tmp_path: Path) 
         "difference is shown (0.10 nats, \N{MINUS SIGN}0.05 to 0.25); at the last position only they carry 0.50 nats "
         "more of the choice (0.35 to 0.65)."
     ]
+
+
+@pytest.mark.parametrize(
+    ("look", "says"),
+    [
+        (
+            {"kind": "undecided", "low": -0.02, "high": 0.62, "documents_needed": 150},
+            "whether they carry more than matched heads is open, about 150 documents over all tasks would decide.",
+        ),
+        ({"kind": "undecided", "low": -0.02, "high": 0.62}, "whether they carry more than matched heads is open."),
+        (
+            {"kind": "shown", "low": 0.05, "high": 0.55},
+            "they carry more of it than matched heads, by 0.30 nats (0.05 to 0.55).",
+        ),
+        ({"kind": "absent", "low": -0.1, "high": 0.7}, "they matter as matched heads do, within 0.05 nats."),
+    ],
+)
+def test_the_primarys_verdict_is_that_of_the_last_look(tmp_path: Path, look: dict[str, Any], says: str) -> None:
+    """The plain interval, .1 to .5, would always say more; another outcome has no looks and goes by it."""
+    rows = [*one_question(0.1, 0.5), *one_question(0.1, 0.5, level="mass/mean")]
+    looks = [{"share": 0.5, "kind": "undecided", "value": 9.0, "low": 8.0, "high": 10.0}, {"value": 0.3, **look}]
+    evidence = write(tmp_path, rows, stage=Stage("primary", {}), looks=looks)
+    (told,) = answer.lost(evidence)
+    assert told.endswith(says)
+    other = evidence.row(kind=Kind.PRIMARY_BEYOND, level="mass/mean")
+    assert primary.verdict(evidence, other).size == "0.30 nats (0.10 to 0.50)"
+    assert ("By choice" in sentences(undecided.section(evidence) or answer.section(evidence))) == ("open" in says)
 
 
 def contested(*beyond: tuple[str, float, float, float], lowest: float) -> list[Row]:
@@ -212,9 +251,9 @@ def pruned(
         ((0.0, 10.0), "not even 10% of the heads", "not 10%", ""),
         (
             (0.0, nan, 512.0),
-            "of the heads no share that is shown yet (about 520 documents would decide)",
-            "open, about 520 documents",
-            "shown at no step; about 520 documents would decide the next step.",
+            "of the heads no share that is shown yet (about 520 documents over all tasks would decide)",
+            "open, about 520 documents over all tasks",
+            "shown at no step; about 520 documents over all tasks would decide the next step.",
         ),
     ],
 )
@@ -320,6 +359,25 @@ def test_the_papers_pairs_stand_beside_ours_of_the_same_pairs(tmp_path: Path) ->
     assert paper.section(write(tmp_path / "few", few)) is None
 
 
+@pytest.mark.parametrize(("ways", "told"), [(("mean", "zero"), "zero"), (("mean",), "mean")])
+def test_the_papers_joint_removal_stands_beside_ours_by_zero_first(
+    tmp_path: Path, ways: tuple[str, ...], told: str
+) -> None:
+    drops = {"mean": -0.01, "zero": -0.06}
+    rows = [
+        row("pruned_metric", "pooled tasks", "own", 0, f"both/{way}/h=70,f=20", drops[way], interval=(-0.1, 0.0), n=3)
+        for way in ways
+    ]
+    minus = "\N{MINUS SIGN}"
+    assert list(paper.joint(write(tmp_path, rows))) == [
+        (
+            "without 70% of heads, 20% of FFNs, 0 shots",
+            f"{minus}5 points",
+            f"{minus}{-100 * drops[told]:.1f} points ({minus}10.0 to 0.0), by {told}",
+        )
+    ]
+
+
 def test_one_tasks_heads_at_two_numbers_of_shots_are_the_mean_over_tasks(tmp_path: Path) -> None:
     rows = [row("cross_shot", f"{t}@0", f"{t}@5", -1, "global", v) for t, v in (("copa", 0.4), ("rte", 0.8))]
     rows.append(row("cross_shot", "aggregate@0", "aggregate@5", -1, "global", 0.99))
@@ -337,7 +395,7 @@ def test_what_is_not_decided_comes_with_the_documents_that_would_decide(tmp_path
     told = undecided.section(write(tmp_path, rows))
     assert told is not None and told.sentences == (
         "By accuracy, induction heads beyond matched heads: replaced by zero 1.0 points (\N{MINUS SIGN}0.1 to 2.1), "
-        "about 440 documents would decide.",
+        "about 440 documents over all tasks would decide.",
         "Whether the model learns these tasks: rte (about 880 documents) and wic (about 880 documents).",
     )
     assert undecided.section(write(tmp_path / "decided", one_question(0.4, 0.8))) is None
@@ -358,7 +416,8 @@ def test_noisy_rankings_are_named_with_the_documents_that_would_do(tmp_path: Pat
 def test_numbers_in_words() -> None:
     assert [number(value) for value in (0.746, -1.2, -0.001, nan)] == ["0.75", "\N{MINUS SIGN}1.20", "0.00", "-"]
     assert [number(value, 1, sign=True) for value in (3.0, 0.0)] == ["+3.0", "0.0"]
-    assert [documents(count).split(" would")[0] for count in (7.0, 93.0, 1201.0, 20000.0)] == [
+    assert documents(7.0) == "about 7 documents over all tasks would decide"
+    assert [documents(count, pooled=False).split(" would")[0] for count in (7.0, 93.0, 1201.0, 20000.0)] == [
         "about 7 documents",
         "about 93 documents",
         "about 1,300 documents",
