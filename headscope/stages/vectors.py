@@ -304,6 +304,7 @@ class _Work:
             return {**found.items, **nulls}
 
         key = {"what": "label_heads", "documents": some.fingerprint, "seed": self.seed, "ranked": ranked is not None}
+        key["null"] = "permuted labels"
         unit = self.run.units.get_or_compute(key, run)
         return LabelPieces(
             items={name: value for name, value in unit.items() if not name.startswith("null_")},

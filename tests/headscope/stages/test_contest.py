@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import interp
-from ablation.contest import ABSTRACTIVE, ALL_TASKS, EXTRACTIVE, INDUCTION
+from ablation.contest import ABSTRACTIVE, ALL_TASKS, EXTRACTIVE, INDUCTION, NEGATIVE
 from ablation.evaluation import evaluate
 from ablation.function_vector import FunctionVector
 from ablation.function_vectors import function_vectors
@@ -188,6 +188,8 @@ def test_beyond_ahead_and_rank_come_from_the_stored_sets(run: Run) -> None:
         assert chosen(run.comparisons, kind=Kind.CONTEST_BEYOND, **at)["value"].iloc[0] == pytest.approx(beyond[arm])
         rank = chosen(run.comparisons, kind=Kind.CONTEST_RANK, **at)["value"].iloc[0]
         assert rank == 1 + (controls >= own).sum()
+    lowest = chosen(run.comparisons, a=NEGATIVE)
+    assert len(lowest) and set(lowest["kind"]) == {Kind.CONTEST_DROP}, "not matched to the induction heads' controls"
     ahead = chosen(run.comparisons, kind=Kind.CONTEST_AHEAD, a="function vectors", b=ALL_TASKS, level=level)
     assert ahead["value"].iloc[0] == pytest.approx(beyond["function vectors"] - beyond[INDUCTION])
 
@@ -227,9 +229,11 @@ def test_the_same_again_computes_nothing(model: interp.HookedModel, passed: None
 
 def test_it_is_said_and_drawn(run: Run) -> None:
     lines = list(sentences(run.comparisons))
-    assert len(lines) == 4 and all(line.endswith(".") and "nan" not in line for line in lines)
+    assert len(lines) >= 4 and all(line.endswith(".") and "nan" not in line for line in lines)
     assert lines[0].startswith("On 1 extractive task") and lines[1].startswith("On 1 abstractive task")
     (part,) = (part for part in page_of(run) if part.name == "contest")
+    assert lines[2].startswith("Function-vector heads against as many induction heads")
+    assert lines[-1].startswith("Raw drop of the choice, beside no controls, without the lowest prefix-matching heads")
     assert part.sentences == tuple(sentences(run.comparisons, ahead=False)) == (*lines[:2], *lines[3:])
     assert {row[0] for row in part.table.rows} >= {"induction", "random", "importance"}
     assert all(len(cell.split()) <= 12 for row in part.table.rows for cell in row)
