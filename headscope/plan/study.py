@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ablation.statistics.standardised import FEWEST_CONTROLS
 from headscope.plan.budget import PAPER, TIERS, Budget, fitted, parse_budget, restored
 from headscope.plan.cost import contest_documents, vector_queries
-from headscope.plan.names import STAGES, TAIL, shots_of
+from headscope.plan.names import CARRIED, STAGES, shots_of
 from headscope.stages.cells import TaskChoice, Tell, parse_shots
 from headscope.stages.comparison import compare_rankings
 from headscope.stages.contest import ContestChoice, measure_contest
@@ -235,12 +235,11 @@ def run_stages(model: HookedModel, folder: Path, stage: Stage, plan: StudyPlan, 
 def run_part(
     model: HookedModel, folder: Path, writer: RunWriter, plan: StudyPlan, name: str, show: Show, *, asked: bool
 ) -> None:
-    """One stage; those behind the screen are for the tasks that passed it."""
-    if name not in TAIL:
-        RUNNERS[name](model, folder, plan, show)
-        return
-    carried = carrying(plan, folder)
-    writer.record(carried=list(carried.names), not_learnt=not_learnt(folder, plan, carried))
+    """One stage, if the budget reaches it or it is asked for; those behind the screen are for the tasks it passed."""
+    carried = plan
+    if name in CARRIED:
+        carried = carrying(plan, folder)
+        writer.record(carried=list(carried.names), not_learnt=not_learnt(folder, plan, carried))
     if carried.names and (asked or name not in plan.budget.without):
         RUNNERS[name](model, folder, carried, show)
 
@@ -314,8 +313,11 @@ def fitted_budget(model: HookedModel, folder: Path, stage: Stage, plan: StudyPla
     counted = tokens_of(tasks, model.tokenizer, model.max_length, model.d_model)
     dear = tuple(sorted(shares(counted).items()))
     tiers = [replace(tier, shares=dear) for tier in TIERS]
-    costs = [study_cost(tier, counted, model.n_layers, heads_of(model)) for tier in tiers]
-    return fitted(hours * 3600 * speed(model), costs, tiers)
+
+    def price(budget: Budget) -> dict[str, float]:
+        return study_cost(budget, counted, model.n_layers, heads_of(model))
+
+    return fitted(hours * 3600 * speed(model), price, tiers)
 
 
 def expanded(tasks: str, data: str) -> tuple[str, ...]:
