@@ -11,7 +11,7 @@ that the screen has not seen; without a screen, with all tasks. Every finished u
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -223,12 +223,13 @@ def run_stages(model: HookedModel, folder: Path, stage: Stage, plan: StudyPlan, 
     for name in STAGES if only is None else (only,):
         if name == STAGES[-1] and only is None:
             writer.finish()  # The report is of a finished study.
+        before = open_run(folder).stages
         try:
             run_part(model, folder, writer, plan, name, show, asked=only is not None)
         except (UsageError, RefusedModelError) as error:  # what this model, or its scores, can't give
             if only is not None:
                 raise
-            leave_out(model, folder, stage, name, error)
+            leave_out(model, folder, stage, name, error, before)
     return open_run(folder)
 
 
@@ -244,15 +245,20 @@ def run_part(
         RUNNERS[name](model, folder, carried, show)
 
 
-def leave_out(model: HookedModel, folder: Path, study: Stage, name: str, error: HeadscopeError) -> None:
-    """Note why a part of the study is not there, so that the rest can be; its own stage is closed with the reason."""
+def leave_out(
+    model: HookedModel, folder: Path, study: Stage, name: str, error: HeadscopeError, before: Sequence[Stage]
+) -> None:
+    """Note why a part of the study is not there, so that the rest can be; its own stage is closed with the reason.
+
+    before: the folder's stages before the part began. One that was interrupted then, and not begun again, stays so.
+    """
     from headscope.store.writer import open_stage
 
     for stage in open_run(folder).stages:
         if stage.same(study):
             told = [*stage.record.get("left_out", ()), f"no {name}: {error}"]
             open_stage(model, folder, stage).record(left_out=told)
-        elif not stage.finished:
+        elif not stage.finished and stage not in before:
             writer = open_stage(model, folder, stage)
             writer.record(left_out=[str(error)])
             writer.finish()
