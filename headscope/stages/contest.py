@@ -41,9 +41,10 @@ from ablation.engine.below import first_removed
 from ablation.statistics.standardised import FEWEST_CONTROLS
 from headscope.comparison.contest import contest_rows, set_table
 from headscope.stages.cells import Progress, TaskChoice, Tell, shards, text_length, title_of
-from headscope.stages.evaluation import StoredEvaluations, check_references, replacement_for, way_of
-from headscope.stages.primary import REST, SHARD, conditions_of, heads_of_class, layout, listed
+from headscope.stages.evaluation import StoredEvaluations, replacement_for, way_of
+from headscope.stages.primary import REST, SHARD, heads_of_class, layout, listed, with_references
 from headscope.stages.screening import learnt_tasks
+from headscope.stages.token_counts import recorded_candidates
 from headscope.store.ahead import Pending, ahead
 from headscope.store.comparisons import CONTEST, frame
 from headscope.store.manifest import Stage
@@ -114,11 +115,12 @@ def measure_contest(
     run = open_run(folder)
     learnt = learnt_tasks(run, choice.names)
     name, classed = heads_of_class(run)
-    tasks, without = with_references(learnt, choice)
+    conditions, without = with_references(model, learnt, choice)
+    tasks = [condition.few for condition in conditions]
     with open_stage(model, folder, contest.stage(choice)) as writer:
         writer.record(set=name, without_references=without, left_out=contest.left_out())
         if not tasks:
-            writer.record(reason="no task passed the screen" if not learnt else "no task has documents for a mean")
+            writer.record(reason="no task passed the screen" if not learnt else "no task has documents enough")
             rows = frame([])
             writer.replace_comparisons(rows, kinds=CONTEST)
             return rows
@@ -145,20 +147,6 @@ def measure_contest(
         writer.replace_comparisons(rows, kinds=CONTEST)
         writer.store_items(ITEMS, set_table(found, wanted))
     return rows
-
-
-def with_references(names: Sequence[str], choice: TaskChoice) -> tuple[list[Task], dict[str, str]]:
-    """The primary's documents of every task that has others enough for a mean, and why the other tasks have not."""
-    tasks, without = [], {}
-    for name in names:
-        task = conditions_of(name, choice).few
-        try:
-            check_references(choice, (task,), "mean", part=REST)
-        except UsageError as error:
-            without[name] = str(error)
-        else:
-            tasks.append(task)
-    return tasks, without
 
 
 def sets_told(sets: Sequence[ContestSet]) -> dict[str, list[str]]:
@@ -209,7 +197,8 @@ class _Work:
         if not stored:
             import induction
 
-            prompts = induction.entity_prompts(self.model, seed=self.choice.seed)
+            known = recorded_candidates(run.manifest)
+            prompts = induction.entity_prompts(self.model, seed=self.choice.seed, candidates=known)
             tell = None if self.tell is None else Progress(len(prompts), self.tell).within(len(prompts), "concept")
             for score in induction.concept_scores(self.model, prompts, units=self.writer.units, progress=tell):
                 self.writer.add_scores(score)
