@@ -27,7 +27,7 @@ from headscope.figures.catalogue import draw
 from headscope.figures.contest import contest_dots
 from headscope.findings.contest import sentences, table_rows
 from headscope.findings.page import page_of
-from headscope.stages.cells import TaskChoice, title_of
+from headscope.stages.cells import Progress, TaskChoice, title_of
 from headscope.stages.contest import ContestChoice, measure_contest
 from headscope.stages.evaluation import replacement_for
 from headscope.stages.induction import measure_induction
@@ -35,8 +35,10 @@ from headscope.stages.primary import conditions_of
 from headscope.stages.screening import learnt_tasks, measure_screening
 from headscope.stages.vectors import Found, measure_vectors, vector_choice, vector_heads
 from headscope.store.comparisons import ContestLevel, Kind, level_of
+from headscope.store.manifest import Stage
 from headscope.store.run import Run, open_run
 from headscope.store.snapshot import chosen
+from headscope.store.writer import open_stage
 from induction.sequences import candidates_of
 from interp.errors import UsageError
 from interp.masks import HeadMask
@@ -132,6 +134,17 @@ def test_label_heads_over_tasks_are_those_of_all_their_documents(tmp_path: Path)
     null = (pieces[0].null_sums["tr"] + pieces[1].null_sums["tr"]) / len(items)
     larger = (null >= run.head_score("tr").mean).sum(0)
     torch.testing.assert_close(run.head_score("tr").p, ((1 + larger) / (1 + len(null))).float())
+
+
+def test_label_heads_ranked_by_other_tokens_are_another_unit(tmp_path: Path) -> None:
+    from headscope.stages.vectors import _Work
+
+    model = interp.load_model(build("llama"), tokenizer=tokenizer(), check=False)
+    writer = open_stage(model, tmp_path / "run", Stage("vectors", {}))
+    work = _Work(model, writer, 0, Progress(0))
+    for ranked in (None, range(40), range(40), range(39, -1, -1)):
+        work.pieces(vector_task("one", lengths=(1, 2, 3)), ranked)
+    assert len(writer.units) == 3
 
 
 def test_too_few_queries_and_no_task_end_in_words(model: interp.HookedModel, tmp_path: Path) -> None:
