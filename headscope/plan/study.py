@@ -111,13 +111,8 @@ class StudyPlan:
         )
 
     @property
-    def heads(self) -> TaskChoice:
-        """The training documents that single heads are knocked out on."""
-        return replace(self.knocked, shots=(self.most,))
-
-    @property
-    def needed(self) -> TaskChoice:
-        """The validation documents that say which FFNs are needed."""
+    def knocked_once(self) -> TaskChoice:
+        """At the most shots alone: heads on training documents, needed FFNs on validation documents."""
         return replace(self.knocked, shots=(self.most,))
 
     @property
@@ -282,7 +277,7 @@ def not_learnt(folder: Path, plan: StudyPlan, carried: StudyPlan) -> str:
         return ""
     reasons = stages[-1].record.get("reasons", {})
     listed = "; ".join(f"{name} ({reasons.get(name, 'not screened')})" for name in out)
-    return f"Not learnt from the context, and left out of importance, knock-outs and pruning: {listed}."
+    return f"Did not pass the screen, and left out of all that follows it: {listed}."
 
 
 def is_finished(folder: Path, stage: Stage) -> bool:
@@ -432,11 +427,12 @@ def run_knockout(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) 
         with show("knock-out of every FFN") as tell:
             measure_knock_out(model, folder, plan.knocked, component="ffn", progress=tell)
     for ablation in ("mean", "zero") if model.ffn_layers else ():
-        if names := replaceable(plan.needed, "validation", ablation):
+        if names := replaceable(plan.knocked_once, "validation", ablation):
+            validated = replace(plan.knocked_once, names=names)
             with show(f"which FFNs are needed ({ablation})") as tell:
-                measure_needed_ffns(model, folder, replace(plan.needed, names=names), ablation=ablation, progress=tell)
-    if names := replaceable(plan.heads, "train", "mean"):
-        knocked = replace(plan.heads, names=names)
+                measure_needed_ffns(model, folder, validated, ablation=ablation, progress=tell)
+    if names := replaceable(plan.knocked_once, "train", "mean"):
+        knocked = replace(plan.knocked_once, names=names)
         how: dict[str, Any] = {"ablation": "mean", "heads": heads_to_knock_out(model, folder, plan)}
         with show("knock-out of heads") as tell:
             measure_knock_out(model, folder, knocked, component="head", progress=tell, **how)

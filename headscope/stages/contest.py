@@ -70,13 +70,10 @@ Rankings = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class ContestChoice:
-    """How many control sets, which shares and doses, and in which ways sets and controls are removed."""
+    """How many control sets, and which shares beside the class-sized sets."""
 
     controls: int = CONTROLS
     shares: tuple[int, ...] = SHARES
-    doses: tuple[float, ...] = DOSES
-    ways: tuple[tuple[str, str], ...] = WAYS
-    controlled: tuple[tuple[str, str], ...] = CONTROLLED
 
     def __post_init__(self) -> None:
         if wrong := [share for share in self.shares if not 1 <= share <= 100]:
@@ -89,15 +86,17 @@ class ContestChoice:
 
     def stage(self, choice: TaskChoice) -> Stage:
         """The manifest's entry; the most shots are those of the prompts."""
-        wanted = {"controls": self.controls, "shares": list(self.shares), "doses": list(self.doses)}
-        options = {"shots": max(choice.shots), "ways": ["/".join(way) for way in self.ways]}
+        wanted = {"controls": self.controls, "shares": list(self.shares), "doses": list(DOSES)}
+        options = {"shots": max(choice.shots), "ways": ["/".join(way) for way in WAYS]}
         return Stage(COMMAND, {**choice.protocol, **wanted}, seed=choice.seed, tasks=choice.names, options=options)
 
     def left_out(self) -> list[str]:
         """What the contest could have and this one does not, in words."""
-        bare = ["/".join(way) for way in self.ways if way not in self.controlled]
-        less = [f"no controls of sets removed by {', '.join(bare)}"] if bare else []
-        less.append("no controls of other shares than the class, and none of doses, which are at all positions only")
+        bare = ["/".join(way) for way in WAYS if way not in CONTROLLED]
+        less = [
+            f"no controls of sets removed by {', '.join(bare)}",
+            "no controls of other shares than the class, and none of doses, which are at all positions only",
+        ]
         if missing := [f"{share}%" for share in SHARES if share not in self.shares]:
             less.append(f"no top {', '.join(missing)}")
         if self.controls < CONTROLS:
@@ -133,11 +132,10 @@ def measure_contest(
             prefix_matching=rankings[INDUCTION],
             groups=layout(model),
             shares=contest.shares,
-            doses=contest.doses,
             controls=contest.controls,
             seed=choice.seed,
         )
-        wanted = removals(sets, ways=contest.ways, controlled=contest.controlled)
+        wanted = removals(sets)
         writer.record(arms=sorted({one.arm for one in sets}), sets=sets_told(sets))
         writer.record(documents={title_of(task): task.fingerprint[:16] for task in tasks})
         counter = Progress(len(wanted) * len(tasks), progress)

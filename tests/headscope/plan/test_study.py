@@ -135,7 +135,7 @@ def test_heads_are_ranked_on_train_and_tasks_evaluated_on_validation(run: Run) -
     """None of them on a document that the screen saw."""
     plan = StudyPlan(NAMES, (0, 2), killed_study.BUDGET, part="rest")
     splits = {"importance": (plan.ranked, "train"), "prune": (plan.evaluated, "validation")}
-    knocked = {"train": plan.knocked, "validation": plan.needed}
+    knocked = {"train": plan.knocked, "validation": plan.knocked_once}
     compared = 0
     for stage in run.stages:
         command = stage.command.split()[0]
@@ -220,7 +220,7 @@ def test_a_sample_of_heads_is_spread_over_the_score_where_all_are_too_dear(
     with mock.patch("headscope.plan.cost.heads_knocked_out", return_value=8):
         heads = heads_to_knock_out(model, tmp_path / "run", plan)
     assert heads is not None and len(set(heads)) == 8
-    measure_knock_out(model, tmp_path / "run", plan.heads, component="head", ablation="mean", heads=heads)
+    measure_knock_out(model, tmp_path / "run", plan.knocked_once, component="head", ablation="mean", heads=heads)
     after = open_run(tmp_path / "run")
     sample = after.head_score("knock_out_mean_sample", "choice", task=NAMES[0], shots=2).mean
     whole = after.head_score("knock_out_mean", "choice", task=NAMES[0], shots=2).mean
@@ -234,7 +234,7 @@ def test_which_ffns_are_needed_is_a_bound_over_tasks_on_validation_documents(
     """By the library's knock-out of one task at a time, and the textbook's variance of a mean of means."""
     plan = StudyPlan(NAMES, (0, 2), killed_study.BUDGET, part="rest")
     costs = []
-    for task in plan.needed.tasks("validation"):
+    for task in plan.knocked_once.tasks("validation"):
         knocked = ablation.knock_out(model, task, component="ffn")
         costs.append(knocked.differences(outcome="choice").numpy())
     means = [part.mean(axis=0) for part in costs]
@@ -498,7 +498,10 @@ def test_ranking_and_evaluation_never_share_a_document() -> None:
     plan = StudyPlan(NAMES, (0, 2), killed_study.BUDGET)
     ranked, evaluated = (
         {document.id for choice in choices for cell in choice.tasks(split) for document in cell.documents}
-        for choices, split in (((plan.ranked, plan.knocked), "train"), ((plan.evaluated, plan.needed), "validation"))
+        for choices, split in (
+            ((plan.ranked, plan.knocked), "train"),
+            ((plan.evaluated, plan.knocked_once), "validation"),
+        )
     )
     assert ranked and evaluated and not ranked & evaluated
 
@@ -526,7 +529,7 @@ def test_a_study_none_of_whose_tasks_is_learnt_ends_well(
     assert all(stage.finished for stage in run.stages) and (run.folder / "report.html").is_file()
     record = run.stages[0].record
     assert record["carried"] == [] and all(f"{name} (its choice gain is" in record["not_learnt"] for name in NAMES)
-    assert record["not_learnt"].startswith("Not learnt from the context, and left out of importance, knock-outs")
+    assert record["not_learnt"].startswith("Did not pass the screen, and left out of all that follows it: ")
 
 
 def test_only_what_is_learnt_is_carried_on_and_a_screen_must_come_first(

@@ -325,7 +325,8 @@ def test_a_screen_comes_first_and_names_its_tasks(run: Run, tmp_path: Path) -> N
         refused(command(name, "-o", tmp_path / "none"), "holds no screen", "headscope study --only screen -o")
     with pytest.raises(UsageError, match="did not see probe_french: it was of probe_pattern, probe_labels"):
         learnt_tasks(run, ("probe_pattern", "probe_french"))
-    refused(command("contest", "-o", run.folder, "--shares", "0,5"), "no list of percentages")
+    refused(command("contest", "-o", run.folder, "--shares", "0,5"), "a share of heads is 1 to 100 percent, got 0")
+    refused(command("contest", "-o", run.folder, "--shares", "5%"), "'5%' is not a value of --shares")
     with pytest.raises(UsageError, match="3 control sets or more, got 2"):
         ContestChoice(controls=2)
 
