@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
 from headscope.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Outcome(NamedTuple):
@@ -18,11 +22,22 @@ class Outcome(NamedTuple):
     error: str
 
 
+@contextlib.contextmanager
+def a_place_of_its_own() -> Iterator[None]:
+    """Not the repository, where `make report` may have left a run that commands would offer; else where a test went."""
+    if Path.cwd() != ROOT:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        yield
+
+
 def command(*arguments: object) -> Outcome:
     """`headscope ARGUMENTS`, its status and what it printed."""
     out, error = io.StringIO(), io.StringIO()
     status = 0
     with (
+        a_place_of_its_own(),
         mock.patch.object(sys, "argv", ["headscope", *map(str, arguments)]),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(error),
