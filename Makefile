@@ -84,7 +84,7 @@ docs: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/page.py
 
-# Every command on the first CUDA device beside the CPU's numbers, and its throughput; in under ten minutes.
+# Every command on the first CUDA device beside the CPU's numbers, and its throughput.
 check-gpu: $(VENV)/.run
 	$(BIN)/python benchmarks/check_gpu.py
 
@@ -105,7 +105,7 @@ release: $(BIN)/python
 	build/release/bin/python -m pip install --quiet -c constraints.txt "$$(ls dist/*.whl)[all]"
 	build/tools/bin/cyclonedx-py environment build/release/bin/python --pyproject pyproject.toml --output-reproducible --output-file dist/headscope.cdx.json
 
-# 100,000 made-up inputs to everything that takes something from outside: files, options, requests. Some minutes.
+# 100,000 made-up inputs to everything that takes something from outside: files, options, requests.
 fuzz: $(VENV)/.dev
 	HEADSCOPE_FUZZ=100000 $(BIN)/python -m pytest -q tests/test_fuzz.py
 
@@ -114,7 +114,7 @@ reliability: $(VENV)/.dev
 	$(BIN)/python docs/reliability.py
 
 # One change at a time in the files named under [tool.mutmut], and the tests of their rooms; prints the changes that no
-# test noticed. Hours; MUTANTS="interp.scores*" takes some of them.
+# test noticed. MUTANTS="interp.scores*" takes some of them.
 mutants: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet -c constraints.txt mutmut
 	$(BIN)/mutmut run $(MUTANTS) || true

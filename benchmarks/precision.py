@@ -1,11 +1,13 @@
-"""What a dtype does to scores, ranks and choices, beside float32 on the same documents: a block of docs/scaling.md.
+"""What a dtype does to scores, ranks and choices, beside float32 on the same documents: prints a table.
 
-    python benchmarks/precision.py [--model smollm2-135m] [--dtypes bfloat16,float16] [--documents 20] [--write]
+    python benchmarks/precision.py [--model smollm2-135m] [--dtypes bfloat16,float16] [--documents 20]
 
 1. Head scores: on random repeated tokens; the rank correlation over all heads and the largest move.
 2. Importance (`signed`): its rank correlation, and that within layers.
 3. `choice` of every document, in nats: the mean and the largest move, and how many documents choose otherwise.
 4. CPU seconds of a forward pass on one thread, alternating; the ratio depends on the processor's instructions.
+
+`make bench` leaves it out: its page holds ratios of times, and these are correlations and moves.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,6 @@ import ablation
 import induction
 import interp
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "scaling.md"
-BEGIN, END = "<!-- made by benchmarks/precision.py -->", "<!-- end -->"
 SCORES = ("prefix_matching", "previous_token")
 Measured = dict[str, Any]
 
@@ -85,13 +83,6 @@ def times(models: dict[str, interp.HookedModel], *, tokens: int, repeats: int) -
     return ratios(found, "float32")
 
 
-def write(page: Path, table: str) -> None:
-    """Put the table between the marks. Raises ValueError where there are none."""
-    text = page.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    page.write_text(f"{head}{BEGIN}\n{table}\n{END}{rest.split(END, 1)[1]}", encoding="utf-8")
-
-
 def main(*given: str) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m")
@@ -102,7 +93,6 @@ def main(*given: str) -> None:
     parser.add_argument("--length", type=int, default=50)
     parser.add_argument("--tokens", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--write", action="store_true", help="into docs/scaling.md")
     asked = parser.parse_args(given)
     torch.set_num_threads(1)
     dtypes = ["float32", *asked.dtypes.split(",")]
@@ -110,10 +100,7 @@ def main(*given: str) -> None:
     how: dict[str, Any] = {"sequences": asked.sequences, "length": asked.length}
     found = {name: measured(model, asked.tasks.split(","), asked.documents, **how) for name, model in models.items()}
     base = found.pop("float32")
-    table = "\n".join(rows(base, found, times(models, tokens=asked.tokens, repeats=asked.repeats)))
-    if asked.write:
-        write(PAGE, table)
-    print(table)
+    print("\n".join(rows(base, found, times(models, tokens=asked.tokens, repeats=asked.repeats))))
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def attacks(home: Path, *, fast: bool, study: bool) -> Iterator[Any]:
 
 
 def studied(home: Path, *, most: int) -> Any:
-    """A whole study (induction, importance, knock-out, pruning, comparison, causal check) that is killed ever again."""
+    """A whole study (every kind of stage, from induction to the comparison) that is killed ever again."""
     import interp
     from tests.headscope import faults, killed_study, tiny
 

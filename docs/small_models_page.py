@@ -315,8 +315,8 @@ heads together, the one among them and the one among the others whose removal co
 - Models: heads of 16 dimensions; one matrix for embedding and unembedding; no dropout. Llama-shaped (`llama-`): rotary
   positions, RMSNorm, a gated FFN twice as wide as the model. GPT-2-shaped (`gpt2-`): learned positions, LayerNorm, an
   FFN four times as wide.
-- Seed {seed}; torch {torch}, transformers {transformers}, numpy {numpy}; one thread. All training took {minutes:.0f}
-  minutes of one core. Weights are not kept here: the first command makes them again.
+- Seed {seed}; torch {torch}, transformers {transformers}, numpy {numpy}; one thread. Weights are not
+  kept here: the first command makes them again.
 - Tasks are files beside the models. A study of one model on them:
   `headscope study small-models/{detail}/step-{steps:06d} --data small-models/tasks
   --tasks small_recall,small_kinds,small_facts --shots 0,7`
@@ -336,7 +336,6 @@ def page(tables: Tables) -> str:
         without=markdown(losses_without(tables)),
         detail=DETAIL,
         longer=longer(tables),
-        minutes=int(tables.models["core_seconds"].sum()) / 60,
         **{name: first[name] for name in ("steps", "seed", "torch", "transformers", "numpy")},
     )
 

@@ -1,8 +1,8 @@
 """Train small models from nothing, to watch induction heads form: 1 to 4 layers, on text that this program makes up.
 
 Every model is a plain Hugging Face folder (Llama- or GPT-2-shaped, a vocabulary of 334 words), with checkpoints along
-the way; beside the models stand three tasks in their language. On one core the whole set takes about half an hour, and
-`--quick` trains a single two-layer model in a minute. What is there already is not trained again.
+the way; beside the models stand three tasks in their language. `--quick` trains a single two-layer model. What is there
+already is not trained again.
 
     python examples/train_small_models.py --out small-models
 """

@@ -67,6 +67,7 @@ DEFINITIONS = (
     Definition("token_induction", "", "2.11", _CONCEPT, ENTITIES, None, None, "more", (OTHER_ENTITY,)),
     Definition("token_induction", "second_token", "2.11", _CONCEPT, ENTITIES, None, None, "more", (OTHER_ENTITY,)),
 )
+"""Every head score of this package, in the order of the method."""
 
 
 def definition(name: str, variant: str = "") -> Definition:

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 
 from induction.names import NAMES
 from induction.sequences import drawn_from
-from induction.texts import ids_behind, tokenizer_of
+from induction.texts import ids_behind
 from induction.vocabulary import Candidates, Counts
 from interp.errors import UsageError
 from interp.model import HookedModel
 from interp.shown import one_line
+from interp.tokenizer import tokenizer_of
 
 PROMPTS, LENGTH = 40, 30
 SHORTEST, LONGEST = 2, 5
@@ -106,7 +107,7 @@ def _usable(model: HookedModel, entities: Sequence[str | Ids] | None) -> list[Id
 
 
 def _ids_of(model: HookedModel, name: str) -> Ids:
-    return ids_behind(tokenizer_of(model, "names (or give entities=[(id, id), ...]; names"), f" {name}")
+    return ids_behind(tokenizer_of(model, "names (or give entities=[(id, id), ...])"), f" {name}")
 
 
 def _rivals(entity: Ids, names: Sequence[Ids]) -> list[Ids]:

@@ -25,10 +25,11 @@ from torch import Tensor
 
 from induction.groups import slices
 from induction.names import PLACES, one_each
-from induction.texts import front_ids, ids_behind, sentences, tokenizer_of
+from induction.texts import front_ids, ids_behind, sentences
 from interp.errors import UsageError
 from interp.model import HookedModel
 from interp.shown import one_line
+from interp.tokenizer import tokenizer_of
 
 LENGTHS, DEPTHS, EACH = (256, 1024), (0.1, 0.5, 0.9), 8
 CHOICES = 10

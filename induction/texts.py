@@ -23,7 +23,7 @@ from induction.groups import slices
 from interp.errors import UsageError
 from interp.model import HookedModel
 from interp.shown import one_line
-from interp.tokenizer import read_text
+from interp.tokenizer import read_text, tokenizer_of
 
 WHO = (
     "The old baker",
@@ -195,13 +195,6 @@ def _text_of(tokenizer: Any, length: int, seed: str) -> str:
             )
         text, held = longer, found
     return text
-
-
-def tokenizer_of(model: HookedModel, what: str) -> Any:
-    """The model's tokenizer; UsageError where it has none."""
-    if model.tokenizer is None:
-        raise UsageError(f"{what} are text, and this model has no tokenizer: load it with one (tokenizer=...)")
-    return model.tokenizer
 
 
 def ids_behind(tokenizer: Any, text: str, behind: str = _BEHIND) -> tuple[int, ...]:

@@ -108,7 +108,7 @@ def folder_for(task: str, data: str | Path) -> Path | None:
     """The folder to read from, or None for the hub: `data` itself, or HEADSCOPE_DATA where that has the task."""
     if str(data) != "hub":
         folder = Path(data)
-    elif VARIABLE not in os.environ:
+    elif not os.environ.get(VARIABLE):
         return None
     else:
         folder = Path(os.environ[VARIABLE])
@@ -121,8 +121,10 @@ def folder_for(task: str, data: str | Path) -> Path | None:
 
 def definition_in_folder(task: str, data: str | Path) -> Path | None:
     """The folder's own definition of a task, TASK/task.yaml, where there is one."""
-    folder = Path(os.environ.get(VARIABLE, "")) if str(data) == "hub" else Path(data)
-    path = folder / task / DEFINITION
+    given = os.environ.get(VARIABLE) if str(data) == "hub" else data
+    if not given:
+        return None
+    path = Path(given) / task / DEFINITION
     return path if path.is_file() else None
 
 

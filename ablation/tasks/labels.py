@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 from ablation.tasks.metrics import record_right
 
 Row = Mapping[str, Any]
 MISSING = -1
+LARGEST = 10**9
 # Where data sets keep the right answer; empty there, a template that reads it fails.
 FIELDS = ("label", "labels", "answerKey", "answer", "answers", "gold", "target")
 
@@ -25,7 +27,7 @@ def place(label: Any, choices: Sequence[str]) -> int:
         if label in choices:
             return choices.index(label)
         return int(label) if re.fullmatch(r"\s*-?[0-9]{1,9}\s*", label) else MISSING
-    if label is None or label != label:
+    if not isinstance(label, Real) or not abs(label) < LARGEST:  # null, a list, NaN, Infinity
         return MISSING
     return int(label) if int(label) == label else MISSING
 
@@ -39,10 +41,20 @@ def right_choices(task: Any, row: Row, metric: str) -> tuple[int, tuple[int, ...
             return gold, record_right(row)
         golds = [place(label, choices) for label in (gold if isinstance(gold, list) else [gold])]
     except Exception:
-        if any(name in row and empty(row[name]) for name in FIELDS):
+        if any(name in row and empty(row[name]) for name in label_fields(task)):
             return MISSING, ()
         raise
     return (golds or [MISSING])[0], tuple(one for one in golds if 0 <= one < len(choices))
+
+
+def label_fields(task: Any) -> tuple[str, ...]:
+    """Where its rows keep the right answer: the field that is named, those that a template reads, or all the usual."""
+    told = task.config.doc_to_text if task.multiple_input else task.config.doc_to_target
+    if not isinstance(told, str):
+        return FIELDS
+    if told in task.features:
+        return (told,)
+    return tuple(name for name in FIELDS if re.search(rf"\b{name}\b", told))
 
 
 def empty(value: Any) -> bool:

@@ -37,7 +37,7 @@ class Renderer:
         """One document with its demonstrations."""
         identifier = str(row["document_id"])
         continuations = self.continuations(row)
-        gold, right = self.answers(row, len(continuations))
+        gold, right = right_choices(self.definition, row, self.metric)
         if not 0 <= gold < len(continuations):
             raise UsageError(
                 f"{identifier} has no gold label among its {len(continuations)} choices (got {gold}). "
@@ -72,11 +72,6 @@ class Renderer:
         texts = text if task.multiple_input else [text] * n
         return preamble, tuple(query.removeprefix(preamble) for query in texts)
 
-    def answers(self, row: Row, n: int) -> tuple[int, tuple[int, ...]]:
-        """The gold choice, and all choices that count as right."""
-        gold, right = right_choices(self.definition, row, self.metric)
-        return gold, tuple(index for index in right if index < n)
-
     def demonstrations(self, row: Row) -> Iterator[Demonstration]:
         """The demonstrations of one document, in prompt order."""
         if not self.shots:
@@ -91,7 +86,7 @@ class Renderer:
         key = f"{self.seed}|{row['document_id'] if self.demos == 'document' else ''}|{shown['document_id']}|label"
         places = list(range(len(self.definition.doc_to_choice(shown))))
         if self.labels == "wrong":
-            right = self.answers(shown, len(places))[1]
+            _, right = right_choices(self.definition, shown, self.metric)
             places = [place for place in places if place not in right] or places
         return places[Random(key).randrange(len(places))]  # noqa: S311  (no secret)
 

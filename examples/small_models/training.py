@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -30,7 +31,7 @@ TOKENS = 3072  # a step
 HELD_OUT = 16  # sequences a part
 UNKNOWN_WEIGHT = 0.1
 WARM_UP = 100
-RECIPE = "recipe.json"
+RECIPE, LOSSES = "recipe.json", "losses.csv"
 Batch = tuple[Tensor, Tensor]
 
 
@@ -53,11 +54,15 @@ class Recipe:
 
 
 def train(recipe: Recipe, folder: Path, *, tell: Callable[[str], None] = print) -> Path:
-    """Write `folder/NAME/step-000000`, ... and `losses.csv`; a model made by the same recipe is left as it is."""
+    """Write `folder/NAME/step-000000`, ... and `losses.csv`; a model made by the same recipe is left as it is.
+
+    What another recipe made there, or an interrupted training, is deleted first.
+    """
     home = folder / recipe.shape.name
     if is_made(recipe, home):
         tell(f"{home} is there already")
         return home
+    clear(home)
     corpus = Corpus(recipe.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -70,7 +75,7 @@ def train(recipe: Recipe, folder: Path, *, tell: Callable[[str], None] = print) 
     for step in steps_of(model, recipe, corpus):
         losses = {part: loss_of_known(model, batch) for part, batch in held_out.items()}
         lines += [f"{step},{part},{loss:.4f}" for part, loss in losses.items()]
-        (home / "losses.csv").write_text("\n".join([*lines, ""]), encoding="utf-8")
+        (home / LOSSES).write_text("\n".join([*lines, ""]), encoding="utf-8")
         for part in (model, tokenizer):
             part.save_pretrained(home / f"step-{step:06d}")
         told = "  ".join(f"{part} {loss:.2f}" for part, loss in losses.items())
@@ -84,6 +89,14 @@ def train(recipe: Recipe, folder: Path, *, tell: Callable[[str], None] = print) 
 def is_made(recipe: Recipe, home: Path) -> bool:
     written = home / RECIPE
     return written.is_file() and json.loads(written.read_text(encoding="utf-8"))["recipe"] == asdict(recipe)
+
+
+def clear(home: Path) -> None:
+    """Delete checkpoints, losses and recipe; the recipe first, so that what is left never looks complete."""
+    for name in (RECIPE, LOSSES):
+        (home / name).unlink(missing_ok=True)
+    for checkpoint in home.glob("step-*"):
+        shutil.rmtree(checkpoint)
 
 
 def versions() -> dict[str, str]:

@@ -104,7 +104,7 @@ def plan(
     calibrate: Annotated[
         bool,
         typer.Option(
-            "--calibrate", help="Time this machine's matrix products for some seconds.", rich_help_panel=WHERE
+            "--calibrate", help="The speed by matrix products timed on this machine's CPU.", rich_help_panel=WHERE
         ),
     ] = False,
     as_json: opt.Json = False,

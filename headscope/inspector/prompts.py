@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from headscope.inspector.asked import Prompt
 from interp.errors import UsageError
 from interp.token_display import counted, token_texts
-from interp.tokenizer import tokenizer_of
+from interp.tokenizer import read_text, tokenizer_of
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -64,7 +64,7 @@ def why(model: HookedModel) -> str:
 def _of_text(prompt: Prompt, model: HookedModel, data: str) -> Tokens:
     # Surrogates that a browser may send are no text that a tokenizer can read.
     text = prompt.text.encode("utf-8", "replace").decode()
-    ids = tokenizer_of(model, "a prompt of one's own")(text, verbose=False)["input_ids"]
+    ids = read_text(tokenizer_of(model, "a prompt of one's own"), text, verbose=False)
     if len(ids) < 2:
         raise UsageError(
             f"The prompt has {counted(len(ids), 'token')}: write at least two, for one to look at another."

@@ -1,4 +1,4 @@
-"""How fast this machine is with a model of some shape: its matrix products, timed for a few seconds; no weights.
+"""How fast this machine's CPU is with a model of some shape, by matrix products that are timed; no weights.
 
 A forward pass of a batch is products with matrices of the model's width. They are timed on random numbers, and a token
 costs two operations a parameter that is multiplied. What lies between the products takes time too: `PRODUCTS`, the

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 Place = tuple[int, int, int]  # layer, module of its FFN, call of topk
 Noted = dict[Place, Tensor]  # [token, rows of the call a token, k]
 _TOPK = (torch.topk, torch.Tensor.topk)
+
+
+def has_experts(model: HookedModel) -> bool:
+    """Whether some FFN has routed experts: modules or weights that are called so, whatever way their router chooses."""
+    ffns = (ffn for layer in model.ffn_layers for ffn in model.layout.ffn_modules(model.hf, layer))
+    named = (name for ffn in ffns for name, _ in chain(ffn.named_modules(), ffn.named_parameters()))
+    return any("expert" in name or "router" in name for name in named)
 
 
 @contextmanager

@@ -83,23 +83,13 @@ def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 @pytest.mark.slow
 def test_what_a_dtype_does_is_measured(
-    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = program("precision", monkeypatch)
-    monkeypatch.setattr(made, "PAGE", tmp_path / "page.md")
-    made.PAGE.write_text(f"before\n{made.BEGIN}\nold\n{made.END}\nafter\n")
     small = ("--tasks", "probe_pattern", "--documents", "4", "--sequences", "2", "--length", "10", "--tokens", "32")
-    made.main("--model", str(model_folder), "--dtypes", "float64,bfloat16", *small, "--repeats", "1", "--write")
+    made.main("--model", str(model_folder), "--dtypes", "float64,bfloat16", *small, "--repeats", "1")
     exact, half = (line.split("|") for line in capsys.readouterr().out.splitlines()[-2:])
     assert (
         exact[1].strip() == "float64" and exact[2].strip() == "1.0000, 0.0000" and exact[5].strip() == "0.0000, 0.0000"
     )
     assert half[1].strip() == "bfloat16" and half[5].strip() != "0.0000, 0.0000"
-    text = made.PAGE.read_text()
-    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text and "bfloat16" in text
-
-
-def test_the_page_on_scaling_has_a_place_for_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = program("precision", monkeypatch)
-    text = made.PAGE.read_text(encoding="utf-8")
-    assert text.count(made.BEGIN) == 1 and made.END in text.split(made.BEGIN)[1]

@@ -1,7 +1,10 @@
-"""The site builds strictly, and no page asks the network for anything."""
+"""The site builds strictly, asks the network for nothing, and its page on Python has every public name."""
 
 from __future__ import annotations
 
+import html
+import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -18,6 +21,9 @@ pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install '.[do
 pytest.importorskip("material", reason="mkdocs-material is not installed: pip install '.[docs]'")
 pytest.importorskip("latex2mathml", reason="latex2mathml is not installed: pip install '.[docs]'")
 
+pytest.importorskip("mkdocstrings", reason="mkdocstrings is not installed: pip install '.[docs]'")
+
+PACKAGES = ("interp", "induction", "ablation", "headscope")
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "link": "href"}
 # The theme's script can fetch these, each only for something that no page has.
 ON_DEMAND = {"mermaid": 'class="mermaid"', "api.github.com": 'data-md-component="source"'}
@@ -83,6 +89,50 @@ def test_every_equation_is_drawn(pages: dict[str, str]) -> None:
 
 def test_scripts_and_hooks_are_not_published(site: Path) -> None:
     assert not list(site.rglob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def entries(pages: dict[str, str]) -> dict[str, str]:
+    """What stands below the heading of every name on the page on Python, as text."""
+    parts = re.split(r'<h[34] id="([^"]+)"[^>]*>', pages["api.html"])
+    texts = (" ".join(html.unescape(re.sub(r"<[^>]+>", "", part)).split()) for part in parts[2::2])
+    return dict(zip(parts[1::2], texts, strict=True))
+
+
+def test_the_page_on_python_has_every_public_name_with_its_words(entries: dict[str, str]) -> None:
+    for package in PACKAGES:
+        module = importlib.import_module(package)
+        for name in module.__all__:
+            found = getattr(module, name)
+            place = f"{package}.{name}"
+            text = entries[place if place in entries else f"{place}.{name}"]  # a function in a file of its own name
+            if inspect.isfunction(found):
+                missing = [parameter for parameter in inspect.signature(found).parameters if parameter not in text]
+                assert not missing, name
+            if inspect.isfunction(found) or inspect.isclass(found):
+                first = " ".join(re.split(r"[.(]", str(found.__doc__))[0].replace("`", "").split())
+                assert first in text, name
+
+
+def test_defaults_and_shapes_stay_as_they_are_written(entries: dict[str, str]) -> None:
+    assert 'protocol: Protocol = "quick"' in entries["induction.repeated_sequences"]
+    assert 'variant: Variant = ""' in entries["induction.retrieval_score"]
+    assert "-> Bool[Tensor, 'layer head']" in entries["induction.retrieval_heads"]
+
+
+def test_a_class_has_its_methods_and_properties(entries: dict[str, str]) -> None:
+    for name in ("run_with_cache", "gates", "generate", "weight_hash", "attention_view"):
+        assert f"interp.HookedModel.{name}" in entries, name
+    assert "tokens: Tokens | str, names" in entries["interp.HookedModel.run_with_cache"]
+    assert not [name for name in entries if "._" in name and not name.endswith(("__call__", "__getitem__"))]
+
+
+def test_the_gallery_has_every_picture() -> None:
+    text = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    taken = {path.name for path in (ROOT / "docs" / "images" / "screenshots").iterdir()}
+    assert set(re.findall(r"images/screenshots/([\w.-]+)#only-", text)) == taken
+    for name, scheme in re.findall(r"images/screenshots/[\w.-]+-(light|dark)\.png#only-(light|dark)", text):
+        assert name == scheme
 
 
 @pytest.fixture

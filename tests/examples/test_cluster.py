@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.headscope.commands import command
+from tests.headscope.commands import command, done
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "cluster"
 FILES = sorted(FOLDER.iterdir())
@@ -55,10 +56,30 @@ def test_commands_are_taken(path: Path, tmp_path: Path, monkeypatch: pytest.Monk
     found = list(commands(path))
     assert found
     for words in found:
-        assert "--engine" in words
+        assert "--engine" in words or words[0] == "plan"
         assert command(*words, "--not-an-option").error.startswith("headscope: no such option: --not-an-option"), words
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_the_page_names_every_file(path: Path) -> None:
     assert f"examples/cluster/{path.name}" in PAGE
+
+
+@pytest.mark.parametrize("name", ["slurm.sbatch", "kuberay.yaml", "ray_up.yaml"])
+def test_workers_are_those_of_the_plan_beside_them(name: str) -> None:
+    found = {words[0]: words for words in commands(FOLDER / name)}
+    (placed,) = json.loads(done(*found["plan"], "--json").out)["placements"]
+    given = [int(option(found["study"], name)) for name in ("--workers", "--gpus-per-worker")]
+    assert given == [placed["workers"], placed["devices"]]
+    assert option(found["study"], "--dtype") == "bfloat16", "the plan's, where there are GPUs"
+
+
+def test_a_worker_stands_on_one_node_of_slurm() -> None:
+    text = (FOLDER / "slurm.sbatch").read_text(encoding="utf-8")
+    nodes, gpus = (int(value) for value in re.findall(r"--(?:nodes|gpus-per-node)=(\d+)", text)[:2])
+    (study,) = (words for words in commands(FOLDER / "slurm.sbatch") if words[0] == "study")
+    assert int(option(study, "--workers")) <= nodes * (gpus // int(option(study, "--gpus-per-worker")))
+
+
+def option(words: list[str], name: str) -> str:
+    return words[words.index(name) + 1]

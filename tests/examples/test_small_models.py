@@ -255,6 +255,25 @@ def test_checkpoints_stand_where_they_should_and_are_not_made_twice(small: Any, 
     assert said == [f"{home} is there already"] and (home / "recipe.json").stat().st_mtime_ns == before
 
 
+def test_another_recipe_leaves_nothing_of_the_one_before(small: Any, tmp_path: Path) -> None:
+    """Nor does a training that was interrupted: its last line is that a model is whole."""
+    shape, home = small.shapes.Shape("llama", 2, 32), tmp_path / "llama-l2-d32"
+
+    def train(steps: int, tell: Any = lambda line: None) -> list[str]:
+        small.training.train(small.training.Recipe(shape, steps, 1), tmp_path, tell=tell)
+        return sorted(path.name for path in home.iterdir())
+
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    assert "step-000002" in train(2)
+    with pytest.raises(KeyboardInterrupt):
+        train(3, interrupt)
+    assert sorted(path.name for path in home.iterdir()) == ["losses.csv", "step-000000"]
+    (home / "notes.txt").write_text("mine")
+    assert train(1) == ["losses.csv", "notes.txt", "recipe.json", "step-000000", "step-000001"]
+
+
 def test_a_batch_is_decided_by_its_step(small: Any) -> None:
     corpus = small.corpus.Corpus(0)
     for step, shape in ((0, (12, 256)), (1, (48, 64)), (5, (48, 64)), (8, (12, 256))):

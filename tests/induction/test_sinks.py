@@ -106,7 +106,7 @@ def test_what_is_no_prompt_is_refused() -> None:
     model = worded.model("llama")
     without = interp.load_model(worded.build("llama"), check=False)
     for refused, options, sentence in (
-        (without, {}, "natural prompts are text, and this model has no tokenizer"),
+        (without, {}, "natural prompts must be turned into tokens, and this model has no tokenizer"),
         (model, {"texts": ["Two tokens.", ""]}, "two tokens or more; '' has fewer"),
         (model, {"texts": []}, "no text was given"),
         (model, {"length": 1}, "length=1"),

@@ -7,6 +7,7 @@ from itertools import chain
 import pytest
 import torch
 
+from interp.bridge import _apart
 from interp.errors import RefusedModelError, UsageError
 from tests.interp.conftest import family_named
 from tests.interp.families import load, random_tokens
@@ -78,6 +79,24 @@ def test_a_bridge_that_is_another_model_is_refused() -> None:
     """TransformerLens adds ALiBi to scores whose mask holds it already."""
     with pytest.raises(RefusedModelError, match="computes other logits than the model"):
         family_named("falcon_alibi").model.bridge()
+
+
+@pytest.mark.parametrize(("name", "refused"), [("llama", True), ("mixtral", False)])
+def test_one_position_that_differs_in_half_precision_is_forgiven_to_experts_alone(name: str, refused: bool) -> None:
+    model = load(name, dtype=torch.bfloat16)
+
+    def other_at_one_place(tokens: torch.Tensor) -> torch.Tensor:
+        logits = model(tokens)
+        logits[:, 5] = logits[:, 5].flip(-1)
+        return logits
+
+    apart, limit = _apart(model, other_at_one_place)  # type: ignore[arg-type]
+    assert (apart >= limit) == refused
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "mixtral"])
+def test_a_sound_bridge_is_handed_out_in_half_precision(name: str) -> None:
+    load(name, dtype=torch.bfloat16).bridge()
 
 
 def test_the_tokenizer_stays_its_own() -> None:

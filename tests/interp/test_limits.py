@@ -15,10 +15,10 @@ from torch import Tensor
 import interp
 from interp import HookedModel
 from interp.checks import changing
-from interp.checks.choices import held, noted
+from interp.checks.choices import has_experts, held, noted
 from interp.checks.rest import PRECISE, at_rest
 from interp.selfcheck import run_checks
-from tests.interp.families import ROUTED, VOCAB, load, random_tokens
+from tests.interp.families import FAMILIES, ROUTED, VOCAB, load, random_tokens
 
 HALF = (torch.bfloat16, torch.float16)
 
@@ -56,13 +56,43 @@ def test_a_router_that_flips_refuses_no_sound_model(seed: int, monkeypatch: pyte
 
 
 def test_one_layer_of_three_may_fail_where_routers_can_not_be_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    rest = at_rest(load("llama"))
-    check = changing._gradient_of(rest, 0)
+    rest = at_rest(experts(3))
     for wrong, expected in (({0}, True), ({0, 1}, False), ({0, 1, 2}, False)):
-        monkeypatch.setattr(
-            changing, "_gradient_of", lambda rest, layer, wrong=wrong: replace(check, passed=layer not in wrong)
-        )
-        assert changing.gradient_is_finite_difference(rest, (0, 1, 2)).passed == expected
+        with monkeypatch.context() as patch:
+            break_layers(patch, wrong)
+            assert changing.gradient_is_finite_difference(rest, (0, 1, 2)).passed == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_one_layer_of_three_may_not_fail_where_there_are_no_experts(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = at_rest(load("llama", dtype=dtype))
+    assert changing.gradient_is_finite_difference(rest, (1, 0)).passed
+    for wrong in range(2):
+        with monkeypatch.context() as patch:
+            break_layers(patch, {wrong})
+            check = changing.gradient_is_finite_difference(rest, (1, 0, 1 - wrong))
+        assert not check.passed and check.detail.startswith(f"layer {wrong}:")
+
+
+def break_layers(monkeypatch: pytest.MonkeyPatch, layers: set[int]) -> None:
+    """Their gates get twice the gradient that they have."""
+    loss = changing.gated_loss
+
+    def doubled(model: HookedModel, tokens: Tensor, heads: Tensor) -> Tensor:
+        if heads.requires_grad:
+            factor = torch.ones(len(heads), 1)
+            factor[list(layers)] = 2
+            heads = factor * heads - (factor - 1) * heads.detach()
+        return loss(model, tokens, heads)
+
+    monkeypatch.setattr(changing, "gated_loss", doubled)
+
+
+def test_models_with_experts_are_told_from_dense_ones() -> None:
+    for name in FAMILIES:
+        assert has_experts(load(name)) == (name in ROUTED), name
 
 
 @pytest.mark.parametrize("name", sorted(ROUTED))

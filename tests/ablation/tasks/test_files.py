@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ablation.tasks import Task, expand_task_names, load_task
+from ablation.tasks.data import definition_in_folder
 from ablation.tasks.labels import place
 from interp.errors import UsageError
 from tests.ablation.tasks.conftest import ROWS
@@ -86,6 +87,11 @@ def test_true_and_false_are_labels(folder: Path, tmp_path: Path, write: Write) -
         (None, ("no", "yes"), -1),
         (float("nan"), ("no", "yes"), -1),
         ("-1", ("no", "yes"), -1),
+        (float("inf"), ("no", "yes"), -1),
+        (-float("inf"), ("no", "yes"), -1),
+        ([1], ("no", "yes"), -1),
+        ({"a": 1}, ("no", "yes"), -1),
+        (10**9, ("no", "yes"), -1),
     ],
 )
 def test_what_a_label_means(label: Any, choices: tuple[str, ...], wanted: int) -> None:
@@ -121,6 +127,38 @@ def test_an_empty_answer_key_is_no_label_and_a_wrong_one_is_refused(tmp_path: Pa
     write(tmp_path, "arc_easy", [*rows[:2], {**rows[0], "answerKey": "Q"}], rows[2:])
     with pytest.raises(UsageError, match="No prompt can be made from arc_easy"):
         load_task("arc_easy", shots=1, data=tmp_path)
+
+
+@pytest.mark.parametrize("label", [float("inf"), 0.5, [[1]], {"a": 1}], ids=repr)
+def test_a_label_that_is_no_number_is_refused_with_its_row(tmp_path: Path, write: Write, label: Any) -> None:
+    write(tmp_path, "copa", ROWS["copa"][:2], [{**ROWS["copa"][2], "label": label}])
+    with pytest.raises(UsageError, match=r"copa/validation/0 has no gold label among its 2 choices \(got -1\)"):
+        load_task("copa", data=tmp_path)
+
+
+def test_another_field_that_is_empty_excuses_no_row(mine: Path, tmp_path: Path, write: Write) -> None:
+    """Its choices can't be made, and its label is there: that is an error of the file, not a missing label."""
+    mine.write_text(YAML.replace("[odd, even]", "'{{options.split()}}'"))
+    good = {"number": 1, "label": 0, "answer": "", "options": "odd even"}
+    bad = {**good, "options": None}
+    write(tmp_path, "parity", [good, bad], [{**good, "number": 3}])
+    (name,) = expand_task_names(str(mine))
+    with pytest.raises(UsageError, match="No prompt can be made from parity"):
+        load_task(name, shots=1)
+    write(tmp_path, "parity", [good, {**bad, "label": None}], [{**good, "number": 3}])
+    assert load_task(name, shots=1).unlabelled == 1
+
+
+def test_without_a_folder_nothing_is_read_from_where_one_stands(
+    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "parity" / "task.yaml").write_text(YAML)
+    monkeypatch.chdir(tmp_path)
+    assert definition_in_folder("parity", "hub") is None
+    monkeypatch.setenv("HEADSCOPE_DATA", "")
+    assert definition_in_folder("parity", "hub") is None
+    monkeypatch.setenv("HEADSCOPE_DATA", str(tmp_path))
+    assert definition_in_folder("parity", "hub") == tmp_path / "parity" / "task.yaml"
 
 
 def test_a_document_to_evaluate_without_a_label_is_refused(tmp_path: Path, write: Write) -> None:

@@ -14,6 +14,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
 
 from headscope.inspector import asked, circuit_tables, downloads, outcome, passes, prompts, removal, token_copies
 from headscope.inspector.asked import Prompt, RemovedParts
@@ -201,6 +203,14 @@ def test_a_tasks_document_ends_with_its_gold_answer(live: Bench) -> None:
 def test_prompts_that_can_not_be_had_are_refused(live: Bench, prompt: Prompt, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         live.attention(prompt)
+
+
+def test_a_text_that_the_tokenizer_can_not_read_is_refused() -> None:
+    """A vocabulary of signs without a token for the rest: the Rust library raises a plain exception."""
+    words = Tokenizer(models.WordLevel({"丁": 0}))
+    model = families.load("llama", tokenizer=PreTrainedTokenizerFast(tokenizer_object=words))
+    with pytest.raises(UsageError, match="tokenizer can't read 'hello'"):
+        prompts.tokens_of(Prompt("text", text="hello"), model, "hub")
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "bloom", "gemma2", "gpt_oss", "mistral"])
