@@ -31,8 +31,7 @@ from ablation.last_position import without_at_last
 from ablation.replacement import Replacement, make_replacement
 from ablation.statistics.cluster_numbers import cluster_numbers
 from ablation.statistics.kv_groups import kv_groups
-from ablation.statistics.primary import Primary, primary
-from ablation.statistics.standardised import FEWEST_CONTROLS, TaskDrops
+from ablation.statistics.standardised import TaskDrops
 from ablation.tasks.names import ABSTRACTIVE, EXTRACTIVE, PROBE_KINDS
 from interp.errors import UsageError
 from interp.masks import HeadMask
@@ -332,19 +331,10 @@ def with_random(
 
 @dataclass(frozen=True, eq=False)
 class Contest:
-    """All tasks under all removals."""
+    """All tasks under all removals: `match.of(tasks, ...)` of each of `matches(removals)` gives the drops."""
 
     tasks: tuple[ContestTask, ...]
     removals: tuple[Removal, ...]
-
-    def read_outs(self, outcome: str = "choice", group: str = ALL_TASKS) -> dict[Removal, Primary]:
-        """Every tested set that has controls, pooled over the tasks of a group: the drop, and beyond the controls."""
-        found = {}
-        for match in matches(self.removals):
-            drops = match.of(self.tasks, outcome, group)
-            if drops and len(match.controls) >= FEWEST_CONTROLS:
-                found[match.tested] = primary(drops)
-        return found
 
 
 def contest(
