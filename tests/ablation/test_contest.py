@@ -26,6 +26,7 @@ from ablation.contest import (
     contest,
     contest_sets,
     contest_task,
+    controlled,
     copied_units,
     matches,
     removals,
@@ -223,3 +224,17 @@ def test_in_one_call() -> None:
         assert result.beyond.value == pytest.approx(np.mean(controls) - own, abs=3e-5)
     with pytest.raises(UsageError, match="small has none: give references"):
         contest(model, [task], ranking, ((0, 1),), references={})
+
+
+def test_every_set_has_controls_in_every_way_where_all_are_asked_for() -> None:
+    sets = sets_of(controls_of="all", shares=(10, 80))
+    wanted = removals(sets, controlled=controlled("all"))
+    for match in matches(wanted):
+        own, heads = match.tested.heads, set(match.tested.heads.heads)
+        many = own.role == TESTED and own.share != "80%"  # 80% leave fewer heads than they take
+        assert bool(match.controls) == many, own
+        for control in match.controls:
+            assert not heads & set(control.heads.heads) and len(control.heads.heads) == len(heads)
+            assert (control.ablation, control.positions) == (match.tested.ablation, match.tested.positions)
+            assert (control.heads.share, control.heads.overlap) == (own.share, own.overlap)
+    assert [one for one in sets if one.share == CLASS] == [one for one in sets_of(shares=()) if one.share == CLASS]
