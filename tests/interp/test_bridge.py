@@ -74,12 +74,6 @@ def test_left_padding_goes_through_with_its_mask() -> None:
         torch.testing.assert_close(theirs[:, 3:], model(TOKENS), atol=1e-5, rtol=0)
 
 
-def test_a_bridge_that_is_another_model_is_refused() -> None:
-    """TransformerLens adds ALiBi to scores whose mask holds it already."""
-    with pytest.raises(RefusedModelError, match="computes other logits than the model"):
-        family_named("falcon_alibi").model.bridge()
-
-
 def test_the_tokenizer_stays_its_own() -> None:
     """Its folder is gone by now; TransformerLens reads it anew and completes its special tokens, in a copy."""
     model = family_named("gpt2").model

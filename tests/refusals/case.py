@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 from headscope.store.run import open_run
 from headscope.store.writer import begin_stage
+from interp.errors import HeadscopeError, UsageError
 from tests.headscope import tiny
 from tests.headscope.commands import Outcome, command
 from tests.headscope.store import stored
@@ -31,6 +35,24 @@ class Case:
     def name(self) -> str:
         told = [one if isinstance(one, str) else getattr(one, "__name__", str(one)) for one in self.given]
         return "-".join([self.provoke.__name__, *told])
+
+    def check(self, place: Path, shelf: Path) -> None:
+        """Provoke it in an empty folder, and look at what comes of it."""
+        desk = Desk(place / "desk", shelf)
+        desk.place.mkdir(parents=True)
+        try:
+            with mock.patch.dict(os.environ, {"HEADSCOPE_CACHE": str(place / "cache")}):
+                found = self.provoke(desk, *self.given)
+        except (HeadscopeError, ImportError) as error:
+            assert type(error) is self.kind, repr(error)
+            sentence = str(error)
+        else:
+            assert isinstance(found, Outcome), f"nothing was refused: {found!r}"
+            assert found.status == (2 if self.kind is UsageError else 1) and not found.out, found
+            assert "Traceback" not in found.error, found.error
+            sentence = found.error.strip().splitlines()[-1]
+            assert sentence.startswith("headscope: "), found.error
+        assert re.search(".*".join(map(re.escape, self.words.split(" ... "))), sentence), sentence
 
 
 def refusal(kind: type[Exception], words: str, *, inputs: tuple[Any, ...] = ()) -> Callable[..., Any]:
@@ -60,7 +82,7 @@ class Desk:
         """Read-only."""
         folder = self.shelf / name
         if not folder.exists():
-            folder.mkdir()
+            folder.mkdir(parents=True)
             write(folder)
         return folder
 

@@ -33,6 +33,11 @@ def encoder(desk: Desk, kind: str) -> Outcome:
     return asked(desk, model_type=kind)
 
 
+@refusal(RefusedModelError, "its heads look both ways, so prefix matching does not exist for it")
+def masked_language_model(desk: Desk) -> Outcome:
+    return asked(desk, model_type="llama", architectures=["LlamaForMaskedLM"])
+
+
 @refusal(RefusedModelError, "is an encoder-decoder model", inputs=("t5", "bart", "mt5", "pegasus", "marian"))
 def encoder_decoder(desk: Desk, kind: str) -> Outcome:
     return asked(desk, model_type=kind)

@@ -21,7 +21,6 @@ from ablation.function_vector import FunctionVector
 from ablation.importance import ffn_importance
 from ablation.knock_out import knock_out
 from ablation.pruning import prune
-from headscope.comparison.models import compare_models
 from headscope.stages.cells import TaskChoice
 from headscope.stages.knock_out import measure_knock_out
 from headscope.store.manifest import Stage
@@ -256,7 +255,7 @@ def ffns_that_are_not_there(desk: Desk) -> Any:
 @refusal(UsageError, "has no gold label among its")
 def unlabelled(desk: Desk) -> Outcome:
     asked = ("--tasks", "copa", "--data", write_copa(desk, label=-1), "--shots", 0, "-o", desk.out)
-    return desk.ask("importance", desk.model, *asked)
+    return desk.ask("prune", desk.model, *asked, "--order", "iterative")
 
 
 @refusal(UsageError, "shots were asked for, but", inputs=("probe_antonyms", "copa"))
@@ -286,20 +285,23 @@ def published_copy(desk: Desk) -> Outcome:
     return desk.ask("compare", copy)
 
 
+def beside_another(desk: Desk, **changed: Any) -> Outcome:
+    one = desk.shelved("one", lambda folder: model_run(folder, layers=2, weights="feedface"))
+    return desk.ask("compare-models", one, model_run(desk.place / "two", layers=2, **changed))
+
+
 @refusal(
     UsageError,
     "are of unlike protocol",
     inputs=({"limit": 20}, {"tasks": ["probe_labels"]}, {"documents": {"probe_labels, 5 shots": "cccc"}}),
 )
-def unlike_runs(desk: Desk, changed: Any) -> Any:
-    folders = model_run(desk.place / "one"), model_run(desk.place / "two", **changed)
-    return desk.ask("compare-models", *folders)
+def unlike_runs(desk: Desk, changed: Any) -> Outcome:
+    return beside_another(desk, **changed)
 
 
 @refusal(UsageError, "hold the same weights")
-def the_same_model_twice(desk: Desk) -> Any:
-    folders = [model_run(desk.place / name, weights="feedface") for name in ("mine", "yours")]
-    return compare_models([open_run(folder) for folder in folders])
+def the_same_model_twice(desk: Desk) -> Outcome:
+    return beside_another(desk, weights="feedface")
 
 
 def write_screened(desk: Desk) -> Path:

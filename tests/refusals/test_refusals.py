@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from interp.errors import HeadscopeError, UsageError
 from tests.headscope.cli.test_mistakes import MISTAKES
-from tests.headscope.commands import ROOT, Outcome
+from tests.headscope.commands import ROOT
 from tests.refusals import files, models, numbers, run_directories
-from tests.refusals.case import Case, Desk, cases_of
+from tests.refusals.case import Case, cases_of
 
 CASES = [case for module in (models, files, numbers, run_directories) for case in cases_of(module)]
 PAGE = ROOT / "docs" / "refusals.md"
@@ -24,30 +23,11 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_it_is_refused_with_its_sentence(
-    case: Case, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HEADSCOPE_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "desk").mkdir()
-    try:
-        found = case.provoke(Desk(tmp_path / "desk", shelf), *case.given)
-    except (HeadscopeError, ImportError) as error:
-        assert type(error) is case.kind, repr(error)
-        sentence = str(error)
-    else:
-        assert isinstance(found, Outcome), f"nothing was refused: {found!r}"
-        assert found.status == (2 if case.kind is UsageError else 1) and not found.out, found
-        assert "Traceback" not in found.error
-        sentence = found.error.strip().splitlines()[-1]
-        assert sentence.startswith("headscope: "), found.error
-    assert pattern(case.words).search(sentence), sentence
+def test_it_is_refused_with_its_sentence(case: Case, tmp_path: Path, shelf: Path) -> None:
+    case.check(tmp_path, shelf)
 
 
 # ---- the page -------------------------------------------------------------------------------------------------------
-
-
-def pattern(words: str) -> re.Pattern[str]:
-    return re.compile(".*".join(re.escape(part) for part in words.split(" ... ")), re.DOTALL)
 
 
 def listed() -> Iterator[tuple[str, str]]:
