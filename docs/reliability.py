@@ -2,13 +2,15 @@
 
     python docs/reliability.py [--fast] [--without-study]
 
-The attacks are those of the slow tests (tests/headscope/faults.py, tests/test_fuzz.py), made more often. A study on a
+The attacks are those of the slow tests (tests/headscope/faults.py, tests/test_fuzz.py), made more often, and the bad
+inputs of tests/refusals. A study on a
 tiny random model stands for the commands: it runs all of their stages.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import tempfile
 import time
@@ -98,11 +100,25 @@ def fuzzed(home: Path, count: int) -> list[str]:
     return [f"made-up inputs to {len(DOORS)} doors, read or refused", f"{count:,}", "", "", "", "", "0"]
 
 
+def refused(home: Path) -> list[str]:
+    """The row of bad inputs of tests/refusals and of a newcomer's command lines; a wrong answer is an error."""
+    from tests.headscope.cli.test_mistakes import MISTAKES, answered, lay_out
+    from tests.refusals.test_refusals import CASES
+
+    for number, case in enumerate(CASES):
+        case.check(home / f"refused-{number}", home / "shelf")
+    desk = lay_out(home / "mistakes")
+    for arguments, sentence in MISTAKES:
+        answered(desk, arguments, sentence)
+    made = f"{len(CASES) + len(MISTAKES):,}"
+    return [f"bad inputs, each with its sentence ({len(MISTAKES)} command lines)", made, made, "", "", "", "0"]
+
+
 def main() -> None:
     fast, begin = "--fast" in sys.argv[1:], time.monotonic()
     with tempfile.TemporaryDirectory() as home:
         told = together(list(attacks(Path(home), fast=fast, study="--without-study" not in sys.argv[1:])))
-        rows = [one.row() for one in told] + [fuzzed(Path(home), 300 if fast else 5_000)]
+        rows = [one.row() for one in told] + [refused(Path(home)), fuzzed(Path(home), 300 if fast else 5_000)]
     lines = [f"| {' | '.join(cells)} |" for cells in (HEADINGS, ["---"] * len(HEADINGS), *rows)]
     made = sum(one.made for one in told)
     ended = sum(one.lost + one.wrong for one in told)
@@ -121,4 +137,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
+    os.environ["HF_HUB_OFFLINE"] = "1"  # what is not found is not looked for elsewhere
     main()

@@ -75,12 +75,6 @@ def test_left_padding_goes_through_with_its_mask() -> None:
         torch.testing.assert_close(theirs[:, 3:], model(TOKENS), atol=1e-5, rtol=0)
 
 
-def test_a_bridge_that_is_another_model_is_refused() -> None:
-    """TransformerLens adds ALiBi to scores whose mask holds it already."""
-    with pytest.raises(RefusedModelError, match="computes other logits than the model"):
-        family_named("falcon_alibi").model.bridge()
-
-
 @pytest.mark.parametrize(("name", "refused"), [("llama", True), ("mixtral", False)])
 def test_one_position_that_differs_in_half_precision_is_forgiven_to_experts_alone(name: str, refused: bool) -> None:
     model = load(name, dtype=torch.bfloat16)

@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 
 import interp
 from interp import selfcheck
-from interp.errors import ModelLoadError, RefusedModelError, SelfCheckError, UsageError
+from interp.errors import ModelLoadError, RefusedModelError, UsageError
 from interp.quiet import transformers_quietly
-from tests.interp.families import VOCAB, build, random_tokens
-from tests.interp.saved import COMMIT, as_hub_cache, save, save_tokenizer, write_config
+from tests.interp.families import build, random_tokens
+from tests.interp.saved import COMMIT, as_hub_cache, save, write_config
 
 TOKENS = random_tokens(length=12)
 
@@ -165,48 +165,6 @@ def test_a_config_that_is_not_json(copy: Path) -> None:
         interp.load_model(copy)
 
 
-@pytest.mark.parametrize("head", ["BertForMaskedLM", "BertModel", "BertLMHeadModel"])
-def test_an_encoder(tmp_path: Path, head: str) -> None:
-    config = transformers.BertConfig(
-        hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64, vocab_size=VOCAB
-    )
-    getattr(transformers, head)(config).save_pretrained(tmp_path)
-    save_tokenizer(tmp_path)
-    with pytest.raises(RefusedModelError, match=r"\(bert\) is an encoder-only model: its heads look both ways"):
-        interp.load_model(tmp_path)
-
-
-def test_a_classifier(copy: Path) -> None:
-    config = json.loads((copy / "config.json").read_text())
-    write_config(copy, **{**config, "architectures": ["LlamaForSequenceClassification"]})
-    with pytest.raises(RefusedModelError, match=r"\(llama\) is a classifier"):
-        interp.load_model(copy)
-
-
-def test_a_state_space_model(tmp_path: Path) -> None:
-    config = transformers.MambaConfig(hidden_size=32, num_hidden_layers=1, vocab_size=VOCAB, state_size=8)
-    transformers.MambaForCausalLM(config).save_pretrained(tmp_path)
-    save_tokenizer(tmp_path)
-    with pytest.raises(RefusedModelError, match=r"\(mamba\) is a state-space or recurrent model: it has no"):
-        interp.load_model(tmp_path)
-
-
-def test_an_encoder_decoder(tmp_path: Path) -> None:
-    config = transformers.T5Config(d_model=32, num_layers=1, num_heads=4, d_ff=64, vocab_size=VOCAB, d_kv=8)
-    transformers.T5ForConditionalGeneration(config).save_pretrained(tmp_path)
-    save_tokenizer(tmp_path)
-    with pytest.raises(RefusedModelError, match=r"\(t5\) is an encoder-decoder model"):
-        interp.load_model(tmp_path)
-
-
-def test_an_architecture_that_nobody_placed() -> None:
-    config = transformers.BioGptConfig(
-        hidden_size=32, num_hidden_layers=1, num_attention_heads=4, vocab_size=VOCAB, intermediate_size=64
-    )
-    with pytest.raises(RefusedModelError, match=r"BioGptForCausalLM is not an architecture that Transformer.* knows"):
-        interp.load_model(transformers.BioGptForCausalLM(config))
-
-
 def test_a_kind_that_transformers_does_not_know(tmp_path: Path) -> None:
     with pytest.raises(RefusedModelError, match="does not know; a newer one may"):
         interp.load_model(write_config(tmp_path, model_type="strange"))
@@ -343,30 +301,8 @@ def test_offloading_wants_the_device_auto(folder: Path, tmp_path: Path) -> None:
         interp.load_model(folder, device="cpu", offload_folder=tmp_path)
 
 
-def test_heads_that_are_not_alike() -> None:
-    hf = build("llama")
-    layer = hf.model.layers[1].self_attn
-    layer.o_proj = torch.nn.Linear(16, 32, bias=False)
-    with pytest.raises(RefusedModelError, match="layer 1 has heads of another number or width"):
-        interp.load_model(hf)
-
-
 def test_a_quantised_output_projection() -> None:
     hf = build("llama")
     hf.model.layers[0].self_attn.o_proj.weight = torch.nn.Parameter(torch.zeros(32, 32, dtype=torch.int8), False)
     with pytest.raises(RefusedModelError, match=r"layer 0 keeps its output projection in a quantised form"):
-        interp.load_model(hf)
-
-
-def test_a_model_that_looks_ahead_is_refused_at_load() -> None:
-    hf = build("llama")
-    for block in hf.model.layers:
-        block.self_attn.is_causal = False
-        forward = block.self_attn.forward
-
-        def ahead(*args: object, forward=forward, **kwargs: object) -> object:  # type: ignore[no-untyped-def]
-            return forward(*args, **{**kwargs, "attention_mask": torch.zeros(1, 1, 1, 1)})
-
-        block.self_attn.forward = ahead
-    with pytest.raises(SelfCheckError, match="self-check failed for LlamaForCausalLM"):
         interp.load_model(hf)

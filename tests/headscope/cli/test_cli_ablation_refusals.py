@@ -82,12 +82,6 @@ def test_a_task_that_is_not_multiple_choice(model_folder: Path, folder: Path, st
     unharmed(folder, stored)
 
 
-@pytest.mark.parametrize("shots", ["", "a", "-1", "1.5", "²"])
-def test_shots_that_are_no_numbers(model_folder: Path, folder: Path, shots: str) -> None:
-    found = command("importance", model_folder, f"--shots={shots}", "--tasks", TASK, "-o", folder)
-    refused(found, "no list of numbers of shots", "--shots 0,1,5")
-
-
 @pytest.mark.parametrize(
     ("asked", "words"),
     [

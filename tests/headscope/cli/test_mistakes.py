@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -223,7 +224,10 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run, a model whose weights nobody reads, and some other things."""
-    folder = tmp_path_factory.mktemp("desk")
+    return lay_out(tmp_path_factory.mktemp("desk"))
+
+
+def lay_out(folder: Path) -> Path:
     for name in ("runs/gpt2", "models/tiny-llama", "a model"):
         (folder / name).mkdir(parents=True)
     (folder / "runs" / "gpt2" / "manifest.json").write_text("{}")
@@ -237,12 +241,14 @@ def named(arguments: tuple[str, ...]) -> str:
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), MISTAKES, ids=[named(arguments) for arguments, _ in MISTAKES])
-def test_a_mistake_is_answered_with_a_sentence(
-    place: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], sentence: str
-) -> None:
-    monkeypatch.chdir(place)
+def test_a_mistake_is_answered_with_a_sentence(place: Path, arguments: tuple[str, ...], sentence: str) -> None:
+    answered(place, arguments, sentence)
+
+
+def answered(place: Path, arguments: tuple[str, ...], sentence: str) -> None:
     before = sorted(place.rglob("*"))
-    found = command(*arguments)
+    with contextlib.chdir(place):
+        found = command(*arguments)
     assert found.error == f"headscope: {sentence}\n"
     assert found.status in (1, 2) and not found.out
     assert sorted(place.rglob("*")) == before, "nothing is written"
