@@ -21,7 +21,7 @@ help:
 	@echo "make test       the default test suite"
 	@echo "make test-all   the slow tier too, on the real model; make test-longest adds simulations and a training"
 	@echo "make check      formatter, ruff and mypy"
-	@echo "also: study, small-models, docs, readme, screenshots, bench, check-gpu, audit, fuzz, mutants, reliability, clean"
+	@echo "also: study, small-models, docs, readme, screenshots, notebooks, bench, check-gpu, audit, fuzz, mutants, reliability, clean"
 
 # ---- environments: a stamp appears only when an install has succeeded
 $(BIN)/python:
@@ -76,6 +76,10 @@ readme: $(VENV)/.dev chromium
 # The inspector and the report as they look, from the run of `make report` (or RUN=DIR), for the documentation.
 screenshots: $(VENV)/.dev chromium
 	$(BIN)/python docs/screenshots.py $(RUN)
+
+# The notebooks of examples/ with what they show.
+notebooks: $(VENV)/.dev chromium
+	$(BIN)/python docs/notebooks.py
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict
