@@ -14,14 +14,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help report test test-all test-longest check study small-models readme screenshots docs bench check-gpu audit fuzz mutants reliability chromium clean
+.PHONY: help report test test-all test-longest check study small-models readme screenshots docs bench check-gpu audit release fuzz mutants reliability chromium clean
 
 help:
 	@echo "make report     score every attention head of the embedded model, write $(RUN)/report.html"
 	@echo "make test       the default test suite"
 	@echo "make test-all   the slow tier too, on the real model; make test-longest adds simulations and a training"
 	@echo "make check      formatter, ruff and mypy"
-	@echo "also: study, small-models, docs, readme, screenshots, notebooks, bench, check-gpu, audit, fuzz, mutants, reliability, clean"
+	@echo "also: study, small-models, docs, readme, screenshots, notebooks, bench, check-gpu, audit, release, fuzz, mutants, reliability, clean"
 
 # ---- environments: a stamp appears only when an install has succeeded
 $(BIN)/python:
@@ -97,6 +97,18 @@ audit: $(VENV)/.run
 	$(BIN)/python -m pip install --quiet -c constraints.txt pip-audit
 	$(BIN)/pip-audit --skip-editable
 
+# What is handed out: source and wheel, and a bill of materials (CycloneDX) of what the wheel installs, made from an environment
+# that holds nothing else.
+release: $(BIN)/python
+	rm -rf dist
+	$(BIN)/python -m venv --clear build/tools
+	build/tools/bin/python -m pip install --quiet build==1.6.1 cyclonedx-bom==7.5.0
+	build/tools/bin/python -m build --outdir dist
+	$(BIN)/python -m venv --clear build/release
+	build/release/bin/python -m pip install --quiet torch==2.13.0
+	build/release/bin/python -m pip install --quiet -c constraints.txt "$$(ls dist/*.whl)[all]"
+	build/tools/bin/cyclonedx-py environment build/release/bin/python --pyproject pyproject.toml --output-reproducible --output-file dist/headscope.cdx.json
+
 # 100,000 made-up inputs to everything that takes something from outside: files, options, requests.
 fuzz: $(VENV)/.dev
 	HEADSCOPE_FUZZ=100000 $(BIN)/python -m pytest -q tests/test_fuzz.py
@@ -122,4 +134,4 @@ chromium:
 	  || echo "Chromium could not be installed: the browser tests will be skipped." >&2
 
 clean:
-	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis site
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis site

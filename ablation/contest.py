@@ -137,7 +137,7 @@ def top(ranking: Float[np.ndarray, "layer head"], count: int) -> tuple[Head, ...
 
 
 def lowest_of_layers(ranking: Float[np.ndarray, "layer head"], tested: Sequence[Head]) -> tuple[Head, ...]:
-    """In each layer of the tested set, as many others as it has there, the lowest ones."""
+    """In each layer of the tested set, as many others as it has there, the lowest ones; fewer where it has fewer."""
     chosen: list[Head] = []
     for layer in sorted({layer for layer, _ in tested}):
         there = {head for where, head in tested if where == layer}
@@ -304,14 +304,15 @@ class Match:
 def matches(wanted: Sequence[Removal]) -> list[Match]:
     """Every tested set, dose and negative control, with the controls that were removed in the same way.
 
-    The negative control stands beside the induction heads' controls: it is of the same layers. Doses stand alone.
+    Doses and the negative control stand alone: the induction heads' controls are matched to these heads, and in a layer
+    that they crowd there are fewer lowest heads than induction heads.
     """
     controls: dict[tuple[str, ...], list[Removal]] = {}
     for one in wanted:
         if one.heads.role == CONTROL:
             controls.setdefault(_place(one), []).append(one)
     return [
-        Match(one, () if one.heads.role == DOSE else tuple(controls.get(_place(one), ())))
+        Match(one, tuple(controls.get(_place(one), ())) if one.heads.role == TESTED else ())
         for one in wanted
         if one.heads.role != CONTROL
     ]

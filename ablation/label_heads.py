@@ -5,8 +5,9 @@ Yang, Cho & Inoue 2026 (arXiv 2509.24164); Method 3.6. For a document whose labe
 2. o = z W_O of every head at the prompt's last position. `tr` = ||U (U'U)^+ U'o||, the length of its shadow on the
    labels' span; `tr_share` = tr / ||o||.
 3. `tl` = mean over the other labels y' of o · (U_y - U_y') / tr, y being the right one.
-4. Null of TR: as many random tokens, each near one of the labels in frequency and in ||U||; null of TL: another label
-   in the right one's place. One draw of either for each document and draw of the score.
+4. Null of TR: as many random tokens, each near one of the labels in frequency and in ||U||. Null of TL: which label is
+   the right one is permuted over the documents of the task with as many labels, so that a head that writes towards a
+   label whatever is right is no higher than its null. Where one place is always right, no draw moves anything: p = 1.
 Labels that share their first token, and K >= d_head / 2, are refused: the span would not be the labels'. Check, not
 assumption: without the top 3% by TR `mass` must fall, without the top 3% by TL `choice` (`removal_check`).
 """
@@ -61,7 +62,10 @@ class LabelHeads:
 
 @dataclass(frozen=True, eq=False)
 class LabelPieces:
-    """One task's documents: scores by item, and the sums over them of the draws of the nulls. Units are made of it."""
+    """One task's documents: scores by item, and the sums over them of the draws of the nulls. Units are made of it.
+
+    The draws of `tl` are less the score itself: one that moves no label ties with it to the last digit.
+    """
 
     items: Mapping[str, Float[Tensor, "item layer head"]]
     null_sums: Mapping[str, Float[Tensor, "draw layer head"]]
@@ -107,10 +111,11 @@ def label_pieces(
         raise UsageError(f"no document has labels to tell apart: {left_out[0] if left_out else 'the task is empty'}")
     pool = _pool(model, [tokens for _, tokens in kept], by_frequency)
     draw = np.random.default_rng(seed)
+    places = permuted_places([len(tokens.choices) for _, tokens in kept], [one.gold for one, _ in kept], draw, draws)
     items: dict[str, list[Tensor]] = {"tr": [], "tr_share": [], "tl": []}
     nulls: dict[str, Tensor] = {}
     for number, (document, tokens) in enumerate(kept):
-        found, drawn = _document(model, space, document, tokens, pool, draw, draws, by_frequency is not None)
+        found, drawn = _document(model, space, document, tokens, pool, draw, places[number], by_frequency is not None)
         for name, value in found.items():
             items[name].append(value)
         for name, value in drawn.items():
@@ -159,14 +164,26 @@ def assembled(
         if not kind:
             return scores
         null = torch.stack([part.null_sums[name] for part in pieces]).sum(0) / count  # one draw is of the whole mean
+        null = null + scores.mean if name == "tl" else null
         return scores.with_nulls(Null.from_draws(kind, scores.mean, null))
 
     return LabelHeads(
         tr=scored("tr", "random tokens"),
-        tl=scored("tl", "another label"),
+        tl=scored("tl", "permuted labels"),
         tr_share=scored("tr_share", ""),
         left_out=tuple(reason for part in pieces for reason in part.left_out),
     )
+
+
+def permuted_places(
+    counts: Sequence[int], right: Sequence[int], draw: np.random.Generator, draws: int
+) -> Int[np.ndarray, "document draw"]:
+    """The places of the right labels, permuted over the documents that have as many labels."""
+    places = np.repeat(np.array(right)[:, None], draws, axis=1)
+    for count in sorted(set(counts)):
+        alike = np.flatnonzero(np.array(counts) == count)
+        places[alike] = draw.permuted(places[alike], axis=0)
+    return places
 
 
 def _problem(tokens: Any, width: int) -> str | None:
@@ -225,18 +242,20 @@ def _document(
     tokens: Any,
     pool: _Pool,
     draw: np.random.Generator,
-    draws: int,
+    places: Int[np.ndarray, "draw"],
     ranked: bool,
 ) -> tuple[dict[str, Float[Tensor, "layer head"]], dict[str, Float[Tensor, "draw layer head"]]]:
-    """tr, tr_share, tl of every head, and draws of the nulls of tr and tl."""
+    """tr, tr_share, tl of every head, and draws of the nulls of tr and tl.
+
+    places: of the label that is right instead, by draw.
+    """
     z = last_z(model, tokens.context).double()
     labels = torch.tensor([choice[0] for choice in tokens.choices])
     shape = (model.n_layers, model.n_heads)
     tr, share, tl = (torch.full(shape, torch.nan) for _ in range(3))
-    tr_null, tl_null = (torch.full((draws, *shape), torch.nan) for _ in range(2))
-    others = torch.stack([pool.matched(int(label), draw, draws, ranked) for label in labels], 1)  # draw label
-    wrong = [place for place in range(len(labels)) if place != document.gold]
-    stand_in = torch.from_numpy(draw.choice(wrong, size=draws))
+    tr_null, tl_null = (torch.full((len(places), *shape), torch.nan) for _ in range(2))
+    others = torch.stack([pool.matched(int(label), draw, len(places), ranked) for label in labels], 1)  # draw label
+    stand_in = torch.from_numpy(places)
     for layer in model.attention_layers:
         results = torch.einsum("hd,hdm->hm", z[layer], model.w_o(layer).double().cpu())
         columns = space.columns(labels, layer)
@@ -245,7 +264,7 @@ def _document(
         tr[layer], share[layer] = found.float(), (found / results.norm(dim=-1).clamp_min(1e-300)).float()
         towards = _towards(logits) / found.clamp_min(1e-300)[:, None]
         tl[layer] = towards[:, document.gold].float()
-        tl_null[:, layer] = towards[:, stand_in].T.float()
+        tl_null[:, layer] = (towards[:, stand_in] - towards[:, [document.gold]]).T.float()
         tr_null[:, layer] = shadow(results, space.columns(others, layer)).float()
     return {"tr": tr, "tr_share": share, "tl": tl}, {"tr": tr_null, "tl": tl_null}
 

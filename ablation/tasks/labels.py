@@ -16,7 +16,7 @@ from ablation.tasks.metrics import record_right
 
 Row = Mapping[str, Any]
 MISSING = -1
-LARGEST = 10**9
+LARGEST = 1e9
 # Where data sets keep the right answer; empty there, a template that reads it fails.
 FIELDS = ("label", "labels", "answerKey", "answer", "answers", "gold", "target")
 
@@ -27,9 +27,8 @@ def place(label: Any, choices: Sequence[str]) -> int:
         if label in choices:
             return choices.index(label)
         return int(label) if re.fullmatch(r"\s*-?[0-9]{1,9}\s*", label) else MISSING
-    if not isinstance(label, Real) or not abs(label) < LARGEST:  # null, a list, NaN, Infinity
-        return MISSING
-    return int(label) if int(label) == label else MISSING
+    number = float(label) if isinstance(label, Real) else LARGEST  # null, a list
+    return int(number) if abs(number) < LARGEST and number.is_integer() else MISSING  # NaN, Infinity, 1.5
 
 
 def right_choices(task: Any, row: Row, metric: str) -> tuple[int, tuple[int, ...]]:

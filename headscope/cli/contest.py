@@ -6,21 +6,13 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from headscope.cli import engines
+from headscope.cli import engines, values
 from headscope.cli import help as panels
 from headscope.cli import options as opt
 from headscope.cli.kinds import listed, shots, whole
 from headscope.cli.terminal import progress, show_table
 
-
-def parse_shares(text: str) -> tuple[int, ...]:
-    """`1,5` -> (1, 5). Raises UsageError for anything that is no list of percentages."""
-    from interp.errors import UsageError, quoted
-
-    parts = [part.strip().removesuffix("%") for part in text.split(",") if part.strip()]
-    if not all(part.isdecimal() and 1 <= int(part) <= 100 for part in parts):
-        raise UsageError(f"{quoted(text)} is no list of percentages: write, for example, --shares 1,5,20 (1 to 100)")
-    return tuple(sorted({int(part) for part in parts}))
+read_shares = values.whole_numbers("--shares", "1,5,20")
 
 
 @opt.loading()
@@ -38,7 +30,7 @@ def contest(
     shares: Annotated[
         str,
         listed(
-            "--shares", parse_shares, help="Top percentages beside the class-sized sets.", of="n", panel=panels.REMOVED
+            "--shares", read_shares, help="Top percentages beside the class-sized sets.", of="n", panel=panels.REMOVED
         ),
     ] = "1,2,5,10,20",
     data: opt.Data = "hub",
@@ -65,7 +57,7 @@ def contest(
     names = opt.screen_tasks(folder, tasks, data)
     most = max(parse_shots(shots))
     choice = TaskChoice(names, (0, most), limit=limit, data=data, demos="fixed", bos=bos, seed=seed)
-    wanted = ContestChoice(controls=controls, shares=parse_shares(shares))
+    wanted = ContestChoice(controls=controls, shares=tuple(sorted(read_shares(shares))))
     check_output_folder(folder, wanted.stage(choice))
     with opt.resumable():
         loaded = opt.load(model, **loading)

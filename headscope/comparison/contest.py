@@ -5,7 +5,7 @@ overlap (and the dose); `n` counts tasks unless said otherwise:
 
 | kind | value |
 |---|---|
-| contest_drop | drop of the outcome; interval by document, tasks fixed |
+| contest_drop | drop of the outcome; interval by document, tasks fixed; of doses and the negative control this alone |
 | contest_beyond | the drop beyond the mean of the controls; interval by document |
 | contest_effect | the same in standard deviations of the controls; p if heads were exchangeable; `n` counts controls |
 | contest_rank | place among the controls, 1 = the largest drop; `n` counts controls |

@@ -30,15 +30,13 @@ from scipy.stats import linregress
 from scipy.stats import t as student
 
 from headscope.comparison.protocols import check_alike
-from headscope.store.comparisons import FULL, CausalLevel, Kind, PruningLevel
+from headscope.store.comparisons import FULL, PRIMARY_ASKED, CausalLevel, Kind, removable_row
 from headscope.store.names import FEWEST_MODELS
 from headscope.store.run import Run
 from headscope.store.snapshot import chosen
 from interp.errors import UsageError
 
-LEVEL = CausalLevel("choice", "mean")
-KEPT, POOLED, OWN = "removable_kept", "pooled tasks", "own"  # rows that the pruning of heads writes
-ABLATIONS = ("mean", "zero", "resample")  # the first that there is
+LEVEL = CausalLevel(*PRIMARY_ASKED)
 OUTCOMES = ("effect", "depth", "removable")
 CHECKPOINT = re.compile(r"(?:^|[-_])step[-_]?(\d+)$")  # `step-000200`, and Pythia's revisions, `step1000`
 PARAMETERS, STEPS = "parameters", "steps"
@@ -127,12 +125,8 @@ def valued(name: str, row: Mapping[str, Any]) -> dict[str, float]:
 
 def removable(rows: pd.DataFrame) -> float:
     """Percent of the heads shown removable at 95% of the choice gain, in the tasks' own order, at the most shots."""
-    kept = rows[(rows["kind"] == KEPT) & (rows["a"] == POOLED) & (rows["b"] == OWN)]
-    for ablation in ABLATIONS:
-        found = kept[kept["level"] == str(PruningLevel("head", ablation))].sort_values("shots")
-        if len(found):
-            return float(found["value"].iloc[-1])
-    return nan
+    found = removable_row(rows, "head")
+    return nan if found is None else float(found.value)
 
 
 def parameters_of(run: Run) -> float:

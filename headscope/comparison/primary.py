@@ -11,7 +11,7 @@ a = the tested set, b = kind of control, level = outcome/way of removing, unless
 | primary_controls | median drop of the controls, 5th to 95th percentile; `n` counts controls |
 | primary_control | b = `group_matched/17`: the drop of one control set |
 | primary_equivalence | the smallest margin that the drop beyond the controls is shown to lie within; p: the margin |
-| primary_documents | documents a task that would decide it, infinite where none would; only where it is undecided |
+| primary_documents | documents over all tasks that would decide it, or infinite; only where it is undecided |
 | primary_task | a = task, b = the tested set: its drop; ends: 5th and 95th percentile of its controls; `n` documents |
 | primary_level | a = `full model` or the tested set, b = `few` or `none`: the mean itself |
 | primary_overlap | level = `heads`: share of heads that two controls have in common, on average |
@@ -66,7 +66,9 @@ def decided(checks: Sequence[CausalCheck], look: int, shares: Sequence[float]) -
     beyond = read_out(checks, PRIMARY_OUTCOME, PRIMARY_WAY).beyond
     verdict = verdict_at_look(beyond, look, shares)
     documents = sum(len(check.full.few.documents) for check in checks)
-    values = {"kind": verdict.kind, "value": verdict.value, "low": verdict.low, "high": verdict.high}
+    values: dict[str, Any] = {"kind": verdict.kind, "value": verdict.value, "low": verdict.low, "high": verdict.high}
+    if verdict.documents is not None and np.isfinite(verdict.documents):
+        values["documents_needed"] = verdict.documents
     return {"decided": verdict.kind != "undecided", "documents": documents, "look": look + 1, **values}
 
 

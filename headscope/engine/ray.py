@@ -4,7 +4,8 @@
 2. Each worker loads the model once and refuses to work where weights, code or libraries differ (worker.py).
 3. Units go out the longest first, at most two to a worker at a time; what comes back is stored here at once.
 4. A worker that dies is replaced and its units run elsewhere. A unit that takes three workers with it is given up, with
-   what was said last. Errors of the unit itself end the command as they would here.
+   what was said last. Errors of the unit itself end the command as they would here, and so do workers that say nothing
+   for hours.
 Whatever ends this process ends what it started: Ray's own processes on this machine, and its actors on a cluster.
 """
 
@@ -19,7 +20,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from headscope.engine.local import longest_first
 from headscope.engine.passing import Packer, code_hash, from_bytes
 from headscope.engine.worker import Assignment, Worker
 from headscope.store.ahead import Wanted, filled_by
@@ -33,6 +33,7 @@ MOST_DEATHS = 3
 LOADING = "loading"
 TELL_SECONDS = 10.0
 CLUSTER_SECONDS = 300.0  # for machines of a cluster to come
+SILENT_SECONDS = 7200.0  # without an answer of any worker: far longer than a model loads, or a unit runs
 STORE_BYTES = 256 << 20
 LOOPBACK = "127.0.0.1"
 
@@ -70,7 +71,6 @@ class RayEngine:
     resources: Resources
     ray: Any = None
     actors: list[_Actor] = field(default_factory=list)
-    deaths: int = 0
 
     def fill(self, units: UnitStore, wanted: Sequence[Wanted]) -> None:
         """Run them all and store them."""
@@ -149,10 +149,16 @@ class RayEngine:
         return _Actor(handle, loading=handle.ready.remote())
 
     def _wait_ready(self) -> None:
-        try:
-            names = [self.answer(actor.loading) for actor in self.actors]
-        except Lost as error:
-            raise died_loading(error) from error
+        names: list[str] = []
+        loading = [actor.loading for actor in self.actors]
+        while loading:
+            ready, loading = self.ray.wait(loading, num_returns=1, timeout=SILENT_SECONDS)
+            if not ready:
+                raise unanswered(f"{len(names)} of {len(self.actors)} workers have loaded the model")
+            try:
+                names += [self.answer(reference) for reference in ready]
+            except Lost as error:
+                raise died_loading(error) from error
         hosts = ", ".join(f"{names.count(name)} on {name}" for name in sorted(set(names)))
         tell(f"{len(names)} workers are ready ({hosts})")
 
@@ -160,7 +166,9 @@ class RayEngine:
         """What a worker answers; Lost where it died, its own errors as they are."""
         errors = self.ray.exceptions
         try:
-            return self.ray.get(reference)
+            return self.ray.get(reference, timeout=SILENT_SECONDS)
+        except errors.GetTimeoutError as error:
+            raise unanswered("what a worker made does not arrive") from error
         except errors.RayTaskError as error:
             cause = error.cause
             raise (cause if isinstance(cause, BaseException) else HeadscopeError(str(error))) from None
@@ -170,7 +178,6 @@ class RayEngine:
     def replaced(self, actor: _Actor) -> None:
         """Another worker in place of a dead one, which loads while the others go on."""
         self.actors.remove(actor)
-        self.deaths += 1
         self.actors.append(self.new())
 
     def stop(self) -> None:
@@ -216,7 +223,8 @@ class _Round:
         self.waiting = deque(longest_first(self.wanted))
         self.flying: dict[Any, tuple[Wanted, _Actor]] = {}
         self.lost: dict[str, int] = {}
-        self.done, self.started, told = 0, time.monotonic(), time.monotonic()
+        self.done, self.started = 0, time.monotonic()
+        heard = told = self.started
         while self.waiting or self.flying:
             while self.waiting and (actor := self.free()) is not None:
                 self.send(actor, self.waiting.popleft())
@@ -224,6 +232,9 @@ class _Round:
             ready, _ = ray.wait(flying, num_returns=1, timeout=1.0)
             for reference in ready:
                 self.take(reference)
+                heard = time.monotonic()
+            if time.monotonic() - heard > SILENT_SECONDS:
+                raise unanswered(f"{self.done} of {len(self.wanted)} units are done")
             if time.monotonic() - told > TELL_SECONDS:
                 told = time.monotonic()
                 self.tell()
@@ -294,6 +305,18 @@ class _Round:
             f"{self.done} of {len(self.wanted)} units, {len(self.engine.actors)} workers, "
             f"{self.done / seconds:.2f} units a second"
         )
+
+
+def longest_first(wanted: Sequence[Wanted]) -> list[Wanted]:
+    """The longest first; of like ones those that share documents stand together, so that a worker keeps what it has."""
+    return sorted(wanted, key=lambda one: (-one.size, str(one.key.get("documents", "")), str(one.key.get("ablation"))))
+
+
+def unanswered(state: str) -> HeadscopeError:
+    return HeadscopeError(
+        f"no worker has answered for {SILENT_SECONDS / 3600:.3g} hours ({state}): look at the machines with `ray "
+        "status`. Finished units are kept, and the same command goes on; without --engine ray it runs them itself"
+    )
 
 
 def died_loading(error: Lost) -> HeadscopeError:

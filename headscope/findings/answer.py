@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import isfinite
-from typing import Any
 
-from ablation.contest import ALL_TASKS, CLASS, FUNCTION, KEPT
+from ablation.contest import ALL_TASKS
 from headscope.findings import contest, pruning
 from headscope.findings.evidence import CHOICE, PRIMARY_LEVEL, Evidence
 from headscope.findings.primary import verdict
 from headscope.findings.section import Section
 from headscope.findings.words import counted, listed, number, span, task_name
-from headscope.store.comparisons import FULL, ContestLevel, Kind
+from headscope.store.comparisons import FULL, Kind
 
 CLASSES = ("copying", "anti-copying", "matching only")
 DOES = {
     "copying": ("writes for that token", "write for that token"),
     "anti-copying": ("writes against it", "write against it"),
-    "matching only": ("does neither directly", "do neither directly"),
+    "matching only": ("is not shown to do either directly", "are not shown to do either directly"),
 }
 
 
@@ -61,7 +59,10 @@ def looking_back(evidence: Evidence) -> Iterator[str]:
     found = {kind: classes[classes["class"] == kind] for kind in CLASSES}
     total = sum(len(rows) for rows in found.values())
     if not total:
-        yield f"None of its {every} heads is an induction head: none looks back to what followed an earlier copy."
+        yield (
+            f"None of its {every} heads is classed as an induction head: no head reaches the threshold of looking back "
+            "to what followed an earlier copy."
+        )
         return
     parts = []
     for kind, rows in found.items():
@@ -98,22 +99,5 @@ def lost(evidence: Evidence) -> Iterator[str]:
 
 
 def others(evidence: Evidence) -> Iterator[str]:
-    """Whether as many function-vector heads carry more than the induction heads, both beyond their controls."""
-    told = []
-    for positions, words in contest.PLACES.items():
-        level = ContestLevel(CHOICE, "mean", positions, CLASS, KEPT)
-        row = evidence.row(kind=Kind.CONTEST_AHEAD, a=FUNCTION, b=ALL_TASKS, level=level)
-        if row is not None and isfinite(row.ci_low):
-            told.append(f"{words} {_more(row)}")
-    if told:
-        yield f"Function-vector heads against as many induction heads, both beyond matched heads: {'; '.join(told)}."
-
-
-def _more(row: Any) -> str:
-    """What function-vector heads cost more, or less; neither where the interval holds 0."""
-    value, low, high = float(row.value), float(row.ci_low), float(row.ci_high)
-    if low <= 0 <= high:
-        return f"no difference is shown ({number(value)} nats, {span(low, high)})"
-    if high < 0:
-        return f"they carry {number(-value)} nats less of the choice ({span(-high, -low)})"
-    return f"they carry {number(value)} nats more of the choice ({span(low, high)})"
+    """Whether as many function-vector heads carry more than the induction heads."""
+    return contest.rivals(evidence.comparisons, ALL_TASKS)

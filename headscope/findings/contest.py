@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablation.contest import ALL_TASKS, CLASS, FUNCTION, GROUPS, INDUCTION, KEPT, NEGATIVE
+from ablation.contest import ALL_TASKS, CLASS, FUNCTION, GROUPS, INDUCTION, KEPT, NEGATIVE, RANDOM
 from headscope.findings.evidence import Evidence
 from headscope.findings.section import Section, Table
 from headscope.findings.words import number, span
@@ -30,8 +30,9 @@ def sentences(rows: pd.DataFrame, *, ahead: bool = True) -> Iterator[str]:
     for group in [group for group in groups if group != ALL_TASKS] or groups:
         yield from _costs(rows, group)
     if groups:
-        yield from _ahead(rows, groups[-1]) if ahead else ()
+        yield from rivals(rows, groups[-1]) if ahead else ()
         yield from _largest(rows, groups[-1])
+        yield from _negative(rows, groups[-1])
 
 
 def section(evidence: Evidence) -> Section | None:
@@ -106,41 +107,59 @@ def _costs(rows: pd.DataFrame, group: str) -> Iterator[str]:
     if parts:
         kind = "" if group == ALL_TASKS else f"{group} "
         of = f"1 {kind}task" if tasks == 1 else f"{tasks} {kind}tasks"
-        yield f"On {of} the choice falls, beyond sets of as many heads of the same layers: {'; '.join(parts)}."
+        yield (
+            f"On {of}, how much further the choice falls than without as many heads of the same layers (below 0: less "
+            f"far): {'; '.join(parts)}."
+        )
 
 
-def _ahead(rows: pd.DataFrame, group: str) -> Iterator[str]:
-    """Function-vector heads against the induction heads."""
+def rivals(rows: pd.DataFrame, group: str) -> Iterator[str]:
+    """Whether as many function-vector heads carry more than the induction heads, both beyond their controls."""
     told = []
     for places, words in PLACES.items():
         row = _row(rows, Kind.CONTEST_AHEAD, FUNCTION, group, places)
         if row is not None and isfinite(row.ci_low):
-            verdict = "more is" if row.ci_low > 0 else "less is" if row.ci_high < 0 else "no difference is shown"
-            verdict = (
-                f"{verdict} lost without the function-vector heads" if row.ci_low > 0 or row.ci_high < 0 else verdict
-            )
-            told.append(f"{words} {verdict} ({_signed(row.value)} nats, {span(row.ci_low, row.ci_high)})")
+            told.append(f"{words} {_more(row)}")
     if told:
-        yield f"Function-vector heads against induction heads, both beyond their controls: {'; '.join(told)}."
+        yield f"Function-vector heads against as many induction heads, both beyond matched heads: {'; '.join(told)}."
+
+
+def _more(row: Any) -> str:
+    """What function-vector heads cost more, or less; neither where the interval holds 0."""
+    value, low, high = float(row.value), float(row.ci_low), float(row.ci_high)
+    if low <= 0 <= high:
+        return f"no difference is shown ({number(value)} nats, {span(low, high)})"
+    if high < 0:
+        return f"they carry {number(-value)} nats less of the choice ({span(-high, -low)})"
+    return f"they carry {number(value)} nats more of the choice ({span(low, high)})"
 
 
 def _largest(rows: pd.DataFrame, group: str) -> Iterator[str]:
-    """The arm that costs most beyond its controls, and the negative control."""
+    """The kind with the largest point estimate beyond its controls, where it is shown to be above 0; no test says that
+    it is larger than the others, and random heads are no kind.
+    """
     for places, words in list(PLACES.items())[:1]:
         held = _rows(rows, Kind.CONTEST_BEYOND, b=group, positions=places)
-        arms = held[held["a"] != NEGATIVE]
+        arms = held[held["a"] != RANDOM]
         if len(arms):
             most = arms.loc[arms["value"].idxmax()]
-            interval = _bracket(most["ci_low"], most["ci_high"], " ")
+            if most["ci_low"] > 0:
+                yield (
+                    f"Of all kinds removed {words}, {_named(str(most['a']))} have the largest point estimate beyond "
+                    f"their controls: {_signed(most['value'])} nats{_interval(most, ' ')}; whether it is larger than "
+                    "the others' is not tested."
+                )
+
+
+def _negative(rows: pd.DataFrame, group: str) -> Iterator[str]:
+    """The negative control's raw drop: nothing is matched to it."""
+    for places, words in list(PLACES.items())[:1]:
+        row = _row(rows, Kind.CONTEST_DROP, NEGATIVE, group, places)
+        if row is not None:
             yield (
-                f"Of all kinds removed {words}, {_named(str(most['a']))} cost most beyond their controls: "
-                f"{_signed(most['value'])} nats{interval}{_negative(rows, group, places)}."
+                f"Raw drop of the choice, beside no controls, without {NAMES[NEGATIVE]}, removed {words}: "
+                f"{_signed(row.value)} nats{_interval(row, ' ')}."
             )
-
-
-def _negative(rows: pd.DataFrame, group: str, places: str) -> str:
-    row = _row(rows, Kind.CONTEST_DROP, NEGATIVE, group, places)
-    return "" if row is None else f"; {NAMES[NEGATIVE]} cost {_signed(row.value)}{_interval(row, ' ')}"
 
 
 def _named(arm: str, *, as_many: bool = False) -> str:

@@ -51,10 +51,20 @@ def joint(evidence: Evidence) -> Iterator[Row]:
     """The drops of accuracy at the paper's shares and numbers of shots, where the grid has them."""
     rows = evidence.rows(kind=Kind.PRUNED_METRIC, a=POOLED, b="own")
     for count, (heads, ffns, loss) in JOINT.items():
-        wanted = [str(PruningLevel("both", way).at(heads, ffns)) for way in ("zero", "mean")]
-        for row in rows[(rows["shots"] == count) & rows["level"].isin(wanted)].head(1).itertuples(index=False):
-            points = f"{number(100 * row.value, 1)} points ({span(100 * row.ci_low, 100 * row.ci_high, 1)})"
-            yield f"without {heads}% of heads, {ffns}% of FFNs, {shots(count)}", f"{number(-loss, 0)} points", points
+        there = rows[rows["shots"] == count].set_index("level")
+        for way in ("zero", "mean"):  # the paper's first
+            level = str(PruningLevel("both", way).at(heads, ffns))
+            if level not in there.index:
+                continue
+            row = there.loc[level]
+            interval = span(100 * row["ci_low"], 100 * row["ci_high"], 1)
+            points = f"{number(100 * row['value'], 1)} points ({interval}), by {way}"
+            yield (
+                f"without {heads}% of heads, {ffns}% of FFNs, {shots(count)}",
+                f"{number(-float(loss), 0)} points",
+                points,
+            )
+            break
 
 
 def pairs(evidence: Evidence) -> Iterator[Row]:

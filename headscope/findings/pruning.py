@@ -9,12 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite, isnan, nan
 
-import numpy as np
-
 from headscope.findings.evidence import CHOICE, Evidence
 from headscope.findings.section import Section, Table
 from headscope.findings.words import counted, documents, listed, number, shots
-from headscope.store.comparisons import DECIDING, NOT_REMOVABLE, POOLED, REMOVABLE, CausalLevel, Kind, PruningLevel
+from headscope.store.comparisons import DECIDING, NOT_REMOVABLE, POOLED, CausalLevel, Kind, PruningLevel, removable_row
 
 COMPONENTS = {"head": "heads", "ffn": "FFNs"}
 HARMLESS = {  # outcome: at which price, the one that models are compared by first
@@ -64,11 +62,8 @@ class Share:
 def share(evidence: Evidence, component: str, order: str = "own", outcome: str | None = None) -> Share | None:
     """At the most shots; by the first outcome that the run has, unless one is named. None without any."""
     for name in HARMLESS if outcome is None else (outcome,):
-        rows = evidence.rows(kind=REMOVABLE[name], a=POOLED, b=order)
-        of_component = [PruningLevel.parse(text).component == component for text in rows["level"]]
-        rows = rows[np.array(of_component, dtype=bool)].sort_values(["shots", "level"])
-        if len(rows) and isfinite(rows["value"].iloc[-1]):
-            found = list(rows.itertuples(index=False))[-1]
+        found = removable_row(evidence.comparisons, component, order, name)
+        if found is not None and isfinite(found.value):
             refuted, needed = (evidence.beside(kinds[name], found) for kinds in (NOT_REMOVABLE, DECIDING))
             ends = [nan if row is None else float(row.value) for row in (refuted, needed)]
             ablation = PruningLevel.parse(found.level).ablation
@@ -79,9 +74,9 @@ def share(evidence: Evidence, component: str, order: str = "own", outcome: str |
 def sentence(evidence: Evidence) -> Iterator[str]:
     """How many heads and FFNs can go, each in the tasks' own order."""
     found = {things: one for name, things in COMPONENTS.items() if (one := share(evidence, name)) is not None}
-    for outcome in dict.fromkeys(one.outcome for one in found.values()):
-        parts = [one.clause(things) for things, one in found.items() if one.outcome == outcome]
-        yield f"Removable {HARMLESS[outcome]}: {', '.join(parts)}."
+    for outcome, way in dict.fromkeys((one.outcome, one.ablation) for one in found.values()):
+        parts = [one.clause(things) for things, one in found.items() if (one.outcome, one.ablation) == (outcome, way)]
+        yield f"Removable {HARMLESS[outcome]}, replaced by {way}: {', '.join(parts)}."
 
 
 def section(evidence: Evidence) -> Section | None:
@@ -105,10 +100,13 @@ def shares(evidence: Evidence, pruned: list[str]) -> Table | None:
 
 
 def _note(evidence: Evidence) -> str:
-    first = next(one for name in COMPONENTS if (one := share(evidence, name)) is not None)
+    told = [(share(evidence, name, order), things) for order in ORDERS for name, things in COMPONENTS.items()]
+    first, *_ = (one for one, _ in told if one is not None)
+    by_way = {one.ablation: things for one, things in told if one is not None}
+    ways = listed([f"{way} ({things})" for way, things in by_way.items()]) if len(by_way) > 1 else first.ablation
     return (
         f"Share shown to be removable {HARMLESS[first.outcome]}, and from where it is shown not to be; "
-        f"{counted(first.tasks, 'task')} together at {shots(first.shots)}, replaced by {first.ablation}, on validation "
+        f"{counted(first.tasks, 'task')} together at {shots(first.shots)}, replaced by {ways}, on validation "
         "documents. Bands: 5th to 95th percentile over draws."
     )
 
@@ -139,6 +137,7 @@ def open_shares(evidence: Evidence) -> Iterator[str]:
             known = f"shown to {found.shown:.0f}%" if found.shown > 0 else "shown at no step"
             beyond = f", shown not to be from {found.refuted:.0f}%" if isfinite(found.refuted) else ""
             yield (
-                f"How many {things} are removable {HARMLESS[found.outcome]}: {known}{beyond}; "
+                f"How many {things} are removable {HARMLESS[found.outcome]}, replaced by {found.ablation}: "
+                f"{known}{beyond}; "
                 f"{documents(found.documents)} the next step."
             )

@@ -51,7 +51,7 @@ def rankings(evidence: Evidence) -> Iterator[str]:
 
 def few(count: float) -> str:
     """The number alone."""
-    return documents(count).removesuffix(" would decide")
+    return documents(count, pooled=False).removesuffix(" would decide")
 
 
 def tasks(evidence: Evidence) -> Iterator[str]:

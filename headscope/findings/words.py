@@ -40,13 +40,13 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def documents(count: float) -> str:
-    """How many documents would decide; rounded up to two digits, since it is an estimate."""
+def documents(count: float, *, pooled: bool = True) -> str:
+    """How many documents would decide; rounded up to two digits, since it is an estimate. pooled: over all tasks."""
     if not isfinite(count):
         return "no number of documents would decide"
     size = 10 ** max(0, len(str(int(count))) - 2)
     rounded = -(-int(count) // size) * size
-    return f"about {counted(rounded, 'document')} would decide"
+    return f"about {counted(rounded, 'document')}{' over all tasks' if pooled else ''} would decide"
 
 
 def task_name(name: str) -> str:

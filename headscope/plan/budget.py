@@ -9,11 +9,11 @@ of findings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from headscope.plan.names import DECIDING, TAIL
+from headscope.plan.names import CARRIED, DECIDING, TAIL
 from headscope.store.names import DRAWN
 from interp.errors import UsageError
 
@@ -217,6 +217,7 @@ LEAST = replace(
 )
 NAMED = {"small": SMALL, "paper": PAPER}
 TIERS = (PAPER, MEDIUM, SMALL, LEAST)
+Price = Callable[[Budget], Mapping[str, float]]
 PRIMARY, PRIMARY_PART, BLOCK = "primary", 0.5, 20
 OVER = 1.25  # so far may the stages behind the primary go over what is left
 WORTH = 0.5  # a richer structure is taken when at least this share of its documents fits
@@ -235,17 +236,21 @@ def parse_budget(text: str) -> Budget | float:
     return hours
 
 
-def fitted(tokens: float, costs: Sequence[Mapping[str, float]], tiers: Sequence[Budget] = TIERS) -> Budget:
-    """The budget that `tokens` forward-equivalents pay for; `costs` are those of the tiers (cost.study_cost)."""
-    for tier, cost in zip(tiers, costs, strict=True):
-        asked = with_primary(tier, cost, tokens)
-        before = sum(cost[name] for name in DECIDING if name != PRIMARY) + primary_cost(asked, tier, cost)
-        spare = tokens - before
-        factor = spare / sum(tail(cost).values())
+def fitted(tokens: float, price: Price, tiers: Sequence[Budget] = TIERS) -> Budget:
+    """The budget that `tokens` forward-equivalents pay for; price: what a budget costs by stage (cost.study_cost).
+
+    Vectors and contest go by the documents of the primary, the stages behind them by their own.
+    """
+    for tier in tiers:
+        asked = with_primary(tier, price(tier), tokens)
+        cost = price(asked)
+        spare = tokens - sum(cost[name] for name in DECIDING)
+        behind = tail(cost)
+        fixed = sum(value for name, value in behind.items() if name not in CARRIED)
+        factor = (spare - fixed) / sum(behind[name] for name in CARRIED)
         if factor >= WORTH or tier is tiers[-1]:
-            scaled = tier.scaled(max(factor, 0.0))
-            held = {name: getattr(asked, name) for name in ("primary_documents", "primary_ways")}
-            return replace(scaled, **held, without=out_of_reach(tier, scaled, tail(cost), spare))
+            scaled = replace(asked.scaled(max(factor, 0.0)), primary_documents=asked.primary_documents)
+            return replace(scaled, without=out_of_reach(tail(price(scaled)), spare))
     raise AssertionError("there is a last tier")
 
 
@@ -276,12 +281,10 @@ def tail(cost: Mapping[str, float]) -> dict[str, float]:
     return {name: sum(values) for name, values in parts.items()}
 
 
-def out_of_reach(tier: Budget, scaled: Budget, cost: Mapping[str, float], spare: float) -> tuple[str, ...]:
-    """The stages, from behind, that the tokens left do not pay for with the documents they get at least."""
-    counts = {"importance": "rank_documents", "knockout": "knockout_documents", "prune": "prune_documents"}
-    needs = {name: cost[name] * getattr(scaled, counts[name]) / getattr(tier, counts[name]) for name in TAIL}
+def out_of_reach(behind: Mapping[str, float], spare: float) -> tuple[str, ...]:
+    """The stages, from behind, that the tokens left do not pay for."""
     kept = list(TAIL)
-    while kept and sum(needs[name] for name in kept) > OVER * max(spare, 0.0):
+    while kept and sum(behind[name] for name in kept) > OVER * max(spare, 0.0):
         kept.pop()
     return tuple(name for name in TAIL if name not in kept)
 

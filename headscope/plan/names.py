@@ -20,7 +20,8 @@ STAGES = (
     "report",
 )
 DECIDING = ("induction", "screen", "primary")  # what answers the question; a budget that ends cuts the others
-TAIL = ("importance", "knockout", "prune")
+TAIL = ("vectors", "contest", "importance", "knockout", "prune")  # the others, of which the last are cut first
+CARRIED = ("importance", "knockout", "prune")  # planned for the tasks that passed the screen
 
 
 def shots_of(names: tuple[str, ...], budget: Budget) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ that the screen has not seen; without a screen, with all tasks. Every finished u
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ablation.statistics.standardised import FEWEST_CONTROLS
 from headscope.plan.budget import PAPER, TIERS, Budget, fitted, parse_budget, restored
 from headscope.plan.cost import contest_documents, vector_queries
-from headscope.plan.names import STAGES, TAIL, shots_of
+from headscope.plan.names import CARRIED, STAGES, shots_of
 from headscope.stages.cells import TaskChoice, Tell, parse_shots
 from headscope.stages.comparison import compare_rankings
 from headscope.stages.contest import ContestChoice, measure_contest
@@ -111,13 +111,8 @@ class StudyPlan:
         )
 
     @property
-    def heads(self) -> TaskChoice:
-        """The training documents that single heads are knocked out on."""
-        return replace(self.knocked, shots=(self.most,))
-
-    @property
-    def needed(self) -> TaskChoice:
-        """The validation documents that say which FFNs are needed."""
+    def knocked_once(self) -> TaskChoice:
+        """At the most shots alone: heads on training documents, needed FFNs on validation documents."""
         return replace(self.knocked, shots=(self.most,))
 
     @property
@@ -223,37 +218,42 @@ def run_stages(model: HookedModel, folder: Path, stage: Stage, plan: StudyPlan, 
     for name in STAGES if only is None else (only,):
         if name == STAGES[-1] and only is None:
             writer.finish()  # The report is of a finished study.
+        before = open_run(folder).stages
         try:
             run_part(model, folder, writer, plan, name, show, asked=only is not None)
         except (UsageError, RefusedModelError) as error:  # what this model, or its scores, can't give
             if only is not None:
                 raise
-            leave_out(model, folder, stage, name, error)
+            leave_out(model, folder, stage, name, error, before)
     return open_run(folder)
 
 
 def run_part(
     model: HookedModel, folder: Path, writer: RunWriter, plan: StudyPlan, name: str, show: Show, *, asked: bool
 ) -> None:
-    """One stage; those behind the screen are for the tasks that passed it."""
-    if name not in TAIL:
-        RUNNERS[name](model, folder, plan, show)
-        return
-    carried = carrying(plan, folder)
-    writer.record(carried=list(carried.names), not_learnt=not_learnt(folder, plan, carried))
+    """One stage, if the budget reaches it or it is asked for; those behind the screen are for the tasks it passed."""
+    carried = plan
+    if name in CARRIED:
+        carried = carrying(plan, folder)
+        writer.record(carried=list(carried.names), not_learnt=not_learnt(folder, plan, carried))
     if carried.names and (asked or name not in plan.budget.without):
         RUNNERS[name](model, folder, carried, show)
 
 
-def leave_out(model: HookedModel, folder: Path, study: Stage, name: str, error: HeadscopeError) -> None:
-    """Note why a part of the study is not there, so that the rest can be; its own stage is closed with the reason."""
+def leave_out(
+    model: HookedModel, folder: Path, study: Stage, name: str, error: HeadscopeError, before: Sequence[Stage]
+) -> None:
+    """Note why a part of the study is not there, so that the rest can be; its own stage is closed with the reason.
+
+    before: the folder's stages before the part began. One that was interrupted then, and not begun again, stays so.
+    """
     from headscope.store.writer import open_stage
 
     for stage in open_run(folder).stages:
         if stage.same(study):
             told = [*stage.record.get("left_out", ()), f"no {name}: {error}"]
             open_stage(model, folder, stage).record(left_out=told)
-        elif not stage.finished:
+        elif not stage.finished and stage not in before:
             writer = open_stage(model, folder, stage)
             writer.record(left_out=[str(error)])
             writer.finish()
@@ -277,7 +277,7 @@ def not_learnt(folder: Path, plan: StudyPlan, carried: StudyPlan) -> str:
         return ""
     reasons = stages[-1].record.get("reasons", {})
     listed = "; ".join(f"{name} ({reasons.get(name, 'not screened')})" for name in out)
-    return f"Not learnt from the context, and left out of importance, knock-outs and pruning: {listed}."
+    return f"Did not pass the screen, and left out of all that follows it: {listed}."
 
 
 def is_finished(folder: Path, stage: Stage) -> bool:
@@ -314,8 +314,11 @@ def fitted_budget(model: HookedModel, folder: Path, stage: Stage, plan: StudyPla
     counted = tokens_of(tasks, model.tokenizer, model.max_length, model.d_model)
     dear = tuple(sorted(shares(counted).items()))
     tiers = [replace(tier, shares=dear) for tier in TIERS]
-    costs = [study_cost(tier, counted, model.n_layers, heads_of(model)) for tier in tiers]
-    return fitted(hours * 3600 * speed(model), costs, tiers)
+
+    def price(budget: Budget) -> dict[str, float]:
+        return study_cost(budget, counted, model.n_layers, heads_of(model))
+
+    return fitted(hours * 3600 * speed(model), price, tiers)
 
 
 def expanded(tasks: str, data: str) -> tuple[str, ...]:
@@ -424,11 +427,12 @@ def run_knockout(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) 
         with show("knock-out of every FFN") as tell:
             measure_knock_out(model, folder, plan.knocked, component="ffn", progress=tell)
     for ablation in ("mean", "zero") if model.ffn_layers else ():
-        if names := replaceable(plan.needed, "validation", ablation):
+        if names := replaceable(plan.knocked_once, "validation", ablation):
+            validated = replace(plan.knocked_once, names=names)
             with show(f"which FFNs are needed ({ablation})") as tell:
-                measure_needed_ffns(model, folder, replace(plan.needed, names=names), ablation=ablation, progress=tell)
-    if names := replaceable(plan.heads, "train", "mean"):
-        knocked = replace(plan.heads, names=names)
+                measure_needed_ffns(model, folder, validated, ablation=ablation, progress=tell)
+    if names := replaceable(plan.knocked_once, "train", "mean"):
+        knocked = replace(plan.knocked_once, names=names)
         how: dict[str, Any] = {"ablation": "mean", "heads": heads_to_knock_out(model, folder, plan)}
         with show("knock-out of heads") as tell:
             measure_knock_out(model, folder, knocked, component="head", progress=tell, **how)

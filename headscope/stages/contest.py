@@ -41,9 +41,10 @@ from ablation.engine.below import first_removed
 from ablation.statistics.standardised import FEWEST_CONTROLS
 from headscope.comparison.contest import contest_rows, set_table
 from headscope.stages.cells import Progress, TaskChoice, Tell, shards, text_length, title_of
-from headscope.stages.evaluation import StoredEvaluations, check_references, replacement_for, way_of
-from headscope.stages.primary import REST, SHARD, conditions_of, heads_of_class, layout, listed
+from headscope.stages.evaluation import StoredEvaluations, replacement_for, way_of
+from headscope.stages.primary import REST, SHARD, heads_of_class, layout, listed, with_references
 from headscope.stages.screening import learnt_tasks
+from headscope.stages.token_counts import recorded_candidates
 from headscope.store.ahead import Pending, ahead
 from headscope.store.comparisons import CONTEST, frame
 from headscope.store.manifest import Stage
@@ -69,13 +70,10 @@ Rankings = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class ContestChoice:
-    """How many control sets, which shares and doses, and in which ways sets and controls are removed."""
+    """How many control sets, and which shares beside the class-sized sets."""
 
     controls: int = CONTROLS
     shares: tuple[int, ...] = SHARES
-    doses: tuple[float, ...] = DOSES
-    ways: tuple[tuple[str, str], ...] = WAYS
-    controlled: tuple[tuple[str, str], ...] = CONTROLLED
 
     def __post_init__(self) -> None:
         if wrong := [share for share in self.shares if not 1 <= share <= 100]:
@@ -88,15 +86,17 @@ class ContestChoice:
 
     def stage(self, choice: TaskChoice) -> Stage:
         """The manifest's entry; the most shots are those of the prompts."""
-        wanted = {"controls": self.controls, "shares": list(self.shares), "doses": list(self.doses)}
-        options = {"shots": max(choice.shots), "ways": ["/".join(way) for way in self.ways]}
+        wanted = {"controls": self.controls, "shares": list(self.shares), "doses": list(DOSES)}
+        options = {"shots": max(choice.shots), "ways": ["/".join(way) for way in WAYS]}
         return Stage(COMMAND, {**choice.protocol, **wanted}, seed=choice.seed, tasks=choice.names, options=options)
 
     def left_out(self) -> list[str]:
         """What the contest could have and this one does not, in words."""
-        bare = ["/".join(way) for way in self.ways if way not in self.controlled]
-        less = [f"no controls of sets removed by {', '.join(bare)}"] if bare else []
-        less.append("no controls of other shares than the class, and none of doses, which are at all positions only")
+        bare = ["/".join(way) for way in WAYS if way not in CONTROLLED]
+        less = [
+            f"no controls of sets removed by {', '.join(bare)}",
+            "no controls of other shares than the class, and none of doses, which are at all positions only",
+        ]
         if missing := [f"{share}%" for share in SHARES if share not in self.shares]:
             less.append(f"no top {', '.join(missing)}")
         if self.controls < CONTROLS:
@@ -114,11 +114,12 @@ def measure_contest(
     run = open_run(folder)
     learnt = learnt_tasks(run, choice.names)
     name, classed = heads_of_class(run)
-    tasks, without = with_references(learnt, choice)
+    conditions, without = with_references(model, learnt, choice)
+    tasks = [condition.few for condition in conditions]
     with open_stage(model, folder, contest.stage(choice)) as writer:
         writer.record(set=name, without_references=without, left_out=contest.left_out())
         if not tasks:
-            writer.record(reason="no task passed the screen" if not learnt else "no task has documents for a mean")
+            writer.record(reason="no task passed the screen" if not learnt else "no task has documents enough")
             rows = frame([])
             writer.replace_comparisons(rows, kinds=CONTEST)
             return rows
@@ -131,11 +132,10 @@ def measure_contest(
             prefix_matching=rankings[INDUCTION],
             groups=layout(model),
             shares=contest.shares,
-            doses=contest.doses,
             controls=contest.controls,
             seed=choice.seed,
         )
-        wanted = removals(sets, ways=contest.ways, controlled=contest.controlled)
+        wanted = removals(sets)
         writer.record(arms=sorted({one.arm for one in sets}), sets=sets_told(sets))
         writer.record(documents={title_of(task): task.fingerprint[:16] for task in tasks})
         counter = Progress(len(wanted) * len(tasks), progress)
@@ -145,20 +145,6 @@ def measure_contest(
         writer.replace_comparisons(rows, kinds=CONTEST)
         writer.store_items(ITEMS, set_table(found, wanted))
     return rows
-
-
-def with_references(names: Sequence[str], choice: TaskChoice) -> tuple[list[Task], dict[str, str]]:
-    """The primary's documents of every task that has others enough for a mean, and why the other tasks have not."""
-    tasks, without = [], {}
-    for name in names:
-        task = conditions_of(name, choice).few
-        try:
-            check_references(choice, (task,), "mean", part=REST)
-        except UsageError as error:
-            without[name] = str(error)
-        else:
-            tasks.append(task)
-    return tasks, without
 
 
 def sets_told(sets: Sequence[ContestSet]) -> dict[str, list[str]]:
@@ -209,7 +195,8 @@ class _Work:
         if not stored:
             import induction
 
-            prompts = induction.entity_prompts(self.model, seed=self.choice.seed)
+            known = recorded_candidates(run.manifest)
+            prompts = induction.entity_prompts(self.model, seed=self.choice.seed, candidates=known)
             tell = None if self.tell is None else Progress(len(prompts), self.tell).within(len(prompts), "concept")
             for score in induction.concept_scores(self.model, prompts, units=self.writer.units, progress=tell):
                 self.writer.add_scores(score)

@@ -175,6 +175,7 @@ def store_example(
     import torch
 
     import induction
+    from headscope.store.attention_example import quantise
     from interp.hooks import dense_pattern
     from interp.token_display import token_texts
 
@@ -184,7 +185,7 @@ def store_example(
     patterns = torch.zeros(model.n_layers, model.n_heads, positions, positions, dtype=torch.uint8)
 
     def keep(layer: int, rows: Any) -> None:
-        patterns[layer] = (dense_pattern(rows)[0].clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+        patterns[layer] = quantise(dense_pattern(rows)[0]).cpu()
 
     with torch.no_grad(), model.watch_attention(keep):
         model.run(group.tokens)

@@ -37,6 +37,7 @@ from headscope.stages.cells import Progress, TaskChoice, Tell, first, title_of
 from headscope.stages.evaluation import StoredEvaluations, check_references, replacement_for
 from headscope.stages.repeat_loss import RepeatLoss
 from headscope.stages.screening import learnt_tasks
+from headscope.stages.token_counts import recorded_candidates
 from headscope.store.ahead import ahead
 from headscope.store.comparisons import FULL, INDUCTION_HEADS, PRIMARY, CausalLevel, Kind, Row, frame, row
 from headscope.store.manifest import Stage
@@ -254,8 +255,7 @@ def conditions_of(task: str, choice: TaskChoice) -> Conditions:
 
 def repeat_rows(model: HookedModel, writer: RunWriter, tested: HeadSet, seed: int) -> Iterator[Row]:
     """What repeats are worth to the whole model and without the tested set; `n` counts the heads removed."""
-    candidates = writer.manifest.recorded("candidates") or {}
-    loss = RepeatLoss(model, writer.units, ids=candidates.get("ids", ()), seed=seed)
+    loss = RepeatLoss(model, writer.units, candidates=recorded_candidates(writer.manifest), seed=seed)
     whole, level = HeadMask.keep_all(model.n_layers, model.n_heads), CausalLevel("repeats", "zero")
     yield row(Kind.PRIMARY_REPEATS, FULL, "", 0, level, loss(whole), n=0)
     yield row(Kind.PRIMARY_REPEATS, tested.tested, "", 0, level, loss(whole.without(tested.heads)), n=len(tested.heads))

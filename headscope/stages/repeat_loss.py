@@ -6,16 +6,17 @@ it should. Loss on the tokens with an earlier copy in sight, minus loss on the f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from headscope.store.canonical import digest
 from interp.masks import HeadMask
 
 if TYPE_CHECKING:
     from headscope.store.units import UnitStore
+    from induction import Candidates
     from interp.model import HookedModel
 
 SEQUENCES, LENGTH = 8, 25
@@ -24,22 +25,25 @@ SEQUENCES, LENGTH = 8, 25
 class RepeatLoss:
     """The mean over a few repeated sequences with heads removed by zero, as work units by mask."""
 
-    def __init__(self, model: HookedModel, units: UnitStore, *, ids: Sequence[int] = (), seed: int = 0) -> None:
-        """ids: the tokens that may be drawn; unset, what the model's tokenizer tells."""
-        self.model, self.units, self.ids, self.seed = model, units, ids, seed
+    def __init__(
+        self, model: HookedModel, units: UnitStore, *, candidates: Candidates | None = None, seed: int = 0
+    ) -> None:
+        """candidates: the tokens that may be drawn; unset, what the model's tokenizer tells."""
+        self.model, self.units, self.candidates, self.seed = model, units, candidates, seed
 
     @cached_property
     def sequences(self) -> Any:
         import induction
 
-        known = induction.Candidates(torch.tensor(self.ids), "given", len(self.ids)) if self.ids else None
         drawn: dict[str, Any] = {"length": LENGTH, "sequences": SEQUENCES, "seed": self.seed}
-        return induction.repeated_sequences(self.model, candidates=known, **drawn)
+        return induction.repeated_sequences(self.model, candidates=self.candidates, **drawn)
 
     def __call__(self, mask: HeadMask) -> float:
         """With these heads removed."""
         removed = [list(head) for head in mask.removed()]
-        drawn = {"sequences": SEQUENCES, "length": LENGTH, "seed": self.seed}
+        drawn: dict[str, Any] = {"sequences": SEQUENCES, "length": LENGTH, "seed": self.seed}
+        if self.candidates is not None:
+            drawn["ids"] = digest(self.candidates.ids.tolist())
         key = {"what": "repeat_loss", "removed": removed, "ablation": ["zero", ""], **drawn}
         unit = self.units.get_or_compute(key, lambda: {"repeat": torch.tensor([self._run(mask)])})
         return float(unit["repeat"][0])

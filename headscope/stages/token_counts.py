@@ -8,9 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from interp.errors import UsageError
+
+if TYPE_CHECKING:
+    from headscope.store.manifest import Manifest
+    from induction import Candidates
 
 UNIFORM = "uniform"
 
@@ -33,6 +37,16 @@ def read_counts(given: str | None) -> Any:
     if not any(count > 0 for count in counts.values()):
         raise UsageError(f"'{given}' counts no token at all. {EXPECTED}")
     return counts
+
+
+def recorded_candidates(manifest: Manifest) -> Candidates | None:
+    """What a run's random sequences were drawn from; None where it has none."""
+    import torch
+
+    import induction
+
+    noted = manifest.recorded("candidates")
+    return noted and induction.Candidates(torch.tensor(noted["ids"]), noted["rule"], len(noted["ids"]))
 
 
 EXPECTED = 'Expected {"token id": occurrences, ...} or a list with a number an id (--counts)'

@@ -23,6 +23,7 @@ from torch import Tensor
 from headscope.stages.cells import Progress, TaskChoice, Tell, first, text_length
 from headscope.stages.screening import learnt_tasks
 from headscope.store.ahead import ahead
+from headscope.store.canonical import digest
 from headscope.store.comparisons import FUNCTION_VECTOR, VECTORS, Kind, RankCut, Row, frame, row
 from headscope.store.manifest import Stage
 from headscope.store.run import Run, open_run
@@ -270,7 +271,8 @@ class _Work:
         """`tr`, `tr_share` and `tl` over the tasks whose labels can be told apart, stored."""
         from ablation.label_heads import assembled
 
-        ranked, pieces, names = candidates_of(self.run), [], []
+        ranked = (self.run.manifest.recorded("candidates") or {}).get("ids")  # most frequent first
+        pieces, names = [], []
         for task in tasks:
             try:
                 pieces.append(self.pieces(task, ranked))
@@ -303,7 +305,9 @@ class _Work:
             nulls = {f"null_{name}": value for name, value in found.null_sums.items()}
             return {**found.items, **nulls}
 
-        key = {"what": "label_heads", "documents": some.fingerprint, "seed": self.seed, "ranked": ranked is not None}
+        known = ranked is not None and digest(list(ranked))  # False where no run says which tokens are frequent
+        key = {"what": "label_heads", "documents": some.fingerprint, "seed": self.seed, "ranked": known}
+        key["null"] = "permuted labels"
         unit = self.run.units.get_or_compute(key, run)
         return LabelPieces(
             items={name: value for name, value in unit.items() if not name.startswith("null_")},
@@ -338,14 +342,6 @@ def _effects(
 
 def _prompts(task: VectorTask) -> dict[str, str]:
     return {"mean": task.mean.fingerprint, "null": task.null.fingerprint}
-
-
-def candidates_of(run: Run) -> list[int] | None:
-    """Token ids, most frequent first, that the run's induction scores were drawn from; None where there are none."""
-    for stage in run.stages:
-        if stage.command == "induction" and "candidates" in stage.record:
-            return [int(token) for token in stage.record["candidates"]["ids"]]
-    return None
 
 
 def joined_tests(parts: Sequence[tuple[VectorTest, ...]]) -> tuple[VectorTest, ...]:

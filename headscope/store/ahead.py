@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A unit that will be needed. size: how long it takes beside others, in tokens or documents."""
+    """A unit that will be needed. size: how long it takes beside others of its kind: characters, tokens or queries."""
 
     key: Mapping[str, Any]
     compute: Callable[[], Mapping[str, Tensor]]
@@ -61,10 +61,6 @@ def filled_by(fill: Fill) -> Iterator[None]:
         yield
     finally:
         _fill.reset(token)
-
-
-def engine_at_work() -> bool:
-    return _fill.get() is not None
 
 
 def ahead(units: UnitStore, asks: Iterable[Callable[[], Any]]) -> None:

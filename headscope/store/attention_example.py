@@ -50,7 +50,7 @@ class AttentionExample:
         return bytes(safetensors.torch.save({"patterns": self.patterns.cpu().contiguous()}, metadata=header))
 
 
-def quantise(attention: Float[Tensor, "layer head query key"]) -> UInt8[Tensor, "layer head query key"]:
+def quantise(attention: Float[Tensor, "*heads query key"]) -> UInt8[Tensor, "*heads query key"]:
     """Attention in [0, 1] to the nearest of 256 levels; NaN (no such head) to 0."""
     return (attention.nan_to_num(nan=0.0).clamp(0, 1) * LEVELS).round().to(torch.uint8)
 

@@ -149,6 +149,18 @@ PRUNED: dict[str, Kind] = {
     "kept": Kind.PRUNED_KEPT,
 }
 
+ABLATIONS = ("mean", "zero", "resample")  # what stands in for pruned components: the first that a run has is told
+
+
+def removable_row(rows: pd.DataFrame, component: str, order: str = "own", outcome: str = "kept") -> Any:
+    """What is shown removable over the pooled tasks, by one ablation at the most shots; None where it is not there."""
+    kept = rows[(rows["kind"] == REMOVABLE[outcome]) & (rows["a"] == POOLED) & (rows["b"] == order)]
+    for ablation in ABLATIONS:
+        found = kept[kept["level"] == str(PruningLevel(component, ablation))].sort_values("shots")
+        if len(found):
+            return list(found.itertuples(index=False))[-1]
+    return None
+
 
 class Coefficient(StrEnum):
     """How an agreement of two rankings was computed; the corrected ones are free of the noise of both."""

@@ -168,7 +168,7 @@ class RunWriter(Run):
                 replace(manifest, stages=others).write(self.folder)
                 return
             (self.folder / FILE).unlink()
-        remove_empty(self.folder)
+            remove_empty(self.folder)
 
     def _update(self, change: Callable[[Stage], Stage]) -> None:
         with _locked(self.folder):
@@ -290,16 +290,20 @@ def _locked(folder: Path) -> Iterator[None]:
     """One writer at a time; the lock of a killed process is released by the system."""
     from filelock import FileLock, Timeout
 
+    gone = f"the folder '{folder}' is gone: it was deleted while a command worked in it"
+    if not folder.is_dir():
+        raise StoreError(gone)
     try:
-        if not folder.is_dir():
-            raise StoreError(f"the folder '{folder}' is gone: it was deleted while a command worked in it")
-        with FileLock(folder / ".lock", timeout=LOCK_SECONDS):
-            yield
+        lock = FileLock(folder / ".lock", timeout=LOCK_SECONDS).acquire()
+    except FileNotFoundError as error:
+        raise StoreError(gone) from error
     except Timeout as error:
         raise StoreError(
             f"another headscope has been writing into '{folder}' for over {LOCK_SECONDS:.0f} seconds; wait for it to "
             "end, or choose another folder with -o."
         ) from error
+    with lock:
+        yield
 
 
 def _now() -> str:

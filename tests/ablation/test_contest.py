@@ -113,11 +113,20 @@ def test_controls_and_doses_are_removed_in_their_ways_only() -> None:
     }
     assert ways[TESTED] == {(a, p) for a in ("mean", "zero") for p in ("all", "last")}
     assert ways[CONTROL] == {("mean", "all"), ("mean", "last")} and ways[DOSE] == {("mean", "all")}
-    negative = next(m for m in matches(wanted) if m.tested.heads.role == NEGATIVE)
     tested = next(m for m in matches(wanted) if m.tested.heads.role == TESTED and m.tested.heads.arm == INDUCTION)
-    assert negative.controls == tested.controls and len(tested.controls) == 5
-    alone = [m for m in matches(wanted) if m.tested.heads.share != CLASS or m.tested.heads.role == DOSE]
+    assert len(tested.controls) == 5
+    alone = [m for m in matches(wanted) if m.tested.heads.share != CLASS or m.tested.heads.role != TESTED]
     assert len(alone) > 10 and not any(m.controls for m in alone)
+
+
+def test_the_negative_control_of_a_crowded_layer_is_smaller_than_the_class_and_has_no_controls() -> None:
+    """Four of six heads of a layer are induction heads: two lowest ones are left, where controls have four heads."""
+    classed = ((1, 0), (1, 1), (1, 2), (1, 3))
+    sets = contest_sets(rankings(), classed, EXISTS, prefix_matching=PREFIX, controls=5)
+    assert one(sets, role=NEGATIVE).heads == ((1, 4), (1, 5))
+    assert {len(s.heads) for s in sets if (s.arm, s.role) == (INDUCTION, CONTROL)} == {4}
+    negatives = [m for m in matches(removals(sets)) if m.tested.heads.role == NEGATIVE]
+    assert len(negatives) == 4 and not any(m.controls for m in negatives)
 
 
 # --- drops -----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 import interp
-from ablation.label_heads import LabelHeads, label_heads, removal_check, shadow
+from ablation.label_heads import LabelHeads, label_heads, permuted_places, removal_check, shadow
 from interp import HookedModel
 from interp.errors import RefusedModelError, UsageError
 from interp.norms import probe
@@ -78,42 +79,77 @@ def test_a_shadow_keeps_what_lies_in_the_span_and_forgets_the_rest() -> None:
     assert float(twice) == pytest.approx(expected)
 
 
-def planted(model: HookedModel, tokens: Any, gold: int, strength: float) -> HookedModel:
-    """A copy whose head 1.2 writes the gold label's row and nothing else, whatever it attends to."""
+def planted(model: HookedModel, task: Any, strength: float) -> HookedModel:
+    """A copy whose head 1.2 writes each document's gold label's row and nothing else, whatever it attends to."""
     module = model.o_module(1)
     width = model.d_value
     with torch.no_grad():
-        _, cache = model.run_with_cache(torch.tensor([tokens.context]), [("z", 1)])
-        z = cache["z", 1][0, -1, 2]
-        row = model.hf.lm_head.weight[tokens.choices[gold][0]]
+        seen, rows = [], []
+        for document, tokens in zip(task.documents, task.token_documents(model), strict=True):
+            _, cache = model.run_with_cache(torch.tensor([tokens.context]), [("z", 1)])
+            seen.append(cache["z", 1][0, -1, 2].double())
+            rows.append(model.hf.lm_head.weight[tokens.choices[document.gold][0]].double())
         weight = module.get_parameter("weight")
-        weight[:, 2 * width : 3 * width] = strength * torch.outer(row, z / z.square().sum())
+        solved = torch.linalg.lstsq(torch.stack(seen), torch.stack(rows)).solution
+        weight[:, 2 * width : 3 * width] = strength * solved.T.float()
     return model
 
 
 def test_a_head_that_writes_the_right_label_is_above_both_nulls() -> None:
     model = loaded()
-    task = vector_task(lengths=(1, 1, 1), n_mean=1).mean
-    document, tokens = task.documents[0], task.token_documents(model)[0]
-    planted(model, tokens, document.gold, 3.0)
+    task = vector_task(lengths=(1, 1, 1), n_mean=7).mean
+    planted(model, task, 3.0)
     found = label_heads(model, task, draws=400, by_frequency=range(3, 97))
     assert found.tr_share.top(1)[0][:2] == (1, 2) and float(found.tr_share.mean[1, 2]) > 0.95
     assert float(found.tr.p[1, 2]) < 0.02 and float(found.tl.p[1, 2]) < 0.02
-    others = found.tr.p.flatten()[[n for n in range(8) if n != 6]]
-    assert float(others.median()) > 0.05
-    worst = task.select([0])
+    for score in (found.tr, found.tl):
+        others = score.p.flatten()[[n for n in range(8) if n != 6]]
+        assert float(others.median()) > 0.05
+    document = task.documents[0]
     wrong = replace(document, gold=(document.gold + 1) % 3, right=((document.gold + 1) % 3,))
-    against = label_heads(model, replace(worst, documents=(wrong,)), draws=50, by_frequency=range(3, 97))
+    against = label_heads(model, replace(task.select([0]), documents=(wrong,)), draws=50, by_frequency=range(3, 97))
     assert float(against.tl.mean[1, 2]) < 0 < float(found.tl.mean[1, 2])
 
 
-def test_the_null_of_tl_is_another_label(model: HookedModel) -> None:
-    """Two labels: the null is minus the score, to the last draw."""
-    task = vector_task(lengths=(1, 1), n_mean=5).mean
-    found = label_heads(model, task, draws=30)
-    torch.testing.assert_close(found.tl.null_mean, -found.tl.mean, atol=1e-4, rtol=1e-4)
-    p = torch.where(found.tl.mean > 0, 1 / 31, 1.0)
-    torch.testing.assert_close(found.tl.p, p)
+@pytest.mark.parametrize("labels", [2, 4])
+def test_the_null_of_tl_permutes_which_label_is_right(labels: int) -> None:
+    """Beside all 720 permutations of the right places of six documents, each score by another route."""
+    model, task = loaded("gemma3"), vector_task(lengths=(1,) * labels, n_mean=6).mean
+    draws = 3000
+    found = label_heads(model, task, draws=draws).tl
+    golds = [document.gold for document in task.documents]
+    p_values = []
+    for layer, head in ((0, 1), (0, 3), (1, 0), (1, 2)):
+        towards = np.array(
+            [
+                [slow(model, tokens, place, layer, head)[2] for place in range(labels)]
+                for tokens in task.token_documents(model)
+            ]
+        )
+        null = np.array([towards[np.arange(6), list(places)].mean() for places in permutations(golds)])
+        score = towards[np.arange(6), golds].mean()
+        p = float((null >= score - 1e-9).mean())
+        assert float(found.null_mean[layer, head]) == pytest.approx(null.mean(), abs=4 * null.std() / draws**0.5)
+        assert float(found.p[layer, head]) == pytest.approx(p, abs=4 * (p * (1 - p) / draws) ** 0.5 + 1 / draws)
+        assert labels > 2 or abs(null.mean()) < 1e-9, "each place is right equally often: centred at 0"
+        p_values.append(p)
+    assert max(p_values) < 1 and min(p_values) > 2 / 720, "no p is at an end"
+
+
+def test_places_move_only_among_documents_with_as_many_labels() -> None:
+    draw = np.random.default_rng(0)
+    places = permuted_places([2, 4, 2, 4, 4, 3], [0, 3, 1, 2, 3, 1], draw, 200)
+    assert places.shape == (6, 200) and (places[5] == 1).all()
+    for alike, held in (([0, 2], [0, 1]), ([1, 3, 4], [2, 3, 3])):
+        assert (np.sort(places[alike], axis=0) == np.array(held)[:, None]).all()
+        assert len(np.unique(places[alike], axis=1).T) == len(set(permutations(held)))
+
+
+def test_where_one_place_is_always_right_nothing_is_shown(model: HookedModel) -> None:
+    task = vector_task(lengths=(1, 1, 1), n_mean=4).mean
+    first = replace(task, documents=tuple(replace(one, gold=0, right=(0,)) for one in task.documents))
+    found = label_heads(model, first, draws=19).tl
+    assert bool((found.p == 1).all()) and torch.equal(found.null_mean, found.mean)
 
 
 def test_intervals_are_by_cluster_and_draws_are_seeded(model: HookedModel) -> None:

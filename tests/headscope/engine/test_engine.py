@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import interp
-from headscope.engine.local import LocalEngine, longest_first
 from headscope.engine.passing import Packer, code_hash, from_bytes, to_bytes, unpacked
+from headscope.engine.ray import RayEngine, Resources, _Actor, longest_first
 from headscope.engine.worker import Assignment, Worker, check_same
 from headscope.stages.cells import TaskChoice
 from headscope.stages.contest import ContestChoice, measure_contest
@@ -25,17 +25,18 @@ from headscope.stages.primary import PrimaryChoice, measure_primary
 from headscope.stages.pruning import PruneChoice, measure_pruning
 from headscope.stages.screening import measure_screening
 from headscope.stages.vectors import measure_vectors, vector_choice
-from headscope.store.ahead import NotYet, Wanted, ahead, filled_by
+from headscope.store.ahead import NotYet, Pending, Wanted, ahead, filled_by
 from headscope.store.manifest import versions
 from headscope.store.units import UnitStore
-from interp.errors import ModelLoadError
+from interp.errors import HeadscopeError, ModelLoadError
 from tests.headscope.commands import command, refused, tables, units
+from tests.headscope.engine.local import LocalEngine
 from tests.headscope.tiny_model import tiny_model
 
 TASKS = ("probe_pattern", "probe_labels")
 CHOICE = TaskChoice(TASKS, shots=(0, 2), limit=4, demos="fixed")
 PRIMARY = PrimaryChoice(controls=3, ways=("mean/last",), looks=(1.0,))
-CONTEST = ContestChoice(controls=0, shares=(5,), doses=(0.5,))
+CONTEST = ContestChoice(controls=0, shares=(5,))
 PRUNE = PruneChoice("head", ("own", "iterative"), percents=(0, 50), ablation="mean")
 
 
@@ -137,21 +138,83 @@ def test_who_needs_a_pending_unit_is_asked_again(tmp_path: Path) -> None:
     assert len(rounds) == 2, "nothing is missing any more"
 
 
-def test_without_an_engine_nobody_is_asked(tmp_path: Path) -> None:
+def test_who_is_asked_only_notes_and_without_an_engine_nobody_is(tmp_path: Path) -> None:
+    """What is asked for is computed by the engine, and outside of the asking at once."""
+    store, asked, filled = UnitStore(tmp_path), [], []
+    compute = mock.Mock(return_value={"number": torch.tensor([2.0])})
+
     def ask() -> None:
-        raise AssertionError("asked")
+        asked.append(store.get_or_compute({"n": 1}, compute))
 
-    ahead(UnitStore(tmp_path), [ask])
+    ahead(store, [ask])
+    assert not asked and len(store) == 0
+    with filled_by(lambda units, wanted: filled.extend(wanted)):
+        ahead(store, [ask])
+        assert isinstance(asked.pop(), Pending) and [one.key for one in filled] == [{"n": 1}]
+        assert not compute.called and len(store) == 0
+        ask()
+    assert asked.pop()["number"].item() == 2.0 and compute.call_count == 1
+    ahead(store, [ask])
+    assert not asked
 
 
-def test_errors_of_those_who_are_asked_are_not_hidden(tmp_path: Path) -> None:
+def test_errors_of_those_who_are_asked_are_not_hidden_and_end_the_asking(tmp_path: Path) -> None:
+    store, filled = UnitStore(tmp_path), []
+
     def ask() -> None:
+        store.get_or_compute({"n": 1}, dict)
         raise ZeroDivisionError
 
-    with filled_by(lambda units, wanted: None), pytest.raises(ZeroDivisionError):
-        ahead(UnitStore(tmp_path), [ask])
+    with filled_by(lambda units, wanted: filled.extend(wanted)):
+        with pytest.raises(ZeroDivisionError):
+            ahead(store, [ask])
+        found = store.get_or_compute({"n": 2}, lambda: {"number": torch.tensor([2.0])})
+    assert found["number"].item() == 2.0 and not filled and {"n": 1} not in store
+
+
+@pytest.mark.parametrize("read", [lambda unit: unit["number"], lambda unit: unit.items(), lambda unit: unit.values()])
+def test_nothing_is_read_from_a_pending_unit(read: Callable[[Pending], Any]) -> None:
     with pytest.raises(NotYet):
-        raise NotYet("outside")
+        read(Pending())
+
+
+# --- workers that do not answer --------------------------------------------------------------------------------------
+
+
+class SilentRay:
+    """Ray whose workers never answer."""
+
+    exceptions = mock.Mock(GetTimeoutError=TimeoutError)
+
+    def wait(self, references: list[Any], *, num_returns: int = 1, timeout: float) -> tuple[list[Any], list[Any]]:
+        return [], references
+
+    def get(self, reference: Any, *, timeout: float) -> Any:
+        raise TimeoutError
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> RayEngine:
+    monkeypatch.setattr("headscope.engine.ray.SILENT_SECONDS", 0.01)
+    engine = RayEngine("m", {}, Resources(workers=2), ray=SilentRay())
+    engine.actors = [_Actor(mock.Mock(), loading=place) for place in range(2)]
+    return engine
+
+
+def test_a_worker_that_never_loads_ends_in_words(silent: RayEngine) -> None:
+    with pytest.raises(HeadscopeError, match=r"no worker has answered.*0 of 2 workers have loaded the model"):
+        silent._wait_ready()
+
+
+def test_units_that_never_come_back_end_in_words(silent: RayEngine, tmp_path: Path) -> None:
+    for actor in silent.actors:
+        actor.ready = True
+    wanted = [Wanted({"n": place}, dict) for place in range(5)]
+    with pytest.raises(HeadscopeError, match=r"0 of 5 units are done.*`ray status`.*the same command goes on"):
+        silent.fill(UnitStore(tmp_path), wanted)
+    assert not any(actor.flying for actor in silent.actors), "what is on its way is let go of"
+    with pytest.raises(HeadscopeError, match="what a worker made does not arrive"):
+        silent.answer(object())
 
 
 def test_a_packed_function_gets_the_workers_model(model: interp.HookedModel) -> None:

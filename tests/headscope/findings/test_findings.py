@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from math import inf, nan
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
-from headscope.findings import answer, paper, primary, pruning, ranks, task_table, undecided
+from headscope.comparison.models import removable
+from headscope.findings import answer, contest, paper, primary, pruning, ranks, task_table, undecided
 from headscope.findings.evidence import Evidence
 from headscope.findings.page import page_of
 from headscope.findings.reading import READING, left_out
@@ -106,11 +108,22 @@ def test_heads_stand_by_their_names_in_what_they_do(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run")
     classes = open_run(folder).classes
     (told,) = answer.looking_back(Evidence(open_run(folder)))
-    for kind, does in (("copying", "for that token"), ("anti-copying", "against it"), ("matching only", "neither")):
+    for kind, does in (("copying", "for that token"), ("anti-copying", "against it"), ("matching only", "either")):
         names = [f"{one.layer}.{one.head}" for one in classes[classes["class"] == kind].itertuples()]
         part = next(part for part in re.split(r"(?:token|it|directly)[,.]|: ", told) if set(names) & set(_heads(part)))
         assert _heads(part) == names and does.split()[0] in told.partition(names[-1])[2].split(",")[0]
     assert told.startswith(f"{(classes['class'] != '').sum()} of its 270 heads look back")
+
+
+def test_no_induction_head_is_none_that_reaches_the_threshold(tmp_path: Path) -> None:
+    evidence = Evidence(open_run(write_run(tmp_path / "run")))
+    bare = evidence.run.classes.assign(**{"class": ""})
+    with mock.patch.object(Run, "classes", bare):
+        (told,) = answer.looking_back(evidence)
+    assert told == (
+        "None of its 270 heads is classed as an induction head: no head reaches the threshold of looking back to what "
+        "followed an earlier copy."
+    )
 
 
 def _heads(text: str) -> list[str]:
@@ -128,7 +141,7 @@ def _heads(text: str) -> list[str]:
             0.5,
             0.5,
             1234.0,
-            "whether they carry more than matched heads is open, about 1,300 documents would decide.",
+            "whether they carry more than matched heads is open, about 1,300 documents over all tasks would decide.",
         ),
         (-0.1, 0.1, 0.5, inf, "is open, no number of documents would decide."),
     ],
@@ -158,13 +171,73 @@ def test_function_vector_heads_stand_beside_the_induction_heads(tmp_path: Path) 
     ]
 
 
+@pytest.mark.parametrize(
+    ("look", "says"),
+    [
+        (
+            {"kind": "undecided", "low": -0.02, "high": 0.62, "documents_needed": 150},
+            "whether they carry more than matched heads is open, about 150 documents over all tasks would decide.",
+        ),
+        ({"kind": "undecided", "low": -0.02, "high": 0.62}, "whether they carry more than matched heads is open."),
+        (
+            {"kind": "shown", "low": 0.05, "high": 0.55},
+            "they carry more of it than matched heads, by 0.30 nats (0.05 to 0.55).",
+        ),
+        ({"kind": "absent", "low": -0.1, "high": 0.7}, "they matter as matched heads do, within 0.05 nats."),
+    ],
+)
+def test_the_primarys_verdict_is_that_of_the_last_look(tmp_path: Path, look: dict[str, Any], says: str) -> None:
+    """The plain interval, .1 to .5, would always say more; another outcome has no looks and goes by it."""
+    rows = [*one_question(0.1, 0.5), *one_question(0.1, 0.5, level="mass/mean")]
+    looks = [{"share": 0.5, "kind": "undecided", "value": 9.0, "low": 8.0, "high": 10.0}, {"value": 0.3, **look}]
+    evidence = write(tmp_path, rows, stage=Stage("primary", {}), looks=looks)
+    (told,) = answer.lost(evidence)
+    assert told.endswith(says)
+    other = evidence.row(kind=Kind.PRIMARY_BEYOND, level="mass/mean")
+    assert primary.verdict(evidence, other).size == "0.30 nats (0.10 to 0.50)"
+    assert ("By choice" in sentences(undecided.section(evidence) or answer.section(evidence))) == ("open" in says)
+
+
+def contested(*beyond: tuple[str, float, float, float], lowest: float) -> list[Row]:
+    """Arms beyond their controls, and the raw drop of the lowest prefix-matching heads."""
+    level = "choice/mean/all/class/kept"
+    rows = [
+        row("contest_beyond", arm, "all tasks", 5, level, value, interval=(low, high), n=3)
+        for arm, value, low, high in beyond
+    ]
+    ends = (lowest - 0.01, lowest + 0.01)
+    return [*rows, row("contest_drop", "lowest prefix matching", "all tasks", 5, level, lowest, interval=ends, n=3)]
+
+
+def test_the_largest_kind_is_a_point_estimate_that_is_shown_to_be_above_nought(tmp_path: Path) -> None:
+    """Random heads are no kind that wins, and a raw drop stands in a sentence of its own."""
+    arms = [("induction", -0.1, -0.3, 0.1), ("importance", 0.5, 0.25, 0.75), ("random", 0.9, 0.7, 1.1)]
+    rows = write(tmp_path, contested(*arms, lowest=-0.02)).comparisons
+    assert list(contest.sentences(rows)) == [
+        "On 3 tasks, how much further the choice falls than without as many heads of the same layers (below 0: less "
+        "far): without the induction heads, \N{MINUS SIGN}0.10 nats (\N{MINUS SIGN}0.30 to 0.10) at all positions.",
+        "Of all kinds removed at all positions, importance heads have the largest point estimate beyond their "
+        "controls: +0.50 nats (0.25 to 0.75); whether it is larger than the others' is not tested.",
+        "Raw drop of the choice, beside no controls, without the lowest prefix-matching heads of the induction heads' "
+        "layers, removed at all positions: \N{MINUS SIGN}0.02 nats (\N{MINUS SIGN}0.03 to \N{MINUS SIGN}0.01).",
+    ]
+
+
+def test_no_kind_is_the_largest_where_none_is_shown_to_cost_more(tmp_path: Path) -> None:
+    arms = [("induction", 0.1, 0.05, 0.15), ("importance", 0.5, -0.25, 1.25)]
+    told = list(contest.sentences(write(tmp_path, contested(*arms, lowest=0.02)).comparisons))
+    assert len(told) == 2 and not any("largest" in line for line in told)
+
+
 def test_a_question_that_was_not_asked_says_why(tmp_path: Path) -> None:
     evidence = write(tmp_path, [], stage=Stage("primary", {}), question="", reason="no task passed the screen")
     assert list(answer.lost(evidence)) == ["What is lost without them was not asked: no task passed the screen."]
 
 
-def pruned(shown: float, refuted: float = nan, needed: float = nan, *, outcome: str = "kept") -> list[Row]:
-    key = ("pooled tasks", "own", 5, "head/mean")
+def pruned(
+    shown: float, refuted: float = nan, needed: float = nan, *, outcome: str = "kept", level: str = "head/mean"
+) -> list[Row]:
+    key = ("pooled tasks", "own", 5, level)
     rows = [row(f"removable_{outcome}", *key, shown, n=3)]
     rows += [row(f"not_removable_{outcome}", *key, refuted, n=3)] if refuted == refuted else []
     return rows + ([row(f"deciding_{outcome}", *key, needed, n=120)] if needed == needed else [])
@@ -178,9 +251,9 @@ def pruned(shown: float, refuted: float = nan, needed: float = nan, *, outcome: 
         ((0.0, 10.0), "not even 10% of the heads", "not 10%", ""),
         (
             (0.0, nan, 512.0),
-            "of the heads no share that is shown yet (about 520 documents would decide)",
-            "open, about 520 documents",
-            "shown at no step; about 520 documents would decide the next step.",
+            "of the heads no share that is shown yet (about 520 documents over all tasks would decide)",
+            "open, about 520 documents over all tasks",
+            "shown at no step; about 520 documents over all tasks would decide the next step.",
         ),
     ],
 )
@@ -188,7 +261,9 @@ def test_a_removable_share_is_shown_refuted_or_open(
     tmp_path: Path, told: tuple[float, ...], clause: str, cell: str, still_open: str
 ) -> None:
     evidence = write(tmp_path, pruned(*told))
-    assert list(pruning.sentence(evidence)) == [f"Removable with 95% of the choice gain kept: {clause}."]
+    assert list(pruning.sentence(evidence)) == [
+        f"Removable with 95% of the choice gain kept, replaced by mean: {clause}."
+    ]
     found = pruning.share(evidence, "head")
     assert found is not None and found.cell == cell
     lines = "".join(pruning.open_shares(evidence))
@@ -197,9 +272,24 @@ def test_a_removable_share_is_shown_refuted_or_open(
 
 def test_without_a_gain_to_keep_the_share_is_by_choice(tmp_path: Path) -> None:
     evidence = write(tmp_path, [*pruned(20.0, outcome="metric"), *pruned(40.0, outcome="choice")])
-    assert list(pruning.sentence(evidence)) == ["Removable for less than 0.05 nats of choice: 40% of the heads."]
+    assert list(pruning.sentence(evidence)) == [
+        "Removable for less than 0.05 nats of choice, replaced by mean: 40% of the heads."
+    ]
     found = pruning.share(evidence, "head", outcome="metric")
     assert found is not None and found.shown == 20.0
+
+
+@pytest.mark.parametrize(
+    ("ways", "told"), [(("zero", "mean"), "mean"), (("resample", "zero"), "zero"), (("resample",), "resample")]
+)
+def test_of_two_ablations_in_one_run_mean_is_told_then_zero(tmp_path: Path, ways: tuple[str, ...], told: str) -> None:
+    """Here and in the table of several models alike."""
+    shown = {"mean": 30.0, "zero": 50.0, "resample": 70.0}
+    evidence = write(tmp_path, [one for way in ways for one in pruned(shown[way], level=f"head/{way}")])
+    assert list(pruning.sentence(evidence)) == [
+        f"Removable with 95% of the choice gain kept, replaced by {told}: {shown[told]:.0f}% of the heads."
+    ]
+    assert removable(evidence.comparisons) == shown[told]
 
 
 def test_ffns_are_needed_where_holm_says_so(tmp_path: Path) -> None:
@@ -269,6 +359,25 @@ def test_the_papers_pairs_stand_beside_ours_of_the_same_pairs(tmp_path: Path) ->
     assert paper.section(write(tmp_path / "few", few)) is None
 
 
+@pytest.mark.parametrize(("ways", "told"), [(("mean", "zero"), "zero"), (("mean",), "mean")])
+def test_the_papers_joint_removal_stands_beside_ours_by_zero_first(
+    tmp_path: Path, ways: tuple[str, ...], told: str
+) -> None:
+    drops = {"mean": -0.01, "zero": -0.06}
+    rows = [
+        row("pruned_metric", "pooled tasks", "own", 0, f"both/{way}/h=70,f=20", drops[way], interval=(-0.1, 0.0), n=3)
+        for way in ways
+    ]
+    minus = "\N{MINUS SIGN}"
+    assert list(paper.joint(write(tmp_path, rows))) == [
+        (
+            "without 70% of heads, 20% of FFNs, 0 shots",
+            f"{minus}5 points",
+            f"{minus}{-100 * drops[told]:.1f} points ({minus}10.0 to 0.0), by {told}",
+        )
+    ]
+
+
 def test_one_tasks_heads_at_two_numbers_of_shots_are_the_mean_over_tasks(tmp_path: Path) -> None:
     rows = [row("cross_shot", f"{t}@0", f"{t}@5", -1, "global", v) for t, v in (("copa", 0.4), ("rte", 0.8))]
     rows.append(row("cross_shot", "aggregate@0", "aggregate@5", -1, "global", 0.99))
@@ -286,7 +395,7 @@ def test_what_is_not_decided_comes_with_the_documents_that_would_decide(tmp_path
     told = undecided.section(write(tmp_path, rows))
     assert told is not None and told.sentences == (
         "By accuracy, induction heads beyond matched heads: replaced by zero 1.0 points (\N{MINUS SIGN}0.1 to 2.1), "
-        "about 440 documents would decide.",
+        "about 440 documents over all tasks would decide.",
         "Whether the model learns these tasks: rte (about 880 documents) and wic (about 880 documents).",
     )
     assert undecided.section(write(tmp_path / "decided", one_question(0.4, 0.8))) is None
@@ -307,7 +416,8 @@ def test_noisy_rankings_are_named_with_the_documents_that_would_do(tmp_path: Pat
 def test_numbers_in_words() -> None:
     assert [number(value) for value in (0.746, -1.2, -0.001, nan)] == ["0.75", "\N{MINUS SIGN}1.20", "0.00", "-"]
     assert [number(value, 1, sign=True) for value in (3.0, 0.0)] == ["+3.0", "0.0"]
-    assert [documents(count).split(" would")[0] for count in (7.0, 93.0, 1201.0, 20000.0)] == [
+    assert documents(7.0) == "about 7 documents over all tasks would decide"
+    assert [documents(count, pooled=False).split(" would")[0] for count in (7.0, 93.0, 1201.0, 20000.0)] == [
         "about 7 documents",
         "about 93 documents",
         "about 1,300 documents",

@@ -6,7 +6,7 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from headscope.plan.budget import (
     DOCUMENTS,
     LEAST,
     MEDIUM,
+    OVER,
     PAPER,
     SMALL,
     TIERS,
@@ -35,8 +36,9 @@ from headscope.plan.budget import (
     restored,
     with_primary,
 )
-from headscope.plan.names import DECIDING
-from headscope.plan.study import STAGES, StudyPlan, heads_to_knock_out, shots_of, study
+from headscope.plan.cost import CellTokens, study_cost
+from headscope.plan.names import DECIDING, TAIL
+from headscope.plan.study import STAGES, StudyPlan, heads_to_knock_out, run_part, shots_of, silent, study
 from headscope.stages.cells import TaskChoice, fingerprints
 from headscope.stages.evaluation import reference_task
 from headscope.stages.knock_out import measure_knock_out
@@ -133,7 +135,7 @@ def test_heads_are_ranked_on_train_and_tasks_evaluated_on_validation(run: Run) -
     """None of them on a document that the screen saw."""
     plan = StudyPlan(NAMES, (0, 2), killed_study.BUDGET, part="rest")
     splits = {"importance": (plan.ranked, "train"), "prune": (plan.evaluated, "validation")}
-    knocked = {"train": plan.knocked, "validation": plan.needed}
+    knocked = {"train": plan.knocked, "validation": plan.knocked_once}
     compared = 0
     for stage in run.stages:
         command = stage.command.split()[0]
@@ -218,7 +220,7 @@ def test_a_sample_of_heads_is_spread_over_the_score_where_all_are_too_dear(
     with mock.patch("headscope.plan.cost.heads_knocked_out", return_value=8):
         heads = heads_to_knock_out(model, tmp_path / "run", plan)
     assert heads is not None and len(set(heads)) == 8
-    measure_knock_out(model, tmp_path / "run", plan.heads, component="head", ablation="mean", heads=heads)
+    measure_knock_out(model, tmp_path / "run", plan.knocked_once, component="head", ablation="mean", heads=heads)
     after = open_run(tmp_path / "run")
     sample = after.head_score("knock_out_mean_sample", "choice", task=NAMES[0], shots=2).mean
     whole = after.head_score("knock_out_mean", "choice", task=NAMES[0], shots=2).mean
@@ -232,7 +234,7 @@ def test_which_ffns_are_needed_is_a_bound_over_tasks_on_validation_documents(
     """By the library's knock-out of one task at a time, and the textbook's variance of a mean of means."""
     plan = StudyPlan(NAMES, (0, 2), killed_study.BUDGET, part="rest")
     costs = []
-    for task in plan.needed.tasks("validation"):
+    for task in plan.knocked_once.tasks("validation"):
         knocked = ablation.knock_out(model, task, component="ffn")
         costs.append(knocked.differences(outcome="choice").numpy())
     means = [part.mean(axis=0) for part in costs]
@@ -320,13 +322,28 @@ def test_budgets_by_name_and_by_hours() -> None:
             parse_budget(text)
 
 
+COUNTS = {"importance": "rank_documents", "knockout": "knockout_documents", "prune": "prune_documents"}
+
+
 def costs_of(*primary: float, tail: float = 100.0) -> list[dict[str, float]]:
-    """One tier a cost of the primary: 10 in front of it, `tail` behind it."""
+    """One tier a cost of the primary: 10 in front of it, `tail` behind vectors and contest, which cost 4 and 6."""
     parts = {"importance": 0.2, "knockout FFNs": 0.2, "knockout heads": 0.1, "prune heads": 0.5}
-    return [
-        {"induction": 5.0, "screen": 5.0, "primary": cost, **{name: share * tail for name, share in parts.items()}}
-        for cost in primary
-    ]
+    front = {"induction": 5.0, "screen": 5.0, "vectors": 4.0, "contest": 6.0}
+    return [{**front, "primary": cost, **{name: share * tail for name, share in parts.items()}} for cost in primary]
+
+
+def price_of(tiers: Sequence[Budget], costs: Sequence[dict[str, float]]) -> Callable[[Budget], dict[str, float]]:
+    """The costs of the tiers, by documents."""
+
+    def price(asked: Budget) -> dict[str, float]:
+        ((tier, cost),) = ((tier, cost) for tier, cost in zip(tiers, costs, strict=True) if tier.name == asked.name)
+        grown = {"primary": primary_cost(asked, tier, cost)}
+        for part in cost:
+            if count := COUNTS.get(part.split()[0]):
+                grown[part] = cost[part] * getattr(asked, count) / getattr(tier, count)
+        return cost | grown
+
+    return price
 
 
 def test_hours_go_to_the_primary_question_first() -> None:
@@ -343,19 +360,46 @@ def test_hours_go_to_the_primary_question_first() -> None:
 def test_what_the_primary_leaves_buys_structure_and_then_documents() -> None:
     costs = [*costs_of(400.0, tail=1e4), *costs_of(200.0, tail=1e3), *costs_of(100.0, tail=100.0)]
     tiers = (PAPER, MEDIUM, SMALL)
-    rich = fitted(1200.0, costs, tiers)
-    assert rich.name == "medium" and rich.prune_documents == int(64 * (1200 - 10 - 400) / 1000) and not rich.without
+    rich = fitted(1200.0, price_of(tiers, costs), tiers)
+    assert rich.name == "medium" and rich.prune_documents == int(64 * (1200 - 10 - 400 - 10) / 1000)
+    assert not rich.without
     assert rich.primary_documents == 200, "half of 1190 would buy more than the paper's"
-    assert fitted(250.0, costs, tiers).name == "small"
+    assert fitted(250.0, price_of(tiers, costs), tiers).name == "small"
 
 
 def test_a_budget_that_ends_cuts_the_stages_from_behind() -> None:
     """Each with the fewest documents it takes; what decides is never cut."""
-    costs = costs_of(100.0, tail=120.0)
-    cut = [fitted(tokens, costs, (SMALL,)).without for tokens in (300.0, 50.0, 40.0, 11.0)]
-    assert cut == [(), ("prune",), ("knockout", "prune"), ("importance", "knockout", "prune")]
-    assert not {*DECIDING} & {*cut[-1]}
-    assert "no time for: prune" in fitted(50.0, costs, (SMALL,)).left_out()
+    price = price_of((SMALL,), costs_of(100.0, tail=120.0))
+    cut = [fitted(tokens, price, (SMALL,)).without for tokens in (300.0, 70.0, 50.0, 38.0, 32.0, 11.0)]
+    assert cut == [TAIL[place:] for place in (5, 4, 3, 2, 1, 0)]
+    assert {*DECIDING, *TAIL} == {*STAGES} - {"compare", "report"} and not {*DECIDING} & {*TAIL}
+    assert "no time for: prune" in fitted(70.0, price, (SMALL,)).left_out()
+
+
+@pytest.mark.parametrize("heads", [16, 270])
+@pytest.mark.parametrize("tokens", [1e6, 3e6, 6e6, 1e7])
+def test_hours_pay_for_every_stage_of_the_study_they_buy(tokens: float, heads: int) -> None:
+    """By the price that `headscope plan` tells; what is cut costs nothing."""
+    cells = [CellTokens(task, shots, 20 + 15.0 * shots, 6.0, 15.0 * shots) for task in "abc" for shots in (0, 5)]
+    chosen = fitted(tokens, lambda asked: study_cost(asked, cells, 4, heads))
+    cost = study_cost(chosen, cells, 4, heads)
+    assert {name.split()[0] for name in cost} == {*DECIDING, *TAIL}
+    assert sum(value for name, value in cost.items() if name.split()[0] not in chosen.without) <= OVER * tokens
+
+
+def test_stages_that_the_budget_does_not_reach_are_run_when_asked_for(tmp_path: Path) -> None:
+    plan = StudyPlan(NAMES, (0, 2), replace(SMALL, without=TAIL))
+    ran: list[str] = []
+    runners = {name: lambda *_, name=name: ran.append(name) for name in STAGES}
+    with (
+        mock.patch.dict("headscope.plan.study.RUNNERS", runners),
+        mock.patch("headscope.plan.study.carrying", return_value=plan),
+        mock.patch("headscope.plan.study.not_learnt", return_value=""),
+    ):
+        for asked in (False, True):
+            for name in STAGES:
+                run_part(mock.Mock(), tmp_path, mock.Mock(), plan, name, silent, asked=asked)
+    assert ran == [*DECIDING, "compare", "report", *STAGES]
 
 
 def test_a_budget_comes_back_from_the_manifest() -> None:
@@ -454,7 +498,10 @@ def test_ranking_and_evaluation_never_share_a_document() -> None:
     plan = StudyPlan(NAMES, (0, 2), killed_study.BUDGET)
     ranked, evaluated = (
         {document.id for choice in choices for cell in choice.tasks(split) for document in cell.documents}
-        for choices, split in (((plan.ranked, plan.knocked), "train"), ((plan.evaluated, plan.needed), "validation"))
+        for choices, split in (
+            ((plan.ranked, plan.knocked), "train"),
+            ((plan.evaluated, plan.knocked_once), "validation"),
+        )
     )
     assert ranked and evaluated and not ranked & evaluated
 
@@ -482,7 +529,7 @@ def test_a_study_none_of_whose_tasks_is_learnt_ends_well(
     assert all(stage.finished for stage in run.stages) and (run.folder / "report.html").is_file()
     record = run.stages[0].record
     assert record["carried"] == [] and all(f"{name} (its choice gain is" in record["not_learnt"] for name in NAMES)
-    assert record["not_learnt"].startswith("Not learnt from the context, and left out of importance, knock-outs")
+    assert record["not_learnt"].startswith("Did not pass the screen, and left out of all that follows it: ")
 
 
 def test_only_what_is_learnt_is_carried_on_and_a_screen_must_come_first(

@@ -13,12 +13,17 @@ import transformers
 
 import interp
 from headscope.plan import budget
-from headscope.plan.study import NO_FFNS, study
+from headscope.plan.names import STAGES
+from headscope.plan.study import NO_FFNS, StudyPlan, run_stages, silent, study
 from headscope.stages import export as exporting
 from headscope.stages.cells import TaskChoice
 from headscope.stages.knock_out import measure_knock_out
 from headscope.stages.pruning import PruneChoice, measure_pruning
+from headscope.store.comparisons import Kind
+from headscope.store.manifest import Stage
 from headscope.store.run import Run
+from headscope.store.snapshot import chosen
+from headscope.store.writer import open_stage
 from interp.errors import UsageError
 from tests.headscope import killed_study
 from tests.induction.tokenizers import opt_like, pair_merges
@@ -73,7 +78,7 @@ def test_a_model_without_ffns(few: None, tmp_path: Path) -> None:
     commands = [stage.command for stage in run.stages]
     assert "prune --component head" in commands and not [name for name in commands if "ffn" in name or "both" in name]
     assert all(stage.finished for stage in run.stages) and (run.folder / "report.html").is_file()
-    assert len(run.metrics) and not len(run.comparisons.query("kind == 'needed_ffns'"))
+    assert len(run.metrics) and not len(chosen(run.comparisons, kind=Kind.FFN_NEEDED))
 
 
 def test_heads_without_a_prefix_score_and_no_heads_left_for_controls(few: None, tmp_path: Path) -> None:
@@ -83,6 +88,24 @@ def test_heads_without_a_prefix_score_and_no_heads_left_for_controls(few: None, 
     (told,) = (line for line in left_out(run) if line.startswith("no primary: "))
     assert "there is no head to test" in told
     assert all(stage.finished for stage in run.stages) and (run.folder / "report.html").is_file()
+
+
+def test_a_refused_part_closes_its_own_stage_and_no_interrupted_one(tmp_path: Path) -> None:
+    found, folder, plan = model(), tmp_path / "run", StudyPlan(("probe_pattern",), (2,), FEW)
+    earlier = Stage("prune --component head", "by hand")
+    open_stage(found, folder, earlier)  # killed: never finished
+
+    def refuse(*_: Any) -> None:
+        open_stage(found, folder, Stage("importance", "begun and refused"))
+        raise UsageError("no such scores")
+
+    ran = {name: mock.Mock() for name in STAGES} | {"importance": refuse}
+    with mock.patch.dict("headscope.plan.study.RUNNERS", ran):
+        run = run_stages(found, folder, Stage("study", "few"), plan, None, silent)
+    finished = {stage.command: bool(stage.finished) for stage in run.stages}
+    assert finished == {"prune --component head": False, "study": True, "importance": True}
+    (begun,) = (stage for stage in run.stages if stage.command == "importance")
+    assert begun.record["left_out"] == ["no such scores"] and "no importance: no such scores" in left_out(run)
 
 
 def test_removing_ffns_that_are_not_there_is_refused_before_the_folder_is_bound(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -15,16 +17,17 @@ import pytest
 import torch
 
 import interp
-from ablation.contest import ABSTRACTIVE, ALL_TASKS, EXTRACTIVE, INDUCTION
+from ablation.contest import ABSTRACTIVE, ALL_TASKS, EXTRACTIVE, INDUCTION, NEGATIVE
 from ablation.evaluation import evaluate
 from ablation.function_vector import FunctionVector
 from ablation.function_vectors import function_vectors
+from ablation.gains import Conditions
 from ablation.replacement import At
 from headscope.figures.catalogue import draw
 from headscope.figures.contest import contest_dots
 from headscope.findings.contest import sentences, table_rows
 from headscope.findings.page import page_of
-from headscope.stages.cells import TaskChoice
+from headscope.stages.cells import Progress, TaskChoice, title_of
 from headscope.stages.contest import ContestChoice, measure_contest
 from headscope.stages.evaluation import replacement_for
 from headscope.stages.induction import measure_induction
@@ -32,8 +35,11 @@ from headscope.stages.primary import conditions_of
 from headscope.stages.screening import learnt_tasks, measure_screening
 from headscope.stages.vectors import Found, measure_vectors, vector_choice, vector_heads
 from headscope.store.comparisons import ContestLevel, Kind, level_of
+from headscope.store.manifest import Stage
 from headscope.store.run import Run, open_run
 from headscope.store.snapshot import chosen
+from headscope.store.writer import open_stage
+from induction.sequences import candidates_of
 from interp.errors import UsageError
 from interp.masks import HeadMask
 from tests.ablation.vector_prompts import vector_task
@@ -130,6 +136,17 @@ def test_label_heads_over_tasks_are_those_of_all_their_documents(tmp_path: Path)
     torch.testing.assert_close(run.head_score("tr").p, ((1 + larger) / (1 + len(null))).float())
 
 
+def test_label_heads_ranked_by_other_tokens_are_another_unit(tmp_path: Path) -> None:
+    from headscope.stages.vectors import _Work
+
+    model = interp.load_model(build("llama"), tokenizer=tokenizer(), check=False)
+    writer = open_stage(model, tmp_path / "run", Stage("vectors", {}))
+    work = _Work(model, writer, 0, Progress(0))
+    for ranked in (None, range(40), range(40), range(39, -1, -1)):
+        work.pieces(vector_task("one", lengths=(1, 2, 3)), ranked)
+    assert len(writer.units) == 3
+
+
 def test_too_few_queries_and_no_task_end_in_words(model: interp.HookedModel, tmp_path: Path) -> None:
     measure_induction(model, tmp_path, sequences=3, length=12)
     with pytest.raises(UsageError, match="need 15 usable queries a task, and 9 are asked for"):
@@ -188,6 +205,8 @@ def test_beyond_ahead_and_rank_come_from_the_stored_sets(run: Run) -> None:
         assert chosen(run.comparisons, kind=Kind.CONTEST_BEYOND, **at)["value"].iloc[0] == pytest.approx(beyond[arm])
         rank = chosen(run.comparisons, kind=Kind.CONTEST_RANK, **at)["value"].iloc[0]
         assert rank == 1 + (controls >= own).sum()
+    lowest = chosen(run.comparisons, a=NEGATIVE)
+    assert len(lowest) and set(lowest["kind"]) == {Kind.CONTEST_DROP}, "not matched to the induction heads' controls"
     ahead = chosen(run.comparisons, kind=Kind.CONTEST_AHEAD, a="function vectors", b=ALL_TASKS, level=level)
     assert ahead["value"].iloc[0] == pytest.approx(beyond["function vectors"] - beyond[INDUCTION])
 
@@ -225,11 +244,63 @@ def test_the_same_again_computes_nothing(model: interp.HookedModel, passed: None
     assert len(rows) == len(run.comparisons[run.comparisons["kind"].str.startswith("contest_")])
 
 
+def test_a_task_without_documents_is_left_out_and_the_others_are_the_primarys(
+    model: interp.HookedModel, run: Run, tmp_path: Path
+) -> None:
+    """Documents need a choice to make under both conditions; one task's refusal does not end the stage."""
+    shutil.copytree(run.folder, tmp_path / "run")
+
+    def some(name: str, choice: TaskChoice) -> Conditions:
+        if name == TASKS[1]:
+            raise UsageError("the screen saw all passages")
+        return conditions_of(name, choice)
+
+    def common(model: interp.HookedModel, found: Conditions) -> tuple[Conditions, tuple[str, ...]]:
+        return Conditions(**{name: task.select(range(3)) for name, task in found.tasks.items()}), ("no choice",)
+
+    with (
+        mock.patch("headscope.stages.primary.conditions_of", side_effect=some),
+        mock.patch("headscope.stages.primary.with_common_choices", side_effect=common),
+        mock.patch("headscope.stages.contest.learnt_tasks", return_value=TASKS),
+    ):
+        measure_contest(model, tmp_path / "run", CHOICE, CONTEST)
+    (stage,) = (stage for stage in open_run(tmp_path / "run").stages if stage.command == "contest")
+    assert stage.record["without_references"] == {TASKS[1]: "the screen saw all passages"}
+    kept = conditions_of(TASKS[0], CHOICE).few.select(range(3))
+    assert stage.record["documents"] == {title_of(kept): kept.fingerprint[:16]}
+
+
+def test_concept_prompts_are_drawn_from_the_runs_own_tokens(
+    model: interp.HookedModel, run: Run, tmp_path: Path
+) -> None:
+    """As the induction stage draws them: by its counts, not by the model's tokenizer."""
+    drawn = []
+
+    def keep(model: interp.HookedModel, **options: Any) -> None:
+        drawn.append(options)
+        raise UsageError("enough")
+
+    measure_induction(model, tmp_path, sequences=3, length=12, counts="uniform")
+    with (
+        mock.patch("induction.entity_prompts", side_effect=keep),
+        mock.patch("headscope.stages.contest.learnt_tasks", return_value=TASKS[:1]),
+    ):
+        with pytest.raises(UsageError, match="enough"):
+            measure_induction(model, tmp_path / "other", also=("concept",), counts="uniform")
+        measure_contest(model, tmp_path, replace(CHOICE, names=TASKS[:1], limit=20), replace(CONTEST, controls=0))
+    stage, contest = drawn
+    own = candidates_of(model, stage["counts"]).ids
+    assert torch.equal(contest["candidates"].ids, own) and contest["seed"] == stage["seed"]
+    assert not torch.equal(own, candidates_of(model).ids)
+
+
 def test_it_is_said_and_drawn(run: Run) -> None:
     lines = list(sentences(run.comparisons))
-    assert len(lines) == 4 and all(line.endswith(".") and "nan" not in line for line in lines)
+    assert len(lines) >= 4 and all(line.endswith(".") and "nan" not in line for line in lines)
     assert lines[0].startswith("On 1 extractive task") and lines[1].startswith("On 1 abstractive task")
     (part,) = (part for part in page_of(run) if part.name == "contest")
+    assert lines[2].startswith("Function-vector heads against as many induction heads")
+    assert lines[-1].startswith("Raw drop of the choice, beside no controls, without the lowest prefix-matching heads")
     assert part.sentences == tuple(sentences(run.comparisons, ahead=False)) == (*lines[:2], *lines[3:])
     assert {row[0] for row in part.table.rows} >= {"induction", "random", "importance"}
     assert all(len(cell.split()) <= 12 for row in part.table.rows for cell in row)
@@ -258,7 +329,8 @@ def test_a_screen_comes_first_and_names_its_tasks(run: Run, tmp_path: Path) -> N
         refused(command(name, "-o", tmp_path / "none"), "holds no screen", "headscope study --only screen -o")
     with pytest.raises(UsageError, match="did not see probe_french: it was of probe_pattern, probe_labels"):
         learnt_tasks(run, ("probe_pattern", "probe_french"))
-    refused(command("contest", "-o", run.folder, "--shares", "0,5"), "no list of percentages")
+    refused(command("contest", "-o", run.folder, "--shares", "0,5"), "a share of heads is 1 to 100 percent, got 0")
+    refused(command("contest", "-o", run.folder, "--shares", "5%"), "'5%' is not a value of --shares")
     with pytest.raises(UsageError, match="3 control sets or more, got 2"):
         ContestChoice(controls=2)
 

@@ -8,6 +8,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 import induction
@@ -30,10 +31,13 @@ from headscope.stages.primary import (
     sets_of,
     with_references,
 )
+from headscope.stages.repeat_loss import RepeatLoss
 from headscope.stages.screening import measure_screening
 from headscope.store.comparisons import CausalLevel, Kind
 from headscope.store.run import Run, open_run
 from headscope.store.snapshot import chosen
+from headscope.store.units import UnitStore
+from induction import Candidates
 from interp.errors import UsageError
 from interp.masks import HeadMask
 from tests.headscope.commands import units
@@ -181,6 +185,13 @@ def test_documents_without_a_choice_are_left_out_of_the_question(model: interp.H
             assert [d.id for d in left.few.documents] == [d.id for d in left.none.documents] == ids and not without
         else:
             assert not found and "no 2 independent documents with a choice to make (two of" in without[TASKS[0]]
+
+
+def test_repeats_of_other_tokens_are_another_unit(model: interp.HookedModel, tmp_path: Path) -> None:
+    store, whole = UnitStore(tmp_path), HeadMask.keep_all(model.n_layers, model.n_heads)
+    pools = [Candidates(torch.arange(start, start + 60), "uniform", 60) for start in (3, 3, 9)]
+    first, again, other = (RepeatLoss(model, store, candidates=pool)(whole) for pool in pools)
+    assert first == again != other and len(store) == 2
 
 
 def test_a_look_that_decides_is_the_last(model: interp.HookedModel, run: Run, tmp_path: Path) -> None:

@@ -11,16 +11,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock, Timeout
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headscope.store import tables
-from headscope.store.atomic import remove_stale, write_atomically
+from headscope.store.atomic import remove_empty, remove_stale, write_atomically
 from headscope.store.attention_example import byte_patterns, quantise
 from headscope.store.canonical import canonical, digest
 from headscope.store.manifest import Stage
@@ -279,6 +281,28 @@ def test_a_stage_that_fails_is_not_marked_finished(folder: Path) -> None:
     with pytest.raises(ZeroDivisionError), begin_stage(folder, IDENTITY, QUICK):
         raise ZeroDivisionError
     assert not open_run(folder).stages[0].finished
+
+
+def test_a_stage_refused_in_a_new_folder_takes_it_away_while_no_other_can_write(folder: Path) -> None:
+    free = []
+
+    def removed(path: Path) -> None:
+        try:
+            FileLock(path / ".lock", timeout=0).acquire().lock.release()
+            free.append(path)
+        except Timeout:
+            remove_empty(path)
+
+    with (
+        mock.patch("headscope.store.writer.remove_empty", side_effect=removed) as called,
+        pytest.raises(UsageError, match="too few"),
+        begin_stage(folder, IDENTITY, QUICK),
+    ):
+        raise UsageError("too few")
+    assert called.call_count == 1 and not free and not folder.exists()
+    with begin_stage(folder, IDENTITY, QUICK):
+        pass
+    assert open_run(folder).stages[0].finished
 
 
 def test_another_format_is_refused(writer: RunWriter, folder: Path) -> None:

@@ -1,7 +1,6 @@
 """Units in this process, packed and unpacked as for a worker: what Ray does, without Ray.
 
-A command's own engine is none at all: a stage computes each unit when it comes to it. This one is for whoever wants to
-see that units asked for ahead, run in another order from packed work, have the same bytes.
+It shows that units asked for ahead, run in another order from packed work, have the same bytes.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from headscope.engine.passing import Packer, from_bytes
+from headscope.engine.ray import longest_first
 from headscope.engine.worker import Worker
 from headscope.store.ahead import Wanted
 
@@ -32,8 +32,3 @@ class LocalEngine:
             packed, _ = packer.pack(one.compute)
             units.put(one.key, from_bytes(self.worker.run(packed, packer.shared.__getitem__)))
             self.ran.append(one)
-
-
-def longest_first(wanted: Sequence[Wanted]) -> list[Wanted]:
-    """The longest first; of like ones those that share documents stand together, so that a worker keeps what it has."""
-    return sorted(wanted, key=lambda one: (-one.size, str(one.key.get("documents", "")), str(one.key.get("ablation"))))
