@@ -14,7 +14,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help report test test-all test-longest check study small-models readme screenshots docs bench check-gpu audit release fuzz mutants reliability chromium clean
+.PHONY: help report test test-all test-longest check study small-models readme screenshots notebooks docs bench check-gpu audit release fuzz mutants reliability chromium clean
 
 help:
 	@echo "make report     score every attention head of the embedded model, write $(RUN)/report.html"
