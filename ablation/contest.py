@@ -4,8 +4,9 @@ Method 5, after Yin & Steinhardt 2025 (arXiv 2502.14010), who remove heads at th
 heads without regard to layers.
 1. An arm is a kind of head: a ranking. Its tested sets are its top heads: as many as there are induction heads
    (`class`; for induction these heads themselves), and the top 1, 2, 5, 10, 20%.
-2. The class-sized sets have controls matched by layer and key-value group. Where induction and function-vector heads
-   overlap, both sets are told once more without what the other has.
+2. Sets have controls matched by layer and key-value group: the class-sized ones, removed by mean, or all of them in all
+   ways (`controls_of`). Where induction and function-vector heads overlap, both sets are told once more without what
+   the other has.
 3. Heads are removed by mean and by zero, at all positions and at the last one; class-sized sets by 25, 50 and 75% too.
    The lowest prefix-matching heads of the induction heads' layers are a negative control.
 4. Drop = outcome of the whole model - outcome without the set, at k shots, paired by document: choice, mass, metric.
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,8 +32,7 @@ from ablation.last_position import without_at_last
 from ablation.replacement import Replacement, make_replacement
 from ablation.statistics.cluster_numbers import cluster_numbers
 from ablation.statistics.kv_groups import kv_groups
-from ablation.statistics.primary import Primary, primary
-from ablation.statistics.standardised import FEWEST_CONTROLS, TaskDrops
+from ablation.statistics.standardised import TaskDrops
 from ablation.tasks.names import ABSTRACTIVE, EXTRACTIVE, PROBE_KINDS
 from interp.errors import UsageError
 from interp.masks import HeadMask
@@ -48,6 +48,7 @@ SHARES, DOSES = (1, 2, 5, 10, 20), (0.25, 0.5, 0.75)
 CONTROLS = 39
 WAYS = (("mean", "all"), ("mean", "last"), ("zero", "all"), ("zero", "last"))
 CONTROLLED = WAYS[:2]
+CONTROLS_OF = ("class", "all")
 OUTCOMES = ("choice", "mass", "metric")
 ALL_TASKS = "all tasks"
 GROUPS = (EXTRACTIVE, ABSTRACTIVE, ALL_TASKS)
@@ -93,11 +94,13 @@ def contest_sets(
     shares: Sequence[int] = SHARES,
     doses: Sequence[float] = DOSES,
     controls: int = CONTROLS,
+    controls_of: str = CLASS,
     seed: int = 0,
 ) -> list[ContestSet]:
     """All sets of all arms; rankings by arm, NaN where a head has no score.
 
-    classed: the induction heads. prefix_matching: for the negative control. Raises UsageError where no head is classed.
+    classed: the induction heads. prefix_matching: for the negative control. controls_of: `class`, or `all` for other
+    shares too, but for those that leave fewer heads than they take. Raises UsageError where no head is classed.
     """
     if not classed:
         raise UsageError(
@@ -107,20 +110,23 @@ def contest_sets(
     tops = {name: top(ranking, size) for name, ranking in rankings.items()}
     tops[INDUCTION] = tuple(sorted(classed))
     made: list[ContestSet] = []
+    drawn: dict[str, Any] = {"groups": groups, "n": controls, "seed": seed}
+
+    def beside(tested: ContestSet) -> Iterator[ContestSet]:
+        if controls:
+            for one in control_sets(tested.heads, exists, kind=CONTROLS_KIND, name=tested.arm, **drawn):
+                yield replace(tested, role=CONTROL, draw=one.draw, heads=one.heads)
+
     for arm, heads in tops.items():
-        drawn: dict[str, Any] = {"groups": groups, "n": controls, "seed": seed, "name": arm}
         for overlap, own in _overlaps(arm, tops):
-            made.append(ContestSet(arm, CLASS, overlap, TESTED, 0, own))
-            if controls:
-                for one in control_sets(own, exists, kind=CONTROLS_KIND, **drawn):
-                    made.append(ContestSet(arm, CLASS, overlap, CONTROL, one.draw, one.heads))
+            tested = ContestSet(arm, CLASS, overlap, TESTED, 0, own)
+            made += [tested, *beside(tested)]
         made += [ContestSet(arm, CLASS, KEPT, DOSE, 0, heads, dose) for dose in doses]
-        if arm in rankings:
-            cut = induction_sets(rankings[arm], percents=shares)
-            made += [
-                ContestSet(arm, name.removeprefix("top "), KEPT, TESTED, 0, tuple(sorted(own)))
-                for name, own in cut.items()
-            ]
+        for name, own in induction_sets(rankings[arm], percents=shares).items() if arm in rankings else ():
+            tested = ContestSet(arm, name.removeprefix("top "), KEPT, TESTED, 0, tuple(sorted(own)))
+            made.append(tested)
+            if controls_of == "all" and 2 * len(own) <= int(exists.sum()):
+                made += beside(tested)
     if prefix_matching is not None:
         lowest = lowest_of_layers(prefix_matching, tops[INDUCTION])
         made.append(ContestSet(INDUCTION, CLASS, KEPT, NEGATIVE, 0, lowest))
@@ -154,6 +160,11 @@ def _overlaps(arm: str, tops: Mapping[str, tuple[Head, ...]]) -> Iterator[tuple[
     alone = tuple(head for head in tops[arm] if head not in other)
     if alone and len(alone) < len(tops[arm]):
         yield LEFT_OUT, alone
+
+
+def controlled(controls_of: str) -> tuple[tuple[str, str], ...]:
+    """The ways in which controls are removed."""
+    return WAYS if controls_of == "all" else CONTROLLED
 
 
 def removals(
@@ -332,19 +343,10 @@ def with_random(
 
 @dataclass(frozen=True, eq=False)
 class Contest:
-    """All tasks under all removals."""
+    """All tasks under all removals: `match.of(tasks, ...)` of each of `matches(removals)` gives the drops."""
 
     tasks: tuple[ContestTask, ...]
     removals: tuple[Removal, ...]
-
-    def read_outs(self, outcome: str = "choice", group: str = ALL_TASKS) -> dict[Removal, Primary]:
-        """Every tested set that has controls, pooled over the tasks of a group: the drop, and beyond the controls."""
-        found = {}
-        for match in matches(self.removals):
-            drops = match.of(self.tasks, outcome, group)
-            if drops and len(match.controls) >= FEWEST_CONTROLS:
-                found[match.tested] = primary(drops)
-        return found
 
 
 def contest(
@@ -358,6 +360,7 @@ def contest(
     shares: Sequence[int] = SHARES,
     doses: Sequence[float] = DOSES,
     ways: Sequence[tuple[str, str]] = WAYS,
+    controls_of: str = CLASS,
     seed: int = 0,
     evaluate: Evaluate = evaluate,
     progress: Callable[[int], None] | None = None,
@@ -380,9 +383,10 @@ def contest(
         shares=shares,
         doses=doses,
         controls=controls,
+        controls_of=controls_of,
         seed=seed,
     )
-    wanted = removals(sets, ways=ways)
+    wanted = removals(sets, ways=ways, controlled=controlled(controls_of))
     found = []
     for task in tasks:
         means = make_replacement(model, "mean", references[task.name], evaluated=gold_documents(model, task), seed=seed)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from headscope.cli import engines, values
 from headscope.cli import help as panels
 from headscope.cli import options as opt
+from headscope.cli.kinds import choice as one_of
 from headscope.cli.kinds import listed, shots, whole
 from headscope.cli.terminal import progress, show_table
 
@@ -27,6 +28,15 @@ def contest(
     controls: Annotated[
         int, whole("--controls", high=1000, help="Control sets of each arm; 0 for none.", panel=panels.REMOVED)
     ] = 39,
+    controls_of: Annotated[
+        str,
+        one_of(
+            "--controls-of",
+            ("class", "all"),
+            help="Controls of class-sized sets by mean, or of all sets in all ways (ten times the passes).",
+            panel=panels.REMOVED,
+        ),
+    ] = "class",
     shares: Annotated[
         str,
         listed(
@@ -41,7 +51,7 @@ def contest(
     """Remove every kind of head alike: which one carries the choice?
 
     Induction, function-vector, concept, task-recognition, task-learning, important and random heads, as many of each,
-    by their mean, at all positions and at the last one, against control sets of the same layers; on the tasks that
+    by their mean, at all positions and at the last one, against control sets matched by layer; on the tasks that
     passed the run's screen, those whose answer stands in the query told apart from the others. Needs `headscope
     induction`, a screen, and `headscope vectors` in the run. A killed run goes on when the same command is given again.
 
@@ -57,7 +67,7 @@ def contest(
     names = opt.screen_tasks(folder, tasks, data)
     most = max(parse_shots(shots))
     choice = TaskChoice(names, (0, most), limit=limit, data=data, demos="fixed", bos=bos, seed=seed)
-    wanted = ContestChoice(controls=controls, shares=tuple(sorted(read_shares(shares))))
+    wanted = ContestChoice(controls, tuple(sorted(read_shares(shares))), controls_of)
     check_output_folder(folder, wanted.stage(choice))
     with opt.resumable():
         loaded = opt.load(model, **loading)

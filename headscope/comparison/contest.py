@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 from ablation.contest import (
     CLASS,
@@ -41,6 +41,7 @@ from ablation.statistics.intervals import cluster_mean
 from ablation.statistics.primary import primary
 from ablation.statistics.standardised import FEWEST_CONTROLS, TaskDrops
 from ablation.statistics.tasks_mean import mean_over_tasks
+from headscope.comparison.controls import band, mask_of
 from headscope.store.comparisons import FULL, ContestLevel, Kind, Row, row, with_holm
 
 Grid = Int[np.ndarray, "layer head"]
@@ -75,15 +76,14 @@ def match_rows(
         return
     result = primary(
         drops,
-        tested=mask_of(match.tested, groups),
-        controls=np.stack([mask_of(one, groups) for one in match.controls]),
+        tested=mask_of(match.tested.heads.heads, groups),
+        controls=np.stack([mask_of(one.heads.heads, groups) for one in match.controls]),
         groups=groups,
     )
     controls = result.effect.controls
-    band = (float(np.quantile(controls, 0.05)), float(np.quantile(controls, 0.95)))
     yield row(Kind.CONTEST_BEYOND, *key, result.beyond.value, interval=result.beyond.interval(), n=len(drops))
     yield row(Kind.CONTEST_RANK, *key, float(result.rank), n=result.n_controls)
-    yield row(Kind.CONTEST_CONTROLS, *key, float(np.median(controls)), interval=band, n=result.n_controls)
+    yield row(Kind.CONTEST_CONTROLS, *key, float(np.median(controls)), interval=band(controls), n=result.n_controls)
     p, effect = float("nan") if result.p is None else result.p, result.effect
     yield row(Kind.CONTEST_EFFECT, *key, effect.value, interval=(effect.low, effect.high), p=p, n=result.n_controls)
 
@@ -160,9 +160,3 @@ def level_of_set(one: Removal, outcome: str) -> ContestLevel:
     heads = one.heads
     dose = f"{heads.dose:g}" if heads.role == DOSE else ""
     return ContestLevel(outcome, one.ablation, one.positions, heads.share, heads.overlap, dose)
-
-
-def mask_of(one: Removal, like: Grid) -> Bool[np.ndarray, "layer head"]:
-    mask = np.zeros(like.shape, dtype=bool)
-    mask[tuple(np.array(one.heads.heads).T)] = True
-    return mask

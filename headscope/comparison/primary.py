@@ -25,12 +25,23 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 from ablation.statistics import holm
 from ablation.statistics.looks import verdict_at_look
 from ablation.statistics.primary import Primary, primary
-from headscope.store.comparisons import CONTROL_HEADS, FULL, PRIMARY_ASKED, CausalLevel, ControlSet, Kind, Row, row
+from headscope.comparison.controls import band, mask_of
+from headscope.store.comparisons import (
+    CONDITIONS,
+    CONTROL_HEADS,
+    FULL,
+    PRIMARY_ASKED,
+    CausalLevel,
+    ControlSet,
+    Kind,
+    Row,
+    row,
+)
 
 if TYPE_CHECKING:
     from ablation.causal import CausalCheck, CausalTest
@@ -39,7 +50,6 @@ if TYPE_CHECKING:
 PRIMARY_CONTROLS = "group_matched"
 PRIMARY_OUTCOME, PRIMARY_WAY = PRIMARY_ASKED
 OUTCOMES = ("choice", "mass", "metric")
-CONDITIONS = ("few", "none")
 Grid = Int[np.ndarray, "layer head"]
 
 
@@ -78,7 +88,7 @@ def read_out(
     """One outcome and way of removing, pooled over tasks; p only where the sets are given."""
     tests = [test_of(check, outcome, way) for check in checks]
     drops = [check.task_drops(test) for check, test in zip(checks, tests, strict=True)]
-    masks = [mask_of(heads, groups) for heads in sets] if groups is not None else []
+    masks = [mask_of(one.heads, groups) for one in sets] if groups is not None else []
     given: dict[str, Any] = {"tested": masks[0], "controls": np.stack(masks[1:]), "groups": groups} if masks else {}
     return primary(drops, **given)
 
@@ -87,12 +97,6 @@ def test_of(check: CausalCheck, outcome: str, way: str) -> CausalTest:
     """The one tested set against the primary's controls."""
     (tested,) = (test for test in check.tests(outcome) if (test.ablation, test.control) == (way, PRIMARY_CONTROLS))
     return tested
-
-
-def mask_of(heads: HeadSet, like: Grid) -> Bool[np.ndarray, "layer head"]:
-    mask = np.zeros(like.shape, dtype=bool)
-    mask[tuple(np.array(heads.heads).T)] = True
-    return mask
 
 
 def read_out_rows(
@@ -156,8 +160,3 @@ def overlap_row(sets: Sequence[HeadSet], shots: int) -> Row:
     shares = [len({*a.heads} & {*b.heads}) / len(a.heads) for a, b in combinations(controls, 2)]
     value = float(np.mean(shares)) if shares else float("nan")
     return row(Kind.PRIMARY_OVERLAP, name, PRIMARY_CONTROLS, shots, CONTROL_HEADS, value, n=len(controls))
-
-
-def band(values: np.ndarray) -> tuple[float, float]:
-    """5th and 95th percentile."""
-    return float(np.quantile(values, 0.05)), float(np.quantile(values, 0.95))

@@ -33,6 +33,7 @@ from ablation.statistics import PruningArea, area_under_curve, rank_p_value
 from ablation.statistics.cluster_numbers import cluster_numbers
 from ablation.statistics.intervals import PAIRED_LOSS, cluster_mean
 from ablation.statistics.verdict import RemovableOutcome, RemovableVerdict, TaskChange, removable_verdict
+from headscope.comparison.controls import band
 from headscope.store.comparisons import (
     DECIDING,
     FULL,
@@ -206,10 +207,3 @@ def _rank_p(value: float, controls: Sequence[PruningArea | None]) -> float:
     if not others.size or not np.isfinite([value, *others]).all():
         return float("nan")
     return rank_p_value(value, others).p
-
-
-def band(values: Float[np.ndarray, "draw"]) -> tuple[float, float]:
-    """5th and 95th percentile over draws."""
-    if not np.isfinite(values).all():
-        return NO_INTERVAL
-    return float(np.quantile(values, 0.05)), float(np.quantile(values, 0.95))

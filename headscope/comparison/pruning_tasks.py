@@ -37,7 +37,8 @@ from ablation.statistics.curves import chance_check
 from ablation.statistics.intervals import PAIRED_LOSS, cluster_mean
 from ablation.statistics.tasks_mean import TasksMean, mean_over_tasks
 from ablation.statistics.verdict import TaskChange
-from headscope.comparison.pruning_task import JUDGED, KEPT, Curve, band, verdict_rows
+from headscope.comparison.controls import band
+from headscope.comparison.pruning_task import JUDGED, KEPT, Curve, verdict_rows
 from headscope.store.comparisons import FULL, POOLED, PRUNED, Kind, PruningLevel, Row, row
 from headscope.store.names import DRAWN, TRANSFER
 

@@ -33,7 +33,7 @@ MOST_DEATHS = 3
 LOADING = "loading"
 TELL_SECONDS = 10.0
 CLUSTER_SECONDS = 300.0  # for machines of a cluster to come
-SILENT_SECONDS = 7200.0  # without an answer of any worker: far longer than a model loads, or a unit runs
+SILENT_SECONDS = 6 * 3600.0  # without an answer of any worker: far longer than a model loads, or a unit runs
 STORE_BYTES = 256 << 20
 LOOPBACK = "127.0.0.1"
 

@@ -10,7 +10,7 @@ from headscope.findings.evidence import CHOICE, PRIMARY_LEVEL, Evidence
 from headscope.findings.primary import verdict
 from headscope.findings.section import Section
 from headscope.findings.words import counted, listed, number, span, task_name
-from headscope.store.comparisons import FULL, Kind
+from headscope.store.comparisons import CONDITIONS, FULL, Kind
 
 CLASSES = ("copying", "anti-copying", "matching only")
 DOES = {
@@ -88,8 +88,7 @@ def lost(evidence: Evidence) -> Iterator[str]:
     if controls is None or beyond is None:
         return
     whole = [
-        evidence.value(kind=Kind.PRIMARY_LEVEL, a=FULL, b=condition, level=PRIMARY_LEVEL)
-        for condition in ("few", "none")
+        evidence.value(kind=Kind.PRIMARY_LEVEL, a=FULL, b=condition, level=PRIMARY_LEVEL) for condition in CONDITIONS
     ]
     yield (
         f"Without the {drop.a} the choice gain of {counted(drop.n, 'task')} falls by {number(drop.value)} nats "

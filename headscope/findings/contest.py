@@ -11,10 +11,10 @@ import pandas as pd
 from ablation.contest import ALL_TASKS, CLASS, FUNCTION, GROUPS, INDUCTION, KEPT, NEGATIVE, RANDOM
 from headscope.findings.evidence import Evidence
 from headscope.findings.section import Section, Table
-from headscope.findings.words import number, span
-from headscope.store.comparisons import ContestLevel, Kind
+from headscope.findings.words import estimate, number, span
+from headscope.store.comparisons import PRIMARY_ASKED, ContestLevel, Kind
 
-CHOICE, WAY = "choice", "mean"
+CHOICE, WAY = PRIMARY_ASKED
 PLACES = {"all": "at all positions", "last": "at the last position only"}
 SHORT = {"all": "all positions", "last": "last position"}
 SHOWN = (Kind.CONTEST_DROP, Kind.CONTEST_BEYOND)
@@ -51,11 +51,24 @@ def section(evidence: Evidence) -> Section | None:
             numbers=True,
         ),
         figures=("contest",),
-        note=(
-            "Fall of the choice, in nats, without as many heads of each kind as there are induction heads, replaced by "
-            "their mean; 95% intervals by document, tasks fixed."
-        ),
+        note=" ".join(reading(rows)),
     )
+
+
+def reading(rows: pd.DataFrame) -> Iterator[str]:
+    """What the columns are, and which sets have controls, matched by what."""
+    yield (
+        "Fall of the choice, in nats, without as many heads of each kind as there are induction heads, replaced by "
+        "their mean; 95% intervals by document, tasks fixed."
+    )
+    counts = sorted({int(n) for n in _rows(rows, Kind.CONTEST_RANK)["n"]})
+    if counts:
+        sets = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
+        yield (
+            f"Controls: beside each kind {sets} sets of as many other heads, matched by layer and by how many share a "
+            "key-value group, where a layer has enough left; they may hold heads of another kind. Sets of another "
+            "size, at a dose or replaced by zero have no controls: only their raw drop is known."
+        )
 
 
 def cells(rows: pd.DataFrame) -> Iterator[tuple[str, ...]]:
@@ -63,13 +76,7 @@ def cells(rows: pd.DataFrame) -> Iterator[tuple[str, ...]]:
     drops = _rows(rows, Kind.CONTEST_DROP, b=ALL_TASKS, positions="all").sort_values("value", ascending=False)
     for arm in drops["a"]:
         found = [_row(rows, kind, arm, ALL_TASKS, places) for places in PLACES for kind in SHOWN]
-        yield (
-            arm,
-            *(
-                "-" if row is None else f"{number(row.value, sign=True)} ({span(row.ci_low, row.ci_high)})"
-                for row in found
-            ),
-        )
+        yield (arm, *("-" if row is None else _told(row) for row in found))
 
 
 def table_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -86,10 +93,10 @@ def table_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
                         "arm": drop.a,
                         "group": group,
                         "positions": places,
-                        "drop": f"{_signed(drop.value)}",
-                        "drop_interval": _bracket(drop.ci_low, drop.ci_high) or "-",
-                        "beyond": "-" if beyond is None else f"{_signed(beyond.value)}",
-                        "beyond_interval": _interval(beyond) or "-",
+                        "drop": _signed(drop.value),
+                        "drop_interval": _bracket(drop.ci_low, drop.ci_high),
+                        "beyond": "-" if beyond is None else _signed(beyond.value),
+                        "beyond_interval": _interval(beyond),
                         "rank": "-" if rank is None else f"{rank.value:.0f} of {rank.n + 1}",
                     }
                 )
@@ -101,15 +108,15 @@ def _costs(rows: pd.DataFrame, group: str) -> Iterator[str]:
     parts, tasks = [], 0
     for arm in (INDUCTION, FUNCTION):
         costs = [(words, _row(rows, Kind.CONTEST_BEYOND, arm, group, places)) for places, words in PLACES.items()]
-        told = [f"{_signed(row.value)} nats{_interval(row, ' ')} {words}" for words, row in costs if row is not None]
+        told = [f"{_told(row, 'nats')} {words}" for words, row in costs if row is not None]
         tasks = max([tasks, *(int(row.n) for _, row in costs if row is not None)])
         parts += [f"without {_named(arm, as_many=arm != INDUCTION)}, {' and '.join(told)}"] if told else []
     if parts:
         kind = "" if group == ALL_TASKS else f"{group} "
         of = f"1 {kind}task" if tasks == 1 else f"{tasks} {kind}tasks"
         yield (
-            f"On {of}, how much further the choice falls than without as many heads of the same layers (below 0: less "
-            f"far): {'; '.join(parts)}."
+            f"On {of}, how much further the choice falls than without control heads, as many and matched by layer "
+            f"and key-value group (below 0: less far): {'; '.join(parts)}."
         )
 
 
@@ -146,7 +153,7 @@ def _largest(rows: pd.DataFrame, group: str) -> Iterator[str]:
             if most["ci_low"] > 0:
                 yield (
                     f"Of all kinds removed {words}, {_named(str(most['a']))} have the largest point estimate beyond "
-                    f"their controls: {_signed(most['value'])} nats{_interval(most, ' ')}; whether it is larger than "
+                    f"their controls: {_told(most, 'nats')}; whether it is larger than "
                     "the others' is not tested."
                 )
 
@@ -158,7 +165,7 @@ def _negative(rows: pd.DataFrame, group: str) -> Iterator[str]:
         if row is not None:
             yield (
                 f"Raw drop of the choice, beside no controls, without {NAMES[NEGATIVE]}, removed {words}: "
-                f"{_signed(row.value)} nats{_interval(row, ' ')}."
+                f"{_told(row, 'nats')}."
             )
 
 
@@ -185,13 +192,17 @@ def _row(rows: pd.DataFrame, kind: Kind, arm: str, group: str, positions: str) -
     return found[0] if found else None
 
 
-def _interval(row: Any, before: str = "") -> str:
-    return "" if row is None else _bracket(row.ci_low, row.ci_high, before)
+def _told(row: Any, unit: str = "") -> str:
+    return estimate(row.value, row.ci_low, row.ci_high, sign=True, unit=unit)
+
+
+def _interval(row: Any) -> str:
+    return "-" if row is None else _bracket(row.ci_low, row.ci_high)
 
 
 def _signed(value: float) -> str:
     return number(value, sign=True)
 
 
-def _bracket(low: float, high: float, before: str = "") -> str:
-    return f"{before}({span(low, high)})" if isfinite(low) else ""
+def _bracket(low: float, high: float) -> str:
+    return f"({span(low, high)})" if isfinite(low) else "-"

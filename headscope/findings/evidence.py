@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from headscope.store.comparisons import CausalLevel, Kind
+from headscope.store.comparisons import PRIMARY_ASKED, CausalLevel, Kind
 from headscope.store.manifest import Stage
 from headscope.store.snapshot import Stored, chosen
 
-CHOICE = "choice"
-PRIMARY_LEVEL = CausalLevel(CHOICE, "mean")  # what the primary question is about (Method 5)
+CHOICE = PRIMARY_ASKED[0]
+PRIMARY_LEVEL = CausalLevel(*PRIMARY_ASKED)  # what the primary question is about (Method 5)
 
 
 class Evidence(Stored):

@@ -8,14 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from headscope.findings.words import counted
+from headscope.findings.words import counted, estimate, number
+from headscope.store.comparisons import INDUCTION_HEADS
 from headscope.store.names import FEWEST_MODELS
 
 HEADINGS = (
     "run",
     "parameters",
     "steps",
-    "induction heads",
+    INDUCTION_HEADS,
     "relative depth",
     "tasks",
     "choice gain",
@@ -39,19 +40,13 @@ def cells(row: Any) -> list[str]:
         whole(row.parameters),
         whole(row.steps),
         f"{row.induction_heads} of {row.heads}",
-        depth(row),
+        estimate(row.depth, row.depth_first, row.depth_last),
         whole(row.tasks),
-        number(row.gain),
-        interval(row.drop, row.drop_low, row.drop_high),
-        interval(row.effect, row.effect_low, row.effect_high),
+        number(row.gain, sign=True),
+        estimate(row.drop, row.drop_low, row.drop_high, sign=True),
+        estimate(row.effect, row.effect_low, row.effect_high, sign=True),
         f"{row.removable:.0f}%" if isfinite(row.removable) else NOTHING,
     ]
-
-
-def depth(row: Any) -> str:
-    if not isfinite(row.depth):
-        return NOTHING
-    return f"{row.depth:.2f} ({row.depth_first:.2f} to {row.depth_last:.2f})"
 
 
 def sentences(table: pd.DataFrame, slopes: Any, against: str) -> Iterator[str]:
@@ -78,7 +73,7 @@ def effects(table: pd.DataFrame) -> Iterator[str]:
             f"A model is asked only about tasks that it learns: here {counts[0]} to {counted(counts[-1], 'task')}, so "
             "that effects are partly effects on different tasks."
         )
-    others = known[known["tested"] != "induction heads"]
+    others = known[known["tested"] != INDUCTION_HEADS]
     if len(others):
         names = ", ".join(f"{row.run}: {row.tested}" for row in others.itertuples(index=False))
         yield f"Where no head is an induction head, other heads were removed ({names})."
@@ -123,19 +118,10 @@ def trend(table: pd.DataFrame, slopes: Any, against: str) -> Iterator[str]:
     for slope in slopes:
         yield (
             f"For each {UNITS[slope.against]} {OUTCOMES[slope.outcome]} changes by "
-            f"{interval(slope.value, slope.low, slope.high)} (least squares over {slope.n} runs; it describes these "
-            "models, which are no random sample of models)."
+            f"{estimate(slope.value, slope.low, slope.high, sign=True)} (least squares over {slope.n} runs; it "
+            "describes these models, which are no random sample of models)."
         )
 
 
 def whole(value: float) -> str:
     return f"{value:,.0f}" if isfinite(value) else NOTHING
-
-
-def number(value: float) -> str:
-    return f"{value:+.2f}" if isfinite(value) else NOTHING
-
-
-def interval(value: float, low: float, high: float) -> str:
-    """`+1.20 [+0.40, +2.00]`."""
-    return f"{number(value)} [{number(low)}, {number(high)}]" if isfinite(value) else NOTHING

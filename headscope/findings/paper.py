@@ -13,7 +13,7 @@ import pandas as pd
 from headscope.findings import pruning
 from headscope.findings.evidence import Evidence
 from headscope.findings.section import Section, Table
-from headscope.findings.words import number, shots, span
+from headscope.findings.words import estimate, number, shots
 from headscope.store.comparisons import POOLED, AtShots, Coefficient, Kind, PruningLevel, RankCut
 
 Row = tuple[str, str, str]
@@ -57,8 +57,8 @@ def joint(evidence: Evidence) -> Iterator[Row]:
             if level not in there.index:
                 continue
             row = there.loc[level]
-            interval = span(100 * row["ci_low"], 100 * row["ci_high"], 1)
-            points = f"{number(100 * row['value'], 1)} points ({interval}), by {way}"
+            ends = (100 * float(row[name]) for name in ("value", "ci_low", "ci_high"))
+            points = f"{estimate(*ends, digits=1, unit='points')}, by {way}"
             yield (
                 f"without {heads}% of heads, {ffns}% of FFNs, {shots(count)}",
                 f"{number(-float(loss), 0)} points",

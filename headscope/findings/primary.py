@@ -13,7 +13,7 @@ from typing import Any
 
 from ablation.statistics.verdict import CHOICE_MARGIN
 from headscope.findings.evidence import PRIMARY_LEVEL, Evidence
-from headscope.findings.words import documents, number, span
+from headscope.findings.words import documents, estimate, number
 from headscope.store.comparisons import CausalLevel, Kind
 
 # outcome: (its name, factor, unit, digits)
@@ -53,7 +53,7 @@ class Verdict:
         value, low, high = (factor * end for end in (self.value, self.low, self.high))
         if self.kind == LESS:
             value, low, high = -value, -high, -low
-        return f"{number(value, digits)} {unit} ({span(low, high, digits)})"
+        return estimate(value, low, high, digits=digits, unit=unit)
 
     @property
     def clause(self) -> str:

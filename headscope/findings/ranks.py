@@ -10,21 +10,33 @@ from collections.abc import Iterator, Mapping
 from math import isfinite
 from typing import Any
 
-from headscope.findings.evidence import Evidence
+from headscope.findings.evidence import CHOICE, Evidence
 from headscope.findings.section import Section, Table
 from headscope.findings.words import number, span
-from headscope.store.comparisons import Coefficient, Kind
+from headscope.store.comparisons import Coefficient, Kind, ScoreName
 from headscope.store.names import AGGREGATE
+from headscope.store.scores import IMPORTANCE, KNOCK_OUT
 
 TOGETHER, SURE = "do they go together?", "95% interval"
 T = "induction heads' place (T)"
-IMPORTANCE = (("importance/signed/choice", "importance/signed"), ("importance/token",))  # of each the first there is
-SAID = {
-    "importance/signed/choice": "importance to choice",
-    "importance/signed": "signed importance",
-    "importance/token": "token importance (the paper's)",
+PREFIX = "prefix_matching"
+TO_CHOICE, SIGNED, TOKEN = (str(ScoreName(IMPORTANCE, variant)) for variant in (f"signed/{CHOICE}", "signed", "token"))
+RANKINGS = ((TO_CHOICE, SIGNED), (TOKEN,))  # of each the first there is
+SAID = {TO_CHOICE: "importance to choice", SIGNED: "signed importance", TOKEN: "token importance (the paper's)"}
+WAYS = {"_mean": "mean", "": "zero", "_resample": "resample"}
+EXACT = {  # the first there is: all heads before a sample of them
+    str(ScoreName(f"{KNOCK_OUT}{way}{part}", CHOICE)): (sample, f"replaced by {told}")
+    for part, sample in (("", ""), ("_sample", "a sample of "))
+    for way, told in WAYS.items()
 }
-EXACT = {"knock_out_mean/choice": "replaced by mean", "knock_out/choice": "replaced by zero"}
+COST = {  # what T ranks heads by
+    TO_CHOICE: "first-order importance to choice, an estimate of what removing a head costs it",
+    **{
+        exact: f"what removing a head, {told}, costs the choice"
+        for exact, (sample, told) in EXACT.items()
+        if not sample
+    },
+}
 
 
 def section(evidence: Evidence) -> Section | None:
@@ -48,9 +60,9 @@ def compared(evidence: Evidence) -> Iterator[tuple[str, Any]]:
     classed = evidence.rows(kind=Kind.CLASS_RANK, level=within).sort_values("shots")
     if len(classed):
         yield T, list(classed.itertuples(index=False))[-1]
-    for names in IMPORTANCE:
+    for names in RANKINGS:
         for importance in names:
-            rows = evidence.rows(kind=Kind.INDUCTION_IMPORTANCE, a="prefix_matching", b=importance, level=within)
+            rows = evidence.rows(kind=Kind.INDUCTION_IMPORTANCE, a=PREFIX, b=importance, level=within)
             if len(rows):
                 found = list(rows.sort_values("shots").itertuples(index=False))[-1]
                 yield f"prefix matching, {SAID[importance]}", found
@@ -64,8 +76,7 @@ def meaning(evidence: Evidence, columns: Mapping[str, Any]) -> Iterator[str]:
         least = evidence.beside(Kind.CLASS_RANK_DETECTABLE, row)
         found = f"; one of {number(least.value)} would be found by 80% of tests" if least is not None else ""
         yield (
-            f"T: mean place of the {row.n} {row.a} in their layers, from \N{MINUS SIGN}1 to 1, by what removing a head "
-            f"costs the choice{found}."
+            f"T: mean place of the {row.n} {row.a} in their layers, from \N{MINUS SIGN}1 to 1, by {COST[row.b]}{found}."
         )
     if set(columns) - {T}:
         yield "Prefix matching: mean over layers of Spearman's rho, descriptive."
@@ -74,14 +85,14 @@ def meaning(evidence: Evidence, columns: Mapping[str, Any]) -> Iterator[str]:
 
 def checked(evidence: Evidence) -> Iterator[str]:
     """How far the first-order importance is what removing a head costs."""
-    rows = evidence.rows(
-        kind=Kind.KNOCK_OUT_SPEARMAN, a=AGGREGATE, b="importance/signed/choice", level=list(EXACT)
-    ).sort_values("shots")
-    for row in list(rows.itertuples(index=False))[-1:]:
+    rows = evidence.rows(kind=Kind.KNOCK_OUT_SPEARMAN, a=AGGREGATE, b=TO_CHOICE, level=list(EXACT))
+    most = rows[rows["shots"] == rows["shots"].max()].itertuples(index=False)
+    for row in sorted(most, key=lambda row: list(EXACT).index(row.level))[:1]:
+        sample, told = EXACT[row.level]
         signs = evidence.beside(Kind.KNOCK_OUT_SIGNS, row)
         same = f", one sign for {signs.value:.0%}" if signs is not None else ""
         yield (
-            f"First-order importance to choice beside exact knock-outs of {row.n} heads, {EXACT[row.level]}: "
+            f"First-order importance to choice beside exact knock-outs of {sample}{row.n} heads, {told}: "
             f"Spearman's rho {number(row.value)}{same}."
         )
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from headscope.findings.evidence import CHOICE, Evidence
 from headscope.findings.section import Section, Table
 from headscope.findings.words import number, task_name
-from headscope.store.comparisons import Kind
+from headscope.store.comparisons import CONDITIONS, Kind
 
-LEVELS = ("none", "few")
 ARROW = " →\N{NO-BREAK SPACE}"
 HEADINGS = ("task", "learnt", "accuracy", "mass", "choice", "gain", "learning")
 
@@ -33,7 +32,9 @@ def section(evidence: Evidence) -> Section | None:
 
 def _cells(evidence: Evidence, task: str, passed: bool) -> tuple[str, ...]:
     def level(outcome: str, digits: int) -> str:
-        values = (evidence.value(kind=Kind.SCREEN_LEVEL, a=task, b=which, level=outcome) for which in LEVELS)
+        values = (
+            evidence.value(kind=Kind.SCREEN_LEVEL, a=task, b=which, level=outcome) for which in reversed(CONDITIONS)
+        )
         return ARROW.join(number(value, digits) for value in values)
 
     gains = (evidence.value(kind=Kind.SCREEN, a=task, b=which, level=CHOICE) for which in ("gain", "learning"))

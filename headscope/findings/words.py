@@ -28,6 +28,12 @@ def span(low: float, high: float, digits: int = 2) -> str:
     return f"{number(low, digits)} to {number(high, digits)}"
 
 
+def estimate(value: float, low: float, high: float, *, digits: int = 2, sign: bool = False, unit: str = "") -> str:
+    """`+0.63 nats (0.40 to 0.86)`; without the interval where there is none."""
+    told = f"{number(value, digits, sign=sign)}{f' {unit}' if unit else ''}"
+    return f"{told} ({span(low, high, digits)})" if isfinite(low) and isfinite(high) else told
+
+
 def listed(names: Sequence[str], most: int = NAMED) -> str:
     """`a, b and c`; of many the first, and how many more there are."""
     if len(names) > most:

@@ -65,6 +65,7 @@ class Budget:
     shares: tuple[tuple[str, float], ...] = ()
     primary_documents: int = 40
     primary_ways: tuple[str, ...] = ("zero", "mean/last")
+    contest_controls: str = "class"
     without: tuple[str, ...] = ()
 
     def scaled(self, factor: float) -> Budget:
@@ -139,6 +140,8 @@ class Budget:
             less.append(f"induction scores by the protocol '{self.protocol}'")
         if missing := [name for name in FULL_WAYS if name not in self.primary_ways]:
             less.append(f"the primary's heads not removed by: {', '.join(missing)}")
+        if self.contest_controls != "all":
+            less.append("controls in the contest of class-sized sets removed by mean only")
         if self.without:
             less.append(f"no time for: {', '.join(self.without)}")
         if not self.prune_all_shots:
@@ -170,6 +173,7 @@ PAPER = Budget(
     protocol="paper",
     primary_documents=200,
     primary_ways=FULL_WAYS,
+    contest_controls="all",
 )
 MEDIUM = replace(
     PAPER,
@@ -190,6 +194,7 @@ MEDIUM = replace(
     protocol="quick",
     primary_documents=100,
     primary_ways=("zero", "mean/last"),
+    contest_controls="class",
 )
 SMALL = replace(
     MEDIUM,

@@ -38,6 +38,7 @@ PRIMARY_SHARE = 0.6  # of a pass: what stands below the first tested head is run
 VECTOR_SHOTS, VECTOR_MEANS, VECTOR_QUERIES, VECTOR_LABELS = 10, 64, 40, 20
 FEWEST_QUERIES = 15
 CONTEST_DOCUMENTS, CONTEST_ARMS, CONTEST_BARE = 40, 9, 120  # arms with controls; sets and ways without
+CONTEST_EVERY = 88  # where every set has controls: with five shares, by mean and by zero
 CONTEST_SHARE = ROW_SHARE = 0.5  # of a pass: the rest stands below the first changed block
 SAMPLE = 8
 SEQUENCE_TOKENS = {"quick": 20 * 201, "paper": 100 * (1 + 4 * 124)}
@@ -200,7 +201,8 @@ def contest_documents(primary: int) -> int:
 def _contest(cell: CellTokens, budget: Budget) -> float:
     """At all positions a pass a set, of which half stands below it; at the last one a row of the choices a set."""
     documents = contest_documents(budget.primary_documents)
-    sets = CONTEST_ARMS * (1 + budget.controls) + CONTEST_BARE
+    arms = CONTEST_EVERY if budget.contest_controls == "all" else CONTEST_ARMS
+    sets = arms * (1 + budget.controls) + CONTEST_BARE
     last = documents * cell.per_unit * (1 + cell.choices)
     return (cell.evaluated(documents, "fixed") + last) * sets * CONTEST_SHARE
 

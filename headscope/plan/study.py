@@ -392,7 +392,8 @@ def run_contest(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -
     if plan.answerable:
         choice = replace(plan.asked, limit=contest_documents(plan.budget.primary_documents))
         controls = plan.budget.controls
-        contest = ContestChoice(controls=controls if controls >= FEWEST_CONTROLS else 0)
+        wanted = plan.budget.contest_controls
+        contest = ContestChoice(controls if controls >= FEWEST_CONTROLS else 0, controls_of=wanted)
         with show("the contest") as tell:
             measure_contest(model, folder, choice, contest, progress=tell)
 

@@ -3,8 +3,8 @@
 Arms come from the run's scores: induction heads, function vectors, task recognition and task learning; concept
 induction, and importance to the choice on training documents, are measured here where the run does not have them. The
 tasks are those that passed the screen; documents and control sets are the primary's, so that what it has run is read.
-Class-sized sets get their controls by mean; other shares, doses and zero are told without. What is left out stands in
-the manifest; rows are in comparison/contest.py, all sets in items/contest.
+Class-sized sets get their controls by mean; other shares and zero are told without, unless all are asked for. What is
+left out stands in the manifest; rows are in comparison/contest.py, all sets in items/contest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ablation.causal import existing
 from ablation.contest import (
-    CONTROLLED,
+    CLASS,
     CONTROLS,
     DOSES,
     FUNCTION,
@@ -34,6 +34,7 @@ from ablation.contest import (
     Removal,
     contest_sets,
     contest_task,
+    controlled,
     removals,
     with_random,
 )
@@ -70,10 +71,11 @@ Rankings = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class ContestChoice:
-    """How many control sets, and which shares beside the class-sized sets."""
+    """How many control sets, which shares beside the class-sized sets, and whether these have controls too (`all`)."""
 
     controls: int = CONTROLS
     shares: tuple[int, ...] = SHARES
+    controls_of: str = CLASS
 
     def __post_init__(self) -> None:
         if wrong := [share for share in self.shares if not 1 <= share <= 100]:
@@ -86,17 +88,17 @@ class ContestChoice:
 
     def stage(self, choice: TaskChoice) -> Stage:
         """The manifest's entry; the most shots are those of the prompts."""
-        wanted = {"controls": self.controls, "shares": list(self.shares), "doses": list(DOSES)}
+        wanted: dict[str, Any] = {"controls": self.controls, "shares": list(self.shares), "doses": list(DOSES)}
+        if self.controls_of != CLASS:
+            wanted["controls_of"] = self.controls_of
         options = {"shots": max(choice.shots), "ways": ["/".join(way) for way in WAYS]}
         return Stage(COMMAND, {**choice.protocol, **wanted}, seed=choice.seed, tasks=choice.names, options=options)
 
     def left_out(self) -> list[str]:
         """What the contest could have and this one does not, in words."""
-        bare = ["/".join(way) for way in WAYS if way not in CONTROLLED]
-        less = [
-            f"no controls of sets removed by {', '.join(bare)}",
-            "no controls of other shares than the class, and none of doses, which are at all positions only",
-        ]
+        less = ["doses at all positions only, and without controls"]
+        if bare := ["/".join(way) for way in WAYS if way not in controlled(self.controls_of)]:
+            less += [f"no controls of sets removed by {', '.join(bare)}", "no controls of other shares than the class"]
         if missing := [f"{share}%" for share in SHARES if share not in self.shares]:
             less.append(f"no top {', '.join(missing)}")
         if self.controls < CONTROLS:
@@ -133,9 +135,10 @@ def measure_contest(
             groups=layout(model),
             shares=contest.shares,
             controls=contest.controls,
+            controls_of=contest.controls_of,
             seed=choice.seed,
         )
-        wanted = removals(sets)
+        wanted = removals(sets, controlled=controlled(contest.controls_of))
         writer.record(arms=sorted({one.arm for one in sets}), sets=sets_told(sets))
         writer.record(documents={title_of(task): task.fingerprint[:16] for task in tasks})
         counter = Progress(len(wanted) * len(tasks), progress)

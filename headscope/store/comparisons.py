@@ -26,6 +26,7 @@ NO_INTERVAL = (nan, nan)
 FULL = "full model"
 POOLED = "pooled tasks"
 INDUCTION_HEADS = "induction heads"
+CONDITIONS = ("few", "none")  # with demonstrations and without
 # A name that stands in `level`.
 CONTROL_HEADS = "heads"
 

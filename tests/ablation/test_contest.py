@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,13 +26,16 @@ from ablation.contest import (
     contest,
     contest_sets,
     contest_task,
+    controlled,
     copied_units,
     matches,
     removals,
     with_random,
 )
 from ablation.evaluation import evaluate
+from ablation.gold import gold_documents
 from ablation.replacement import At, make_replacement
+from ablation.statistics.primary import primary
 from ablation.tasks import PROBES, load_task
 from ablation.tasks.names import PROBE_KINDS
 from interp.errors import UsageError
@@ -196,16 +200,41 @@ def test_an_abstractive_task_is_read_without_what_it_copies() -> None:
 
 
 def test_in_one_call() -> None:
-    """A read-out is the primary's statistics of these drops."""
+    """The drop beyond the controls is that of evaluations of each set by itself."""
     model, task = load("llama"), SmallTask(tuple(documents(6)))
     ranking = {INDUCTION: np.arange(8.0).reshape(2, 4)}
     references = documents(64, seed=2, name="ref")
     options = {"controls": 3, "shares": (), "doses": (), "ways": (("mean", "all"),)}
     found = contest(model, [task], ranking, ((0, 1),), references={"small": references}, **options)
-    read = found.read_outs("mass")
-    assert {removal.heads.arm for removal in read} == {INDUCTION, "random"}
-    for removal, result in read.items():
-        assert result.drop.value == pytest.approx(found.tasks[0].drop(removal, "mass").mean())
-        assert result.n_controls == 3
+    stand_in = make_replacement(model, "mean", references, evaluated=gold_documents(model, task), seed=0)
+
+    def mass(heads: Sequence[tuple[int, int]]) -> float:
+        values = HeadMask.keep_all(model.n_layers, model.n_heads).values.clone()
+        for layer, head in heads:
+            values[layer, head] = 0
+        return float(evaluate(model, task, heads=values, replacement=stand_in).mass.mean())
+
+    read = [match for match in matches(found.removals) if match.controls]
+    assert {match.tested.heads.arm for match in read} == {INDUCTION, "random"}
+    for match in read:
+        result = primary(match.of(found.tasks, "mass", ALL_TASKS))
+        own, controls = mass(match.tested.heads.heads), [mass(control.heads.heads) for control in match.controls]
+        assert result.n_controls == len(controls) == 3
+        assert result.drop.value == pytest.approx(mass(()) - own, abs=3e-5)
+        assert result.beyond.value == pytest.approx(np.mean(controls) - own, abs=3e-5)
     with pytest.raises(UsageError, match="small has none: give references"):
         contest(model, [task], ranking, ((0, 1),), references={})
+
+
+def test_every_set_has_controls_in_every_way_where_all_are_asked_for() -> None:
+    sets = sets_of(controls_of="all", shares=(10, 80))
+    wanted = removals(sets, controlled=controlled("all"))
+    for match in matches(wanted):
+        own, heads = match.tested.heads, set(match.tested.heads.heads)
+        many = own.role == TESTED and own.share != "80%"  # 80% leave fewer heads than they take
+        assert bool(match.controls) == many, own
+        for control in match.controls:
+            assert not heads & set(control.heads.heads) and len(control.heads.heads) == len(heads)
+            assert (control.ablation, control.positions) == (match.tested.ablation, match.tested.positions)
+            assert (control.heads.share, control.heads.overlap) == (own.share, own.overlap)
+    assert [one for one in sets if one.share == CLASS] == [one for one in sets_of(shares=()) if one.share == CLASS]

@@ -29,9 +29,9 @@ def test_a_table_a_page_and_its_numbers(runs: list[Path], tmp_path: Path) -> Non
     printed = done("compare-models", *runs, "-o", out).out
     rows = {line.split()[0]: line.split() for line in printed.splitlines() if line.startswith((" m", "m"))}
     assert list(rows) == ["m0", "m1", "m2", "m3", "m4"] and rows["m2"][1] == "16,000"
-    assert "+3.00 [+1.50, +4.25]" in printed and "+0.75 [+0.55, +0.85]" in printed and "+1.25" in printed
+    assert "+3.00 (1.50 to 4.25)" in printed and "+0.75 (0.55 to 0.85)" in printed and "+1.25" in printed
     assert "In 4 of 5 runs (m1, m2, m3, m4) the choice gain drops further" in printed
-    assert "For each tenfold of parameters the standardised effect of the induction heads changes by +1.66 [" in printed
+    assert "For each tenfold of parameters the standardised effect of the induction heads changes by +1.66 (" in printed
     numbers = pd.read_csv(out.with_suffix(".csv"))
     assert list(numbers["effect"]) == [1, 2, 3, 4, 5] and list(numbers["parameters"]) == list(SIZES)
     assert printed.rstrip().endswith(f"written: {out}, {out.with_suffix('.csv')}")

@@ -102,6 +102,7 @@ def plain(place: int) -> Any:
 
 def test_a_killed_workers_units_run_elsewhere(engine: RayEngine, store: UnitStore, tmp_path: Path) -> None:
     wanted = [Wanted({"n": place}, plain(place), 1.0) for place in range(12)]
+    engine.fill(store, [Wanted({"n": "first"}, plain(0), 1.0)])  # workers start with the first unit
     before = list(engine.actors)
     engine.fill(store, [Wanted({"n": "deadly"}, deadly(tmp_path, 1), 5.0), *wanted])
     assert len(engine.actors) == 2 and sum(actor in before for actor in engine.actors) == 1, "one was replaced"

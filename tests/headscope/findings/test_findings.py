@@ -11,6 +11,8 @@ from unittest import mock
 
 import pytest
 
+from headscope.comparison import knock_out
+from headscope.comparison.class_rank import MEASURES
 from headscope.comparison.models import removable
 from headscope.findings import answer, contest, paper, primary, pruning, ranks, task_table, undecided
 from headscope.findings.evidence import Evidence
@@ -20,7 +22,7 @@ from headscope.findings.section import Section
 from headscope.findings.words import documents, listed, model_name, number
 from headscope.report import published
 from headscope.report.published import pages, publish
-from headscope.store.comparisons import COMPARED, Kind, Row, frame, row
+from headscope.store.comparisons import COMPARED, Kind, Row, ScoreName, frame, row
 from headscope.store.manifest import Stage
 from headscope.store.run import Run, open_run
 from headscope.store.writer import begin_stage
@@ -214,13 +216,27 @@ def test_the_largest_kind_is_a_point_estimate_that_is_shown_to_be_above_nought(t
     arms = [("induction", -0.1, -0.3, 0.1), ("importance", 0.5, 0.25, 0.75), ("random", 0.9, 0.7, 1.1)]
     rows = write(tmp_path, contested(*arms, lowest=-0.02)).comparisons
     assert list(contest.sentences(rows)) == [
-        "On 3 tasks, how much further the choice falls than without as many heads of the same layers (below 0: less "
-        "far): without the induction heads, \N{MINUS SIGN}0.10 nats (\N{MINUS SIGN}0.30 to 0.10) at all positions.",
+        "On 3 tasks, how much further the choice falls than without control heads, as many and matched by layer and "
+        "key-value group (below 0: less far): without the induction heads, "
+        "\N{MINUS SIGN}0.10 nats (\N{MINUS SIGN}0.30 to 0.10) at all positions.",
         "Of all kinds removed at all positions, importance heads have the largest point estimate beyond their "
         "controls: +0.50 nats (0.25 to 0.75); whether it is larger than the others' is not tested.",
         "Raw drop of the choice, beside no controls, without the lowest prefix-matching heads of the induction heads' "
         "layers, removed at all positions: \N{MINUS SIGN}0.02 nats (\N{MINUS SIGN}0.03 to \N{MINUS SIGN}0.01).",
     ]
+
+
+def test_the_contest_says_which_sets_have_controls_and_what_they_are_matched_by(tmp_path: Path) -> None:
+    rows = contested(("induction", 0.3, 0.1, 0.5), lowest=-0.02)
+    told = (
+        "Controls: beside each kind {} sets of as many other heads, matched by layer and by how many share a key-value"
+    )
+    for places, ranked in enumerate(([], [39], [12, 39])):
+        ranks_of = [
+            row("contest_rank", f"kind {n}", "all tasks", 5, "choice/mean/all/class/kept", 1.0, n=n) for n in ranked
+        ]
+        section = contest.section(write(tmp_path / str(places), [*rows, *ranks_of]))
+        assert section is not None and (told.format(" to ".join(map(str, ranked))) in section.note) == bool(ranked)
 
 
 def test_no_kind_is_the_largest_where_none_is_shown_to_cost_more(tmp_path: Path) -> None:
@@ -337,6 +353,38 @@ def test_the_rank_table_has_two_rows_and_never_an_interval_beside_a_p(tmp_path: 
     assert together[1:] == ("+0.55, p = 0.0020, Holm 0.020", "+0.41, p = 0.0004", "+0.10, p = 0.200")
     assert sure[1:] == ("0.40 to 0.70", "0.20 to 0.60", "too few documents for one")
     assert "13 induction heads" in section.note and "0.35 would be found by 80% of tests" in section.note
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_what_t_ranks_by_is_said_as_it_was_stored(tmp_path: Path, measure: ScoreName) -> None:
+    rows = [row("class_rank", SET, str(measure), 5, "within_layer", 0.55, p=0.002, n=13)]
+    section = ranks.section(write(tmp_path, rows))
+    words = {"knock_out": "replaced by zero, costs", "knock_out_mean": "replaced by mean, costs"}
+    assert section is not None and words.get(measure.score, "by first-order importance to choice") in section.note
+
+
+def exact_row(level: str, value: float, *, shots: int = 5, n: int = 12) -> Row:
+    return row("knock_out_spearman", "aggregate", "importance/signed/choice", shots, level, value, n=n)
+
+
+@pytest.mark.parametrize("exact", knock_out.EXACT)
+def test_every_exact_knock_out_that_is_compared_is_told(tmp_path: Path, exact: ScoreName) -> None:
+    way = next((way for way in ("mean", "resample") if way in exact.score), "zero")
+    sample = "a sample of " if exact.score.endswith("_sample") else ""
+    signs = row("knock_out_signs", "aggregate", "importance/signed/choice", 5, str(exact), 0.88, n=12)
+    assert list(ranks.checked(write(tmp_path, [exact_row(str(exact), 0.94), signs]))) == [
+        f"First-order importance to choice beside exact knock-outs of {sample}12 heads, replaced by {way}: Spearman's "
+        "rho 0.94, one sign for 88%."
+    ]
+
+
+def test_of_several_exact_knock_outs_one_is_told(tmp_path: Path) -> None:
+    """At the most shots; all heads before a sample of them, mean before zero."""
+    levels = ("knock_out_mean_sample/choice", "knock_out/choice", "knock_out_mean/choice")
+    rows = [exact_row(levels[2], 0.9, shots=0), *(exact_row(level, 0.1 * n) for n, level in enumerate(levels, 1))]
+    for left, value in ((4, "0.30"), (3, "0.20"), (2, "0.10"), (1, "0.90")):
+        (told,) = ranks.checked(write(tmp_path / str(left), rows[:left]))
+        assert told.endswith(f"Spearman's rho {value}.")
 
 
 def test_the_papers_pairs_stand_beside_ours_of_the_same_pairs(tmp_path: Path) -> None:
