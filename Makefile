@@ -14,14 +14,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help report test test-all test-longest check study small-models readme screenshots docs bench check-gpu audit release fuzz mutants reliability chromium clean
+.PHONY: help report test test-all test-longest check study small-models readme screenshots notebooks docs bench check-gpu audit release fuzz mutants reliability chromium clean
 
 help:
 	@echo "make report     score every attention head of the embedded model, write $(RUN)/report.html"
 	@echo "make test       the default test suite"
 	@echo "make test-all   the slow tier too, on the real model; make test-longest adds simulations and a training"
 	@echo "make check      formatter, ruff and mypy"
-	@echo "also: study, small-models, docs, readme, screenshots, bench, check-gpu, audit, release, fuzz, mutants, reliability, clean"
+	@echo "also: study, small-models, docs, readme, screenshots, notebooks, bench, check-gpu, audit, release, fuzz, mutants, reliability, clean"
 
 # ---- environments: a stamp appears only when an install has succeeded
 $(BIN)/python:
@@ -76,6 +76,10 @@ readme: $(VENV)/.dev chromium
 # The inspector and the report as they look, from the run of `make report` (or RUN=DIR), for the documentation.
 screenshots: $(VENV)/.dev chromium
 	$(BIN)/python docs/screenshots.py $(RUN)
+
+# The notebooks of examples/ with what they show.
+notebooks: $(VENV)/.dev chromium
+	$(BIN)/python docs/notebooks.py
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict

@@ -1,6 +1,7 @@
 """The notebooks of examples/ are executed from the first cell to the last, on SmolLM2, with less of everything.
 
-The cell tagged `parameters` is followed by one that makes its values smaller, as papermill does.
+They are kept as `make notebooks` (docs/notebooks.py) left them: with small outputs of the very code that they hold. The
+cell tagged `parameters` is followed by one that makes its values smaller, as papermill does.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from tests.docs.scripts import script
+
+PROGRAM = script("notebooks.py")
+LARGEST = 400_000  # bytes
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -45,13 +50,35 @@ def shown(notebook: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
+def test_a_notebook_is_kept_with_small_outputs_of_its_code(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert all(cell.outputs == [] and cell.execution_count is None for cell in cells)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert notebook.metadata["code_sha256"] == PROGRAM.code_hash(notebook), "its code has changed: make notebooks"
+    outputs = [output for cell in cells for output in cell.outputs]
+    kinds = {kind for output in outputs for kind in output.get("data", {})}
+    assert kinds == {"text/plain", "text/html", "image/png"} and len(outputs) >= len(cells) // 2
+    assert path.stat().st_size < LARGEST
+    assert all(output.output_type in ("stream", "display_data", "execute_result") for output in outputs)
+    assert not re.search(r"<script|/tmp/|/home/|/work/", json.dumps(outputs))
     (given,) = (cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
     assert set(SMALL[path.stem]) <= set(re.findall(r"^([A-Z]+) =", given, flags=re.MULTILINE))
+
+
+def test_of_what_a_cell_shows_scripts_and_warnings_stay_out() -> None:
+    page, table = "<script>" + "x" * PROGRAM.LONG, "<table></table>"
+    cell = nbformat.v4.new_code_cell("1")
+    cell.outputs = [
+        nbformat.v4.new_output("stream", name="stderr", text="a warning"),
+        nbformat.v4.new_output("display_data", {"text/html": page, "text/plain": "drawn", PLOTLY: {}}),
+        nbformat.v4.new_output("display_data", {"text/html": table, "image/png": "a" * len(page)}),
+    ]
+    (kept,) = PROGRAM.kept(nbformat.v4.new_notebook(cells=[cell])).cells
+    assert [output.data for output in kept.outputs] == [
+        {"text/plain": "drawn"},
+        {"text/html": table, "image/png": "a" * len(page)},
+    ]
 
 
 @pytest.mark.slow
