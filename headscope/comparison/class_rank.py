@@ -6,7 +6,7 @@
 3. Holm is over T and the primary's secondary effects together: they are secondaries of one study.
 
 Rows of `comparisons`: `class_rank` (a = `induction heads`, b = the importance, level = `within_layer`; n = classed
-heads in the mean) and `class_rank_detectable` (the T that 80% of tests would find; low end: where p = .05 begins).
+heads in the mean) and `class_rank_detectable` (the least true T that is found with 80% power; low end: T at p = .05).
 """
 
 from __future__ import annotations

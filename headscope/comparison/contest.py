@@ -7,7 +7,7 @@ overlap (and the dose); `n` counts tasks unless said otherwise:
 |---|---|
 | contest_drop | drop of the outcome; interval by document, tasks fixed; of doses and the negative control this alone |
 | contest_beyond | the drop beyond the mean of the controls; interval by document |
-| contest_effect | the same in standard deviations of the controls; p if heads were exchangeable; `n` counts controls |
+| contest_effect | the same in sds of the controls; p if heads were exchangeable, Holm over all; `n` counts controls |
 | contest_rank | place among the controls, 1 = the largest drop; `n` counts controls |
 | contest_controls | median drop of the controls, 5th to 95th percentile; `n` counts controls |
 | contest_ahead | the drop beyond the controls less that of the induction heads; interval by document |
@@ -152,7 +152,7 @@ def arm_of(one: Removal) -> str:
 
 
 def is_main(one: Removal) -> bool:
-    """A class-sized set, whole: what the figure and the sentences are about."""
+    """A class-sized set at full dose, shared heads kept: what the figure and the sentences are about."""
     return (one.heads.role, one.heads.share, one.heads.overlap) == (TESTED, CLASS, KEPT)
 
 

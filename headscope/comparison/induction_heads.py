@@ -29,8 +29,8 @@ from ablation.statistics import (
     set_overlap,
     spearman_within_layers,
 )
-from headscope.comparison.gain import gain
 from headscope.comparison.matrices import agreed, reliabilities
+from headscope.comparison.rise import rise
 from headscope.comparison.scored import Scored, Shelf
 from headscope.store.comparisons import (
     INDUCTION_HEADS,
@@ -130,7 +130,7 @@ def exploratory(shelf: Shelf, shots: int) -> Iterator[Exploratory]:
         yield from partialled(shelf, prefix, importance, shots)
         yield from sets(shelf, importance, shots)
     for variant in shelf.variants:
-        yield from against(shelf, prefix, variant, shots)
+        yield from rises(shelf, prefix, variant, shots)
 
 
 def correlated(shelf: Shelf, score: Scored, importance: Scored, shots: int) -> Exploratory:
@@ -173,7 +173,7 @@ def sets(shelf: Shelf, importance: Scored, shots: int) -> Iterator[Exploratory]:
     yield Exploratory(row(Kind.SET_OVERLAP, *key, share, n=shared.n_heads), lambda family: shared.p_layer)
 
 
-def against(shelf: Shelf, prefix: Scored, variant: str, shots: int) -> Iterator[Exploratory]:
+def rises(shelf: Shelf, prefix: Scored, variant: str, shots: int) -> Iterator[Exploratory]:
     """Is the agreement larger than at 0 shots, and than with shuffled labels?"""
     references = [(IMPORTANCE, 0), (SHUFFLED, shots)]
     for score, count in references:
@@ -182,7 +182,7 @@ def against(shelf: Shelf, prefix: Scored, variant: str, shots: int) -> Iterator[
             continue
         more = shelf.aggregate(IMPORTANCE, variant, shots, tasks)
         less = shelf.aggregate(score, variant, count, tasks)
-        rise = gain(prefix, more, less, **permuted(shelf))
+        found = rise(prefix, more, less, **permuted(shelf))
         b = Difference(AtShots(more.name, shots), AtShots(str(ScoreName(score, variant)), count))
         listed = row(
             Kind.INDUCTION_IMPORTANCE_GAIN,
@@ -190,11 +190,11 @@ def against(shelf: Shelf, prefix: Scored, variant: str, shots: int) -> Iterator[
             b,
             shots,
             "within_layer",
-            rise.value,
-            interval=rise.interval,
-            n=rise.n_heads,
+            found.value,
+            interval=found.interval,
+            n=found.n_heads,
         )
-        yield Exploratory(listed, rise.p)
+        yield Exploratory(listed, found.p)
 
 
 def described(shelf: Shelf, shots: int) -> list[Row]:
@@ -233,7 +233,7 @@ def everywhere(shelf: Shelf, score: Scored, importance: Scored, shots: int, fami
 
 
 def at_no_shots(shelf: Shelf, variant: str) -> Row:
-    """The coefficient at 0 shots by itself; the test is the gain over it."""
+    """The coefficient at 0 shots by itself; the test is the rise over it."""
     prefix, importance = shelf.of_sequences(*PREFIX), shelf.aggregate(IMPORTANCE, variant, 0)
     test = permutation_test(prefix.table, importance.table, level="within_layer", **permuted(shelf))
     interval, _ = intervals(prefix, importance)

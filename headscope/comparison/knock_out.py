@@ -3,7 +3,7 @@
 Task by task, and over the tasks together (a = `aggregate`), at every number of shots, over the heads that were knocked
 out: all of them, or the sample (`..._sample`) that stands for them. Rows of `comparisons`, b = the importance, level =
 the knock-out: `knock_out_spearman`, and `knock_out_signs`, the share of heads whose score and cost have one sign (a
-cost of exactly 0 has none). `n` counts heads.
+score or cost of exactly 0 has none). `n` counts heads.
 """
 
 from __future__ import annotations

@@ -33,12 +33,12 @@ LEVELS: tuple[Level, ...] = ("global", "within_layer")
 CROSS_TASK = {"token": Kind.CROSS_TASK, "signed": Kind.CROSS_TASK_SIGNED, "signed/choice": Kind.CROSS_TASK_CHOICE}
 CROSS_SHOT = {"token": Kind.CROSS_SHOT, "signed": Kind.CROSS_SHOT_SIGNED, "signed/choice": Kind.CROSS_SHOT_CHOICE}
 OVERLAPS = (5, 10, 20, 30)
-BETWEEN_SHOTS = -1
+BETWEEN_SHOTS = -1  # in the column `shots` of rows between two numbers, which stand in a and b
 Pair = tuple[str | AtShots, Scored, str | AtShots, Scored]
 
 
 def cross_task(shelf: Shelf, variant: str, shots: int) -> list[Row]:
-    """Every pair of tasks at one number of shots; none with fewer than two tasks."""
+    """Every pair of tasks at one number of shots, and how reliable each task's ranking is."""
     tasks = shelf.tasks(IMPORTANCE, variant, shots)
     scored = {task: shelf.of_task(IMPORTANCE, variant, task, shots) for task in tasks}
     pairs = [(a, scored[a], b, scored[b]) for a, b in combinations(tasks, 2)]
@@ -97,7 +97,7 @@ def shared(a: Scored, b: Scored) -> bool:
 def reliabilities(scored: Scored, name: str, ranking: str, shots: int) -> Iterator[Row]:
     """How well a ranking would agree with itself on other documents; `n` counts clusters of documents.
 
-    name: whose ranking (a task, `aggregate`), ranking: by what; for a score that needs no task `ranking` is empty.
+    name: whose ranking (a task, `aggregate`, or a score that needs no task), ranking: by what, empty for such a score.
     """
     if scored.resampled is None:
         return

@@ -65,7 +65,7 @@ def _rows(
 
 
 def retentions(shelf: Shelf, shots: int) -> Iterator[Row]:
-    """Shares of the score, and of its excess over its null, by the aggregate importance at one number of shots.
+    """Share of a score's total, and of its excess over its null, that survives pruning the least important heads.
 
     Scores that can be negative have no share; they are compared as rankings.
     """

@@ -1,21 +1,24 @@
 """The primary's rows: what tasks lose without the induction heads, beside matched controls (Method 5).
 
-a = the tested set, b = kind of control, level = outcome/way of removing, unless said otherwise; `n` counts tasks:
+a = the tested set, b = kind of control, level = outcome/way of removing, `n` counts tasks, unless said otherwise:
 
 | kind | value |
 |---|---|
 | primary_drop, primary_drop_random | pooled drop of the gain; interval by document, tasks fixed, tasks random |
 | primary_beyond | the drop beyond the mean of the controls; interval by document |
-| primary_effect | the same in sds of the controls; p under exchangeable heads; Holm but for the first (class_rank.py) |
+| primary_effect | the same in sds of the controls; p under exchangeable heads; Holm but for the main one (see below) |
 | primary_rank | place of the tested set among its controls, 1 = the largest drop; `n` counts controls |
 | primary_controls | median drop of the controls, 5th to 95th percentile; `n` counts controls |
 | primary_control | b = `group_matched/17`: the drop of one control set |
-| primary_equivalence | the smallest margin that the drop beyond the controls is shown to lie within; p: the margin |
+| primary_equivalence | the least margin that the drop beyond the controls is shown to lie within; column p: the same |
 | primary_documents | documents over all tasks that would decide it, or infinite; only where it is undecided |
 | primary_task | a = task, b = the tested set: its drop; ends: 5th and 95th percentile of its controls; `n` documents |
 | primary_level | a = `full model` or the tested set, b = `few` or `none`: the mean itself |
-| primary_overlap | level = `heads`: share of heads that two controls have in common, on average |
-| primary_repeats | a = `full model` or the tested set, level = `repeats/zero`: what repeated tokens are worth (nats) |
+| primary_overlap | level = `heads`: mean share of heads that two controls have in common; `n` counts controls |
+| primary_repeats | a as above, level = `repeats/zero`: what repeated tokens are worth (nats); `n` heads removed |
+
+The main effect, choice by mean, stands uncorrected; Holm is over the others, and over them and T together once the
+rankings are compared (class_rank.py).
 """
 
 from __future__ import annotations

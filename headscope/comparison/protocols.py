@@ -1,7 +1,7 @@
 """Which runs may stand in one table: of different weights, scored by one protocol, on the same documents.
 
-Compared, wherever two runs have them: of the induction scores, of the primary question, and of the pruning of heads the
-protocol, the seed, the tasks asked and the options; of tasks that two runs share, a hash of all documents.
+For the induction scores, the primary question and the pruning of heads, wherever both runs have them: protocol, seed,
+tasks and options must agree. For tasks that both have, the hash of all documents.
 """
 
 from __future__ import annotations

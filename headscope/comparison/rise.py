@@ -29,7 +29,7 @@ LEVEL: Level = "within_layer"
 
 
 @dataclass(frozen=True)
-class Gain:
+class Rise:
     """rho with the first minus rho with the second; `p(family)` permutes B = max(9999, 100 family) times."""
 
     value: float
@@ -57,16 +57,16 @@ class Gain:
         return (extreme + 1) / (count + 1)
 
 
-def gain(
+def rise(
     score: Scored, first: Scored, second: Scored, *, groups: Int[np.ndarray, "layer head"] | None = None, seed: int = 0
-) -> Gain:
+) -> Rise:
     """The difference of the two agreements; groups: the key-value group of every head."""
     tables = score.table, first.table, second.table
     valid = shared_heads(*tables)
     value = float(_rho(tables[0], tables[1], valid) - _rho(tables[0], tables[2], valid))
     reach = float(norm.ppf(0.975)) * math.sqrt(_variance(score, first, second, valid))
     interval = (value - reach, value + reach) if math.isfinite(reach) else NO_INTERVAL
-    return Gain(value, interval, int(valid.sum()), *tables, seed, groups)
+    return Rise(value, interval, int(valid.sum()), *tables, seed, groups)
 
 
 def _variance(score: Scored, first: Scored, second: Scored, valid: Bool[np.ndarray, "layer head"]) -> float:
