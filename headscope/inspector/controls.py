@@ -151,7 +151,7 @@ def removal_controls() -> html.Div:
                     ),
                     html.Span(
                         [
-                            field("Set", html.Select(id="named-set")),
+                            field("Named set", html.Select(id="named-set")),
                             text("set-name", "a name", "field short"),
                             html.Button("Keep", id="keep-set", type="button", className="plain"),
                         ],

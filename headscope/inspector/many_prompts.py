@@ -173,7 +173,7 @@ def panel(bench: Bench) -> list[html.Section]:
                 html.H2("The head over many prompts"),
                 html.Div(
                     [
-                        field("Documents of the task above", whole_field("average-count", PROMPTS, 2)),
+                        field("Documents of the task above", whole_field("average-count", PROMPTS, 3)),
                         html.Label(["or ", lines], className="grow"),
                         html.Button("Average", id="ask-average", type="button", className="plain strong"),
                     ],

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 WRITTEN = (
-    "What each head writes straight to the logit, in logits, at the scale that the final norm has here (Method 3.4). "
-    "Later layers may react to a head as well, which this leaves out. Click a cell to select its head."
+    "What each head of the whole model writes straight to the logit, in logits, at the scale that the final norm has "
+    "here (Method 3.4). Later layers may react to a head too, which this leaves out. Click a cell to select its head."
 )
 PATCHED = (
     "What the answer gains, in nats, when this head alone is taken from the prompt above and put into the other prompt "

@@ -73,7 +73,7 @@ def panel() -> html.Figure:
     return html.Figure(
         [
             html.H3("What the model writes on"),
-            html.P([field("Tokens", whole_field("write-count", COUNT, 2)), button], className="filters"),
+            html.P([field("Tokens", whole_field("write-count", COUNT, 3)), button], className="filters"),
             html.P(id="written-problem", className="problem", role="alert"),
             html.Div(id="written"),
             html.Figcaption([html.P(id="written-note"), save("", "written")]),

@@ -22,6 +22,7 @@ headscope.grid = {
     const { made } = this;
     const shown = this.on && made;
     headscope.head.text("grid-note", shown ? made.note : "");
+    headscope.$("grid").style.columnWidth = `${26 + 46 * headscope.facts.heads}px`; // layers side by side, where there is room
     headscope.$("grid").replaceChildren(...(shown ? made.layers.map((layer) => this.row(layer)) : []));
     this.frame();
   },
