@@ -101,6 +101,48 @@ def parse_heads(text: str) -> list[tuple[int, int]]:
     return heads
 
 
+def heads_in(text: str, n_layers: int, n_heads: int) -> list[tuple[int, int]]:
+    """Heads of a model of this size, with ranges and whole layers: `18.*`, `17.0-3`, `0-2.*`, `18.6`; each once.
+
+    Raises UsageError for what is no list of heads, and for heads that are not there.
+    """
+    found: dict[tuple[int, int], None] = {}
+    for part in filter(None, re.split(r"[\s,;]+", text.strip())):
+        match = re.fullmatch(rf"L?({_RANGE})[.H]({_RANGE})", part, flags=re.IGNORECASE)
+        if match is None:
+            raise UsageError(
+                f"{quoted(part)} is not a head: write layer.head, for example 18.6, a range of them (17.0-3) or a "
+                "whole layer (18.*), with commas between"
+            )
+        layers, heads = _numbers(match[1], n_layers, "layers"), _numbers(match[2], n_heads, "heads")
+        found |= dict.fromkeys((layer, head) for layer in layers for head in heads)
+    return list(found)
+
+
+def layers_in(text: str, n_layers: int) -> list[int]:
+    """Layers, with ranges: `0-3,7`, or `*` for all; each once. Raises UsageError for others."""
+    found: dict[int, None] = {}
+    for part in filter(None, re.split(r"[\s,;]+", text.strip())):
+        if re.fullmatch(_RANGE, part) is None:
+            raise UsageError(f"{quoted(part)} is not a layer: write a number, or a range as 0-3, with commas between")
+        found |= dict.fromkeys(_numbers(part, n_layers, "layers"))
+    return list(found)
+
+
+_RANGE = r"[0-9]{1,9}(?:-[0-9]{1,9})?|\*"
+
+
+def _numbers(part: str, size: int, name: str) -> range:
+    """The numbers that `3`, `0-3` or `*` stand for."""
+    first, _, last = ("0", "", str(size - 1)) if part == "*" else part.partition("-")
+    low, high = int(first), int(last or first)
+    if low > high:
+        raise UsageError(f"{part} runs backwards: write the lower number first")
+    if high >= size:
+        raise UsageError(f"{part} does not exist: the model has {name} 0-{size - 1}")
+    return range(low, high + 1)
+
+
 def _place(head: Any) -> tuple[int, int]:
     """(layer, head) of a pair, of a row of `scores.top()`, or of "18.6"."""
     if isinstance(head, str) and len(found := parse_heads(head)) == 1:

@@ -70,7 +70,7 @@ def generate(
     tokens = to_tokens(model, start) if isinstance(start, str) else start.to(model.device)
     if len(tokens) != 1:
         raise UsageError(f"one sequence at a time is written on, got {len(tokens)}: call generate for each")
-    stream, ends = torch.Generator().manual_seed(seed), _ends(model)
+    stream, endings = torch.Generator().manual_seed(seed), ends(model)
     for _ in range(max_new_tokens):
         if model.max_length is not None and tokens.shape[1] >= model.max_length:
             break
@@ -78,7 +78,7 @@ def generate(
             last = model(tokens)[0, -1].float().cpu()
         following = _next(last, temperature, stream)
         tokens = torch.cat([tokens, torch.tensor([[following]], device=tokens.device)], dim=1)
-        if following in ends:
+        if following in endings:
             break
     return to_string(model, tokens) if isinstance(start, str) else tokens
 
@@ -89,7 +89,7 @@ def _next(logits: Tensor, temperature: float, stream: torch.Generator) -> int:
     return int(torch.multinomial((logits / temperature).softmax(-1), 1, generator=stream))
 
 
-def _ends(model: HookedModel) -> set[int]:
+def ends(model: HookedModel) -> set[int]:
     """The ids that end a text, by the model's own settings for generation or by its configuration."""
     told: Any = getattr(getattr(model.hf, "generation_config", None), "eos_token_id", None)
     told = getattr(model.config, "eos_token_id", None) if told is None else told

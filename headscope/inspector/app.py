@@ -43,11 +43,15 @@ def make_app(bench: Bench) -> Dash:
         frame,
         incoming,
         layout,
+        many_prompts,
         outcome,
         reading,
         security,
         selection,
         stored_figures,
+        thumbnails,
+        writers_panel,
+        writing_on,
     )
     from headscope.report.page import style
 
@@ -65,7 +69,8 @@ def make_app(bench: Bench) -> Dash:
         enable_mcp=False,
     )
     app.layout = lambda: layout.page(bench)
-    for part in (browser, incoming, reading, selection, outcome, stored_figures, downloads):
+    own_parts = (browser, incoming, reading, selection, outcome, writing_on, writers_panel, many_prompts, thumbnails)
+    for part in (*own_parts, stored_figures, downloads):
         part.register(app, bench)
     frame.add_routes(app, bench)
     app.server.register_error_handler(HeadscopeError, told)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -135,11 +135,9 @@ class Bench:
         if known is not None:
             return known
         reference = self.reference(removal)
-        with self.work.on_model("reading the prompt") as tell:
+        with self.gated("reading the prompt", removal, reference) as tell:
             tokens = self._tokens.made(prompt.key, lambda: tokens_of(prompt, model, self.data))
-            with ExitStack() as stack:
-                self.gate(stack, removal, reference)
-                return self._passes.made(key, lambda: read_pass(model, tokens, tell))
+            return self._passes.made(key, lambda: read_pass(model, tokens, tell))
 
     def asked_before(self, key: str) -> Prompt | None:
         """The prompt of this key, if it was read not long ago."""
@@ -153,6 +151,15 @@ class Bench:
         heads = HeadMask.keep_all(model.n_layers, model.n_heads).without(removal.heads) if removal.heads else None
         ffns = FFNMask.keep_all(model.n_layers).without(removal.ffns) if removal.ffns else None
         stack.enter_context(model.gates(heads=heads, ffns=ffns, reference=reference))
+
+    @contextmanager
+    def gated(
+        self, doing: str, removal: RemovedParts, reference: Reference | None
+    ) -> Iterator[Callable[[int, int], None]]:
+        """The model held alone, with a removal's gates on it; the value tells how far the work is."""
+        with self.work.on_model(doing) as tell, ExitStack() as stack:
+            self.gate(stack, removal, reference)
+            yield tell
 
     def reference(self, removal: RemovedParts) -> Reference | None:
         """What stands in for what is removed; the means are made once."""
@@ -172,8 +179,7 @@ class Bench:
         if known is not None:
             return float(known)
         reference = self.reference(removal)
-        with self.work.on_model("measuring in-context learning"), ExitStack() as stack:
-            self.gate(stack, removal, reference)
+        with self.gated("measuring in-context learning", removal, reference):
             return float(self._small.made(("repeat", removal), lambda: repeat_score(model)))
 
     def copies(self, layer: int, head: int) -> TokenCopies:

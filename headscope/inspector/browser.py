@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from dash import Dash
 
 
-FILLED = ("next", "changes", "learning")  # from elements that Python made
+# From elements that Python made.
+FILLED = ("next", "changes", "learning", "line-next", "line-learning", "brief-next", "brief-learning")
 
 
 def register(app: Dash, bench: Bench) -> None:
@@ -57,9 +58,26 @@ def register(app: Dash, bench: Bench) -> None:
     )
     script("refused", Output("prompt-problem", "title"), Input("refused", "data"), first=False)
     script("notSaved", Output("download-problem", "title"), Input("download-problem", "children"), first=False)
+    script("grid", Output("grid", "title"), Input("made-grid", "data"), Input("theme", "data"), first=False)
     script("copies", Output("copies", "title"), Input("made-copies", "data"), first=False)
     for name in FILLED if bench.model is not None else ():
         script("fill", Output(name, "title"), Input(f"made-{name}", "data"), first=False)
     if bench.model is not None:
         script("loss", Output("loss", "figure"), Input("fig-loss", "data"), Input("theme", "data"))
+        for name, panel in (("writers", "written"), ("patch", "patch")):
+            mosaic = f"mosaic-{panel}"
+            removed = Input("removal", "data")
+            script(
+                name,
+                Output(mosaic, "figure"),
+                Input(f"made-{name}", "data"),
+                Input("theme", "data"),
+                removed,
+                first=False,
+            )
+            script("picked", Output(mosaic, "clickData"), Input(mosaic, "clickData"), first=False)
+        for name in ("parts", "lens"):
+            script(name, Output(name, "figure"), Input("made-writers", "data"), Input("theme", "data"), first=False)
+        script("average", Output("average", "title"), Input("made-average", "data"), first=False)
+        script("written", Output("written", "title"), Input("made-written", "data"), first=False)
         script("listed", Output("removal-problem", "children"), Input("list-answer", "data"), first=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dash import dcc, html
 
+from headscope.inspector import writing_on
 from headscope.inspector.bench import Bench
 from headscope.inspector.outcome import outcome_panels
 from headscope.inspector.widgets import field, segments, text, tick, whole
@@ -120,6 +121,7 @@ def removal_panel(bench: Bench) -> html.Section:
             removal_controls(),
             html.P(id="removal-problem", className="problem", role="alert"),
             outcome_panels(),
+            writing_on.panel(),
         ],
         id="removal-panel",
     )
@@ -133,8 +135,8 @@ def removal_controls() -> html.Div:
                 [
                     html.Span(
                         [
-                            field("Heads", text("heads-list", "18.7,17.3", "field")),
-                            field("FFNs", text("ffns-list", "11", "field short")),
+                            field("Heads", text("heads-list", "18.7, 17.*, 3.0-2", "field")),
+                            field("FFNs", text("ffns-list", "0-3", "field short")),
                             html.Button("Set", id="set-list", type="button", className="plain strong"),
                         ],
                         className="fields",
@@ -142,8 +144,16 @@ def removal_controls() -> html.Div:
                     html.Span(
                         [
                             field("Top", whole("top-k", 5, 2)),
-                            html.Button("by score a", id="top-a", type="button", className="plain"),
-                            html.Button("by score b", id="top-b", type="button", className="plain"),
+                            html.Button("of the left mosaic", id="top-a", type="button", className="plain"),
+                            html.Button("of the right mosaic", id="top-b", type="button", className="plain"),
+                        ],
+                        className="fields",
+                    ),
+                    html.Span(
+                        [
+                            field("Named set", html.Select(id="named-set")),
+                            text("set-name", "a name", "field short"),
+                            html.Button("Keep", id="keep-set", type="button", className="plain"),
                         ],
                         className="fields",
                     ),

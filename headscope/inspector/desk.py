@@ -16,7 +16,7 @@ def desk(bench: Bench) -> html.Section:
     """Mosaics and pairs on the left, the card and its token copies, attention and the prompt on the right."""
     wide = " wide-mosaic" if bench.scores.heads > WIDE else ""
     mosaics = html.Div([mosaic("a", "Score"), mosaic("b", "Beside it"), below()], className="mosaics")
-    left, middle = html.Div([mosaics, pairs(bench)]), html.Div([card(), copies(bench)])
+    left, middle = html.Div([mosaics, pairs(bench)]), html.Div([*brief(bench), card(), copies(bench)])
     columns = [left, middle, html.Div([attention(bench), strip(bench)])]
     return html.Section(
         [html.H2("Heads", className="unseen"), html.Div(columns, className=f"desk{wide}")],
@@ -29,7 +29,7 @@ def mosaic(letter: str, name: str) -> html.Figure:
     select = html.Select(id=f"score-{letter}", **{"aria-label": name})
     return html.Figure(
         [
-            html.H3([html.Span(letter, className="letter"), select]),
+            html.H3(select),
             html.Div(
                 plot(f"mosaic-{letter}", 520),
                 className="focusable",
@@ -47,6 +47,21 @@ def below() -> html.Div:
     """What holds for both mosaics."""
     hint = "Click a cell to select its head; the arrow keys then move on. Hovering tells both scores."
     return html.Div([html.P(id="legend", className="legend"), html.P(hint, className="note")], id="mosaics-note")
+
+
+def brief(bench: Bench) -> list[html.Figure]:
+    """What a removal does, beside the mosaic; the panels below tell more."""
+    if bench.model is None:
+        return []
+    more = html.P(html.A("Loss of each token, and what the model writes on", href="#removal-panel"), className="note")
+    heading = html.H3(html.Span(id="brief-title"))
+    return [
+        html.Figure(
+            [heading, html.Div(id="brief-next"), html.Div(id="brief-learning", className="note"), more],
+            id="brief-panel",
+            hidden=True,
+        )
+    ]
 
 
 def card() -> html.Figure:
@@ -120,7 +135,13 @@ def strip(bench: Bench) -> html.Figure:
     )
     return html.Figure(
         [
-            html.H3(html.Span(id="strip-title")),
+            html.H3(
+                [
+                    html.Span(id="strip-title"),
+                    html.Span(className="grow"),
+                    html.Span(tick("toward-box", "who attends to the framed token")),
+                ]
+            ),
             html.Div(id="strip", dir="ltr", **{"aria-labelledby": "strip-title"}),
             html.Figcaption(html.P(caption)),
         ],

@@ -68,6 +68,7 @@ class SentLook(_Sent):
     prompt: SentPrompt | None = None
     after: SentRemoval | None = None
     query: Index | None = None
+    toward: bool = False
     window: Pair | None = None
     vis: SentWindow | None = None
     key: Word | None = None
@@ -76,6 +77,22 @@ class SentLook(_Sent):
 class SentList(_Sent):
     heads: Text | None = None
     ffns: Text | None = None
+
+
+class SentQuestion(_Sent):
+    """What is asked of the model beside the selected head: a prompt, what is removed, and what each panel needs."""
+
+    prompt: SentPrompt | None = None
+    removal: SentRemoval | None = None
+    query: Index | None = None
+    key: Word | None = None
+    count: Typed = None
+    answer: Text | None = None
+    other: Text | None = None
+    corrupt: Text | None = None
+    lines: Text | None = None
+    head: Pair | None = None
+    at: Word | None = None
 
 
 class SentFile(_Sent):
@@ -96,6 +113,11 @@ TYPES: dict[str, Any] = {
     "query.data": Position | None,
     "version.data": Index | None,
     "list-asked.data": SentList | None,
+    "write-asked.data": SentQuestion | None,
+    "writers-asked.data": SentQuestion | None,
+    "patch-asked.data": SentQuestion | None,
+    "grid-asked.data": SentQuestion | None,
+    "average-asked.data": SentQuestion | None,
     "csv.data": SentFile | None,
     "stored-choice.data": Annotated[list[Word | Index], Field(min_length=2, max_length=2)] | None,
     "tab.data": Word | None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dash import Input, State, no_update
 
 from headscope.inspector import circuit_tables as tables
+from headscope.inspector import many_prompts, writers, writers_panel, writing_on
 from headscope.inspector.asked import RemovedParts, asked_head, asked_prompt, asked_removal, whole
 from headscope.inspector.bench import Bench
 from headscope.inspector.csv_text import Row, text_of
@@ -23,7 +24,19 @@ if TYPE_CHECKING:
 
 
 def register(app: Dash, bench: Bench) -> None:
-    names = ("reading", "removal", "query", "after", "vis", "stored-choice", "tab")
+    names = (
+        "reading",
+        "removal",
+        "query",
+        "after",
+        "vis",
+        "stored-choice",
+        "write-asked",
+        "writers-asked",
+        "patch-asked",
+        "average-asked",
+        "tab",
+    )
 
     @app.callback(
         *outputs("download.data", "download-problem.children"),
@@ -196,6 +209,87 @@ def stored_csv(bench: Bench, state: dict[str, Any]) -> str:
     return text_of(["trace", "x", "y", "value"], rows)
 
 
+def written_csv(bench: Bench, state: dict[str, Any]) -> str:
+    """What the model writes on, whole and after removal; the number of tokens is the one that was asked for last."""
+    asked = state["write-asked"] or {}
+    if not asked:
+        raise UsageError("Nothing has been written on yet.")
+    removed = removed_of(bench, asked.get("removal"))
+    position, made = writing_on.both(bench, asked)
+    rows = (
+        [removed, name, position + at, token, text]
+        for name, one in zip(("before", "after"), made, strict=False)
+        for at, (token, text) in enumerate(zip(one.ids, one.texts, strict=True), start=1)
+    )
+    return text_of(["removed", "pass", "position", "token_id", "token"], rows)
+
+
+def question_of(bench: Bench, state: dict[str, Any], name: str) -> tuple[writers.Question, dict[str, Any]]:
+    """What was asked last about the next token."""
+    asked = state[name] or {}
+    if not asked:
+        raise UsageError("Nothing has been asked about the next token yet.")
+    return writers.question(bench, asked), asked
+
+
+def mosaic_rows(values: Any) -> list[Row]:
+    return [
+        [layer, head, precise(value)] for layer, row in enumerate(values.tolist()) for head, value in enumerate(row)
+    ]
+
+
+def written_by_csv(bench: Bench, state: dict[str, Any]) -> str:
+    found, _ = question_of(bench, state, "writers-asked")
+    return text_of(["layer", "head", "logits"], mosaic_rows(writers.direct(bench, found).heads[-1]))
+
+
+def parts_csv(bench: Bench, state: dict[str, Any]) -> str:
+    found, _ = question_of(bench, state, "writers-asked")
+    made = writers.direct(bench, found)
+    rows: list[Row] = [
+        [name, layer, precise(value)]
+        for name, values in writers_panel.parts(made).items()
+        for layer, value in enumerate(values)
+    ]
+    rows += [["embedding", None, precise(float(made.embedding[-1]))], ["biases", None, precise(float(made.bias[-1]))]]
+    rows += [
+        ["attention biases", layer, precise(value)] for layer, value in enumerate(made.attention_bias[-1].tolist())
+    ]
+    return text_of(["part", "layer", "logits"], rows)
+
+
+def lens_csv(bench: Bench, state: dict[str, Any]) -> str:
+    found, _ = question_of(bench, state, "writers-asked")
+    passes = [("before", RemovedParts()), *([("after", found.removed)] if found.removed else [])]
+    rows = [
+        [found.removed.in_words, name, *row]
+        for name, removed in passes
+        for row in writers_panel.lens_rows(bench.live, writers.lens(bench, found, removed))
+    ]
+    return text_of(["removed", "pass", "layer", "log_p", "rank", "likeliest"], rows)
+
+
+def patched_csv(bench: Bench, state: dict[str, Any]) -> str:
+    found, asked = question_of(bench, state, "patch-asked")
+    made = writers.patched(bench, found, asked.get("corrupt"), str(asked.get("at") or "last"))
+    return text_of(["layer", "head", "nats"], mosaic_rows(made.mean))
+
+
+def average_csv(bench: Bench, state: dict[str, Any]) -> str:
+    """The shares of every head over the prompts that were averaged last."""
+    asked = state["average-asked"] or {}
+    if not asked:
+        raise UsageError("Nothing has been averaged yet.")
+    made, removed = many_prompts.averages(bench, asked), removed_of(bench, asked.get("removal"))
+    rows = (
+        [removed, layer, head, kind, precise(share), made.queries[kind]]
+        for kind, shares in made.shares.items()
+        for layer, row in enumerate(shares.tolist())
+        for head, share in enumerate(row)
+    )
+    return text_of(["removed", "layer", "head", "attention_to", "share", "queries"], rows)
+
+
 FILES: dict[str, Any] = {
     "scores": lambda bench, state: bench.scores.csv(),
     "head": head_csv,
@@ -207,4 +301,10 @@ FILES: dict[str, Any] = {
     "next": next_csv,
     "learning": learning_csv,
     "stored": stored_csv,
+    "written": written_csv,
+    "written-by": written_by_csv,
+    "parts": parts_csv,
+    "lens": lens_csv,
+    "patched": patched_csv,
+    "average": average_csv,
 }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from dash import dcc, html
 
-from headscope.inspector import controls
+from headscope.inspector import controls, many_prompts, thumbnails, writers_panel
 from headscope.inspector.bench import Bench
 from headscope.inspector.browser import FILLED
 from headscope.inspector.desk import desk
+from headscope.inspector.named_sets import function_vector_heads, named_sets
 from headscope.inspector.widgets import field, plot, save
 from interp import theme
 
@@ -41,6 +43,16 @@ STORES = (
     "booted",
     "stored-choice",
     "made-copies",
+    "write-asked",
+    "made-written",
+    "writers-asked",
+    "made-writers",
+    "patch-asked",
+    "made-patch",
+    "grid-asked",
+    "made-grid",
+    "average-asked",
+    "made-average",
     *(f"made-{name}" for name in FILLED),
 )
 
@@ -58,6 +70,7 @@ def page(bench: Bench) -> html.Div:
             html.A("To the heads", href="#heads", className="skip"),
             html.P(id="download-problem", className="problem", role="alert"),
             masthead(bench),
+            *removal_line(bench),
             html.Main(
                 [
                     *scoring_note(bench),
@@ -66,6 +79,9 @@ def page(bench: Bench) -> html.Div:
                     controls.prompt_bar(bench),
                     desk(bench),
                     controls.removal_panel(bench),
+                    *writers_panel.section(bench),
+                    *many_prompts.panel(bench),
+                    thumbnails.panel(bench),
                     frame(bench),
                     stored_figures(),
                 ]
@@ -90,6 +106,8 @@ def defaults(bench: Bench) -> dict[str, Any]:
         "head": list(scores.strongest()),
         "pair": list(scores.pair()),
         "scores": list(scores.by_id),
+        "sets": named_sets(bench),
+        "vectors": [list(head) for head in function_vector_heads(bench)],
         "prompt": prompt,
         "live": bench.model is not None,
         "scoring": bench.scoring is not None and not bench.version,
@@ -122,6 +140,14 @@ def masthead(bench: Bench) -> html.Header:
     )
 
 
+def removal_line(bench: Bench) -> list[Any]:
+    """What is removed and what that does: in sight wherever the page is scrolled to."""
+    if bench.model is None:
+        return []
+    parts = [html.Strong(id="line-removed"), html.Span(id="line-next"), html.Span(id="line-learning")]
+    return [html.Div(parts, id="removal-line", hidden=True, role="status")]
+
+
 def facts(bench: Bench) -> list[str]:
     """The line under the title."""
     scores = bench.scores
@@ -144,8 +170,15 @@ def scoring_note(bench: Bench) -> list[Any]:
 
 def unscored_note(bench: Bench) -> list[Any]:
     """What to do about a run that holds no score of a head, and so does not say how many heads there are."""
-    if bench.scores.layers:
+    if bench.scores.layers and (bench.scores.entries or bench.scoring is not None):
         return []
+    if bench.scores.layers:
+        where = f" -o {shlex.quote(str(bench.run.folder))}" if bench.run is not None else ""
+        advice = (
+            f"No head has been scored yet, so the mosaics are blank: `headscope induction {shlex.quote(bench.name)}"
+            f"{where}` scores them. Attention, removals and what writes the next token need no score."
+        )
+        return [html.P(advice, id="unscored", className="notice")]
     advice = (
         "This run holds no score of a head, so there are no heads to look at here: `headscope induction` and "
         "`headscope importance` store some. What it holds is drawn below."

@@ -8,14 +8,14 @@ import plotly.graph_objects as go
 from dash import Input, Output, State, html, no_update
 
 from headscope.inspector import removal
-from headscope.inspector.asked import asked_prompt, asked_removal, whole
+from headscope.inspector.asked import asked_prompt, asked_removal
 from headscope.inspector.bench import Bench
 from headscope.inspector.passes import PromptPass
 from headscope.inspector.reading import asked_query
 from headscope.inspector.removal import LossChange, NextToken
 from headscope.inspector.widgets import outputs, plot, save
 from interp.errors import HeadscopeError
-from interp.masks import parse_heads
+from interp.masks import heads_in, layers_in
 from interp.theme import colour, plain_text, styled
 from interp.token_display import label, shown
 
@@ -26,6 +26,7 @@ LEARNING = (
     "In nats. The score is the loss of tokens that have an earlier copy, minus the loss of the first copy, on four "
     "random repeated sequences: below zero, the model learns from its context."
 )
+TOLD = 5  # tokens beside the mosaic
 LEAST = 0.001  # probability that is still told as a number
 MINUS = "\N{MINUS SIGN}"
 QUOTES = "\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}"
@@ -128,6 +129,7 @@ def register(app: Dash, bench: Bench) -> None:
         return
     filled = [
         *outputs("made-next.data", "next-title.children", "fig-loss.data", "made-changes.data"),
+        *outputs("made-line-next.data", "made-brief-next.data"),
         Output("removal-problem", "children", allow_duplicate=True),
     ]
     asked = [Input("removal", "data"), Input("reading", "data"), Input("query", "data"), State("tab", "data")]
@@ -136,9 +138,11 @@ def register(app: Dash, bench: Bench) -> None:
     def show_outcome(removed: Any, reading: Any, query: Any, tab: Any) -> list[Any]:
         return [no_update] * len(filled) if not reading else outcome_parts(bench, removed, reading, query, tab)
 
-    @app.callback(Output("made-learning", "data"), Input("removal", "data"), State("tab", "data"))
+    learnt = outputs("made-learning.data", "made-line-learning.data", "made-brief-learning.data")
+
+    @app.callback(*learnt, Input("removal", "data"), State("tab", "data"))
     def show_learning(removed: Any, tab: Any) -> Any:
-        return no_update if removed is None else learning_parts(bench, removed, tab)
+        return [no_update] * len(learnt) if removed is None else learning_parts(bench, removed, tab)
 
     @app.callback(Output("list-answer", "data"), Input("list-asked", "data"), prevent_initial_call=True)
     def read_list(asked: Any) -> dict[str, Any]:
@@ -146,7 +150,7 @@ def register(app: Dash, bench: Bench) -> None:
 
 
 def outcome_parts(bench: Bench, asked: Any, reading: Any, query: Any, tab: Any) -> list[Any]:
-    """Next tokens, losses, means of the prompt's parts, problem."""
+    """Next tokens, losses, means of the prompt's parts, the line above the page and what is told beside it, problem."""
     try:
         prompt = asked_prompt(reading.get("prompt"))
         removed = asked_removal(asked, bench.live.n_layers, bench.live.n_heads)
@@ -154,15 +158,35 @@ def outcome_parts(bench: Bench, asked: Any, reading: Any, query: Any, tab: Any) 
             before = bench.read(prompt)
             after = bench.read(prompt, removed) if removed else before
     except HeadscopeError as error:
-        return [[], "Next tokens", {"figure": bare_figure()}, [], str(error)]  # another removal's would mislead
+        return [[], "Next tokens", {"figure": bare_figure()}, [], [], [], str(error)]  # another removal's would mislead
     position = asked_query(query, len(before.tokens.ids))
     model = bench.live
     first = removal.next_tokens(model, before.predicted, after.predicted, position)
     second = removal.next_tokens(model, after.predicted, before.predicted, position) if removed else None
     title = f"Next token after {QUOTES[0]}{shown(before.tokens.texts[position])}{QUOTES[1]} ({position})"
-    changes = changes_table(removal.loss_changes(before, after), bool(removed))
-    figure = loss_figure(before, after if removed else None)
-    return [next_table(first, second), title, {"figure": figure.to_plotly_json()}, changes, ""]
+    means = removal.loss_changes(before, after)
+    figure = loss_figure(before, after if removed else None).to_plotly_json()
+    brief = brief_next(title, first, means) if removed else []
+    line = line_next(first[0]) if removed else []
+    return [next_table(first, second), title, {"figure": figure}, changes_table(means, bool(removed)), line, brief, ""]
+
+
+def line_next(token: NextToken) -> list[Any]:
+    """The whole model's most likely token, before and after."""
+    name = html.Bdi(shown(token.token) or " ", className="token")
+    return [name, f" {percent(token.p)} → {was_p(token)}"]
+
+
+def brief_next(title: str, tokens: list[NextToken], means: list[LossChange]) -> list[Any]:
+    """The most likely tokens of the whole model and the mean losses, before and after, beside the mosaic."""
+    rows = [(html.Bdi(shown(t.token) or " ", className="token"), percent(t.p), was_p(t)) for t in tokens[:TOLD]]
+    rows += [(f"loss, {mean.part}", plain(mean.before), plain(mean.after)) for mean in means]
+    heads = [html.Th(title), html.Th("whole", className="number"), html.Th("without", className="number")]
+    body = [
+        html.Tr([html.Td(name), html.Td(before, className="number note"), html.Td(after, className="number")])
+        for name, before, after in rows
+    ]
+    return [html.Table([html.Thead(html.Tr(heads)), html.Tbody(body)], className="plain-table")]
 
 
 def bare_figure() -> dict[str, Any]:
@@ -195,24 +219,25 @@ def loss_figure(before: PromptPass, after: PromptPass | None) -> go.Figure:
     marks = [*tokens.blocks[1:], *([tokens.target] if tokens.target is not None else [])]
     for at in marks:
         figure.add_vline(x=at - 0.5, line={"color": colour("rule"), "width": 1})
-    figure.update_xaxes(showgrid=False, range=[0, length])
+    figure.update_xaxes(showgrid=False, range=[0.5, length - 0.5])
     figure.update_yaxes(rangemode="tozero")
     figure.update_layout(margin={"l": 44, "r": 8, "t": 12, "b": 40}, dragmode=False)
     return figure
 
 
 def learning_parts(bench: Bench, asked: Any, tab: Any) -> Any:
-    """The in-context-learning score, before and after."""
-    from dash import html
-
+    """The in-context-learning score, before and after: in large type, in the line above the page, beside the mosaic."""
     try:
         removed = asked_removal(asked, bench.live.n_layers, bench.live.n_heads)
         with bench.work.of(tab):
             before = bench.repeat_score(asked_removal(None, 1, 1))
             after = bench.repeat_score(removed) if removed else None
     except HeadscopeError as error:
-        return html.P(str(error), className="problem")
-    return learning_numbers(before, after)
+        return [html.P(str(error), className="problem"), [], []]
+    if after is None:
+        return [learning_numbers(before, None), [], []]
+    change = f"repeat score {plain(before)} → {plain(after)}"
+    return [learning_numbers(before, after), [f" · {change}"], [html.P(f"{change} nats on random repeated sequences")]]
 
 
 def list_parts(bench: Bench, asked: Any) -> dict[str, Any]:
@@ -220,10 +245,8 @@ def list_parts(bench: Bench, asked: Any) -> dict[str, Any]:
     fields = asked if isinstance(asked, dict) else {}
     layers, heads = bench.live.n_layers, bench.live.n_heads
     try:
-        listed = [list(head) for head in parse_heads(str(fields.get("heads", ""))[:20_000])]
-        ffns = [
-            whole(part, "FFN", 0, layers - 1) for part in str(fields.get("ffns", ""))[:2000].replace(",", " ").split()
-        ]
+        listed = [list(head) for head in heads_in(str(fields.get("heads", ""))[:20_000], layers, heads)]
+        ffns = layers_in(str(fields.get("ffns", ""))[:2000], layers)
         removal_of_both = asked_removal({"heads": listed, "ffns": ffns}, layers, heads)
     except HeadscopeError as error:
         return {"problem": str(error)}

@@ -56,7 +56,7 @@ def attention_parts(bench: Bench, look: Mapping[str, Any]) -> dict[str, Any]:
         attention = seen(bench, look, look.get("after"))
         pattern = attention.pattern(*head)
         shown = window_map(pattern, attention, look.get("window"))
-        row = rounded(pattern[asked_query(look.get("query"), len(pattern))])
+        row = shaded(pattern, look)
     except HeadscopeError as error:
         return {"problem": str(error), **titles}
     return {
@@ -105,13 +105,19 @@ def window_start(window: Any, length: int) -> tuple[int, int]:
 
 
 def strip_row(bench: Bench, look: Mapping[str, Any]) -> list[float] | None:
-    """What one token pays to each other; None where it can't be had, which the heat map says."""
+    """What one token pays to each other, or gets from it; None where it can't be had, which the heat map says."""
     try:
         head = asked_head(look.get("head"), bench.scores.layers, bench.scores.heads)
         pattern = seen(bench, look, look.get("after")).pattern(*head)
-        return rounded(pattern[asked_query(look.get("query"), len(pattern))])
+        return shaded(pattern, look)
     except HeadscopeError:
         return None
+
+
+def shaded(pattern: Float[np.ndarray, "query key"], look: Mapping[str, Any]) -> list[float]:
+    """What the chosen token pays to each other, or (`toward`) what each other pays to it."""
+    position = asked_query(look.get("query"), len(pattern))
+    return rounded(pattern[:, position] if look.get("toward") else pattern[position])
 
 
 def rounded(row: Float[np.ndarray, " key"]) -> list[float]:

@@ -30,10 +30,10 @@ const headscope = {
       changed.add(name);
       this.state[name] = value;
       // Of these the server hears by `after`, and with all that is asked about the head.
-      if (!["showAfter", "head"].includes(name)) this.store(name, value);
+      if (!["showAfter", "head", "sets", "toward"].includes(name)) this.store(name, value);
       if (name === "removal") {
         this.drawRemoved();
-        this.head.stale(this.reading ? ["next", "loss", "changes", "learning"] : ["learning"], true);
+        this.head.stale([...(this.reading ? this.head.OUTCOMES : []), "learning", "line-learning", "brief-learning"], true);
       }
       if (name === "head") this.head.selected();
       if (name === "stored-choice") this.stored.waits();
@@ -41,8 +41,10 @@ const headscope = {
       if (["removal", "after"].includes(name)) this.markAfter();
     }
     if (["head", "after", "window"].some((name) => changed.has(name))) this.head.ask();
-    else if (changed.has("query")) this.strip.ask();
+    else if (changed.has("query") || changed.has("toward")) this.strip.ask();
     if (changed.has("vis")) this.head.askDrawing();
+    this.questions.mark();
+    this.grid.follow(changed);
     this.address.write();
     this.mark();
   },
@@ -133,6 +135,8 @@ const headscope = {
       vis: foreign ? { ...asked.vis, start: 0 } : asked.vis,
       showAfter: facts.live && asked.after,
       "stored-choice": asked.figure,
+      sets: this.sets.read(asked.sets, facts).sets,
+      toward: asked.toward,
     });
     this.fillControls();
   },
@@ -143,6 +147,7 @@ const headscope = {
     const known = (name) => facts.scores.includes(name);
     const pair = this.state.pair.map((name, at) => [name, this.wanted[at], facts.pair[at]].find(known) ?? facts.pair[at]);
     this.set({ pair, head: this.picked ? this.state.head : facts.head });
+    this.sets.draw();
   },
 
   /** The scores themselves: mosaics and card are drawn from them. */
@@ -152,11 +157,16 @@ const headscope = {
       if (version !== this.version || !scores.size) return; // overtaken, or a run without a score of a head
       this.scores = scores;
       this.drawCard();
-      display.mosaic.legend(scores, this.$("legend"));
+      display.mosaic.legend(scores, this.$("legend"), this.vectors());
       this.store("scored", version);
     } catch (error) {
       this.head.text("defect", `The scores could not be fetched: is the program still running? (${error.message})`);
     }
+  },
+
+  /** Places of the function-vector heads that the run found. */
+  vectors() {
+    return this.facts.vectors.map((head) => this.scores.placeOf(head));
   },
 
   /** The card, with the tasks of the second mosaic's score folded out. */

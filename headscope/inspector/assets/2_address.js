@@ -26,6 +26,7 @@ headscope.address = {
     if (has("heads") && heads.length < has("heads").split(",").length) wrong.push(`some of the heads ${has("heads")}`);
     const ffns = asked.ffns.filter((layer) => layer < facts.layers);
     if (has("ffns") && ffns.length < has("ffns").split(",").length) wrong.push(`some of the FFNs ${has("ffns")}`);
+    if (has("sets") && headscope.sets.read(has("sets"), facts).lost) wrong.push("some of its sets of heads");
     if (has("query") && asked.query === null) wrong.push(`the token ${has("query")}`);
     if (has("prompt") && !asked.prompt) wrong.push("its prompt");
     return wrong.length ? `This link names what is not here: ${wrong.join(", ")}.` : "";
@@ -47,7 +48,7 @@ headscope.address = {
   },
 
   write() {
-    const { head, pair, prompt, query, removal, window: part, vis, showAfter, "stored-choice": figure } = headscope.state;
+    const { head, pair, prompt, query, removal, sets, toward, window: part, vis, showAfter, "stored-choice": figure } = headscope.state;
     if (!head || !pair || !removal) return;
     const parts = new URLSearchParams();
     const put = (name, value) => { if (value) parts.set(name, value); };
@@ -59,6 +60,8 @@ headscope.address = {
     put("heads", removal.heads.map((head) => head.join(".")).join(","));
     put("ffns", removal.ffns.join(","));
     put("ablation", removal.ablation === "zero" ? "" : removal.ablation);
+    put("sets", headscope.sets.written(sets || []));
+    put("toward", toward ? "1" : "");
     put("window", part && (part[0] || part[1]) ? part.join(",") : "");
     put("vis", vis && vis.kind !== "off" ? `${vis.kind}:${vis.start}` : "");
     put("after", showAfter ? "1" : "");
@@ -86,6 +89,8 @@ headscope.address = {
       window: whole(numbers(parts.get("window"), ","), 2) || [0, 0],
       vis: ["head", "layer"].includes(kind) ? { kind, start: Number(start) || 0 } : { kind: "off", start: 0 },
       after: parts.get("after") === "1",
+      toward: parts.get("toward") === "1",
+      sets: parts.get("sets"),
       figure: figure ? [figure[1], Number(figure[2])] : null,
     };
   },

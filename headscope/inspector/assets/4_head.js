@@ -2,6 +2,7 @@
 // What is about the selected head: its card at once, its attention, pairs and strip when the server has answered.
 
 headscope.head = {
+  OUTCOMES: ["next", "loss", "changes", "line-next", "brief-next"], // of a removal on the prompt
   shown: null, // the last answer about attention that was shown
 
   text(id, text) {
@@ -15,9 +16,9 @@ headscope.head = {
 
   /** All that an answer depends on. Answers say it again and count only while it holds: they may overtake each other. */
   asked() {
-    const { head, after, window: part, query } = headscope.state;
+    const { head, after, window: part, query, toward } = headscope.state;
     const { key, prompt } = headscope.reading;
-    return { head, key, after: after || null, window: part, query: query ?? null, prompt };
+    return { head, key, after: after || null, window: part, query: query ?? null, toward: Boolean(toward), prompt };
   },
 
   holds(asked, names) {

@@ -30,6 +30,10 @@ headscope.picture = {
       return { heading: attention.title, below: below.filter(Boolean).join("; "), file: `attention-${asked.head.join(".")}${asked.after ? "-after" : ""}` };
     }
     const removed = headscope.empty(state.removal) ? null : state.removal;
+    if (name === "parts" || name === "lens") {
+      const below = [facts.name, reading.name].filter(Boolean).join("; ");
+      return { heading: `${name === "lens" ? "Logit lens" : "By layer"}: ${headscope.$("writers-title").textContent}`, below, file: name };
+    }
     if (name === "loss") {
       const below = [facts.name, reading.name, this.removed(removed)].filter(Boolean).join("; ");
       return { heading: `Loss of each token${removed ? " before and after removal" : ""}`, below, file: `loss${removed ? "-after" : ""}` };
@@ -37,7 +41,7 @@ headscope.picture = {
     const select = headscope.$(`score-${name.at(-1)}`);
     const [score, variant, ...rest] = select.value.split("/");
     const [task, shots] = [rest.slice(0, -1).join("/"), rest.at(-1)]; // a task's name may hold a slash
-    const crossed = removed && removed.heads.length ? `crossed out: ${removed.heads.map((head) => head.join(".")).join(", ")}` : "";
+    const crossed = removed && removed.heads.length ? `crossed out: ${headscope.removed.groups(removed.heads).join(", ")}` : "";
     return {
       heading: select.selectedOptions[0]?.textContent || "Attention heads", below: [facts.name, crossed].filter(Boolean).join("; "),
       file: ["mosaic", score, variant, ...(task ? [task, shots] : [])].filter(Boolean).join("-").replace(/[^\w.-]+/g, "_"),
@@ -46,8 +50,7 @@ headscope.picture = {
 
   removed(removal) {
     if (!removal) return "";
-    const names = [...removal.heads.map((head) => head.join(".")), ...removal.ffns.map((layer) => `FFN ${layer}`)];
-    return `removed by ${removal.ablation}: ${names.join(", ")}`;
+    return `removed by ${removal.ablation}: ${headscope.removed.told(removal).join(", ")}`;
   },
 
   /** The figure with a heading above it, and how high it has become; the plot on the page stays as it is. */

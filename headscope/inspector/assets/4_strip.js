@@ -16,7 +16,7 @@ headscope.strip = {
 
   /** A row that comes too late is another head's, another token's, or of another prompt or removal. */
   hear({ asked, row }) {
-    if (!headscope.head.holds(asked, ["head", "key", "after", "query"])) return;
+    if (!headscope.head.holds(asked, ["head", "key", "after", "query", "toward"])) return;
     headscope.head.stale(["strip-panel"], false);
     this.row = { asked, values: row };
     this.draw();
@@ -32,8 +32,8 @@ headscope.strip = {
       this.key = reading.key;
     }
     const query = Math.min(state.query ?? Infinity, reading.tokens.length - 1);
-    const values = this.row && this.row.asked.query === (state.query ?? null) ? this.row.values : null;
-    this.tokens.shade(values, query);
+    const values = this.row && this.row.asked.query === (state.query ?? null) && this.row.asked.toward === Boolean(state.toward) ? this.row.values : null;
+    this.tokens.shade(values, query, Boolean(state.toward));
     headscope.head.text("strip-title", this.title());
     if (`${reading.key}/${query}` !== this.revealed) this.tokens.reveal();
     this.revealed = `${reading.key}/${query}`;
@@ -41,7 +41,7 @@ headscope.strip = {
 
   title() {
     if (!this.row) return "The prompt";
-    const { head, after } = this.row.asked;
-    return `What head ${head.join(".")} looks at${after ? " after removal" : ""}`;
+    const { head, after, toward } = this.row.asked;
+    return `${toward ? `Who looks at the framed token through head ${head.join(".")}` : `What head ${head.join(".")} looks at`}${after ? " after removal" : ""}`;
   },
 };

@@ -14,7 +14,7 @@ Object.assign(headscope, {
   },
 
   press(name, chosen) {
-    document.querySelectorAll(`[data-${name}]`).forEach((button) => button.setAttribute("aria-pressed", String(button.dataset[name] === chosen)));
+    document.querySelectorAll(`[data-${name}]`).forEach((button) => button.setAttribute("aria-pressed", String(button.getAttribute(`data-${name}`) === chosen)));
   },
 
   /** The fields of the kind of prompt that is being edited. */
@@ -51,14 +51,18 @@ Object.assign(headscope, {
       else if (name !== "kind") this.field(`${prompt.kind}-${name}`, value);
     }
     this.$("after-box").checked = this.state.showAfter;
+    this.$("toward-box").checked = this.state.toward;
+    this.press("grid", this.grid.on ? "on" : "off");
+    this.press("patch-at", this.questions.at);
     this.markAfter();
     this.drawRemoved();
+    this.sets.draw();
     if (this.$("heads-list")) this.fillLists(removal);
   },
 
   fillLists(removal) {
-    this.field("heads-list", removal.heads.map((head) => head.join(".")).join(", "));
-    this.field("ffns-list", removal.ffns.join(", "));
+    this.field("heads-list", headscope.removed.groups(removal.heads).join(", "));
+    this.field("ffns-list", headscope.removed.ranges(removal.ffns).join(", "));
   },
 
   /** What is removed, each with a way back. */
@@ -67,8 +71,12 @@ Object.assign(headscope, {
     if (!box) return;
     const { removal } = this.state;
     const chip = (text, name) => display.element("button", { type: "button", class: "chip", title: "Put back", "data-chip": name }, text);
-    const chips = [...removal.heads.map((head) => chip(head.join("."), `h${head.join(".")}`)), ...removal.ffns.map((layer) => chip(`FFN ${layer}`, `f${layer}`))];
+    const chips = [...headscope.removed.groups(removal.heads).map((name) => chip(name, `h${name}`)), ...removal.ffns.map((layer) => chip(`FFN ${layer}`, `f${layer}`))];
     box.replaceChildren(...(chips.length ? chips : [display.element("span", { class: "note" }, "Nothing is removed.")]));
+    const all = headscope.removed.told(removal);
+    this.$("removal-line").hidden = this.$("brief-panel").hidden = this.empty(removal);
+    this.head.text("line-removed", `${headscope.removed.brief(removal)}: `);
+    this.head.text("brief-title", `Without ${all.join(", ")}, by ${removal.ablation}`);
     this.props("undo", { disabled: !this.past.length });
     this.props("restore", { disabled: this.empty(removal) });
     this.fillLists(removal);
@@ -76,7 +84,8 @@ Object.assign(headscope, {
 
   putBack(name) {
     const { heads, ffns } = this.state.removal;
-    if (name[0] === "h") this.remove({ heads: heads.filter((head) => `h${head.join(".")}` !== name) });
+    const [layer, number] = name.slice(1).split(".");
+    if (name[0] === "h") this.remove({ heads: heads.filter((head) => head[0] !== Number(layer) || (number !== "*" && head[1] !== Number(number))) });
     else this.remove({ ffns: ffns.filter((layer) => `f${layer}` !== name) });
   },
 

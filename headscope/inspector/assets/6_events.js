@@ -10,6 +10,11 @@ headscope.events = {
     "top-a": () => headscope.top("a"),
     "top-b": () => headscope.top("b"),
     "set-list": () => headscope.store("list-asked", { heads: headscope.value("heads-list"), ffns: headscope.value("ffns-list"), at: Date.now() }),
+    "keep-set": () => headscope.sets.keep(),
+    "ask-writers": () => headscope.questions.ask("writers"),
+    "ask-patch": () => headscope.questions.ask("patch"),
+    "ask-average": () => headscope.questions.ask("average"),
+    "write-on": () => headscope.questions.ask("write"),
     share: () => headscope.events.share(),
   },
 
@@ -33,7 +38,11 @@ headscope.events = {
     if (this.clicks[target.id]) this.clicks[target.id]();
     else if (data.prompt) headscope.showFields(data.prompt);
     else if (data.vis) headscope.set({ vis: { kind: data.vis, start: Number(headscope.value("vis-window")) || 0 } });
-    else if (data.ablation) headscope.remove({ ablation: data.ablation });
+    else if (data.grid) headscope.grid.turn(data.grid === "on");
+    else if (data.patchAt) {
+      headscope.questions.at = data.patchAt;
+      headscope.press("patch-at", data.patchAt);
+    } else if (data.ablation) headscope.remove({ ablation: data.ablation });
     else if (data.chip) headscope.putBack(data.chip);
     else if (data.csv) headscope.store("csv", { what: data.csv, head: headscope.state.head, at: Date.now() });
     else if (data.plot) headscope.picture.save(data.plot, data.kind);
@@ -45,6 +54,8 @@ headscope.events = {
     const number = () => Number(target.value);
     const changes = {
       "after-box": () => headscope.showAfter(target.checked),
+      "toward-box": () => headscope.set({ toward: target.checked }),
+      "named-set": () => headscope.sets.remove(target.value),
       "score-a": () => headscope.set({ pair: [target.value, state.pair[1]] }),
       "score-b": () => headscope.set({ pair: [state.pair[0], target.value] }),
       "window-queries": () => headscope.set({ window: [number(), state.window[1]] }),
@@ -74,6 +85,10 @@ headscope.events = {
       event.preventDefault();
       return headscope.readPrompt();
     }
+    if (event.key === "Enter" && ["writers-answer", "writers-other"].includes(target.id)) return this.clicks["ask-writers"]();
+    if (event.key === "Enter" && target.id === "patch-corrupt") return this.clicks["ask-patch"]();
+    if (event.key === "Enter" && target.id === "set-name") return this.clicks["keep-set"]();
+    if (event.key === "Enter" && target.id === "write-count") return this.clicks["write-on"]();
     if (event.key === "Enter" && ["heads-list", "ffns-list"].includes(target.id)) return this.clicks["set-list"]();
     if (this.removalKey(event)) return event.preventDefault();
     const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];

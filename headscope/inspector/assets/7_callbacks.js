@@ -104,14 +104,72 @@ window.dash_clientside.headscope = {
     if (reading && reading !== headscope.reading) {
       headscope.reading = reading;
       headscope.head.ask();
-      headscope.head.stale(["next", "loss", "changes"], true);
+      headscope.head.stale(headscope.head.OUTCOMES, true);
       headscope.fillWindows(reading.tokens.length);
+      headscope.questions.mark();
+      headscope.grid.follow(new Set(["prompt"]));
     }
     if (answer && answer !== headscope.strip.heard) {
       headscope.strip.heard = answer;
       headscope.strip.hear(answer);
     }
     headscope.strip.draw();
+    return "";
+  },
+
+  /** Which heads write the next token, and what else was asked about it. */
+  writers(made) {
+    if (!made) return window.dash_clientside.no_update;
+    if (headscope.questions.hear("writers", made)) {
+      headscope.$("writers").hidden = Boolean(made.problem);
+      headscope.head.text("writers-problem", made.problem);
+      for (const [id, part] of [["writers-title", "title"], ["writers-sum", "sum"], ["lens-note", "lens_note"]]) headscope.head.text(id, made[part] || "");
+    }
+    return made.problem ? headscope.head.blank() : headscope.questions.mosaic("mosaic-written", made.mosaic);
+  },
+  parts: (made) => (made && !made.problem ? display.theme.dressed(made.parts) : headscope.head.blank()),
+  lens: (made) => (made && !made.problem ? display.theme.dressed(made.lens) : headscope.head.blank()),
+
+  /** The heads of the prompt in another one. */
+  patch(made) {
+    if (!made) return window.dash_clientside.no_update;
+    if (headscope.questions.hear("patch", made)) {
+      headscope.$("patch").hidden = Boolean(made.problem);
+      headscope.head.text("patch-problem", made.problem);
+      headscope.head.text("patch-title", made.title || "");
+      headscope.head.text("patch-note", made.note || "");
+    }
+    return made.problem ? headscope.head.blank() : headscope.questions.mosaic("mosaic-patch", made.mosaic);
+  },
+
+  /** A cell of these mosaics selects its head. */
+  picked(clicked) {
+    if (clicked) headscope.select([clicked.points[0].y, clicked.points[0].x]);
+    return null;
+  },
+
+  /** All heads on the prompt. */
+  grid(made) {
+    if (made && headscope.questions.hear("grid", made)) headscope.grid.made = made;
+    headscope.grid.draw();
+    return "";
+  },
+
+  /** The selected head over many prompts. */
+  average(made) {
+    if (!headscope.questions.hear("average", made)) return "";
+    headscope.head.text("average-problem", made.problem);
+    headscope.tree.fill("average", made.table);
+    headscope.$("average-saves").hidden = Boolean(made.problem);
+    return "";
+  },
+
+  /** What the model writes on. */
+  written(made) {
+    if (!headscope.questions.hear("write", made)) return "";
+    headscope.head.text("written-problem", made.problem);
+    headscope.head.text("written-note", made.note);
+    headscope.tree.fill("written", made.table);
     return "";
   },
 

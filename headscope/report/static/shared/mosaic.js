@@ -2,6 +2,7 @@
 // The mosaic of heads: one score as colour, layers downwards, heads across, the selected head framed.
 
 display.CLASS_MARKS = { copying: "●", "anti-copying": "▼", "matching only": "○" };
+display.VECTOR_MARK = "◆"; // function-vector heads, beside the class that a head may have
 
 display.mosaic = {
   height: (scores) => Math.max(300, Math.min(800, 96 + scores.layers * (scores.wide ? 12 : 17))),
@@ -12,9 +13,9 @@ display.mosaic = {
   },
 
   /** What hovering says: the head, its class, and the scores that are shown, each with its null. */
-  hover(scores, listed, place) {
-    const kind = scores.className(place);
-    const lines = [`<b>head ${scores.headName(place)}</b>${kind ? ` ${kind}` : ""}`];
+  hover(scores, listed, place, vectors = []) {
+    const kinds = [scores.className(place), vectors.includes(place) ? "function-vector head" : ""].filter(Boolean);
+    const lines = [`<b>head ${scores.headName(place)}</b> ${kinds.join(", ")}`.trim()];
     for (const score of listed) {
       lines.push(`${display.plain(score.label)} ${scores.value(score, place)} ${scores.interval(score, place)}`.trim());
       if (score.null.length) lines.push(`   ${scores.null(score, place)}`);
@@ -22,18 +23,19 @@ display.mosaic = {
     return (listed.length ? lines : [...lines, "not scored yet"]).join("<br>");
   },
 
-  /** Traces and layout. told: the scores that hovering tells; removed: places that are crossed out. */
-  figure(scores, score, { told, selected, removed = [], ...size }) {
+  /** Traces and layout. told: the scores that hovering tells; removed: places that are crossed out; vectors: those of
+   * function-vector heads. */
+  figure(scores, score, { told, selected, removed = [], vectors = [], ...size }) {
     const { theme } = display;
     const places = Array.from({ length: scores.size }, (_, place) => place);
     const rows = (values) => Array.from({ length: scores.layers }, (_, layer) => values.slice(layer * scores.heads, (layer + 1) * scores.heads));
     const values = score ? score.mean : places.map(() => 0);
     const largest = Math.max(...values.filter(display.known).map(Math.abs), 1e-12);
-    const marked = scores.classes && !scores.wide;
+    const mark = (place) => (scores.wide ? "" : `${display.CLASS_MARKS[scores.className(place)] ?? ""}${vectors.includes(place) ? display.VECTOR_MARK : ""}`);
     const signed = Boolean(score?.signed);
     const cells = {
-      type: "heatmap", z: rows(values), text: rows(places.map((place) => (marked && display.CLASS_MARKS[scores.className(place)]) || "")), texttemplate: "%{text}", textfont: { size: 9 },
-      customdata: rows(places.map((place) => this.hover(scores, told, place))), hovertemplate: "%{customdata}<extra></extra>", hoverongaps: false,
+      type: "heatmap", z: rows(values), text: rows(places.map(mark)), texttemplate: "%{text}", textfont: { size: 9 },
+      customdata: rows(places.map((place) => this.hover(scores, told, place, vectors))), hovertemplate: "%{customdata}<extra></extra>", hoverongaps: false,
       xgap: 1, ygap: 1, colorscale: theme.scale(signed), zmin: signed ? -largest : 0, zmax: largest, showscale: Boolean(score), colorbar: theme.bar,
     };
     const crossed = {
@@ -49,8 +51,8 @@ display.mosaic = {
   },
 
   /** What the marks in the cells mean. */
-  legend(scores, box) {
-    const kinds = scores.classes && !scores.wide ? Object.entries(display.CLASS_MARKS) : [];
+  legend(scores, box, vectors = []) {
+    const kinds = scores.wide ? [] : [...(scores.classes ? Object.entries(display.CLASS_MARKS) : []), ...(vectors.length ? [["function vector", display.VECTOR_MARK]] : [])];
     box.replaceChildren(...kinds.map(([name, mark]) => display.element("span", {}, `${mark} ${name}`)));
   },
   /** Every score under its heading. */

@@ -51,16 +51,16 @@ display.Tokens = class {
     return rows.filter(({ top }) => top === nearest).reduce((best, other) => (other.away < best.away ? other : best)).at;
   }
 
-  /** values: the attention that token `query` pays, as far as it is known. */
-  shade(values, query) {
+  /** values: the attention that token `query` pays, or with `toward` that others pay to it, as far as it is known. */
+  shade(values, query, toward = false) {
     const { theme } = display;
     const stops = theme.stops(false);
     this.options.forEach((option, at) => {
-      const seen = at <= query && values && display.known(values[at]);
+      const seen = (toward ? at >= query : at <= query) && values && display.known(values[at]);
       const step = seen ? Math.min(stops.length - 1, Math.round(Math.sqrt(values[at]) * (stops.length - 1))) : 0;
       option.style.backgroundColor = seen ? stops[step] : "";
       option.style.color = seen ? display.readable(stops[step]) : "";
-      option.classList.toggle("after", at > query);
+      option.classList.toggle("after", toward ? at < query : at > query);
       option.setAttribute("aria-selected", String(at === query));
       option.title = seen ? `${at}: attention ${values[at].toFixed(3)}` : String(at);
     });

@@ -1,0 +1,253 @@
+"""One head over many prompts: where its attention goes on average, and its strongest examples.
+
+1. Read every prompt once, and keep of every head: what the queries pay to the first token, to themselves, to the token
+   before, to an earlier copy of themselves, and to what followed an earlier copy; and the highest single attentions.
+2. A share is a mean over the queries that have such a key (each query counts once, whichever prompt it is of).
+3. An example is a query-key pair other than the first token and the query itself, at most one a query.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from dash import Input, Output, State, html, no_update
+from jaxtyping import Bool, Float
+
+from headscope.inspector.asked import CHARACTERS, SHOTS, Prompt, asked_head, asked_removal, whole
+from headscope.inspector.bench import Bench
+from headscope.inspector.outcome import bar_cell, plain
+from headscope.inspector.passes import read_pass
+from headscope.inspector.prompts import Tokens, tokens_of
+from headscope.inspector.widgets import field, save
+from headscope.inspector.widgets import whole as whole_field
+from interp.errors import HeadscopeError, UsageError
+from interp.token_display import counted, shown
+
+if TYPE_CHECKING:
+    from dash import Dash
+
+PROMPTS, MOST = 16, 64
+EXAMPLES, AROUND = 8, 4
+READ = 16_384  # tokens in all
+KINDS = {
+    "first": "the first token",
+    "self": "itself",
+    "previous": "the token before",
+    "copy": "an earlier copy of itself",
+    "after_copy": "what followed an earlier copy (induction)",
+}
+
+
+@dataclass(frozen=True)
+class Example:
+    attention: float
+    prompt: int
+    query: int
+    key: int
+
+
+@dataclass(frozen=True)
+class Averages:
+    """Of every head of a model over some prompts. shares: by kind; NaN where no query has such a key."""
+
+    prompts: tuple[Tokens, ...]
+    shares: Mapping[str, Float[np.ndarray, "layer head"]]
+    queries: Mapping[str, int]
+    examples: Mapping[tuple[int, int], tuple[Example, ...]]
+
+
+def kinds_of(ids: Sequence[int]) -> dict[str, Bool[np.ndarray, "query key"]]:
+    """Which keys are of which kind, for every query."""
+    length = len(ids)
+    at, tokens = np.arange(length), np.asarray(ids)
+    earlier = at[:, None] > at[None]
+    same = (tokens[:, None] == tokens[None]) & earlier
+    after = np.zeros_like(same)
+    after[:, 1:] = same[:, :-1]
+    return {
+        "first": np.broadcast_to(at[None] == 0, (length, length)) & (at[:, None] > 0),
+        "self": np.eye(length, dtype=bool),
+        "previous": at[:, None] - 1 == at[None],
+        "copy": same,
+        "after_copy": after & earlier,
+    }
+
+
+class _Sums:
+    """What is kept while prompts are read."""
+
+    def __init__(self, layers: int, heads: int) -> None:
+        self.paid = {kind: np.zeros((layers, heads)) for kind in KINDS}
+        self.queries = dict.fromkeys(KINDS, 0)
+        self.best: dict[tuple[int, int], list[tuple[float, int, int, int]]] = {}
+        self.heads: set[int] = set()
+
+    def add(self, number: int, ids: Sequence[int], layers: Iterator[tuple[int, np.ndarray]]) -> None:
+        kinds = kinds_of(ids)
+        for kind, where in kinds.items():
+            self.queries[kind] += int(where.any(-1).sum())
+        allowed = np.tril(np.ones((len(ids), len(ids)), dtype=bool), -1)
+        allowed[:, 0] = False
+        for layer, patterns in layers:
+            self.heads.add(layer)
+            for kind, where in kinds.items():
+                self.paid[kind][layer] += (patterns * where).sum((1, 2))
+            self._note(number, layer, np.where(allowed, patterns, -1))
+
+    def _note(self, number: int, layer: int, patterns: Float[np.ndarray, "head query key"]) -> None:
+        keys, values = patterns.argmax(-1), patterns.max(-1)
+        for head, row in enumerate(values):
+            kept = self.best.setdefault((layer, head), [])
+            for query in np.argsort(-row, kind="stable")[:EXAMPLES].tolist():
+                if row[query] > 0:
+                    kept.append((float(row[query]), -number, -query, -int(keys[head, query])))
+            self.best[layer, head] = heapq.nlargest(EXAMPLES, kept)
+
+
+def averaged(bench: Bench, prompts: Sequence[Prompt], tell: Callable[[int, int], None]) -> Averages:
+    """Over prompts, one pass each; gates that are held around this take part. Raises UsageError for too many tokens."""
+    model = bench.live
+    read, sums, total = [], _Sums(model.n_layers, model.n_heads), 0
+    for number, prompt in enumerate(prompts):
+        tokens = tokens_of(prompt, model, bench.data)
+        total += len(tokens.ids)
+        if total > READ:
+            raise UsageError(f"These prompts have more than {READ:,} tokens together: take fewer, or shorter ones.")
+        made = read_pass(model, tokens, lambda done, of: None)
+        length = len(tokens.ids)
+        sums.add(number, tokens.ids, ((layer, made.window(layer, 0, length)) for layer in made.rows))
+        read.append(tokens)
+        tell(number + 1, len(prompts))
+    missing = [layer for layer in range(model.n_layers) if layer not in sums.heads]
+    shares = {kind: sums.paid[kind] / (sums.queries[kind] or np.nan) for kind in KINDS}
+    for share in shares.values():
+        share[missing] = np.nan
+    examples = {head: tuple(Example(p, -n, -q, -k) for p, n, q, k in kept) for head, kept in sums.best.items()}
+    return Averages(tuple(read), shares, sums.queries, examples)
+
+
+def asked_prompts(asked: Mapping[str, Any]) -> list[Prompt]:
+    """Documents of a task, or the lines of a text, each a prompt."""
+    lines = [line for line in str(asked.get("lines") or "").splitlines() if line.strip()]
+    if len(lines) > MOST:
+        raise UsageError(f"These are {len(lines)} prompts, and at most {MOST} are averaged here: take fewer.")
+    if lines:
+        return [Prompt("text", text=line[:CHARACTERS]) for line in lines]
+    told = asked.get("prompt")
+    fields: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+    if fields.get("kind") != "task":
+        raise UsageError("Write prompts, one a line; or read a task's document above, and the task is averaged.")
+    count = whole(asked.get("count", PROMPTS), "documents", 1, MOST)
+    shots = whole(fields.get("shots", 0), "shots", 0, SHOTS)
+    task = str(fields.get("task", ""))[:200]
+    return [Prompt("task", task=task, shots=shots, document=number) for number in range(count)]
+
+
+def averages(bench: Bench, asked: Mapping[str, Any]) -> Averages:
+    """Made once, for all heads; another head then answers at once."""
+    prompts = asked_prompts(asked)
+    removed = asked_removal(asked.get("removal"), bench.live.n_layers, bench.live.n_heads)
+    reference = bench.reference(removed)
+
+    def make() -> Averages:
+        with bench.gated("averaging over prompts", removed, reference) as tell:
+            return averaged(bench, prompts, tell)
+
+    return bench.kept(("averages", tuple(prompts), removed), make)
+
+
+# --- the panel --------------------------------------------------------------------------------------------------------
+
+
+def panel(bench: Bench) -> list[html.Section]:
+    if bench.model is None:
+        return []
+    lines = html.Textarea(id="average-lines", rows=2, spellCheck="false", placeholder="Prompts, one a line")
+    return [
+        html.Section(
+            [
+                html.H2("The head over many prompts"),
+                html.Div(
+                    [
+                        field("Documents of the task above", whole_field("average-count", PROMPTS, 3)),
+                        html.Label(["or ", lines], className="grow"),
+                        html.Button("Average", id="ask-average", type="button", className="plain strong"),
+                    ],
+                    className="filters",
+                ),
+                html.P(id="average-problem", className="problem", role="alert"),
+                html.Div(id="average"),
+                html.Div(save("", "average"), id="average-saves", hidden=True),
+            ],
+            id="average-panel",
+        )
+    ]
+
+
+def register(app: Dash, bench: Bench) -> None:
+    if bench.model is None:
+        return
+
+    @app.callback(Output("made-average", "data"), Input("average-asked", "data"), State("tab", "data"))
+    def average(asked: Any, tab: Any) -> Any:
+        if asked is None:
+            return no_update
+        try:
+            with bench.work.of(tab):
+                return {"asked": asked, "problem": "", "table": average_parts(bench, asked)}
+        except HeadscopeError as error:
+            return {"asked": asked, "problem": str(error), "table": []}
+
+
+def average_parts(bench: Bench, asked: Mapping[str, Any]) -> list[Any]:
+    made = averages(bench, asked)
+    head = asked_head(asked.get("head"), bench.live.n_layers, bench.live.n_heads)
+    name = f"Head {head[0]}.{head[1]} over {counted(len(made.prompts), 'prompt')}"
+    tables = [shares_table(made, head), examples_table(made, head)]
+    return [html.H3(name), html.Div(tables, className="written")]
+
+
+def shares_table(made: Averages, head: tuple[int, int]) -> html.Table:
+    rows = [
+        html.Tr(
+            [
+                html.Td(words),
+                share_cell(float(made.shares[kind][head])),
+                html.Td(f"{made.queries[kind]:,}", className="number note"),
+            ]
+        )
+        for kind, words in KINDS.items()
+    ]
+    heading = [html.Th("mean attention to"), html.Th("share"), html.Th("queries", className="number")]
+    return html.Table([html.Thead(html.Tr(heading)), html.Tbody(rows)], className="plain-table")
+
+
+def share_cell(share: float) -> html.Td:
+    return bar_cell(share, plain(share, 3)) if np.isfinite(share) else html.Td("no such token", className="note")
+
+
+def examples_table(made: Averages, head: tuple[int, int]) -> html.Table:
+    """The strongest, each with the text around its key and up to its query."""
+    rows = [
+        html.Tr(
+            [
+                html.Td(in_text(made.prompts[one.prompt], one.query)),
+                html.Td(in_text(made.prompts[one.prompt], one.key)),
+                html.Td(str(one.prompt), className="number note"),
+                bar_cell(one.attention, plain(one.attention, 3)),
+            ]
+        )
+        for one in made.examples.get(head, ())
+    ]
+    heading = [html.Th("query"), html.Th("attends to key"), html.Th("prompt", className="number"), html.Th("attention")]
+    return html.Table([html.Thead(html.Tr(heading)), html.Tbody(rows)], className="plain-table")
+
+
+def in_text(tokens: Tokens, at: int) -> list[Any]:
+    """A token with what stands in front of it."""
+    before = "".join(shown(text) for text in tokens.texts[max(0, at - AROUND) : at])
+    return [html.Bdi(before, className="note"), html.Bdi(shown(tokens.texts[at]) or " ", className="token")]

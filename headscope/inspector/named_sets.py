@@ -1,0 +1,33 @@
+"""Sets of heads that the run gives a name to, for removing them together: its classes, and its FV heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from headscope.inspector.bench import Bench
+from headscope.stages.vectors import vector_heads
+
+Heads = Sequence[tuple[int, int]]
+INDUCTION = "induction heads"
+
+
+def named_sets(bench: Bench) -> list[dict[str, Any]]:
+    """Name and heads of every set that is not empty."""
+    found = {name: heads for name, heads in listed(bench).items() if heads}
+    return [{"name": name, "heads": [list(head) for head in heads]} for name, heads in found.items()]
+
+
+def listed(bench: Bench) -> dict[str, Heads]:
+    classes = bench.scores.classes or []
+    names = [(divmod(place, bench.scores.heads), name) for place, name in enumerate(classes) if name]
+    kinds = dict.fromkeys(name for _, name in names)
+    sets: dict[str, Heads] = {INDUCTION: [head for head, _ in names]}
+    sets |= {f"{kind} heads": [head for head, name in names if name == kind] for kind in kinds}
+    return sets | {"function-vector heads": function_vector_heads(bench)}
+
+
+def function_vector_heads(bench: Bench) -> Heads:
+    """The FV heads that the run found (Method 3.5), in order; none where it was not looked for them."""
+    stored = bench.stored
+    return sorted(vector_heads(stored.run) or ()) if stored is not None else ()

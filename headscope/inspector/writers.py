@@ -1,0 +1,132 @@
+"""Which heads write the next token: direct attribution, the logit lens, patching another prompt (Method 3.4).
+
+Everything is asked behind one token of the prompt, about one answer: the prompt's own next token, the model's likeliest
+one at its end, or the one that a person writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from headscope.inspector.asked import RemovedParts, asked_prompt, asked_removal
+from headscope.inspector.bench import Bench
+from headscope.inspector.reading import asked_query
+from interp.errors import UsageError, quoted
+from interp.logit_lens import logit_lens
+from interp.tokenizer import read_text, tokenizer_of
+
+if TYPE_CHECKING:
+    from ablation.attribution import DirectAttribution
+    from ablation.patch_effects import HeadEffects
+
+LONGEST = 400  # characters of an answer, as it is typed
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt up to the token that is asked about, the token that should follow, and the one it stands against."""
+
+    ids: tuple[int, ...]
+    answer: int
+    other: int | None
+    removed: RemovedParts
+
+    @property
+    def position(self) -> int:
+        return len(self.ids) - 1
+
+
+@dataclass(frozen=True)
+class Lens:
+    """The answer after each layer: log-probability and rank, and the likeliest token."""
+
+    log_p: Float[Tensor, " layer"]
+    ranks: tuple[int, ...]
+    best: tuple[int, ...]
+
+
+def question(bench: Bench, asked: Mapping[str, Any]) -> Question:
+    """Raises UsageError for a prompt, token or answer that is none."""
+    model, prompt = bench.live, asked_prompt(asked.get("prompt"))
+    whole = bench.read(prompt)
+    ids = whole.tokens.ids
+    position = asked_query(asked.get("query"), len(ids))
+    likeliest = int(whole.predicted.next_ids[position, 0])
+    own = ids[position + 1] if position + 1 < len(ids) else likeliest
+    answer, other = (_typed(bench, asked.get(name)) for name in ("answer", "other"))
+    answer = own if answer is None else answer
+    if answer == other:
+        raise UsageError("the answer and the token that it stands against are the same: write another one, or none")
+    removed = asked_removal(asked.get("removal"), model.n_layers, model.n_heads)
+    return Question(ids[: position + 1], answer, other, removed)
+
+
+def _typed(bench: Bench, text: Any) -> int | None:
+    """The one token of a text; with a space in front where it is none without."""
+    if text is None or not str(text).strip():
+        return None
+    if len(str(text)) > LONGEST:
+        raise UsageError(f"an answer is one token; this text has {len(str(text)):,} characters")
+    tokenizer = tokenizer_of(bench.live, "an answer of one's own")
+    clean = str(text).encode("utf-8", "replace").decode()
+    for way in dict.fromkeys((clean, f" {clean.strip()}")):
+        ids = read_text(tokenizer, way, add_special_tokens=False, verbose=False)
+        if len(ids) == 1:
+            return int(ids[0])
+    raise UsageError(f"{quoted(clean)} is {len(ids)} tokens, and an answer here is one: write the first of them")
+
+
+def direct(bench: Bench, asked: Question) -> DirectAttribution:
+    """What the whole model's parts write towards the answer."""
+    from ablation import direct_attribution
+
+    def make() -> DirectAttribution:
+        with bench.gated("attributing the token", RemovedParts(), None):
+            other = None if asked.other is None else (asked.other,)
+            return direct_attribution(bench.live, asked.ids, (asked.answer,), other)
+
+    return bench.kept(("direct", asked.ids, asked.answer, asked.other), make)
+
+
+def lens(bench: Bench, asked: Question, removed: RemovedParts) -> Lens:
+    """The answer as read after each layer, with a removal in place."""
+    reference = bench.reference(removed)
+
+    def make() -> Lens:
+        with bench.gated("reading the layers", removed, reference):
+            log_p = logit_lens(bench.live, torch.tensor([asked.ids], device=bench.live.device)).cpu()
+        mine = log_p[:, asked.answer]
+        ranks = 1 + (log_p > mine[:, None]).sum(-1)
+        return Lens(mine, tuple(ranks.tolist()), tuple(log_p.argmax(-1).tolist()))
+
+    return bench.kept(("lens", asked.ids, asked.answer, removed), make)
+
+
+def patched(bench: Bench, asked: Question, corrupt: Any, at: str) -> HeadEffects:
+    """What each head of the prompt adds to the answer when it is put into another prompt (exact, in nats)."""
+    from ablation import patch
+
+    text = str(corrupt or "").encode("utf-8", "replace").decode()
+    if not text.strip():
+        raise UsageError("Write the other prompt: one that differs in what the answer depends on, and in nothing else.")
+    if at not in ("last", "all"):
+        raise UsageError(f"there is no place {quoted(at)} to patch at; there are last, all")
+    tokenizer = tokenizer_of(bench.live, "a prompt of one's own")
+    ids = tuple(tokenizer(text[:20_000], verbose=False)["input_ids"])
+    limit = bench.live.max_length
+    if limit is not None and len(ids) >= limit:
+        raise UsageError(f"the other prompt has {len(ids):,} tokens, and the model reads {limit:,}: shorten it")
+    other = None if asked.other is None else (asked.other,)
+
+    def make() -> HeadEffects:
+        with bench.gated("patching every head", RemovedParts(), None):
+            made: Any = patch(bench.live, asked.ids, ids, answer=(asked.answer,), other=other, at=at)
+            return made
+
+    return bench.kept(("patched", asked.ids, ids, asked.answer, asked.other, at), make)
