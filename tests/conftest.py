@@ -17,10 +17,15 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:  # Workers and the programs they start share the cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 # Before any of the four packages is imported: each annotation, shapes included, is a check from here on.
 install_import_hook(["interp", "induction", "ablation", "headscope"], "beartype.beartype")
+
+# How fast examples run says something of the machine, not of the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 import torch
 
