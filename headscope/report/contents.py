@@ -12,6 +12,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from headscope.figures.catalogue import CATALOGUE
+from headscope.figures.outliers import CAPTION, is_marked
 from headscope.report.attention import encoded_example
 from headscope.store.glossary import FOLDED, TERMS, term
 from headscope.store.snapshot import Stored, combinations, grid
@@ -125,7 +126,8 @@ def figures(stored: Stored) -> list[dict[str, Any]]:
         panels = [] if entry.name == "mosaic" else list(entry.panels(stored))
         if panels:
             drawn = [{"folded": panel.folded, **json.loads(panel.draw().to_json())} for panel in panels]
-            listed.append({"name": entry.name, "title": entry.title, "caption": entry.caption, "panels": drawn})
+            caption = f"{entry.caption} {CAPTION}" if any(map(is_marked, drawn)) else entry.caption
+            listed.append({"name": entry.name, "title": entry.title, "caption": caption, "panels": drawn})
     return listed
 
 
