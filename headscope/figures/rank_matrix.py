@@ -14,6 +14,7 @@ from headscope.store.comparisons import AtShots
 from interp.theme import heat, plain_text, styled
 
 SIGNIFICANT = 0.05
+BAR = "correlation (* Holm's p at most .05)"
 
 
 def rank_matrix(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
@@ -55,14 +56,14 @@ def _matrix(
         customdata=hover,
         hovertemplate="%{customdata}<extra></extra>",
         hoverongaps=False,
-        colorbar=above_bar("correlation (* Holm's p at most .05)"),
+        colorbar=above_bar(),
         **{**heat(values, signed=True), "zmin": -1.0, "zmax": 1.0},
     )
     return styled(
         [trace],
         title=title,
         height=min(760, 220 + 26 * len(down)),
-        **above("correlation (* Holm's p at most .05)"),
+        **above(BAR),
         xaxis=names_axis(across, **ticks),
         yaxis=names_axis(down, autorange="reversed"),
     )

@@ -85,7 +85,7 @@ def _scores(stage: Stage, rows: pd.DataFrame, nulls: pd.DataFrame) -> Iterator[s
     yield "Intervals are 95% percentile bootstraps over sequences."
     if len(nulls):
         tested = listed(sorted(set(nulls["null"])))
-        yield f"Scores were held against their nulls ({tested}), p family-wise over heads at the {FAMILY_LEVEL:g} level."
+        yield f"Scores were held against their nulls ({tested}), p family-wise over heads at {FAMILY_LEVEL:g}."
 
 
 def _later(stage: Stage, told: tuple[str, ...]) -> str:

@@ -49,6 +49,7 @@ def score_data(stored: Stored) -> dict[str, Any]:
         "entries": entries,
         "groups": list(dict.fromkeys(entry["group"] for entry in entries)),
         "classes": class_names(stored),
+        "vectors": vector_places(stored, heads),
         "level": FAMILY_LEVEL,
     }
 
@@ -105,6 +106,15 @@ def rounded(values: Float[np.ndarray, "layer head"]) -> list[float | None]:
 def class_names(stored: Stored) -> list[str] | None:
     """Each head's class, flat; None where no classes were stored."""
     return None if stored.classes is None else [str(name) for name in stored.classes.flatten()]
+
+
+def vector_places(stored: Stored, heads: int) -> list[int] | None:
+    """Flat places of the FV heads (Method 3.5); None where it was not looked for them."""
+    stages = [stage for stage in stored.run.stages if stage.finished and "fv_heads" in stage.record]
+    if not stages or not heads:
+        return None
+    named = [tuple(map(int, name.split("."))) for name in stages[-1].record["fv_heads"]]
+    return sorted(layer * heads + head for layer, head in named)
 
 
 def attention(stored: Stored, entries: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -3,6 +3,8 @@
 
 display.CLASS_MARKS = { copying: "●", "anti-copying": "▼", "matching only": "○" };
 
+display.VECTOR_MARK = "◆";
+
 display.mosaic = {
   height: (scores) => Math.max(300, Math.min(800, 96 + scores.layers * (scores.wide ? 12 : 17))),
   step: (count) => [1, 2, 4, 5, 8, 10, 20, 50].find((size) => count / size <= 16) || 100,
@@ -13,8 +15,8 @@ display.mosaic = {
 
   /** What hovering says: the head, its class, and the scores that are shown, each with its null. */
   hover(scores, listed, place) {
-    const kind = scores.className(place);
-    const lines = [`<b>head ${scores.headName(place)}</b>${kind ? ` ${kind}` : ""}`];
+    const kinds = [scores.className(place), scores.isVector(place) ? "function vector" : ""].filter(Boolean).join(", ");
+    const lines = [`<b>head ${scores.headName(place)}</b>${kinds ? ` ${kinds}` : ""}`];
     for (const score of listed) {
       lines.push(`${display.plain(score.label)} ${scores.value(score, place)} ${scores.interval(score, place)}`.trim());
       if (score.null.length) lines.push(`   ${scores.null(score, place)}`);
@@ -29,10 +31,10 @@ display.mosaic = {
     const rows = (values) => Array.from({ length: scores.layers }, (_, layer) => values.slice(layer * scores.heads, (layer + 1) * scores.heads));
     const values = score ? score.mean : places.map(() => 0);
     const largest = Math.max(...values.filter(display.known).map(Math.abs), 1e-12);
-    const marked = scores.classes && !scores.wide;
+    const mark = (place) => (scores.wide ? "" : (display.CLASS_MARKS[scores.className(place)] ?? "") + (scores.isVector(place) ? display.VECTOR_MARK : ""));
     const signed = Boolean(score?.signed);
     const cells = {
-      type: "heatmap", z: rows(values), text: rows(places.map((place) => (marked && display.CLASS_MARKS[scores.className(place)]) || "")), texttemplate: "%{text}", textfont: { size: 9 },
+      type: "heatmap", z: rows(values), text: rows(places.map(mark)), texttemplate: "%{text}", textfont: { size: 9 },
       customdata: rows(places.map((place) => this.hover(scores, told, place))), hovertemplate: "%{customdata}<extra></extra>", hoverongaps: false,
       xgap: 1, ygap: 1, colorscale: theme.scale(signed), zmin: signed ? -largest : 0, zmax: largest, showscale: Boolean(score), colorbar: theme.bar,
     };
@@ -51,6 +53,7 @@ display.mosaic = {
   /** What the marks in the cells mean. */
   legend(scores, box) {
     const kinds = scores.classes && !scores.wide ? Object.entries(display.CLASS_MARKS) : [];
+    if (scores.vectors?.length && !scores.wide) kinds.push(["function vector", display.VECTOR_MARK]);
     box.replaceChildren(...kinds.map(([name, mark]) => display.element("span", {}, `${mark} ${name}`)));
   },
   /** Every score under its heading. */
