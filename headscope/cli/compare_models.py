@@ -66,7 +66,7 @@ def compare_models(
         found = compared(runs, steps=steps)
         scores, names = pair_of(runs)
         written = write_models(found.table, found.slopes, found.against, out, scores=scores, names=names)
-    show(found, written, as_json=as_json)
+    show(found, written, scores[:1], as_json=as_json)
 
 
 def pair_of(runs: list[Run]) -> tuple[list[PairedScore], list[str]]:
@@ -79,11 +79,12 @@ def pair_of(runs: list[Run]) -> tuple[list[PairedScore], list[str]]:
     return list(paired_scores(*runs)), distinct_names([run.folder for run in runs])
 
 
-def show(found: ModelComparison, written: list[Path], *, as_json: bool) -> None:
-    """The table and what it says, or all of it as JSON."""
-    from headscope.findings.models import HEADINGS, cells, sentences
+def show(found: ModelComparison, written: list[Path], scores: list[PairedScore], *, as_json: bool) -> None:
+    """The table and what it says, or all of it as JSON; of two runs, how far they rank the heads alike."""
+    from headscope.findings.models import HEADINGS, cells, paired, sentences
 
     told = list(sentences(found.table, found.slopes, found.against))
+    told += [f"{one.label}, head by head: {paired(one.rho, one.within, one.shapes)}" for one in scores]
     if as_json:
         rows = json.loads(found.table.to_json(orient="records"))
         slopes = [asdict(slope) for slope in found.slopes]

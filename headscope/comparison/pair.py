@@ -31,6 +31,11 @@ class PairedScore:
     within: float = nan
 
     @property
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Layers and heads of both."""
+        return self.first.shape, self.second.shape
+
+    @property
     def alike(self) -> bool:
         """Whether every head has a partner."""
         return self.first.shape == self.second.shape

@@ -1,4 +1,4 @@
-"""A score of two runs: both mosaics in one scale, their difference and a scatter; by relative depth for unlike shapes."""
+"""A score of two runs: both mosaics in one scale, their difference, a scatter; relative depth for unlike shapes."""
 
 from __future__ import annotations
 

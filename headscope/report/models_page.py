@@ -48,9 +48,9 @@ def pairs_of(scores: Sequence[Any], names: Sequence[str]) -> list[dict[str, Any]
     made = []
     for score in scores:
         drawn = pair_figures(score.first, score.second, label=score.label, names=names)
-        told = paired(score.rho, score.within, (score.first.shape, score.second.shape))
+        told = paired(score.rho, score.within, score.shapes)
         figures = [json.loads(figure.to_json()) for figure in drawn]
-        made.append({"label": score.label, "told": told, "figures": figures})
+        made.append({"label": score.label, "told": told, "alike": score.alike, "figures": figures})
     return made
 
 
