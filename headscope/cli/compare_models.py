@@ -18,6 +18,8 @@ from headscope.cli.terminal import show_table, status
 
 if TYPE_CHECKING:
     from headscope.comparison.models import ModelComparison
+    from headscope.comparison.pair import PairedScore
+    from headscope.store.run import Run
 
 STEPS_HELP = "Training steps of the runs, in their order; else read from names such as step-000200."
 
@@ -44,7 +46,9 @@ def compare_models(
     """Put several models' runs beside each other; no model is loaded.
 
     How much the induction heads carry of the choice gain, at which depth they stand, and how many heads can go, beside
-    parameters or training steps. Runs of unlike protocol are refused, and the same weights twice.
+    parameters or training steps. Of two runs also every score head by head: both mosaics, their difference, a scatter
+    and the rank correlation; by relative depth where the shapes differ. Runs of unlike protocol are refused, and the
+    same weights twice.
 
     \b
       headscope compare-models runs/gpt2 runs/smollm2-135m
@@ -58,16 +62,29 @@ def compare_models(
     for folder in folders:
         check_run(folder, "headscope compare-models")
     with status("reading the runs"):
-        found = compared([open_run(folder) for folder in folders], steps=steps)
-        written = write_models(found.table, found.slopes, found.against, out)
-    show(found, written, as_json=as_json)
+        runs = [open_run(folder) for folder in folders]
+        found = compared(runs, steps=steps)
+        scores, names = pair_of(runs)
+        written = write_models(found.table, found.slopes, found.against, out, scores=scores, names=names)
+    show(found, written, scores[:1], as_json=as_json)
 
 
-def show(found: ModelComparison, written: list[Path], *, as_json: bool) -> None:
-    """The table and what it says, or all of it as JSON."""
-    from headscope.findings.models import HEADINGS, cells, sentences
+def pair_of(runs: list[Run]) -> tuple[list[PairedScore], list[str]]:
+    """The scores of two runs head by head, and what the runs are called; nothing for more."""
+    from headscope.comparison.models import distinct_names
+    from headscope.comparison.pair import paired_scores
+
+    if len(runs) != 2:
+        return [], []
+    return list(paired_scores(*runs)), distinct_names([run.folder for run in runs])
+
+
+def show(found: ModelComparison, written: list[Path], scores: list[PairedScore], *, as_json: bool) -> None:
+    """The table and what it says, or all of it as JSON; of two runs, how far they rank the heads alike."""
+    from headscope.findings.models import HEADINGS, cells, paired, sentences
 
     told = list(sentences(found.table, found.slopes, found.against))
+    told += [f"{one.label}, head by head: {paired(one.rho, one.within, one.shapes)}" for one in scores]
     if as_json:
         rows = json.loads(found.table.to_json(orient="records"))
         slopes = [asdict(slope) for slope in found.slopes]

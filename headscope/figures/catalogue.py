@@ -22,6 +22,7 @@ from headscope.figures.dots import dot_plot, dots_of
 from headscope.figures.importance_scatter import importance_scatter
 from headscope.figures.joint_grid import joint_grid
 from headscope.figures.knock_out import ffn_knockout
+from headscope.figures.layer_profile import layer_profile
 from headscope.figures.overlap import CHANCE, overlap_curves
 from headscope.figures.panel_order import LEVELS, Labels, primary_first
 from headscope.figures.pruning import metric_label, pruning_curves
@@ -29,12 +30,13 @@ from headscope.figures.rank_matrix import rank_matrix, shot_matrix
 from headscope.figures.retention import KINDS, retention_curves
 from headscope.figures.transfer import transfer_matrix
 from headscope.store.comparisons import AtShots, Kind, KnockOutVariant, ScoreName
-from headscope.store.glossary import label_of, term
+from headscope.store.glossary import FOLDED, TERMS, label_of, term
 from headscope.store.run import Run
 from headscope.store.scores import IMPORTANCE
 from headscope.store.snapshot import Stored, chosen, combinations, grid
 from interp.errors import UsageError
 from interp.figure import mosaic
+from interp.theme import colour_bar, plain_text
 
 KNOCK_OUT = "knock_out"
 TOKEN = str(ScoreName(IMPORTANCE, "token"))
@@ -89,7 +91,36 @@ def _mosaics(stored: Stored) -> Iterator[Panel]:
         rows = chosen(stored.head_scores, **labels)
         title = term(str(labels["score"]), str(labels["variant"])).label
         title += f", {labels['task']}, {in_context(labels['shots'])}" if labels["task"] else ""
-        yield Panel(title, partial(mosaic, grid(rows), title=title), labels)
+        bar = colour_bar(plain_text(_named(labels)))
+        yield Panel(title, partial(mosaic, grid(rows), title=title, colorbar=bar), labels)
+
+
+def _named(labels: Labels) -> str:
+    return term(str(labels["score"]), str(labels["variant"])).label
+
+
+def _profiles(stored: Stored) -> Iterator[Panel]:
+    """The scores of the first rank stand open; variants, and scores of tasks (their mean over tasks), are folded."""
+    rows = stored.head_scores
+    listed = combinations(rows.assign(tasks=rows["task"] != ""), "score", "variant", "shots", "tasks")
+    for labels in sorted(listed, key=_first):
+        part = chosen(rows, score=labels["score"], variant=labels["variant"], shots=labels["shots"])
+        part = part[(part["task"] != "") == labels["tasks"]]
+        tasks = sorted(set(part["task"]))
+        mean = part.groupby(["layer", "head"], as_index=False)["mean"].mean()
+        title = _named(labels)
+        if labels["tasks"]:
+            title += f", {in_context(labels['shots'])}, {_count(tasks, 'task').lower()}"
+        told = {name: labels[name] for name in ("score", "variant", "shots")}
+        folded = bool(labels["tasks"]) or (labels["score"], labels["variant"]) in FOLDED
+        drawn = partial(layer_profile, grid(mean), name=_named(labels), title=title)
+        yield Panel(title, drawn, {**told, "task": "" if not labels["tasks"] else "mean"}, folded)
+
+
+def _first(labels: Labels) -> tuple[Any, ...]:
+    """In the order of the glossary, scores without a task in front."""
+    listed, name = list(TERMS), (labels["score"], labels["variant"])
+    return bool(labels["tasks"]), listed.index(name) if name in listed else len(listed), *name, -int(labels["shots"])
 
 
 def _knockouts(stored: Stored) -> Iterator[Panel]:
@@ -348,6 +379,14 @@ CATALOGUE = (
         "pruning in random order.",
         "`headscope compare`",
         _retention,
+    ),
+    Entry(
+        "layer_profile",
+        "Layer by layer",
+        "Each score by layer: the mean of the layer's heads and the highest of them; the lowest where a score has two "
+        "sides.",
+        "`headscope induction`",
+        _profiles,
     ),
 )
 NAMES = tuple(entry.name for entry in CATALOGUE)

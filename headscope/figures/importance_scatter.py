@@ -6,8 +6,10 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, Shaped
 
+from headscope.figures.outliers import limits, marks, within
 from interp.theme import colour, plain_text, styled
 
+BEYOND = 0.02  # of the heads may lie beyond the axis
 LOOK = {
     # class: (colour, symbol, size)
     "": ("grey", "circle", 5),
@@ -26,7 +28,10 @@ def importance_scatter(
     y: str = "importance",
     title: str = "",
 ) -> go.Figure:
-    """Heads without either score are left out; classes, if given, are marked by colour and shape."""
+    """Heads without either score are left out; classes, if given, are marked by colour and shape.
+
+    A head that is far more important than all others is marked at the edge.
+    """
     kinds = np.full(induction.shape, "") if classes is None else classes
     both = np.isfinite(induction) & np.isfinite(importance)
     names = np.array([f"{layer}.{head}" for layer, head in np.ndindex(*induction.shape)]).reshape(induction.shape)
@@ -36,7 +41,15 @@ def importance_scatter(
         if chosen.any():
             look = LOOK.get(str(kind), ("purple", "diamond", 8))
             traces.append(_points(induction[chosen], importance[chosen], names[chosen], str(kind), look))
-    return styled(traces, x=x, y=y, title=title, height=420, showlegend=classes is not None)
+    axis = limits(importance[both], share=BEYOND)
+    traces += marks(
+        [
+            {"x": induction[place], "y": importance[place], "name": f"head {names[place]}"}
+            for place in zip(*np.nonzero(both), strict=True)
+        ],
+        axis,
+    )
+    return styled(traces, x=x, y=y, title=title, height=420, yaxis=within(axis), showlegend=classes is not None)
 
 
 def _points(

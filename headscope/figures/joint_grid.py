@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from headscope.figures.style import cell_texts
-from interp.theme import bare, colour_bar, heat, styled
+from headscope.figures.outliers import capped_heat
+from headscope.figures.style import above, above_bar, cell_texts
+from interp.theme import bare, styled
 
 
 def joint_grid(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
@@ -23,10 +24,19 @@ def joint_grid(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
         ygap=1,
         text=cell_texts(values, 3),
         texttemplate="%{text}",
-        colorbar=colour_bar("change"),
+        textfont={"size": 9},
         hoverongaps=False,
         hovertemplate="%{x}% of heads, %{y}% of FFNs removed<br>change %{z:+.4f}<extra></extra>",
-        **heat(values, signed=True),
+        **capped_heat(values, above_bar()),
     )
     axis = bare(type="category")
-    return styled([trace], x="heads removed, %", y="FFNs removed, %", title=title, xaxis=axis, yaxis=axis)
+    return styled(
+        [trace],
+        x="heads removed, %",
+        y="FFNs removed, %",
+        title=title,
+        xaxis=axis,
+        yaxis=axis,
+        height=400,
+        **above("change of the metric"),
+    )

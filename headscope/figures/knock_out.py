@@ -5,19 +5,23 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
+from headscope.figures.outliers import limits, marks, within
 from headscope.figures.style import CYCLE, level_line
 from interp.figure import step
 from interp.theme import colour, plain_text, styled
 
 POSITIONS = {"": "all positions", "later": "position 0 spared"}
+BEYOND = 0.1  # of the FFNs may lie beyond the axis
 
 
 def ffn_knockout(rows: pd.DataFrame, *, title: str = "", y: str = "full model minus without") -> go.Figure:
     """Rows of `ffn_scores` of one score; variants become lines, several tasks their mean with the tasks as thin lines.
 
-    The interval is drawn where a line is one task's.
+    The interval is drawn where a line is one task's. An FFN that costs far more than the others is marked at the edge.
     """
     traces: list[go.Scatter] = []
+    drawn = rows.groupby(["variant", "layer"], sort=True)["mean"].mean().reset_index()
+    axis = limits(rows["mean"], share=BEYOND, zero=True)
     for index, (variant, part) in enumerate(rows.groupby("variant", sort=True)):
         name, role = POSITIONS.get(str(variant), plain_text(str(variant))), CYCLE[index % len(CYCLE)]
         tasks = [task for _, task in part.groupby("task", sort=True)]
@@ -29,7 +33,12 @@ def ffn_knockout(rows: pd.DataFrame, *, title: str = "", y: str = "full model mi
         traces.append(_line(mean, f"{name}, mean of {len(tasks)} tasks", role, interval=False))
     layers = int(rows["layer"].max()) + 1
     ends = {"range": [-0.5, layers - 0.5], "dtick": step(layers)}
-    return styled(traces, x="layer", y=y, title=title, xaxis=ends, shapes=[level_line()])
+    far = [
+        {"x": row.layer, "y": row.mean, "name": f"FFN {row.layer}, {POSITIONS.get(str(row.variant), row.variant)}"}
+        for row in drawn.itertuples(index=False)
+    ]
+    traces += marks(far, axis)
+    return styled(traces, x="layer", y=y, title=title, xaxis=ends, yaxis=within(axis), shapes=[level_line()])
 
 
 def _line(rows: pd.DataFrame, name: str, role: str, *, interval: bool) -> go.Scatter:

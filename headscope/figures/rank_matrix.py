@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from headscope.figures.style import MINUS, names_axis
+from headscope.figures.style import MINUS, above, above_bar, crowded, names_axis
 from headscope.store.comparisons import AtShots
-from interp.theme import colour_bar, heat, plain_text, styled
+from interp.theme import heat, plain_text, styled
 
 SIGNIFICANT = 0.05
+BAR = "correlation (* Holm's p at most .05)"
 
 
 def rank_matrix(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
@@ -51,17 +52,18 @@ def _matrix(
         xgap=1,
         ygap=1,
         text=text,
-        texttemplate="%{text}",
+        **crowded(len(across)),
         customdata=hover,
         hovertemplate="%{customdata}<extra></extra>",
         hoverongaps=False,
-        colorbar=colour_bar(),
+        colorbar=above_bar(),
         **{**heat(values, signed=True), "zmin": -1.0, "zmax": 1.0},
     )
     return styled(
         [trace],
         title=title,
-        height=min(760, 170 + 26 * len(down)),
+        height=min(760, 220 + 26 * len(down)),
+        **above(BAR),
         xaxis=names_axis(across, **ticks),
         yaxis=names_axis(down, autorange="reversed"),
     )

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from interp.theme import bare, colour, plain_text
+from interp.theme import bare, colour, colour_bar, plain_text
 
 LONGEST_NAME = 20
 MINUS = "\N{MINUS SIGN}"
@@ -38,6 +38,36 @@ def cell_texts(values: Float[np.ndarray, "row column"], digits: int, *, sign: bo
         [(shape if value else plain).format(value).replace("-", MINUS) if np.isfinite(value) else "" for value in row]
         for row in rounded.tolist()
     ]
+
+
+MANY = 9  # names along a side of a matrix, from which its cells are too narrow for whole numbers
+
+
+def crowded(matrix_columns: int) -> dict[str, Any]:
+    """Text options of a heat map's cells: small letters where there are many."""
+    return {"texttemplate": "%{text}", **({"textfont": {"size": 9}} if matrix_columns >= MANY else {})}
+
+
+def short(text: str) -> str:
+    """A cell's number in as few letters as tell it: without the 0 in front, with one decimal from 1 on."""
+    sign, number = (text[0], text[1:]) if text[:1] in ("+", MINUS) else ("", text)
+    sign = sign if sign == MINUS else ""
+    if number.startswith("0."):
+        return sign + number[1:]
+    return sign + (f"{float(number):.1f}" if number else "")
+
+
+def above_bar() -> dict[str, Any]:
+    """A colour bar above a matrix, so that its cells have the whole width; `above` gives it room and a title."""
+    place = {"orientation": "h", "x": 0.5, "len": 1.0, "y": 1, "yanchor": "bottom", "ypad": 6, "nticks": 6}
+    return {**colour_bar(), **place}
+
+
+def above(title: str) -> dict[str, Any]:
+    """Layout around such a bar. Its title is an annotation: plotly would move the figure's title out of sight by it."""
+    place = {"x": 0.5, "y": 1, "xref": "paper", "yref": "paper", "yanchor": "bottom", "yshift": 34}
+    text = {"text": plain_text(title), "showarrow": False, "font": {"size": 11}, **place}
+    return {"margin": {"l": 56, "r": 12, "t": 92, "b": 48}, "annotations": [text]}
 
 
 def band(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from headscope.figures.style import cell_texts, names_axis
-from interp.theme import colour_bar, heat, plain_text, styled
+from headscope.figures.outliers import capped_heat
+from headscope.figures.style import MANY, above, above_bar, cell_texts, crowded, names_axis, short
+from interp.theme import plain_text, styled
 
 FIRST = ("own", "aggregate")
 
@@ -21,24 +22,27 @@ def transfer_matrix(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
     change = pruned.sub(full, axis=0).dropna(how="all")
     columns = [name for name in FIRST if name in change] + [name for name in sorted(change) if name not in FIRST]
     values = change[columns].to_numpy(dtype=float)
+    texts = cell_texts(values, 2)
+    if len(columns) >= MANY:
+        texts = [[short(text) for text in row] for row in texts]
     trace = go.Heatmap(
         z=values,
         xgap=1,
         ygap=1,
-        text=cell_texts(values, 2),
-        texttemplate="%{text}",
-        colorbar=colour_bar("change"),
+        text=texts,
+        **crowded(len(columns)),
         customdata=[[f"{plain_text(task)}, ranking: {plain_text(name)}" for name in columns] for task in change.index],
         hovertemplate="%{customdata}<br>change %{z:+.4f}<extra></extra>",
         hoverongaps=False,
-        **heat(values, signed=True),
+        **capped_heat(values, above_bar()),
     )
     return styled(
         [trace],
         x="ranking of",
         y="evaluated on",
         title=title,
-        height=min(760, 190 + 26 * len(change)),
+        height=min(760, 240 + 26 * len(change)),
+        **above("change of the metric"),
         xaxis=names_axis(columns, tickangle=-45),
         yaxis=names_axis(list(change.index), autorange="reversed"),
     )

@@ -57,6 +57,17 @@ def sentences(table: pd.DataFrame, slopes: Any, against: str) -> Iterator[str]:
     yield from trend(table, slopes, against)
 
 
+def paired(rho: float, within: float, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> str:
+    """How far two runs rank their heads alike by one score."""
+    if shapes[0] != shapes[1]:
+        sizes = " and ".join(f"{layers} layers of {heads}" for layers, heads in shapes)
+        return f"The runs have {sizes} heads, so that no head has a partner: compare by relative depth."
+    if not isfinite(rho):
+        return "No rank correlation: the score is the same for every head of one run."
+    inside = f"; within layers {number(within)} on average" if isfinite(within) else ""
+    return f"Spearman's rho over heads {number(rho)}{inside}."
+
+
 def effects(table: pd.DataFrame) -> Iterator[str]:
     """In how many runs the heads matter more than their controls."""
     known = table[table["effect"].notna()]

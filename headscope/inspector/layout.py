@@ -11,7 +11,7 @@ from headscope.inspector import controls, many_prompts, thumbnails, writers_pane
 from headscope.inspector.bench import Bench
 from headscope.inspector.browser import FILLED
 from headscope.inspector.desk import desk
-from headscope.inspector.named_sets import function_vector_heads, named_sets
+from headscope.inspector.named_sets import named_sets
 from headscope.inspector.widgets import field, plot, save
 from interp import theme
 
@@ -107,7 +107,6 @@ def defaults(bench: Bench) -> dict[str, Any]:
         "pair": list(scores.pair()),
         "scores": list(scores.by_id),
         "sets": named_sets(bench),
-        "vectors": [list(head) for head in function_vector_heads(bench)],
         "prompt": prompt,
         "live": bench.model is not None,
         "scoring": bench.scoring is not None and not bench.version,

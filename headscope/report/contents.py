@@ -12,6 +12,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from headscope.figures.catalogue import CATALOGUE
+from headscope.figures.outliers import CAPTION, is_marked
 from headscope.report.attention import encoded_example
 from headscope.store.glossary import FOLDED, TERMS, term
 from headscope.store.snapshot import Stored, combinations, grid
@@ -48,6 +49,7 @@ def score_data(stored: Stored) -> dict[str, Any]:
         "entries": entries,
         "groups": list(dict.fromkeys(entry["group"] for entry in entries)),
         "classes": class_names(stored),
+        "vectors": vector_places(stored, heads),
         "level": FAMILY_LEVEL,
     }
 
@@ -106,6 +108,15 @@ def class_names(stored: Stored) -> list[str] | None:
     return None if stored.classes is None else [str(name) for name in stored.classes.flatten()]
 
 
+def vector_places(stored: Stored, heads: int) -> list[int] | None:
+    """Flat places of the FV heads (Method 3.5); None where it was not looked for them."""
+    stages = [stage for stage in stored.run.stages if stage.finished and "fv_heads" in stage.record]
+    if not stages or not heads:
+        return None
+    named = [tuple(map(int, name.split("."))) for name in stages[-1].record["fv_heads"]]
+    return sorted(layer * heads + head for layer, head in named)
+
+
 def attention(stored: Stored, entries: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The encoded example, heads in the order of the first score; None where none was stored."""
     example = stored.run.attention_example
@@ -125,7 +136,8 @@ def figures(stored: Stored) -> list[dict[str, Any]]:
         panels = [] if entry.name == "mosaic" else list(entry.panels(stored))
         if panels:
             drawn = [{"folded": panel.folded, **json.loads(panel.draw().to_json())} for panel in panels]
-            listed.append({"name": entry.name, "title": entry.title, "caption": entry.caption, "panels": drawn})
+            caption = f"{entry.caption} {CAPTION}" if any(map(is_marked, drawn)) else entry.caption
+            listed.append({"name": entry.name, "title": entry.title, "caption": caption, "panels": drawn})
     return listed
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headscope.figures.models import model_figures
-from headscope.findings.models import HEADINGS, cells, sentences
+from headscope.figures.pair import pair_figures
+from headscope.findings.models import HEADINGS, cells, paired, sentences
 from headscope.report.page import page, plotly_script, safe_json, static
 from headscope.store.atomic import write_atomically
 from interp.errors import UsageError
@@ -25,16 +27,36 @@ def check_page(out: Path) -> None:
         raise UsageError(f"the folder '{out.parent}' of '{out}' does not exist: make it first, or choose another")
 
 
-def write_models(table: pd.DataFrame, slopes: Any, against: str, out: Path) -> list[Path]:
-    """Write the page and its table, and say where they are."""
+def write_models(
+    table: pd.DataFrame, slopes: Any, against: str, out: Path, *, scores: Sequence[Any] = (), names: Sequence[str] = ()
+) -> list[Path]:
+    """Write the page and its table, and say where they are.
+
+    scores: of two runs, what comparison/pair.py pairs; names: theirs, in that order.
+    """
     check_page(out)
     numbers = out.with_suffix(".csv")
     write_atomically(numbers, table.to_csv(index=False, lineterminator="\n").encode("utf-8", "replace"))
-    write_atomically(out, models_page(table, slopes, against, numbers.name).encode("utf-8", "replace"))
+    write_atomically(
+        out, models_page(table, slopes, against, numbers.name, pairs_of(scores, names)).encode("utf-8", "replace")
+    )
     return [out, numbers]
 
 
-def models_page(table: pd.DataFrame, slopes: Any, against: str, numbers: str) -> str:
+def pairs_of(scores: Sequence[Any], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Each score of two runs as a heading, a sentence and its figures."""
+    made = []
+    for score in scores:
+        drawn = pair_figures(score.first, score.second, label=score.label, names=names)
+        told = paired(score.rho, score.within, score.shapes)
+        figures = [json.loads(figure.to_json()) for figure in drawn]
+        made.append({"label": score.label, "told": told, "alike": score.alike, "figures": figures})
+    return made
+
+
+def models_page(
+    table: pd.DataFrame, slopes: Any, against: str, numbers: str, pairs: Sequence[dict[str, Any]] = ()
+) -> str:
     """The whole file as text."""
     figures = [json.loads(figure.to_json()) for figure in model_figures(table, against)]
     shared = "\n".join(static(f"shared/{name}.js") for name in ("dom", "theme"))
@@ -46,6 +68,7 @@ def models_page(table: pd.DataFrame, slopes: Any, against: str, numbers: str) ->
         rows=[cells(row) for row in table.itertuples(index=False)],
         sentences=[line.replace("`", "") for line in sentences(table, slopes, against)],
         figures=figures,
+        pairs=pairs,
         numbers=numbers,
-        data=safe_json({"theme": for_scripts(), "figures": figures}),
+        data=safe_json({"theme": for_scripts(), "figures": figures, "pairs": [pair["figures"] for pair in pairs]}),
     )

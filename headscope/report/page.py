@@ -17,6 +17,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from headscope.findings.citations import bibliography
+from headscope.findings.methods import methods
 from headscope.findings.page import page_of
 from headscope.findings.reading import READING
 from headscope.findings.words import model_name
@@ -29,7 +31,7 @@ from interp.theme import css_variables
 
 FILE = "report.html"
 SHARED = ("dom", "theme", "scores", "mosaic", "card", "tokens", "attention_map")
-SCRIPTS = ("page", "mosaic", "attention", "table", "figures", "main")
+SCRIPTS = ("page", "mosaic", "attention", "table", "figures", "kit", "main")
 
 
 def render(folder: str | Path | Run) -> Path:
@@ -56,6 +58,7 @@ def report(run: Run) -> str:
         page=data,
         found={section.name: section for section in page_of(run)},
         reading=READING,
+        kit={"methods": methods(run), "bibtex": bibliography(run)},
         **summary(run.manifest, data["scores"]),
     )
 

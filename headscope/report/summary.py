@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from headscope.findings.methods import protocol_of, sequences_of
 from headscope.report.contents import top
 from headscope.store.manifest import Manifest, Stage
 
@@ -49,7 +50,8 @@ def measured(manifest: Manifest, data: Mapping[str, Any]) -> list[str]:
     if stage is not None and free:
         sentences.append(
             f"Each of the {data['layers'] * data['heads']} attention heads was scored on "
-            f"{_sequences(stage, free[0]['n'])} ({_protocol(stage)}, seed {stage.seed}), without looking at any task."
+            f"{sequences_of(stage, free[0]['n'])} ({protocol_of(stage)}, seed {stage.seed}), without looking at any "
+            "task."
         )
         sentences += _learning(stage)
     tasks = sorted({name for stage in manifest.stages for name in stage.tasks})
@@ -63,17 +65,6 @@ def measured(manifest: Manifest, data: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def _sequences(stage: Stage, n: int) -> str:
-    """How many sequences of which lengths, as far as the stage recorded them."""
-    facts = {**stage.options, **stage.record}
-    lengths = facts.get("lengths") or [facts.get("length")]
-    kind = "sequence" if n == 1 else "sequences"
-    if not all(isinstance(length, int) for length in lengths):
-        return f"{n} {kind} of random repeated tokens"
-    span = str(lengths[0]) if len(set(lengths)) == 1 else f"{min(lengths)} to {max(lengths)}"
-    return f"{n} {kind}, each a block of {span} random tokens repeated"
-
-
 def _learning(stage: Stage) -> list[str]:
     """What the whole model gains from a repeat, and which scores it does not have."""
     sentences, gain = [], stage.record.get("repeat_score")
@@ -83,13 +74,6 @@ def _learning(stage: Stage) -> list[str]:
     refused = stage.record.get("refused") or {}
     sentences += [f"Not scored: {name} ({reason})." for name, reason in dict(refused).items()]
     return sentences
-
-
-def _protocol(stage: Stage) -> str:
-    protocol = stage.protocol
-    if isinstance(protocol, Mapping):
-        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in protocol.items())
-    return f"protocol {protocol}"
 
 
 def strongest(data: Mapping[str, Any]) -> list[str]:
@@ -154,7 +138,7 @@ def _stage(stage: Stage) -> dict[str, Any]:
     options = ", ".join(f"{name} {_plain(value)}" for name, value in stage.options.items())
     return {
         "command": stage.command,
-        "protocol": _protocol(stage),
+        "protocol": protocol_of(stage),
         "seed": stage.seed,
         "tasks": ", ".join(stage.tasks),
         "options": options,

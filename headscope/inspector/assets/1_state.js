@@ -157,16 +157,11 @@ const headscope = {
       if (version !== this.version || !scores.size) return; // overtaken, or a run without a score of a head
       this.scores = scores;
       this.drawCard();
-      display.mosaic.legend(scores, this.$("legend"), this.vectors());
+      display.mosaic.legend(scores, this.$("legend"));
       this.store("scored", version);
     } catch (error) {
       this.head.text("defect", `The scores could not be fetched: is the program still running? (${error.message})`);
     }
-  },
-
-  /** Places of the function-vector heads that the run found. */
-  vectors() {
-    return this.facts.vectors.map((head) => this.scores.placeOf(head));
   },
 
   /** The card, with the tasks of the second mosaic's score folded out. */

@@ -11,7 +11,7 @@ headscope.mosaic = (letter) => {
   display.mosaic.options(scores, headscope.$(`score-${letter}`), name);
   headscope.head.text(`meaning-${letter}`, score?.meaning ?? "");
   const figure = display.mosaic.figure(scores, score, {
-    told: [...new Set(listed)], selected: scores.placeOf(state.head), removed: state.removal.heads.map((head) => scores.placeOf(head)), vectors: headscope.vectors(),
+    told: [...new Set(listed)], selected: scores.placeOf(state.head), removed: state.removal.heads.map((head) => scores.placeOf(head)),
   });
   headscope.$(`mosaic-${letter}`).style.height = `${figure.layout.height}px`;
   return figure;

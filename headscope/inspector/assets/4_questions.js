@@ -18,7 +18,7 @@ headscope.questions = {
   mosaic(id, score) {
     const { scores, state } = headscope;
     const sizes = scores ?? new display.Scores({ layers: headscope.facts.layers, heads: headscope.facts.heads, entries: [], classes: null });
-    const figure = display.mosaic.figure(sizes, score, { told: [score], selected: sizes.placeOf(state.head), removed: state.removal.heads.map((head) => sizes.placeOf(head)), vectors: headscope.facts.vectors.map((head) => sizes.placeOf(head)) });
+    const figure = display.mosaic.figure(sizes, score, { told: [score], selected: sizes.placeOf(state.head), removed: state.removal.heads.map((head) => sizes.placeOf(head)) });
     headscope.$(id).style.height = `${figure.layout.height}px`;
     return figure;
   },

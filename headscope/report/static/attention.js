@@ -31,11 +31,14 @@ const attention = {
     this.strip.shade(rows[this.query], this.query);
     return this.draw(rows);
   },
-  draw(rows) {
+  figure(rows, size) {
     const axis = report.attention.labels.map((text, position) => ({ position, text }));
     const whole = rows.map((row) => [...row, ...Array(axis.length - row.length).fill(null)]);
     const map = { rows: whole, queries: axis, keys: axis, blocks: report.attention.blocks };
-    const { data, layout } = display.attentionMap.figure(map, { box: $("attention"), ...paper.width(0.8) });
+    return display.attentionMap.figure(map, { box: $("attention"), ...size });
+  },
+  draw(rows) {
+    const { data, layout } = this.figure(rows, paper.width(0.8));
     return Plotly.react($("attention"), data, layout, display.PLOT_OPTIONS);
   },
   async look(query) {

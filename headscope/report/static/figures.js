@@ -6,10 +6,18 @@ const figures = {
   draw(box, figure) {
     const { data, layout } = display.theme.dressed(figure);
     const touch = display.TOUCH ? { dragmode: false } : {};
-    const narrow = box.parentElement.matches(".three, .small");
+    const narrow = box.closest(".grid").matches(".three, .small");
     this.drawn.set(box, figure);
-    return Plotly.react(box, data, { ...layout, ...touch, ...paper.width(narrow ? 0.48 : 1), autosize: true }, display.PLOT_OPTIONS);
+    return Plotly.react(box, this.legible(data, box.clientWidth), { ...layout, ...touch, ...paper.width(narrow ? 0.48 : 1), autosize: true }, display.PLOT_OPTIONS);
   },
+  /** Without the numbers of cells that are too narrow to hold them; hovering tells them. */
+  legible(data, width) {
+    const letters = ({ text }) => Math.max(0, ...text.flat().map((one) => String(one ?? "").length));
+    const room = (trace) => (width - this.BESIDE) / Math.max(1, trace.text[0].length);
+    const full = (trace) => trace.type === "heatmap" && trace.textfont?.size && trace.text?.length && letters(trace) * trace.textfont.size * 0.5 > room(trace);
+    return data.map((trace) => (full(trace) ? { ...trace, texttemplate: "" } : trace));
+  },
+  BESIDE: 110, // pixels beside a matrix: the names of its rows
   panelOf(box) {
     const [figure, panel] = box.dataset.panel.split("/").map(Number);
     return report.figures[figure].panels[panel];
@@ -28,7 +36,10 @@ const figures = {
         if (panel.folded !== (grid.dataset.folded === "1")) return;
         const box = element("div", { class: "plot", "data-panel": `${grid.dataset.figure}/${index}` });
         box.style.minHeight = `${panel.layout.height}px`;
-        grid.append(box);
+        const { title } = report.figures[Number(grid.dataset.figure)];
+        const told = panel.layout.title?.text || title;
+        const named = () => `${report.figures[Number(grid.dataset.figure)].name}-${index + 1}`;
+        grid.append(element("div", { class: "panel" }, box, element("p", { class: "saves" }, kit.figureButton(() => panel, named, told))));
         seen.observe(box);
       });
     }

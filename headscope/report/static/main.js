@@ -45,6 +45,7 @@ const page = {
       });
     }
     if (report.figures.length) figures.start();
+    kit.start();
     document.documentElement.dataset.ready = "yes";
   },
 };

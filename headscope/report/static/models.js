@@ -1,18 +1,26 @@
 "use strict";
-// Figures of several runs: drawn at once, and again when the theme changes.
+// Figures of several runs: drawn at once or when they are unfolded, and again when the theme changes.
 
 const { $ } = display;
-const { theme, figures } = JSON.parse($("models-data").textContent);
+const { theme, figures, pairs } = JSON.parse($("models-data").textContent);
 
+function drawn(figure, box) {
+  const { data, layout } = display.theme.dressed(figure);
+  const touch = display.TOUCH ? { dragmode: false } : {};
+  Plotly.react(box, data, { ...layout, ...touch, autosize: true }, display.PLOT_OPTIONS);
+}
+
+/** Those of folded parts once they are opened: before that they have no width. */
 function draw() {
-  figures.forEach((figure, index) => {
-    const { data, layout } = display.theme.dressed(figure);
-    const touch = display.TOUCH ? { dragmode: false } : {};
-    Plotly.react($(`plot-${index}`), data, { ...layout, ...touch, autosize: true }, display.PLOT_OPTIONS);
-  });
+  figures.forEach((figure, index) => drawn(figure, $(`plot-${index}`)));
+  for (const box of document.querySelectorAll("details[open] [data-pair]")) {
+    const [score, figure] = box.dataset.pair.split("/").map(Number);
+    drawn(pairs[score][figure], box);
+  }
 }
 
 display.theme.start(theme, $("theme"));
 display.theme.listeners.push(draw);
 draw();
+for (const part of document.querySelectorAll("#pair details")) part.addEventListener("toggle", draw);
 document.documentElement.dataset.ready = "yes";

@@ -87,21 +87,22 @@ const table = {
   mark() {
     for (const row of $("table").tBodies[0].rows) row.setAttribute("aria-selected", String(Number(row.dataset.place) === selection.place));
   },
-  /** All heads and all numbers of the chosen columns. */
-  csv() {
-    // What a spreadsheet would take for a formula gets an apostrophe in front, as in the inspector's downloads.
-    const harmless = (text) => (/^[=+\-@\t\r]./s.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text);
-    const quoted = (value) => `"${harmless(String(value ?? "")).replace(/"/g, '""')}"`;
+  /** All heads and all numbers of the chosen columns, headings first. */
+  lines() {
     const parts = ["mean", "low", "high", "null", "p", "family"];
     const columns = this.columns().flatMap(({ score }) => parts.filter((part) => score[part].length).map((part) => ({ score, part })));
     const lines = [["layer", "head", "class", ...columns.map(({ score, part }) => `${score.label} ${part}`)]];
     scores.entries[0].mean.forEach((_, place) => lines.push([...scores.headAt(place), scores.className(place), ...columns.map(({ score, part }) => score[part][place])]));
-    return lines.map((cells) => cells.map(quoted).join(",")).join("\r\n");
+    return lines;
   },
-  save() {
-    const address = URL.createObjectURL(new Blob([this.csv()], { type: "text/csv" }));
-    element("a", { href: address, download: "heads.csv" }).click();
-    setTimeout(() => URL.revokeObjectURL(address), 1000);
+  /** What the table holds, for a caption. */
+  title: () => `Attention heads of ${document.querySelector("h1").textContent.trim()}: score with 95% interval; bold: above null.`,
+  /** The same for a spreadsheet. */
+  csv() {
+    // What a spreadsheet would take for a formula gets an apostrophe in front, as in the inspector's downloads.
+    const harmless = (text) => (/^[=+\-@\t\r]./s.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text);
+    const quoted = (value) => `"${harmless(String(value ?? "")).replace(/"/g, '""')}"`;
+    return this.lines().map((cells) => cells.map(quoted).join(",")).join("\r\n");
   },
   start() {
     const redraw = () => { this.limit = STEP; this.draw(); };
@@ -116,7 +117,7 @@ const table = {
     $("columns").append(...scores.groups.map((group) => element("option", { value: group }, group)));
     $("columns").addEventListener("change", () => this.columnsOf($("columns").value));
     $("more").addEventListener("click", () => { this.limit = Infinity; this.draw(); });
-    $("csv").addEventListener("click", () => this.save());
+    $("csv").addEventListener("click", () => kit.save(this.csv(), "text/csv", "heads.csv"));
     this.columnsOf(scores.groups[0]);
     selection.listeners.push(() => this.mark());
   },

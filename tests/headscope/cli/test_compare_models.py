@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from tests.headscope.accessible import violations
 from tests.headscope.browsed import READY, overlaps
 from tests.headscope.commands import command, done, refused
 from tests.headscope.report.test_report import Reader
@@ -77,6 +78,24 @@ def test_the_page_as_it_is_seen(runs: list[Path], tmp_path: Path, browser: Any, 
     page.locator("#theme").click()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
     page.close()
+
+
+@pytest.mark.browser
+def test_two_runs_stand_head_by_head(runs: list[Path], tmp_path: Path, browser: Any) -> None:
+    """Four figures of the first score; the others are drawn when they are unfolded. More runs have no such part."""
+    printed = done("compare-models", *runs[:2], "-o", tmp_path / "pair.html").out
+    assert "Prefix matching, head by head: Spearman's rho over heads +1.00" in printed
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.goto((tmp_path / "pair.html").as_uri())
+    page.wait_for_selector(READY)
+    assert page.locator("#pair details[open] .main-svg").count() and page.locator("#pair .js-plotly-plot").count() == 4
+    page.locator("#pair summary").nth(1).click()
+    page.locator("#pair details").nth(1).locator(".heatmaplayer image").first.wait_for()
+    assert page.locator("#pair .js-plotly-plot").count() == 8
+    assert not overlaps(page, "#pair .plot") and violations(page) == []
+    page.close()
+    done("compare-models", *runs[:3], "-o", tmp_path / "three.html")
+    assert 'id="pair"' not in (tmp_path / "three.html").read_text(encoding="utf-8")
 
 
 def test_what_is_no_set_of_runs_is_refused(runs: list[Path], tmp_path: Path) -> None:

@@ -146,7 +146,8 @@ def test_heads_that_do_not_exist_are_null_and_not_zero(tmp_path: Path) -> None:
     _, data = read(render(tmp_path))
     mean = data["scores"]["entries"][0]["mean"]
     assert mean[3:] == [None] * 3 and None not in mean[:3]
-    assert data["scores"]["classes"] is None and data["attention"] is None and data["figures"] == []
+    assert data["scores"]["classes"] is None and data["attention"] is None and data["scores"]["vectors"] is None
+    assert [figure["name"] for figure in data["figures"]] == ["layer_profile"]
 
 
 def test_the_words_agree_with_the_tables(whole: Path) -> None:
@@ -189,6 +190,17 @@ def test_what_the_stage_recorded_is_told(tmp_path: Path) -> None:
     text = re.sub(r"\s+", " ", read(render(tmp_path))[0].text)
     assert "3 sequences, each a block of 25 to 27 random tokens repeated (protocol paper, seed 4)" in text
     assert "loss falls by 3.46 nats" in text and "Not scored: copying (post-LN)." in text
+
+
+def test_fv_heads_are_told_apart_from_induction_heads(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", shape=SMALL)
+    with begin_stage(tmp_path / "run", IDENTITY, Stage("vectors", "probes", tasks=("copa",))) as writer:
+        writer.add_scores(HeadScores.from_items("fv", torch.rand(3, 6, 4)))
+        writer.record(fv_heads=["5.1", "0.3"])
+    _, data = read(render(tmp_path / "run"))
+    assert data["scores"]["vectors"] == [3, 21]
+    (entry,) = [entry for entry in data["scores"]["entries"] if entry["id"].startswith("fv/")]
+    assert entry["label"] == "Function vector" and entry["group"] == data["scores"]["groups"][0]
 
 
 def test_an_interrupted_stage_is_said_to_be_one(tmp_path: Path) -> None:

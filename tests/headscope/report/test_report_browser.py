@@ -300,6 +300,73 @@ def test_the_table_can_be_saved(opened: Any, run: Run, tmp_path: Path) -> None:
     )
 
 
+def saved(page: Any, button: Any, folder: Path) -> tuple[str, str]:
+    """The name and the text of what a button saves."""
+    with page.expect_download() as download:
+        button.click()
+    path = folder / download.value.suggested_filename
+    download.value.save_as(path)
+    return path.name, path.read_text(encoding="utf-8")
+
+
+def test_figures_are_saved_as_svg_with_a_titled_bar(opened: Any, tmp_path: Path) -> None:
+    opened.locator("#score").select_option(label="Copying (signed)")
+    name, text = saved(opened, opened.get_by_label("Save as SVG: the mosaic of heads"), tmp_path)
+    assert name == "mosaic-copying-signed.svg" and text.startswith("<svg") and "Copying (signed)</text>" in text
+    opened.evaluate("location.hash = '#head=3.1'")
+    expect(opened.locator("#attention-head")).to_have_text("3.1")
+    opened.wait_for_timeout(150)
+    name, text = saved(opened, opened.get_by_label("Save as SVG: the attention of the head"), tmp_path)
+    assert name == "attention-3.1.svg" and "attention of head 3.1</text>" in text
+    matrix = opened.locator("#figure-cross_task")
+    matrix.scroll_into_view_if_needed()
+    name, text = saved(opened, matrix.locator("button.save").first, tmp_path)
+    assert name == "cross_task-1.svg" and "correlation (* Holm" in text and "Spearman" in text
+    assert not re.search(r"https?://(?!www\.w3\.org)", text) and "<script" not in text.replace("&lt;script", "")
+
+
+def test_a_saved_figure_is_light_on_a_dark_page(opened: Any, tmp_path: Path) -> None:
+    opened.locator("#theme").click()
+    _, text = saved(opened, opened.get_by_label("Save as SVG: the mosaic of heads"), tmp_path)
+    opened.locator("#theme").click()
+    assert "rgb(21, 23, 27)" not in text and "rgb(255, 255, 255)" in text
+    assert opened.evaluate("display.theme.printing") is False
+
+
+def copied(page: Any, button: Any) -> str:
+    """What a button puts on the clipboard; the page says that it did."""
+    page.evaluate("navigator.clipboard.writeText = async (text) => { window.taken = text; }")
+    button.click()
+    expect(page.locator("#told")).to_contain_text("copied")
+    return str(page.evaluate("window.taken"))
+
+
+def test_the_table_of_heads_is_copied(opened: Any, run: Run) -> None:
+    form = opened.locator("#filters")
+    lines = [line.split("\t") for line in copied(opened, form.get_by_text("Copy", exact=True)).splitlines()]
+    assert lines[0][:4] == ["layer", "head", "class", "Prefix matching mean"] and len(lines) == 25
+    means = [float(line[3]) for line in lines[1:]]
+    np.testing.assert_allclose(means, run.head_score("prefix_matching").mean.flatten(), rtol=1e-3)
+    text = copied(opened, form.get_by_text("Copy LaTeX"))
+    rows = [line for line in text.splitlines() if line.endswith("\\\\")]
+    assert r"\toprule" in text and r"\begin{tabular}{ll" in text and len(rows) == 25
+    assert all(row.count(" & ") == rows[0].count(" & ") for row in rows)
+    best = run.head_score("prefix_matching").top(1)[0]
+    assert rows[1].startswith(f"{best.layer}.{best.head} & ") and rf"\textbf{{{best.score:.3f}}}" in rows[1]
+    assert "null" not in rows[1] and "\u2212" not in text
+
+
+def test_other_tables_and_the_words_are_copied(opened: Any) -> None:
+    section = opened.locator("#tasks")
+    text = copied(opened, section.get_by_text("Copy LaTeX"))
+    assert r"\bottomrule" in text and r"$<$/script$>$" in text and "<" not in text.replace("$<$", "")
+    cells = copied(opened, section.get_by_text("Copy", exact=True)).splitlines()
+    assert len(cells) == 1 + section.locator("tbody tr").count()
+    words = opened.locator("#kit")
+    assert copied(opened, words.get_by_text("Copy", exact=True)).startswith("We measured")
+    assert copied(opened, words.get_by_text("Copy BibTeX")).startswith("@software{headscope,")
+
+
 def test_the_address_brings_the_view_back(page: Any, report: Path) -> None:
     page.goto(f"{report.as_uri()}#head=4.2&score=copying/signed//0")
     page.wait_for_selector(READY)
@@ -339,7 +406,7 @@ def test_every_panel_is_drawn_and_fits(
     page.wait_for_selector(READY)
     walk_down(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    plots = page.locator(".figure .grid:not(.small) > .plot")
+    plots = page.locator(".figure .grid:not(.small) .plot")
     assert plots.count() >= 12
     for index in range(plots.count()):
         expect(plots.nth(index).locator(".main-svg").first).to_be_attached()

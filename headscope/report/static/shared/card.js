@@ -113,7 +113,8 @@ display.Card = class {
     $("card-title").textContent = `Head ${this.scores.headName(place)}`;
     $("card-class").textContent = kind;
     $("card-class").className = kind ? `badge ${kind.replaceAll(" ", "-")}` : "";
-    $("card-group").textContent = this.scores.group(place);
+    const vector = this.scores.isVector(place) ? `. ${display.VECTOR_MARK} One of the function-vector heads` : "";
+    $("card-group").textContent = this.scores.group(place) + vector;
     this.rows.forEach(({ update }) => update(place));
     this.tables.forEach((update) => update(place));
   }

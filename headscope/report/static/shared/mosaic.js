@@ -13,9 +13,9 @@ display.mosaic = {
   },
 
   /** What hovering says: the head, its class, and the scores that are shown, each with its null. */
-  hover(scores, listed, place, vectors = []) {
-    const kinds = [scores.className(place), vectors.includes(place) ? "function-vector head" : ""].filter(Boolean);
-    const lines = [`<b>head ${scores.headName(place)}</b> ${kinds.join(", ")}`.trim()];
+  hover(scores, listed, place) {
+    const kinds = [scores.className(place), scores.isVector(place) ? "function vector" : ""].filter(Boolean).join(", ");
+    const lines = [`<b>head ${scores.headName(place)}</b>${kinds ? ` ${kinds}` : ""}`];
     for (const score of listed) {
       lines.push(`${display.plain(score.label)} ${scores.value(score, place)} ${scores.interval(score, place)}`.trim());
       if (score.null.length) lines.push(`   ${scores.null(score, place)}`);
@@ -23,19 +23,18 @@ display.mosaic = {
     return (listed.length ? lines : [...lines, "not scored yet"]).join("<br>");
   },
 
-  /** Traces and layout. told: the scores that hovering tells; removed: places that are crossed out; vectors: those of
-   * function-vector heads. */
-  figure(scores, score, { told, selected, removed = [], vectors = [], ...size }) {
+  /** Traces and layout. told: the scores that hovering tells; removed: places that are crossed out. */
+  figure(scores, score, { told, selected, removed = [], ...size }) {
     const { theme } = display;
     const places = Array.from({ length: scores.size }, (_, place) => place);
     const rows = (values) => Array.from({ length: scores.layers }, (_, layer) => values.slice(layer * scores.heads, (layer + 1) * scores.heads));
     const values = score ? score.mean : places.map(() => 0);
     const largest = Math.max(...values.filter(display.known).map(Math.abs), 1e-12);
-    const mark = (place) => (scores.wide ? "" : `${display.CLASS_MARKS[scores.className(place)] ?? ""}${vectors.includes(place) ? display.VECTOR_MARK : ""}`);
+    const mark = (place) => (scores.wide ? "" : (display.CLASS_MARKS[scores.className(place)] ?? "") + (scores.isVector(place) ? display.VECTOR_MARK : ""));
     const signed = Boolean(score?.signed);
     const cells = {
       type: "heatmap", z: rows(values), text: rows(places.map(mark)), texttemplate: "%{text}", textfont: { size: 9 },
-      customdata: rows(places.map((place) => this.hover(scores, told, place, vectors))), hovertemplate: "%{customdata}<extra></extra>", hoverongaps: false,
+      customdata: rows(places.map((place) => this.hover(scores, told, place))), hovertemplate: "%{customdata}<extra></extra>", hoverongaps: false,
       xgap: 1, ygap: 1, colorscale: theme.scale(signed), zmin: signed ? -largest : 0, zmax: largest, showscale: Boolean(score), colorbar: theme.bar,
     };
     const crossed = {
@@ -51,8 +50,9 @@ display.mosaic = {
   },
 
   /** What the marks in the cells mean. */
-  legend(scores, box, vectors = []) {
-    const kinds = scores.wide ? [] : [...(scores.classes ? Object.entries(display.CLASS_MARKS) : []), ...(vectors.length ? [["function vector", display.VECTOR_MARK]] : [])];
+  legend(scores, box) {
+    const kinds = scores.classes && !scores.wide ? Object.entries(display.CLASS_MARKS) : [];
+    if (scores.vectors?.length && !scores.wide) kinds.push(["function vector", display.VECTOR_MARK]);
     box.replaceChildren(...kinds.map(([name, mark]) => display.element("span", {}, `${mark} ${name}`)));
   },
   /** Every score under its heading. */

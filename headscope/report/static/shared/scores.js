@@ -28,6 +28,10 @@ display.Scores = class {
   className(place) {
     return this.classes?.[place] ?? "";
   }
+  /** Whether the head is one of those whose outputs make the function vector. */
+  isVector(place) {
+    return this.vectors?.includes(place) ?? false;
+  }
   /** The heads that read the same keys and values. */
   group(place) {
     const [layer, head] = this.headAt(place);

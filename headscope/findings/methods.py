@@ -1,0 +1,149 @@
+"""How a run's numbers were made, as the methods paragraph of a paper: every number is the manifest's or a table's.
+
+A sentence for the model, for the scores without a task, their nulls, each later stage that finished, and the versions.
+What a stage did not write down is not told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from headscope.findings.words import counted, listed, model_name, task_name
+from headscope.store.glossary import FOLDED, TERMS, term
+from headscope.store.manifest import Stage
+from headscope.store.run import Run
+from headscope.store.snapshot import chosen, combinations
+from interp.scores import FAMILY_LEVEL
+
+SHOWN_HASH = 12  # characters of a hash
+NAMES = {
+    "screen": "Tasks were screened for whether the model learns them from demonstrations",
+    "primary": "The effect of removing the tested heads was measured",
+    "vectors": "Function vectors and label heads were scored",
+    "contest": "Kinds of heads were removed in turn, each beside matched controls",
+    "importance": "Importance was measured by gradient",
+    "knockout": "Components were removed one by one",
+    "prune": "Heads and FFNs were pruned",
+}
+SILENT = ("study", "compare", "induction")  # what they did is told by their parts
+LATER = ("fv", "fv_prob", "tr", "tr_share", "tl")  # scores without a task that the vectors stage makes
+VERSIONS = ("headscope", "torch", "transformers")
+
+
+def methods(run: Run) -> str:
+    """The paragraph."""
+    return " ".join(sentences(run))
+
+
+def sentences(run: Run) -> Iterator[str]:
+    rows = run.head_scores
+    yield _model(run.identity, rows)
+    free, nulls = (frame[(frame["task"] == "") & ~frame["score"].isin(LATER)] for frame in (rows, run.head_nulls))
+    told: tuple[str, ...] = ()
+    for stage in run.stages:
+        if stage.command == "induction" and stage.finished and len(free):
+            yield from _scores(stage, free, nulls)
+        if stage.finished and stage.command not in SILENT:
+            yield _later(stage, told)
+            told = stage.tasks or told
+    yield from _versions(run)
+
+
+def _model(identity: Mapping[str, Any], rows: pd.DataFrame) -> str:
+    shape = ""
+    if len(rows):
+        layers, heads = int(rows["layer"].max()) + 1, int(rows["head"].max()) + 1
+        shape = f"{counted(layers, 'layer')} of {counted(heads, 'head')}"
+    weights = str(identity.get("weight_hash") or "")[:SHOWN_HASH]
+    facts = (
+        identity.get("architecture"),
+        shape,
+        identity.get("quantization") or identity.get("dtype"),
+        f"revision {identity['revision']}" if identity.get("revision") else "",
+        f"SHA-256 of the weights {weights}" if weights else "",
+    )
+    told = ", ".join(str(fact) for fact in facts if fact)
+    return f"We measured {model_name(identity)}{f' ({told})' if told else ''}."
+
+
+def _scores(stage: Stage, rows: pd.DataFrame, nulls: pd.DataFrame) -> Iterator[str]:
+    """Which scores, on what, against which nulls."""
+    keys = {(key["score"], key["variant"]) for key in combinations(rows, "score", "variant")}
+    kept = [key for key in (*TERMS, *sorted(keys - set(TERMS))) if key in keys and key not in FOLDED]
+    repeated = chosen(rows, score="prefix_matching", variant="")
+    count = int((repeated if len(repeated) else rows)["n"].iloc[0])
+    names = listed([_inside(term(*key).label) for key in kept])
+    yield (
+        f"Every attention head was scored without a task by {names}; scores by prefix matching rest on "
+        f"{sequences_of(stage, count)} ({protocol_of(stage)}, seed {stage.seed})."
+        if len(repeated)
+        else f"Every attention head was scored without a task by {names} ({protocol_of(stage)}, seed {stage.seed})."
+    )
+    yield "Intervals are 95% percentile bootstraps over sequences."
+    if len(nulls):
+        tested = listed(sorted(set(nulls["null"])))
+        yield f"Scores were held against their nulls ({tested}), p family-wise over heads at {FAMILY_LEVEL:g}."
+
+
+def _later(stage: Stage, told: tuple[str, ...]) -> str:
+    """A later stage: on which tasks, over how many documents, in which setting; told: tasks that were named before."""
+    name = NAMES.get(stage.command.split()[0], f"`headscope {stage.command}` was run")
+    names = "named above" if stage.tasks == told else listed([task_name(task) for task in stage.tasks])
+    on = f" on {counted(len(stage.tasks), 'task')} ({names})" if stage.tasks else ""
+    looks = [look["documents"] for look in stage.record.get("looks") or [] if look.get("documents")]
+    asked = f", over {counted(int(looks[-1]), 'document')}" if looks else ""
+    settings = ", ".join(part for part in (protocol_of(stage), _plain(stage.options), f"seed {stage.seed}") if part)
+    learnt = stage.record.get("learnt")
+    passed = f" {counted(len(learnt), 'task')} passed." if stage.command == "screen" and learnt is not None else ""
+    return f"{name}{on}{asked}; settings: {settings}.{passed}"
+
+
+def _inside(label: str) -> str:
+    """As it stands within a sentence."""
+    return label if label[:2].isupper() else label[0].lower() + label[1:]
+
+
+def _versions(run: Run) -> Iterator[str]:
+    """The versions of the last stage, and that others differ where they do."""
+    if not run.stages:
+        return
+    last = run.stages[-1].versions
+    named = listed([f"{name} {last[name]}" for name in VERSIONS if name in last])
+    if not named:
+        return
+    others = any(stage.versions != last for stage in run.stages)
+    yield f"Software: {named}{' (the last stage; earlier ones used others)' if others else ''}."
+
+
+def sequences_of(stage: Stage, n: int) -> str:
+    """How many sequences of which lengths, as far as the stage recorded them."""
+    facts = {**stage.options, **stage.record}
+    lengths = facts.get("lengths") or [facts.get("length")]
+    kind = "sequence" if n == 1 else "sequences"
+    if not all(isinstance(length, int) for length in lengths):
+        return f"{n} {kind} of random repeated tokens"
+    span = str(lengths[0]) if len(set(lengths)) == 1 else f"{min(lengths)} to {max(lengths)}"
+    return f"{n} {kind}, each a block of {span} random tokens repeated"
+
+
+def protocol_of(stage: Stage) -> str:
+    """The protocol in words."""
+    protocol = stage.protocol
+    return _plain(protocol) if isinstance(protocol, Mapping) else f"protocol {protocol}"
+
+
+def _plain(values: Mapping[str, Any]) -> str:
+    """`shots 0 and 5, limit 48`; what is empty is left out."""
+    told = {name: _value(value) for name, value in values.items()}
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items() if value)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " and ".join(f"{name} {inner}" for name, inner in value.items())
+    if isinstance(value, list | tuple):
+        return listed([_value(inner) for inner in value])
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
