@@ -36,6 +36,7 @@ Protocol = Literal["quick", "paper"]
 # How often the block stands in a protocol's repeated sequence, and so how many times L its unrepeated one is long.
 REPEATS = 4
 SEQUENCES = {"quick": 20, "paper": 100}
+SHORTEST = 3  # a block of two tokens has no wrong token to compare with
 MOST_SEED = 2**32 - 1  # what every generator that is seeded from it takes
 # A model's tokenizer, what was known of it, and the candidates made then.
 _KEPT: WeakKeyDictionary[HookedModel, tuple[Any, tuple[object, ...], Candidates]] = WeakKeyDictionary()
@@ -188,6 +189,16 @@ def repeated_sequences(
         front: Literal["bos", "random"] = "random" if bos is None else "bos"
         groups.append(SequenceGroup(tokens.to(model.device), size.length, repeats, indices, front))
     return RepeatedSequences(tuple(groups), protocol, repeats, seed, candidates)
+
+
+def fitting_length(model: HookedModel, protocol: Protocol, *, most: int | None = None) -> int | None:
+    """The longest length of sequences that the model's context holds, where those of the protocol are longer.
+
+    None where they fit, and where not even a block of three tokens does. most: a length in place of the protocol's.
+    """
+    wanted = most if most is not None else max(size.length for size in _plan(protocol, None, REPEATS, None, 0))
+    room = wanted if model.max_length is None else (model.max_length - 1) // REPEATS
+    return room if SHORTEST <= room < wanted else None
 
 
 def drawn_from(model: HookedModel, candidates: Candidates | None, counts: Counts | None) -> Candidates:

@@ -198,10 +198,12 @@ def check_sequences(model: HookedModel, plan: StudyPlan) -> None:
     """Raises UsageError where the model's context is too short for them: a refusal must not bind the folder."""
     from induction import repeated_sequences
     from induction.scoring import unrepeated_for
+    from induction.sequences import fitting_length
 
     protocol: Any = plan.budget.protocol
     counts = read_counts(plan.counts)
-    drawn = repeated_sequences(model, protocol=protocol, length=plan.length, seed=plan.seed, counts=counts)
+    length = plan.length or fitting_length(model, protocol)
+    drawn = repeated_sequences(model, protocol=protocol, length=length, seed=plan.seed, counts=counts)
     unrepeated_for(model, drawn)
 
 

@@ -39,6 +39,7 @@ from ablation.contest import (
     with_random,
 )
 from ablation.engine.below import first_removed
+from ablation.engine.recheck import RECHECKED
 from ablation.statistics.standardised import FEWEST_CONTROLS
 from headscope.comparison.contest import contest_rows, set_table
 from headscope.stages.cells import Progress, TaskChoice, Tell, shards, text_length, title_of
@@ -140,6 +141,7 @@ def measure_contest(
         )
         wanted = removals(sets, controlled=controlled(contest.controls_of))
         writer.record(arms=sorted({one.arm for one in sets}), sets=sets_told(sets))
+        writer.record(running_check=RECHECKED)
         writer.record(documents={title_of(task): task.fingerprint[:16] for task in tasks})
         counter = Progress(len(wanted) * len(tasks), progress)
         ahead(writer.units, (partial(work.contested, task, wanted, Progress(0)) for task in tasks))

@@ -62,14 +62,18 @@ def measure_induction(
     """Score every head and store scores, items, classes and an attention example; finished units are not run again.
 
     counts: how often tokens occur, `uniform` or a file (token_counts.py). also: `retrieval` and `concept`, scores on
-    prompts of their own. What the model or its vocabulary can't give is refused before anything is written; natural
+    prompts of their own. Without a length, sequences that the model's context can't hold are as long as it allows, and
+    the manifest says so. What the model or its vocabulary can't give is refused before anything is written; natural
     prompts, which a model that reads no English can't have, are left out.
     """
     import induction
     from induction.scoring import unrepeated_for
+    from induction.sequences import fitting_length
 
     options: dict[str, Any] = {"protocol": protocol, "sequences": sequences, "length": length, "seed": seed}
-    repeated = induction.repeated_sequences(model, **options, counts=read_counts(counts))
+    fitted = fitting_length(model, protocol) if length is None else None  # type: ignore[arg-type]
+    drawn = {**options, "length": fitted or length}
+    repeated = induction.repeated_sequences(model, **drawn, counts=read_counts(counts))
     unrepeated = unrepeated_for(model, repeated)
     natural, unread = natural_of(model, seed)
     further = prompts_of(model, also, seed, counts)
@@ -99,11 +103,14 @@ def measure_induction(
             induction_heads_by_threshold={str(at): count for at, count in scored.heads.sweep.items()},
             repeat_score=in_context.repeat,
             refused=scored.refused,
+            **({} if fitted is None else {"fitted_length": fitted}),
             parameters=sum(weight.numel() for weight in model.hf.parameters()),
         )
         shown = min(EXAMPLE_LENGTH, max(repeated.lengths))
         store_example(run, model, candidates=repeated.candidates, length=shown, seed=seed)
-    return Measured(scored, in_context, _described(protocol, repeated))
+    told = _described(protocol, repeated)
+    short = "" if fitted is None else f", as long as the model's context of {model.max_length} tokens allows"
+    return Measured(scored, in_context, told + short)
 
 
 def refuse_overflow(model: HookedModel, losses: Float[Tensor, " sequence"]) -> None:

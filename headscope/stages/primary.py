@@ -26,6 +26,7 @@ import pandas as pd
 
 from ablation.causal import causal_check, existing, removal_ways
 from ablation.control_sets import KINDS, all_sets
+from ablation.engine.recheck import RECHECKED
 from ablation.gains import Conditions, load_conditions
 from ablation.screening import with_common_choices
 from ablation.statistics.kv_groups import kv_groups
@@ -109,7 +110,7 @@ def measure_primary(
     with open_stage(model, folder, stage) as writer:
         text = question(name, heads, tasks, choice, primary)
         writer.record(question=text, hash=hashlib.sha256(text.encode()).hexdigest(), tested=listed(heads), set=name)
-        writer.record(without_references=without)
+        writer.record(without_references=without, running_check=RECHECKED)
         writer.record(documents={title_of(condition.few): condition.few.fingerprint[:16] for condition in conditions})
         ways = (PRIMARY_WAY, *primary.ways)
         total = sum(len(condition.few.documents) for condition in conditions) * len(chosen) * len(ways)

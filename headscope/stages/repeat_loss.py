@@ -35,13 +35,20 @@ class RepeatLoss:
     def sequences(self) -> Any:
         import induction
 
-        drawn: dict[str, Any] = {"length": LENGTH, "sequences": SEQUENCES, "seed": self.seed}
+        drawn: dict[str, Any] = {"length": self.length, "sequences": SEQUENCES, "seed": self.seed}
         return induction.repeated_sequences(self.model, candidates=self.candidates, **drawn)
+
+    @property
+    def length(self) -> int:
+        """Of a block; shorter where the model's context holds less."""
+        from induction.sequences import fitting_length
+
+        return fitting_length(self.model, "quick", most=LENGTH) or LENGTH
 
     def __call__(self, mask: HeadMask) -> float:
         """With these heads removed."""
         removed = [list(head) for head in mask.removed()]
-        drawn: dict[str, Any] = {"sequences": SEQUENCES, "length": LENGTH, "seed": self.seed}
+        drawn: dict[str, Any] = {"sequences": SEQUENCES, "length": self.length, "seed": self.seed}
         if self.candidates is not None:
             drawn["ids"] = digest(self.candidates.ids.tolist())
         key = {"what": "repeat_loss", "removed": removed, "ablation": ["zero", ""], **drawn}

@@ -266,15 +266,30 @@ def test_sequences_that_do_not_fit(
     headscope: Callable[..., Outcome], tmp_path: Path, tokenizer: PreTrainedTokenizerFast, model: Path
 ) -> None:
     short = saved(tmp_path / "short", tiny_llama(len(tokenizer), positions=64), tokenizer)
-    refused(headscope("induction", short, "-o", tmp_path / "run"), "context", "64", "--length 15")
     asked = ("study", short, "--tasks", "probe_antonyms", "--shots", "0", "--only", "induction", "-o", tmp_path / "run")
-    refused(headscope(*asked), "context", "64", "--length 15")
+    refused(headscope(*asked, "--length", 16), "context", "64", "--length 15")
     assert not (tmp_path / "run").exists()
-    assert headscope(*asked, "--length", 15).status == 0, "it has the option that it advises, in the same folder"
-    assert set(open_run(tmp_path / "run").items("head-prefix_matching")["length"]) == {15}
+    assert headscope(*asked, "--length", 14).status == 0, "what was refused does not bind the folder"
+    assert set(open_run(tmp_path / "run").items("head-prefix_matching")["length"]) == {14}
     too_many = headscope("induction", model, "-o", tmp_path / "many", "--protocol", "paper", "--sequences", 101)
     refused(too_many, "1 to 100")
     assert not (tmp_path / "many").exists()
+
+
+@pytest.mark.parametrize("name", ["induction", "study"])
+def test_a_protocol_fits_itself_to_a_short_context(
+    headscope: Callable[..., Outcome], tmp_path: Path, tokenizer: PreTrainedTokenizerFast, name: str
+) -> None:
+    short = saved(tmp_path / "short", tiny_llama(len(tokenizer), positions=64), tokenizer)
+    more = {"induction": (), "study": ("--tasks", "probe_antonyms", "--shots", "0", "--only", "induction")}[name]
+    for _ in range(2):  # and the same command goes on
+        found = headscope(name, short, *more, "-o", tmp_path / "run")
+        assert found.status == 0, found.error
+    run = open_run(tmp_path / "run")
+    assert set(run.items("head-prefix_matching")["length"]) == {15}, "1 + 4 x 15 = 61 of 64 tokens, 65 with 16"
+    (stage,) = (stage for stage in run.stages if stage.command == "induction")
+    assert stage.record["fitted_length"] == 15 and "length" not in stage.protocol
+    assert name == "study" or "as long as the model's context of 64 tokens allows" in found.out
 
 
 @pytest.mark.parametrize(
