@@ -9,7 +9,7 @@ Where no few values do that, the axis holds all of them, as ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,13 +26,12 @@ BEYOND = "beyond"  # the name of the marks, by which a page knows that its capti
 CAPTION = "A triangle at the edge, with its value, stands for what lies beyond the axis."
 
 
-def limits(values: Iterable[float], *, share: float, zero: bool = False) -> tuple[float, float] | None:
+def limits(values: Float[np.ndarray, " value"], *, share: float, zero: bool = False) -> tuple[float, float] | None:
     """Where the axis ends without the few far-out values; None where there are none.
 
     share: how many may be left out, of all; one always may. zero: 0 stays on the axis.
     """
-    every = np.array([*values], dtype=float)
-    known = np.sort(every[np.isfinite(every)])
+    known = np.sort(values[np.isfinite(values)])
     most = max(1, int(share * len(known)))
     if len(known) < 4 or most >= len(known) - 2:
         return None
