@@ -21,7 +21,7 @@ def ffn_knockout(rows: pd.DataFrame, *, title: str = "", y: str = "full model mi
     """
     traces: list[go.Scatter] = []
     drawn = rows.groupby(["variant", "layer"], sort=True)["mean"].mean().reset_index()
-    axis = limits(rows["mean"], share=BEYOND, zero=True)
+    axis = limits(rows["mean"].to_numpy(dtype=float), share=BEYOND, zero=True)
     for index, (variant, part) in enumerate(rows.groupby("variant", sort=True)):
         name, role = POSITIONS.get(str(variant), plain_text(str(variant))), CYCLE[index % len(CYCLE)]
         tasks = [task for _, task in part.groupby("task", sort=True)]

@@ -26,14 +26,12 @@ BEYOND = "beyond"  # the name of the marks, by which a page knows that its capti
 CAPTION = "A triangle at the edge, with its value, stands for what lies beyond the axis."
 
 
-def limits(
-    values: Sequence[float] | Float[np.ndarray, " value"], *, share: float, zero: bool = False
-) -> tuple[float, float] | None:
+def limits(values: Float[np.ndarray, " value"], *, share: float, zero: bool = False) -> tuple[float, float] | None:
     """Where the axis ends without the few far-out values; None where there are none.
 
     share: how many may be left out, of all; one always may. zero: 0 stays on the axis.
     """
-    known = np.sort(np.asarray(values, dtype=float)[np.isfinite(values)])
+    known = np.sort(values[np.isfinite(values)])
     most = max(1, int(share * len(known)))
     if len(known) < 4 or most >= len(known) - 2:
         return None

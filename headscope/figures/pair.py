@@ -13,9 +13,10 @@ from interp.theme import colour, colour_bar, colourscale, is_signed, plain_text,
 
 HEIGHT = 420
 Scores = Float[np.ndarray, "layer head"]
+Others = Float[np.ndarray, "other_layer other_head"]
 
 
-def pair_figures(first: Scores, second: Scores, *, label: str, names: Sequence[str]) -> Iterator[go.Figure]:
+def pair_figures(first: Scores, second: Others, *, label: str, names: Sequence[str]) -> Iterator[go.Figure]:
     """Mosaics of both, then what can be said of the two together."""
     signed = is_signed(first) or is_signed(second)
     end = float(np.nanmax(np.abs([*first.ravel(), *second.ravel()]), initial=0.0)) or 1.0
@@ -60,7 +61,7 @@ def scatter(first: Scores, second: Scores, *, label: str, names: Sequence[str]) 
     return styled([equal, points], x=names[0], y=names[1], title=f"{label}, head by head", height=HEIGHT)
 
 
-def by_depth(first: Scores, second: Scores, *, label: str, names: Sequence[str]) -> go.Figure:
+def by_depth(first: Scores, second: Others, *, label: str, names: Sequence[str]) -> go.Figure:
     """Mean and highest head of each layer, against layer over the last layer's number; a single layer stands at 0."""
     traces = []
     for values, name, role in ((first, names[0], "blue"), (second, names[1], "vermilion")):

@@ -77,8 +77,8 @@ def _scores(stage: Stage, rows: pd.DataFrame, nulls: pd.DataFrame) -> Iterator[s
     count = int((repeated if len(repeated) else rows)["n"].iloc[0])
     names = listed([_inside(term(*key).label) for key in kept])
     yield (
-        f"Every attention head was scored without a task by {names}; scores by prefix matching rest on "
-        f"{sequences_of(stage, count)} ({protocol_of(stage)}, seed {stage.seed})."
+        f"Every attention head was scored without a task by {names}, on "
+        f"{sequences_of(stage, count)} where a score takes repeats ({protocol_of(stage)}, seed {stage.seed})."
         if len(repeated)
         else f"Every attention head was scored without a task by {names} ({protocol_of(stage)}, seed {stage.seed})."
     )

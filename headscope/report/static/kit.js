@@ -71,9 +71,9 @@ const kit = {
   },
   tsv: (rows) => rows.map((cells) => cells.map((cell) => String(cell ?? "").replace(/[\t\r\n]+/g, " ")).join("\t")).join("\n") + "\n",
 
-  SIGNS: { "\\": "\\textbackslash{}", "&": "\\&", "%": "\\%", $: "\\$", "#": "\\#", _: "\\_", "{": "\\{", "}": "\\}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "\u2212": "$-$", "\u2013": "--", "\u2265": "$\\geq$", "\u2264": "$\\leq$", "<": "$<$", ">": "$>$" },
+  SIGNS: { "\\": "\\textbackslash{}", "&": "\\&", "%": "\\%", $: "\\$", "#": "\\#", _: "\\_", "{": "\\{", "}": "\\}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "\u2212": "$-$", "\u2013": "--", "\u2265": "$\\geq$", "\u2264": "$\\leq$", "\u2192": "$\\to$", "<": "$<$", ">": "$>$" },
   escaped(text) {
-    return text.replace(/[\\&%$#_{}~^\u2212\u2013\u2265\u2264<>]/g, (sign) => this.SIGNS[sign]);
+    return text.replace(/[\\&%$#_{}~^\u2212\u2013\u2265\u2264\u2192<>]/g, (sign) => this.SIGNS[sign]);
   },
   /** A table for the package booktabs; columns of numbers stand to the right. */
   latex(rows, caption) {

@@ -34,7 +34,7 @@ def test_the_axis_is_cut_where_leaving_out_one_value_frees_most_of_it(values: li
     """By brute force: over every way of leaving out one value."""
     rests = [list(rest) for rest in combinations(values, len(values) - 1)]
     narrowest = min(rests, key=width)
-    axis = limits(values, share=0.0)
+    axis = limits(np.array(values), share=0.0)
     if width(narrowest) > FILLED * width(values):
         assert axis is None
     elif width(narrowest) > 0:
@@ -43,14 +43,14 @@ def test_the_axis_is_cut_where_leaving_out_one_value_frees_most_of_it(values: li
 
 
 def test_several_may_lie_beyond_and_nought_can_be_kept() -> None:
-    values = [*np.linspace(1.0, 2.0, 40), 50.0, 60.0]
+    values = np.array([*np.linspace(1.0, 2.0, 40), 50.0, 60.0])
     assert limits(values, share=0.02) is None, "one may go, and the other would still flatten the rest"
     low, high = limits(values, share=0.1) or (0.0, 0.0)
     assert 0.9 < low < 1 and 2 < high < 2.1
     low, high = limits(values, share=0.1, zero=True) or (1.0, 0.0)
     assert low < 0 < 2 < high < 2.2
-    assert limits([0.0] * 9, share=0.1) is None and limits([np.nan, 1.0, 9.0], share=0.5) is None
-    assert limits([*[3.0] * 9, 99.0], share=0.1) is None, "what is all alike has no axis to give"
+    assert limits(np.zeros(9), share=0.1) is None and limits(np.array([np.nan, 1.0, 9.0]), share=0.5) is None
+    assert limits(np.array([*[3.0] * 9, 99.0]), share=0.1) is None, "what is all alike has no axis to give"
 
 
 def knocked(first: float) -> pd.DataFrame:
