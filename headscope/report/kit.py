@@ -25,7 +25,7 @@ from interp.errors import UsageError
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-METHODS, BIBLIOGRAPHY = "methods.txt", "references.bib"
+PARAGRAPH, BIBLIOGRAPHY = "methods.txt", "references.bib"
 WIDTH = 640  # pixels, as of what the report saves
 MOST = 200  # figures of one command
 
@@ -48,7 +48,7 @@ def write_kit(run: Run, folder: Path, *, kind: str = "pdf") -> list[Path]:
             "you need with run.figure(NAME).write_image(FILE)"
         )
     make_writable(folder)
-    texts = {folder / METHODS: f"{methods(run)}\n", folder / BIBLIOGRAPHY: bibliography(run)}
+    texts = {folder / PARAGRAPH: f"{methods(run)}\n", folder / BIBLIOGRAPHY: bibliography(run)}
     for path, text in texts.items():
         write_atomically(path, text.encode("utf-8", "replace"))
     if pictures:
