@@ -8,9 +8,11 @@ const figures = {
     const touch = display.TOUCH ? { dragmode: false } : {};
     const narrow = box.closest(".grid").matches(".three, .small");
     this.drawn.set(box, figure);
-    return Plotly.react(box, this.legible(data, box.clientWidth), { ...layout, ...touch, ...paper.width(narrow ? 0.48 : 1), autosize: true }, display.PLOT_OPTIONS);
+    const legible = this.legible(data, box.clientWidth);
+    box.parentElement.classList.toggle("unnumbered", legible.some((trace, at) => trace !== data[at]));
+    return Plotly.react(box, legible, { ...layout, ...touch, ...paper.width(narrow ? 0.48 : 1), autosize: true }, display.PLOT_OPTIONS);
   },
-  /** Without the numbers of cells that are too narrow to hold them; hovering tells them. */
+  /** Without the numbers of cells that are too narrow to hold them; hovering or a tap tells them. */
   legible(data, width) {
     const letters = ({ text }) => Math.max(0, ...text.flat().map((one) => String(one ?? "").length));
     const room = (trace) => (width - this.BESIDE) / Math.max(1, trace.text[0].length);

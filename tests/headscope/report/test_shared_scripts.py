@@ -53,6 +53,24 @@ def test_heads_without_a_value_have_no_rank(shared: Any) -> None:
     assert shared.evaluate(f"(entry) => [...{SCORES}.ranks(entry)]", entry) == [[2, 1], [1, 2], [3, 3]]
 
 
+def test_classes_and_function_vectors_have_marks_of_their_own(shared: Any) -> None:
+    """A head can be both; the legend names what is drawn, and no mark of what was not looked for."""
+    kinds = ["copying", "", "anti-copying", ""]
+    script = """([entry, classes, vectors]) => {
+        const sizes = { layers: 2, heads: 2, kv: 1, level: 0.05, groups: ["g"] };
+        const scores = new display.Scores({ ...sizes, entries: [entry], classes, vectors });
+        display.mosaic.legend(scores, display.$("box"));
+        const { data } = display.mosaic.figure(scores, entry, { told: [entry], selected: 0 });
+        return [data[0].text.flat(), display.$("box").textContent, data[0].customdata[0][0].split("<br>")[0]];
+    }"""
+    entry = {**ENTRY, "mean": [0.1, 0.2, 0.3, 0.4]}
+    marks, legend, hover = shared.evaluate(script, [entry, kinds, [0, 3]])
+    assert marks == ["●◆", "", "▼", "◆"] and "◆ function vector" in legend
+    assert hover == "<b>head 0.0</b> copying, function vector"
+    marks, legend, _ = shared.evaluate(script, [entry, kinds, None])
+    assert marks == ["●", "", "▼", ""] and "function vector" not in legend
+
+
 def test_ticks_stand_where_the_values_are(shared: Any) -> None:
     entry = {**ENTRY, "mean": [-0.5, None, 0.25, 0.5], "low": [-1.0, None, 0.0, 0.0]}
     path = "(entry) => display.line.drawn(entry, display.line.scale(entry)).querySelector('.ticks').getAttribute('d')"
