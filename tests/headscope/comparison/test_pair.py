@@ -40,7 +40,8 @@ def test_the_correlation_is_scipys_and_variants_stay_behind(tmp_path: Path) -> N
     within = np.mean([spearmanr(a, b).statistic for a, b in zip(one, other, strict=True)])
     assert score.within == pytest.approx(within, abs=1e-6)
     said = paired(score.rho, score.within, score.shapes)
-    assert f"{score.rho:+.2f}" in said and f"{score.within:+.2f} on average" in said
+    told = [f"{value:+.2f}".replace("-", "\u2212") for value in (score.rho, score.within)]
+    assert f"over heads {told[0]};" in said and f"{told[1]} on average" in said
     figures = list(pair_figures(score.first, score.second, label=score.label, names=["a", "b"]))
     cells = [figure.data[0] for figure in figures[:3]]
     np.testing.assert_allclose(cells[2].z, other - one, atol=1e-6)
