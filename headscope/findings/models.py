@@ -64,8 +64,8 @@ def paired(rho: float, within: float, shapes: tuple[tuple[int, ...], tuple[int, 
         return f"The runs have {sizes} heads, so that no head has a partner: compare by relative depth."
     if not isfinite(rho):
         return "No rank correlation: the score is the same for every head of one run."
-    inside = f"; within layers {number(within)} on average" if isfinite(within) else ""
-    return f"Spearman's rho over heads {number(rho)}{inside}."
+    inside = f"; within layers {number(within, sign=True)} on average" if isfinite(within) else ""
+    return f"Spearman's rho over heads {number(rho, sign=True)}{inside}."
 
 
 def effects(table: pd.DataFrame) -> Iterator[str]:
