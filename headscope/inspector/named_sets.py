@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from headscope.inspector.bench import Bench
-from headscope.stages.vectors import vector_heads
 
 Heads = Sequence[tuple[int, int]]
 INDUCTION = "induction heads"
@@ -24,10 +23,5 @@ def listed(bench: Bench) -> dict[str, Heads]:
     kinds = dict.fromkeys(name for _, name in names)
     sets: dict[str, Heads] = {INDUCTION: [head for head, _ in names]}
     sets |= {f"{kind} heads": [head for head, name in names if name == kind] for kind in kinds}
-    return sets | {"function-vector heads": function_vector_heads(bench)}
-
-
-def function_vector_heads(bench: Bench) -> Heads:
-    """The FV heads that the run found (Method 3.5), in order; none where it was not looked for them."""
-    stored = bench.stored
-    return sorted(vector_heads(stored.run) or ()) if stored is not None else ()
+    vectors = [divmod(place, bench.scores.heads) for place in bench.scores.vectors or ()]  # Method 3.5
+    return sets | {"function-vector heads": vectors}

@@ -30,6 +30,7 @@ class ScoreTable:
     entries: Sequence[Mapping[str, Any]] = ()
     groups: Sequence[str] = ()
     classes: Sequence[str] | None = None
+    vectors: Sequence[int] | None = None
     level: float = FAMILY_LEVEL
 
     @classmethod
