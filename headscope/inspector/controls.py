@@ -119,7 +119,8 @@ def removal_panel(bench: Bench) -> html.Section:
         [
             html.H2("Removing heads and FFNs"),
             removal_controls(),
-            html.P(id="removal-problem", className="problem", role="alert"),
+            html.P(id="removal-problem", className="problem", role="alert"),  # of what was typed
+            html.P(id="outcome-problem", className="problem", role="alert"),
             outcome_panels(),
             writing_on.panel(),
         ],

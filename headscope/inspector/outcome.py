@@ -130,7 +130,7 @@ def register(app: Dash, bench: Bench) -> None:
     filled = [
         *outputs("made-next.data", "next-title.children", "fig-loss.data", "made-changes.data"),
         *outputs("made-line-next.data", "made-brief-next.data"),
-        Output("removal-problem", "children", allow_duplicate=True),
+        Output("outcome-problem", "children"),
     ]
     asked = [Input("removal", "data"), Input("reading", "data"), Input("query", "data"), State("tab", "data")]
 

@@ -59,6 +59,7 @@ const headscope = {
     const next = { ...this.state.removal, ...change };
     if (JSON.stringify(next) === JSON.stringify(this.state.removal)) return;
     this.past.push(this.state.removal);
+    this.props("removal-problem", { children: "" });
     this.set({ removal: next });
   },
 

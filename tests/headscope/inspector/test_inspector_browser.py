@@ -262,7 +262,7 @@ def test_heads_and_ffns_are_removed_by_list_and_by_click(opened: Any) -> None:
     opened.locator("#picking").uncheck()
     opened.locator("#heads-list").fill("99.9")
     opened.locator("#set-list").click()
-    expect(opened.locator("#removal-problem")).to_contain_text("99.9 does not exist")
+    expect(opened.locator("#removal-problem")).to_contain_text("99 does not exist: the model has layers 0-29")
     expect(chips).to_have_count(3)
     expect(opened.locator("#changes thead")).to_contain_text("after", timeout=MODEL_WAIT)
     by_zero = opened.locator("#changes tbody tr").first.locator("td").nth(1).inner_text()

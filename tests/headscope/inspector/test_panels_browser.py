@@ -183,12 +183,12 @@ def test_function_vector_heads_are_marked_beside_the_class(page: Any) -> None:
     """Each cell's mark: the class of the head, and a diamond where the run found it among its FV heads."""
     expect(page.locator("#legend")).to_contain_text("copying")
     script = """() => {
-        const { scores } = headscope;
-        const marked = { told: [], selected: 0, vectors: [0, 5] };
+        const scores = new display.Scores({ ...headscope.scores, vectors: [0, 5] });
+        const marked = { told: [], selected: 0 };
         const { text, customdata } = display.mosaic.figure(scores, scores.entries[0], marked).data[0];
         return [text.flat(), customdata.flat(), scores.classes];
     }"""
     marks, told, classes = page.evaluate(script)
     own = {"copying": "●", "anti-copying": "▼", "matching only": "○", "": ""}
     assert marks == [own[name] + ("◆" if place in (0, 5) else "") for place, name in enumerate(classes)]
-    assert ["function-vector head" in line for line in told] == [place in (0, 5) for place in range(len(told))]
+    assert ["function vector" in line for line in told] == [place in (0, 5) for place in range(len(told))]
