@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from ablation.tasks.data import read_rows
 from headscope.cli import values
 from headscope.inspector.asked import asked_prompt, asked_removal
-from headscope.inspector.door import NotAsked, checked
+from headscope.inspector.callback_requests import NotAsked, checked
 from headscope.inspector.frame import removal_of
 from headscope.stages.cells import parse_shots
 from headscope.store.attention_example import decode_example

@@ -37,11 +37,11 @@ def make_app(bench: Bench) -> Dash:
     from dash import Dash
 
     from headscope.inspector import (
+        arriving_scores,
         browser,
-        door,
+        callback_requests,
         downloads,
         frame,
-        incoming,
         layout,
         many_prompts,
         outcome,
@@ -69,13 +69,23 @@ def make_app(bench: Bench) -> Dash:
         enable_mcp=False,
     )
     app.layout = lambda: layout.page(bench)
-    own_parts = (browser, incoming, reading, selection, outcome, writing_on, writers_panel, many_prompts, thumbnails)
+    own_parts = (
+        browser,
+        arriving_scores,
+        reading,
+        selection,
+        outcome,
+        writing_on,
+        writers_panel,
+        many_prompts,
+        thumbnails,
+    )
     for part in (*own_parts, stored_figures, downloads):
         part.register(app, bench)
     frame.add_routes(app, bench)
     app.server.register_error_handler(HeadscopeError, told)
     security.secure(app)
-    door.guard(app)
+    callback_requests.guard(app)
     return app
 
 

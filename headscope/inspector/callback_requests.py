@@ -1,4 +1,4 @@
-"""The one door for what a browser sends: every callback's request is checked before anything reads it.
+"""What a browser sends: every callback's request is checked before anything reads it.
 
 A request names a callback that is there, brings exactly its inputs and states, and each value has its type. Anything
 else is answered 400, with a sentence. Whether a well-formed value means anything (a head that the model has, a task
@@ -200,7 +200,7 @@ def _told(error: ValidationError) -> str:
 
 
 def guard(app: Dash) -> None:
-    """Put the door in front of every callback of the application; call it when all callbacks are there."""
+    """Put the check in front of every callback of the application; call it when all callbacks are there."""
     from flask import Response, request
 
     def check() -> Any:
