@@ -78,16 +78,23 @@ class PrimaryChoice:
         return Stage(COMMAND, {**choice.protocol, **wanted}, seed=choice.seed, tasks=choice.names, options=options)
 
 
-def question(name: str, heads: Sequence[Head], tasks: Sequence[str], choice: TaskChoice, primary: PrimaryChoice) -> str:
+def question(
+    name: str,
+    heads: Sequence[Head],
+    tasks: Sequence[str],
+    choice: TaskChoice,
+    primary: PrimaryChoice,
+    looks: Sequence[Look],
+) -> str:
     """The primary question in words, as it is fixed before anything is evaluated."""
     listed = ", ".join(f"{layer}.{head}" for layer, head in heads)
-    shares = ", ".join(f"{share:.0%}" for share in primary.looks)
+    shares = ", ".join(f"{look.share:.0%}" for look in looks)
     return (
         f"Pooled over {', '.join(tasks)} with equal weight: how far does the choice gain ({max(choice.shots)} "
         f"demonstrations against none) drop when the {name} ({listed}) are replaced by their mean at all positions, "
         f"against {primary.controls} sets of as many heads matched by layer and key-value group? Read out: the drop "
         "and its 95% interval by document, and the drop beyond the mean of the controls; looked at when "
-        f"{shares} of {choice.limit} documents a task are in (seed {choice.seed})."
+        f"{shares} of {looks[-1].documents} documents are in (seed {choice.seed})."
     )
 
 
@@ -108,15 +115,16 @@ def measure_primary(
     if reason := unanswerable(tasks, learnt, len(chosen) - 1):
         return unanswered(model, folder, stage, reason, without)
     with open_stage(model, folder, stage) as writer:
-        text = question(name, heads, tasks, choice, primary)
+        planned = looks_at([len(condition.few.documents) for condition in conditions], primary.looks)
+        text = question(name, heads, tasks, choice, primary, planned)
         writer.record(question=text, hash=hashlib.sha256(text.encode()).hexdigest(), tested=listed(heads), set=name)
         writer.record(without_references=without, running_check=RECHECKED)
         writer.record(documents={title_of(condition.few): condition.few.fingerprint[:16] for condition in conditions})
         ways = (PRIMARY_WAY, *primary.ways)
         total = sum(len(condition.few.documents) for condition in conditions) * len(chosen) * len(ways)
         asked = _Asked(model, writer, choice, conditions, chosen, Progress(total, progress))
-        checks, looks = asked.looked(primary.looks)
-        further = asked.all_checked(looks[-1]["share"], primary.ways) if primary.ways else []
+        checks, looks = asked.looked(planned)
+        further = asked.all_checked(planned[len(looks) - 1], primary.ways) if primary.ways else []
         repeats = repeat_rows(model, writer, chosen[0], choice.seed)
         rows = frame([*primary_rows(checks, further, chosen, layout(model)), *repeats])
         writer.replace_comparisons(rows, kinds=PRIMARY)
@@ -137,28 +145,28 @@ class _Asked:
     chosen: Sequence[HeadSet]
     counter: Progress
 
-    def looked(self, shares: Sequence[float]) -> tuple[list[CausalCheck], list[dict[str, Any]]]:
+    def looked(self, planned: Sequence[Look]) -> tuple[list[CausalCheck], list[dict[str, Any]]]:
         """The checks at the look that decided, or at the last; and what each look said."""
         looks: list[dict[str, Any]] = []
-        for look, share in enumerate(shares):
-            checks = self.all_checked(share, (PRIMARY_WAY,))
-            verdict = decided(checks, look, shares)
-            looks.append({"share": share, **verdict})
+        for place, look in enumerate(planned):
+            checks = self.all_checked(look, (PRIMARY_WAY,))
+            verdict = decided(checks, place, [one.share for one in planned])
+            looks.append({"share": look.share, **verdict})
             if verdict["decided"]:
                 break
         return checks, looks
 
-    def all_checked(self, share: float, ways: Sequence[str]) -> list[CausalCheck]:
+    def all_checked(self, look: Look, ways: Sequence[str]) -> list[CausalCheck]:
         """Every task under every set, on the first documents."""
-        parts, muted = self.parts(share), replace(self, counter=Progress(0))
+        parts, muted = self.parts(look), replace(self, counter=Progress(0))
         ahead(self.writer.units, (partial(muted.checked, part, ways) for part in parts))
         return [self.checked(part, ways) for part in parts]
 
-    def parts(self, share: float) -> list[Conditions]:
+    def parts(self, look: Look) -> list[Conditions]:
         """The first documents of every task, in whole shards."""
         return [
-            Conditions(**{name: first(task, _count(len(task.documents), share)) for name, task in both.tasks.items()})
-            for both in self.conditions
+            Conditions(**{name: first(task, count) for name, task in both.tasks.items()})
+            for both, count in zip(self.conditions, look.counts, strict=True)
         ]
 
     def checked(self, part: Conditions, ways: Sequence[str]) -> CausalCheck:
@@ -183,6 +191,24 @@ class _Asked:
                 len(few.documents), f"{title_of(few)}, set {done} of {total}"
             ),
         )
+
+
+@dataclass(frozen=True)
+class Look:
+    """How many documents of each task are in, and which share of all they are."""
+
+    counts: tuple[int, ...]
+    share: float
+
+    @property
+    def documents(self) -> int:
+        return sum(self.counts)
+
+
+def looks_at(documents: Sequence[int], shares: Sequence[float]) -> list[Look]:
+    """The looks that whole shards allow: nearest to the planned shares, each with more documents than the last."""
+    planned = dict.fromkeys(tuple(_count(each, share) for each in documents) for share in shares)
+    return [Look(counts, sum(counts) / sum(documents)) for counts in planned]
 
 
 def _count(documents: int, share: float) -> int:

@@ -16,6 +16,7 @@ import interp
 from ablation.causal import causal_check
 from ablation.gains import Conditions
 from ablation.screening import load_screen, screen
+from ablation.statistics.looks import EVEN
 from ablation.statistics.primary import primary
 from headscope.findings.answer import lost
 from headscope.findings.answer import section as answer
@@ -24,9 +25,11 @@ from headscope.stages.cells import TaskChoice
 from headscope.stages.evaluation import replacement_for
 from headscope.stages.induction import measure_induction
 from headscope.stages.primary import (
+    Look,
     PrimaryChoice,
     conditions_of,
     heads_of_class,
+    looks_at,
     measure_primary,
     sets_of,
     with_references,
@@ -205,6 +208,13 @@ def test_a_look_that_decides_is_the_last(model: interp.HookedModel, run: Run, tm
         rows = measure_primary(model, tmp_path, CHOICE, replace(PRIMARY, looks=(0.5, 1.0), ways=()))
     assert set(chosen(rows, kind=Kind.PRIMARY_TASK)["n"]) == {20}
     assert set(chosen(run.comparisons, kind=Kind.PRIMARY_TASK)["n"]) == {24}
+
+
+def test_looks_are_at_whole_shards_and_none_twice() -> None:
+    assert looks_at([40], EVEN) == [Look((20,), 0.5), Look((40,), 1.0)]
+    assert looks_at([40, 25], EVEN) == [Look((20, 20), 40 / 65), Look((40, 25), 1.0)]
+    assert [look.counts for look in looks_at([120], EVEN)] == [(40,), (80,), (120,)]
+    assert looks_at([12], EVEN) == [Look((12,), 1.0)]
 
 
 def test_no_screen_is_a_sentence_and_no_learnt_task_ends_well(model: interp.HookedModel, tmp_path: Path) -> None:
