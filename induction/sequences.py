@@ -191,12 +191,15 @@ def repeated_sequences(
     return RepeatedSequences(tuple(groups), protocol, repeats, seed, candidates)
 
 
-def fitting_length(model: HookedModel, protocol: Protocol, *, most: int | None = None) -> int | None:
+def fitting_length(
+    model: HookedModel, protocol: Protocol, *, sequences: int | None = None, most: int | None = None
+) -> int | None:
     """The longest length of sequences that the model's context holds, where those of the protocol are longer.
 
     None where they fit, and where not even a block of three tokens does. most: a length in place of the protocol's.
+    Raises UsageError for more sequences than the protocol has.
     """
-    wanted = most if most is not None else max(size.length for size in _plan(protocol, None, REPEATS, None, 0))
+    wanted = most if most is not None else max(size.length for size in _plan(protocol, None, REPEATS, sequences, 0))
     room = wanted if model.max_length is None else (model.max_length - 1) // REPEATS
     return room if SHORTEST <= room < wanted else None
 

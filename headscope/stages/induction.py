@@ -71,7 +71,7 @@ def measure_induction(
     from induction.sequences import fitting_length
 
     options: dict[str, Any] = {"protocol": protocol, "sequences": sequences, "length": length, "seed": seed}
-    fitted = fitting_length(model, protocol) if length is None else None  # type: ignore[arg-type]
+    fitted = fitting_length(model, protocol, sequences=sequences) if length is None else None  # type: ignore[arg-type]
     drawn = {**options, "length": fitted or length}
     repeated = induction.repeated_sequences(model, **drawn, counts=read_counts(counts))
     unrepeated = unrepeated_for(model, repeated)
