@@ -41,7 +41,7 @@ def logit_lens(
     streams: dict[int, Tensor] = {}
 
     def keep(point: hooks.Point, value: Tensor) -> None:
-        streams[point.layer] = value[0, position]
+        streams[point.layer] = value[0, position].clone()  # a view would keep the layer's whole stream
 
     points = [hooks.Point("resid_post", layer) for layer in range(model.n_layers)]
     with torch.no_grad():

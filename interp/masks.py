@@ -115,7 +115,8 @@ def heads_in(text: str, n_layers: int, n_heads: int) -> list[tuple[int, int]]:
                 "whole layer (18.*), with commas between"
             )
         layers, heads = _numbers(match[1], n_layers, "layers"), _numbers(match[2], n_heads, "heads")
-        found |= dict.fromkeys((layer, head) for layer in layers for head in heads)
+        if len(found) < n_layers * n_heads:  # a long list of `*.*` is read, and costs nothing
+            found |= dict.fromkeys((layer, head) for layer in layers for head in heads)
     return list(found)
 
 

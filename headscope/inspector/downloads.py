@@ -281,13 +281,16 @@ def average_csv(bench: Bench, state: dict[str, Any]) -> str:
     if not asked:
         raise UsageError("Nothing has been averaged yet.")
     made, removed = many_prompts.averages(bench, asked), removed_of(bench, asked.get("removal"))
+    first = many_prompts.asked_prompts(asked)[0]
+    of = [first.task, first.shots] if first.kind == "task" else [None, None]
     rows = (
-        [removed, layer, head, kind, precise(share), made.queries[kind]]
+        [*of, len(made.prompts), removed, layer, head, kind, precise(share), int(made.queries[kind][layer])]
         for kind, shares in made.shares.items()
         for layer, row in enumerate(shares.tolist())
         for head, share in enumerate(row)
     )
-    return text_of(["removed", "layer", "head", "attention_to", "share", "queries"], rows)
+    names = ["task", "shots", "prompts", "removed", "layer", "head", "attention_to", "share", "queries"]
+    return text_of(names, rows)
 
 
 FILES: dict[str, Any] = {

@@ -2,30 +2,34 @@
 
 1. Read every prompt once, and keep of every head: what the queries pay to the first token, to themselves, to the token
    before, to an earlier copy of themselves, and to what followed an earlier copy; and the highest single attentions.
-2. A share is a mean over the queries that have such a key (each query counts once, whichever prompt it is of).
+2. A share is a mean over the queries that have such a key within the layer's reach (each query counts once, whichever
+   prompt it is of). The first query can pay nothing but itself, and what the others pay the first token is told as that
+   alone: neither is counted as attention to itself, to the token before, or to a copy. What followed a copy that stood
+   first counts, unless it is a token that the tokenizer puts in front.
 3. An example is a query-key pair other than the first token and the query itself, at most one a query.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from dash import Input, Output, State, html, no_update
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from headscope.inspector.asked import CHARACTERS, SHOTS, Prompt, asked_head, asked_removal, whole
 from headscope.inspector.bench import Bench
 from headscope.inspector.outcome import bar_cell, plain
-from headscope.inspector.passes import read_pass
-from headscope.inspector.prompts import Tokens, tokens_of
+from headscope.inspector.passes import PromptPass, read_pass
+from headscope.inspector.prompts import Tokens, tokens_of_each
 from headscope.inspector.widgets import field, save
 from headscope.inspector.widgets import whole as whole_field
 from interp.errors import HeadscopeError, UsageError
 from interp.token_display import counted, shown
+from interp.tokenizer import tokenizer_of
 
 if TYPE_CHECKING:
     from dash import Dash
@@ -52,27 +56,32 @@ class Example:
 
 @dataclass(frozen=True)
 class Averages:
-    """Of every head of a model over some prompts. shares: by kind; NaN where no query has such a key."""
+    """Of every head of a model over some prompts. shares: by kind; NaN where no query has such a key.
+
+    queries: how many have one in each layer.
+    """
 
     prompts: tuple[Tokens, ...]
     shares: Mapping[str, Float[np.ndarray, "layer head"]]
-    queries: Mapping[str, int]
+    queries: Mapping[str, Int[np.ndarray, " layer"]]
     examples: Mapping[tuple[int, int], tuple[Example, ...]]
 
 
-def kinds_of(ids: Sequence[int]) -> dict[str, Bool[np.ndarray, "query key"]]:
-    """Which keys are of which kind, for every query."""
+def kinds_of(ids: Sequence[int], *, fronted: bool) -> dict[str, Bool[np.ndarray, "query key"]]:
+    """Which keys are of which kind, for every query. fronted: the first token is one that the tokenizer puts there."""
     length = len(ids)
     at, tokens = np.arange(length), np.asarray(ids)
-    earlier = at[:, None] > at[None]
+    earlier, later = at[:, None] > at[None], at[None] > 0
     same = (tokens[:, None] == tokens[None]) & earlier
+    if fronted:
+        same[:, 0] = False
     after = np.zeros_like(same)
     after[:, 1:] = same[:, :-1]
     return {
         "first": np.broadcast_to(at[None] == 0, (length, length)) & (at[:, None] > 0),
-        "self": np.eye(length, dtype=bool),
-        "previous": at[:, None] - 1 == at[None],
-        "copy": same,
+        "self": np.eye(length, dtype=bool) & later,
+        "previous": (at[:, None] - 1 == at[None]) & later,
+        "copy": same & later,
         "after_copy": after & earlier,
     }
 
@@ -82,19 +91,18 @@ class _Sums:
 
     def __init__(self, layers: int, heads: int) -> None:
         self.paid = {kind: np.zeros((layers, heads)) for kind in KINDS}
-        self.queries = dict.fromkeys(KINDS, 0)
+        self.queries = {kind: np.zeros(layers, dtype=int) for kind in KINDS}
         self.best: dict[tuple[int, int], list[tuple[float, int, int, int]]] = {}
-        self.heads: set[int] = set()
 
-    def add(self, number: int, ids: Sequence[int], layers: Iterator[tuple[int, np.ndarray]]) -> None:
-        kinds = kinds_of(ids)
-        for kind, where in kinds.items():
-            self.queries[kind] += int(where.any(-1).sum())
-        allowed = np.tril(np.ones((len(ids), len(ids)), dtype=bool), -1)
+    def add(self, number: int, made: PromptPass, *, fronted: bool) -> None:
+        length = len(made.tokens.ids)
+        kinds = kinds_of(made.tokens.ids, fronted=fronted)
+        allowed = np.tril(np.ones((length, length), dtype=bool), -1)
         allowed[:, 0] = False
-        for layer, patterns in layers:
-            self.heads.add(layer)
+        for layer in made.rows:
+            patterns, reachable = made.window(layer, 0, length), made.reachable(layer)
             for kind, where in kinds.items():
+                self.queries[kind][layer] += (where & reachable).any(-1).sum()
                 self.paid[kind][layer] += (patterns * where).sum((1, 2))
             self._note(number, layer, np.where(allowed, patterns, -1))
 
@@ -107,27 +115,26 @@ class _Sums:
                     kept.append((float(row[query]), -number, -query, -int(keys[head, query])))
             self.best[layer, head] = heapq.nlargest(EXAMPLES, kept)
 
+    def shares(self) -> dict[str, Float[np.ndarray, "layer head"]]:
+        queries = {kind: np.where(number > 0, number, np.nan) for kind, number in self.queries.items()}
+        return {kind: paid / queries[kind][:, None] for kind, paid in self.paid.items()}
+
 
 def averaged(bench: Bench, prompts: Sequence[Prompt], tell: Callable[[int, int], None]) -> Averages:
     """Over prompts, one pass each; gates that are held around this take part. Raises UsageError for too many tokens."""
     model = bench.live
     read, sums, total = [], _Sums(model.n_layers, model.n_heads), 0
-    for number, prompt in enumerate(prompts):
-        tokens = tokens_of(prompt, model, bench.data)
+    in_front = set(tokenizer_of(model, "prompts").all_special_ids)
+    for number, tokens in enumerate(tokens_of_each(prompts, model, bench.data)):
         total += len(tokens.ids)
         if total > READ:
             raise UsageError(f"These prompts have more than {READ:,} tokens together: take fewer, or shorter ones.")
         made = read_pass(model, tokens, lambda done, of: None)
-        length = len(tokens.ids)
-        sums.add(number, tokens.ids, ((layer, made.window(layer, 0, length)) for layer in made.rows))
+        sums.add(number, made, fronted=tokens.ids[0] in in_front)
         read.append(tokens)
         tell(number + 1, len(prompts))
-    missing = [layer for layer in range(model.n_layers) if layer not in sums.heads]
-    shares = {kind: sums.paid[kind] / (sums.queries[kind] or np.nan) for kind in KINDS}
-    for share in shares.values():
-        share[missing] = np.nan
     examples = {head: tuple(Example(p, -n, -q, -k) for p, n, q, k in kept) for head, kept in sums.best.items()}
-    return Averages(tuple(read), shares, sums.queries, examples)
+    return Averages(tuple(read), sums.shares(), sums.queries, examples)
 
 
 def asked_prompts(asked: Mapping[str, Any]) -> list[Prompt]:
@@ -206,9 +213,16 @@ def register(app: Dash, bench: Bench) -> None:
 def average_parts(bench: Bench, asked: Mapping[str, Any]) -> list[Any]:
     made = averages(bench, asked)
     head = asked_head(asked.get("head"), bench.live.n_layers, bench.live.n_heads)
-    name = f"Head {head[0]}.{head[1]} over {counted(len(made.prompts), 'prompt')}"
+    name = f"Head {head[0]}.{head[1]} over {in_words(asked_prompts(asked))}"
     tables = [shares_table(made, head), examples_table(made, head)]
     return [html.H3(name), html.Div(tables, className="written")]
+
+
+def in_words(prompts: Sequence[Prompt]) -> str:
+    first = prompts[0]
+    if first.kind != "task":
+        return counted(len(prompts), "prompt")
+    return f"{counted(len(prompts), 'document')} of {first.task}, {counted(first.shots, 'shot')}"
 
 
 def shares_table(made: Averages, head: tuple[int, int]) -> html.Table:
@@ -217,7 +231,7 @@ def shares_table(made: Averages, head: tuple[int, int]) -> html.Table:
             [
                 html.Td(words),
                 share_cell(float(made.shares[kind][head])),
-                html.Td(f"{made.queries[kind]:,}", className="number note"),
+                html.Td(f"{made.queries[kind][head[0]]:,}", className="number note"),
             ]
         )
         for kind, words in KINDS.items()

@@ -245,8 +245,8 @@ def list_parts(bench: Bench, asked: Any) -> dict[str, Any]:
     fields = asked if isinstance(asked, dict) else {}
     layers, heads = bench.live.n_layers, bench.live.n_heads
     try:
-        listed = [list(head) for head in heads_in(str(fields.get("heads", ""))[:20_000], layers, heads)]
-        ffns = layers_in(str(fields.get("ffns", ""))[:2000], layers)
+        listed = [list(head) for head in heads_in(str(fields.get("heads", "")), layers, heads)]
+        ffns = layers_in(str(fields.get("ffns", "")), layers)
         removal_of_both = asked_removal({"heads": listed, "ffns": ffns}, layers, heads)
     except HeadscopeError as error:
         return {"problem": str(error)}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from headscope.inspector.prompts import Tokens
@@ -64,6 +64,15 @@ class PromptPass:
     def window(self, layer: int, start: int, stop: int) -> Float[np.ndarray, "head query key"]:
         """Every head of a layer among the positions start..stop-1."""
         return self._layer(layer).block(start, stop)[0, :, :, start:stop].float().cpu().numpy()
+
+    def reachable(self, layer: int) -> Bool[np.ndarray, "query key"]:
+        """Which keys a layer's mask leaves to each query (a sliding window does not reach far back)."""
+        rows = self._layer(layer)
+        length = rows.shape[2]
+        queries, keys = torch.tril_indices(length, length)
+        found = np.zeros((length, length), dtype=bool)
+        found[queries, keys] = rows.reachable(queries, keys).cpu().numpy()
+        return found
 
     def _layer(self, layer: int) -> AttentionRows:
         if layer not in self.rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from interp.token_display import counted, token_texts
 from interp.tokenizer import read_text, tokenizer_of
 
 if TYPE_CHECKING:
+    from ablation.tasks import Task
     from interp.model import HookedModel
 
 TOKENS = 1024
@@ -38,6 +40,21 @@ def tokens_of(prompt: Prompt, model: HookedModel, data: str) -> Tokens:
     if prompt.kind == "stored":
         raise UsageError("The sequence stored with the run has attention alone: what else it gives would be another's.")
     made = {"text": _of_text, "task": _of_task, "repeated": _of_repeats}[prompt.kind](prompt, model, data)
+    return _bounded(made, prompt, model)
+
+
+def tokens_of_each(prompts: Sequence[Prompt], model: HookedModel, data: str) -> Iterator[Tokens]:
+    """Of texts, or of documents of one task with the same shots, which is loaded once."""
+    if prompts[0].kind != "task":
+        yield from (tokens_of(prompt, model, data) for prompt in prompts)
+        return
+    # A task's first documents are the same whatever the limit.
+    task = _loaded(max(prompts, key=lambda prompt: prompt.document), data)
+    for prompt in prompts:
+        yield _bounded(_of_document(prompt, task, model), prompt, model)
+
+
+def _bounded(made: Tokens, prompt: Prompt, model: HookedModel) -> Tokens:
     limit = longest(model)
     if len(made.ids) > limit:
         raise UsageError(
@@ -89,12 +106,20 @@ def _of_repeats(prompt: Prompt, model: HookedModel, data: str) -> Tokens:
 
 
 def _of_task(prompt: Prompt, model: HookedModel, data: str) -> Tokens:
+    return _of_document(prompt, _loaded(prompt, data), model)
+
+
+def _loaded(prompt: Prompt, data: str) -> Task:
+    """The task up to this document."""
     try:
         from ablation.tasks import load_task
     except ImportError as error:
         raise UsageError("Tasks need the task engine: pip install 'headscope[tasks]'") from error
 
-    task = load_task(prompt.task, shots=prompt.shots, limit=prompt.document + 1, data=data)
+    return load_task(prompt.task, shots=prompt.shots, limit=prompt.document + 1, data=data)
+
+
+def _of_document(prompt: Prompt, task: Task, model: HookedModel) -> Tokens:
     if prompt.document >= len(task.documents):
         raise UsageError(
             f"{prompt.task} has {counted(len(task.documents), 'document')}, numbered from 0; {prompt.document} is none"

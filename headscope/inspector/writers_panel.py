@@ -150,7 +150,7 @@ def writers_parts(bench: Bench, asked: Mapping[str, Any]) -> dict[str, Any]:
         "title": title,
         "mosaic": entry(title, made.heads[-1], WRITTEN),
         "parts": parts_figure(made).to_plotly_json(),
-        "sum": sum_of(made),
+        "sum": " ".join([sum_of(made), *hints(bench, asked)]),
         "lens": lens_figure(bench.live, whole, left).to_plotly_json(),
         "lens_note": lens_note(bench.live, found, whole),
     }
@@ -162,7 +162,16 @@ def patch_parts(bench: Bench, asked: Mapping[str, Any]) -> dict[str, Any]:
     title = f"What each head adds to {in_words(bench.live, found)} in the other prompt"
     outcome = made.variant.partition("/")[2].replace("_", " ")
     note = f"{outcome[:1].upper()}{outcome[1:]}: {plain(made.clean)} here, {plain(made.corrupt)} in the other prompt."
-    return {"title": title, "mosaic": entry(title, made.mean, PATCHED), "note": note}
+    return {"title": title, "mosaic": entry(title, made.mean, PATCHED), "note": " ".join([note, *hints(bench, asked)])}
+
+
+def hints(bench: Bench, asked: Mapping[str, Any]) -> list[str]:
+    """A word within a text mostly has its space in front, as a token of its own."""
+    return [
+        f"{QUOTES[0]}{typed}{QUOTES[1]} is the token without a space in front; write one for "
+        f"{QUOTES[0]} {typed}{QUOTES[1]}."
+        for typed in writers.unspaced(bench, asked)
+    ]
 
 
 def in_words(model: HookedModel, asked: Question) -> str:
@@ -193,11 +202,13 @@ def sum_of(made: DirectAttribution) -> str:
     bias = float(made.attention_bias[-1].nansum() + made.bias[-1])
     against = "the mean of all tokens" if made.other is None else "the other token"
     name = "logit before the soft-cap" if made.softcapped else "logit"
+    mixers = float(made.mixers[-1].nansum())
+    others = f", other layers {plain(mixers)}" if mixers else ""
     return (
         f"Heads {plain(float(made.heads[-1].nansum()))}, FFNs {plain(float(made.ffns[-1].nansum()))}, embedding "
-        f"{plain(float(made.embedding[-1]))}, biases {plain(bias)}: together {plain(float(made.total[-1]))}; "
-        f"the model's "
-        f"own {name} of the answer less that of {against} is {plain(float(made.logit_difference[-1]))}."
+        f"{plain(float(made.embedding[-1]))}, biases {plain(bias)}{others}: together "
+        f"{plain(float(made.total[-1]))}; the model's own "
+        f"{name} of the answer less that of {against} is {plain(float(made.logit_difference[-1]))}."
     )
 
 

@@ -1,7 +1,7 @@
 """What the model writes on behind a prompt, whole and with heads and FFNs removed: greedily, a few dozen tokens.
 
 Each new token reads the whole text again, so that what is removed is gone at every position (interp/usual.py); the
-number of tokens read is therefore bounded, and a long prompt gets fewer new ones.
+number of passes times the prompt's length is therefore bounded, and a long prompt gets fewer new tokens.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 COUNT, MOST = 24, 48
-READ = 16_384  # tokens that one continuation may read in all
+READ = 16_384  # tokens of the prompt that all passes of one continuation may read; what they write comes on top
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 import torch
 
+from interp import HookedModel
 from interp.errors import RefusedModelError
 from interp.logit_lens import logit_lens
 from tests.interp import families
+
+module = import_module("interp.logit_lens")
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
@@ -40,6 +45,19 @@ def test_gates_take_part_and_nothing_stays_on_the_model() -> None:
         torch.testing.assert_close(found[-1], gated, atol=1e-5, rtol=1e-5)
         assert not torch.allclose(found[-1], logit_lens(model, tokens)[-1], atol=1e-4)
         torch.testing.assert_close(model(tokens), plain)
+
+
+def test_no_layers_stream_is_kept_but_for_one_position(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, sizes = families.load("llama"), []
+
+    def sized(given: HookedModel, streams: list[torch.Tensor]) -> torch.Tensor:
+        sizes.extend(stream.untyped_storage().nbytes() // stream.element_size() for stream in streams)
+        return read(given, streams)
+
+    read = module._read
+    monkeypatch.setattr(module, "_read", sized)
+    logit_lens(model, families.random_tokens(batch=1, length=9))
+    assert sizes == [model.d_model] * model.n_layers
 
 
 def test_families_without_a_final_norm_are_refused() -> None:

@@ -31,7 +31,9 @@ headscope.picture = {
     }
     const removed = headscope.empty(state.removal) ? null : state.removal;
     if (name === "parts" || name === "lens") {
-      const below = [facts.name, reading.name].filter(Boolean).join("; ");
+      const asked = headscope.questions.asked.writers?.removal; // only the lens has a line after removal
+      const gone = name === "lens" && asked && !headscope.empty(asked) ? this.removed(asked) : "";
+      const below = [facts.name, reading.name, gone].filter(Boolean).join("; ");
       return { heading: `${name === "lens" ? "Logit lens" : "By layer"}: ${headscope.$("writers-title").textContent}`, below, file: name };
     }
     if (name === "loss") {

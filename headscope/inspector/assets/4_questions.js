@@ -23,19 +23,25 @@ headscope.questions = {
     return figure;
   },
 
-  /** The parts of the state that a panel's answer depends on. */
-  present(name) {
+  /** The parts of the state that a panel's answer depends on; lines: prompts of a person's own, in the place of the task. */
+  present(name, { lines } = {}) {
     const { state, reading } = headscope;
-    const parts = { prompt: reading?.prompt, key: reading?.key, query: state.query ?? null, removal: state.removal, head: state.head };
-    return Object.fromEntries([...this.PANELS[name].asks, ...(name === "average" ? [] : ["key"])].map((part) => [part, parts[part]]));
+    const { kind, task, shots } = reading?.prompt ?? {};
+    const parts = {
+      prompt: reading?.prompt, key: reading?.key, query: state.query ?? null, removal: state.removal, head: state.head,
+      task: kind === "task" ? { task, shots } : null, // any of its documents will do
+    };
+    const more = name === "average" ? (lines?.trim() ? [] : ["task"]) : ["key"];
+    return Object.fromEntries([...this.PANELS[name].asks, ...more].map((part) => [part, parts[part]]));
   },
 
   ask(name) {
     if (!headscope.reading) return headscope.refuse("No prompt has been read yet.");
-    const { store, filled, own } = this.PANELS[name];
+    const { store, filled } = this.PANELS[name];
+    const own = this.PANELS[name].own();
     const problem = headscope.$(`${name === "write" ? "written" : name}-problem`);
     if (problem) problem.textContent = "";
-    this.asked[name] = { ...this.present(name), ...own(), time: Date.now() };
+    this.asked[name] = { ...this.present(name, own), ...own, time: Date.now() };
     headscope.store(store, this.asked[name]);
     headscope.head.stale([filled], true);
     return headscope.watch();
@@ -54,7 +60,7 @@ headscope.questions = {
     for (const [name, { filled }] of Object.entries(this.PANELS)) {
       const asked = this.asked[name];
       if (!asked) continue;
-      const present = this.present(name);
+      const present = this.present(name, asked);
       const same = Object.keys(present).every((part) => JSON.stringify(present[part]) === JSON.stringify(asked[part]));
       headscope.$(filled)?.classList.toggle("outdated", !same);
     }

@@ -127,6 +127,13 @@ def test_the_mosaics_of_what_heads_write_are_the_servers(page: Any, bench: Bench
     np.testing.assert_allclose(
         page.evaluate(VALUES, "mosaic-written"), writers.direct(bench, found).heads[-1], rtol=1e-3, atol=1e-6
     )
+    assert "removed by" not in page.evaluate("headscope.picture.words('lens').below")
+    page.evaluate("headscope.remove({ heads: [[1, 2]] })")
+    page.locator("#ask-writers").click()
+    expect(page.locator("#lens .scatterlayer .trace")).to_have_count(2)
+    below = page.evaluate("['lens', 'parts'].map((name) => headscope.picture.words(name).below)")
+    assert ["removed by zero: 1.2" in text for text in below] == [True, False]
+    page.evaluate("headscope.undo()")
     page.locator("#patch-corrupt").fill("abcd efgh")
     page.locator("#ask-patch").click()
     expect(page.locator("#patch-note")).to_contain_text("in the other prompt")
@@ -155,6 +162,20 @@ def test_all_heads_are_pictures_and_one_is_averaged(page: Any) -> None:
     assert violations(page) == []
     page.locator("[data-grid=off]").click()
     expect(page.locator("[data-picture]")).to_have_count(0)
+
+
+def test_an_average_over_a_task_holds_for_all_its_documents_and_for_no_other_task(page: Any) -> None:
+    script = """([lines, prompts]) => prompts.map((prompt) => {
+        const { reading } = headscope;
+        headscope.reading = { ...reading, prompt };
+        const { task } = headscope.questions.present("average", { lines });
+        headscope.reading = reading;
+        return task ?? null;
+    })"""
+    tasks = [{"kind": "task", "task": "copa", "shots": shots, "document": at} for shots, at in ((1, 0), (1, 5), (2, 0))]
+    first, again, more, text = page.evaluate(script, ["", [*tasks, {"kind": "text", "text": "ab"}]])
+    assert first == again == {"task": "copa", "shots": 1} and more == {"task": "copa", "shots": 2} and text is None
+    assert page.evaluate(script, ["ab cd", tasks]) == [None] * 3
 
 
 def test_the_tokens_tell_who_attends_to_the_framed_one(page: Any, bench: Bench) -> None:

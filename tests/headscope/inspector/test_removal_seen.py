@@ -128,6 +128,9 @@ def test_lists_with_ranges_are_read(live: Bench) -> None:
     made = outcome.list_parts(live, {"heads": "1.*", "ffns": "0-1"})
     assert made == {"heads": [[1, 0], [1, 1], [1, 2], [1, 3]], "ffns": [0, 1], "problem": ""}
     assert "layers 0-2" in outcome.list_parts(live, {"heads": "", "ffns": "2-3"})["problem"]
+    long = outcome.list_parts(live, {"heads": "0.0," * 5000 + "1.2", "ffns": "0," * 1000 + "2"})  # to its end
+    assert long == {"heads": [[0, 0], [1, 2]], "ffns": [0, 2], "problem": ""}
+    assert "is not a head" in outcome.list_parts(live, {"heads": "*.*," * 5000 + "x", "ffns": ""})["problem"]
 
 
 def test_who_attends_to_a_token_is_a_column(live: Bench) -> None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from ablation import direct_attribution
 from headscope.inspector import downloads, writers, writers_panel
 from headscope.inspector.asked import Prompt, RemovedParts
 from headscope.inspector.bench import Bench
+from headscope.inspector.outcome import MINUS, QUOTES, plain
 from interp.errors import UsageError
 from tests.headscope.tiny_model import HEADS, LAYERS, tiny_model
+from tests.interp import families
 
 PROMPT = {"kind": "repeated", "length": 6, "repeats": 3, "seed": 0}
 ASKED = {"prompt": PROMPT, "query": 9, "removal": {"heads": [[1, 2]], "ffns": [], "ablation": "zero"}, "at": "last"}
@@ -72,6 +77,35 @@ def test_the_lens_ends_with_the_models_own_probability(live: Bench) -> None:
         assert made.ranks[-1] == 1 + int((log_p > log_p[found.answer]).sum()) and made.best[-1] == int(log_p.argmax())
 
 
+def test_only_the_token_that_is_asked_about_is_kept(live: Bench) -> None:
+    found = writers.question(live, ASKED)
+    kept, whole = writers.direct(live, found), direct_attribution(live.live, found.ids, (found.answer,))
+    assert kept.heads.shape == (1, LAYERS, HEADS) and kept.heads.untyped_storage().nbytes() == 8 * LAYERS * HEADS
+    for name in ("heads", "ffns", "attention_bias", "embedding", "bias", "total", "logit_difference"):
+        torch.testing.assert_close(getattr(kept, name)[-1], getattr(whole, name)[-1], equal_nan=True)
+
+
+def test_the_parts_that_are_told_add_up_where_layers_have_no_heads() -> None:
+    model = families.load("qwen3_next")
+    made = direct_attribution(model, list(range(5, 14)), [7])
+    told = writers_panel.sum_of(made)
+    numbers = [float(number.replace(MINUS, "-")) for number in re.findall(rf"{MINUS}?\d+\.\d+", told)]
+    assert f"other layers {plain(float(made.mixers[-1].nansum()))}: together" in told and len(numbers) == 7
+    assert sum(numbers[:5]) == pytest.approx(numbers[5], abs=0.03)
+    assert "other layers" not in writers_panel.sum_of(replace(made, mixers=torch.zeros_like(made.mixers)))
+
+
+def test_an_answer_that_is_another_token_behind_a_space_is_told(live: Bench) -> None:
+    read = {"b": [5], " b": [6], "c": [7], " c": [8, 9]}
+    opening, closing = QUOTES
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(writers, "read_text", lambda tokenizer, text, **options: read[text])
+        assert writers_panel.hints(live, {"answer": "b", "other": "c"}) == [
+            f"{opening}b{closing} is the token without a space in front; write one for {opening} b{closing}."
+        ]
+        assert writers.unspaced(live, {"answer": " b", "other": ""}) == []
+
+
 @pytest.mark.parametrize("other", ["", "c"])
 def test_patching_a_head_is_a_slow_loop_with_hooks(live: Bench, other: str) -> None:
     asked = {**ASKED, "answer": "b", "other": other, "corrupt": CORRUPT}
@@ -115,11 +149,27 @@ def test_answers_that_are_none_are_told(live: Bench, asked: dict[str, Any], says
 
 @pytest.mark.parametrize(
     ("corrupt", "at", "says"),
-    [("", "last", "other prompt"), ("ab", "first", "no place"), ("ab", "all", "equal length")],
+    [
+        ("", "last", "other prompt"),
+        ("ab", "first", "no place"),
+        ("ab", "all", "equal length"),
+        ("a " * 10_001, "last", "20,002 characters"),
+        ("z" * 512, "last", "has 513 tokens, and at most 512"),
+    ],
 )
 def test_other_prompts_that_are_none_are_told(live: Bench, corrupt: str, at: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         writers.patched(live, writers.question(live, ASKED), corrupt, at)
+
+
+def test_patching_at_every_token_has_a_bound(live: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, corrupt = writers.question(live, ASKED), "ab cd ef"
+    count = len(live.live.tokenizer(corrupt)["input_ids"])
+    monkeypatch.setattr(writers, "PATCHED", LAYERS * HEADS * count - 1)
+    with pytest.raises(UsageError, match=f"shorten the other prompt to {count - 1} tokens"):
+        writers.patched(live, found, corrupt, "all")
+    for other in (corrupt, "z" * 511):  # the second fills the context
+        assert writers.patched(live, found, other, "last").mean.isfinite().all()
 
 
 def test_files_hold_what_is_shown(live: Bench) -> None:
