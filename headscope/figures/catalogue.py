@@ -118,7 +118,8 @@ def _profiles(stored: Stored) -> Iterator[Panel]:
         if labels["tasks"]:
             title += f", {in_context(labels['shots'])}, {how}"
         if str(labels["score"]).endswith(SAMPLED):
-            title += f", {int(np.isfinite(values).sum())} heads"
+            count = int(np.isfinite(values).sum())
+            title += f", {count} head{'' if count == 1 else 's'}"
         told = {name: labels[name] for name in ("score", "variant", "shots")}
         folded = bool(labels["tasks"]) or (labels["score"], labels["variant"]) in FOLDED
         drawn = partial(layer_profile, values, name=_named(labels), title=title)
