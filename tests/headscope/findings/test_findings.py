@@ -180,8 +180,8 @@ def test_function_vector_heads_stand_beside_the_induction_heads(tmp_path: Path) 
     ]
     assert list(answer.others(write(tmp_path, rows))) == [
         "The heads with the highest function-vector score against as many induction heads, both beyond matched heads: "
-        "at all positions no difference is shown (0.10 nats, \N{MINUS SIGN}0.05 to 0.25); at the last position only they "
-        "carry 0.50 nats more of the choice (0.35 to 0.65)."
+        "at all positions no difference is shown (0.10 nats, \N{MINUS SIGN}0.05 to 0.25); at the last position only "
+        "they carry 0.50 nats more of the choice (0.35 to 0.65)."
     ]
 
 
@@ -195,8 +195,8 @@ def test_function_vector_heads_stand_beside_the_induction_heads(tmp_path: Path) 
         ({"kind": "undecided", "low": -0.02, "high": 0.62}, "whether they carry more than matched heads is open."),
         (
             {"kind": "shown", "low": 0.05, "high": 0.55},
-            "they carry more of it than matched heads, beyond the mean of their controls by 0.30 nats (0.05 to 0.55: the "
-            "interval of look 2, which allows for 3 looks).",
+            "they carry more of it than matched heads, beyond the mean of their controls by 0.30 nats (0.05 to 0.55: "
+            "the interval of look 2, which allows for 3 looks).",
         ),
         ({"kind": "absent", "low": -0.1, "high": 0.7}, "they matter as matched heads do, within 0.05 nats."),
     ],
@@ -234,7 +234,8 @@ def test_the_largest_kind_is_a_point_estimate_that_is_shown_to_be_above_nought(t
         "key-value group (below 0: less far): without the induction heads, "
         "\N{MINUS SIGN}0.10 nats (\N{MINUS SIGN}0.30 to 0.10) at all positions.",
         "Of all kinds removed at all positions, the heads with the highest importance to the choice have the largest "
-        "point estimate beyond their controls: +0.50 nats (0.25 to 0.75); whether it is larger than the others' is not tested.",
+        "point estimate beyond their controls: +0.50 nats (0.25 to 0.75); whether it is larger than the others' is "
+        "not tested.",
         "Raw drop of the choice, beside no controls, without the lowest prefix-matching heads of the induction heads' "
         "layers, removed at all positions: \N{MINUS SIGN}0.02 nats (\N{MINUS SIGN}0.03 to \N{MINUS SIGN}0.01).",
     ]
@@ -389,7 +390,8 @@ def test_the_primary_has_its_levels_its_spread_and_its_random_tasks(tmp_path: Pa
     minus = "\N{MINUS SIGN}"
     assert told_of(tmp_path / "all", rows) == [
         "Were these 3 tasks a sample of many, the 95% interval of the drop of 0.80 nats would be 0.25 to 1.35.",
-        f"At 5 shots choice falls from {minus}0.50 to {minus}1.25; at 0 shots it rises from {minus}3.00 to {minus}2.90.",
+        f"At 5 shots choice falls from {minus}0.50 to {minus}1.25; at 0 shots it rises from {minus}3.00 to "
+        f"{minus}2.90.",
         "Beside the controls: 3.9 of their sds beyond their mean (2.7 to 5.7), rank 1 of 40.",
         "If heads were exchangeable within layers, p = 0.073.",
         f"By mass the gain falls by less than without matched heads: {minus}0.65 nats ({minus}0.80 to {minus}0.50).",
