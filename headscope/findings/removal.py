@@ -46,7 +46,7 @@ def random_tasks(evidence: Evidence, drop: Any) -> Iterator[str]:
 
 def levels(evidence: Evidence, drop: Any) -> Iterator[str]:
     """The choice with demonstrations and without, before and after: a gain falls where either moves."""
-    parts = []
+    parts: list[str] = []
     for condition, count in zip(CONDITIONS, (drop.shots, 0), strict=True):
         before, after = (
             evidence.value(kind=Kind.PRIMARY_LEVEL, a=name, b=condition, level=PRIMARY_LEVEL) for name in (FULL, drop.a)

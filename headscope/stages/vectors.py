@@ -248,8 +248,8 @@ class _Work:
         from ablation.function_vector import VectorTest, vector_test
 
         few = replace(task, plain=first(task.plain, TESTED))
-        key = {"what": "function_vector_test", **_prompts(task), "plain": few.plain.fingerprint, "heads": list(made_of)}
-        key["seed"] = self.seed
+        asked = {"plain": few.plain.fingerprint, "heads": list(made_of), "seed": self.seed}
+        key = {"what": "function_vector_test", **_prompts(task), **asked}
 
         def run() -> dict[str, Tensor]:
             found = vector_test(self.model, vectors, few, k=count, seed=self.seed)
