@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 EVERY = 1000
 WITHIN = {torch.float64: 1e-6, torch.float32: 1e-2}  # nats; rounding grows with the length of a context
 HALF = 1.0  # in half precision, a token's experts may change with the order of a sum
-RECHECKED = f"the first log-likelihood and every {EVERY}th after it agreed with one computed by itself"
+RECHECKED = (
+    f"the first log-likelihood and every {EVERY}th after it agreed with one computed by itself; runs with heads "
+    "replaced by a mean are not checked again"
+)
 _KEPT = "_headscope_scored"
 
 

@@ -84,7 +84,8 @@ def contest(
 
 def told(run: Any, page: Path) -> dict[str, Any]:
     """What the table shows, for scripts."""
-    from headscope.findings.contest import sentences, table_rows
+    from headscope.findings.contest import named_sets, sentences, table_rows
+    from headscope.findings.evidence import Evidence
 
     stage = [stage for stage in run.stages if stage.command == "contest"][-1]
     return {
@@ -93,7 +94,7 @@ def told(run: Any, page: Path) -> dict[str, Any]:
         "left_out": list(stage.record.get("left_out", ())),
         "reason": str(stage.record.get("reason", "")),
         "rows": table_rows(run.comparisons),
-        "sentences": list(sentences(run.comparisons)),
+        "sentences": list(sentences(run.comparisons, named=named_sets(Evidence(run)))),
         "run": str(run.folder),
         "report": str(page),
     }

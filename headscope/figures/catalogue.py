@@ -39,6 +39,7 @@ from interp.figure import mosaic
 from interp.theme import colour_bar, plain_text
 
 KNOCK_OUT = "knock_out"
+SAMPLED = "_sample"  # of some heads only
 TOKEN = str(ScoreName(IMPORTANCE, "token"))
 TRANSFER_PERCENT = 50.0
 CONTEST_SETS, ALL_TASKS = "contest", "all tasks"
@@ -107,13 +108,21 @@ def _profiles(stored: Stored) -> Iterator[Panel]:
         part = chosen(rows, score=labels["score"], variant=labels["variant"], shots=labels["shots"])
         part = part[(part["task"] != "") == labels["tasks"]]
         tasks = sorted(set(part["task"]))
-        mean = part.groupby(["layer", "head"], as_index=False)["mean"].mean()
+        values = grid(part.groupby(["layer", "head"], as_index=False)["mean"].mean())
+        how = f"mean over {len(tasks)} tasks" if len(tasks) > 1 else "".join(tasks)
+        if labels["score"] == IMPORTANCE and len(tasks) > 1:
+            shares = stored.aggregate(str(labels["variant"]), int(labels["shots"]))
+            values = np.full(values.shape, np.nan) if shares is None else shares
+            how += ", each over its total"
         title = _named(labels)
         if labels["tasks"]:
-            title += f", {in_context(labels['shots'])}, {_count(tasks, 'task').lower()}"
+            title += f", {in_context(labels['shots'])}, {how}"
+        if str(labels["score"]).endswith(SAMPLED):
+            count = int(np.isfinite(values).sum())
+            title += f", {count} head{'' if count == 1 else 's'}"
         told = {name: labels[name] for name in ("score", "variant", "shots")}
         folded = bool(labels["tasks"]) or (labels["score"], labels["variant"]) in FOLDED
-        drawn = partial(layer_profile, grid(mean), name=_named(labels), title=title)
+        drawn = partial(layer_profile, values, name=_named(labels), title=title)
         yield Panel(title, drawn, {**told, "task": "" if not labels["tasks"] else "mean"}, folded)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -21,7 +24,7 @@ def ffn_knockout(rows: pd.DataFrame, *, title: str = "", y: str = "full model mi
     """
     traces: list[go.Scatter] = []
     drawn = rows.groupby(["variant", "layer"], sort=True)["mean"].mean().reset_index()
-    axis = limits(rows["mean"].to_numpy(dtype=float), share=BEYOND, zero=True)
+    axis = _axis(rows, drawn)
     for index, (variant, part) in enumerate(rows.groupby("variant", sort=True)):
         name, role = POSITIONS.get(str(variant), plain_text(str(variant))), CYCLE[index % len(CYCLE)]
         tasks = [task for _, task in part.groupby("task", sort=True)]
@@ -37,8 +40,37 @@ def ffn_knockout(rows: pd.DataFrame, *, title: str = "", y: str = "full model mi
         {"x": row.layer, "y": row.mean, "name": f"FFN {row.layer}, {POSITIONS.get(str(row.variant), row.variant)}"}
         for row in drawn.itertuples(index=False)
     ]
+    far += _single(rows, drawn, axis)
     traces += marks(far, axis)
     return styled(traces, x="layer", y=y, title=title, xaxis=ends, yaxis=within(axis), shapes=[level_line()])
+
+
+def _axis(rows: pd.DataFrame, drawn: pd.DataFrame) -> tuple[float, float] | None:
+    """Without the few lines' points far out; the intervals of the others, where they are drawn, lie within."""
+    axis = limits(drawn["mean"].to_numpy(dtype=float), share=BEYOND, zero=True)
+    if axis is None or rows["task"].nunique() > 1:
+        return axis
+    inside = rows[rows["mean"].between(*axis)]
+    return float(np.nanmin([axis[0], *inside["ci_low"]])), float(np.nanmax([axis[1], *inside["ci_high"]]))
+
+
+def _single(rows: pd.DataFrame, drawn: pd.DataFrame, axis: tuple[float, float] | None) -> list[dict[str, Any]]:
+    """Of single tasks beyond the axis, where their mean is not, the farthest of every FFN."""
+    if axis is None or rows["task"].nunique() == 1:
+        return []
+    low, high = axis
+    means = drawn.rename(columns={"mean": "over_tasks"})
+    both = rows.merge(means, on=["variant", "layer"])
+    found = both[~both["mean"].between(low, high) & both["over_tasks"].between(low, high)]
+    far = found.assign(past=np.maximum(found["mean"] - high, low - found["mean"])).sort_values("past", ascending=False)
+    return [
+        {
+            "x": one.layer,
+            "y": one.mean,
+            "name": f"FFN {one.layer}, {plain_text(str(one.task))}, {POSITIONS.get(str(one.variant), one.variant)}",
+        }
+        for one in far.drop_duplicates(["variant", "layer"]).itertuples(index=False)
+    ]
 
 
 def _line(rows: pd.DataFrame, name: str, role: str, *, interval: bool) -> go.Scatter:

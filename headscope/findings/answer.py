@@ -99,4 +99,4 @@ def lost(evidence: Evidence) -> Iterator[str]:
 
 def others(evidence: Evidence) -> Iterator[str]:
     """Whether as many function-vector heads carry more than the induction heads."""
-    return contest.rivals(evidence.comparisons, ALL_TASKS)
+    return contest.rivals(evidence.comparisons, ALL_TASKS, contest.named_sets(evidence))

@@ -123,16 +123,18 @@ SOURCES: dict[str, tuple[Paper, ...]] = {
 
 
 def cited(run: Run) -> Iterator[Paper]:
-    """The program first, then the papers of the scores that the run holds, in the order of `SOURCES`."""
-    yield program(run)
+    """The program, the study that it follows, then the papers of the scores that the run holds, as in `SOURCES`."""
+    yield from (program(run), BANSAL)
     held = {*run.head_scores["score"], *run.ffn_scores["score"]}
-    yield from dict.fromkeys(paper for score, papers in SOURCES.items() if score in held for paper in papers)
+    papers = dict.fromkeys(paper for score, papers in SOURCES.items() if score in held for paper in papers)
+    yield from (paper for paper in papers if paper is not BANSAL)
 
 
 def program(run: Run) -> Paper:
     """headscope, in the version that ran last."""
     version = next((stage.versions[HEADSCOPE] for stage in reversed(run.stages) if HEADSCOPE in stage.versions), "")
-    named = {"version": version} if version else {}
+    used = run.stages[-1].started[:4] if run.stages else ""  # no year of a release is known here
+    named = {name: value for name, value in {"version": version, "note": used and f"used in {used}"}.items() if value}
     fields = {"author": "{headscope contributors}", "title": HEADSCOPE, **named, "license": "Apache-2.0"}
     return Paper(HEADSCOPE, "software", tuple(fields.items()))
 

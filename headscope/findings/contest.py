@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import isfinite
 from typing import Any
 
@@ -18,27 +18,56 @@ CHOICE, WAY = PRIMARY_ASKED
 PLACES = {"all": "at all positions", "last": "at the last position only"}
 SHORT = {"all": "all positions", "last": "last position"}
 SHOWN = (Kind.CONTEST_DROP, Kind.CONTEST_BEYOND)
+# arm: what its heads are the highest by
+SCORES = {
+    FUNCTION: "function-vector score",
+    "task recognition": "task-recognition score",
+    "task learning": "task-learning score",
+    "concept": "concept-induction score",
+    "importance": "importance to the choice",
+}
 NAMES = {INDUCTION: "the induction heads", NEGATIVE: "the lowest prefix-matching heads of the induction heads' layers"}
 
 
-def sentences(rows: pd.DataFrame, *, ahead: bool = True) -> Iterator[str]:
+def named_sets(evidence: Evidence) -> dict[str, str]:
+    """Every arm of the last contest as its heads are: the highest by a score, some of them of a class."""
+    contest, vectors = evidence.stage("contest"), evidence.stage("vectors")
+    sets = contest.record.get("sets", {}) if contest is not None else {}
+    fv_heads = vectors.record.get("fv_heads") if vectors is not None else None
+    classes = evidence.run.classes
+    induction = {f"{one.layer}.{one.head}" for one in classes[classes["class"] != ""].itertuples()}
+    found = {}
+    for arm, score in SCORES.items():
+        heads = set(sets.get(f"{arm}, {CLASS}, {KEPT}", ()))
+        if heads:
+            told = [f"{len(heads & induction)} of them induction heads"]
+            if arm == FUNCTION and fv_heads is not None:
+                count = len(heads & set(fv_heads))
+                told.insert(0, f"{count} of them classed as FV {'head' if count == 1 else 'heads'}")
+            found[arm] = f"the {len(heads)} heads with the highest {score} ({', '.join(told)})"
+    return found
+
+
+def sentences(rows: pd.DataFrame, *, ahead: bool = True, named: Mapping[str, str] | None = None) -> Iterator[str]:
     """What the choice loses without each kind of head; nothing where there was no contest.
 
-    ahead: function-vector heads against induction heads too, which the page's answer has said.
+    ahead: function-vector heads against induction heads too, which the page's answer has said. named: each arm in
+    words (`named_sets`).
     """
+    words = named or {}
     groups = [group for group in GROUPS if len(_rows(rows, Kind.CONTEST_BEYOND, b=group))]
     for group in [group for group in groups if group != ALL_TASKS] or groups:
-        yield from _costs(rows, group)
+        yield from _costs(rows, group, words)
     if groups:
-        yield from rivals(rows, groups[-1]) if ahead else ()
-        yield from _largest(rows, groups[-1])
+        yield from rivals(rows, groups[-1], words) if ahead else ()
+        yield from _largest(rows, groups[-1], words)
         yield from _negative(rows, groups[-1])
 
 
 def section(evidence: Evidence) -> Section | None:
     """None where there was no contest."""
     rows = evidence.comparisons
-    lines = tuple(sentences(rows, ahead=False))  # the answer has said that
+    lines = tuple(sentences(rows, ahead=False, named=named_sets(evidence)))  # the answer has said that
     if not lines:
         return None
     return Section(
@@ -59,16 +88,25 @@ def reading(rows: pd.DataFrame) -> Iterator[str]:
     """What the columns are, and which sets have controls, matched by what."""
     yield (
         "Fall of the choice, in nats, without as many heads of each kind as there are induction heads, replaced by "
-        "their mean; 95% intervals by document, tasks fixed."
+        "their mean; 95% intervals by document, tasks fixed. Kinds but the induction heads and the random ones are the "
+        "heads with the highest score, classed or not."
     )
     counts = sorted({int(n) for n in _rows(rows, Kind.CONTEST_RANK)["n"]})
     if counts:
         sets = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
+        bare = "Sets at a dose have no controls."
+        if not _others_controlled(rows):
+            bare = "Sets of another size, at a dose or replaced by zero have no controls: only their raw drop is known."
         yield (
             f"Controls: beside each kind {sets} sets of as many other heads, matched by layer and by how many share a "
-            "key-value group, where a layer has enough left; they may hold heads of another kind. Sets of another "
-            "size, at a dose or replaced by zero have no controls: only their raw drop is known."
+            f"key-value group, where a layer has enough left; they may hold heads of another kind. {bare}"
         )
+
+
+def _others_controlled(rows: pd.DataFrame) -> bool:
+    """Whether sets of another size, or replaced by zero, have controls too."""
+    levels = [ContestLevel.parse(text) for text in set(rows[rows["kind"] == Kind.CONTEST_BEYOND]["level"])]
+    return any(level.share != CLASS or level.ablation != WAY for level in levels)
 
 
 def cells(rows: pd.DataFrame) -> Iterator[tuple[str, ...]]:
@@ -103,14 +141,14 @@ def table_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-def _costs(rows: pd.DataFrame, group: str) -> Iterator[str]:
+def _costs(rows: pd.DataFrame, group: str, named: Mapping[str, str]) -> Iterator[str]:
     """Induction heads and function-vector heads beyond their controls, at all positions and at the last."""
     parts, tasks = [], 0
     for arm in (INDUCTION, FUNCTION):
         costs = [(words, _row(rows, Kind.CONTEST_BEYOND, arm, group, places)) for places, words in PLACES.items()]
         told = [f"{_told(row, 'nats')} {words}" for words, row in costs if row is not None]
         tasks = max([tasks, *(int(row.n) for _, row in costs if row is not None)])
-        parts += [f"without {_named(arm, as_many=arm != INDUCTION)}, {' and '.join(told)}"] if told else []
+        parts += [f"without {_named(arm, named)}, {' and '.join(told)}"] if told else []
     if parts:
         kind = "" if group == ALL_TASKS else f"{group} "
         of = f"1 {kind}task" if tasks == 1 else f"{tasks} {kind}tasks"
@@ -120,15 +158,16 @@ def _costs(rows: pd.DataFrame, group: str) -> Iterator[str]:
         )
 
 
-def rivals(rows: pd.DataFrame, group: str) -> Iterator[str]:
-    """Whether as many function-vector heads carry more than the induction heads, both beyond their controls."""
+def rivals(rows: pd.DataFrame, group: str, named: Mapping[str, str]) -> Iterator[str]:
+    """Whether as many heads, the highest by function vectors, carry more than induction heads, beyond controls."""
     told = []
     for places, words in PLACES.items():
         row = _row(rows, Kind.CONTEST_AHEAD, FUNCTION, group, places)
         if row is not None and isfinite(row.ci_low):
             told.append(f"{words} {_more(row)}")
     if told:
-        yield f"Function-vector heads against as many induction heads, both beyond matched heads: {'; '.join(told)}."
+        who = _named(FUNCTION, named)
+        yield f"T{who[1:]} against as many induction heads, both beyond matched heads: {'; '.join(told)}."
 
 
 def _more(row: Any) -> str:
@@ -141,7 +180,7 @@ def _more(row: Any) -> str:
     return f"they carry {number(value)} nats more of the choice ({span(low, high)})"
 
 
-def _largest(rows: pd.DataFrame, group: str) -> Iterator[str]:
+def _largest(rows: pd.DataFrame, group: str, named: Mapping[str, str]) -> Iterator[str]:
     """The kind with the largest point estimate beyond its controls, where it is shown to be above 0; no test says that
     it is larger than the others, and random heads are no kind.
     """
@@ -152,8 +191,8 @@ def _largest(rows: pd.DataFrame, group: str) -> Iterator[str]:
             most = arms.loc[arms["value"].idxmax()]
             if most["ci_low"] > 0:
                 yield (
-                    f"Of all kinds removed {words}, {_named(str(most['a']))} have the largest point estimate beyond "
-                    f"their controls: {_told(most, 'nats')}; whether it is larger than "
+                    f"Of all kinds removed {words}, {_named(str(most['a']), named)} have the largest point estimate "
+                    f"beyond their controls: {_told(most, 'nats')}; whether it is larger than "
                     "the others' is not tested."
                 )
 
@@ -169,11 +208,9 @@ def _negative(rows: pd.DataFrame, group: str) -> Iterator[str]:
             )
 
 
-def _named(arm: str, *, as_many: bool = False) -> str:
-    if arm in NAMES:
-        return NAMES[arm]
-    kind = "function-vector" if arm == FUNCTION else arm.replace(" ", "-")
-    return f"as many {kind} heads" if as_many else f"{kind} heads"
+def _named(arm: str, named: Mapping[str, str]) -> str:
+    """The highest by a score are no kind by themselves: they are told as what they are."""
+    return NAMES.get(arm) or named.get(arm) or f"the heads with the highest {SCORES.get(arm, arm)}"
 
 
 def _rows(rows: pd.DataFrame, kind: Kind, **wanted: str) -> pd.DataFrame:

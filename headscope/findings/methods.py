@@ -6,11 +6,13 @@ What a stage did not write down is not told.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
+from headscope.findings.primary import WAYS
 from headscope.findings.words import counted, listed, model_name, task_name
 from headscope.store.glossary import FOLDED, TERMS, term
 from headscope.store.manifest import Stage
@@ -29,7 +31,12 @@ NAMES = {
     "prune": "Heads and FFNs were pruned",
 }
 SILENT = ("study", "compare", "induction")  # what they did is told by their parts
-LATER = ("fv", "fv_prob", "tr", "tr_share", "tl")  # scores without a task that the vectors stage makes
+RETRIEVAL = "retrieval"
+CONCEPT = ("concept_induction", "token_induction")
+LATER = ("fv", "fv_prob", "tr", "tr_share", "tl", *CONCEPT)  # scores without a task that have prompts of their own
+MEASURED = ("primary", "vectors", "contest")  # stages that leave tasks out
+SHARED = ("screen", "primary", "contest")  # stages in which draws of demonstrations share the documents
+DRAWS = "three draws of demonstrations share the documents"
 VERSIONS = ("headscope", "torch", "transformers")
 
 
@@ -48,7 +55,8 @@ def sentences(run: Run) -> Iterator[str]:
             yield from _scores(stage, free, nulls)
         if stage.finished and stage.command not in SILENT:
             yield _later(stage, told)
-            told = stage.tasks or told
+            told = measured(stage) or told
+    yield from _concept(rows)
     yield from _versions(run)
 
 
@@ -75,30 +83,81 @@ def _scores(stage: Stage, rows: pd.DataFrame, nulls: pd.DataFrame) -> Iterator[s
     kept = [key for key in (*TERMS, *sorted(keys - set(TERMS))) if key in keys and key not in FOLDED]
     repeated = chosen(rows, score="prefix_matching", variant="")
     count = int((repeated if len(repeated) else rows)["n"].iloc[0])
-    names = listed([_inside(term(*key).label) for key in kept])
+    labels = [_inside(term(*key).label) for key in kept]
+    names = listed(labels, most=len(labels))
     yield (
         f"Every attention head was scored without a task by {names}, on "
         f"{sequences_of(stage, count)} where a score takes repeats ({protocol_of(stage)}, seed {stage.seed})."
         if len(repeated)
         else f"Every attention head was scored without a task by {names} ({protocol_of(stage)}, seed {stage.seed})."
     )
-    yield "Intervals are 95% percentile bootstraps over sequences."
+    held = rows[rows["ci_low"].notna()]
+    natural, items = held["variant"] == "natural", held["score"] == RETRIEVAL
+    over = {"sequences": ~natural & ~items, "texts on natural text": natural, "items for retrieval": items}
+    if len(held):
+        things = listed([thing for thing, mask in over.items() if mask.any()])
+        yield f"The intervals of these scores, where they have one, are 95% percentile bootstraps over {things}."
     if len(nulls):
         tested = listed(sorted(set(nulls["null"])))
         yield f"Scores were held against their nulls ({tested}), p family-wise over heads at {FAMILY_LEVEL:g}."
 
 
+def _concept(rows: pd.DataFrame) -> Iterator[str]:
+    """Concept and token induction, on prompts of their own."""
+    found = rows[(rows["task"] == "") & rows["score"].isin(CONCEPT)]
+    if len(found):
+        names = listed([_inside(term(name, "").label) for name in CONCEPT if name in set(found["score"])])
+        yield (
+            f"Every head was scored by {names} on {counted(int(found['n'].iloc[0]), 'prompt')} about entities; their "
+            "intervals are 95% percentile bootstraps over prompts."
+        )
+
+
+def measured(stage: Stage) -> tuple[str, ...]:
+    """The tasks that a stage measured, as far as it says so: those that it was asked for may be more."""
+    if stage.command not in MEASURED or "documents" not in stage.record:
+        return tuple(stage.tasks)
+    held = {re.sub(r", \d+ shots?$", "", key) for key in stage.record["documents"]}
+    return tuple(task for task in stage.tasks if task in held)
+
+
 def _later(stage: Stage, told: tuple[str, ...]) -> str:
     """A later stage: on which tasks, over how many documents, in which setting; told: tasks that were named before."""
     name = NAMES.get(stage.command.split()[0], f"`headscope {stage.command}` was run")
-    names = "named above" if stage.tasks == told else listed([task_name(task) for task in stage.tasks])
-    on = f" on {counted(len(stage.tasks), 'task')} ({names})" if stage.tasks else ""
+    if reason := stage.record.get("reason"):
+        return f"{_denied(name)}: {reason}."
+    tasks = measured(stage)
+    names = "named above" if tasks == told else listed([task_name(task) for task in tasks], most=len(tasks))
+    on = f" on {counted(len(tasks), 'task')} ({names})" if tasks else ""
     looks = [look["documents"] for look in stage.record.get("looks") or [] if look.get("documents")]
     asked = f", over {counted(int(looks[-1]), 'document')}" if looks else ""
-    settings = ", ".join(part for part in (protocol_of(stage), _plain(stage.options), f"seed {stage.seed}") if part)
+    parts = (*_setting(stage), _plain(stage.options), f"seed {stage.seed}")
+    settings = "; ".join(part for part in parts if part)
     learnt = stage.record.get("learnt")
     passed = f" {counted(len(learnt), 'task')} passed." if stage.command == "screen" and learnt is not None else ""
     return f"{name}{on}{asked}; settings: {settings}.{passed}"
+
+
+def _denied(name: str) -> str:
+    """The sentence that a stage was run, where it measured nothing: `Heads were not removed`."""
+    return re.sub(r"\b(was|were)\b", r"\1 not", name.partition(", each")[0], count=1)
+
+
+def _setting(stage: Stage) -> Iterator[str]:
+    """The protocol in words. What `demo_seeds` counts is not what these stages draw, and `ways` are further ones."""
+    protocol = stage.protocol
+    if stage.command in SHARED and isinstance(protocol, Mapping):
+        yield _plain({name: value for name, value in protocol.items() if name not in ("demo_seeds", "ways")})
+        yield DRAWS
+    else:
+        yield protocol_of(stage)
+    if stage.command == "primary":
+        ways = [way_words(way) for way in (protocol.get("ways") or ())] if isinstance(protocol, Mapping) else []
+        yield f"heads replaced by their mean at all positions{f', also by: {listed(ways)}' if ways else ''}"
+
+
+def way_words(way: str) -> str:
+    return WAYS.get(way, way).removeprefix("by ")
 
 
 def _inside(label: str) -> str:

@@ -5,13 +5,9 @@ Every number comes from a table of the run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from headscope.findings import answer, contest, paper, pruning, ranks, reading, task_table, undecided
-from headscope.findings.evidence import PRIMARY_LEVEL, Evidence
+from headscope.findings import answer, contest, paper, pruning, ranks, reading, removal, task_table, undecided, vectors
+from headscope.findings.evidence import Evidence
 from headscope.findings.section import Section
-from headscope.findings.words import number
-from headscope.store.comparisons import FULL, Kind
 from headscope.store.run import Run
 
 
@@ -22,8 +18,9 @@ def page_of(run: Run) -> list[Section]:
         answer.section(evidence),
         task_table.section(evidence),
         mosaic(evidence),
-        dots(evidence),
+        removal.section(evidence),
         contest.section(evidence),
+        vectors.section(evidence),
         pruning.section(evidence),
         ranks.section(evidence),
         paper.section(evidence),
@@ -38,27 +35,3 @@ def mosaic(evidence: Evidence) -> Section | None:
         return None
     note = "How much each head looks back to what followed an earlier copy of the token (prefix matching), by layer."
     return Section("mosaic", "Which heads look back", figures=("mosaic",), note=note)
-
-
-def dots(evidence: Evidence) -> Section | None:
-    if evidence.row(kind=Kind.PRIMARY_DROP, level=PRIMARY_LEVEL) is None:
-        return None
-    return Section(
-        "dots",
-        "What is lost without them",
-        tuple(repeats(evidence)),
-        figures=("dots",),
-        note="Drop of the gain, k shots less none, without the tested heads (diamonds) and without each control set.",
-    )
-
-
-def repeats(evidence: Evidence) -> Iterator[str]:
-    """The manipulation check: the heads were chosen on repeated tokens."""
-    rows = list(evidence.rows(kind=Kind.PRIMARY_REPEATS).itertuples(index=False))
-    whole = [row.value for row in rows if row.a == FULL]
-    for row in rows:
-        if row.a != FULL and whole:
-            yield (
-                f"A check of the removal, no evidence: repeats of random tokens are worth {number(whole[0])} nats to "
-                f"the whole model, {number(row.value)} without the {row.a}."
-            )

@@ -7,13 +7,13 @@ those of the last look: the plain 95% interval is too narrow after several. Othe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isnan, nan
 from typing import Any
 
 from ablation.statistics.verdict import CHOICE_MARGIN
 from headscope.findings.evidence import PRIMARY_LEVEL, Evidence
-from headscope.findings.words import documents, estimate, number
+from headscope.findings.words import counted, documents, estimate, number
 from headscope.store.comparisons import CausalLevel, Kind
 
 # outcome: (its name, factor, unit, digits)
@@ -35,7 +35,7 @@ MORE, LESS, ALIKE, UNDECIDED = "more", "less", "alike", "undecided"
 class Verdict:
     """A drop beyond the mean of its controls. margin: within which it is shown to lie; documents: that would decide.
 
-    documents: NaN where that is not stored.
+    documents: NaN where that is not stored. look: whose interval it is, where that is not the plain 95%.
     """
 
     kind: str
@@ -45,6 +45,7 @@ class Verdict:
     margin: float
     documents: float
     outcome: str
+    look: str = ""
 
     @property
     def size(self) -> str:
@@ -60,7 +61,9 @@ class Verdict:
         """What follows, as the second half of a sentence about the drop."""
         _, factor, unit, digits = UNITS[self.outcome]
         if self.kind in (MORE, LESS):
-            return f"they carry {self.kind} of it than matched heads, by {self.size}"
+            where = "beyond" if self.kind == MORE else "below"
+            told = f"{self.size[:-1]}: {self.look})" if self.look and self.size.endswith(")") else self.size
+            return f"they carry {self.kind} of it than matched heads, {where} the mean of their controls by {told}"
         if self.kind == ALIKE:
             return f"they matter as matched heads do, within {number(factor * self.margin, digits)} {unit}"
         needed = f", {documents(self.documents)}" if not isnan(self.documents) else ""
@@ -73,7 +76,8 @@ def verdict(evidence: Evidence, beyond: Any) -> Verdict:
     looks = stage.record.get("looks") if stage is not None else None
     needed = evidence.beside(Kind.PRIMARY_DOCUMENTS, beyond)
     if looks and "kind" in looks[-1] and beyond.level == str(PRIMARY_LEVEL):
-        return _at_look(looks[-1], beyond, nan if needed is None else float(needed.value))
+        found = _at_look(looks[-1], beyond, nan if needed is None else float(needed.value))
+        return replace(found, look=look_words(stage))
     bound = evidence.beside(Kind.PRIMARY_EQUIVALENCE, beyond)
     within = bound is not None and bound.value < bound.p
     kind = MORE if beyond.ci_low > 0 else LESS if beyond.ci_high < 0 else ALIKE if within else UNDECIDED
@@ -86,6 +90,14 @@ def verdict(evidence: Evidence, beyond: Any) -> Verdict:
         inf if needed is None else float(needed.value),
         CausalLevel.parse(beyond.level).outcome,
     )
+
+
+def look_words(stage: Any) -> str:
+    """`the interval of look 1, which allows for 3 looks`."""
+    looks, protocol = stage.record["looks"], stage.protocol
+    planned = len(protocol.get("looks") or ()) if isinstance(protocol, Mapping) else 0
+    allows = f", which allows for {counted(planned, 'look')}" if planned > 1 else ""
+    return f"the interval of look {looks[-1].get('look', len(looks))}{allows}"
 
 
 def _at_look(look: Mapping[str, Any], beyond: Any, documents: float) -> Verdict:

@@ -14,7 +14,7 @@ READING = (
     "Heads are named layer.head, from 0. A drop is what the whole model has, less what it has without the heads: "
     "positive means that they were needed.",
     "Round brackets behind a value hold its 95% interval: how far it could have moved with other documents of these "
-    "tasks. Documents on one passage count as one.",
+    "tasks; that of the primary's look is wider. Documents on one passage count as one.",
     "Controls are sets of as many other heads, from the same layers and key-value groups. Their bars run from the 5th "
     "to the 95th percentile.",
     "p is the share of permutations of heads within their layers that do as well. It says whether two rankings go "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isnan
 
 from ablation.statistics.reliability import LOW_RELIABILITY, documents_for_reliability
 from headscope.findings import pruning
@@ -29,7 +30,8 @@ def drops(evidence: Evidence) -> Iterator[str]:
     for beyond in evidence.rows(kind=Kind.PRIMARY_BEYOND).itertuples(index=False):
         found, level = verdict(evidence, beyond), CausalLevel.parse(beyond.level)
         if found.kind == UNDECIDED:
-            way = f"replaced {WAYS.get(level.ablation, level.ablation)} {found.size}, {documents(found.documents)}"
+            needed = "" if isnan(found.documents) else f", {documents(found.documents)}"  # NaN: not stored
+            way = f"replaced {WAYS.get(level.ablation, level.ablation)} {found.size}{needed}"
             still.setdefault(f"{UNITS[level.outcome][0]}, {beyond.a} beyond matched heads", []).append(way)
     yield from (f"By {what}: {'; '.join(ways)}." for what, ways in still.items())
 

@@ -141,7 +141,7 @@ class Budget:
         if missing := [name for name in FULL_WAYS if name not in self.primary_ways]:
             less.append(f"the primary's heads not removed by: {', '.join(missing)}")
         if self.contest_controls != "all":
-            less.append("controls in the contest of class-sized sets removed by mean only")
+            less.append("no controls in the contest but of class-sized sets removed by mean")
         if self.without:
             less.append(f"no time for: {', '.join(self.without)}")
         if not self.prune_all_shots:

@@ -141,7 +141,6 @@ def measure_contest(
         )
         wanted = removals(sets, controlled=controlled(contest.controls_of))
         writer.record(arms=sorted({one.arm for one in sets}), sets=sets_told(sets))
-        writer.record(running_check=RECHECKED)
         writer.record(documents={title_of(task): task.fingerprint[:16] for task in tasks})
         counter = Progress(len(wanted) * len(tasks), progress)
         ahead(writer.units, (partial(work.contested, task, wanted, Progress(0)) for task in tasks))
@@ -149,6 +148,7 @@ def measure_contest(
         rows = frame(contest_rows(found, wanted, layout(model)))
         writer.replace_comparisons(rows, kinds=CONTEST)
         writer.store_items(ITEMS, set_table(found, wanted))
+        writer.record(running_check=RECHECKED)
     return rows
 
 

@@ -118,7 +118,7 @@ def measure_primary(
         planned = looks_at([len(condition.few.documents) for condition in conditions], primary.looks)
         text = question(name, heads, tasks, choice, primary, planned)
         writer.record(question=text, hash=hashlib.sha256(text.encode()).hexdigest(), tested=listed(heads), set=name)
-        writer.record(without_references=without, running_check=RECHECKED)
+        writer.record(without_references=without)
         writer.record(documents={title_of(condition.few): condition.few.fingerprint[:16] for condition in conditions})
         ways = (PRIMARY_WAY, *primary.ways)
         total = sum(len(condition.few.documents) for condition in conditions) * len(chosen) * len(ways)
@@ -130,7 +130,7 @@ def measure_primary(
         writer.replace_comparisons(rows, kinds=PRIMARY)
         sets = [check.to_frame(["choice", "mass", "metric"]) for check in (*checks, *further)]
         writer.store_items(ITEMS, pd.concat(sets, ignore_index=True))
-        writer.record(looks=looks)
+        writer.record(looks=looks, running_check=RECHECKED)
     return rows
 
 

@@ -206,7 +206,6 @@ def measure_pruning(
     check_references(choice, [task for pair in pairs for task in pair if task is not None], prune.ablation)
     with open_stage(model, folder, stage) as run:
         run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded), unlabelled=unlabelled_rows(loaded))
-        run.record(running_check=RECHECKED)
         pruner = Pruner(
             model, StoredEvaluations(run.units), choice, prune, ranked, _progress(pairs, choice, prune, progress)
         )
@@ -214,6 +213,7 @@ def measure_pruning(
         groups = [pruner.task(run, few, none) for few, none in pairs]
         summaries = frame(summaries_of(groups, prune))
         run.add_comparisons(summaries, without=stale)
+        run.record(running_check=RECHECKED)
     return summaries
 
 

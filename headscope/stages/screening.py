@@ -30,6 +30,7 @@ from interp.errors import UsageError
 
 if TYPE_CHECKING:
     from ablation.gains import Conditions
+    from ablation.tasks import Task
     from interp.model import HookedModel
 
 LEVELS = ("few", "none", "shuffled")
@@ -51,6 +52,7 @@ def measure_screening(
     counter = Progress(len(conditions), progress)
     with open_stage(model, folder, screening_stage(choice)) as run:
         run.record(documents={title_of(condition.few): condition.few.fingerprint[:16] for condition in conditions})
+        run.record(choices={condition.few.name: choices_of(condition.few) for condition in conditions})
         evaluations = StoredEvaluations(run.units)
         ahead(run.units, (partial(screen, model, [each], evaluate=evaluations) for each in conditions))
         found = (
@@ -66,8 +68,7 @@ def measure_screening(
         of = {one.task: one for one in (*found.tasks, *unfit)}
         screened = Screen(tuple(of[name] for name in choice.names))
         reasons = {condition.task: condition.reason for condition in screened.tasks if not condition.passes}
-        run.record(running_check=RECHECKED)
-        run.record(sentence=screened.sentence, learnt=list(screened.learnt), reasons=reasons)
+        run.record(sentence=screened.sentence, learnt=list(screened.learnt), reasons=reasons, running_check=RECHECKED)
         run.replace_comparisons(frame(screen_rows(screened)), kinds=SCREENED)
     return screened
 
@@ -100,6 +101,11 @@ def loaded(choice: TaskChoice) -> tuple[list[Conditions], list[Screened]]:
             reason = str(error).rstrip(".")
             unfit.append(Screened(name, max(choice.shots), passes=False, reason=reason, shots_of=None))
     return conditions, unfit
+
+
+def choices_of(task: Task) -> list[int]:
+    """How many choices its documents have, each number once."""
+    return sorted({len(document.continuations) for document in task.documents})
 
 
 def screen_rows(screened: Screen) -> Iterator[Row]:

@@ -236,7 +236,10 @@ class _Work:
         except RefusedModelError as error:
             self.run.record(vector_test=str(error))
             return ()
-        return joined_tests([part for part in parts if part])
+        found = joined_tests([part for part in parts if part])
+        if found:
+            self.run.record(vector_controls=len(found[0].controls))
+        return found
 
     def tested(
         self, vectors: FunctionVectors, task: VectorTask, count: int | None, made_of: Sequence[str]
@@ -245,7 +248,8 @@ class _Work:
         from ablation.function_vector import VectorTest, vector_test
 
         few = replace(task, plain=first(task.plain, TESTED))
-        key = {"what": "function_vector_test", **_prompts(task), "plain": few.plain.fingerprint, "heads": list(made_of)}
+        asked = {"plain": few.plain.fingerprint, "heads": list(made_of), "seed": self.seed}
+        key = {"what": "function_vector_test", **_prompts(task), **asked}
 
         def run() -> dict[str, Tensor]:
             found = vector_test(self.model, vectors, few, k=count, seed=self.seed)

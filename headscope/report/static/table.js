@@ -95,8 +95,8 @@ const table = {
     scores.entries[0].mean.forEach((_, place) => lines.push([...scores.headAt(place), scores.className(place), ...columns.map(({ score, part }) => score[part][place])]));
     return lines;
   },
-  /** What the table holds, for a caption. */
-  title: () => `Attention heads of ${document.querySelector("h1").textContent.trim()}: score with 95% interval; bold: above null.`,
+  /** What the table holds, for a caption: how many heads of how many too. */
+  title: () => `Attention heads of ${document.querySelector("h1").textContent.trim()}: score with 95% interval; bold: above null. ${$("table-note").textContent.replace(/\.?$/, ".")}`,
   /** The same for a spreadsheet. */
   csv() {
     // What a spreadsheet would take for a formula gets an apostrophe in front, as in the inspector's downloads.

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 import pytest
 
 from headscope import figures
-from headscope.figures.catalogue import reliable
+from headscope.figures.catalogue import _profiles, reliable
 from headscope.figures.dots import Dot, dot_plot, dots_of
 from headscope.figures.importance_scatter import importance_scatter
 from headscope.figures.joint_grid import joint_grid
@@ -263,6 +263,27 @@ def test_aggregate_importance_gives_each_task_the_same_weight(tmp_path: Path) ->
     assert found is not None
     np.testing.assert_allclose(found, [[0.375, 0.625]])
     assert stored.aggregate("signed", 5) is None
+
+
+def test_profiles_of_importance_are_the_aggregates_and_samples_say_how_many_heads(tmp_path: Path) -> None:
+    """Task b's values are a hundred times those of a: their plain mean would be b's."""
+    rows: list[dict[str, Any]] = []
+    for task, scale, values in (("a", 1.0, (1.0, 3.0)), ("b", 100.0, (1.0, 1.0))):
+        for head, value in enumerate(values):
+            place = {"layer": 0, "head": head, "kv_head": 0, "task": task, "shots": 5}
+            rows.append({**place, "score": "importance", "variant": "token", "mean": value * scale})
+            if not head:
+                rows.append({**place, "score": "knock_out_sample", "variant": "choice", "mean": value})
+    stored = Stored(Run(tmp_path))
+    vars(stored)["head_scores"] = frame(*rows)
+    importance, sampled = (
+        next(panel for panel in _profiles(stored) if panel.labels["score"] == score)
+        for score in ("importance", "knock_out_sample")
+    )
+    lines = {line.name: list(line.y) for line in importance.draw().data}
+    assert lines["highest"] == [pytest.approx(0.625)] and lines["mean"] == [pytest.approx(0.5)]
+    assert importance.title.endswith("5 shots, mean over 2 tasks, each over its total")
+    assert sampled.title.endswith("5 shots, mean over 2 tasks, 1 head")
 
 
 # --- what holds for all of them ------------------------------------------------------------------------------------

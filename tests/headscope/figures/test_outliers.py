@@ -69,6 +69,26 @@ def test_an_ffn_that_costs_far_more_is_marked_at_the_edge() -> None:
     assert plain.layout.yaxis.range is None and not is_marked(plain.to_plotly_json())
 
 
+def test_the_axis_goes_by_what_is_drawn_and_single_tasks_beyond_it_are_marked() -> None:
+    """The mean of two tasks is 5 at one FFN; one task alone lies far out at another, where the mean is 1."""
+    first, second = knocked(9.25), knocked(0.75).assign(task="b")
+    second.loc[second["layer"] == 5, "mean"] = 1.6
+    figure = ffn_knockout(pd.concat([first, second], ignore_index=True))
+    (mark,) = [trace for trace in figure.data if trace.name == BEYOND]
+    assert dict(zip(mark.x, mark.customdata, strict=True)) == {
+        0: "FFN 0, all positions: 5",
+        5: "FFN 5, b, all positions: 1.6",
+    }
+    assert figure.layout.yaxis.range[1] < 1.2
+
+
+def test_the_intervals_of_one_task_lie_on_its_axis() -> None:
+    rows = knocked(9.25)
+    rows.loc[rows["layer"] == 3, ["ci_low", "ci_high"]] = (-0.5, 0.9)
+    low, high = ffn_knockout(rows).layout.yaxis.range
+    assert low == -0.5 and high == 0.9
+
+
 def test_one_head_far_more_important_than_all_others_does_not_flatten_them() -> None:
     rng = np.random.default_rng(0)
     induction, importance = rng.random((12, 12)), rng.gamma(0.6, 1.0, (12, 12))

@@ -14,7 +14,7 @@ import pytest
 from headscope.comparison import knock_out
 from headscope.comparison.class_rank import MEASURES
 from headscope.comparison.models import removable
-from headscope.findings import answer, contest, paper, primary, pruning, ranks, task_table, undecided
+from headscope.findings import answer, contest, paper, primary, pruning, ranks, removal, task_table, undecided, vectors
 from headscope.findings.evidence import Evidence
 from headscope.findings.page import page_of
 from headscope.findings.reading import READING, left_out
@@ -135,8 +135,20 @@ def _heads(text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("low", "high", "bound", "n", "says"),
     [
-        (0.4, 0.8, 0.9, nan, "they carry more of it than matched heads, by 0.60 nats (0.40 to 0.80)."),
-        (-0.8, -0.4, 0.9, nan, "they carry less of it than matched heads, by 0.60 nats (0.40 to 0.80)."),
+        (
+            0.4,
+            0.8,
+            0.9,
+            nan,
+            "they carry more of it than matched heads, beyond the mean of their controls by 0.60 nats (0.40 to 0.80).",
+        ),
+        (
+            -0.8,
+            -0.4,
+            0.9,
+            nan,
+            "they carry less of it than matched heads, below the mean of their controls by 0.60 nats (0.40 to 0.80).",
+        ),
         (-0.03, 0.03, 0.03, nan, "they matter as matched heads do, within 0.05 nats."),
         (
             -0.1,
@@ -167,9 +179,9 @@ def test_function_vector_heads_stand_beside_the_induction_heads(tmp_path: Path) 
         for where, (value, low, high) in ahead.items()
     ]
     assert list(answer.others(write(tmp_path, rows))) == [
-        "Function-vector heads against as many induction heads, both beyond matched heads: at all positions no "
-        "difference is shown (0.10 nats, \N{MINUS SIGN}0.05 to 0.25); at the last position only they carry 0.50 nats "
-        "more of the choice (0.35 to 0.65)."
+        "The heads with the highest function-vector score against as many induction heads, both beyond matched heads: "
+        "at all positions no difference is shown (0.10 nats, \N{MINUS SIGN}0.05 to 0.25); at the last position only "
+        "they carry 0.50 nats more of the choice (0.35 to 0.65)."
     ]
 
 
@@ -183,7 +195,8 @@ def test_function_vector_heads_stand_beside_the_induction_heads(tmp_path: Path) 
         ({"kind": "undecided", "low": -0.02, "high": 0.62}, "whether they carry more than matched heads is open."),
         (
             {"kind": "shown", "low": 0.05, "high": 0.55},
-            "they carry more of it than matched heads, by 0.30 nats (0.05 to 0.55).",
+            "they carry more of it than matched heads, beyond the mean of their controls by 0.30 nats (0.05 to 0.55: "
+            "the interval of look 2, which allows for 3 looks).",
         ),
         ({"kind": "absent", "low": -0.1, "high": 0.7}, "they matter as matched heads do, within 0.05 nats."),
     ],
@@ -192,11 +205,12 @@ def test_the_primarys_verdict_is_that_of_the_last_look(tmp_path: Path, look: dic
     """The plain interval, .1 to .5, would always say more; another outcome has no looks and goes by it."""
     rows = [*one_question(0.1, 0.5), *one_question(0.1, 0.5, level="mass/mean")]
     looks = [{"share": 0.5, "kind": "undecided", "value": 9.0, "low": 8.0, "high": 10.0}, {"value": 0.3, **look}]
-    evidence = write(tmp_path, rows, stage=Stage("primary", {}), looks=looks)
+    evidence = write(tmp_path, rows, stage=Stage("primary", {"looks": [0.3, 0.7, 1.0]}), looks=looks)
     (told,) = answer.lost(evidence)
     assert told.endswith(says)
     other = evidence.row(kind=Kind.PRIMARY_BEYOND, level="mass/mean")
     assert primary.verdict(evidence, other).size == "0.30 nats (0.10 to 0.50)"
+    assert "look" not in primary.verdict(evidence, other).clause
     assert ("By choice" in sentences(undecided.section(evidence) or answer.section(evidence))) == ("open" in says)
 
 
@@ -219,8 +233,9 @@ def test_the_largest_kind_is_a_point_estimate_that_is_shown_to_be_above_nought(t
         "On 3 tasks, how much further the choice falls than without control heads, as many and matched by layer and "
         "key-value group (below 0: less far): without the induction heads, "
         "\N{MINUS SIGN}0.10 nats (\N{MINUS SIGN}0.30 to 0.10) at all positions.",
-        "Of all kinds removed at all positions, importance heads have the largest point estimate beyond their "
-        "controls: +0.50 nats (0.25 to 0.75); whether it is larger than the others' is not tested.",
+        "Of all kinds removed at all positions, the heads with the highest importance to the choice have the largest "
+        "point estimate beyond their controls: +0.50 nats (0.25 to 0.75); whether it is larger than the others' is "
+        "not tested.",
         "Raw drop of the choice, beside no controls, without the lowest prefix-matching heads of the induction heads' "
         "layers, removed at all positions: \N{MINUS SIGN}0.02 nats (\N{MINUS SIGN}0.03 to \N{MINUS SIGN}0.01).",
     ]
@@ -237,6 +252,39 @@ def test_the_contest_says_which_sets_have_controls_and_what_they_are_matched_by(
         ]
         section = contest.section(write(tmp_path / str(places), [*rows, *ranks_of]))
         assert section is not None and (told.format(" to ".join(map(str, ranked))) in section.note) == bool(ranked)
+
+
+def test_sets_have_no_controls_only_where_none_has(tmp_path: Path) -> None:
+    rows = contested(("induction", 0.3, 0.1, 0.5), lowest=-0.02)
+    key = ("induction", "all tasks", 5)
+    rows.append(row("contest_rank", *key, "choice/mean/all/class/kept", 1.0, n=39))
+    other = "Sets of another size, at a dose or replaced by zero have no controls"
+    assert other in " ".join(contest.reading(write(tmp_path / "class", rows).comparisons))
+    for level in ("choice/zero/all/class/kept", "choice/mean/all/5%/kept"):
+        more = [*rows, row("contest_beyond", *key, level, 0.2, interval=(0.1, 0.3), n=3)]
+        told = " ".join(contest.reading(write(tmp_path / level.replace("/", " "), more).comparisons))
+        assert other not in told and told.endswith("Sets at a dose have no controls.")
+
+
+def test_the_highest_by_a_score_are_told_as_what_they_are(tmp_path: Path) -> None:
+    """Of four, one is an FV head by its class and two are induction heads."""
+    folder = write_run(tmp_path / "run")
+    classed = open_run(folder).classes
+    first, second = (f"{one.layer}.{one.head}" for one in classed[classed["class"] != ""].head(2).itertuples())
+    with begin_stage(folder, open_run(folder).identity, Stage("vectors", {})) as one:
+        one.record(fv_heads=["0.0"])
+    with begin_stage(folder, open_run(folder).identity, Stage("contest", {})) as one:
+        one.record(sets={"function vectors, class, kept": ["0.0", "0.1", first, second]})
+    evidence = Evidence(open_run(folder))
+    named = contest.named_sets(evidence)
+    assert named == {
+        "function vectors": "the 4 heads with the highest function-vector score (1 of them classed as FV head, 2 of "
+        "them induction heads)"
+    }
+    rows = write(tmp_path / "rows", contested(("function vectors", 0.5, 0.25, 0.75), lowest=-0.02)).comparisons
+    told = list(contest.sentences(rows, named=named))
+    assert f"without {named['function vectors']}, +0.50 nats" in told[0]
+    assert f"{named['function vectors']} have the largest point estimate" in told[1]
 
 
 def test_no_kind_is_the_largest_where_none_is_shown_to_cost_more(tmp_path: Path) -> None:
@@ -317,6 +365,98 @@ def test_ffns_are_needed_where_holm_says_so(tmp_path: Path) -> None:
         "2 of 4 FFNs are shown to be needed: replaced alone by mean, each costs more than 0.05 nats of choice, most of "
         "all 0 (6.3 nats) and 2 (0.4 nats)."
     ]
+
+
+# ---- what the primary's sentence leaves out --------------------------------------------------------------------------
+
+
+def told_of(folder: Path, rows: list[Row], **stage: Any) -> list[str]:
+    found = removal.section(write(folder, rows, **stage))
+    assert found is not None
+    return list(found.sentences)
+
+
+def test_the_primary_has_its_levels_its_spread_and_its_random_tasks(tmp_path: Path) -> None:
+    key = (SET, KIND, 5, "choice/mean")
+    rows = [
+        *one_question(0.4, 0.8),
+        row("primary_drop_random", *key, 0.8, interval=(0.25, 1.35), n=3),
+        row("primary_level", SET, "few", 5, "choice/mean", -1.25, n=3),
+        row("primary_level", SET, "none", 5, "choice/mean", -2.9, n=3),
+        row("primary_effect", *key, 3.94, interval=(2.7, 5.72), p=0.0731, n=39),
+        row("primary_rank", *key, 1.0, n=39),
+        row("primary_beyond", SET, KIND, 5, "mass/mean", -0.65, interval=(-0.8, -0.5), n=3),
+    ]
+    minus = "\N{MINUS SIGN}"
+    assert told_of(tmp_path / "all", rows) == [
+        "Were these 3 tasks a sample of many, the 95% interval of the drop of 0.80 nats would be 0.25 to 1.35.",
+        f"At 5 shots choice falls from {minus}0.50 to {minus}1.25; at 0 shots it rises from {minus}3.00 to "
+        f"{minus}2.90.",
+        "Beside the controls: 3.9 of their sds beyond their mean (2.7 to 5.7), rank 1 of 40.",
+        "If heads were exchangeable within layers, p = 0.073.",
+        f"By mass the gain falls by less than without matched heads: {minus}0.65 nats ({minus}0.80 to {minus}0.50).",
+    ]
+    more = [{**one, "ci_high": 0.1} if one["level"] == "mass/mean" else one for one in rows]
+    assert not any("By mass" in line for line in told_of(tmp_path / "more", more))
+    below = [{**one, "value": -3.94, "ci_low": -5.72, "ci_high": -2.7} for one in rows if "effect" in one["kind"]]
+    told = told_of(tmp_path / "below", [*one_question(0.4, 0.8), *below])
+    assert told[0] == "Beside the controls: 3.9 of their sds below their mean (2.7 to 5.7)."
+
+
+@pytest.mark.parametrize(
+    ("whole", "without", "says"),
+    [
+        (-12.63, -3.32, "lower the loss by 12.63 nats in the whole model, by 3.32 without the induction heads"),
+        (-1.5, 0.2, "lower the loss by 1.50 nats in the whole model, by \N{MINUS SIGN}0.20 without"),
+        (0.4, 0.1, "raise the loss by 0.40 nats in the whole model, by 0.10 without"),
+    ],
+)
+def test_what_repeats_do_to_the_loss_has_its_direction(tmp_path: Path, whole: float, without: float, says: str) -> None:
+    rows = [
+        row("primary_repeats", "full model", "", 0, "repeats/zero", whole),
+        row("primary_repeats", SET, "", 0, "repeats/zero", without, n=11),
+    ]
+    (told,) = removal.repeats(write(tmp_path, rows))
+    assert says in told and told.endswith("(replaced by zero; no controls).")
+
+
+def test_documents_that_are_not_stored_are_not_told_as_none(tmp_path: Path) -> None:
+    """A look without its documents, beside another way for which no number would do."""
+    rows = [*one_question(-0.1, 0.5), *one_question(-0.1, 0.5, level="choice/zero", n=inf)]
+    looks = [{"kind": "undecided", "value": 0.2, "low": -0.2, "high": 0.6}]
+    (told,) = undecided.drops(write(tmp_path, rows, stage=Stage("primary", {}), looks=looks))
+    by_mean, by_zero = told.split("; ")
+    assert "would decide" not in by_mean and by_zero.endswith("no number of documents would decide.")
+
+
+def test_vectors_are_told_at_every_block_with_what_p_can_reach(tmp_path: Path) -> None:
+    rows = []
+    for block, value in ((10, 0.42), (7, 0.35)):
+        key = ("function vector", "", 0, f"block={block}")
+        rows.append(row("vector_raise", *key, value, interval=(value - 0.2, value + 0.2), n=140))
+        rows.append(row("vector_beyond", *key, value + 0.01, interval=(value - 0.1, value + 0.1), p=1 / 9, n=140))
+    record = {"vector_heads": ["20.5"], "vector_controls": 8}
+    (told,) = vectors.sentences(write(tmp_path, rows, stage=Stage("vectors", {}), **record))
+    assert told == (
+        "Adding the function vector of 20.5 to prompts without demonstrations raises the choice by 0.35 nats (0.15 to "
+        "0.55) at block 7, 0.36 (0.25 to 0.45) more than other heads; 0.42 nats (0.22 to 0.62) at block 10, 0.43 (0.32 "
+        "to 0.52) more than other heads; the others are 8 sets of as many heads of the same layers, and all is on the "
+        "queries by which the heads were chosen; with 8 controls p cannot be below .11."
+    )
+    (old,) = vectors.sentences(write(tmp_path / "old", rows, stage=Stage("vectors", {})))
+    assert "the others are sets of as many" in old and "cannot be" not in old
+
+
+def test_chance_is_told_for_the_choices_that_the_tasks_have(tmp_path: Path) -> None:
+    minus = "\N{MINUS SIGN}"
+    for choices, told in (
+        ({"copa": [2], "rte": [2, 4]}, f"({minus}0.69 for 2 and {minus}1.39 for 4 choices)"),
+        ({}, f"({minus}1.39 for 4 choices)"),
+    ):
+        folder = tmp_path / str(len(choices))
+        rows = screen({"copa": 1.0}, passed=("copa",))
+        section = task_table.section(write(folder, rows, stage=Stage("screen", {}), choices=choices))
+        assert section is not None and told in section.note
 
 
 # ---- tables ---------------------------------------------------------------------------------------------------------
@@ -592,7 +732,7 @@ def test_two_studies_of_a_model_are_pages_under_150_lines(tmp_path: Path, undraw
             run.record(learnt=tasks if name == "probes" else [])
         page = publish(open_run(folder), tmp_path / "results")
     text, other = (path.read_text(encoding="utf-8") for path in (page, page.parent / "icl14" / "README.md"))
-    assert len(text.splitlines()) < 130 and len(other.splitlines()) < 130
+    assert len(text.splitlines()) < 150 and len(other.splitlines()) < 150
     assert re.findall("^## (.*)", text, re.M) == ["probes", "icl14", "How to read it"]
     assert "](probes/dots.svg)" in text and "](dots.svg)" in other and "](icl14/README.md)" in text
     assert not (page.parent / "probes" / "README.md").exists()

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
+from ablation.gains import DRAWS
 from headscope.findings.citations import BANSAL, SOURCES, bibliography, cited
 from headscope.findings.methods import methods
 from headscope.store.glossary import TERMS
 from headscope.store.manifest import Stage
 from headscope.store.run import Run, open_run
 from headscope.store.writer import begin_stage
-from interp.scores import FAMILY_LEVEL, FFNScores
+from interp.scores import FAMILY_LEVEL, FFNScores, HeadScores
 from tests.headscope.synthetic import IDENTITY, Shape, write_run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -77,13 +79,59 @@ def test_the_published_run_has_its_paragraph() -> None:
 
 
 def test_a_run_of_ffns_alone_says_what_it_has(tmp_path: Path) -> None:
-    import torch
-
     with begin_stage(tmp_path, {"source": "tiny"}, Stage("knockout", "probes", tasks=("copa",))) as writer:
         writer.add_scores(FFNScores.from_items("knock_out", torch.rand(4, 3)), task="copa")
     run = open_run(tmp_path)
     assert methods(run).startswith("We measured tiny. Components were removed one by one on 1 task (copa); settings:")
     assert [paper.key for paper in cited(run)] == ["headscope", "bansal2023rethinking"]
+
+
+def test_the_study_that_it_follows_is_cited_first_whatever_the_run_holds(tmp_path: Path) -> None:
+    """Exact keys of scores do not name `knock_out_mean_sample`, nor a run that holds no scores at all."""
+    with begin_stage(tmp_path, {"source": "tiny"}, Stage("knockout", "probes", tasks=("copa",))) as writer:
+        writer.add_scores(FFNScores.from_items("knock_out_mean_sample", torch.rand(4, 3)), task="copa")
+    assert [paper.key for paper in cited(open_run(tmp_path))] == ["headscope", "bansal2023rethinking"]
+
+
+def later(folder: Path, stage: Stage, **record: Any) -> str:
+    with begin_stage(folder, {"source": "tiny"}, stage) as writer:
+        writer.record(**record)
+    return methods(open_run(folder))
+
+
+def test_tasks_are_those_that_were_measured(tmp_path: Path) -> None:
+    """Sixteen asked for, one left out: all fifteen, and one more, would be named."""
+    asked = tuple(f"task{n}" for n in range(17))
+    documents = {f"{task}, 2 shots": "hash" for task in asked[1:]}
+    told = later(tmp_path / "some", Stage("primary", {}, tasks=asked), documents=documents)
+    assert "on 16 tasks (task1, task2" in told and "task16" in told and "task0" not in told and " more" not in told
+    for command, said in (
+        ("primary", "The effect of removing the tested heads was not measured: no task passed the screen."),
+        ("vectors", "Function vectors and label heads were not scored: no task passed the screen."),
+        ("contest", "Kinds of heads were not removed in turn: no task passed the screen."),
+    ):
+        stage = Stage(command, {"ways": ["zero"]}, tasks=asked)
+        assert said in later(tmp_path / command, stage, reason="no task passed the screen")
+
+
+def test_draws_and_ways_are_told_as_they_were(tmp_path: Path) -> None:
+    protocol = {"demo_seeds": 1, "demos": "fixed", "ways": ["zero", "mean/last"]}
+    for command in ("screen", "primary", "contest"):
+        told = later(tmp_path / command, Stage(command, protocol, tasks=("copa",)))
+        assert "demo seeds" not in told and "three draws of demonstrations share the documents" in told
+        means = "heads replaced by their mean at all positions, also by: zero and their mean at the last position"
+        assert (means in told) == (command == "primary")
+    assert DRAWS == 3 and "demo seeds 1" in later(tmp_path / "prune", Stage("prune", protocol, tasks=("copa",)))
+
+
+def test_scores_on_prompts_of_their_own_are_told_apart(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run")
+    with begin_stage(folder, IDENTITY, Stage("contest", {}, tasks=("copa",))) as writer:
+        writer.add_scores(HeadScores.from_items("concept_induction", torch.rand(40, 30, 9)))
+    text = methods(open_run(folder))
+    first = text.partition("The intervals of these scores")[0]
+    assert "concept induction" not in first and "bootstraps over sequences." in text
+    assert "scored by concept induction on 40 prompts about entities" in text
 
 
 def test_the_program_and_the_papers_of_the_scores_are_cited(run: Run) -> None:

@@ -487,6 +487,7 @@ def test_what_a_budget_has_less_of_contradicts_nothing() -> None:
     assert "3 random orders in place of 20" in least
     assert "no orders of heads by: aggregate, transfer, signed, inverse, layer-matched" in least
     assert "5 random and layer-matched orders in place of 20" in SMALL.left_out()
+    assert "no controls in the contest but of class-sized sets removed by mean" in least
     assert any(line.startswith("evaluations by 3 sets of demonstrations a task") for line in SMALL.left_out())
 
 

@@ -354,6 +354,7 @@ def test_the_table_of_heads_is_copied(opened: Any, run: Run) -> None:
     best = run.head_score("prefix_matching").top(1)[0]
     assert rows[1].startswith(f"{best.layer}.{best.head} & ") and rf"\textbf{{{best.score:.3f}}}" in rows[1]
     assert "null" not in rows[1] and "\u2212" not in text
+    assert "24 of 24 heads." in text, "the caption says how many rows of how many heads it has"
 
 
 def test_other_tables_and_the_words_are_copied(opened: Any) -> None:

@@ -25,7 +25,8 @@ from ablation.gains import Conditions
 from ablation.replacement import At
 from headscope.figures.catalogue import draw
 from headscope.figures.contest import contest_dots
-from headscope.findings.contest import sentences, table_rows
+from headscope.findings.contest import named_sets, sentences, table_rows
+from headscope.findings.evidence import Evidence
 from headscope.findings.page import page_of
 from headscope.stages.cells import Progress, TaskChoice, title_of
 from headscope.stages.contest import ContestChoice, measure_contest
@@ -104,6 +105,9 @@ def test_a_functions_vector_is_in_the_run_and_belongs_to_its_model(model: interp
     raised = chosen(run.comparisons, kind=Kind.VECTOR_RAISE)
     assert len(raised) == 2 and set(raised["n"]) == {20}
     assert {level_of(Kind.VECTOR_RAISE, level).unit for level in raised["level"]} == {"block"}
+    (stage,) = (stage for stage in run.stages if stage.command == "vectors")
+    ends = chosen(run.comparisons, kind=Kind.VECTOR_BEYOND)["p"] * (1 + stage.record["vector_controls"])
+    np.testing.assert_allclose(ends, ends.round(), atol=1e-9)
 
 
 def test_tasks_without_labels_to_tell_apart_say_so(run: Run) -> None:
@@ -295,13 +299,15 @@ def test_concept_prompts_are_drawn_from_the_runs_own_tokens(
 
 
 def test_it_is_said_and_drawn(run: Run) -> None:
-    lines = list(sentences(run.comparisons))
+    named = named_sets(Evidence(run))
+    lines = list(sentences(run.comparisons, named=named))
     assert len(lines) >= 4 and all(line.endswith(".") and "nan" not in line for line in lines)
     assert lines[0].startswith("On 1 extractive task") and lines[1].startswith("On 1 abstractive task")
     (part,) = (part for part in page_of(run) if part.name == "contest")
-    assert lines[2].startswith("Function-vector heads against as many induction heads")
+    assert lines[2].startswith("The ") and "score (" in lines[2]
+    assert "induction heads) against as many induction heads" in lines[2]
     assert lines[-1].startswith("Raw drop of the choice, beside no controls, without the lowest prefix-matching heads")
-    assert part.sentences == tuple(sentences(run.comparisons, ahead=False)) == (*lines[:2], *lines[3:])
+    assert part.sentences == tuple(sentences(run.comparisons, ahead=False, named=named)) == (*lines[:2], *lines[3:])
     assert {row[0] for row in part.table.rows} >= {"induction", "random", "importance"}
     assert all(len(cell.split()) <= 12 for row in part.table.rows for cell in row)
     table = table_rows(run.comparisons)
@@ -347,4 +353,7 @@ def test_both_commands_print_what_they_found(model: interp.HookedModel, passed: 
         )
     assert "function-vector heads:" in vectors.out and "left out: probe_labels, labels" in vectors.out
     assert "without each kind of head" in contest.out and "no arm concept:" in contest.out
-    assert numbers["sentences"] == list(sentences(run.comparisons)) and numbers["sets"]["induction, class, kept"]
+    assert (
+        numbers["sentences"] == list(sentences(run.comparisons, named=named_sets(Evidence(run))))
+        and numbers["sets"]["induction, class, kept"]
+    )

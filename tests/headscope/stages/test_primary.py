@@ -217,6 +217,26 @@ def test_looks_are_at_whole_shards_and_none_twice() -> None:
     assert looks_at([12], EVEN) == [Look((12,), 1.0)]
 
 
+def test_the_running_check_is_recorded_when_all_has_run(model: interp.HookedModel, run: Run, tmp_path: Path) -> None:
+    for command in ("screen", "primary"):
+        (stage,) = (stage for stage in run.stages if stage.command == command)
+        assert stage.record["running_check"].endswith("runs with heads replaced by a mean are not checked again")
+    (screened,) = (stage for stage in run.stages if stage.command == "screen")
+    assert screened.record["choices"] == {
+        one.few.name: sorted({len(document.continuations) for document in one.few.documents})
+        for one in load_screen(TASKS, shots=2, demos="fixed")
+    }
+    measure_induction(model, tmp_path, sequences=3, length=12)
+    with (
+        mock.patch("headscope.stages.primary.learnt_tasks", return_value=TASKS),
+        mock.patch("headscope.stages.primary.repeat_rows", side_effect=RuntimeError("stopped")),
+        pytest.raises(RuntimeError, match="stopped"),
+    ):
+        measure_primary(model, tmp_path, CHOICE, replace(PRIMARY, ways=()))
+    (stage,) = (stage for stage in open_run(tmp_path).stages if stage.command == "primary")
+    assert stage.record["question"] and "running_check" not in stage.record
+
+
 def test_no_screen_is_a_sentence_and_no_learnt_task_ends_well(model: interp.HookedModel, tmp_path: Path) -> None:
     measure_induction(model, tmp_path, sequences=3, length=12)
     with pytest.raises(UsageError, match="holds no screen"):

@@ -1,0 +1,98 @@
+"""What the primary's one sentence leaves out, each in a sentence of its own (Method 4, levels; Method 5).
+
+The interval with tasks taken at random, both levels of which the gain is the difference, the drop in the controls' own
+spread, p under exchangeable heads, and the gain of mass where it tells another story. Last, what repeats are worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isfinite
+from typing import Any
+
+from headscope.findings.evidence import PRIMARY_LEVEL, Evidence
+from headscope.findings.ranks import probability
+from headscope.findings.section import Section
+from headscope.findings.words import estimate, number, shots, span
+from headscope.store.comparisons import CONDITIONS, FULL, CausalLevel, Kind
+
+MASS = CausalLevel("mass", PRIMARY_LEVEL.ablation)
+
+
+def section(evidence: Evidence) -> Section | None:
+    """None where the primary was not asked."""
+    drop = evidence.row(kind=Kind.PRIMARY_DROP, level=PRIMARY_LEVEL)
+    if drop is None:
+        return None
+    parts = (random_tasks, levels, standing, by_mass)
+    return Section(
+        "dots",
+        "What is lost without them",
+        (*(sentence for part in parts for sentence in part(evidence, drop)), *repeats(evidence)),
+        figures=("dots",),
+        note="Drop of the gain, k shots less none, without the tested heads (diamonds) and without each control set.",
+    )
+
+
+def random_tasks(evidence: Evidence, drop: Any) -> Iterator[str]:
+    """How far the drop could have moved with other tasks too."""
+    row = evidence.beside(Kind.PRIMARY_DROP_RANDOM, drop)
+    if row is not None and isfinite(row.ci_low):
+        yield (
+            f"Were these {row.n} tasks a sample of many, the 95% interval of the drop of {number(row.value)} nats "
+            f"would be {span(row.ci_low, row.ci_high)}."
+        )
+
+
+def levels(evidence: Evidence, drop: Any) -> Iterator[str]:
+    """The choice with demonstrations and without, before and after: a gain falls where either moves."""
+    parts: list[str] = []
+    for condition, count in zip(CONDITIONS, (drop.shots, 0), strict=True):
+        before, after = (
+            evidence.value(kind=Kind.PRIMARY_LEVEL, a=name, b=condition, level=PRIMARY_LEVEL) for name in (FULL, drop.a)
+        )
+        if isfinite(before) and isfinite(after):
+            moves = "falls" if after < before else "rises"
+            what = "choice " if not parts else "it "
+            parts.append(f"{shots(count)} {what}{moves} from {number(before)} to {number(after)}")
+    if parts:
+        yield f"At {'; at '.join(parts)}."
+
+
+def standing(evidence: Evidence, drop: Any) -> Iterator[str]:
+    """The drop in sds of its controls, its place among them, and p."""
+    effect, rank = (evidence.beside(kind, drop) for kind in (Kind.PRIMARY_EFFECT, Kind.PRIMARY_RANK))
+    if effect is None or not isfinite(effect.value):
+        return
+    place = f", rank {rank.value:.0f} of {rank.n + 1}" if rank is not None else ""
+    below = effect.value < 0
+    sds = (-effect.value, -effect.ci_high, -effect.ci_low) if below else (effect.value, effect.ci_low, effect.ci_high)
+    value, low, high = sds
+    told = f"{number(value, 1)} of their sds {'below' if below else 'beyond'} their mean"
+    yield f"Beside the controls: {told}{f' ({span(low, high, 1)})' if isfinite(low) else ''}{place}."
+    if isfinite(effect.p):
+        yield f"If heads were exchangeable within layers, p = {probability(effect.p)}."
+
+
+def by_mass(evidence: Evidence, drop: Any) -> Iterator[str]:
+    """Only where the gain of mass is shown to fall by less than without matched heads."""
+    row = evidence.row(kind=Kind.PRIMARY_BEYOND, a=drop.a, b=drop.b, shots=drop.shots, level=MASS)
+    if row is not None and row.ci_high < 0:
+        yield (
+            "By mass the gain falls by less than without matched heads: "
+            f"{estimate(row.value, row.ci_low, row.ci_high, unit='nats')}."
+        )
+
+
+def repeats(evidence: Evidence) -> Iterator[str]:
+    """The manipulation check: the heads were chosen on repeated tokens."""
+    rows = list(evidence.rows(kind=Kind.PRIMARY_REPEATS).itertuples(index=False))
+    whole = [row.value for row in rows if row.a == FULL]
+    for row in rows:
+        if row.a != FULL and whole:
+            verb, sign = ("raise", 1) if whole[0] > 0 else ("lower", -1)
+            yield (
+                f"A check of the removal, no evidence: repeats of random tokens {verb} the loss by "
+                f"{number(sign * whole[0])} nats in the whole model, by {number(sign * row.value)} without the {row.a} "
+                "(replaced by zero; no controls)."
+            )
