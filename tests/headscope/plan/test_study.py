@@ -1,4 +1,7 @@
-"""headscope study: its stages on a tiny model, its budget, what it leaves out, and a process that is killed."""
+"""headscope study: its stages on a tiny model, its budget, what it leaves out, and a process that is killed.
+
+Tests of the one whole study are slow ones; test_study_parts.py runs studies with parts missing by default.
+"""
 
 from __future__ import annotations
 
@@ -97,6 +100,7 @@ def run(said: str, arguments: tuple[object, ...]) -> Run:
     return open_run(str(arguments[7]))
 
 
+@pytest.mark.slow
 def test_all_stages_are_run_in_the_papers_order(run: Run) -> None:
     commands = [stage.command for stage in run.stages]
     assert commands == [
@@ -131,6 +135,7 @@ def test_all_stages_are_run_in_the_papers_order(run: Run) -> None:
     } <= set(run.comparisons["kind"])
 
 
+@pytest.mark.slow
 def test_heads_are_ranked_on_train_and_tasks_evaluated_on_validation(run: Run) -> None:
     """None of them on a document that the screen saw."""
     plan = StudyPlan(NAMES, (0, 2), killed_study.BUDGET, part="rest")
@@ -164,6 +169,7 @@ def test_what_follows_the_screen_sees_none_of_its_documents(name: str) -> None:
                 assert not screened & {document.cluster for document in documents}
 
 
+@pytest.mark.slow
 def test_pruned_models_are_run_on_draws_that_share_the_documents_out(run: Run) -> None:
     plan = StudyPlan(NAMES, (0, 2), killed_study.BUDGET, part="rest")
     (few,) = replace(plan.evaluated, names=NAMES[:1]).tasks("validation")
@@ -177,6 +183,7 @@ def test_pruned_models_are_run_on_draws_that_share_the_documents_out(run: Run) -
     assert full["n"].eq(8).all() and full["value"].nunique() == 1
 
 
+@pytest.mark.slow
 def test_what_is_kept_of_the_gain_is_that_of_two_prunings(run: Run, model: interp.HookedModel) -> None:
     """The own order of 2 shots, on both prompts, by the library alone."""
     plan = StudyPlan(NAMES, (0, 2), killed_study.BUDGET, part="rest")
@@ -196,6 +203,7 @@ def test_what_is_kept_of_the_gain_is_that_of_two_prunings(run: Run, model: inter
         assert found == verdict.shown
 
 
+@pytest.mark.slow
 def test_every_head_is_knocked_out_where_that_is_affordable(run: Run) -> None:
     for task in NAMES:
         score = run.head_score("knock_out_mean", "choice", task=task, shots=2)
@@ -212,6 +220,7 @@ def test_every_head_is_knocked_out_where_that_is_affordable(run: Run) -> None:
 SCORED = (("importance", "signed/choice"), ("knock_out_mean", "choice"))
 
 
+@pytest.mark.slow
 def test_a_sample_of_heads_is_spread_over_the_score_where_all_are_too_dear(
     run: Run, model: interp.HookedModel, tmp_path: Path
 ) -> None:
@@ -228,6 +237,7 @@ def test_a_sample_of_heads_is_spread_over_the_score_where_all_are_too_dear(
     np.testing.assert_allclose(sample[~sample.isnan()], whole[~sample.isnan()], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_which_ffns_are_needed_is_a_bound_over_tasks_on_validation_documents(
     run: Run, model: interp.HookedModel
 ) -> None:
@@ -250,6 +260,7 @@ def test_which_ffns_are_needed_is_a_bound_over_tasks_on_validation_documents(
         assert row.p == pytest.approx(stats.t.sf((row.value - 0.05) / error, freedom), rel=1e-2)
 
 
+@pytest.mark.slow
 def test_it_says_what_was_found_and_where(said: str, run: Run) -> None:
     lines = said.splitlines()
     answer = next(section for section in page_of(run) if section.name == "answer")
@@ -258,6 +269,7 @@ def test_it_says_what_was_found_and_where(said: str, run: Run) -> None:
     assert not any("Not finished" in line or "nan" in line.split() for line in lines)
 
 
+@pytest.mark.slow
 def test_the_page_is_made_of_what_is_published_beside_it(run: Run, arguments: tuple[object, ...]) -> None:
     home = Path(str(arguments[-1]))
     page = (home / "README.md").read_text(encoding="utf-8")
@@ -282,17 +294,20 @@ def test_the_same_study_again_computes_nothing_and_changes_nothing(
     assert tables(run.folder) == before and units(run.folder) == held
 
 
+@pytest.mark.slow
 def test_one_stage_again_leaves_the_study_finished(run: Run, small: None, arguments: tuple[object, ...]) -> None:
     before = tables(run.folder)
     done(*arguments, "--only", "report")
     assert all(stage.finished for stage in run.stages) and tables(run.folder) == before
 
 
+@pytest.mark.slow
 def test_another_budget_in_the_same_folder_is_refused(run: Run, small: None, model: interp.HookedModel) -> None:
     with pytest.raises(StoreError, match=r"budget small.*budget paper"):
         study(model, out=run.folder, tasks=killed_study.TASKS, shots=killed_study.SHOTS, budget="paper")
 
 
+@pytest.mark.slow
 def test_other_tasks_pruned_in_the_same_folder_leave_no_row_over_the_first(
     run: Run, model: interp.HookedModel, tmp_path: Path
 ) -> None:
