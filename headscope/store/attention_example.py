@@ -47,7 +47,15 @@ class AttentionExample:
     def encoded(self) -> bytes:
         """As a file holds it."""
         header = {"tokens": json.dumps(self.tokens), "scale": repr(self.scale), "blocks": json.dumps(self.blocks)}
-        return bytes(safetensors.torch.save({"patterns": self.patterns.cpu().contiguous()}, metadata=header))
+        return in_order(safetensors.torch.save({"patterns": self.patterns.cpu().contiguous()}, metadata=header))
+
+
+def in_order(content: bytes) -> bytes:
+    """The same file with its header sorted: the library writes notes in an order of the moment."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[end:]
 
 
 def quantise(attention: Float[Tensor, "*heads query key"]) -> UInt8[Tensor, "*heads query key"]:

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from headscope.store import tables
 from headscope.store.atomic import remove_empty, remove_stale, write_atomically
-from headscope.store.attention_example import byte_patterns, quantise
+from headscope.store.attention_example import AttentionExample, byte_patterns, decode_example, quantise
 from headscope.store.canonical import canonical, digest
 from headscope.store.manifest import Stage
 from headscope.store.run import check_output_folder, open_run
@@ -591,3 +591,13 @@ def test_a_file_system_that_turned_read_only_is_one_sentence(tmp_path: Path, mon
     monkeypatch.setattr(Path, "unlink", denied)
     with pytest.raises(StoreError, match=r"a\.bin could not be written into the folder '.*': Read-only file system"):
         write_atomically(tmp_path / "a.bin", b"1")
+
+
+def test_an_attention_example_is_the_same_file_every_time() -> None:
+    patterns = torch.randint(0, 200, (2, 3, 3, 3), generator=torch.Generator().manual_seed(0)).tril().to(torch.uint8)
+    example = AttentionExample(("a", "é", '"'), patterns, blocks=(1,))
+    files = {example.encoded() for _ in range(50)}
+    (content,) = files
+    again = decode_example(content, Path("x"))
+    assert again is not None and torch.equal(again.patterns, patterns)
+    assert (again.tokens, again.scale, again.blocks) == (example.tokens, example.scale, example.blocks)
