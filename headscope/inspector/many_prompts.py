@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from dash import Input, Output, State, html, no_update
+from dash import html
 from jaxtyping import Bool, Float, Int
 
 from headscope.inspector.asked import CHARACTERS, SHOTS, Prompt, asked_head, asked_removal, whole
@@ -25,9 +25,10 @@ from headscope.inspector.bench import Bench
 from headscope.inspector.outcome import bar_cell, plain
 from headscope.inspector.passes import PromptPass, read_pass
 from headscope.inspector.prompts import Tokens, tokens_of_each
+from headscope.inspector.questions import answering
 from headscope.inspector.widgets import field, save
 from headscope.inspector.widgets import whole as whole_field
-from interp.errors import HeadscopeError, UsageError
+from interp.errors import UsageError
 from interp.token_display import counted, shown
 from interp.tokenizer import tokenizer_of
 
@@ -196,26 +197,16 @@ def panel(bench: Bench) -> list[html.Section]:
 
 
 def register(app: Dash, bench: Bench) -> None:
-    if bench.model is None:
-        return
-
-    @app.callback(Output("made-average", "data"), Input("average-asked", "data"), State("tab", "data"))
-    def average(asked: Any, tab: Any) -> Any:
-        if asked is None:
-            return no_update
-        try:
-            with bench.work.of(tab):
-                return {"asked": asked, "problem": "", "table": average_parts(bench, asked)}
-        except HeadscopeError as error:
-            return {"asked": asked, "problem": str(error), "table": []}
+    if bench.model is not None:
+        answering(app, bench, "average-asked", "average", average_parts)
 
 
-def average_parts(bench: Bench, asked: Mapping[str, Any]) -> list[Any]:
+def average_parts(bench: Bench, asked: Mapping[str, Any]) -> dict[str, Any]:
     made = averages(bench, asked)
     head = asked_head(asked.get("head"), bench.live.n_layers, bench.live.n_heads)
     name = f"Head {head[0]}.{head[1]} over {in_words(asked_prompts(asked))}"
     tables = [shares_table(made, head), examples_table(made, head)]
-    return [html.H3(name), html.Div(tables, className="written")]
+    return {"table": [html.H3(name), html.Div(tables, className="written")]}
 
 
 def in_words(prompts: Sequence[Prompt]) -> str:

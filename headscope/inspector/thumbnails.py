@@ -10,14 +10,15 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from dash import Input, Output, State, html, no_update
+from dash import html
 from jaxtyping import Float, UInt8
 
 from headscope.inspector.bench import Bench
 from headscope.inspector.passes import Attention, PromptPass
+from headscope.inspector.questions import answering
 from headscope.inspector.reading import seen
 from headscope.inspector.widgets import segments
-from interp.errors import HeadscopeError, UsageError
+from interp.errors import UsageError
 
 if TYPE_CHECKING:
     from dash import Dash
@@ -40,15 +41,7 @@ def panel(bench: Bench) -> html.Section:
 
 
 def register(app: Dash, bench: Bench) -> None:
-    @app.callback(Output("made-grid", "data"), Input("grid-asked", "data"), State("tab", "data"))
-    def draw(asked: Any, tab: Any) -> Any:
-        if asked is None:
-            return no_update
-        try:
-            with bench.work.of(tab):
-                return {"asked": asked, **grid_parts(bench, asked)}
-        except HeadscopeError as error:
-            return {"asked": asked, "note": str(error), "layers": []}
+    answering(app, bench, "grid-asked", "grid", grid_parts)
 
 
 def grid_parts(bench: Bench, asked: Any) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 import torch
-from dash import Input, Output, State, html, no_update
+from dash import html
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,10 +15,10 @@ from headscope.inspector import writers
 from headscope.inspector.asked import RemovedParts
 from headscope.inspector.bench import Bench
 from headscope.inspector.outcome import QUOTES, plain
+from headscope.inspector.questions import answering
 from headscope.inspector.widgets import field, plot, save, segments, text
 from headscope.inspector.writers import Lens, Question
 from headscope.report.contents import rounded
-from interp.errors import HeadscopeError
 from interp.theme import colour, plain_text, styled
 from interp.token_display import shown, token_texts
 
@@ -125,19 +125,8 @@ def register(app: Dash, bench: Bench) -> None:
     if bench.model is None:
         return
 
-    def answering(name: str, parts: Callable[[Bench, Mapping[str, Any]], dict[str, Any]]) -> None:
-        @app.callback(Output(f"made-{name}", "data"), Input(f"{name}-asked", "data"), State("tab", "data"))
-        def answer(asked: Any, tab: Any) -> Any:
-            if asked is None:
-                return no_update
-            try:
-                with bench.work.of(tab):
-                    return {"asked": asked, "problem": "", **parts(bench, asked)}
-            except HeadscopeError as error:
-                return {"asked": asked, "problem": str(error)}
-
-    answering("writers", writers_parts)
-    answering("patch", patch_parts)
+    answering(app, bench, "writers-asked", "writers", writers_parts)
+    answering(app, bench, "patch-asked", "patch", patch_parts)
 
 
 def writers_parts(bench: Bench, asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from dash import Input, Output, State, html, no_update
+from dash import html
 
 from headscope.inspector.asked import RemovedParts, asked_prompt, asked_removal, whole
 from headscope.inspector.bench import Bench
+from headscope.inspector.questions import answering
 from headscope.inspector.reading import asked_query
 from headscope.inspector.widgets import field, save
 from headscope.inspector.widgets import whole as whole_field
-from interp.errors import HeadscopeError
 from interp.token_display import counted, shown, token_texts
 from interp.usual import ends
 
@@ -83,12 +83,8 @@ def panel() -> html.Figure:
 
 
 def register(app: Dash, bench: Bench) -> None:
-    if bench.model is None:
-        return
-
-    @app.callback(Output("made-written", "data"), Input("write-asked", "data"), State("tab", "data"))
-    def write(asked: Any, tab: Any) -> Any:
-        return no_update if asked is None else written_parts(bench, asked, tab)
+    if bench.model is not None:
+        answering(app, bench, "write-asked", "written", written_parts)
 
 
 def both(bench: Bench, asked: Mapping[str, Any]) -> tuple[int, list[Continuation]]:
@@ -101,14 +97,10 @@ def both(bench: Bench, asked: Mapping[str, Any]) -> tuple[int, list[Continuation
     return position, [continuation(bench, tokens.ids[: position + 1], one, count) for one in passes]
 
 
-def written_parts(bench: Bench, asked: Mapping[str, Any], tab: Any) -> dict[str, Any]:
-    """Both texts side by side with what is said about them, or the problem."""
-    try:
-        with bench.work.of(tab):
-            position, made = both(bench, asked)
-    except HeadscopeError as error:
-        return {"asked": asked, "problem": str(error), "table": [], "note": ""}
-    return {"asked": asked, "problem": "", "table": side_by_side(made), "note": note(position, made)}
+def written_parts(bench: Bench, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Both texts side by side, and what is said about them."""
+    position, made = both(bench, asked)
+    return {"table": side_by_side(made), "note": note(position, made)}
 
 
 def note(position: int, made: Sequence[Continuation]) -> str:

@@ -21,9 +21,9 @@ headscope.grid = {
   draw() {
     const { made } = this;
     const shown = this.on && made;
-    headscope.head.text("grid-note", shown ? made.note : "");
+    headscope.head.text("grid-note", shown ? made.problem || made.note : "");
     headscope.$("grid").style.columnWidth = `${26 + 46 * headscope.facts.heads}px`; // layers side by side, where there is room
-    headscope.$("grid").replaceChildren(...(shown ? made.layers.map((layer) => this.row(layer)) : []));
+    headscope.$("grid").replaceChildren(...(shown && !made.problem ? made.layers.map((layer) => this.row(layer)) : []));
     this.frame();
   },
 

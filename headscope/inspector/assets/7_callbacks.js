@@ -159,7 +159,7 @@ window.dash_clientside.headscope = {
   average(made) {
     if (!headscope.questions.hear("average", made)) return "";
     headscope.head.text("average-problem", made.problem);
-    headscope.tree.fill("average", made.table);
+    headscope.tree.fill("average", made.table ?? []);
     headscope.$("average-saves").hidden = Boolean(made.problem);
     return "";
   },
@@ -168,8 +168,8 @@ window.dash_clientside.headscope = {
   written(made) {
     if (!headscope.questions.hear("write", made)) return "";
     headscope.head.text("written-problem", made.problem);
-    headscope.head.text("written-note", made.note);
-    headscope.tree.fill("written", made.table);
+    headscope.head.text("written-note", made.note ?? "");
+    headscope.tree.fill("written", made.table ?? []);
     return "";
   },
 

@@ -161,7 +161,7 @@ def test_a_task_is_averaged_over_its_documents_and_loaded_once(live: Bench, monk
     assert [options["limit"] for options in loads] == [3]
     documents = [live.attention(Prompt("task", task="probe_plurals", shots=1, document=n)).tokens.ids for n in range(3)]
     assert [one.ids for one in made.prompts] == documents
-    heading, _ = many_prompts.average_parts(live, asked)
+    heading, _ = many_prompts.average_parts(live, asked)["table"]
     assert heading.children == "Head 1.2 over 3 documents of probe_plurals, 1 shot"
     rows = list(csv.DictReader(io.StringIO(downloads.average_csv(live, {"average-asked": asked}))))
     assert len(rows) == LAYERS * HEADS * len(many_prompts.KINDS)

@@ -12,6 +12,7 @@ import torch
 from headscope.inspector import downloads, outcome, writing_on
 from headscope.inspector.asked import Prompt, RemovedParts
 from headscope.inspector.bench import Bench
+from headscope.inspector.questions import answered
 from headscope.inspector.selection import shaded
 from interp.errors import UsageError
 from interp.masks import heads_in, layers_in
@@ -99,8 +100,8 @@ def test_long_prompts_get_fewer_tokens_and_a_full_context_ends(live: Bench, monk
 
 @pytest.mark.parametrize("asked", [{"count": 0}, {"count": "x"}, {"count": 49}, {"prompt": {"kind": "stored"}}])
 def test_what_can_not_be_written_on_is_told(live: Bench, asked: dict[str, Any]) -> None:
-    made = writing_on.written_parts(live, {"prompt": PROMPT, **asked}, "tab")
-    assert made["problem"] and made["table"] == []
+    made = answered(live, {"prompt": PROMPT, **asked}, "tab", writing_on.written_parts)
+    assert made["problem"] and "table" not in made
 
 
 def test_ranges_and_whole_layers() -> None:
