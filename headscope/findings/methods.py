@@ -13,14 +13,13 @@ from typing import Any
 import pandas as pd
 
 from headscope.findings.primary import WAYS
-from headscope.findings.words import counted, listed, model_name, task_name
+from headscope.findings.words import SHOWN_HASH, counted, listed, model_name, task_name
 from headscope.store.glossary import FOLDED, TERMS, term
 from headscope.store.manifest import Stage
 from headscope.store.run import Run
 from headscope.store.snapshot import chosen, combinations
 from interp.scores import FAMILY_LEVEL
 
-SHOWN_HASH = 12  # characters of a hash
 NAMES = {
     "screen": "Tasks were screened for whether the model learns them from demonstrations",
     "primary": "The effect of removing the tested heads was measured",
@@ -36,7 +35,6 @@ CONCEPT = ("concept_induction", "token_induction")
 LATER = ("fv", "fv_prob", "tr", "tr_share", "tl", *CONCEPT)  # scores without a task that have prompts of their own
 MEASURED = ("primary", "vectors", "contest")  # stages that leave tasks out
 SHARED = ("screen", "primary", "contest")  # stages in which draws of demonstrations share the documents
-DRAWS = "three draws of demonstrations share the documents"
 VERSIONS = ("headscope", "torch", "transformers")
 
 
@@ -148,7 +146,8 @@ def _setting(stage: Stage) -> Iterator[str]:
     protocol = stage.protocol
     if stage.command in SHARED and isinstance(protocol, Mapping):
         yield _plain({name: value for name, value in protocol.items() if name not in ("demo_seeds", "ways")})
-        yield DRAWS
+        if draws := stage.record.get("draws"):
+            yield f"{counted(int(draws), 'draw')} of demonstrations share the documents"
     else:
         yield protocol_of(stage)
     if stage.command == "primary":

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from headscope.findings.evidence import Evidence
 from headscope.findings.section import Section
-from headscope.findings.words import counted, listed, shots, span
+from headscope.findings.words import SHOWN_HASH, counted, listed, shots, span
 from headscope.store.manifest import Manifest, Stage
 
 READING = (
@@ -35,10 +35,7 @@ def left_out(manifest: Manifest) -> Iterator[str]:
         if stage.command == "study":
             yield from _study(stage)
         if stage.command == "primary" and stage.record.get("hash"):
-            yield (
-                f"The primary question was written down, with its hash {str(stage.record['hash'])[:12]}, before "
-                f"anything was evaluated{_look(stage)}."
-            )
+            yield f"{_question(stage)}{_look(stage)}."
     cut: Counter[str] = Counter()
     for stage in manifest.stages:
         cut[stage.command] += sum(stage.record.get("cut", {}).values())
@@ -48,6 +45,15 @@ def left_out(manifest: Manifest) -> Iterator[str]:
         yield f"Importance: {note}."
     if open_stages := [stage.command for stage in manifest.stages if not stage.finished]:
         yield f"Not finished, so that its numbers are missing or of an earlier moment: {', '.join(open_stages)}."
+
+
+def _question(stage: Stage) -> str:
+    """When the question was written down, beside what had been evaluated."""
+    told = f"The primary question was written down, with its hash {str(stage.record['hash'])[:SHOWN_HASH]}, before "
+    if earlier := stage.record.get("earlier"):
+        marks = listed([str(mark)[:SHOWN_HASH] for mark in earlier])
+        return f"{told}it ran, but after {counted(len(earlier), 'other wording')} of it ({marks}), whose runs are used"
+    return f"{told}anything was evaluated"
 
 
 def _look(stage: Stage) -> str:

@@ -13,6 +13,7 @@ MINUS = "\N{MINUS SIGN}"
 PREFIX = "probe_"
 PROPER = {"french": "French"}
 NAMED = 15  # things that a sentence names one by one
+SHOWN_HASH = 12  # characters of a hash
 
 
 def number(value: float, digits: int = 2, *, sign: bool = False) -> str:

@@ -40,6 +40,7 @@ from ablation.contest import (
 )
 from ablation.engine.below import first_removed
 from ablation.engine.recheck import RECHECKED
+from ablation.gains import DRAWS
 from ablation.statistics.standardised import FEWEST_CONTROLS
 from headscope.comparison.contest import contest_rows, set_table
 from headscope.stages.cells import Progress, TaskChoice, Tell, shards, text_length, title_of
@@ -148,7 +149,7 @@ def measure_contest(
         rows = frame(contest_rows(found, wanted, layout(model)))
         writer.replace_comparisons(rows, kinds=CONTEST)
         writer.store_items(ITEMS, set_table(found, wanted))
-        writer.record(running_check=RECHECKED)
+        writer.record(draws=DRAWS, running_check=RECHECKED)
     return rows
 
 

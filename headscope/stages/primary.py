@@ -27,7 +27,7 @@ import pandas as pd
 from ablation.causal import causal_check, existing, removal_ways
 from ablation.control_sets import KINDS, all_sets
 from ablation.engine.recheck import RECHECKED
-from ablation.gains import Conditions, load_conditions
+from ablation.gains import DRAWS, Conditions, load_conditions
 from ablation.screening import with_common_choices
 from ablation.statistics.kv_groups import kv_groups
 from ablation.statistics.looks import EVEN
@@ -98,6 +98,13 @@ def question(
     )
 
 
+def asked_before(run: Run, mark: str) -> list[str]:
+    """Hashes of other questions that this folder was asked before: what was evaluated for them is read again."""
+    records = [stage.record for stage in run.stages if stage.command == COMMAND and "hash" in stage.record]
+    before = [other for record in records for other in (*record.get("earlier", ()), record["hash"])]
+    return [other for other in dict.fromkeys(before) if other != mark]
+
+
 def measure_primary(
     model: HookedModel, folder: str | Path, choice: TaskChoice, primary: PrimaryChoice, *, progress: Tell | None = None
 ) -> pd.DataFrame:
@@ -117,7 +124,8 @@ def measure_primary(
     with open_stage(model, folder, stage) as writer:
         planned = looks_at([len(condition.few.documents) for condition in conditions], primary.looks)
         text = question(name, heads, tasks, choice, primary, planned)
-        writer.record(question=text, hash=hashlib.sha256(text.encode()).hexdigest(), tested=listed(heads), set=name)
+        mark = hashlib.sha256(text.encode()).hexdigest()
+        writer.record(question=text, hash=mark, earlier=asked_before(run, mark), tested=listed(heads), set=name)
         writer.record(without_references=without)
         writer.record(documents={title_of(condition.few): condition.few.fingerprint[:16] for condition in conditions})
         ways = (PRIMARY_WAY, *primary.ways)
@@ -130,7 +138,7 @@ def measure_primary(
         writer.replace_comparisons(rows, kinds=PRIMARY)
         sets = [check.to_frame(["choice", "mass", "metric"]) for check in (*checks, *further)]
         writer.store_items(ITEMS, pd.concat(sets, ignore_index=True))
-        writer.record(looks=looks, running_check=RECHECKED)
+        writer.record(looks=looks, draws=DRAWS, running_check=RECHECKED)
     return rows
 
 

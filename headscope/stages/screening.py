@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablation.engine.recheck import RECHECKED
+from ablation.gains import DRAWS
 from ablation.screening import CONFIDENCE, FEWEST, Screen, Screened, load_screen, screen
 from ablation.statistics.power import documents_for
 from headscope.stages.cells import Progress, TaskChoice, Tell, title_of
@@ -68,7 +69,8 @@ def measure_screening(
         of = {one.task: one for one in (*found.tasks, *unfit)}
         screened = Screen(tuple(of[name] for name in choice.names))
         reasons = {condition.task: condition.reason for condition in screened.tasks if not condition.passes}
-        run.record(sentence=screened.sentence, learnt=list(screened.learnt), reasons=reasons, running_check=RECHECKED)
+        run.record(sentence=screened.sentence, learnt=list(screened.learnt), reasons=reasons)
+        run.record(draws=DRAWS, running_check=RECHECKED)
         run.replace_comparisons(frame(screen_rows(screened)), kinds=SCREENED)
     return screened
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 import yaml
 
-from ablation.gains import DRAWS
 from headscope.findings.citations import BANSAL, SOURCES, bibliography, cited
 from headscope.findings.methods import methods
 from headscope.store.glossary import TERMS
@@ -117,11 +116,11 @@ def test_tasks_are_those_that_were_measured(tmp_path: Path) -> None:
 def test_draws_and_ways_are_told_as_they_were(tmp_path: Path) -> None:
     protocol = {"demo_seeds": 1, "demos": "fixed", "ways": ["zero", "mean/last"]}
     for command in ("screen", "primary", "contest"):
-        told = later(tmp_path / command, Stage(command, protocol, tasks=("copa",)))
-        assert "demo seeds" not in told and "three draws of demonstrations share the documents" in told
+        told = later(tmp_path / command, Stage(command, protocol, tasks=("copa",)), draws=3)
+        assert "demo seeds" not in told and "3 draws of demonstrations share the documents" in told
         means = "heads replaced by their mean at all positions, also by: zero and their mean at the last position"
         assert (means in told) == (command == "primary")
-    assert DRAWS == 3 and "demo seeds 1" in later(tmp_path / "prune", Stage("prune", protocol, tasks=("copa",)))
+    assert "demo seeds 1" in later(tmp_path / "prune", Stage("prune", protocol, tasks=("copa",)))
 
 
 def test_scores_on_prompts_of_their_own_are_told_apart(tmp_path: Path) -> None:

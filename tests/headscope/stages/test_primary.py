@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -21,12 +22,14 @@ from ablation.statistics.primary import primary
 from headscope.findings.answer import lost
 from headscope.findings.answer import section as answer
 from headscope.findings.evidence import Evidence
+from headscope.findings.reading import left_out
 from headscope.stages.cells import TaskChoice
 from headscope.stages.evaluation import replacement_for
 from headscope.stages.induction import measure_induction
 from headscope.stages.primary import (
     Look,
     PrimaryChoice,
+    asked_before,
     conditions_of,
     heads_of_class,
     looks_at,
@@ -37,9 +40,11 @@ from headscope.stages.primary import (
 from headscope.stages.repeat_loss import RepeatLoss
 from headscope.stages.screening import measure_screening
 from headscope.store.comparisons import CausalLevel, Kind
+from headscope.store.manifest import Stage
 from headscope.store.run import Run, open_run
 from headscope.store.snapshot import chosen
 from headscope.store.units import UnitStore
+from headscope.store.writer import begin_stage
 from induction import Candidates
 from interp.errors import UsageError
 from interp.masks import HeadMask
@@ -111,7 +116,7 @@ def test_the_question_is_written_down_with_its_sets_and_looks(run: Run) -> None:
     assert (
         all(task in stage.record["question"] for task in TASKS) and "mean at all positions" in stage.record["question"]
     )
-    assert len(stage.record["hash"]) == 64
+    assert len(stage.record["hash"]) == 64 and stage.record["earlier"] == []
     looks = stage.record["looks"]
     assert [look["share"] for look in looks] == [1.0] and looks[0]["documents"] == 48
     zero = chosen(run.comparisons, kind=Kind.PRIMARY_DROP, level=CausalLevel("choice", "zero"))
@@ -208,6 +213,28 @@ def test_a_look_that_decides_is_the_last(model: interp.HookedModel, run: Run, tm
         rows = measure_primary(model, tmp_path, CHOICE, replace(PRIMARY, looks=(0.5, 1.0), ways=()))
     assert set(chosen(rows, kind=Kind.PRIMARY_TASK)["n"]) == {20}
     assert set(chosen(run.comparisons, kind=Kind.PRIMARY_TASK)["n"]) == {24}
+
+
+def test_a_question_asked_after_others_says_so(tmp_path: Path) -> None:
+    """What was evaluated for them is read again, so that it was not written down before."""
+    assert asked_before(run_with(tmp_path / "one", "a" * 64), "a" * 64) == []
+    folder = tmp_path / "more"
+    for mark, before in (("a", []), ("b", ["a"]), ("c", ["a", "b"]), ("a", ["b", "c"])):
+        if before:
+            assert asked_before(open_run(folder), mark * 64) == [other * 64 for other in before]
+        run_with(folder, mark * 64, earlier=[other * 64 for other in before])
+    told = [*left_out(open_run(folder).manifest), *left_out(open_run(tmp_path / "one").manifest)]
+    assert (
+        "before it ran, but after 2 other wordings of it (bbbbbbbbbbbb and cccccccccccc), whose runs are used"
+        in told[0]
+    )
+    assert "before anything was evaluated" in told[1] and "before anything was evaluated" not in told[0]
+
+
+def run_with(folder: Path, mark: str, *, earlier: Sequence[str] = ()) -> Run:
+    with begin_stage(folder, {"source": "tiny"}, Stage("primary", "")) as writer:
+        writer.record(hash=mark, earlier=list(earlier))
+    return open_run(folder)
 
 
 def test_looks_are_at_whole_shards_and_none_twice() -> None:
