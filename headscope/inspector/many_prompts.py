@@ -20,7 +20,7 @@ import numpy as np
 from dash import html
 from jaxtyping import Bool, Float, Int
 
-from headscope.inspector.asked import CHARACTERS, SHOTS, Prompt, asked_head, asked_removal, whole
+from headscope.inspector.asked import SHOTS, Prompt, asked_head, asked_prompt, asked_removal, whole
 from headscope.inspector.bench import Bench
 from headscope.inspector.outcome import bar_cell, plain
 from headscope.inspector.passes import PromptPass, read_pass
@@ -144,7 +144,7 @@ def asked_prompts(asked: Mapping[str, Any]) -> list[Prompt]:
     if len(lines) > MOST:
         raise UsageError(f"These are {len(lines)} prompts, and at most {MOST} are averaged here: take fewer.")
     if lines:
-        return [Prompt("text", text=line[:CHARACTERS]) for line in lines]
+        return [asked_prompt({"kind": "text", "text": line}) for line in lines]
     told = asked.get("prompt")
     fields: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
     if fields.get("kind") != "task":
