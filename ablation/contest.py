@@ -48,7 +48,6 @@ SHARES, DOSES = (1, 2, 5, 10, 20), (0.25, 0.5, 0.75)
 CONTROLS = 39
 WAYS = (("mean", "all"), ("mean", "last"), ("zero", "all"), ("zero", "last"))
 CONTROLLED = WAYS[:2]
-CONTROLS_OF = ("class", "all")
 OUTCOMES = ("choice", "mass", "metric")
 ALL_TASKS = "all tasks"
 GROUPS = (EXTRACTIVE, ABSTRACTIVE, ALL_TASKS)
