@@ -3,12 +3,12 @@
     python docs/reliability.py [--fast] [--without-study]
 
 The attacks are those of the slow tests (tests/headscope/faults.py, tests/test_fuzz.py), made more often, and the bad
-inputs of tests/refusals. A study on a
-tiny random model stands for the commands: it runs all of their stages.
+inputs of tests/refusals. A study on a tiny random model stands for the commands: it runs all of their stages.
 """
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import sys
@@ -115,20 +115,23 @@ def refused(home: Path) -> list[str]:
 
 
 def main() -> None:
-    fast, begin = "--fast" in sys.argv[1:], time.monotonic()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fast", action="store_true", help="an eighth of the faults, and the page stays as it is")
+    parser.add_argument("--without-study", action="store_true", help="without the row of a whole study")
+    asked, begin = parser.parse_args(), time.monotonic()
     with tempfile.TemporaryDirectory() as home:
-        told = together(list(attacks(Path(home), fast=fast, study="--without-study" not in sys.argv[1:])))
-        rows = [one.row() for one in told] + [refused(Path(home)), fuzzed(Path(home), 300 if fast else 5_000)]
+        told = together(list(attacks(Path(home), fast=asked.fast, study=not asked.without_study)))
+        rows = [one.row() for one in told] + [refused(Path(home)), fuzzed(Path(home), 300 if asked.fast else 5_000)]
     lines = [f"| {' | '.join(cells)} |" for cells in (HEADINGS, ["---"] * len(HEADINGS), *rows)]
     made = sum(one.made for one in told)
     ended = sum(one.lost + one.wrong for one in told)
     lines += ["", f"{made:,} faults of {len(told)} kinds: {ended} results lost or wrong."]
-    if "--without-study" in sys.argv[1:]:
+    if asked.without_study:
         lines[-1] += f" {WITHOUT}"
     table = "\n".join(lines)
     text = PAGE.read_text(encoding="utf-8")
     head, rest = text.split(BEGIN)
-    if not fast:
+    if not asked.fast:
         PAGE.write_text(f"{head}{BEGIN}\n{table}\n{END}{rest.split(END, 1)[1]}", encoding="utf-8")
     print(f"{table}\n{time.monotonic() - begin:.0f} s")
     if ended:
