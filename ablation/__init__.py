@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ablation.function_vector import FunctionVector, vector_test
     from ablation.function_vectors import function_vectors
     from ablation.importance import ffn_importance, head_importance
-    from ablation.iterative import iterative_order
     from ablation.knock_out import estimate_knock_out, knock_out
     from ablation.label_heads import label_heads
     from ablation.orders import (
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
         by_scores,
         even_over_layers,
         inverse,
+        iterative_order,
         layer_matched_orders,
         random_orders,
     )
@@ -102,11 +102,19 @@ lazy(
     function_vector=("FunctionVector", "vector_test"),
     function_vectors=("function_vectors",),
     importance=("ffn_importance", "head_importance"),
-    iterative=("iterative_order",),
     knock_out=("estimate_knock_out", "knock_out"),
     label_heads=("label_heads",),
     engine__likelihood=("log_likelihoods",),
-    orders=("Order", "aggregate", "by_scores", "even_over_layers", "inverse", "layer_matched_orders", "random_orders"),
+    orders=(
+        "Order",
+        "aggregate",
+        "by_scores",
+        "even_over_layers",
+        "inverse",
+        "iterative_order",
+        "layer_matched_orders",
+        "random_orders",
+    ),
     patching=("patch",),
     pruning=("Pruning", "prune", "removable_gain"),
     replacement=("make_replacement",),

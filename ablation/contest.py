@@ -30,7 +30,7 @@ from ablation.evaluation import Evaluate, Evaluation, evaluate, judged
 from ablation.gold import gold_documents
 from ablation.last_position import without_at_last
 from ablation.replacement import Replacement, make_replacement
-from ablation.statistics.cluster_numbers import cluster_numbers
+from ablation.statistics.intervals import cluster_numbers
 from ablation.statistics.kv_groups import kv_groups
 from ablation.statistics.standardised import TaskDrops
 from ablation.tasks.names import ABSTRACTIVE, EXTRACTIVE, PROBE_KINDS

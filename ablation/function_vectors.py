@@ -28,9 +28,8 @@ from torch import Tensor
 
 from ablation.outcomes import Choices, problem_of
 from ablation.provenance import model_mark
-from ablation.statistics.intervals import cluster_mean
+from ablation.statistics.intervals import cluster_mean, mean_over_tasks
 from ablation.statistics.sign_flips import sign_flips
-from ablation.statistics.tasks_mean import mean_over_tasks
 from ablation.vector_tasks import QUERIES, SHOTS, VectorTask, vector_task
 from interp import hooks
 from interp.errors import UsageError

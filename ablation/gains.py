@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ablation.evaluation import LOG_LIKELIHOOD, Evaluate, Evaluation, evaluate
-from ablation.outcomes import Outcome
+from ablation.outcomes import Outcome, with_choices
 from ablation.tasks.task import Task
 from interp.errors import UsageError
 
@@ -104,6 +104,17 @@ class Conditions:
     def evaluated(self, model: HookedModel, *, evaluate: Evaluate = evaluate, **options: Any) -> Shots:
         """Every condition, by `evaluate(model, task, **options)`."""
         return Shots(**{name: evaluate(model, task, **options) for name, task in self.tasks.items()})
+
+
+def with_common_choices(model: HookedModel, conditions: Conditions) -> tuple[Conditions, tuple[str, ...]]:
+    """The documents that have a choice to make in every condition, and a sentence for each of the others."""
+    found = {name: with_choices(task, model) for name, task in conditions.tasks.items()}
+    common = set.intersection(*({document.id for document in task.documents} for task, _ in found.values()))
+    kept = {
+        name: task.select(place for place, document in enumerate(task.documents) if document.id in common)
+        for name, (task, _) in found.items()
+    }
+    return Conditions(**kept), tuple(dict.fromkeys(reason for _, reasons in found.values() for reason in reasons))
 
 
 def mixed_draws(draws: Sequence[Task]) -> Task:

@@ -32,8 +32,7 @@ from ablation.evaluation import right_choices
 from ablation.gate_gradients import GateSums, NodeSums, gate_sums, post_norm_layers
 from ablation.gold import GoldBatch, gold_batches, gold_documents
 from ablation.loss_scaling import LossScaling
-from ablation.names import NORMALISATIONS, OBJECTIVES, POSITIONS
-from ablation.orders import HEADS_PER_GROUP
+from ablation.names import HEADS_PER_GROUP, NORMALISATIONS, OBJECTIVES, POSITIONS
 from ablation.provenance import told
 from ablation.statistics.by_cluster import by_cluster
 from interp.errors import UsageError

@@ -8,3 +8,4 @@ POSITIONS = ("token", "document", "signed")  # importance.py: how gradients are 
 NORMALISATIONS = ("uniform", "paper", "layer_l2")  # importance.py: how documents and layers are made comparable
 OBJECTIVES = ("sum", "choice")  # importance.py: what is differentiated
 SAMPLED = 48  # stratified.py: so many heads stand for all, where all are too dear
+HEADS_PER_GROUP = "heads_per_group"  # in the provenance of scores of kv groups

@@ -3,14 +3,15 @@
 An order is made once, from the full model, and is nested: what is gone at 10% is gone at 20%.
 `own` scores of the evaluated task; another TASK's scores (transfer); `aggregate` over tasks. Controls on the same axes:
 `random`; `layer_matched`, an order whose identities are shuffled within each layer, so that every layer loses as many;
-`inverse`; `signed`; and `iterative` (iterative.py), scored again at each step. Scores of kv groups
-(`Importance.kv_groups`) make orders that remove whole groups: percentages are then of groups. `even_over_layers` takes
-one from every layer before a second from any, so that an exported model can be made smaller (cutting.py).
+`inverse`; `signed`; and `iterative`: remove a step's worth, score what is left again, go on, since removing heads
+changes what the others do. Scores of kv groups (`Importance.kv_groups`) make orders that remove whole groups:
+percentages are then of groups. `even_over_layers` takes one from every layer before a second from any, so that an
+exported model can be made smaller (cutting.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ablation.importance import Importance, importance
+from ablation.names import HEADS_PER_GROUP
+from ablation.provenance import told
 from ablation.statistics.aggregate import tasks_aggregate
 from interp.errors import UsageError
 from interp.masks import FFNMask, HeadMask
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
 
 Scores = HeadScores | FFNScores
 RANDOM_ORDERS = 20
-HEADS_PER_GROUP = "heads_per_group"  # in the provenance of scores of kv groups
+ITERATIVE_STEPS = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90)
 
 
 @one_line
@@ -175,3 +179,58 @@ def _shuffled(ranking: Ranking, seed: int, *, within_layers: bool) -> Ranking:
         values = row[there] if within_layers else torch.arange(len(there), dtype=row.dtype)
         row[there] = values[torch.randperm(len(there), generator=draw)]
     return replace(ranking, name="layer_matched" if within_layers else "random", scores=scores)
+
+
+# --- scored again at each step ----------------------------------------------------------------------------------------
+
+
+def iterative_order(
+    model: HookedModel,
+    task: Any,
+    *,
+    component: str,
+    percents: Sequence[float | int] = ITERATIVE_STEPS,
+    positions: str = "token",
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> Order:
+    """An order from the importance of the model as it stands at each of the percentages; `options` as in `importance`.
+
+    What would go after the last percentage stands in the order of the last scores. Removed components are gated to 0.
+    """
+    steps = sorted({float(percent) for percent in percents} - {0.0})
+    if component not in ("head", "ffn") or not steps:
+        raise UsageError(
+            f"an iterative order is of heads or of FFNs, over percentages above 0; got {component!r}, {list(percents)}"
+        )
+    shape = (model.n_layers, model.n_heads) if component == "head" else (model.n_layers,)
+    places = torch.full(shape, -1.0)
+    for number, percent in enumerate([*steps, 100.0]):
+        left = (places < 0).float()
+        with model.gates(heads=left if component == "head" else None, ffns=left if component == "ffn" else None):
+            scores = _scores(importance(model, task, **options), component, positions)
+        if not number:  # what does not exist; a removed component may have no score later on
+            places.masked_fill_(scores.isnan(), torch.nan)
+        _remove(places, scores, percent)
+        if progress is not None:
+            progress(number + 1, len(steps) + 1)
+    return in_places(component, places, provenance=told(model, task, positions=positions))
+
+
+def in_places(component: str, places: Tensor, *, provenance: Mapping[str, Any] | None = None) -> Order:
+    """The iterative order whose places are known: component by component, when it goes; NaN where there is none."""
+    ranking = Ranking(kind="head" if component == "head" else "ffn", name="iterative", scores=places)
+    return Order("iterative", ranking, provenance=provenance or {})
+
+
+def _scores(found: Importance, component: str, positions: str) -> Tensor:
+    return (found.heads(positions=positions) if component == "head" else found.ffns(positions=positions)).mean
+
+
+def _remove(places: Tensor, scores: Tensor, percent: float) -> None:
+    """Number the lowest that are left on from those that are gone, until `percent` of all have a number."""
+    flat, count = places.view(-1), int((~places.isnan()).sum())
+    gone = int((flat >= 0).sum())
+    left = torch.where(flat < 0, scores.flatten(), torch.inf)
+    lowest = torch.sort(left, stable=True).indices[: int(percent * count / 100 + 1e-9) - gone]
+    flat[lowest] = torch.arange(gone, gone + len(lowest), dtype=flat.dtype)

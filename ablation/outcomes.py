@@ -26,8 +26,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ablation.statistics.cluster_numbers import cluster_numbers
-from ablation.statistics.intervals import ClusterEstimate, cluster_mean
+from ablation.statistics.intervals import ClusterEstimate, cluster_mean, cluster_numbers
 from interp.errors import HeadscopeError, UsageError
 from interp.shown import one_line
 

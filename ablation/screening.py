@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ablation.evaluation import Evaluate, evaluate
-from ablation.gains import DRAWS, Conditions, Shots, load_conditions
-from ablation.outcomes import with_choices
+from ablation.gains import DRAWS, Conditions, Shots, load_conditions, with_common_choices
 from ablation.statistics.intervals import ClusterEstimate
 from ablation.tasks.reserved import RESERVED
 from interp.errors import UsageError
@@ -162,14 +161,3 @@ def _screened(model: HookedModel, conditions: Conditions, evaluate: Evaluate) ->
     bound = gain.lower_bound(CONFIDENCE)
     reason = "" if bound > 0 else f"its choice gain is {gain.value:.2f} nats, its 95% bound {bound:.2f}"
     return Screened(**{**told, "passes": bound > 0, "shots_of": shots}, reason=reason)
-
-
-def with_common_choices(model: HookedModel, conditions: Conditions) -> tuple[Conditions, tuple[str, ...]]:
-    """The documents that have a choice to make in every condition, and a sentence for each of the others."""
-    found = {name: with_choices(task, model) for name, task in conditions.tasks.items()}
-    common = set.intersection(*({document.id for document in task.documents} for task, _ in found.values()))
-    kept = {
-        name: task.select(place for place, document in enumerate(task.documents) if document.id in common)
-        for name, (task, _) in found.items()
-    }
-    return Conditions(**kept), tuple(dict.fromkeys(reason for _, reasons in found.values() for reason in reasons))

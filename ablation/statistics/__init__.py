@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ablation.statistics.aggregate import TasksAggregate, aggregate_tables, tasks_aggregate
 from ablation.statistics.class_rank import ClassRank, class_rank
-from ablation.statistics.cluster_numbers import cluster_numbers
 from ablation.statistics.clusters import ClusteredScores, Resampled, resample
 from ablation.statistics.correlation import (
     Correlation,
@@ -22,7 +21,16 @@ from ablation.statistics.curves import (
     chance_check,
     removable_share,
 )
-from ablation.statistics.intervals import ClusterEstimate, Estimate, cluster_mean, cluster_ratio
+from ablation.statistics.intervals import (
+    ClusterEstimate,
+    Estimate,
+    TasksMean,
+    cluster_mean,
+    cluster_numbers,
+    cluster_ratio,
+    mean_over_random_tasks,
+    mean_over_tasks,
+)
 from ablation.statistics.jackknife import Agreement, agreement, disattenuated
 from ablation.statistics.kv_groups import kv_groups
 from ablation.statistics.looks import Looks, obrien_fleming_looks, verdict_at_look
@@ -52,7 +60,6 @@ from ablation.statistics.reliability import Reliability, documents_for_reliabili
 from ablation.statistics.retention import Retention, retention
 from ablation.statistics.spread_controls import SpreadControls, spread_controls
 from ablation.statistics.standardised import StandardisedEffect, TaskDrops, exchangeable_p, standardised_effect
-from ablation.statistics.tasks_mean import TasksMean, mean_over_random_tasks, mean_over_tasks
 from ablation.statistics.verdict import EffectVerdict, RemovableVerdict, TaskChange, effect_verdict, removable_verdict
 
 __all__ = [

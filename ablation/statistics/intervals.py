@@ -1,4 +1,4 @@
-"""Intervals whose unit is the cluster: means, ratios, and their one-sided bounds (Method 4).
+"""Intervals whose unit is the cluster: means, ratios, means over tasks, and their one-sided bounds (Method 4, 5).
 
 1. A mean over items, or a ratio of two sums, is linearised: each cluster's residual is its numerator - value x its
    denominator; C / (C - 1) x sum of squares / (sum of denominators)² is the variance. With one item a cluster this is
@@ -8,11 +8,20 @@
    small tasks. Pseudo-clusters of average size mend this, in the manner of Agresti and Coull 1998: they bring the bound
    to Wilson's score bound, which is right for rare changes too ("0 of 50 got worse" does not exclude a loss of 5
    points). The reported value stays the plain one, only the bound moves.
+4. A mean over tasks takes each task alike.
+   Tasks fixed: these tasks and no others. What is drawn is each one's documents, in whole clusters, so that the
+   variance of the mean is the sum of the tasks' own variances over the number of tasks squared; how far the tasks are
+   apart is no part of it. Student's t with Welch's and Satterthwaite's degrees of freedom, (sum of variances)² over the
+   sum of each variance² / (clusters - 1); with one task these are its clusters - 1.
+   Tasks random: a sample of the tasks there could be. The standard error is that of a mean of as many numbers, which
+   holds the documents' noise as well; Student's t with tasks - 1. One task says nothing about others, and has no such
+   interval.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -170,3 +179,63 @@ def _cluster_sums(
     if labels.size < 2:
         raise UsageError(f"An interval needs two clusters or more; got {labels.size}. Evaluate more documents.")
     return sum_by_label(numerators, cluster_of, labels.size), sum_by_label(denominators, cluster_of, labels.size)
+
+
+def cluster_numbers(labels: Sequence[str]) -> Int[np.ndarray, "item"]:
+    """Equal labels, equal numbers, from 0 on in the order of the labels."""
+    return np.unique(np.asarray(labels), return_inverse=True)[1].astype(np.int64)
+
+
+# --- over tasks -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TasksMean(StudentBounds):
+    """The mean over tasks; bounds stand around `centre` (= value without pseudo-clusters), NaN without a variance.
+
+    n_items: documents, or units of the metric, of all tasks together.
+    """
+
+    value: float
+    stderr: float
+    centre: float
+    freedom: float
+    n_tasks: int
+    n_items: int = 0
+
+
+def mean_over_tasks(tasks: Sequence[ClusterEstimate]) -> TasksMean:
+    """The mean with the tasks fixed. Raises UsageError without a task."""
+    _refuse_none(tasks)
+    variances = np.array([task.stderr**2 for task in tasks])
+    spare = np.array([task.freedom for task in tasks])
+    total = float(variances.sum())
+    shares = float((variances[variances > 0] ** 2 / spare[variances > 0]).sum())
+    return TasksMean(
+        value=float(np.mean([task.value for task in tasks])),
+        stderr=math.sqrt(total) / len(tasks),
+        centre=float(np.mean([task.centre for task in tasks])),
+        freedom=total**2 / shares if shares > 0 else float(spare.sum()),
+        n_tasks=len(tasks),
+        n_items=sum(task.n_items for task in tasks),
+    )
+
+
+def mean_over_random_tasks(tasks: Sequence[ClusterEstimate]) -> TasksMean:
+    """The mean with the tasks taken for a sample; NaN for its error with a single one. UsageError without a task."""
+    _refuse_none(tasks)
+    values = np.array([task.value for task in tasks])
+    count = values.size
+    return TasksMean(
+        value=float(values.mean()),
+        stderr=float(values.std(ddof=1) / math.sqrt(count)) if count > 1 else math.nan,
+        centre=float(values.mean()),
+        freedom=float(count - 1) if count > 1 else math.nan,
+        n_tasks=count,
+        n_items=sum(task.n_items for task in tasks),
+    )
+
+
+def _refuse_none(tasks: Sequence[ClusterEstimate]) -> None:
+    if not tasks:
+        raise UsageError("A mean over tasks needs at least one task; got none. See which tasks pass the screen.")

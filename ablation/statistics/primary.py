@@ -18,11 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int
 
-from ablation.statistics.intervals import cluster_mean
+from ablation.statistics.intervals import TasksMean, cluster_mean, mean_over_random_tasks, mean_over_tasks
 from ablation.statistics.permutation import RankP, rank_p_value
 from ablation.statistics.spread_controls import CONTROLS
 from ablation.statistics.standardised import StandardisedEffect, TaskDrops, exchangeable_p, standardised_effect
-from ablation.statistics.tasks_mean import TasksMean, mean_over_random_tasks, mean_over_tasks
 from ablation.statistics.verdict import CHOICE_MARGIN, EffectVerdict, effect_verdict
 from interp.errors import UsageError
 

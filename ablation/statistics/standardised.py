@@ -25,10 +25,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.stats import t
 
-from ablation.statistics.intervals import cluster_mean
+from ablation.statistics.intervals import TasksMean, cluster_mean, mean_over_tasks
 from ablation.statistics.kv_groups import group_of_valid
 from ablation.statistics.permutation import ROUNDING, permutation_count
-from ablation.statistics.tasks_mean import TasksMean, mean_over_tasks
 from interp.errors import UsageError
 
 FEWEST_CONTROLS = 3

@@ -29,7 +29,15 @@ from jaxtyping import Float, Int
 from scipy.stats import norm
 
 from ablation.statistics.curves import check_percents
-from ablation.statistics.intervals import PAIRED_GAIN, PAIRED_LOSS, ClusterSums, Estimate, PseudoClusters
+from ablation.statistics.intervals import (
+    PAIRED_GAIN,
+    PAIRED_LOSS,
+    ClusterSums,
+    Estimate,
+    PseudoClusters,
+    TasksMean,
+    mean_over_tasks,
+)
 from ablation.statistics.permutation import ROUNDING
 from ablation.statistics.power import (
     LEVEL,
@@ -40,7 +48,6 @@ from ablation.statistics.power import (
     equivalence_bound,
     fewest_documents,
 )
-from ablation.statistics.tasks_mean import TasksMean, mean_over_tasks
 from interp.errors import UsageError
 
 RemovableOutcome = Literal["metric", "choice", "kept"]

@@ -17,7 +17,7 @@ from headscope.cli.kinds import choice as one_of
 from headscope.cli.kinds import listed, path, whole
 from headscope.cli.run_folders import check_run
 from headscope.cli.terminal import show_table
-from headscope.stages.prune_checks import check_orders, check_percents
+from headscope.stages.removal_orders import check_orders, check_percents
 from headscope.store.names import FFN_RANKINGS, ORDERS, PRUNABLE
 
 STEPS = "0,5,10,15,20,30,40,50,60,70,80,90"

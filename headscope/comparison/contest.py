@@ -37,11 +37,11 @@ from ablation.contest import (
     Removal,
     matches,
 )
-from ablation.statistics.intervals import cluster_mean
+from ablation.statistics.curves import band
+from ablation.statistics.intervals import cluster_mean, mean_over_tasks
 from ablation.statistics.primary import primary
 from ablation.statistics.standardised import FEWEST_CONTROLS, TaskDrops
-from ablation.statistics.tasks_mean import mean_over_tasks
-from headscope.comparison.controls import band, mask_of
+from headscope.comparison.primary import mask_of
 from headscope.store.comparisons import FULL, ContestLevel, Kind, Row, row, with_holm
 
 Grid = Int[np.ndarray, "layer head"]

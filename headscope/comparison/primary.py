@@ -28,12 +28,12 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from ablation.statistics import holm
+from ablation.statistics.curves import band
 from ablation.statistics.looks import verdict_at_look
 from ablation.statistics.primary import Primary, primary
-from headscope.comparison.controls import band, mask_of
 from headscope.store.comparisons import (
     CONDITIONS,
     CONTROL_HEADS,
@@ -163,3 +163,11 @@ def overlap_row(sets: Sequence[HeadSet], shots: int) -> Row:
     shares = [len({*a.heads} & {*b.heads}) / len(a.heads) for a, b in combinations(controls, 2)]
     value = float(np.mean(shares)) if shares else float("nan")
     return row(Kind.PRIMARY_OVERLAP, name, PRIMARY_CONTROLS, shots, CONTROL_HEADS, value, n=len(controls))
+
+
+def mask_of(heads: Sequence[tuple[int, int]], like: Int[np.ndarray, "layer head"]) -> Bool[np.ndarray, "layer head"]:
+    """True for these heads, in the shape of another table of heads."""
+    mask = np.zeros(like.shape, dtype=bool)
+    for head in heads:
+        mask[head] = True
+    return mask

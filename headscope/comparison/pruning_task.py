@@ -30,10 +30,9 @@ from jaxtyping import Float, Int
 from ablation.evaluation import METRIC
 from ablation.pruning import gain_change
 from ablation.statistics import PruningArea, area_under_curve, rank_p_value
-from ablation.statistics.cluster_numbers import cluster_numbers
-from ablation.statistics.intervals import PAIRED_LOSS, cluster_mean
+from ablation.statistics.curves import band
+from ablation.statistics.intervals import PAIRED_LOSS, cluster_mean, cluster_numbers
 from ablation.statistics.verdict import RemovableOutcome, RemovableVerdict, TaskChange, removable_verdict
-from headscope.comparison.controls import band
 from headscope.store.comparisons import (
     DECIDING,
     FULL,

@@ -3,7 +3,7 @@
 1. Differences from the full model, paired item by item. The tasks are those that passed the screen; where there was no
    screen, those whose full model is above chance.
 2. Every task counts alike, however many documents it has. Tasks are fixed and whole clusters of documents drawn: the
-   variance is that within the tasks (tasks_mean.py).
+   variance is that within the tasks (ablation/statistics/intervals.py).
 3. Removable share: three verdicts, as for one task (verdict.py). One task of a hundred documents can
    never exclude a loss of 2 points; ten of them together can.
 
@@ -33,11 +33,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ablation.statistics.curves import chance_check
-from ablation.statistics.intervals import PAIRED_LOSS, cluster_mean
-from ablation.statistics.tasks_mean import TasksMean, mean_over_tasks
+from ablation.statistics.curves import band, chance_check
+from ablation.statistics.intervals import PAIRED_LOSS, TasksMean, cluster_mean, mean_over_tasks
 from ablation.statistics.verdict import TaskChange
-from headscope.comparison.controls import band
 from headscope.comparison.pruning_task import JUDGED, KEPT, Curve, verdict_rows
 from headscope.store.comparisons import FULL, POOLED, PRUNED, Kind, PruningLevel, Row, row
 from headscope.store.names import DRAWN, TRANSFER

@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from scipy.stats import norm, t
 
-from ablation.statistics.intervals import Estimate
+from ablation.statistics.intervals import Estimate, mean_over_tasks
 from ablation.statistics.looks import obrien_fleming_looks
 from ablation.statistics.power import LEVEL, POWER, documents_for, equivalence_bound, planned_estimate, smallest_effect
-from ablation.statistics.tasks_mean import mean_over_tasks
 from ablation.tasks.reserved import RESERVED
 from headscope.store.comparisons import Kind
 from interp.errors import UsageError

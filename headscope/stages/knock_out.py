@@ -28,9 +28,15 @@ from torch import Tensor
 from ablation.knock_out import KnockOut, estimate_knock_out, knock_out
 from ablation.outcomes import with_choices
 from ablation.statistics.by_cluster import by_cluster
-from ablation.statistics.cluster_numbers import cluster_numbers
-from ablation.statistics.intervals import PAIRED_GAIN, PAIRED_LOSS, PseudoClusters, cluster_mean
-from ablation.statistics.tasks_mean import TasksMean, mean_over_tasks
+from ablation.statistics.intervals import (
+    PAIRED_GAIN,
+    PAIRED_LOSS,
+    PseudoClusters,
+    TasksMean,
+    cluster_mean,
+    cluster_numbers,
+    mean_over_tasks,
+)
 from ablation.statistics.verdict import MARGINS
 from headscope.stages.cells import (
     Progress,

@@ -27,8 +27,7 @@ import pandas as pd
 from ablation.causal import causal_check, existing, removal_ways
 from ablation.control_sets import KINDS, all_sets
 from ablation.engine.recheck import RECHECKED
-from ablation.gains import DRAWS, Conditions, load_conditions
-from ablation.screening import with_common_choices
+from ablation.gains import DRAWS, Conditions, load_conditions, with_common_choices
 from ablation.statistics.kv_groups import kv_groups
 from ablation.statistics.looks import EVEN
 from ablation.statistics.standardised import FEWEST_CONTROLS

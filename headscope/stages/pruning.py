@@ -22,10 +22,9 @@ import pandas as pd
 
 from ablation.engine.recheck import RECHECKED
 from ablation.evaluation import METRIC
-from ablation.gains import Conditions
+from ablation.gains import Conditions, with_common_choices
 from ablation.outcomes import with_choices
 from ablation.pruning import prune
-from ablation.screening import with_common_choices
 from ablation.statistics.intervals import cluster_mean
 from headscope.comparison.pruning_task import ACC, KEPT, Curve, summary_rows
 from headscope.comparison.pruning_tasks import stale, together_rows
@@ -41,8 +40,7 @@ from headscope.stages.cells import (
     unlabelled_rows,
 )
 from headscope.stages.evaluation import StoredEvaluations, check_ablation, check_references, replacement_for
-from headscope.stages.prune_checks import check_orders, check_percents
-from headscope.stages.removal_orders import Rankings, iterative
+from headscope.stages.removal_orders import Rankings, check_orders, check_percents, iterative
 from headscope.store.ahead import ahead
 from headscope.store.comparisons import Row, frame
 from headscope.store.manifest import Stage

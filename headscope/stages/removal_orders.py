@@ -1,27 +1,59 @@
-"""The orders of removal of a task, made from the scores that a run holds (Method 4; ablation/orders.py)."""
+"""The orders of removal of a task: what may be asked, and how the scores that a run holds make them (Method 4).
+
+What may be asked is said before anything heavy is loaded. ablation/orders.py has the orders themselves.
+"""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from headscope.store.names import FFN_RANKINGS, ORDERS, TRANSFER
-from headscope.store.run import Run
-from headscope.store.scores import IMPORTANCE
+from headscope.store.names import AGGREGATE, FFN_RANKINGS, ORDERS, TRANSFER
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
     from ablation.orders import Order
     from ablation.tasks import Task
     from headscope.stages.cells import TaskChoice
+    from headscope.store.run import Run
     from headscope.store.units import UnitStore
     from interp.model import HookedModel
     from interp.scores import FFNScores, HeadScores
 
 ITERATIVE_DOCUMENTS = 32
 SIGNED = {"signed": "signed", "signed_choice": "signed/choice"}  # an order and its variant of importance
+
+
+def check_orders(names: Sequence[str], tasks: Sequence[str], component: str) -> None:
+    """Raises UsageError for an order that is none, and for one that the component or the tasks can't have."""
+    known = [*ORDERS, *tasks]
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(
+                f"{name!r} is no order of removal (--order): there are {', '.join(ORDERS)}, and the tasks of --tasks "
+                f"by name{hint}"
+            )
+    if not names:
+        raise UsageError(f"name at least one order of removal: {', '.join(ORDERS)} (--order)")
+    if component == "both" and tuple(names) != ("own",):
+        raise UsageError("the joint grid of heads and FFNs is pruned in their own orders: leave out --order")
+    if component == "ffn" and "layer_matched" in names:
+        raise UsageError("a layer has one FFN, so a layer-matched order of FFNs is the order itself: use random")
+    if len(tasks) < 2 and {AGGREGATE, TRANSFER} & set(names):
+        raise UsageError("aggregate and transfer rank a task by other tasks' scores: name at least two tasks (--tasks)")
+
+
+def check_percents(percents: Sequence[int]) -> None:
+    """Raises UsageError for steps that do not begin with the full model, ascend and stay below everything."""
+    if len(percents) < 2 or percents[0] != 0 or list(percents) != sorted({*percents}) or percents[-1] >= 100:
+        raise UsageError(
+            f"percentages must begin with 0 (the full model), ascend and stay below 100; got {list(percents)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -46,6 +78,8 @@ class Rankings:
         return self.held[key]
 
     def _read(self, task: str, shots: int, signed: str) -> HeadScores | FFNScores:
+        from headscope.store.scores import IMPORTANCE
+
         name, variant = (IMPORTANCE, signed) if signed else self._named()
         read = self.run.head_score if self.component == "head" else self.run.ffn_score
         try:
@@ -60,10 +94,12 @@ class Rankings:
             ) from error
 
     def _named(self) -> tuple[str, str]:
+        from headscope.store.scores import IMPORTANCE, KNOCK_OUT
+
         if self.component == "ffn" and self.ffn_ranking not in FFN_RANKINGS:
             raise UsageError(f"{self.ffn_ranking!r} does not rank FFNs; there are {', '.join(FFN_RANKINGS)}")
         knocked = self.component == "ffn" and self.ffn_ranking == "knock_out"
-        return ("knock_out", "choice") if knocked else (IMPORTANCE, self.ranking)
+        return (KNOCK_OUT, "choice") if knocked else (IMPORTANCE, self.ranking)
 
     def all(self, shots: int) -> dict[str, Any]:
         """The scores of all tasks, for an aggregate."""
@@ -77,7 +113,7 @@ class Rankings:
             return [orders.by_scores(self.scores(other, shots), name=other) for other in self.tasks if other != task]
         if name in SIGNED:
             return [orders.by_scores(self.scores(task, shots, signed=SIGNED[name]), name=name)]
-        if name == "aggregate":
+        if name == AGGREGATE:
             return [orders.aggregate(self.all(shots), without=task)]
         if name not in ORDERS:
             return [orders.by_scores(self.scores(name, shots), name=name)]
@@ -94,10 +130,8 @@ def iterative(
     model: HookedModel, units: UnitStore, choice: TaskChoice, evaluated: Task, component: str, percents: Sequence[int]
 ) -> Order:
     """The order from the first training documents of a task at its number of shots, scored again after every step."""
-    from ablation.iterative import iterative_order
-    from ablation.orders import Order
+    from ablation.orders import in_places, iterative_order
     from ablation.tasks import load_task
-    from interp.scores import Ranking
 
     task = load_task(
         evaluated.name,
@@ -114,4 +148,4 @@ def iterative(
     unit = units.get_or_compute(
         key, lambda: {"places": iterative_order(model, task, component=component, percents=percents).ranking.scores}
     )
-    return Order("iterative", Ranking("head" if component == "head" else "ffn", "iterative", unit["places"]))
+    return in_places(component, unit["places"])

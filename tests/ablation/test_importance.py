@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ablation.importance import Importance, ffn_importance, head_importance, importance
-from ablation.iterative import iterative_order
+from ablation.orders import iterative_order
 from ablation.tasks.tokens import TokenDocument
 from interp.errors import UsageError
 from interp.masks import HeadMask

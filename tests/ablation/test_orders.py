@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ablation import orders
 from ablation.importance import importance
-from ablation.iterative import iterative_order
+from ablation.orders import iterative_order
 from interp.errors import UsageError
 from interp.scores import FFNScores, HeadScores
 from tests.ablation.documents import documents

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from ablation.statistics.cluster_numbers import cluster_numbers
+from ablation.statistics.intervals import cluster_numbers
 from ablation.statistics.verdict import KEPT_SHARE, MARGINS, TaskChange
 from headscope.comparison.pruning_task import Curve, summary_rows
 from headscope.comparison.pruning_tasks import POOLED, above_chance, by_order, mean_change, stale, together_rows
