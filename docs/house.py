@@ -11,8 +11,8 @@ are read and tables printed (the other files of `cli`), and the words of errors,
 
 from __future__ import annotations
 
+import argparse
 import ast
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,7 +152,11 @@ PAGES = set(
 
 
 def main() -> None:
-    root = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else Path(__file__).resolve().parents[1]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).resolve().parents[1], metavar="FOLDER")
+    root = parser.parse_args().folder.resolve()
+    if missing := [package for package in PACKAGES if not (root / package).is_dir()]:
+        parser.error(f"'{root}' is no checkout of headscope: it has no folder {missing[0]}")
     print("package     files  lines  module  functions  function  over 40")
     for package in PACKAGES:
         name, *cells = size_of(root, package)

@@ -9,7 +9,7 @@ import typer
 
 from headscope.cli import options as opt
 from headscope.cli import values
-from headscope.cli.kinds import text, whole
+from headscope.cli.kinds import path, text, whole
 from headscope.cli.run_folders import check_run
 from headscope.cli.sources import check_source
 from headscope.store.names import MANIFEST
@@ -17,6 +17,7 @@ from interp.errors import UsageError
 
 if TYPE_CHECKING:
     from headscope.inspector import Bench
+    from headscope.inspector.beside import Beside
     from interp.model import HookedModel
 
 Target = Annotated[
@@ -40,6 +41,9 @@ def inspect(
         str | None,
         text("--model", help="Where a run directory's model is, if it moved or was local.", metavar="<path|hub id>"),
     ] = None,
+    beside: Annotated[
+        Path | None, path("--beside", help="Another run, whose scores are drawn beside this one's.")
+    ] = None,
     no_model: Annotated[bool, typer.Option("--no-model", help="Show what is stored, without the model.")] = False,
     length: opt.Length = None,
     counts: opt.Counts = None,
@@ -54,10 +58,13 @@ def inspect(
       headscope inspect
       headscope inspect runs/gpt2
       headscope inspect runs/mine --model ~/models/mine
+      headscope inspect runs/step-4000 --beside runs/step-1000
       headscope inspect gpt2 --port 0 --no-browser     # over ssh
     """
     check_target(target)
     check_model(target, model_at, no_model=no_model)
+    if beside is not None:
+        check_run(beside, "--beside")
     from headscope.inspector import serve
     from headscope.inspector.server import check_port
 
@@ -65,6 +72,9 @@ def inspect(
     bench = make_bench(
         target, out, data, loading, model_at=model_at, with_model=not no_model, length=length, counts=counts
     )
+
+    if beside is not None:
+        bench.beside = run_beside(bench, beside)
 
     def ready(address: str) -> None:
         print(f"inspector: {address}  (Ctrl+C ends it)", flush=True)
@@ -92,6 +102,24 @@ def check_model(target: str, model_at: str | None, *, no_model: bool) -> None:
     if no_model or not (Path(target) / MANIFEST).is_file():
         raise UsageError("--model says where the model of a run directory is: leave it out, or name a run directory")
     check_source(model_at)
+
+
+def run_beside(bench: Bench, folder: Path) -> Beside:
+    """The other run. Raises UsageError where it is this one, or holds no score of a head."""
+    from headscope.comparison.models import distinct_names
+    from headscope.comparison.protocols import unlike
+    from headscope.inspector.beside import Beside
+    from headscope.store.run import open_whole_run
+
+    other = open_whole_run(folder)
+    if other.head_scores.empty:
+        raise UsageError(f"the run '{folder}' holds no score of a head to draw: run `{other.command('induction')}`")
+    if bench.run is None:
+        return Beside(other, folder.resolve().name, bench.name)
+    if bench.run.folder.resolve() == folder.resolve():
+        raise UsageError(f"'{folder}' is the run that is inspected already: name another one (--beside)")
+    own, name = distinct_names([bench.run.folder, folder])
+    return Beside(other, name, own, tuple(unlike(bench.run, other)))
 
 
 def make_bench(

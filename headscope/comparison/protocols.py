@@ -6,6 +6,7 @@ tasks and options must agree. For tasks that both have, the hash of all document
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -17,6 +18,7 @@ from interp.errors import UsageError
 
 COMMANDS = {"induction": "the induction scores", "primary": "the primary question", "prune --component head": "pruning"}
 MISSING = "nothing"
+MOST_TOLD = 3  # differences that are named
 
 
 def check_alike(runs: Sequence[Run]) -> None:
@@ -30,6 +32,24 @@ def check_alike(runs: Sequence[Run]) -> None:
         check_weights(first, second)
         for command, noun in COMMANDS.items():
             check_stage(first, second, command, noun)
+
+
+def unlike(first: Run, second: Run) -> Iterator[str]:
+    """Why scores of two runs may differ other than by their models, where they are drawn beside each other."""
+    for command, noun in COMMANDS.items():
+        mine, other = last_stage(first, command), last_stage(second, command)
+        differing = [] if mine is None or other is None else list(differences(mine, other))
+        if differing:
+            said = "; ".join(
+                f"{name} is {short(here)} here and {short(there)} there" for name, here, there in differing[:MOST_TOLD]
+            )
+            more = f"; and {len(differing) - MOST_TOLD} more" if len(differing) > MOST_TOLD else ""
+            yield f"Unlike protocols of {noun}: {said}{more}."
+
+
+def short(value: Any) -> str:
+    """A value that fits into a sentence."""
+    return textwrap.shorten(str(value), 60, placeholder=" ...")
 
 
 def check_weights(first: Run, second: Run) -> None:

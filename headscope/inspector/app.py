@@ -38,6 +38,7 @@ def make_app(bench: Bench) -> Dash:
 
     from headscope.inspector import (
         arriving_scores,
+        beside,
         browser,
         callback_requests,
         downloads,
@@ -71,6 +72,7 @@ def make_app(bench: Bench) -> Dash:
     app.layout = lambda: layout.page(bench)
     own_parts = (
         browser,
+        beside,
         arriving_scores,
         reading,
         selection,

@@ -19,6 +19,7 @@ from headscope.store.snapshot import Stored
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
+    from headscope.inspector.beside import Beside
     from headscope.store.run import Run
     from interp.gating import Reference
     from interp.model import HookedModel
@@ -33,7 +34,7 @@ CIRCUITS = 256 << 20  # bytes of embeddings kept, as layers read them
 class Bench:
     """run or model, or both. why: why there is no model. data: where tasks' documents come from (`hub` or a folder).
 
-    scoring: scores that are being made while the page is looked at, if there are any.
+    scoring: scores that are being made while the page is looked at, if there are any. beside: another run.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Bench:
     why: str = ""
     data: str = "hub"
     scoring: ScoringThread | None = None
+    beside: Beside | None = None
     work: Work = field(default_factory=Work)
 
     def __post_init__(self) -> None:

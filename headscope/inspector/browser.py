@@ -31,6 +31,17 @@ def register(app: Dash, bench: Bench) -> None:
             Input("theme", "data"),
             Input("removal", "data"),
         )
+    for letter in ("beside", "change") if bench.beside is not None else ():
+        script(
+            f"mosaic_{letter}",
+            Output(f"mosaic-{letter}", "figure"),
+            Input("pair", "data"),
+            Input("beside-made", "data"),
+            Input("theme", "data"),
+            first=False,
+        )
+        clicked = f"mosaic-{letter}"
+        script("picked_beside", Output(clicked, "clickData"), Input(clicked, "clickData"), first=False)
     script(
         "clicked",
         *outputs("mosaic-a.clickData", "mosaic-b.clickData", "attention.clickData"),

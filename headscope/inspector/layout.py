@@ -7,7 +7,7 @@ from typing import Any
 
 from dash import dcc, html
 
-from headscope.inspector import controls, many_prompts, thumbnails, writers_panel
+from headscope.inspector import beside, controls, many_prompts, thumbnails, writers_panel
 from headscope.inspector.bench import Bench
 from headscope.inspector.browser import FILLED
 from headscope.inspector.desk import desk
@@ -53,6 +53,7 @@ STORES = (
     "made-grid",
     "average-asked",
     "made-average",
+    "beside-made",
     *(f"made-{name}" for name in FILLED),
 )
 
@@ -78,6 +79,7 @@ def page(bench: Bench) -> html.Div:
                     html.P(id="link-note", className="notice", hidden=True),
                     controls.prompt_bar(bench),
                     desk(bench),
+                    *beside.section(bench),
                     controls.removal_panel(bench),
                     *writers_panel.section(bench),
                     *many_prompts.panel(bench),

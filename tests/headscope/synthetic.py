@@ -89,9 +89,10 @@ def write_run(
     tasks: Sequence[str] = TASKS,
     tokens: Sequence[str] | None = None,
     identity: dict[str, Any] | None = None,
+    seed: int = 11,
 ) -> Path:
     shape = shape or Shape()
-    rng = np.random.default_rng(11)
+    rng = np.random.default_rng(seed)
     kinds = classes(shape, rng)
     stage = Stage("induction", "quick", options={"length": 50, "repeats": 4, "sequences": 20})
     with begin_stage(folder, identity or IDENTITY, stage) as writer:

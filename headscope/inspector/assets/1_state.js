@@ -160,6 +160,7 @@ const headscope = {
       this.drawCard();
       display.mosaic.legend(scores, this.$("legend"));
       this.store("scored", version);
+      await this.beside.fetch(version);
     } catch (error) {
       this.head.text("defect", `The scores could not be fetched: is the program still running? (${error.message})`);
     }

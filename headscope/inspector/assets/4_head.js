@@ -64,7 +64,8 @@ headscope.head = {
   /** The frame alone: drawing a whole mosaic again would keep a person waiting. */
   frame() {
     const { scores, state } = headscope;
-    for (const letter of "ab") {
+    const letters = ["a", "b", ...(headscope.beside.made?.alike ? ["beside", "change"] : [])];
+    for (const letter of letters) {
       const plot = document.querySelector(`#mosaic-${letter} .js-plotly-plot`);
       if (plot?._fullLayout && window.Plotly) window.Plotly.relayout(plot, { shapes: [display.mosaic.frame(scores, scores.placeOf(state.head))] });
     }

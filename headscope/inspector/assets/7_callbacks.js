@@ -28,6 +28,9 @@ window.dash_clientside.headscope = {
 
   mosaic_a: () => headscope.mosaic("a"),
   mosaic_b: () => headscope.mosaic("b"),
+  mosaic_beside: () => headscope.beside.draw("beside"),
+  mosaic_change: () => headscope.beside.draw("change"),
+  picked_beside: (clicked) => headscope.beside.picked(clicked),
 
   /** A click selects; where clicks remove, it also takes the head out or puts it back. */
   clicked(a, b, cell) {
