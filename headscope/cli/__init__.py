@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -101,7 +104,25 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
-    sys.exit(status_of(lambda: app(prog_name="headscope", standalone_mode=False)))
+    with ended_in_words():
+        sys.exit(status_of(lambda: app(prog_name="headscope", standalone_mode=False)))
+
+
+@contextmanager
+def ended_in_words() -> Iterator[None]:
+    """A request to end (SIGTERM, which schedulers send before they kill) is answered as Ctrl-C is."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def status_of(run: Callable[[], Any]) -> int:

@@ -12,6 +12,7 @@ Whatever ends this process ends what it started: Ray's own processes on this mac
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections import deque
@@ -116,6 +117,7 @@ class RayEngine:
                 "object_store_memory": STORE_BYTES,
                 "_node_ip_address": LOOPBACK,
             }
+        ending = signal.getsignal(signal.SIGTERM)
         try:
             self.ray.init(**options, address="local" if wanted.address is None else wanted.address)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -124,6 +126,8 @@ class RayEngine:
                 f"no Ray cluster answers at {wanted.address!r} ({str(error).splitlines()[0]}): start one with "
                 "`ray start --head`, or leave --address out to start one for this command"
             ) from error
+        if callable(ending):  # Ray puts its own in the place of the command's, which says that the work goes on
+            signal.signal(signal.SIGTERM, ending)
 
     def _refuse_too_many(self) -> None:
         """Raises UsageError where there is less than was asked for: actors would wait for ever.

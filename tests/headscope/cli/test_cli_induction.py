@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -180,13 +181,20 @@ def test_zero_has_no_sign(value: float, shown: str) -> None:
     assert fixed(value, 2) == shown
 
 
-def test_ctrl_c_says_how_to_go_on(
-    headscope: Callable[..., Outcome], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_says_how_to_go_on(
+    headscope: Callable[..., Outcome],
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sent: signal.Signals,
 ) -> None:
     import induction
 
+    before = signal.getsignal(signal.SIGTERM)
+
     def pressed(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(sent)
 
     monkeypatch.setattr(induction, "in_context_learning_score", pressed)
     arguments = ("induction", model, "-o", tmp_path / "run", "--sequences", 2, "--length", 8)
@@ -196,7 +204,7 @@ def test_ctrl_c_says_how_to_go_on(
     )
     assert "Traceback" not in found.error and not (tmp_path / "run" / "head_scores.parquet").exists()
     monkeypatch.undo()
-    assert headscope(*arguments).status == 0
+    assert headscope(*arguments).status == 0 and signal.getsignal(signal.SIGTERM) is before
 
 
 def test_ctrl_c_promises_nothing_where_nothing_is_kept(

@@ -144,7 +144,10 @@ def test_more_than_there_is_is_refused(engine: RayEngine) -> None:
         RayEngine("m", {}, asked, ray=engine.ray)._refuse_too_many()
 
 
-def test_ctrl_c_leaves_nothing_and_the_command_goes_on(model_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_nothing_and_the_command_goes_on(
+    model_folder: Path, tmp_path: Path, sent: signal.Signals
+) -> None:
     asked = [sys.executable, "-m", "headscope", "prune", str(model_folder), "--tasks", "probe_pattern,probe_labels"]
     asked += ["--shots", "2", "--limit", "20", "--order", "random", "--draws", "3", "-o", str(tmp_path / "run")]
     first = [*asked[:3], "importance", *asked[4:9], "-o", str(tmp_path / "run")]
@@ -156,7 +159,7 @@ def test_ctrl_c_leaves_nothing_and_the_command_goes_on(model_folder: Path, tmp_p
         line = next(line for line in run.stderr if "workers are ready" in line)
         assert "2 workers are ready (2 on " in line
         below = psutil.Process(run.pid).children(recursive=True)
-        run.send_signal(signal.SIGINT)
+        run.send_signal(sent)
         said = run.stderr.read()
     assert run.returncode == 130 and "goes on from the last finished unit" in said
     end = time.monotonic() + 10
