@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -168,3 +171,70 @@ def test_an_interrupt_leaves_nothing_and_the_command_goes_on(
         time.sleep(0.2)
     subprocess.run(asked, check=True, capture_output=True)
     assert (tmp_path / "run" / "metrics.parquet").is_file()
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def iter_until(lines: Iterable[str], mark: str) -> Iterator[str]:
+    """Lines up to the one that holds the mark."""
+    for line in lines:
+        yield line
+        if mark in line:
+            return
+
+
+@contextmanager
+def node(name: str, environment: dict[str, str], *where: str) -> Iterator[subprocess.Popen[str]]:
+    """A machine of a cluster, as a process of its own."""
+    command = [str(Path(sys.executable).parent / "ray"), "start", *where, "--block", "--num-cpus=1", "--num-gpus=0"]
+    command += [f'--resources={{"{name}": 1}}', "--node-ip-address=127.0.0.1", "--object-store-memory=80000000"]
+    command += ["--disable-usage-stats"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        try:
+            said = list(iter_until(process.stdout, "--block"))
+            assert said and "--block" in said[-1], (name, said)
+            threading.Thread(target=process.stdout.read, daemon=True).start()  # a full pipe would stop it
+            yield process
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+@pytest.mark.longest
+def test_a_node_that_is_stopped_loses_nothing(model_folder: Path, tmp_path: Path) -> None:
+    tasks = ["--tasks", "probe_pattern,probe_labels", "--shots", "2", "--limit", "20"]
+    start = [sys.executable, "-m", "headscope"]
+    removed = ["--order", "random,own", "--draws", "30"]
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # as examples/cluster/ has it
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **token}
+    for name in ("alone", "cluster"):
+        first = [*start, "importance", str(model_folder), *tasks, "-o", str(tmp_path / name)]
+        subprocess.run(first, check=True, capture_output=True, env=environment)
+    pruned = [*start, "prune", str(model_folder), *tasks, *removed, "-o"]
+    subprocess.run([*pruned, str(tmp_path / "alone")], check=True, capture_output=True, env=environment)
+    address = f"127.0.0.1:{free_port()}"
+    with (
+        node("first", environment, "--head", f"--port={address.rpartition(':')[2]}", "--include-dashboard=false"),
+        node("second", environment, f"--address={address}") as other,
+    ):
+        asked = [*pruned, str(tmp_path / "cluster"), "--engine", "ray", "--address", address]
+        with subprocess.Popen(
+            asked, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment
+        ) as run:
+            assert run.stderr is not None
+            said = [next(line for line in run.stderr if "workers are ready" in line)]
+            assert "2 workers are ready" in said[0]
+            for part in [*psutil.Process(other.pid).children(recursive=True), other]:
+                part.kill()
+            said += list(run.stderr)
+        assert run.returncode == 0, said
+    assert any("a worker died; its units run elsewhere" in line for line in said), said
+    assert tables(tmp_path / "alone") == tables(tmp_path / "cluster")
+    assert units(tmp_path / "alone") == units(tmp_path / "cluster")
