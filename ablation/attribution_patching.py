@@ -19,7 +19,7 @@ from einops import einsum, reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ablation.patch_effects import HeadEffects, Question, clean_activations, effects_of
+from ablation.patch_effects import HeadEffects, PatchQuestion, clean_activations, effects_of
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MIDPOINTS = 8
 
 
-def estimated(model: HookedModel, question: Question, places: tuple[int, ...], *, method: str) -> HeadEffects:
+def estimated(model: HookedModel, question: PatchQuestion, places: tuple[int, ...], *, method: str) -> HeadEffects:
     """Estimated effects of every head; `by_position` holds each position's part."""
     pair = question.pair
     from_end = [place - len(pair.corrupt) for place in places]
@@ -44,7 +44,7 @@ def estimated(model: HookedModel, question: Question, places: tuple[int, ...], *
 
 
 def _slope(
-    model: HookedModel, question: Question, places: tuple[int, ...], share: float
+    model: HookedModel, question: PatchQuestion, places: tuple[int, ...], share: float
 ) -> tuple[Float[Tensor, "layer head place d_value"], float]:
     """dm/dz with the prompt's embeddings that share of the way from corrupt to clean, and m there."""
     with _moved(model, question, share), model.gradients() as found:
@@ -58,12 +58,12 @@ def _slope(
     return torch.stack(summed).transpose(1, 2), float(value.detach())
 
 
-def _value_at(model: HookedModel, question: Question, share: float) -> float:
+def _value_at(model: HookedModel, question: PatchQuestion, share: float) -> float:
     with torch.no_grad(), _moved(model, question, share):
         return float(_forward(model, question))
 
 
-def _forward(model: HookedModel, question: Question) -> Float[Tensor, ""]:
+def _forward(model: HookedModel, question: PatchQuestion) -> Float[Tensor, ""]:
     """The outcome from whole runs of all paths; a patch would stand in each of them, so their slopes are added."""
     scored = question.scored
     rows = scored.paths()
@@ -73,7 +73,7 @@ def _forward(model: HookedModel, question: Question) -> Float[Tensor, ""]:
 
 
 @contextmanager
-def _moved(model: HookedModel, question: Question, share: float) -> Iterator[None]:
+def _moved(model: HookedModel, question: PatchQuestion, share: float) -> Iterator[None]:
     """Inside, the embeddings of the prompt lie between corrupt (0) and clean (1); the answers' stay."""
     clean = torch.tensor(question.pair.clean, device=model.device)
 

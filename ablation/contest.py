@@ -75,7 +75,7 @@ class ContestSet:
 
 
 @dataclass(frozen=True)
-class Removal:
+class RemovedSet:
     """A set, and how it is removed."""
 
     heads: ContestSet
@@ -171,14 +171,14 @@ def removals(
     *,
     ways: Sequence[tuple[str, str]] = WAYS,
     controlled: Sequence[tuple[str, str]] = CONTROLLED,
-) -> list[Removal]:
+) -> list[RemovedSet]:
     """Which set is removed how: controls in the controlled ways only, doses by mean at all positions only."""
     found = []
     for way in ways:
         for heads in sets:
             left_out = {DOSE: way != WAYS[0], CONTROL: way not in controlled}
             if not left_out.get(heads.role, False):
-                found.append(Removal(heads, *way))
+                found.append(RemovedSet(heads, *way))
     return found
 
 
@@ -195,10 +195,10 @@ class ContestTask:
     kind: str
     shots: int
     full: Evaluation
-    removed: Mapping[Removal, Evaluation]
+    removed: Mapping[RemovedSet, Evaluation]
     copied: frozenset[str] = field(default=frozenset())
 
-    def drop(self, removal: Removal, outcome: str, group: str = ALL_TASKS) -> Float[np.ndarray, "item"]:
+    def drop(self, removal: RemovedSet, outcome: str, group: str = ALL_TASKS) -> Float[np.ndarray, "item"]:
         """Outcome of the whole model less that without the set, by unit of the group."""
         drop = self.full.outcome(outcome).minus(self.removed[removal].outcome(outcome))
         return np.asarray(drop.values[self._kept(drop.items, group)])
@@ -235,7 +235,7 @@ def evaluate_at_last(
 def contest_task(
     model: HookedModel,
     task: Any,
-    wanted: Sequence[Removal],
+    wanted: Sequence[RemovedSet],
     replacements: Mapping[str, Replacement | None],
     *,
     evaluate: Evaluate = evaluate,
@@ -247,7 +247,7 @@ def contest_task(
     replacements: by name of ablation, None for zero. evaluate: as ablation.evaluate. at_last: as evaluate_at_last.
     progress(n) is told after n more removals.
     """
-    removed: dict[Removal, Evaluation] = {}
+    removed: dict[RemovedSet, Evaluation] = {}
     for removal in (one for one in wanted if one.positions == "all"):
         stand_in = replacements[removal.ablation]
         removed[removal] = evaluate(model, task, heads=removal.heads.mask(model), replacement=stand_in)
@@ -293,8 +293,8 @@ def _words(text: str) -> list[str]:
 class Match:
     """One tested set by one way of removing, with its controls: `of` gives the drops of every task of a group."""
 
-    tested: Removal
-    controls: tuple[Removal, ...]
+    tested: RemovedSet
+    controls: tuple[RemovedSet, ...]
 
     def of(self, tasks: Sequence[ContestTask], outcome: str, group: str) -> list[TaskDrops]:
         """What the statistics over tasks are made of; tasks without a unit in the group are left out."""
@@ -311,13 +311,13 @@ class Match:
         return found
 
 
-def matches(wanted: Sequence[Removal]) -> list[Match]:
+def matches(wanted: Sequence[RemovedSet]) -> list[Match]:
     """Every tested set, dose and negative control, with the controls that were removed in the same way.
 
     Doses and the negative control stand alone: the induction heads' controls are matched to these heads, and in a layer
     that they crowd there are fewer lowest heads than induction heads.
     """
-    controls: dict[tuple[str, ...], list[Removal]] = {}
+    controls: dict[tuple[str, ...], list[RemovedSet]] = {}
     for one in wanted:
         if one.heads.role == CONTROL:
             controls.setdefault(_place(one), []).append(one)
@@ -328,7 +328,7 @@ def matches(wanted: Sequence[Removal]) -> list[Match]:
     ]
 
 
-def _place(one: Removal) -> tuple[str, ...]:
+def _place(one: RemovedSet) -> tuple[str, ...]:
     return (one.heads.arm, one.heads.share, one.heads.overlap, one.ablation, one.positions)
 
 
@@ -345,7 +345,7 @@ class Contest:
     """All tasks under all removals: `match.of(tasks, ...)` of each of `matches(removals)` gives the drops."""
 
     tasks: tuple[ContestTask, ...]
-    removals: tuple[Removal, ...]
+    removals: tuple[RemovedSet, ...]
 
 
 def contest(

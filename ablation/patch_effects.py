@@ -57,7 +57,7 @@ class FFNEffects(_Effects, FFNScores):
 
 
 @dataclass(frozen=True)
-class Question:
+class PatchQuestion:
     """A prompt pair and the outcome that is read: `value` makes it of the answers' log-likelihoods."""
 
     pair: PromptPair
@@ -85,7 +85,7 @@ def ask(
     answer: Text,
     other: Text | Sequence[Text] | None,
     outcome: str | None,
-) -> Question:
+) -> PatchQuestion:
     """The prompts as tokens, and what is read off them."""
     pair = PromptPair.of(model, clean, corrupt, answer=answer, other=other)
     chosen = outcome or (LOG_PROBABILITY if other is None else DIFFERENCE)
@@ -95,7 +95,7 @@ def ask(
         raise UsageError(f"outcome={chosen!r} compares answers: give another one with `other`")
     if chosen == DIFFERENCE:
         pair.refuse_unlike_answers(model)
-    return Question(pair, chosen)
+    return PatchQuestion(pair, chosen)
 
 
 def positions_of(model: HookedModel, pair: PromptPair, at: At, method: str) -> tuple[int, ...]:
@@ -139,7 +139,7 @@ def clean_activations(
 
 def effects_of(
     model: HookedModel,
-    question: Question,
+    question: PatchQuestion,
     effects: Float[Tensor, "layer ..."],
     places: tuple[int, ...],
     *,
@@ -169,7 +169,7 @@ def effects_of(
     return HeadEffects(**fields, n_kv_heads=model.n_kv_heads) if of_heads else FFNEffects(**fields)
 
 
-def _plain(model: HookedModel, question: Question) -> Float[Tensor, ""]:
+def _plain(model: HookedModel, question: PatchQuestion) -> Float[Tensor, ""]:
     """The clean prompt's own outcome."""
     scored = ScoredPaths.of_choices(question.pair.clean, question.pair.answers)
     return question.value(prepare(model, scored, [len(question.pair.clean) - 1]).plain)

@@ -27,7 +27,7 @@ from ablation.patch_effects import (
     At,
     FFNEffects,
     HeadEffects,
-    Question,
+    PatchQuestion,
     ask,
     clean_activations,
     effects_of,
@@ -86,7 +86,7 @@ def patch(
 
 def _exact(
     model: HookedModel,
-    question: Question,
+    question: PatchQuestion,
     places: tuple[int, ...],
     component: str,
     heads: Sequence[tuple[int, int]] | None,
@@ -108,7 +108,7 @@ def _exact(
 
 def _alone(
     model: HookedModel,
-    question: Question,
+    question: PatchQuestion,
     values: Tensor,
     number: int,
     places: tuple[int, ...],
@@ -147,7 +147,7 @@ def _table(
 
 
 def with_agreement(
-    model: HookedModel, question: Question, places: tuple[int, ...], estimate: HeadEffects
+    model: HookedModel, question: PatchQuestion, places: tuple[int, ...], estimate: HeadEffects
 ) -> HeadEffects:
     """The estimate with exact effects of 48 heads stratified by it; as it is where a model has too few heads."""
     if int(estimate.mean.isfinite().sum()) < FEWEST:

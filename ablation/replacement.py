@@ -147,7 +147,7 @@ def make_replacement(
             f"{len(shared)} documents are reference and evaluated at once (such as {min(shared)!r}): mean "
             "and resample ablation need disjoint ones, for example the train split"
         )
-    return mean_of(model, held) if ablation == "mean" else Resampled(model, tuple(held), seed)
+    return mean_of(model, held) if ablation == "mean" else DocumentSamples(model, tuple(held), seed)
 
 
 # ---- mean -----------------------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def _stacked(model: HookedModel, name: str, values: dict[tuple[str, int], Tensor
 
 
 @dataclass(frozen=True)
-class Resampled:
+class DocumentSamples:
     """Activations of another document: which one is decided by (seed, document id) alone."""
 
     model: HookedModel

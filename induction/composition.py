@@ -65,7 +65,7 @@ def composition_scores(
     count = model.n_layers * model.n_heads
     ratio = torch.full((len(kinds), count, count), torch.nan)
     with torch.no_grad():
-        path, readers = DirectPath(model), _Readers(model, rows)
+        path, readers = DirectPath(model), _LaterHeads(model, rows)
         for layer in model.attention_layers:
             writers = _Writers(model, path, layer)
             columns = slice(layer * model.n_heads, (layer + 1) * model.n_heads)
@@ -122,7 +122,7 @@ class _Writers:
         self.norm = _norm(self.o @ self.o.mT, self.v_gram)
 
 
-class _Readers:
+class _LaterHeads:
     """What the later heads read: W_Q, W_K and W_V, with the Gram matrix of what follows each and the whole's norm."""
 
     def __init__(self, model: HookedModel, rows: list[int]) -> None:

@@ -90,7 +90,7 @@ class NeedleGroup:
 
 
 @dataclass(frozen=True)
-class Item:
+class NeedleItem:
     """One prompt: its ids up to the value's first token, the value among its choices, and what it is an item of."""
 
     context: Ids
@@ -110,7 +110,7 @@ class NeedlePrompts:
     """All items, grouped by length; iterate over the groups."""
 
     groups: tuple[NeedleGroup, ...]
-    items: tuple[Item, ...]
+    items: tuple[NeedleItem, ...]
     seed: int
 
     def __iter__(self) -> Iterator[NeedleGroup]:
@@ -120,7 +120,7 @@ class NeedlePrompts:
         return len(self.items)
 
     @classmethod
-    def of(cls, items: Sequence[Item], seed: int, device: torch.device) -> NeedlePrompts:
+    def of(cls, items: Sequence[NeedleItem], seed: int, device: torch.device) -> NeedlePrompts:
         """Items whose prompts of equal length run together."""
         groups = []
         for length in sorted({len(item.tokens) for item in items}):
@@ -170,7 +170,9 @@ def _refuse(model: HookedModel, lengths: Sequence[int], depths: Sequence[float],
         )
 
 
-def _item(tokenizer: Any, length: int, depths: Sequence[float], asked: int, filler: str | None, seed: str) -> Item:
+def _item(
+    tokenizer: Any, length: int, depths: Sequence[float], asked: int, filler: str | None, seed: str
+) -> NeedleItem:
     """A context with its needles, and the question for one of them."""
     draw = random.Random(f"needles/{seed}")  # noqa: S311
     keys = draw.sample(PLACES, len(depths))
@@ -188,7 +190,7 @@ def _item(tokenizer: Any, length: int, depths: Sequence[float], asked: int, fill
     context = (*front, *text, *question)
     others = [(place, len(values[n])) for n, place in enumerate(places) if n != asked]
     needle = Needle.of(value, len(context) - 1, places[asked], others)
-    return Item(context, (value, *values[:asked], *values[asked + 1 :]), needle, length, float(depths[asked]))
+    return NeedleItem(context, (value, *values[:asked], *values[asked + 1 :]), needle, length, float(depths[asked]))
 
 
 def _with_needles(filler: Sequence[Ids], said: Sequence[Ids], depths: Sequence[float]) -> tuple[Ids, list[int]]:

@@ -53,7 +53,7 @@ WINDOWED_BASE = 10000.0  # of Gemma 3's windowed layers
 
 
 @dataclass(frozen=True)
-class Difference:
+class KeyDifference:
     """A key whose value is not that of the configuration, which has no place for it."""
 
     key: str
@@ -63,7 +63,7 @@ class Difference:
         return f"{self.key} = {self.said}, and the configuration has no such number"
 
 
-def settle(config: Any, architecture: str, keys: Mapping[str, Any]) -> list[Difference]:
+def settle(config: Any, architecture: str, keys: Mapping[str, Any]) -> list[KeyDifference]:
     """Give the configuration what the file says; what could not be given is returned.
 
     keys: those of the file that begin with the architecture's name, without it.
@@ -74,14 +74,14 @@ def settle(config: Any, architecture: str, keys: Mapping[str, Any]) -> list[Diff
         "rope.dimension_count": _set_rotary_width,
         "attention.sliding_window_pattern": _has_pattern,
     }
-    left: list[Difference] = []
+    left: list[KeyDifference] = []
     for key, value in {**_derived(config, architecture, keys), **keys}.items():
         if key.startswith(WITHOUT_EFFECT):
             continue
         if key not in special:
             left += _compare(config, key, value)
         elif not special[key](config, value):
-            left.append(Difference(key, value))
+            left.append(KeyDifference(key, value))
     return left
 
 
@@ -99,17 +99,17 @@ def _derived(config: Any, architecture: str, keys: Mapping[str, Any]) -> dict[st
     return found
 
 
-def _compare(config: Any, key: str, value: Any) -> Iterator[Difference]:
+def _compare(config: Any, key: str, value: Any) -> Iterator[KeyDifference]:
     if isinstance(value, list):
         if len(set(value)) > 1:  # by layer: transformers reads LFM2's; widths would not fit their tensors
             if key not in ("attention.head_count_kv", "feed_forward_length"):
-                yield Difference(key, value)
+                yield KeyDifference(key, value)
             return
         value = value[0]
     name = next((name for name in NAMES.get(key, ()) if hasattr(config, name)), None)
     if name is None:
         if not _is_neutral(key, value):
-            yield Difference(key, value)
+            yield KeyDifference(key, value)
     elif not _same(getattr(config, name), value):
         setattr(config, name, None if name == "sliding_window" and not value else value)
 

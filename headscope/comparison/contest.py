@@ -34,7 +34,7 @@ from ablation.contest import (
     TESTED,
     ContestTask,
     Match,
-    Removal,
+    RemovedSet,
     matches,
 )
 from ablation.statistics.curves import band
@@ -47,7 +47,7 @@ from headscope.store.comparisons import FULL, ContestLevel, Kind, Row, row, with
 Grid = Int[np.ndarray, "layer head"]
 
 
-def contest_rows(tasks: Sequence[ContestTask], wanted: Sequence[Removal], groups: Grid) -> Iterator[Row]:
+def contest_rows(tasks: Sequence[ContestTask], wanted: Sequence[RemovedSet], groups: Grid) -> Iterator[Row]:
     """All rows; nothing of groups without a task."""
     effects: list[Row] = []
     for group in GROUPS:
@@ -88,7 +88,7 @@ def match_rows(
     yield row(Kind.CONTEST_EFFECT, *key, effect.value, interval=(effect.low, effect.high), p=p, n=result.n_controls)
 
 
-def ahead_rows(tasks: Sequence[ContestTask], wanted: Sequence[Removal], outcome: str, group: str) -> Iterator[Row]:
+def ahead_rows(tasks: Sequence[ContestTask], wanted: Sequence[RemovedSet], outcome: str, group: str) -> Iterator[Row]:
     """Each arm's class-sized set against the induction heads, both beyond their controls, paired by document."""
     sized = [one for one in matches(wanted) if is_main(one.tested) and len(one.controls) >= FEWEST_CONTROLS]
     for match in sized:
@@ -116,7 +116,7 @@ def level_row(tasks: Sequence[ContestTask], outcome: str, group: str) -> Row:
     return row(Kind.CONTEST_LEVEL, FULL, group, tasks[0].shots, ContestLevel(outcome), value, n=len(means))
 
 
-def set_table(tasks: Sequence[ContestTask], wanted: Sequence[Removal]) -> pd.DataFrame:
+def set_table(tasks: Sequence[ContestTask], wanted: Sequence[RemovedSet]) -> pd.DataFrame:
     """One row a set, way of removing, outcome and group of tasks: the mean drop, controls included."""
     found = []
     for group in GROUPS:
@@ -131,7 +131,7 @@ def set_table(tasks: Sequence[ContestTask], wanted: Sequence[Removal]) -> pd.Dat
     return pd.DataFrame(found)
 
 
-def described(one: Removal) -> dict[str, Any]:
+def described(one: RemovedSet) -> dict[str, Any]:
     """A removal as columns."""
     heads = one.heads
     return {
@@ -147,16 +147,16 @@ def described(one: Removal) -> dict[str, Any]:
     }
 
 
-def arm_of(one: Removal) -> str:
+def arm_of(one: RemovedSet) -> str:
     return NEGATIVE if one.heads.role == NEGATIVE else one.heads.arm
 
 
-def is_main(one: Removal) -> bool:
+def is_main(one: RemovedSet) -> bool:
     """A class-sized set at full dose, shared heads kept: what the figure and the sentences are about."""
     return (one.heads.role, one.heads.share, one.heads.overlap) == (TESTED, CLASS, KEPT)
 
 
-def level_of_set(one: Removal, outcome: str) -> ContestLevel:
+def level_of_set(one: RemovedSet, outcome: str) -> ContestLevel:
     heads = one.heads
     dose = f"{heads.dose:g}" if heads.role == DOSE else ""
     return ContestLevel(outcome, one.ablation, one.positions, heads.share, heads.overlap, dose)

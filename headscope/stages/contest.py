@@ -31,7 +31,7 @@ from ablation.contest import (
     WAYS,
     ContestSet,
     ContestTask,
-    Removal,
+    RemovedSet,
     contest_sets,
     contest_task,
     controlled,
@@ -244,7 +244,7 @@ class _Work:
 
     # --- removals -----------------------------------------------------------------------------------------------------
 
-    def contested(self, task: Task, wanted: Sequence[Removal], counter: Progress) -> ContestTask:
+    def contested(self, task: Task, wanted: Sequence[RemovedSet], counter: Progress) -> ContestTask:
         """One task under every removal; what was run before is read."""
         replacements = {
             name: replacement_for(self.model, self.choice, task, name, seed=self.choice.seed, part=REST)

@@ -11,7 +11,7 @@ import torch
 
 from ablation.evaluation import evaluate
 from ablation.knock_out import knock_out
-from ablation.replacement import At, Means, Placement, Resampled, Sparing, make_replacement
+from ablation.replacement import At, DocumentSamples, Means, Placement, Sparing, make_replacement
 from interp.errors import UsageError
 from interp.masks import FFNMask, HeadMask
 from tests.ablation.documents import SmallTask, documents, partial
@@ -72,7 +72,7 @@ def test_evaluation_and_knock_out_agree(family: str, ablation: str) -> None:
 def test_resampled_documents_are_aligned_at_the_end_of_the_context() -> None:
     model, references = load("gpt2"), documents(1, name="r")
     other = references[0]  # 7 tokens of context, then the target
-    resampled = Resampled(model, tuple(references))
+    resampled = DocumentSamples(model, tuple(references))
     length = len(other.context) + len(other.target)
     same = resampled.aligned(0, torch.arange(length), len(other.context))
     assert same.tolist() == list(range(length))
@@ -84,16 +84,16 @@ def test_resampled_documents_are_aligned_at_the_end_of_the_context() -> None:
 def test_which_document_stands_in_depends_on_seed_and_name_alone() -> None:
     model, references = load("gpt2"), tuple(documents(20, name="r"))
     names = [f"d{n}" for n in range(40)]
-    chosen = [Resampled(model, references, 1).chosen(name) for name in names]
-    assert chosen == [Resampled(model, references, 1).chosen(name) for name in names]
-    assert chosen != [Resampled(model, references, 2).chosen(name) for name in names]
+    chosen = [DocumentSamples(model, references, 1).chosen(name) for name in names]
+    assert chosen == [DocumentSamples(model, references, 1).chosen(name) for name in names]
+    assert chosen != [DocumentSamples(model, references, 2).chosen(name) for name in names]
     assert len(set(chosen)) > 10
-    assert all(references[Resampled(model, references, 1).chosen(d.id)].id != d.id for d in references)
+    assert all(references[DocumentSamples(model, references, 1).chosen(d.id)].id != d.id for d in references)
 
 
 def test_only_a_few_resampled_documents_are_held() -> None:
     model, references = load("gpt2"), tuple(documents(20, name="r"))
-    resampled = Resampled(model, references)
+    resampled = DocumentSamples(model, references)
     for place in range(20):
         resampled.activations(place)
     assert list(resampled.kept) == list(range(12, 20))

@@ -13,7 +13,7 @@ import torch
 
 import interp
 from induction import needle_prompts, retrieval_heads, retrieval_score, retrieval_scores
-from induction.needles import DEPTHS, Item, Needle, NeedlePrompts, _with_needles
+from induction.needles import DEPTHS, Needle, NeedleItem, NeedlePrompts, _with_needles
 from induction.texts import ids_behind
 from interp.attention.rows import FactoredRows
 from interp.errors import UsageError
@@ -193,7 +193,7 @@ def copied(keys: list[int], values: list[tuple[int, ...]]) -> NeedlePrompts:
         others = [(place, len(values[n])) for n, place in enumerate(places) if n != asked]
         needle = Needle.of(values[asked], len(context), places[asked], others)
         choices = (values[asked], *values[:asked], *values[asked + 1 :])
-        items.append(Item((*context, key), choices, needle, len(context) + len(values[asked]), 0.5))
+        items.append(NeedleItem((*context, key), choices, needle, len(context) + len(values[asked]), 0.5))
     return NeedlePrompts.of(items, 0, torch.device("cpu"))
 
 

@@ -17,6 +17,7 @@ from headscope.store.comparisons import (
     AtShots,
     CausalLevel,
     Coefficient,
+    ContestLevel,
     ControlSet,
     Difference,
     Kind,
@@ -46,6 +47,16 @@ values = st.one_of(
     st.builds(CausalLevel, word, word),
     st.builds(ControlSet, word, st.integers(0, 99)),
     st.builds(lambda component, ablation, step: PruningLevel(component, ablation, **step), word, word, steps),
+    st.builds(ContestLevel, word),
+    st.builds(
+        ContestLevel,
+        word,
+        word,
+        st.sampled_from(["all", "last"]),
+        st.sampled_from(["class", "5%"]),
+        st.sampled_from(["kept", "left out"]),
+        st.sampled_from(["", "0.25"]),
+    ),
 )
 
 
