@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -141,6 +141,13 @@ class Importance:
             n_kv_heads=groups,
         )
         return by_cluster(scores, self.clusters or self.documents)
+
+    def group_heads(self, *, positions: str = "token") -> HeadScores:
+        """The kv groups' scores, each at all of its heads: in the shape of a table of heads, without items."""
+        scores = self.kv_groups(positions=positions)
+        width = self.head_plain.shape[-1] // self.group_token.shape[-1]
+        spread = {name: getattr(scores, name).repeat_interleave(width, -1) for name in HeadScores.SUMMARY}
+        return replace(scores, **spread, per_item=None, provenance=self.provenance)
 
     def ffns(self, *, positions: str = "token", normalise: str = "uniform") -> FFNScores:
         """Scores of the FFNs."""

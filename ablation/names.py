@@ -7,5 +7,6 @@ ABLATIONS = ("zero", "mean", "resample")  # replacement.py
 POSITIONS = ("token", "document", "signed")  # importance.py: how gradients are summed over positions
 NORMALISATIONS = ("uniform", "paper", "layer_l2")  # importance.py: how documents and layers are made comparable
 OBJECTIVES = ("sum", "choice")  # importance.py: what is differentiated
+UNITS = ("head", "group")  # pruning.py: what an order of heads removes, single ones or whole kv groups
 SAMPLED = 48  # stratified.py: so many heads stand for all, where all are too dear
 HEADS_PER_GROUP = "heads_per_group"  # in the provenance of scores of kv groups

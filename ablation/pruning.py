@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 
 from ablation.evaluation import LOG_LIKELIHOOD, METRIC, Evaluate, Evaluation, evaluate
 from ablation.gains import Shots
+from ablation.names import UNITS
 from ablation.orders import Order, Scores, by_scores
 from ablation.provenance import refuse_other_model
 from ablation.replacement import Replacement, make_replacement
@@ -37,7 +38,6 @@ Orderlike = Order | Ranking | Scores
 Orders = Orderlike | tuple[Orderlike, Orderlike]
 PERCENTS = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90)
 GRID = tuple((heads, ffns) for ffns in range(0, 60, 10) for heads in range(0, 80, 10))
-UNITS = ("head", "group")
 
 
 @one_line

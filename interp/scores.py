@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -208,6 +208,7 @@ class HeadScores(_Scores):
     """
 
     n_kv_heads: int | None = None
+    SUMMARY: ClassVar = ("mean", "std", "ci_low", "ci_high")
 
     @classmethod
     def from_items(

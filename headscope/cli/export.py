@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ablation.names import POSITIONS
+from ablation.names import POSITIONS, UNITS
 from headscope.cli import help as panels
 from headscope.cli import options as opt
 from headscope.cli import values
@@ -24,6 +24,15 @@ def export(
     folder: opt.Folder,
     out: Annotated[Path, typer.Argument(help="A new folder for the checkpoint.", parser=values.path("OUT"))],
     component: Annotated[str, choice("--component", PRUNABLE, help="What goes.", panel=panels.REMOVED)] = "head",
+    unit: Annotated[
+        str, choice("--unit", UNITS, help="Single heads, or whole key-value groups.", panel=panels.REMOVED)
+    ] = "head",
+    cut: Annotated[
+        bool,
+        typer.Option(
+            "--cut", help="Evenly over layers, with smaller projections (--unit group).", rich_help_panel=panels.REMOVED
+        ),
+    ] = False,
     percent: Annotated[
         int, whole("--percent", high=100, help="How much goes, least important first.", panel=panels.REMOVED)
     ] = 30,
@@ -55,6 +64,7 @@ def export(
     \b
       headscope export runs/gpt2 gpt2-pruned
       headscope export runs/gpt2 gpt2-pruned --component both --percent 20
+      headscope export runs/qwen3 qwen3-smaller --unit group --cut --percent 50
     """
     check_run(folder, "headscope export")
     from headscope.stages.export import export_pruned
@@ -72,9 +82,12 @@ def export(
             shots=shots,
             ranking=ranking,
             ablation=ablation,
+            unit=unit,
+            cut=cut,
         )
+    groups = "" if done.removed_groups is None else f" ({done.removed_groups} key-value groups)"
     print(
-        f"{done.removed_heads} heads and {done.removed_ffns} FFNs removed by the {ranking} importance of "
+        f"{done.removed_heads} heads{groups} and {done.removed_ffns} FFNs removed by the {ranking} importance of "
         f"{len(done.tasks)} tasks at {done.shots} shots; written to {done.folder}"
     )
 

@@ -14,6 +14,7 @@ from headscope.cli.options import DEFAULT_MODEL
 from headscope.stages.removal_orders import SIGNED
 from headscope.store.manifest import read_manifest
 from headscope.store.run import Run
+from headscope.store.scores import GROUPED
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,13 +62,14 @@ def maker(name: str, variant: str) -> str:
 def needed(prune: PruneChoice) -> Iterator[Score]:
     """The scores that the orders are made from."""
     ranked = [name for name in prune.orders if name not in NO_RANKING]
+    ranked_by = IMPORTANCE if prune.unit == "head" else GROUPED
     for kind in ("head", "ffn") if prune.component == "both" else (prune.component,):
         knocked = kind == "ffn" and prune.ffn_ranking == "knock_out"
         if any(name not in SIGNED for name in ranked):
-            yield (kind, "knock_out", "choice") if knocked else (kind, IMPORTANCE, prune.ranking)
+            yield (kind, "knock_out", "choice") if knocked else (kind, ranked_by, prune.ranking)
         for name in ranked:
             if name in SIGNED:
-                yield kind, IMPORTANCE, SIGNED[name]
+                yield kind, ranked_by, SIGNED[name]
 
 
 def stored(folder: Path) -> set[tuple[Any, ...]]:
@@ -76,11 +78,15 @@ def stored(folder: Path) -> set[tuple[Any, ...]]:
         return set()
     run = Run(folder)
     columns = ["score", "variant", "task", "shots"]
-    return {
+    heads = run.head_scores
+    found = {
         (kind, *row)
-        for kind, frame in (("head", run.head_scores), ("ffn", run.ffn_scores))
+        for kind, frame in (("head", heads), ("ffn", run.ffn_scores))
         for row in frame[columns].drop_duplicates().itertuples(index=False)
     }
+    if (heads["kv_head"] == heads["head"]).all():  # every head is a group
+        found |= {("head", GROUPED, *rest) for kind, name, *rest in found if (kind, name) == ("head", IMPORTANCE)}
+    return found
 
 
 def command(

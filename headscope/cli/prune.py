@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from ablation.names import POSITIONS
+from ablation.names import POSITIONS, UNITS
 from ablation.tasks.names import ICL14, PROBES
 from headscope.cli import engines, values
 from headscope.cli import help as panels
@@ -22,6 +22,12 @@ from headscope.store.names import FFN_RANKINGS, ORDERS, PRUNABLE
 
 STEPS = "0,5,10,15,20,30,40,50,60,70,80,90"
 RANKINGS = (*POSITIONS, *(f"{name}/choice" for name in POSITIONS))
+PRUNED = {
+    "head": "pruning heads",
+    "ffn": "pruning FFNs",
+    "both": "pruning heads and FFNs",
+    "group": "pruning key-value groups",
+}
 read_percents = values.whole_numbers("--percents", "0,20,40")
 read_orders = values.names("--order", f"{values.alternatives(ORDERS)}, or a task of --tasks")
 
@@ -34,6 +40,9 @@ def prune(
     tasks: opt.Tasks = "probes",
     component: Annotated[
         str, one_of("--component", PRUNABLE, help="What is removed; both is the joint grid.", panel=panels.REMOVED)
+    ] = "head",
+    unit: Annotated[
+        str, one_of("--unit", UNITS, help="Single heads, or whole key-value groups.", panel=panels.REMOVED)
     ] = "head",
     order: Annotated[
         str,
@@ -95,12 +104,13 @@ def prune(
       headscope importance gpt2 --tasks copa,rte       # first
       headscope prune gpt2 --tasks copa,rte --order own,random
       headscope prune gpt2 --tasks copa,rte --component ffn
+      headscope prune Qwen/Qwen3-0.6B --unit group --order own,even,random
     """
     choice = opt.task_choice(
         tasks, shots, limit=limit, data=data, demos=demos, demo_seeds=demo_seeds, bos=bos, seed=seed, mixed=True
     )
     orders = tuple(values.comma_list(order))
-    check_orders(orders, choice.names, component)
+    check_orders(orders, choice.names, component, unit)
     if rankings is not None:
         check_run(rankings, "--rankings")
     from headscope.cli.missing import check_scores
@@ -114,10 +124,11 @@ def prune(
         draws=draws,
         ranking=ranking,
         ffn_ranking=ffn_ranking,
+        unit=unit,
     )
     folder = opt.run_folder(model, out)
     summaries, page = opt.measure(
-        f"pruning {component}s" if component != "both" else "pruning heads and FFNs",
+        PRUNED[component if unit == "head" else unit],
         model=model,
         loading=loading,
         folder=folder,

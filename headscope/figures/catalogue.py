@@ -320,6 +320,13 @@ CATALOGUE = (
         _pruning("head"),
     ),
     Entry(
+        "pruning_kv_groups",
+        "Pruning key-value groups",
+        "As the figure of pruned heads, for all heads at once that share a key-value head.",
+        "`headscope prune --unit group`",
+        _pruning("kv_group"),
+    ),
+    Entry(
         "pruning_ffns",
         "Pruning FFNs",
         "As the figure of pruned heads, for feed-forward networks.",

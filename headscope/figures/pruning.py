@@ -22,6 +22,7 @@ LOOK: dict[str, tuple[str, str, str]] = {
     "signed_choice": ("signed ranking by choice", "purple", "solid"),
     "iterative": ("re-scored each step", "blue", "dash"),
     "inverse": ("most important first", "vermilion", "dot"),
+    "even": ("own ranking, evenly over layers", "green", "dash"),
     "random": ("random", "grey", "solid"),
     "layer_matched": ("layer-matched random", "ochre", "solid"),
 }
@@ -33,13 +34,13 @@ METRICS = {
     "choice_gain": "gain of choice, nats",
     "em": "exact match",
 }
-SHARE = {"head": "percent_heads", "ffn": "percent_ffns"}
+SHARE = {"head": "percent_heads", "kv_group": "percent_heads", "ffn": "percent_ffns"}
 
 
 def pruning_curves(
     rows: pd.DataFrame, *, component: str, title: str = "", legend: bool = True, height: int = 420
 ) -> go.Figure:
-    """Rows of `metrics` of one metric, number of shots and component (`head` or `ffn`); tasks are averaged."""
+    """Rows of `metrics` of one metric, number of shots and component (a key of SHARE); tasks are averaged."""
     share = SHARE[component]
     traces: list[go.Scatter] = []
     for order in [*LOOK, *sorted(set(rows["order"]) - set(LOOK))]:
@@ -51,7 +52,7 @@ def pruning_curves(
     if len(transferred):
         draws = curves_by_draw(transferred.assign(order_seed=0), share)
         traces.append(_line("transfer", draws.mean(axis=1), ("other tasks' rankings, mean", "sky", "dashdot")))
-    names = {"head": "heads removed, %", "ffn": "FFNs removed, %"}
+    names = {"head": "heads removed, %", "kv_group": "key-value groups removed, %", "ffn": "FFNs removed, %"}
     return styled(
         traces,
         x=names[component],

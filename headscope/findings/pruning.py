@@ -14,7 +14,7 @@ from headscope.findings.section import Section, Table
 from headscope.findings.words import counted, documents, listed, number, shots
 from headscope.store.comparisons import DECIDING, NOT_REMOVABLE, POOLED, CausalLevel, Kind, PruningLevel, removable_row
 
-COMPONENTS = {"head": "heads", "ffn": "FFNs"}
+COMPONENTS = {"head": "heads", "kv_group": "key-value groups", "ffn": "FFNs"}
 HARMLESS = {  # outcome: at which price, the one that models are compared by first
     "kept": "with 95% of the choice gain kept",
     "choice": "for less than 0.05 nats of choice",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablation.names import UNITS
 from headscope.comparison.scored import Shelf
 from headscope.stages.cells import check_component
 from headscope.stages.removal_orders import Rankings
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written where: how many heads and FFNs are gone, by the ranking of which tasks."""
+    """What was written where: how many heads (kv groups) and FFNs are gone, by the ranking of which tasks."""
 
     folder: Path
     removed_heads: int
+    removed_groups: int | None
     removed_ffns: int
     tasks: tuple[str, ...]
     shots: int
@@ -46,26 +48,44 @@ def export_pruned(
     shots: int | None = None,
     ranking: str = "token",
     ablation: str = "zero",
+    unit: str = "head",
+    cut: bool = False,
 ) -> Exported:
     """Write the model without the `percent` least important heads (FFNs; for `both`, `percent_ffns` of the FFNs too).
 
-    order: `aggregate` over the run's tasks, or one of them. shots: whose scores; the most there are if unset.
+    order: `aggregate` over the run's tasks, or one of them. shots: whose scores; the most there are if unset. unit:
+    `group` removes whole kv groups; with `cut` evenly over layers, so that projections become smaller (cutting.py).
     Raises UsageError for a ranking that is not stored and for another ablation than zero, StoreError for a run of
     another model.
     """
+    from ablation import orders
     from ablation.export import export
 
     check_component(model, component)
+    check_unit(component, unit, cut=cut)
     run = open_run(folder)
     run.manifest.refuse_other(identity_of(model), run.folder)
     at, tasks = chosen_scores(run, order, shots, ranking)
     masks: dict[str, Any] = {"heads": None, "ffns": None}
     counts = {"heads": 0, "ffns": 0}
     for kind, size in sizes(component, percent, percent_ffns).items():
-        made = the_order(Rankings(run, kind, tasks, ranking), order, at)
+        made = the_order(Rankings(run, kind, tasks, ranking, unit=unit if kind == "head" else "head"), order, at)
+        made = orders.even_over_layers(made) if cut else made
         masks[f"{kind}s"], counts[f"{kind}s"] = made.mask(size), made.removed(size)
-    written = export(model, masks["heads"], masks["ffns"], out, ablation=ablation)
-    return Exported(written, counts["heads"], counts["ffns"], tasks, at)
+    written = export(model, masks["heads"], masks["ffns"], out, ablation=ablation, cut=cut)
+    groups = counts["heads"] if unit == "group" else None
+    heads = counts["heads"] * (model.n_heads // model.n_kv_heads if unit == "group" else 1)
+    return Exported(written, heads, groups, counts["ffns"], tasks, at)
+
+
+def check_unit(component: str, unit: str, *, cut: bool) -> None:
+    """Raises UsageError for a unit that the component has not, and for a cut without whole groups."""
+    if unit not in UNITS:
+        raise UsageError(f"{unit!r} is no unit of pruning; there are {', '.join(UNITS)} (--unit)")
+    if unit == "group" and component != "head":
+        raise UsageError("kv groups are groups of heads: --unit group belongs to --component head")
+    if cut and unit != "group":
+        raise UsageError("projections become smaller by whole key-value groups: --cut belongs to --unit group")
 
 
 def sizes(component: str, percent: int, percent_ffns: int | None) -> dict[str, int]:

@@ -38,7 +38,7 @@ from headscope.stages.cells import (
 )
 from headscope.store.ahead import ahead
 from headscope.store.manifest import Stage
-from headscope.store.scores import IMPORTANCE, NORM, SHUFFLED
+from headscope.store.scores import GROUPED, IMPORTANCE, NORM, SHUFFLED
 from headscope.store.writer import open_stage
 from interp.errors import UsageError
 
@@ -195,7 +195,7 @@ def _unit(model: HookedModel, shard: Task, how: dict[str, Any]) -> dict[str, Ten
 
 
 def _store(run: RunWriter, importance: Importance, task: Task, *, normalise: str, columns: dict[str, Any]) -> None:
-    """`token`, `document` and `signed`, by the uniform normalisation and by another that was asked for."""
+    """`token`, `document` and `signed`, uniformly normalised and as it was asked for; the first of kv groups too."""
     name = NAMES[task.labels]
     where: dict[str, Any] = {"task": task.name, "shots": task.shots, "item_columns": columns}
     for way in dict.fromkeys(("uniform", normalise)):
@@ -203,6 +203,11 @@ def _store(run: RunWriter, importance: Importance, task: Task, *, normalise: str
             run.add_scores(replace(importance.heads(positions=positions, normalise=way), name=name), **where)
             if way != "layer_l2":
                 run.add_scores(replace(importance.ffns(positions=positions, normalise=way), name=name), **where)
+    if name == IMPORTANCE and importance.group_token.shape[-1] < importance.head_token.shape[-1]:
+        for positions in POSITIONS:
+            run.add_scores(
+                replace(importance.group_heads(positions=positions), name=GROUPED), task=task.name, shots=task.shots
+            )
 
 
 def _store_norm(model: HookedModel, run: RunWriter, ranked: Task) -> None:

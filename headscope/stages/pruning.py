@@ -23,6 +23,7 @@ import pandas as pd
 from ablation.engine.recheck import RECHECKED
 from ablation.evaluation import METRIC
 from ablation.gains import Conditions, with_common_choices
+from ablation.names import UNITS
 from ablation.outcomes import with_choices
 from ablation.pruning import prune
 from ablation.statistics.intervals import cluster_mean
@@ -70,7 +71,8 @@ class PruneChoice:
 
     percents: of heads or of FFNs. grid: of heads and of FFNs, for `both`. draws: of random and layer-matched orders.
     ranking: the head score of an own order (`token`, `document`, `signed`, each also as `.../choice`); ffn_ranking:
-    `importance` or `knock_out`. screened: the tasks passed a screen, so that all of them are summed up together.
+    `importance` or `knock_out`. unit: of heads, `head` or `group`, a whole kv group. screened: the tasks passed a
+    screen, so that all of them are summed up together.
     """
 
     component: str = "head"
@@ -81,16 +83,24 @@ class PruneChoice:
     draws: int = DRAWS
     ranking: str = "token"
     ffn_ranking: str = "importance"
+    unit: str = "head"
     screened: bool = False
 
     def __post_init__(self) -> None:
         if self.component not in PRUNABLE:
             raise UsageError(f"{self.component!r} can't be pruned; there are {', '.join(PRUNABLE)} (--component)")
+        if self.unit not in UNITS:
+            raise UsageError(f"{self.unit!r} is no unit of pruning; there are {', '.join(UNITS)} (--unit)")
         if self.draws < 1:
             raise UsageError(f"random orders are drawn {self.draws} times; expected 1 or more (--draws)")
         for percents in (self.percents, *self.grid):
             check_percents(percents)
         check_ablation(self.ablation)
+
+    @property
+    def part(self) -> str:
+        """What goes, as tables name it: the component, or `kv_group`."""
+        return "kv_group" if self.unit == "group" else self.component
 
     @property
     def sizes(self) -> list[Any]:
@@ -102,7 +112,7 @@ class PruneChoice:
 
     def stage(self, choice: TaskChoice) -> Stage:
         """The manifest's entry; heads, FFNs and the grid have a protocol each."""
-        check_orders(self.orders, choice.names, self.component)
+        check_orders(self.orders, choice.names, self.component, self.unit)
         protocol = {**choice.protocol, "ranking": self.ranking, "ffn_ranking": self.ffn_ranking}
         sizes = [list(part) for part in self.grid] if self.component == "both" else list(self.percents)
         options = {
@@ -112,7 +122,7 @@ class PruneChoice:
             "percents": sizes,
             "draws": self.draws,
         }
-        command = f"prune --component {self.component}"
+        command = f"prune --component {self.component}" + (" --unit group" if self.unit == "group" else "")
         return Stage(command, protocol, seed=choice.seed, tasks=choice.names, options=options)
 
 
@@ -171,6 +181,7 @@ class Pruner:
             task,
             (orders[0], orders[1]) if len(orders) > 1 else orders[0],
             percents=self.prune.sizes,
+            unit=None if self.prune.unit == "head" else self.prune.unit,
             replacement=replacement,
             evaluate=self.evaluations,
             progress=lambda done, total: self.counter.add(len(task.documents), f"{title_of(task)}, {orders[0].name}"),
@@ -217,7 +228,7 @@ def measure_pruning(
 
 def summaries_of(groups: Sequence[Sequence[Curve]], prune: PruneChoice) -> Iterator[Row]:
     """Every task and number of shots by itself, then the tasks above chance together."""
-    labels = {"component": prune.component, "ablation": prune.ablation}
+    labels = {"component": prune.part, "ablation": prune.ablation}
     for group in groups:
         yield from summary_rows(group, **labels)
     every = [curve for group in groups for curve in group]
@@ -274,7 +285,7 @@ def check_rankings(rankings: Sequence[Rankings], tasks: Sequence[Task], prune: P
 
 def _rankings(run: Run, choice: TaskChoice, prune: PruneChoice) -> Iterator[Rankings]:
     for component in ("head", "ffn") if prune.component == "both" else (prune.component,):
-        yield Rankings(run, component, choice.names, prune.ranking, prune.ffn_ranking)
+        yield Rankings(run, component, choice.names, prune.ranking, prune.ffn_ranking, prune.unit)
 
 
 def _progress(

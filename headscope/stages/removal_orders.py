@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ ITERATIVE_DOCUMENTS = 32
 SIGNED = {"signed": "signed", "signed_choice": "signed/choice"}  # an order and its variant of importance
 
 
-def check_orders(names: Sequence[str], tasks: Sequence[str], component: str) -> None:
+def check_orders(names: Sequence[str], tasks: Sequence[str], component: str, unit: str = "head") -> None:
     """Raises UsageError for an order that is none, and for one that the component or the tasks can't have."""
     known = [*ORDERS, *tasks]
     for name in names:
@@ -44,6 +44,12 @@ def check_orders(names: Sequence[str], tasks: Sequence[str], component: str) -> 
         raise UsageError("the joint grid of heads and FFNs is pruned in their own orders: leave out --order")
     if component == "ffn" and "layer_matched" in names:
         raise UsageError("a layer has one FFN, so a layer-matched order of FFNs is the order itself: use random")
+    if component == "ffn" and "even" in names:
+        raise UsageError("a layer has one FFN: an order of FFNs takes one from every layer as it is")
+    if unit == "group" and component != "head":
+        raise UsageError("kv groups are groups of heads: --unit group belongs to --component head")
+    if unit == "group" and "iterative" in names:
+        raise UsageError("the iterative order scores heads one by one: leave it out with --unit group")
     if len(tasks) < 2 and {AGGREGATE, TRANSFER} & set(names):
         raise UsageError("aggregate and transfer rank a task by other tasks' scores: name at least two tasks (--tasks)")
 
@@ -60,7 +66,7 @@ def check_percents(percents: Sequence[int]) -> None:
 class Rankings:
     """Which stored scores rank the components, for which tasks; `run` may be another folder of the same model.
 
-    Each score is read once.
+    Each score is read once. unit: `group` ranks whole kv groups.
     """
 
     run: Run
@@ -68,6 +74,7 @@ class Rankings:
     tasks: tuple[str, ...]
     ranking: str = "token"
     ffn_ranking: str = "importance"
+    unit: str = "head"
     held: dict[tuple[str, int, str], HeadScores | FFNScores] = field(default_factory=dict, repr=False)
 
     def scores(self, task: str, shots: int, *, signed: str = "") -> HeadScores | FFNScores:
@@ -81,9 +88,11 @@ class Rankings:
         from headscope.store.scores import IMPORTANCE
 
         name, variant = (IMPORTANCE, signed) if signed else self._named()
-        read = self.run.head_score if self.component == "head" else self.run.ffn_score
         try:
-            return read(name, variant, task=task, shots=shots)
+            if self.component != "head":
+                return self.run.ffn_score(name, variant, task=task, shots=shots)
+            heads = self.run.head_score(name, variant, task=task, shots=shots)
+            return heads if self.unit == "head" else self._groups(heads, variant, task, shots)
         except UsageError as error:
             by_choice = " --objective choice" if variant.endswith("/choice") else ""
             command = "knockout --component ffn" if name != IMPORTANCE else f"importance{by_choice}"
@@ -92,6 +101,17 @@ class Rankings:
                 f"shots to rank its {self.component}s by. Run `headscope {command} --tasks {task} --shots {shots} "
                 f"-o {shlex.quote(str(self.run.folder))}` first."
             ) from error
+
+    def _groups(self, heads: HeadScores, variant: str, task: str, shots: int) -> HeadScores:
+        """The same importance of kv groups, [layer kv_head]; where every head is its own group, the heads'."""
+        from ablation.names import HEADS_PER_GROUP
+        from headscope.store.scores import GROUPED
+
+        width = heads.mean.shape[-1] // (heads.n_kv_heads or heads.mean.shape[-1])
+        joint = heads if width == 1 else self.run.head_score(GROUPED, variant, task=task, shots=shots)
+        first = {name: getattr(joint, name)[:, ::width] for name in heads.SUMMARY}
+        provenance = {**joint.provenance, HEADS_PER_GROUP: width}
+        return replace(joint, **first, per_item=None, nulls=(), provenance=provenance)
 
     def _named(self) -> tuple[str, str]:
         from headscope.store.scores import IMPORTANCE, KNOCK_OUT
@@ -122,6 +142,8 @@ class Rankings:
             return [orders.by_scores(own)]
         if name == "inverse":
             return [orders.inverse(own)]
+        if name == "even":
+            return [orders.even_over_layers(own)]
         made = orders.random_orders if name == "random" else orders.layer_matched_orders
         return made(own, n=draws, seed=seed)
 

@@ -166,6 +166,15 @@ TERMS: dict[tuple[str, str], Term] = {
         "Signed",
         "By gradient: the first-order rise of the loss when the head is removed. Positive means the head is needed.",
     ),
+    **{
+        ("importance_group", f"{positions}{objective}"): Term(
+            f"Importance of kv groups ({positions}{words})",
+            f"Group, {positions}{words}",
+            "As importance, of all heads that share a key-value head, gated together: each shows its group's.",
+        )
+        for objective, words in (("", ""), ("/choice", ", choice"))
+        for positions in ("token", "document", "signed")
+    },
     ("fv", ""): Term(
         "Function vector",
         "FV",

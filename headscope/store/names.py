@@ -12,6 +12,7 @@ ORDERS = (
     "signed",
     "signed_choice",
     "inverse",
+    "even",
     *DRAWN,
     "iterative",
 )  # besides the tasks, each by its name

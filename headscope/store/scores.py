@@ -17,6 +17,7 @@ from interp.scores import FFNScores, HeadScores, Null
 
 # Scores that more than one room asks for by name.
 IMPORTANCE, SHUFFLED, NORM, KNOCK_OUT = "importance", "importance_shuffled", "head_norm", "knock_out"
+GROUPED = "importance_group"  # of whole kv groups, at each of their heads; not there where every head is its own group
 Scores = HeadScores | FFNScores
 Key = tuple[str, str, str, int]
 NULL_VALUES = ("mean", "p", "p_family")

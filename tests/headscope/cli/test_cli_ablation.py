@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 import ablation
 import interp
+from ablation.importance import importance
 from headscope.cli import options
 from headscope.store.run import Run, open_run
 from headscope.store.units import UnitStore
@@ -79,6 +80,12 @@ def commands(model_folder: Path, folder: Path) -> dict[str, tuple[object, ...]]:
             2,
             "--order",
             "own,aggregate,transfer,signed,signed_choice,inverse,random,layer_matched,iterative",
+        ),
+        "prune groups": (
+            *pruned,
+            *("--percents", "0,34,50"),
+            *("--demo-seeds", 2, "--draws", 2, "--unit", "group"),
+            *("--order", "own,aggregate,signed,even,random,layer_matched"),
         ),
         "prune FFNs": (
             *pruned,
@@ -169,7 +176,7 @@ def test_the_run_holds_every_table_and_no_pickle(run: Run) -> None:
         "comparisons.parquet",
         "classes.parquet",
     } <= names
-    assert all(stage.finished for stage in run.stages) and len(run.stages) == 10
+    assert all(stage.finished for stage in run.stages) and len(run.stages) == 11
     for path in run.folder.rglob("*"):
         assert path.is_dir() or not path.read_bytes().startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"PK"))
 
@@ -288,6 +295,31 @@ def test_pruned_metrics_are_those_of_one_call(run: Run, model: interp.HookedMode
             f"kind == 'removable_{outcome}' and a == '{TASKS[0]}' and b == 'own' and level == 'head/zero'"
         )["value"]
         assert found == verdict.shown
+    (area,) = run.comparisons.query(
+        f"kind == 'pruning_area' and a == '{TASKS[0]}' and b == 'own' and level == 'head/zero'"
+    )["value"]
+    np.testing.assert_allclose(area, wanted.area().value, atol=1e-6)
+
+
+def test_kv_groups_are_ranked_by_their_joint_gate_and_go_whole(run: Run, model: interp.HookedModel) -> None:
+    train = ablation.load_task(TASKS[0], shots=2, limit=20, split="train")
+    scores = importance(model, train)
+    joint = scores.kv_groups().mean
+    stored = run.head_score("importance_group", "token", task=TASKS[0], shots=2)
+    np.testing.assert_allclose(stored.mean, joint.repeat_interleave(2, -1), rtol=2e-4, atol=1e-7)
+    assert not np.allclose(joint, scores.heads().mean.unflatten(-1, (-1, 2)).sum(-1), rtol=1e-2), "no sum of heads"
+    task = mixed(TASKS[0])
+    orders = {"own": ablation.by_scores(scores.kv_groups())}
+    orders["even"] = ablation.even_over_layers(orders["own"])
+    for name, order in orders.items():
+        wanted = ablation.prune(model, task, order, unit="group", percents=(0, 34, 50))
+        rows = run.metrics.query(f"task == '{TASKS[0]}' and component == 'kv_group' and order == '{name}'")
+        rows = rows[rows["metric"] == "choice"].sort_values("percent_heads")
+        assert list(rows["removed_heads"]) == [0, 2, 3], "groups, of which there are six"
+        np.testing.assert_allclose(
+            rows["value"], [step.evaluation.outcome("choice").mean for step in wanted.steps], atol=2e-5
+        )
+    assert {"removable_choice", "pruning_area"} <= set(run.comparisons.query("level == 'kv_group/zero'")["kind"])
 
 
 def test_the_aggregate_and_transfer_never_rank_by_the_task_itself(run: Run, model: interp.HookedModel) -> None:
@@ -404,6 +436,44 @@ def test_the_exported_model_gives_the_pruned_numbers(
     gone = [layer for layer, head in (divmod(place, HEADS) for place in range(12)) if not heads.values[layer, head]]
     layer = gone[0]
     assert (weights[f"model.layers.{layer}.self_attn.o_proj.weight"] == 0).any()
+
+
+def test_a_model_cut_by_kv_groups_is_smaller_and_gives_the_pruned_numbers(
+    run: Run, model: interp.HookedModel, model_folder: Path, tmp_path: Path
+) -> None:
+    where = ("--order", TASKS[0], "--shots", 2, "--model", model_folder)
+    said = done("export", run.folder, tmp_path / "cut", "--unit", "group", "--cut", "--percent", 50, *where)
+    assert "6 heads (3 key-value groups) and 0 FFNs removed" in said.out
+    config = json.loads((tmp_path / "cut" / "config.json").read_text("utf-8"))
+    assert (config["num_key_value_heads"], config["num_attention_heads"]) == (1, 2)
+    weights = load_file(next((tmp_path / "cut").glob("*.safetensors")))
+    assert weights["model.layers.0.self_attn.k_proj.weight"].shape[0] == 8
+    found = ablation.evaluate(interp.load_model(str(tmp_path / "cut")), mixed(TASKS[0]))
+    rows = run.metrics.query(f"task == '{TASKS[0]}' and component == 'kv_group' and order == 'even'")
+    (value,) = rows[(rows["metric"] == "choice") & (rows["percent_heads"] == 50)]["value"]
+    assert found.outcome("choice").mean == pytest.approx(value, abs=2e-5)
+    done("export", run.folder, tmp_path / "zeroed", "--unit", "group", "--percent", 50, *where)
+    record = json.loads((tmp_path / "zeroed" / "pruned.json").read_text("utf-8"))
+    own = ablation.by_scores(
+        importance(model, ablation.load_task(TASKS[0], shots=2, limit=20, split="train")).kv_groups()
+    )
+    assert record["removed_heads"] == [
+        f"{layer}.{head}" for layer, head in (own.mask(50).values == 0).nonzero().tolist()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--unit", "group", "--component", "ffn"), "kv groups are groups of heads: --unit group belongs to"),
+        (("--cut",), "projections become smaller by whole key-value groups: --cut belongs to --unit group"),
+    ],
+)
+def test_what_can_not_be_exported_by_group_is_refused(
+    run: Run, model_folder: Path, tmp_path: Path, more: Any, said: str
+) -> None:
+    refused(command("export", run.folder, tmp_path / "out", "--model", model_folder, *more), said)
+    assert not (tmp_path / "out").exists()
 
 
 def test_ffns_are_exported_by_the_importance_that_was_asked_for(run: Run, model_folder: Path, tmp_path: Path) -> None:

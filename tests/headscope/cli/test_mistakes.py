@@ -19,7 +19,7 @@ HEAVY = ("torch", "transformers", "pandas", "plotly", "lm_eval", "datasets")
 
 OFFLINE = "(it is not in the hub's cache, and HF_HUB_OFFLINE forbids the network)"
 WAYS = "MODEL is smollm2-135m, a hub id such as facebook/opt-125m, a folder or a .gguf file"
-ORDERS = "own, aggregate, transfer, signed, signed_choice, inverse, random, layer_matched"
+ORDERS = "own, aggregate, transfer, signed, signed_choice, inverse, even, random, layer_matched"
 SHOTS = "is no list of numbers of shots: write, for example, --shots 0,1,5"
 BUDGET = "is no budget: give small or paper, or a number of hours such as 2 (--budget)"
 STEPS = "percentages must begin with 0 (the full model), ascend and stay below 100; got"
