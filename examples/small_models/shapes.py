@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 from small_models.corpus import CONTEXT
 
 HEAD_WIDTH = 16
-STEPS, WIDE_STEPS = 2000, 4000  # width 128 learns at a lower rate: two layers of it need longer
+STEPS = 2000
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,6 @@ class Shape:
     @property
     def heads(self) -> int:
         return self.width // HEAD_WIDTH
-
-    @property
-    def steps(self) -> int:
-        """How long it is trained."""
-        return WIDE_STEPS if self.width > 64 and self.layers > 1 else STEPS
 
     def config(self, vocabulary: int, bos: int) -> Any:
         """Embedding and unembedding are one matrix; nothing is dropped out; weights start at .5 / sqrt(width)."""
@@ -74,9 +69,6 @@ SHAPES = (
     Shape("llama", 3, 64),
     Shape("llama", 4, 64),
     Shape("llama", 2, 32),
-    Shape("llama", 2, 128),
-    Shape("llama", 1, 128),
     Shape("gpt2", 1, 64),
-    Shape("gpt2", 2, 64),
 )
 QUICK = Shape("gpt2", 2, 64)
