@@ -22,7 +22,7 @@ ORDERS: Mapping[str, tuple[str, ...]] = {
     "variant": ("", "argmax", *VARIANTS),
     "level": tuple(LEVELS),
     "b": tuple(f"importance/{variant}" for variant in VARIANTS),
-    "ablation": ("zero",),
+    "ablation": ("mean", "zero"),
 }
 
 

@@ -41,7 +41,7 @@ def section(evidence: Evidence) -> Section | None:
 def removable(evidence: Evidence) -> Iterator[Row]:
     """By accuracy, as the paper tells it."""
     for component, paper in (("head", "about 70%"), ("ffn", "about 20%")):
-        found = pruning.share(evidence, component, outcome="metric")
+        found = pruning.share(evidence, component, outcome="metric", ways=("zero", "mean"))  # as the paper removes
         if found is not None:
             things = pruning.COMPONENTS[component]
             yield f"share of {things} removable by accuracy, {shots(found.shots)}", paper, found.cell

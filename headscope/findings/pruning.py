@@ -5,14 +5,23 @@ The paper: about 70% of the heads and about 20% of the FFNs of OPT-66B (its sect
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite, isnan, nan
 
 from headscope.findings.evidence import CHOICE, Evidence
 from headscope.findings.section import Section, Table
 from headscope.findings.words import counted, documents, listed, number, shots
-from headscope.store.comparisons import DECIDING, NOT_REMOVABLE, POOLED, CausalLevel, Kind, PruningLevel, removable_row
+from headscope.store.comparisons import (
+    ABLATIONS,
+    DECIDING,
+    NOT_REMOVABLE,
+    POOLED,
+    CausalLevel,
+    Kind,
+    PruningLevel,
+    removable_row,
+)
 
 COMPONENTS = {"head": "heads", "kv_group": "key-value groups", "ffn": "FFNs"}
 HARMLESS = {  # outcome: at which price, the one that models are compared by first
@@ -59,10 +68,12 @@ class Share:
         return f"of the {things} no share that is shown yet ({documents(self.documents)})"
 
 
-def share(evidence: Evidence, component: str, order: str = "own", outcome: str | None = None) -> Share | None:
+def share(
+    evidence: Evidence, component: str, order: str = "own", outcome: str | None = None, ways: Sequence[str] = ABLATIONS
+) -> Share | None:
     """At the most shots; by the first outcome that the run has, unless one is named. None without any."""
     for name in HARMLESS if outcome is None else (outcome,):
-        found = removable_row(evidence.comparisons, component, order, name)
+        found = removable_row(evidence.comparisons, component, order, name, ways)
         if found is not None and isfinite(found.value):
             refuted, needed = (evidence.beside(kinds[name], found) for kinds in (NOT_REMOVABLE, DECIDING))
             ends = [nan if row is None else float(row.value) for row in (refuted, needed)]

@@ -145,7 +145,7 @@ class Budget:
         if self.without:
             less.append(f"no time for: {', '.join(self.without)}")
         if not self.prune_all_shots:
-            less.append("pruning at the most shots only")
+            less += ["pruning at the most shots only", "pruning by zero in the own order only, the others by mean"]
         return less
 
     def recorded(self) -> dict[str, Any]:

@@ -212,9 +212,10 @@ def _masks(budget: Budget, tasks: int) -> dict[str, int]:
     steps = len(budget.percents) - 1
     many = {"random": budget.draws, "layer_matched": budget.draws, "transfer": max(0, tasks - 1), "iterative": 3}
     heads, ffns = budget.grid
-    return {
-        "heads": 1 + steps * sum(many.get(name, 1) for name in budget.head_orders),
-        "ffns": steps * sum(many.get(name, 1) for name in budget.ffn_orders),
+    by_head, by_ffn = (sum(many.get(name, 1) for name in names) for names in (budget.head_orders, budget.ffn_orders))
+    return {  # by mean, and by zero: in the own order alone, but where everything is asked for
+        "heads": 1 + steps * (by_head + (by_head if budget.prune_all_shots else 1)),
+        "ffns": steps * (by_ffn + (by_ffn if budget.prune_all_shots else 1)),
         "joint": (len(heads) - 1) * (len(ffns) - 1),
     }
 

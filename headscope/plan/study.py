@@ -130,10 +130,6 @@ class StudyPlan:
         """Whether tasks with demonstrations are compared with tasks without, on documents enough for a screen."""
         return 0 in self.shots and self.most > 0 and self.budget.primary_documents >= FEWEST
 
-    def orders(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Without those that need another task where there is none."""
-        return names if len(self.names) > 1 else tuple(n for n in names if n not in ("aggregate", "transfer"))
-
     def left_out(self) -> list[str]:
         """What is not run, and why."""
         less = self.budget.left_out()
@@ -462,18 +458,32 @@ def heads_of(model: HookedModel) -> int:
 
 def run_prune(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
     """Heads by importance, FFNs by knock-out as the paper does, both together."""
-    budget = plan.budget
-    common: dict[str, Any] = {"draws": budget.draws, "percents": budget.percents, "ffn_ranking": "knock_out"}
-    common["screened"] = plan.answerable
-    for choice, title in (
-        (PruneChoice("head", plan.orders(budget.head_orders), **common), "pruning heads"),
-        (PruneChoice("ffn", plan.orders(budget.ffn_orders), **common), "pruning FFNs"),
-        (PruneChoice("both", ("own",), grid=budget.grid, **common), "pruning heads and FFNs"),
-    ):
+    for tasks, choice, title in prunings(plan):
         if choice.component != "head" and not model.ffn_layers:
             continue
         with show(title) as tell:
-            measure_pruning(model, folder, plan.evaluated, choice, progress=tell)
+            measure_pruning(model, folder, tasks, choice, progress=tell)
+
+
+def orders_for(tasks: Sequence[str], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Without those that need another task where there is none."""
+    return names if len(tasks) > 1 else tuple(name for name in names if name not in ("aggregate", "transfer"))
+
+
+def prunings(plan: StudyPlan) -> Iterator[tuple[TaskChoice, PruneChoice, str]]:
+    """By mean, where a task has documents that stand in; by zero as the paper does, in all orders where both can be."""
+    budget = plan.budget
+    common: dict[str, Any] = {"draws": budget.draws, "percents": budget.percents, "ffn_ranking": "knock_out"}
+    common["screened"] = plan.answerable
+    claimed = replaceable(plan.evaluated, "validation", "mean")
+    spared = claimed == plan.names and not budget.prune_all_shots
+    for component, names, words in (("head", budget.head_orders, "heads"), ("ffn", budget.ffn_orders, "FFNs")):
+        if claimed:
+            choice = PruneChoice(component, orders_for(claimed, names), ablation="mean", **common)
+            yield replace(plan.evaluated, names=claimed), choice, f"pruning {words} (mean)"
+        zero = ("own",) if spared else orders_for(plan.names, names)
+        yield plan.evaluated, PruneChoice(component, zero, **common), f"pruning {words} (zero)"
+    yield plan.evaluated, PruneChoice("both", ("own",), grid=budget.grid, **common), "pruning heads and FFNs"
 
 
 def run_compare(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:

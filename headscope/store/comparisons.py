@@ -8,7 +8,7 @@ not exist is NaN.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import nan
@@ -153,10 +153,14 @@ PRUNED: dict[str, Kind] = {
 ABLATIONS = ("mean", "zero", "resample")  # what stands in for pruned components: the first that a run has is told
 
 
-def removable_row(rows: pd.DataFrame, component: str, order: str = "own", outcome: str = "kept") -> Any:
-    """What is shown removable over the pooled tasks, by one ablation at the most shots; None where it is not there."""
+def removable_row(
+    rows: pd.DataFrame, component: str, order: str = "own", outcome: str = "kept", ways: Sequence[str] = ABLATIONS
+) -> Any:
+    """What is shown removable over the pooled tasks, by the first of these ablations that is there, at the most shots;
+    None without any.
+    """
     kept = rows[(rows["kind"] == REMOVABLE[outcome]) & (rows["a"] == POOLED) & (rows["b"] == order)]
-    for ablation in ABLATIONS:
+    for ablation in ways:
         found = kept[kept["level"] == str(PruningLevel(component, ablation))].sort_values("shots")
         if len(found):
             return list(found.itertuples(index=False))[-1]

@@ -70,8 +70,12 @@ def test_the_cost_of_every_stage_by_hand() -> None:
     assert found["knockout heads"] == pytest.approx(100 * (124 + 66) * 3)
     one_pass = 200 * (every + 24 + 16)  # the draws share the documents out; at 0 shots once more, for what is kept
     orders = 5 + 1 + 20 + 20 + 3  # five of one order each, transfer to one other task, two of 20 draws, iterative
-    assert found["prune heads"] == pytest.approx(one_pass * (1 + 11 * orders))
+    assert found["prune heads"] == pytest.approx(one_pass * (1 + 11 * 2 * orders))  # by mean and by zero
     assert found["prune both"] == pytest.approx(one_pass * 7 * 5)
+    small, fewer = study_cost(SMALL, CELLS, layers=3, heads=6), replace(SMALL, head_orders=("own", "signed_choice"))
+    once = small["prune both"] / ((len(SMALL.grid[0]) - 1) * (len(SMALL.grid[1]) - 1))
+    steps = len(SMALL.percents) - 1  # two orders by mean, one of them by zero as well
+    assert study_cost(fewer, CELLS, layers=3, heads=6)["prune heads"] == pytest.approx(once * (1 + steps * 3))
 
 
 def test_all_heads_are_knocked_out_where_that_is_a_third_of_the_rest() -> None:
