@@ -156,20 +156,23 @@ def primary_test() -> Iterator[Row]:
 
 
 def screening() -> Iterator[Row]:
-    """The accuracy that a task seems to have once it was selected on the documents that give its baseline."""
+    """The accuracy that tasks seem to have once they were selected: on the documents that give it, and on others."""
     from ablation.statistics.intervals import PROPORTION, cluster_mean
 
     right = np.arange(SCREENED + 1)
     labels = np.arange(SCREENED)
     bounds = [cluster_mean((labels < count) * 1.0, labels, pseudo=PROPORTION).lower_bound() for count in right]
-    weight = binom.pmf(right, SCREENED, TRUE_ACCURACY) * (np.array(bounds) > CHANCE)
+    drawn = binom.pmf(right, SCREENED, TRUE_ACCURACY)
+    passed = drawn * (np.array(bounds) > CHANCE)
+    # how likely each count of right ones is in the baseline of a selected task
+    same = passed / passed.sum()
+    other = (passed[:, None] * drawn).sum(axis=0) / passed.sum()
     yield (
         "4: tasks selected on the documents that give the baseline",
         "on documents used for nothing else",
         f"mean baseline of selected tasks whose true accuracy is {TRUE_ACCURACY} (chance {CHANCE}, {SCREENED} "
         "documents, exact):",
-        f"{TRUE_ACCURACY:.2f}",
-        f"{float((weight * right).sum() / weight.sum() / SCREENED):.2f}",
+        *(f"{float(share @ right) / SCREENED:.2f}" for share in (other, same)),
     )
 
 

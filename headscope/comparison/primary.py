@@ -80,6 +80,8 @@ def decided(checks: Sequence[CausalCheck], look: int, shares: Sequence[float]) -
     verdict = verdict_at_look(beyond, look, shares)
     documents = sum(len(check.full.few.documents) for check in checks)
     values: dict[str, Any] = {"kind": verdict.kind, "value": verdict.value, "low": verdict.low, "high": verdict.high}
+    if np.isfinite(verdict.equivalence_bound):
+        values["bound"] = verdict.equivalence_bound
     if verdict.documents is not None and np.isfinite(verdict.documents):
         values["documents_needed"] = verdict.documents
     return {"decided": verdict.kind != "undecided", "documents": documents, "look": look + 1, **values}

@@ -11,7 +11,7 @@ import pandas as pd
 from ablation.contest import ALL_TASKS, CLASS, FUNCTION, GROUPS, INDUCTION, KEPT, NEGATIVE, RANDOM
 from headscope.findings.evidence import Evidence
 from headscope.findings.section import Section, Table
-from headscope.findings.words import estimate, number, span
+from headscope.findings.words import estimate, number, span, unlike_signs
 from headscope.store.comparisons import PRIMARY_ASKED, ContestLevel, Kind
 
 CHOICE, WAY = PRIMARY_ASKED
@@ -26,6 +26,7 @@ SCORES = {
     "concept": "concept-induction score",
     "importance": "importance to the choice",
 }
+OTHER_WAY = "zero"
 NAMES = {INDUCTION: "the induction heads", NEGATIVE: "the lowest prefix-matching heads of the induction heads' layers"}
 
 
@@ -62,6 +63,8 @@ def sentences(rows: pd.DataFrame, *, ahead: bool = True, named: Mapping[str, str
         yield from rivals(rows, groups[-1], words) if ahead else ()
         yield from _largest(rows, groups[-1], words)
         yield from _negative(rows, groups[-1])
+    for group in GROUPS:
+        yield from _signs(rows, group)
 
 
 def section(evidence: Evidence) -> Section | None:
@@ -208,24 +211,54 @@ def _negative(rows: pd.DataFrame, group: str) -> Iterator[str]:
             )
 
 
+def _signs(rows: pd.DataFrame, group: str) -> Iterator[str]:
+    """Kinds whose drop has another sign when replaced by zero, or at the last position, than by mean at all (3.3).
+
+    Beyond controls where both have some, else the raw drops: sets replaced by zero have none as a rule.
+    """
+    compared = [
+        ("replaced by zero in place of their mean", [((WAY, place), (OTHER_WAY, place)) for place in PLACES]),
+        ("removed at the last position only", [((WAY, "all"), (WAY, "last"))]),
+    ]
+    for change, pairs in compared:
+        told = [line for first, second in pairs for line in _turned(rows, group, first, second)]
+        if told:
+            where = f"On {group}, these" if group != ALL_TASKS else "These"
+            yield f"{where} drops of the choice change their sign where heads are {change}: {'; '.join(told)}."
+
+
+def _turned(rows: pd.DataFrame, group: str, first: tuple[str, str], second: tuple[str, str]) -> Iterator[str]:
+    """A kind at a time, both numbers."""
+    for arm in _rows(rows, Kind.CONTEST_DROP, b=group, positions=first[1], ablation=first[0])["a"]:
+        for kind in (Kind.CONTEST_BEYOND, Kind.CONTEST_DROP):
+            both = [_row(rows, kind, arm, group, place, way) for way, place in (first, second)]
+            if None in both:
+                continue
+            if unlike_signs(both[0].value, both[1].value):
+                what = "beyond controls" if kind is Kind.CONTEST_BEYOND else "raw"
+                where = f" {PLACES[first[1]]}" if first[1] == second[1] else ""
+                yield f"{arm} ({what}{where}) {_told(both[1])} for {_told(both[0], 'nats')}"
+            break
+
+
 def _named(arm: str, named: Mapping[str, str]) -> str:
     """The highest by a score are no kind by themselves: they are told as what they are."""
     return NAMES.get(arm) or named.get(arm) or f"the heads with the highest {SCORES.get(arm, arm)}"
 
 
 def _rows(rows: pd.DataFrame, kind: Kind, **wanted: str) -> pd.DataFrame:
-    """Rows of class-sized sets removed whole by mean, of the choice."""
+    """Rows of class-sized sets removed whole, by mean unless another `ablation` is named, of the choice."""
     found = rows[rows["kind"] == kind]
-    places = wanted.pop("positions", None)
-    levels = [str(ContestLevel(CHOICE, WAY, place, CLASS, KEPT)) for place in PLACES if places in (None, place)]
+    places, way = wanted.pop("positions", None), wanted.pop("ablation", WAY)
+    levels = [str(ContestLevel(CHOICE, way, place, CLASS, KEPT)) for place in PLACES if places in (None, place)]
     found = found[found["level"].isin(levels)]
     for column, value in wanted.items():
         found = found[found[column] == value]
     return found
 
 
-def _row(rows: pd.DataFrame, kind: Kind, arm: str, group: str, positions: str) -> Any:
-    found = list(_rows(rows, kind, a=arm, b=group, positions=positions).itertuples(index=False))
+def _row(rows: pd.DataFrame, kind: Kind, arm: str, group: str, positions: str, ablation: str = WAY) -> Any:
+    found = list(_rows(rows, kind, a=arm, b=group, positions=positions, ablation=ablation).itertuples(index=False))
     return found[0] if found else None
 
 

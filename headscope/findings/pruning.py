@@ -144,7 +144,7 @@ def open_shares(evidence: Evidence) -> Iterator[str]:
     """A line a component whose share has open steps."""
     for name, things in COMPONENTS.items():
         found = share(evidence, name)
-        if found is not None and isfinite(found.documents):
+        if found is not None and not isnan(found.documents):
             known = f"shown to {found.shown:.0f}%" if found.shown > 0 else "shown at no step"
             beyond = f", shown not to be from {found.refuted:.0f}%" if isfinite(found.refuted) else ""
             yield (

@@ -1,7 +1,8 @@
 """What the primary's one sentence leaves out, each in a sentence of its own (Method 4, levels; Method 5).
 
 The interval with tasks taken at random, both levels of which the gain is the difference, the drop in the controls' own
-spread, p under exchangeable heads, and the gain of mass where it tells another story. Last, what repeats are worth.
+spread, p under exchangeable heads, the gain of mass where it tells another story, and every way of removing that does
+(Method 3.3). Last, what repeats are worth.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from math import isfinite
 from typing import Any
 
 from headscope.findings.evidence import PRIMARY_LEVEL, Evidence
+from headscope.findings.primary import ALIKE, LESS, MORE, UNDECIDED, UNITS, WAYS, Verdict, verdict
 from headscope.findings.ranks import probability
 from headscope.findings.section import Section
-from headscope.findings.words import estimate, number, shots, span
+from headscope.findings.words import estimate, listed, number, shots, span, unlike_signs
 from headscope.store.comparisons import CONDITIONS, FULL, CausalLevel, Kind
 
-MASS = CausalLevel("mass", PRIMARY_LEVEL.ablation)
+MEAN = PRIMARY_LEVEL.ablation
+MASS = CausalLevel("mass", MEAN)
+SHOWN = {MORE: "shown to be more", LESS: "shown to be less", ALIKE: "shown to be alike", UNDECIDED: "not decided"}
 
 
 def section(evidence: Evidence) -> Section | None:
@@ -24,7 +28,7 @@ def section(evidence: Evidence) -> Section | None:
     drop = evidence.row(kind=Kind.PRIMARY_DROP, level=PRIMARY_LEVEL)
     if drop is None:
         return None
-    parts = (random_tasks, levels, standing, by_mass)
+    parts = (random_tasks, levels, standing, by_mass, other_ways)
     return Section(
         "dots",
         "What is lost without them",
@@ -82,6 +86,38 @@ def by_mass(evidence: Evidence, drop: Any) -> Iterator[str]:
             "By mass the gain falls by less than without matched heads: "
             f"{estimate(row.value, row.ci_low, row.ci_high, unit='nats')}."
         )
+
+
+def other_ways(evidence: Evidence, drop: Any) -> Iterator[str]:
+    """By every outcome, the ways of removing whose sign or verdict is not the mean's, beside the mean."""
+    for outcome, (name, factor, _, digits) in UNITS.items():
+        found = _by_way(evidence, drop, outcome)
+        mean = found.get(MEAN)
+        if mean is None:
+            continue
+        signs = {
+            way for way, one in found.items() if unlike_signs(factor * mean.value, factor * one.value, digits=digits)
+        }
+        verdicts = {way for way, one in found.items() if one.kind != mean.kind}
+        differ = listed([word for word, some in (("sign", signs), ("verdict", verdicts)) if some])
+        told = [
+            f"replaced {WAYS[way]} {one.signed}, {SHOWN[one.kind]}"
+            for way, one in found.items()
+            if way in {MEAN, *signs, *verdicts}
+        ]
+        if differ:
+            yield f"By {name}, the drop beyond matched heads differs in {differ}: {'; '.join(told)}."
+
+
+def _by_way(evidence: Evidence, drop: Any, outcome: str) -> dict[str, Verdict]:
+    """The verdict under every way of removing that the run has, the mean first."""
+    rows = {
+        way: evidence.row(
+            kind=Kind.PRIMARY_BEYOND, a=drop.a, b=drop.b, shots=drop.shots, level=CausalLevel(outcome, way)
+        )
+        for way in WAYS
+    }
+    return {way: verdict(evidence, row) for way, row in rows.items() if row is not None}
 
 
 def repeats(evidence: Evidence) -> Iterator[str]:

@@ -1,4 +1,7 @@
-"""What is not decided, one line each, with the documents that would decide it (Method 5, power)."""
+"""What is not decided, one line each, with what could have been shown and the documents that would decide it.
+
+Method 5, power.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +33,9 @@ def drops(evidence: Evidence) -> Iterator[str]:
     for beyond in evidence.rows(kind=Kind.PRIMARY_BEYOND).itertuples(index=False):
         found, level = verdict(evidence, beyond), CausalLevel.parse(beyond.level)
         if found.kind == UNDECIDED:
-            needed = "" if isnan(found.documents) else f", {documents(found.documents)}"  # NaN: not stored
-            way = f"replaced {WAYS.get(level.ablation, level.ablation)} {found.size}{needed}"
+            needed = "" if isnan(found.documents) else documents(found.documents)  # NaN: not stored
+            way = f"replaced {WAYS.get(level.ablation, level.ablation)} {found.size}"
+            way = ", ".join(part for part in (way, found.power, needed) if part)
             still.setdefault(f"{UNITS[level.outcome][0]}, {beyond.a} beyond matched heads", []).append(way)
     yield from (f"By {what}: {'; '.join(ways)}." for what, ways in still.items())
 

@@ -35,6 +35,11 @@ def estimate(value: float, low: float, high: float, *, digits: int = 2, sign: bo
     return f"{told} ({span(low, high, digits)})" if isfinite(low) and isfinite(high) else told
 
 
+def unlike_signs(first: float, second: float, *, digits: int = 2) -> bool:
+    """Whether one lies above 0 and the other below, as they are shown: what rounds to 0 has no sign."""
+    return round(float(first), digits) * round(float(second), digits) < 0
+
+
 def listed(names: Sequence[str], most: int = NAMED) -> str:
     """`a, b and c`; of many the first, and how many more there are."""
     if len(names) > most:

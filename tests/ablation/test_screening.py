@@ -6,12 +6,14 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from scipy.stats import t
 
 from ablation.evaluation import Evaluation, evaluate
 from ablation.gains import Conditions
-from ablation.screening import Screen, load_screen, screen
+from ablation.screening import CONFIDENCE, Screen, load_screen, screen
+from ablation.statistics.intervals import cluster_mean
 from ablation.tasks import Task, load_task
 from interp.errors import UsageError
 from tests.ablation.words import task, tokenizer
@@ -148,3 +150,29 @@ def test_the_documents_of_a_probes_screen() -> None:
         drawn = load_task("probe_labels", split="train", part="screen", limit=60, shots=3, seed=7 + k)
         assert held.few.documents[k::3] == drawn.documents[k::3]
         assert held.few.documents[(k + 1) % 3 :: 3] != drawn.documents[(k + 1) % 3 :: 3]
+
+
+def baselines(selected_on: str, tasks: int = 20_000, documents: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    """True gains of simulated tasks that pass, and the gains that are measured of them.
+
+    Tasks bring -.3 to .3 nats, documents differ by 1. selected_on: `own` documents, those that are measured, or others.
+    """
+    draw = np.random.default_rng(0)
+    true = draw.uniform(-0.3, 0.3, tasks)
+    screened, measured = (true[:, None] + draw.standard_normal((tasks, documents)) for _ in range(2))
+    judged = measured if selected_on == "own" else screened
+    error = judged.std(axis=1, ddof=1) / math.sqrt(documents)
+    passes = judged.mean(axis=1) - t.ppf(0.95, documents - 1) * error > 0
+    labels = np.arange(documents)
+    for place in range(20):  # the rule is the screen's
+        assert passes[place] == (cluster_mean(judged[place], labels).lower_bound(CONFIDENCE) > 0)
+    return true[passes], measured[passes].mean(axis=1)
+
+
+def test_selecting_on_documents_of_its_own_inflates_no_baseline() -> None:
+    """What is measured of the tasks that pass is their true gain on other documents, and too much on the same."""
+    true, measured = baselines("other")
+    error = (measured - true).std() / math.sqrt(true.size)
+    assert true.size > 2_000 and abs((measured - true).mean()) < 4 * error and error < 0.003
+    true, measured = baselines("own")
+    assert (measured - true).mean() > 0.08 > 20 * error

@@ -10,7 +10,9 @@ from typing import Any
 from unittest import mock
 
 import pytest
+import torch
 
+from ablation.statistics.power import planned_estimate, smallest_effect
 from headscope.comparison import knock_out
 from headscope.comparison.class_rank import MEASURES
 from headscope.comparison.models import removable
@@ -26,6 +28,7 @@ from headscope.store.comparisons import COMPARED, Kind, Row, ScoreName, frame, r
 from headscope.store.manifest import Stage
 from headscope.store.run import Run, open_run
 from headscope.store.writer import begin_stage
+from interp.scores import HeadScores, Null
 from tests.headscope.ranked import IDENTITY
 from tests.headscope.synthetic import TASKS, write_run
 
@@ -149,7 +152,7 @@ def _heads(text: str) -> list[str]:
             nan,
             "they carry less of it than matched heads, below the mean of their controls by 0.60 nats (0.40 to 0.80).",
         ),
-        (-0.03, 0.03, 0.03, nan, "they matter as matched heads do, within 0.05 nats."),
+        (-0.03, 0.03, 0.03, nan, "they matter as matched heads do, within 0.05 nats (shown within 0.03 nats)."),
         (
             -0.1,
             0.5,
@@ -157,7 +160,14 @@ def _heads(text: str) -> list[str]:
             1234.0,
             "whether they carry more than matched heads is open, about 1,300 documents over all tasks would decide.",
         ),
-        (-0.1, 0.1, 0.5, inf, "is open, no number of documents would decide."),
+        (
+            -0.1,
+            0.1,
+            0.5,
+            inf,
+            "is open, no number of documents would decide, 80% of tests would have shown 0.14 nats, more than 0.50 "
+            "nats either way is excluded.",
+        ),
     ],
 )
 def test_the_primary_ends_in_one_of_four_verdicts(
@@ -192,13 +202,20 @@ def test_function_vector_heads_stand_beside_the_induction_heads(tmp_path: Path) 
             {"kind": "undecided", "low": -0.02, "high": 0.62, "documents_needed": 150},
             "whether they carry more than matched heads is open, about 150 documents over all tasks would decide.",
         ),
-        ({"kind": "undecided", "low": -0.02, "high": 0.62}, "whether they carry more than matched heads is open."),
+        (
+            {"kind": "undecided", "low": -0.02, "high": 0.62},  # half of it, .32, and .84 of the plain interval's error
+            "whether they carry more than matched heads is open, 80% of tests would have shown 0.41 nats.",
+        ),
         (
             {"kind": "shown", "low": 0.05, "high": 0.55},
             "they carry more of it than matched heads, beyond the mean of their controls by 0.30 nats (0.05 to 0.55: "
             "the interval of look 2, which allows for 3 looks).",
         ),
         ({"kind": "absent", "low": -0.1, "high": 0.7}, "they matter as matched heads do, within 0.05 nats."),
+        (
+            {"kind": "absent", "low": -0.01, "high": 0.03, "bound": 0.028},
+            "they matter as matched heads do, within 0.05 nats (shown within 0.03 nats).",
+        ),
     ],
 )
 def test_the_primarys_verdict_is_that_of_the_last_look(tmp_path: Path, look: dict[str, Any], says: str) -> None:
@@ -287,6 +304,29 @@ def test_the_highest_by_a_score_are_told_as_what_they_are(tmp_path: Path) -> Non
     assert f"{named['function vectors']} have the largest point estimate" in told[1]
 
 
+def test_kinds_that_zero_or_the_last_position_turns_are_told_with_both_numbers(tmp_path: Path) -> None:
+    """Beyond controls where both ways have some, else raw; a kind whose sign stays is not named."""
+    drops = {"induction": (0.4, -0.2, 0.3), "random": (0.1, 0.2, -0.1), "importance": (0.5, 0.004, 0.6)}
+    rows = []
+    for arm, (mean, zero, last) in drops.items():
+        for level, value in (("mean/all", mean), ("zero/all", zero), ("mean/last", last)):
+            key = (arm, "all tasks", 5, f"choice/{level}/class/kept")
+            rows.append(row("contest_drop", *key, value, interval=(value - 0.1, value + 0.1), n=3))
+            if level != "zero/all":
+                rows.append(row("contest_beyond", *key, 2 * value, interval=(value, 3 * value), n=3))
+    minus = "\N{MINUS SIGN}"
+    told = [line for line in contest.sentences(write(tmp_path / "few", rows).comparisons) if "sign" in line]
+    assert told == [
+        "These drops of the choice change their sign where heads are replaced by zero in place of their mean: "
+        f"induction (raw at all positions) {minus}0.20 ({minus}0.30 to {minus}0.10) for +0.40 nats (0.30 to 0.50).",
+        "These drops of the choice change their sign where heads are removed at the last position only: random (beyond "
+        f"controls) {minus}0.20 ({minus}0.10 to {minus}0.30) for +0.20 nats (0.10 to 0.30).",
+    ]
+    rows.append(row("contest_beyond", "induction", "all tasks", 5, "choice/zero/all/class/kept", 0.3, n=3))
+    told = [line for line in contest.sentences(write(tmp_path / "all", rows).comparisons) if "sign" in line]
+    assert len(told) == 1 and "random" in told[0]
+
+
 def test_no_kind_is_the_largest_where_none_is_shown_to_cost_more(tmp_path: Path) -> None:
     arms = [("induction", 0.1, 0.05, 0.15), ("importance", 0.5, -0.25, 1.25)]
     told = list(contest.sentences(write(tmp_path, contested(*arms, lowest=0.02)).comparisons))
@@ -318,6 +358,12 @@ def pruned(
             "of the heads no share that is shown yet (about 520 documents over all tasks would decide)",
             "open, about 520 documents over all tasks",
             "shown at no step; about 520 documents over all tasks would decide the next step.",
+        ),
+        (
+            (0.0, nan, inf),
+            "of the heads no share that is shown yet (no number of documents would decide)",
+            "open, no number of documents",
+            "shown at no step; no number of documents would decide the next step.",
         ),
     ],
 )
@@ -403,6 +449,32 @@ def test_the_primary_has_its_levels_its_spread_and_its_random_tasks(tmp_path: Pa
     assert told[0] == "Beside the controls: 3.9 of their sds below their mean (2.7 to 5.7)."
 
 
+def test_the_smallest_effect_is_that_of_the_power_of_a_t_test(tmp_path: Path) -> None:
+    """From an interval alone, as from the estimate that it is of."""
+    estimate = planned_estimate(2.0, clusters=560, documents=560)
+    evidence = write(tmp_path, one_question(*estimate.interval()))
+    found = primary.verdict(evidence, evidence.row(kind=Kind.PRIMARY_BEYOND))
+    assert found.detectable == pytest.approx(smallest_effect(estimate), rel=0.005)
+
+
+def test_ways_of_removing_that_tell_another_story_stand_beside_the_mean(tmp_path: Path) -> None:
+    """By sign and by verdict; neither where both say the same, nor where a number rounds to 0."""
+    zero = {"choice": (-0.5, -0.3), "metric": (-0.01, 0.03), "mass": (0.1, 0.3)}
+    rows = []
+    for outcome, interval in zero.items():
+        rows += [*one_question(0.1, 0.3, level=f"{outcome}/mean"), *one_question(*interval, level=f"{outcome}/zero")]
+    minus = "\N{MINUS SIGN}"
+    assert told_of(tmp_path / "all", rows) == [
+        "By choice, the drop beyond matched heads differs in sign and verdict: replaced by their mean +0.20 nats "
+        f"(0.10 to 0.30), shown to be more; replaced by zero {minus}0.40 nats ({minus}0.50 to {minus}0.30), shown to "
+        "be less.",
+        "By accuracy, the drop beyond matched heads differs in verdict: replaced by their mean +20.0 points (10.0 to "
+        f"30.0), shown to be more; replaced by zero +1.0 points ({minus}1.0 to 3.0), not decided.",
+    ]
+    near = [*one_question(-0.2, 0.21), *one_question(-0.209, 0.2, level="choice/zero")]
+    assert not any("differs" in line for line in told_of(tmp_path / "near", near))
+
+
 @pytest.mark.parametrize(
     ("whole", "without", "says"),
     [
@@ -427,6 +499,41 @@ def test_documents_that_are_not_stored_are_not_told_as_none(tmp_path: Path) -> N
     (told,) = undecided.drops(write(tmp_path, rows, stage=Stage("primary", {}), looks=looks))
     by_mean, by_zero = told.split("; ")
     assert "would decide" not in by_mean and by_zero.endswith("no number of documents would decide.")
+
+
+def scored(name: str, values: dict[str, tuple[float, float, float]]) -> HeadScores:
+    """Heads 0.0 to 24.9: mean, null and family-wise p of the named ones, next to nothing elsewhere."""
+    mean, null, p = torch.zeros(25, 10), torch.zeros(25, 10), torch.ones(25, 10)
+    for head, (value, none, sure) in values.items():
+        place = tuple(int(part) for part in head.split("."))
+        mean[place], null[place], p[place] = value, none, sure
+    ends = {"ci_low": mean - 0.002, "ci_high": mean + 0.002}
+    nulls = (Null("content", null, p, p),)
+    return HeadScores(name, mean, std=torch.ones(25, 10), n=280, n_kv_heads=10, nulls=nulls, provenance={}, **ends)
+
+
+def test_function_vector_heads_are_named_by_choice_and_by_probability(tmp_path: Path) -> None:
+    """24.4 stands third by probability, as high as its null; 3.1 stands sixth, above which no one is asked."""
+    folder = tmp_path / "run"
+    with begin_stage(folder, IDENTITY, Stage("vectors", {})) as one:
+        one.add_scores(scored("fv", {"20.5": (2.237, 0.0, 0.01), "18.6": (0.93, 0.0, 0.01)}))
+        found = {"20.5": (0.116, 0.002, 0.01), "18.6": (0.032, 0.005, 0.01), "24.4": (0.01, 0.0105, 1.0)}
+        found |= {"7.7": (0.009, 0.001, 0.01), "8.8": (0.008, 0.001, 0.04), "3.1": (0.007, 0.009, 1.0)}
+        one.add_scores(scored("fv_prob", found))
+        one.record(fv_heads=["20.5", "18.6"])
+    assert list(vectors.heads(Evidence(open_run(folder)))) == [
+        "2 of its 250 heads are function-vector heads: patched into prompts with wrong labels, their mean output from "
+        "prompts with right ones adds more to the choice than one from wrong-label prompts does, by 2.24 nats (2.23 to "
+        "2.24) in 20.5 and 0.93 nats (0.93 to 0.93) in 18.6.",
+        "By the papers' measure, points of probability of the answer's first token: 11.6 (11.4 to 11.8; null 0.2) in "
+        "20.5 and 3.2 (3.0 to 3.4; null 0.5) in 18.6; among the 5 highest, but not shown to be above its null: 1.0 "
+        "(0.8 to 1.2; null 1.0) in 24.4.",
+    ]
+    with begin_stage(folder, IDENTITY, Stage("vectors", {})) as one:
+        one.record(fv_heads=[])
+    (none,) = vectors.heads(Evidence(open_run(folder)))
+    assert none.startswith("None of its 250 heads is a function-vector head")
+    assert not list(vectors.heads(write(tmp_path / "without", [])))
 
 
 def test_vectors_are_told_at_every_block_with_what_p_can_reach(tmp_path: Path) -> None:
@@ -583,7 +690,8 @@ def test_what_is_not_decided_comes_with_the_documents_that_would_decide(tmp_path
     told = undecided.section(write(tmp_path, rows))
     assert told is not None and told.sentences == (
         "By accuracy, induction heads beyond matched heads: replaced by zero 1.0 points (\N{MINUS SIGN}0.1 to 2.1), "
-        "about 440 documents over all tasks would decide.",
+        "80% of tests would have shown 1.6 points, more than 40.0 points either way is excluded, about 440 documents "
+        "over all tasks would decide.",
         "Whether the model learns these tasks: rte (about 880 documents) and wic (about 880 documents).",
     )
     assert undecided.section(write(tmp_path / "decided", one_question(0.4, 0.8))) is None
