@@ -237,7 +237,7 @@ def _turned(rows: pd.DataFrame, group: str, first: tuple[str, str], second: tupl
             if unlike_signs(both[0].value, both[1].value):
                 what = "beyond controls" if kind is Kind.CONTEST_BEYOND else "raw"
                 where = f" {PLACES[first[1]]}" if first[1] == second[1] else ""
-                yield f"{arm} ({what}{where}) {_told(both[1])} for {_told(both[0], 'nats')}"
+                yield f"{arm} ({what}{where}) {_told(both[1])} against {_told(both[0], 'nats')}"
             break
 
 

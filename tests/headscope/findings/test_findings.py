@@ -318,9 +318,9 @@ def test_kinds_that_zero_or_the_last_position_turns_are_told_with_both_numbers(t
     told = [line for line in contest.sentences(write(tmp_path / "few", rows).comparisons) if "sign" in line]
     assert told == [
         "These drops of the choice change their sign where heads are replaced by zero in place of their mean: "
-        f"induction (raw at all positions) {minus}0.20 ({minus}0.30 to {minus}0.10) for +0.40 nats (0.30 to 0.50).",
+        f"induction (raw at all positions) {minus}0.20 ({minus}0.30 to {minus}0.10) against +0.40 nats (0.30 to 0.50).",
         "These drops of the choice change their sign where heads are removed at the last position only: random (beyond "
-        f"controls) {minus}0.20 ({minus}0.10 to {minus}0.30) for +0.20 nats (0.10 to 0.30).",
+        f"controls) {minus}0.20 ({minus}0.10 to {minus}0.30) against +0.20 nats (0.10 to 0.30).",
     ]
     rows.append(row("contest_beyond", "induction", "all tasks", 5, "choice/zero/all/class/kept", 0.3, n=3))
     told = [line for line in contest.sentences(write(tmp_path / "all", rows).comparisons) if "sign" in line]
