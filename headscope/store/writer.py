@@ -21,6 +21,7 @@ from headscope.store import tables
 from headscope.store.atomic import make_writable, remove_empty, remove_stale
 from headscope.store.attention_example import LEVELS, AttentionExample
 from headscope.store.canonical import noted
+from headscope.store.items import encoded
 from headscope.store.manifest import FILE, Manifest, Stage, check_identity, read_manifest
 from headscope.store.parquet import encode
 from headscope.store.run import EXAMPLE, TABLE_FILES, Run, item_file, item_files, vector_file
@@ -73,7 +74,7 @@ class RunWriter(Run):
         with _locked(self.folder):
             stored, stored_nulls = (it.read(self.folder, rewriting=True) for it in (table, nulls))
             _refuse_other_shape(stored, rows, folder=self.folder)
-            files = {} if items is None else {item_file(name): encode(items)}
+            files = {} if items is None else {item_file(name): encoded(items, name)}
             if len(drawn) or len(stored_nulls):
                 files[nulls.file] = encode(nulls.merged(stored_nulls, drawn, replacing=rows))
             put_sealed(self.folder, {**files, table.file: encode(table.merged(stored, rows))})
@@ -110,11 +111,11 @@ class RunWriter(Run):
             self._merge(tables.CLASSES, rows)
 
     def store_items(self, name: str, frame: pd.DataFrame) -> None:
-        """Store any table by item under items/. Raises UsageError for a name that is no plain file name."""
+        """Store a table under items/. Raises UsageError for a name that is no plain file name, or of other columns."""
         if not ITEM_NAME.fullmatch(name):
             raise UsageError(f"{name!r} can't name items: letters, digits, _ . % @ = + - only, no . or - in front")
         with _locked(self.folder):
-            put_sealed(self.folder, {item_file(name): encode(frame)})
+            put_sealed(self.folder, {item_file(name): encoded(frame, name)})
 
     def store_attention_example(
         self,
