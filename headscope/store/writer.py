@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
@@ -28,6 +27,7 @@ from headscope.store.run import EXAMPLE, TABLE_FILES, Run, item_file, item_files
 from headscope.store.scores import item_frame, label, null_rows, score_rows, tables_of
 from headscope.store.sealed import adopted, put_sealed, settled
 from headscope.store.units import UnitStore
+from induction.prefix_matching import IN_REACH
 from interp.errors import HeadscopeError, StoreError, UsageError
 from interp.scores import FFNScores, HeadScores
 
@@ -180,10 +180,10 @@ class RunWriter(Run):
     def _refuse_broken(self, scores: HeadScores | FFNScores, name: str, kind: str) -> None:
         """A score that is no number says that there is no such head: one that broke down must not stand for that."""
         there = [layer for layer in self.layers.get(kind, ()) if layer < len(scores.mean)]
-        finite = scores.mean[there].isfinite()
-        # A layer without any number has nothing that could be scored: windows that do not reach back, say.
-        nothing = (~finite).all(-1, keepdim=True) & scores.mean[there].isnan() if kind == "head" else False
-        wrong = (~finite & ~torch.as_tensor(nothing)).nonzero()
+        # Where a layer's window reaches no target of any sequence, nothing could be scored; the score tells it.
+        reached = scores.provenance.get(IN_REACH)
+        there = [layer for layer in there if reached is None or int(reached[layer]) > 0]
+        wrong = (~scores.mean[there].isfinite()).nonzero()
         if len(wrong):
             row, *head = wrong[0].tolist()
             where = ".".join(map(str, (there[row], *head)))

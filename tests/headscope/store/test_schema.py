@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -23,15 +24,17 @@ from headscope.comparison.scored import Shelf
 from headscope.report import render
 from headscope.store.canonical import digest
 from headscope.store.comparisons import ContestLevel
-from headscope.store.items import CONTEST, PRIMARY
+from headscope.store.items import CONTEST, PRIMARY, component_names
 from headscope.store.manifest import FILE
 from headscope.store.parquet import encode
 from headscope.store.run import EXAMPLE, item_file, open_run
 from headscope.store.sealed import put_sealed
+from headscope.store.tables import HEAD_SCORES, METRICS
 from headscope.store.writer import begin_stage
 from interp.errors import StoreError, UsageError
 from interp.scores import HeadScores
 from tests.headscope.commands import command, refused
+from tests.headscope.ranked import write_ranked_run
 from tests.headscope.store.stored import IDENTITY, STAGE, comparison_row, write_run
 
 DEEP: Any = "leaf"
@@ -368,6 +371,50 @@ def test_a_file_that_would_not_fit_into_memory_is_refused_before_it_is_unpacked(
         put_sealed(folder, {"items/bomb.parquet": content})
         with pytest.raises(StoreError, match=r"reads at most"):
             open_run(folder).items("bomb")
+
+
+def of_columns(columns: Mapping[str, str], long: str, rows: int = 30_000) -> bytes:
+    """A table of these columns and types, of which one would unpack to 3 GB of text, in few bytes."""
+    places = pa.array(np.zeros(rows, np.int32))
+    made = {it: np.zeros(rows, dtype) for it, dtype in columns.items() if dtype != "str"}
+    texts = {it: "x" * (100_000 if it == long else 1) for it, dtype in columns.items() if dtype == "str"}
+    made |= {it: pa.DictionaryArray.from_arrays(places, pa.array([text])) for it, text in texts.items()}
+    return parquet(pa.table({it: made[it] for it in columns}), store_schema=False)
+
+
+TASK = "items/head-importance-token-copa-5shot.parquet"
+OF_TASK = {"item": "int64", "cluster": "str", "length": "int64", **dict.fromkeys(component_names((6, 5)), "float32")}
+LYING = b'{"patterns":{"dtype":"U8","shape":[900,900,900,900],"data_offsets":[0,656100000000]}}'
+HEAVY: list[Any] = [
+    ("report", "metrics.parquet", lambda: of_columns(METRICS.columns, "task"), "reads at most"),
+    ("report", "items/contest.parquet", lambda: of_columns(CONTEST, "heads"), "reads at most"),
+    ("report", EXAMPLE, lambda: len(LYING).to_bytes(8, "little") + LYING + b"1234", "can't be read"),
+    ("compare", "head_scores.parquet", lambda: of_columns(HEAD_SCORES.columns, "variant"), "reads at most"),
+    ("compare", TASK, lambda: of_columns(OF_TASK, "cluster"), "reads at most"),
+    pytest.param("report", "metrics.parquet", lambda: bombs()["rows"], "reads at most", marks=pytest.mark.slow),
+    pytest.param("compare", TASK, lambda: bombs()["rows"], "reads at most", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("name", "file", "made", "sentence"), HEAVY)
+def test_a_strangers_heavy_file_costs_a_command_little(
+    tmp_path: Path, name: str, file: str, made: Callable[[], bytes], sentence: str
+) -> None:
+    """Little memory, and one sentence; nothing is written."""
+    folder = tmp_path / "run"
+    write_run(folder) if name == "report" else write_ranked_run(folder, tasks=("copa",), shots=(5,), documents=4)
+    content = made()
+    assert len(content) < 4 << 20, "small on disk"
+    put_sealed(folder, {file: content})
+    before = peak()
+    refused(command(name, folder), Path(file).stem, sentence)
+    assert peak() - before < 1 << 30, "what it says it holds is 3 GB and more"
+    assert not (folder / "report.html").exists()
+
+
+def peak() -> int:
+    """The most memory that this process has ever held, in bytes."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 # --- the attention example -----------------------------------------------------------------------------------------
