@@ -21,6 +21,7 @@ from filelock import FileLock
 from safetensors import SafetensorError
 
 from interp.errors import StoreError
+from interp.memory import out_of_memory
 
 MARKER = "headscope-cache.json"
 # Part of every marker: a folder made by another version of the conversion is made again.
@@ -93,6 +94,8 @@ def _alone_with(folder: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         if isinstance(error, SafetensorError) and "I/O" not in str(error) and "os error" not in str(error):
             raise  # what is read is damaged: no matter of the disk
+        if out_of_memory(error):
+            raise
         raise StoreError(
             f"The cache folder {folder.parent} can't be used: {error}. It has to be writable, with room for the "
             "model's weights in float32. Set HEADSCOPE_CACHE to a folder that is."

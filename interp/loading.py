@@ -21,6 +21,7 @@ from interp.attention import named
 from interp.errors import ModelLoadError, RefusedModelError, UsageError
 from interp.identity import config_hash
 from interp.in_memory import refuse_changed_inside, refuse_source, unwrapped
+from interp.memory import needed_to_load
 from interp.model import Caught, HookedModel
 from interp.quiet import transformers_quietly, without_bars
 from interp.selfcheck import Level, level_named, verify
@@ -80,21 +81,26 @@ def load_model(
         return wrap(hf, tokenizer, {"source": type(hf).__name__}, check=level)
     if not isinstance(source, str | os.PathLike):
         refuse_source(source)
-    device = _device(device)
-    wanted = {"dtype": _dtype(dtype, device), **_placement(device, offload_folder, max_memory)}
-    folder, provenance = _resolve(str(source), wheel)
-    options = {"revision": revision, "trust_remote_code": trust_remote_code}
-    config = _config(folder, source, options)
-    refusals.wrong_kind(config, source)
-    if not allow_pickle:
-        refusals.pickled_weights(folder, source)
-    tokenizer = tokenizer or _tokenizer(folder, source, options)
-    safe = None if allow_pickle else True
-    hf = _weights(folder, source, config, {**options, **wanted, "use_safetensors": safe})
-    if device != "auto":
-        hf = hf.to(device)
-    found = {"revision": _commit(folder, revision), **provenance, "config_hash": _config_hash(config, folder, options)}
-    return wrap(hf, tokenizer, found, check=level)
+    with needed_to_load(source):
+        device = _device(device)
+        wanted = {"dtype": _dtype(dtype, device), **_placement(device, offload_folder, max_memory)}
+        folder, provenance = _resolve(str(source), wheel)
+        options = {"revision": revision, "trust_remote_code": trust_remote_code}
+        config = _config(folder, source, options)
+        refusals.wrong_kind(config, source)
+        if not allow_pickle:
+            refusals.pickled_weights(folder, source)
+        tokenizer = tokenizer or _tokenizer(folder, source, options)
+        safe = None if allow_pickle else True
+        hf = _weights(folder, source, config, {**options, **wanted, "use_safetensors": safe})
+        if device != "auto":
+            hf = hf.to(device)
+        found = {
+            "revision": _commit(folder, revision),
+            **provenance,
+            "config_hash": _config_hash(config, folder, options),
+        }
+        return wrap(hf, tokenizer, found, check=level)
 
 
 def read_config(

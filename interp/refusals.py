@@ -10,6 +10,7 @@ import torch
 
 from interp.architecture import linear_width
 from interp.errors import HeadscopeError, ModelLoadError, RefusedModelError
+from interp.memory import SMALLER, out_of_memory
 from interp.model import HookedModel
 
 _ENCODERS = frozenset(
@@ -182,6 +183,8 @@ def quantised(model: HookedModel) -> None:
 def explained(error: Exception, source: Any, what: str) -> HeadscopeError:
     """Turn what transformers raised into one sentence with a next step."""
     text = str(error)
+    if short := out_of_memory(error):
+        return ModelLoadError(f"the {what} of {str(source)!r} can't be loaded: {short}. {SMALLER}")
     if "trust_remote_code" in text:
         return RefusedModelError(
             f"{str(source)!r} wants to run Python code of its own. headscope refuses that unless "

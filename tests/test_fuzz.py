@@ -30,6 +30,7 @@ from headscope.inspector.frame import removal_of
 from headscope.stages.cells import parse_shots
 from headscope.store.attention_example import decode_example
 from headscope.store.canonical import digest
+from headscope.store.items import read_items, values_of
 from headscope.store.manifest import FILE, read_manifest
 from headscope.store.parquet import decode, encode
 from headscope.store.run import Run
@@ -153,6 +154,23 @@ def a_table(run: Path, place: Path) -> Any:
     return tables(), read
 
 
+def items(run: Path, place: Path) -> Any:
+    whole = {name: Run(run).items(name) for name in Run(run).item_names}
+    more = st.dictionaries(
+        st.sampled_from(["item", "cluster", "length", "0.0", "0.7", "9" * 5, "0"]), arrays, max_size=2
+    )
+
+    def read(asked: Any) -> Any:
+        name, given, gone = asked
+        frame = whole[name].head(2)
+        changed = frame.drop(columns=gone, errors="ignore").assign(**given)
+        rows = read_items(encode(changed), place / f"{name}.parquet", name)
+        return values_of(rows, (2, 2) if name.startswith("head") else (2,), np.float64)
+
+    gone = st.sampled_from(["", "item", "0.0", "1.1", "1"])
+    return st.tuples(st.sampled_from(sorted(whole)), more, gone), read
+
+
 def a_tables_bytes(run: Path, place: Path) -> Any:
     whole = (run / "metrics.parquet").read_bytes()
     return damaged(whole), lambda content: decode(content, place / "metrics.parquet")
@@ -266,6 +284,7 @@ DOORS: list[Door] = [
     a_manifest,
     a_manifests_bytes,
     a_table,
+    items,
     a_tables_bytes,
     a_unit,
     an_example,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 import threading
@@ -128,19 +127,24 @@ def ended_in_words() -> Iterator[None]:
 def status_of(run: Callable[[], Any]) -> int:
     """The status to leave with; what went wrong is printed."""
     from headscope.cli.options import Interrupted
-    from interp.errors import HeadscopeError, UsageError
+    from interp.errors import HeadscopeError, ModelLoadError, StoreError, UsageError
+    from interp.memory import out_of_memory
 
     try:
         status = run()
     except HeadscopeError as error:
+        # A refusal may stand for whatever a library failed with. A model's tells it; a stored file may lie about it.
+        cause = None if isinstance(error, ModelLoadError | StoreError) else error.__cause__
+        if cause is not None and (short := out_of_memory(cause)):
+            return told(f"{short}. {LESS}", 1)
         return told(str(error), 2 if isinstance(error, UsageError) else 1)
     except Interrupted:
         return told(GOES_ON, INTERRUPTED, before="\n")
     except typer.Abort:
         return told("interrupted", INTERRUPTED, before="\n")
     except Exception as error:
-        if memory := out_of_memory(error):
-            return told(memory, 1)
+        if short := out_of_memory(error):
+            return told(f"{short}. {LESS}", 1)
         if not hasattr(error, "format_message"):
             raise
         if type(error).__name__ == "NoArgsIsHelpError":
@@ -156,23 +160,6 @@ LESS = (
     "Take --dtype bfloat16, fewer or shorter prompts (--limit, --length, --shots), or --device auto with "
     "--offload-folder for weights that do not fit; finished units are kept"
 )
-
-
-def out_of_memory(error: Exception) -> str:
-    """The sentence for memory that could not be had, with how much was wanted where that is known; else empty."""
-    said = str(error)
-    wanted = re.search(r"allocate ([\d.]+ ?(?:[KMGT]iB|bytes)|[\d.]+)", said)
-    signs = ("can't allocate memory", "out of memory", "Unable to allocate", "Cannot allocate memory")
-    broke = isinstance(error, SystemError) and "without exception set" in said  # what a mapped file does without room
-    if not (isinstance(error, MemoryError) or broke or any(sign.lower() in said.lower() for sign in signs)):
-        return ""
-    return f"there is not enough memory{f': {sized(wanted[1])} more were wanted' if wanted else ''}. {LESS}"
-
-
-def sized(text: str) -> str:
-    """`1610612736 bytes` -> `1.5 GiB`."""
-    number = text.removesuffix("bytes").strip()
-    return f"{int(number) / 2**30:.1f} GiB" if number.isdigit() else text
 
 
 def told(what: str, status: int, *, before: str = "") -> int:

@@ -15,8 +15,9 @@ from ablation.statistics import ClusteredScores, Resampled, kv_groups, resample
 from ablation.statistics.aggregate import aggregate_tables
 from ablation.statistics.clusters import MINIMUM_CLUSTERS
 from headscope.store.comparisons import ScoreName
+from headscope.store.items import values_of
 from headscope.store.run import Run
-from headscope.store.scores import IMPORTANCE, NORM, component_names, label
+from headscope.store.scores import IMPORTANCE, NORM, label
 from interp.scores import HeadScores
 
 COMPARED_VARIANTS = ("token", "signed", "signed/choice")
@@ -147,7 +148,7 @@ class Shelf:
     def _of_task(self, score: str, variant: str, task: str, shots: int) -> Scored:
         scores = self.run.head_score(score, variant, task=task, shots=shots)
         name = f"head-{label(score, variant, task, shots)}"
-        items = _documents([self.run.items(name)], scores) if name in self.run.item_names else None
+        items = _documents([self.run.items(name, needs=("cluster",))], scores) if name in self.run.item_names else None
         return Scored(task, _table(scores), items, documents_of=(task,), seed=self.seed)
 
     def _aggregate(self, score: str, variant: str, tasks: Sequence[str], shots: int) -> Scored:
@@ -155,7 +156,7 @@ class Shelf:
         names = [f"head-{label(score, variant, task, shots)}" for task in tasks]
         items = None
         if set(names) <= set(self.run.item_names):
-            items = _documents([self.run.items(name) for name in names], scores[0])
+            items = _documents([self.run.items(name, needs=("cluster",)) for name in names], scores[0])
         table = aggregate_tables(np.stack([_table(of_task) for of_task in scores]))
         return Scored(str(ScoreName(score, variant)), table, items, documents_of=tuple(tasks), seed=self.seed)
 
@@ -165,8 +166,7 @@ def _table(scores: HeadScores) -> Float[np.ndarray, "layer head"]:
 
 
 def _values(items: pd.DataFrame, like: HeadScores) -> Float[np.ndarray, "item layer head"]:
-    shape = tuple(like.mean.shape)
-    return items[component_names(shape)].to_numpy(dtype=np.float64).reshape(len(items), *shape)
+    return values_of(items, tuple(like.mean.shape), np.float64)
 
 
 def _documents(tables: Sequence[pd.DataFrame], like: HeadScores) -> ClusteredScores:

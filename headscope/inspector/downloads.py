@@ -10,12 +10,12 @@ from headscope.inspector import circuit_tables as tables
 from headscope.inspector import many_prompts, writers, writers_panel, writing_on
 from headscope.inspector.asked import RemovedParts, asked_head, asked_prompt, asked_removal, whole
 from headscope.inspector.bench import Bench
-from headscope.inspector.csv_text import Row, text_of
 from headscope.inspector.reading import asked_query, seen
 from headscope.inspector.removal import loss_changes, next_tokens
 from headscope.inspector.score_table import VALUES, key_of
 from headscope.inspector.stored_figures import chosen_panel
 from headscope.inspector.widgets import outputs
+from headscope.report.csv_text import Row, text_of
 from interp.errors import HeadscopeError, UsageError
 from interp.view import WINDOW
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from headscope.inspector.csv_text import text_of
 from headscope.report.contents import score_data, top
+from headscope.report.csv_text import text_of
 from headscope.store.snapshot import Stored
 from interp.scores import FAMILY_LEVEL
 

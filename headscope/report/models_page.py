@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from headscope.figures.models import model_figures
 from headscope.figures.pair import pair_figures
 from headscope.findings.models import HEADINGS, cells, paired, sentences
+from headscope.report.csv_text import harmless
 from headscope.report.page import page, plotly_script, safe_json, static
 from headscope.store.atomic import write_atomically
 from interp.errors import UsageError
@@ -36,7 +37,8 @@ def write_models(
     """
     check_page(out)
     numbers = out.with_suffix(".csv")
-    write_atomically(numbers, table.to_csv(index=False, lineterminator="\n").encode("utf-8", "replace"))
+    text = table.map(harmless).to_csv(index=False, lineterminator="\n")  # names are whatever their folders are called
+    write_atomically(numbers, text.encode("utf-8", "replace"))
     write_atomically(
         out, models_page(table, slopes, against, numbers.name, pairs_of(scores, names)).encode("utf-8", "replace")
     )

@@ -7,7 +7,7 @@ text is read as a dictionary (each different text once), and what the text would
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from interp.errors import StoreError, quoted
 
 MOST_CELLS = 100_000_000
 MOST_BYTES = 2 << 30
-TYPES = {"str": ("string", "large_string")}  # as Arrow names what pandas calls str; other types have one name
+# As Arrow names them; other types have one name.
+TYPES = {"str": ("string", "large_string"), "float": ("float", "double"), "float64 or none": ("double", "null")}
 AGAIN = "Delete it and run the command that made it again; finished units are kept."
 
 
@@ -27,8 +28,8 @@ def encode(frame: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def decode(content: bytes, path: Path, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """The rows; `columns` are the names and types that they must have, in this order.
+def decode(content: bytes, path: Path, unlike: Callable[[Any], str] | None = None) -> pd.DataFrame:
+    """The rows; unlike(schema) says in words which columns are not as they must be, before anything is unpacked.
 
     Raises StoreError for what is no parquet file, was damaged, would unpack to too much, or has other columns.
     """
@@ -38,8 +39,8 @@ def decode(content: bytes, path: Path, columns: Mapping[str, str] | None = None)
     try:
         with ParquetFile(io.BytesIO(content), page_checksum_verification=True) as file:
             _refuse_large(file.metadata, path)
-            if columns is not None:
-                _refuse_other_columns(file.schema_arrow, columns, path)
+            if unlike is not None:
+                _refuse_other_columns(unlike(file.schema_arrow), path)
             texts = [field.name for field in file.schema_arrow if str(field.type) in TYPES["str"]]
         with ParquetFile(io.BytesIO(content), page_checksum_verification=True, read_dictionary=texts) as file:
             table = file.read(use_threads=False)
@@ -67,19 +68,26 @@ def _refuse_large(metadata: Any, path: Path) -> None:
         )
 
 
-def _refuse_other_columns(schema: Any, columns: Mapping[str, str], path: Path) -> None:
-    if schema.names != list(columns):
+def _refuse_other_columns(unlike: str, path: Path) -> None:
+    if unlike:
         raise StoreError(
-            f"{path.name} in '{path.parent}' has the columns {quoted(schema.names)}, expected {list(columns)}: "
-            "it was written by another version of headscope or by another program. Choose another folder with -o."
+            f"{path.name} in '{path.parent}' {unlike}: it was written by another version of headscope or by another "
+            "program. Choose another folder with -o."
         )
-    for field in schema:
-        expected = TYPES.get(columns[field.name], (_arrow(columns[field.name]),))
-        if str(field.type) not in expected:
-            raise StoreError(
-                f"{path.name} in '{path.parent}' holds {str(field.type)[:300]} in the column {field.name!r}, expected "
-                f"{columns[field.name]}: it was written by another program. Choose another folder with -o."
-            )
+
+
+def other_columns(schema: Any, columns: Mapping[str, str]) -> str:
+    """In words: which columns are not of these names, order and types; empty where all are."""
+    if schema.names != list(columns):
+        return f"has the columns {quoted(schema.names)}, expected {list(columns)}"
+    return next((told for field in schema if (told := other_type(field, columns[field.name]))), "")
+
+
+def other_type(field: Any, dtype: str) -> str:
+    """The same for the type of one column."""
+    if str(field.type) in TYPES.get(dtype, (_arrow(dtype),)):
+        return ""
+    return f"holds {str(field.type)[:300]} in the column {quoted(field.name)}, expected {dtype}"
 
 
 def _arrow(dtype: str) -> str:

@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +26,8 @@ import pandas as pd
 from headscope.store import tables
 from headscope.store.atomic import check_writable
 from headscope.store.attention_example import FILE, AttentionExample, decode_example
+from headscope.store.items import SETS, read_items
 from headscope.store.manifest import Manifest, Stage, read_manifest
-from headscope.store.parquet import decode
 from headscope.store.scores import label, labels, restore, rows_of
 from headscope.store.sealed import NOT_THERE, read_sealed
 from interp.embedded import EMBEDDED
@@ -123,8 +123,11 @@ class Run:
         """What `items` can be asked for: what is there, and what the manifest says is there."""
         return sorted(Path(name).stem for name in {*item_files(self.folder), *self._named} if name.endswith(".parquet"))
 
-    def items(self, name: str) -> pd.DataFrame:
-        """One row an item (sequence or document), one column a component (`18.6`, or `18` for an FFN)."""
+    def items(self, name: str, *, needs: Sequence[str] = ()) -> pd.DataFrame:
+        """One row an item (sequence or document), one column a component (`18.6`, or `18` for an FFN).
+
+        needs: further columns that have to be there. Raises StoreError for columns, types or values of something else.
+        """
         if name not in self.item_names:
             raise UsageError(
                 f"the run '{self.folder}' holds no items {name!r}; it holds {', '.join(self.item_names) or 'none'}"
@@ -133,7 +136,7 @@ class Run:
         content = read_sealed(self.folder, file)
         if content is None:
             raise StoreError(f"'{self.folder / file}' is gone while it was read")
-        return decode(content, self.folder / file)
+        return read_items(content, self.folder / file, name, needs=needs)
 
     def vector_path(self, function: str) -> Path:
         """Where the vector of a function stands, for `FunctionVector.load`; there may be none.
@@ -229,6 +232,8 @@ def open_whole_run(folder: str | Path) -> Run:
         getattr(run, table.name)
     for file in item_files(run.folder):
         read_sealed(run.folder, file)
+    for name in SETS.keys() & run.item_names:  # a figure shows these; scores by item are read by nothing that looks
+        run.items(name)
     run.attention_example  # noqa: B018  (reading it is the check)
     return run
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from headscope.store.items import component_names, values_of
 from headscope.store.tables import FFN_NULLS, FFN_SCORES, HEAD_NULLS, HEAD_SCORES, SCORE_KEY, Table
 from interp.errors import UsageError
 from interp.scores import FFNScores, HeadScores, Null
@@ -68,11 +69,6 @@ def item_frame(scores: Scores, columns: Mapping[str, Any]) -> pd.DataFrame | Non
     return pd.concat([pd.DataFrame({"item": np.arange(len(items)), **columns}), values], axis=1)
 
 
-def component_names(shape: Sequence[int]) -> list[str]:
-    """`layer.head` for heads, `layer` for FFNs, in the order of a flattened score."""
-    return [".".join(str(axis) for axis in index) for index in np.ndindex(*shape)]
-
-
 def restore(
     rows: pd.DataFrame, nulls: pd.DataFrame, items: pd.DataFrame | None, provenance: Mapping[str, Any]
 ) -> Scores:
@@ -96,17 +92,11 @@ def restore(
         "n": int(first["n"]),
         "nulls": tuple(drawn),
     }
-    fields |= {"per_item": _per_item(items, shape), "provenance": dict(provenance)}
+    per_item = None if items is None else torch.from_numpy(values_of(items, shape, np.float32))
+    fields |= {"per_item": per_item, "provenance": dict(provenance)}
     if len(shape) == 1:
         return FFNScores(**fields)
     return HeadScores(**fields, n_kv_heads=int(rows["kv_head"].max()) + 1)
-
-
-def _per_item(items: pd.DataFrame | None, shape: tuple[int, ...]) -> Tensor | None:
-    if items is None:
-        return None
-    values = items[component_names(shape)].to_numpy(dtype=np.float32, copy=True)
-    return torch.from_numpy(values).view(len(items), *shape)
 
 
 def rows_of(frame: pd.DataFrame, key: Key) -> pd.DataFrame:

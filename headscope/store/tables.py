@@ -24,13 +24,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from headscope.store.parquet import AGAIN, decode
+from headscope.store.parquet import AGAIN, decode, other_columns
 from headscope.store.sealed import read_sealed
 from interp.errors import StoreError, UsageError
 
@@ -93,7 +94,7 @@ class Table:
         if content is None:
             return self.empty()
         path = self.path(folder)
-        frame = decode(content, path, self.columns).astype(dict(self.columns))
+        frame = decode(content, path, partial(other_columns, columns=self.columns)).astype(dict(self.columns))
         if problem := self.impossible(frame):
             raise StoreError(
                 f"{path.name} in '{folder}' {problem}: it was damaged, or written by another program. {AGAIN}"

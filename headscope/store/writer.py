@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
@@ -21,12 +20,14 @@ from headscope.store import tables
 from headscope.store.atomic import make_writable, remove_empty, remove_stale
 from headscope.store.attention_example import LEVELS, AttentionExample
 from headscope.store.canonical import noted
+from headscope.store.items import encoded
 from headscope.store.manifest import FILE, Manifest, Stage, check_identity, read_manifest
 from headscope.store.parquet import encode
 from headscope.store.run import EXAMPLE, TABLE_FILES, Run, item_file, item_files, vector_file
 from headscope.store.scores import item_frame, label, null_rows, score_rows, tables_of
 from headscope.store.sealed import adopted, put_sealed, settled
 from headscope.store.units import UnitStore
+from induction.prefix_matching import IN_REACH
 from interp.errors import HeadscopeError, StoreError, UsageError
 from interp.scores import FFNScores, HeadScores
 
@@ -73,7 +74,7 @@ class RunWriter(Run):
         with _locked(self.folder):
             stored, stored_nulls = (it.read(self.folder, rewriting=True) for it in (table, nulls))
             _refuse_other_shape(stored, rows, folder=self.folder)
-            files = {} if items is None else {item_file(name): encode(items)}
+            files = {} if items is None else {item_file(name): encoded(items, name)}
             if len(drawn) or len(stored_nulls):
                 files[nulls.file] = encode(nulls.merged(stored_nulls, drawn, replacing=rows))
             put_sealed(self.folder, {**files, table.file: encode(table.merged(stored, rows))})
@@ -110,11 +111,11 @@ class RunWriter(Run):
             self._merge(tables.CLASSES, rows)
 
     def store_items(self, name: str, frame: pd.DataFrame) -> None:
-        """Store any table by item under items/. Raises UsageError for a name that is no plain file name."""
+        """Store a table under items/. Raises UsageError for a name that is no plain file name, or of other columns."""
         if not ITEM_NAME.fullmatch(name):
             raise UsageError(f"{name!r} can't name items: letters, digits, _ . % @ = + - only, no . or - in front")
         with _locked(self.folder):
-            put_sealed(self.folder, {item_file(name): encode(frame)})
+            put_sealed(self.folder, {item_file(name): encoded(frame, name)})
 
     def store_attention_example(
         self,
@@ -179,10 +180,10 @@ class RunWriter(Run):
     def _refuse_broken(self, scores: HeadScores | FFNScores, name: str, kind: str) -> None:
         """A score that is no number says that there is no such head: one that broke down must not stand for that."""
         there = [layer for layer in self.layers.get(kind, ()) if layer < len(scores.mean)]
-        finite = scores.mean[there].isfinite()
-        # A layer without any number has nothing that could be scored: windows that do not reach back, say.
-        nothing = (~finite).all(-1, keepdim=True) & scores.mean[there].isnan() if kind == "head" else False
-        wrong = (~finite & ~torch.as_tensor(nothing)).nonzero()
+        # Where a layer's window reaches no target of any sequence, nothing could be scored; the score tells it.
+        reached = scores.provenance.get(IN_REACH)
+        there = [layer for layer in there if reached is None or int(reached[layer]) > 0]
+        wrong = (~scores.mean[there].isfinite()).nonzero()
         if len(wrong):
             row, *head = wrong[0].tolist()
             where = ".".join(map(str, (there[row], *head)))

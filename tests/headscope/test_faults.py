@@ -24,6 +24,7 @@ from headscope.store.atomic import remove_stale
 from headscope.store.manifest import FILE
 from headscope.store.run import open_run
 from headscope.store.writer import RunWriter, begin_stage
+from induction.prefix_matching import IN_REACH
 from interp.errors import HeadscopeError, StoreError
 from interp.scores import FFNScores, HeadScores
 from tests.headscope import faults
@@ -209,6 +210,12 @@ def test_a_score_that_broke_down_is_not_stored(tmp_path: Path) -> None:
         writer.add_scores(broken)
     assert set(open_run(writer.folder).head_scores["score"]) == {"copying"}
     writer.add_scores(replace(broken, name="knock_out"), some=True)
+    items[:, 2] = torch.nan
+    whole = HeadScores.from_items("prefix_matching", items, n_kv_heads=2, partial=True)
+    for told in ({}, {IN_REACH: torch.tensor([5, 0, 5])}):  # a whole layer that has heads; it had targets to score
+        with pytest.raises(HeadscopeError, match=r"of head 2\.0 is no finite number \(4 are not\)"):
+            writer.add_scores(replace(whole, provenance=told))
+    writer.add_scores(replace(whole, provenance={IN_REACH: torch.tensor([5, 0, 0])}))
     ffns = FFNScores.from_items("knock_out", torch.tensor([[0.5, torch.inf, 0.5]] * 3))
     with pytest.raises(HeadscopeError, match=r"of the FFN of layer 1 is no finite number"):
         writer.add_scores(ffns)

@@ -10,9 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import safetensors.torch
+import torch
 
 from interp.cache import MARKER, cache_root, facts_of, is_whole, kept_folder
 from interp.errors import HeadscopeError, StoreError
+from tests.interp.full_disk import STEPS, fill
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -96,6 +99,30 @@ def test_a_failure_leaves_nothing_behind(cache: Path) -> None:
     with pytest.raises(HeadscopeError, match="the reason"):
         kept_folder("thing", fail)
     assert [path.name for path in (cache / "models").iterdir()] == ["thing.lock"]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_full_disk_is_told_and_leaves_nothing_half_written(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, step: str, damaged: bool
+) -> None:
+    def make(folder: Path) -> dict[str, str]:
+        safetensors.torch.save_file({"x": torch.ones(3)}, folder / "weights.safetensors")
+        (folder / "config").write_text("{}")
+        return {"colour": "green"}
+
+    (cache / "models").mkdir(parents=True)
+    if damaged:
+        (kept_folder("thing", make) / "config").unlink()
+    with monkeypatch.context() as patch:
+        fill(patch, step)
+        with pytest.raises(
+            StoreError, match=r"cache folder .* can't be used: .*No space left on device.*HEADSCOPE_CACHE"
+        ):
+            kept_folder("thing", make)
+    left = {path.name for path in (cache / "models").iterdir()} - {"thing", "thing.lock"}
+    assert not left and not is_whole(cache / "models" / "thing")
+    assert is_whole(kept_folder("thing", make)), "with room it is made"
 
 
 CHILD = """

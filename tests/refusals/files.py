@@ -8,14 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
 import interp
+from headscope.store.run import open_run
 from interp.errors import ModelLoadError, RefusedModelError, UsageError
-from tests.headscope.commands import ROOT, Outcome
+from tests.headscope.commands import ROOT, Outcome, command
 from tests.interp.gguf_files import tiny_llama, write_gguf
 from tests.interp.saved import write_config
 from tests.refusals.case import Desk, refusal
@@ -121,6 +123,29 @@ def code_page(desk: Desk, encoding: str) -> Outcome:
         (folder / f"{split}.jsonl").write_bytes(rows.encode(encoding))
     asked = ("--tasks", "copa", "--data", folder.parent, "--shots", 0, "-o", desk.out)
     return desk.ask("importance", desk.model, *asked)
+
+
+class TooMuch:
+    """As PyTorch says it; the size is more than any machine has."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        torch.empty(1 << 48)
+
+
+@refusal(ModelLoadError, "there is not enough memory", inputs=("AutoModelForCausalLM", "AutoTokenizer"))
+def too_large(desk: Desk, part: str) -> Outcome:
+    with mock.patch(f"transformers.{part}.from_pretrained", TooMuch):
+        return asked(desk, desk.model)
+
+
+@refusal(RuntimeError, "there is not enough memory", inputs=(TooMuch, MemoryError))
+def too_large_while_running(desk: Desk, fails: Any) -> Outcome:
+    """The run is kept, so that the same command goes on from what is finished."""
+    with mock.patch("induction.induction_scores", side_effect=fails):
+        found = command("induction", desk.model, "--check", "off", "-o", desk.out)
+    assert "--dtype bfloat16" in found.error and "finished units are kept" in found.error
+    assert not open_run(desk.out).stages[0].finished
+    return found
 
 
 @refusal(ImportError, "headscope needs its own package", inputs=("ablation.py", "interp/__init__.py"))

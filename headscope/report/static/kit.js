@@ -69,7 +69,9 @@ const kit = {
     };
     return [...table.rows].map((row) => [...row.cells].map(cell));
   },
-  tsv: (rows) => rows.map((cells) => cells.map((cell) => String(cell ?? "").replace(/[\t\r\n]+/g, " ")).join("\t")).join("\n") + "\n",
+  /** What a spreadsheet would take for a formula gets an apostrophe in front, as in the inspector's downloads. */
+  harmless: (text) => (/^[=+\-@\t\r]./s.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text),
+  tsv: (rows) => rows.map((cells) => cells.map((cell) => kit.harmless(String(cell ?? "").replace(/[\t\r\n]+/g, " "))).join("\t")).join("\n") + "\n",
 
   SIGNS: { "\\": "\\textbackslash{}", "&": "\\&", "%": "\\%", $: "\\$", "#": "\\#", _: "\\_", "{": "\\{", "}": "\\}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "\u2212": "$-$", "\u2013": "--", "\u2265": "$\\geq$", "\u2264": "$\\leq$", "\u2192": "$\\to$", "<": "$<$", ">": "$>$" },
   escaped(text) {

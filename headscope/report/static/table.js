@@ -99,9 +99,7 @@ const table = {
   title: () => `Attention heads of ${document.querySelector("h1").textContent.trim()}: score with 95% interval; bold: above null. ${$("table-note").textContent.replace(/\.?$/, ".")}`,
   /** The same for a spreadsheet. */
   csv() {
-    // What a spreadsheet would take for a formula gets an apostrophe in front, as in the inspector's downloads.
-    const harmless = (text) => (/^[=+\-@\t\r]./s.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text);
-    const quoted = (value) => `"${harmless(String(value ?? "")).replace(/"/g, '""')}"`;
+    const quoted = (value) => `"${kit.harmless(String(value ?? "")).replace(/"/g, '""')}"`;
     return this.lines().map((cells) => cells.map(quoted).join(",")).join("\r\n");
   },
   start() {

@@ -49,6 +49,14 @@ def test_json_has_the_same_numbers(runs: list[Path], tmp_path: Path) -> None:
     assert any("differ in these alone" in line for line in found["findings"])
 
 
+def test_a_name_is_no_formula_in_the_numbers(tmp_path: Path) -> None:
+    made = [model_run(tmp_path / f"{sign}1+{n}", parameters=n + 1) for n, sign in enumerate("=@+-")]
+    done("compare-models", *made, "-o", tmp_path / "models.html")
+    numbers = pd.read_csv(tmp_path / "models.csv", dtype=str)
+    assert sorted(numbers["run"]) == sorted(f"'{path.name}" for path in made)
+    assert not any(str(cell).startswith(tuple("=@+")) for cell in numbers.to_numpy().flat)
+
+
 def test_the_page_lets_nothing_in(tmp_path: Path) -> None:
     made = [model_run(tmp_path / f"{n} <b>bold<b> &amp;", source=HOSTILE[0], parameters=n + 1) for n in range(2)]
     done("compare-models", *made, "-o", tmp_path / "models.html")

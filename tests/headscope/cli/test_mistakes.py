@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from headscope.cli import status_of
+from interp.errors import HeadscopeError, RefusedModelError, UsageError
 from tests.headscope.commands import command
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -286,3 +288,14 @@ def test_none_of_them_waits_for_a_heavy_library(place: Path) -> None:
     loaded = json.loads(done.stdout.splitlines()[-1])
     assert len(loaded) == len(MISTAKES)
     assert {MISTAKES[int(number)][0]: names for number, names in loaded.items() if names} == {}
+
+
+@pytest.mark.parametrize("kind", [UsageError, RefusedModelError])
+def test_a_refusal_that_stands_for_missing_memory_tells_the_memory(
+    kind: type[HeadscopeError], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run() -> None:
+        raise kind("there is no task 'copa'") from MemoryError("Unable to allocate 7.28 TiB for an array")
+
+    assert status_of(run) == 1
+    assert capsys.readouterr().err.startswith("headscope: there is not enough memory: 7.28 TiB more were wanted. Take")

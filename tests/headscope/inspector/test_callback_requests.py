@@ -20,9 +20,9 @@ from headscope.inspector import make_app
 from headscope.inspector.asked import asked_head, asked_prompt, asked_removal, whole
 from headscope.inspector.bench import Bench
 from headscope.inspector.callback_requests import ROUTE, TYPES, NotAsked, checked
-from headscope.inspector.csv_text import harmless, text_of
 from headscope.inspector.opening import open_run_directory
 from headscope.inspector.server import make_server
+from headscope.report.csv_text import harmless, text_of
 from headscope.store.run import EXAMPLE, open_run
 from interp.errors import HeadscopeError, StoreError, UsageError
 from interp.masks import parse_heads

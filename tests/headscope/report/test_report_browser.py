@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import pytest
 
 from headscope.report import render
 from headscope.store.run import Run, open_run
+from headscope.store.writer import begin_stage
 from interp.token_display import shown
 from tests.headscope.accessible import violations
 from tests.headscope.browsed import READY, click_cell, intrude, overlaps
@@ -298,6 +300,20 @@ def test_the_table_can_be_saved(opened: Any, run: Run, tmp_path: Path) -> None:
     np.testing.assert_allclose(
         [float(row[3]) for row in rows[1:]], run.head_score("prefix_matching").mean.flatten(), rtol=1e-3
     )
+
+
+def test_a_name_is_no_formula_in_what_is_saved_or_copied(page: Any, tmp_path: Path) -> None:
+    """The names of classes are whatever a run's maker wrote."""
+    folder = write_run(tmp_path / "run", shape=SHAPE, tokens=TOKENS)
+    made = open_run(folder)
+    with begin_stage(folder, made.identity, made.stages[0]) as writer:
+        writer.add_classes(np.full((SHAPE.layers, SHAPE.heads), "=1+1"))
+    page.goto(render(folder).as_uri())
+    page.wait_for_selector(READY)
+    for text, separator in (("table.csv()", ","), ("kit.tsv(table.lines())", "\t")):
+        rows = list(csv.reader(io.StringIO(page.evaluate(text), newline=""), delimiter=separator))
+        assert {row[2] for row in rows[1:]} == {"'=1+1"}
+        assert all(float(row[3]) for row in rows[1:]), "numbers stay numbers"
 
 
 def saved(page: Any, button: Any, folder: Path) -> tuple[str, str]:

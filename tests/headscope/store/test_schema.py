@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -19,16 +20,22 @@ import pytest
 import safetensors.torch
 import torch
 
+from headscope.comparison.scored import Shelf
 from headscope.report import render
 from headscope.store.canonical import digest
+from headscope.store.comparisons import ContestLevel
+from headscope.store.items import CONTEST, PRIMARY, component_names
 from headscope.store.manifest import FILE
 from headscope.store.parquet import encode
-from headscope.store.run import EXAMPLE, open_run
+from headscope.store.run import EXAMPLE, item_file, open_run
 from headscope.store.sealed import put_sealed
+from headscope.store.tables import HEAD_SCORES, METRICS
 from headscope.store.writer import begin_stage
 from interp.errors import StoreError, UsageError
+from interp.scores import HeadScores
 from tests.headscope.commands import command, refused
-from tests.headscope.store.stored import IDENTITY, STAGE, write_run
+from tests.headscope.ranked import write_ranked_run
+from tests.headscope.store.stored import IDENTITY, STAGE, comparison_row, write_run
 
 DEEP: Any = "leaf"
 for _ in range(400):
@@ -243,6 +250,106 @@ def test_a_table_of_other_types_or_impossible_rows_is_refused(
         refused(command("report", folder), f"{name}.parquet")
 
 
+# --- items ---------------------------------------------------------------------------------------------------------
+
+SCORE = "head-importance-token-copa-5shot"
+TOLD = {"document": [*"abc"], "cluster": [*"xxy"], "demo_seed": [0, 0, 1], "length": [4, 5, 6]}
+VALUES: dict[str, Any] = {"str": "a", "int64": 1, "float64": 0.5, "float64 or none": None}
+PRIMARY_SET = {it: VALUES[dtype] for it, dtype in PRIMARY.items()}
+SET = {it: VALUES[dtype] for it, dtype in CONTEST.items()}
+
+
+@pytest.fixture(scope="module")
+def itemised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with importance by document and a contest's sets; read-only."""
+    folder = tmp_path_factory.mktemp("itemised") / "run"
+    drops: dict[str, Any] = {"kind": "contest_drop", "a": "induction", "b": "all tasks"}
+    with begin_stage(write_run(folder), IDENTITY, replace(STAGE, command="importance")) as writer:
+        scores = HeadScores.from_items("importance", torch.rand(3, 3, 4), variant="token", n_kv_heads=2)
+        writer.add_scores(scores, task="copa", shots=5, item_columns=TOLD)
+        level = str(ContestLevel("choice", "mean", "all", "class", "kept"))
+        writer.add_comparisons(comparison_row().assign(**drops, level=level))
+        writer.store_items("contest", pd.DataFrame([SET]))
+    return folder
+
+
+@pytest.mark.parametrize("name", [SCORE, "contest", "primary"])
+def test_items_that_were_stored_are_read(itemised: Path, tmp_path: Path, name: str) -> None:
+    folder = Path(shutil.copytree(itemised, tmp_path / "run"))
+    with begin_stage(folder, IDENTITY, STAGE) as writer:
+        writer.store_items("primary", pd.DataFrame([PRIMARY_SET]))
+    found = open_run(folder).items(name)
+    assert len(found) == (3 if name == SCORE else 1)
+    pd.testing.assert_frame_equal(found, open_run(folder).items(name, needs=["task"] if name == "primary" else ()))
+
+
+def exchanged(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[[*frame.columns[:-2], frame.columns[-1], frame.columns[-2]]]
+
+
+def far(frame: pd.DataFrame) -> pd.DataFrame:
+    """A head that would make a grid of ten thousand million."""
+    return frame.rename(columns={"2.3": "99999.99999"})
+
+
+ITEMS: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str]] = [
+    (SCORE, lambda frame: frame.drop(columns="item"), "has the columns .*expected 'item' in front"),
+    (SCORE, lambda frame: frame.drop(columns="1.2"), "expected one for each head"),
+    (SCORE, exchanged, "expected one for each head"),
+    (SCORE, far, "expected one for each head"),
+    (SCORE, lambda frame: frame[["item", "cluster"]], "expected one for each head"),
+    (SCORE, altered("1.2", "high"), "string in the column '1.2', expected float"),
+    (SCORE, altered("1.2", 1), "holds int64 in the column '1.2', expected float"),
+    (SCORE, altered("cluster", 3), "holds int64 in the column 'cluster', expected str"),
+    (SCORE, altered("length", [1.5, 2, 3]), "holds double in the column 'length', expected int64"),
+    (SCORE, altered("length", 0), "holds length 0, expected 1 or more"),
+    (SCORE, altered("length", pd.array([4, None, 5], dtype="Int64")), "a row without length"),
+    (SCORE, altered("cluster", pd.Series(["a", None, "b"], dtype="str")), "a row without cluster"),
+    (SCORE, altered("item", [0, 1, 1]), "items of other numbers"),
+    (SCORE, altered("0.1", np.float32(np.inf)), "holds an infinite number"),
+    (SCORE, lambda frame: frame.drop(columns="cluster"), "has no column 'cluster'"),
+    (SCORE, lambda frame: frame.drop(columns=["2.0", "2.1", "2.2", "2.3"]), "for 8 components and their score for 12"),
+    ("contest", lambda frame: frame.drop(columns="drop"), "has the columns .*expected"),
+    ("contest", altered("drop", "far"), "string in the column 'drop', expected float64"),
+    ("contest", altered("arm", [["a"]]), "in the column 'arm', expected str"),
+    ("contest", altered("drop", np.inf), "holds an infinite number"),
+    ("ffn-knock_out-copa-0shot", lambda frame: frame.drop(columns="1"), "expected one for each layer"),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "sentence"), ITEMS, ids=[f"{name}-{text}" for name, _, text in ITEMS])
+def test_items_of_other_columns_types_or_values_are_refused(
+    itemised: Path, tmp_path: Path, name: str, change: Callable[[pd.DataFrame], pd.DataFrame], sentence: str
+) -> None:
+    """By whatever reads them: a score with its items, a comparison, a figure."""
+    folder = Path(shutil.copytree(itemised, tmp_path / "run"))
+    run = open_run(folder)
+    put_sealed(folder, {item_file(name): encode(change(run.items(name)))})
+    readers: dict[str, Callable[[], Any]] = {
+        SCORE: lambda: Shelf(run).of_task("importance", "token", "copa", 5),
+        "contest": lambda: run.figure("contest"),
+        "ffn-knock_out-copa-0shot": lambda: run.ffn_score("knock_out", task="copa"),
+    }
+    with pytest.raises(StoreError, match=sentence) as told:
+        readers[name]()
+    assert len(str(told.value)) < 2000
+    if name == "contest":
+        refused(command("report", folder), "contest.parquet")
+
+
+def test_items_that_could_not_be_read_again_are_not_stored(written: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(written, tmp_path / "run"))
+    scores = HeadScores.from_items("other", torch.rand(3, 3, 4), n_kv_heads=2)
+    with begin_stage(folder, IDENTITY, STAGE) as writer:
+        for columns in ({"length": [4.5, 5, 6]}, {"length": [0, 1, 2]}, {"cluster": [None, "a", "b"]}):
+            with pytest.raises(UsageError, match=r"what is to be stored .*(length|cluster)"):
+                writer.add_scores(scores, item_columns=columns)
+        with pytest.raises(UsageError, match=r"items 'contest' has the columns"):
+            writer.store_items("contest", pd.DataFrame([{**SET, "more": 1}]))
+        writer.store_items("contest", pd.DataFrame())
+    assert open_run(folder).items("contest").empty and "head-other" not in open_run(folder).item_names
+
+
 def parquet(table: pa.Table, **options: Any) -> bytes:
     buffer = io.BytesIO()
     pq.write_table(table, buffer, **options)
@@ -264,6 +371,50 @@ def test_a_file_that_would_not_fit_into_memory_is_refused_before_it_is_unpacked(
         put_sealed(folder, {"items/bomb.parquet": content})
         with pytest.raises(StoreError, match=r"reads at most"):
             open_run(folder).items("bomb")
+
+
+def of_columns(columns: Mapping[str, str], long: str, rows: int = 30_000) -> bytes:
+    """A table of these columns and types, of which one would unpack to 3 GB of text, in few bytes."""
+    places = pa.array(np.zeros(rows, np.int32))
+    made = {it: np.zeros(rows, dtype) for it, dtype in columns.items() if dtype != "str"}
+    texts = {it: "x" * (100_000 if it == long else 1) for it, dtype in columns.items() if dtype == "str"}
+    made |= {it: pa.DictionaryArray.from_arrays(places, pa.array([text])) for it, text in texts.items()}
+    return parquet(pa.table({it: made[it] for it in columns}), store_schema=False)
+
+
+TASK = "items/head-importance-token-copa-5shot.parquet"
+OF_TASK = {"item": "int64", "cluster": "str", "length": "int64", **dict.fromkeys(component_names((6, 5)), "float32")}
+LYING = b'{"patterns":{"dtype":"U8","shape":[900,900,900,900],"data_offsets":[0,656100000000]}}'
+HEAVY: list[Any] = [
+    ("report", "metrics.parquet", lambda: of_columns(METRICS.columns, "task"), "reads at most"),
+    ("report", "items/contest.parquet", lambda: of_columns(CONTEST, "heads"), "reads at most"),
+    ("report", EXAMPLE, lambda: len(LYING).to_bytes(8, "little") + LYING + b"1234", "can't be read"),
+    ("compare", "head_scores.parquet", lambda: of_columns(HEAD_SCORES.columns, "variant"), "reads at most"),
+    ("compare", TASK, lambda: of_columns(OF_TASK, "cluster"), "reads at most"),
+    pytest.param("report", "metrics.parquet", lambda: bombs()["rows"], "reads at most", marks=pytest.mark.slow),
+    pytest.param("compare", TASK, lambda: bombs()["rows"], "reads at most", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("name", "file", "made", "sentence"), HEAVY)
+def test_a_strangers_heavy_file_costs_a_command_little(
+    tmp_path: Path, name: str, file: str, made: Callable[[], bytes], sentence: str
+) -> None:
+    """Little memory, and one sentence; nothing is written."""
+    folder = tmp_path / "run"
+    write_run(folder) if name == "report" else write_ranked_run(folder, tasks=("copa",), shots=(5,), documents=4)
+    content = made()
+    assert len(content) < 4 << 20, "small on disk"
+    put_sealed(folder, {file: content})
+    before = peak()
+    refused(command(name, folder), Path(file).stem, sentence)
+    assert peak() - before < 1 << 30, "what it says it holds is 3 GB and more"
+    assert not (folder / "report.html").exists()
+
+
+def peak() -> int:
+    """The most memory that this process has ever held, in bytes."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 # --- the attention example -----------------------------------------------------------------------------------------

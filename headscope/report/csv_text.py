@@ -20,8 +20,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 def text_of(header: Row, rows: Iterable[Row]) -> str:
     out = io.StringIO(newline="")
     writer = csv.writer(out)  # with \r\n between rows, so that a cell with either stands in quotes
-    writer.writerow(header)
-    writer.writerows([harmless(cell) for cell in row] for row in rows)
+    writer.writerows([harmless(cell) for cell in row] for row in (header, *rows))
     return out.getvalue()
 
 
