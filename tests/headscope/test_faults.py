@@ -90,6 +90,7 @@ def test_commands_killed_in_the_middle(tmp_path: Path) -> None:
     assert len(run.metrics) and (run.folder / killed_commands.EXPORTED / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_induction_with_further_scores_killed_in_the_middle(tmp_path: Path) -> None:
     told = faults.stopped_at_every_step("also", killed_commands.also, tmp_path, Killed, most=1)
     sound(told)

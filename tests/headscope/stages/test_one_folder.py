@@ -54,11 +54,12 @@ def knocked(model: interp.HookedModel, folder: Path, asked: str) -> list[torch.T
     measure_knock_out(model, folder, choice, **options)
     run, ffns = open_run(folder), options["component"] == "ffn"
     name = "knock_out" + ("_mean" if "ablation" in options else "") + ("_sample" if "heads" in options else "")
-    table = (run.ffn_scores if ffns else run.head_scores).query("score == @name and task == @choice.names[0]")
+    table, task = run.ffn_scores if ffns else run.head_scores, choice.names[0]
+    table = table[(table["score"] == name) & (table["task"] == task)]
     assert len(table)
     read: Callable[..., Any] = run.ffn_score if ffns else run.head_score
     variants = sorted(set(table["variant"]))
-    found = [read(name, variant, task=choice.names[0], shots=2) for variant in variants]
+    found = [read(name, variant, task=task, shots=2) for variant in variants]
     return [score.per_item for score in found]
 
 
