@@ -2,8 +2,9 @@
 
     python docs/reliability.py [--fast] [--without-study]
 
-The attacks are those of the slow tests (tests/headscope/faults.py, tests/test_fuzz.py), made more often, and the bad
-inputs of tests/refusals. A study on a tiny random model stands for the commands: it runs all of their stages.
+The attacks are those of the slow tests (tests/headscope/test_faults.py, tests/test_fuzz.py), made more often, and the
+bad inputs of tests/refusals. Commands are killed on tiny random models, one by one, and in a study that runs all
+of their stages.
 """
 
 from __future__ import annotations
@@ -26,16 +27,18 @@ WITHOUT = "The row of a whole study on a tiny model was left out this time (`--w
 HEADINGS = ("fault", "made", "refused with a sentence", "mended by the same command", "no effect", "lost", "wrong")
 KILLS = "killed at a step of a write, the command given again"
 OFTEN = "killed every few writes, and given again"
+COMMANDS = "every command that writes killed at a step of a write, and given again"
+STUDIED = "a study killed ever later, and given again"
 
 
 def attacks(home: Path, *, fast: bool, study: bool) -> Iterator[Any]:
     """Every kind of fault."""
-    from tests.headscope import faults
+    from tests.headscope import damaged, faults, processes, tiny
     from tests.headscope.killed_writer import work
     from tests.headscope.store.stored import write_run
 
     share = 8 if fast else 1
-    yield from faults.damages(write_run(home / "run"), 64 // share)
+    yield from damaged.damages(write_run(home / "run"), 64 // share)
     disk = "the disk is full, or fails, from a step on"
     for name, error, most, lasting in (
         (KILLS, faults.Killed, 48, False),
@@ -49,29 +52,40 @@ def attacks(home: Path, *, fast: bool, study: bool) -> Iterator[Any]:
         "often": lambda place: faults.killed_after_steps(OFTEN, work, place, steps=7, most=160 // share),
         "sizes": lambda place: faults.limited_size(work, place, [0, 500, 2000, 5000]),
         "both": lambda place: faults.together(work, place, max(1, 4 // share)),
+        "processes": lambda place: processes.two_processes(place, max(2, 24 // share)),
         "clocks": lambda place: faults.clocks(work, place),
     }.items():
         (home / name).mkdir()
         yield attack(home / name)
+    model = tiny.write_model(home / "model")
+    (home / "memory").mkdir()
+    yield processes.limited_memory(model, home / "memory", [0, 1, 2, 4, 8, 16, 32, 64][:: 2 if fast else 1])
+    yield from commands(model, home / "commands", most=max(1, 6 // share))
     if study:
-        yield studied(home, most=max(4, 40 // share))
+        yield studied(model, home / "study", most=max(4, 16 // share))
 
 
-def studied(home: Path, *, most: int) -> Any:
+def commands(model: Path, home: Path, *, most: int) -> Iterator[Any]:
+    """Every command that writes, each killed at so many steps."""
+    import interp
+    from tests.headscope import faults, killed_commands
+
+    home.mkdir()
+    loaded = interp.load_model(str(model), check=False)
+    for _, work, before, place in killed_commands.in_order(loaded, home):
+        yield faults.stopped_at_every_step(COMMANDS, work, place, faults.Killed, most=most, before=before)
+    (home / "also").mkdir()
+    yield faults.stopped_at_every_step(COMMANDS, killed_commands.also, home / "also", faults.Killed, most=most)
+
+
+def studied(model: Path, home: Path, *, most: int) -> Any:
     """A whole study (every kind of stage, from induction to the comparison) that is killed ever again."""
     import interp
-    from tests.headscope import faults, killed_study, tiny
+    from tests.headscope import faults, killed_study
 
-    (home / "study").mkdir()
-    model = interp.load_model(str(tiny.write_model(home / "model")), check=False)
-    steps = faults.steps_of(lambda folder: killed_study.work(model, folder), home / "counted")
-    return faults.killed_after_steps(
-        f"a study {OFTEN}",
-        lambda folder: killed_study.work(model, folder),
-        home / "study",
-        steps=max(8, steps // most),
-        most=most,
-    )
+    home.mkdir()
+    loaded = interp.load_model(str(model), check=False)
+    return faults.killed_ever_later(STUDIED, lambda folder: killed_study.work(loaded, folder), home, most=most)
 
 
 def together(told: list[Any]) -> list[Any]:

@@ -13,6 +13,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
+from urllib.parse import quote, urlencode
 
 import numpy as np
 import pandas as pd
@@ -22,18 +24,23 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from ablation.tasks import own_files
 from ablation.tasks.data import read_rows
 from headscope.cli import values
+from headscope.inspector.app import make_app
 from headscope.inspector.asked import asked_prompt, asked_removal
+from headscope.inspector.bench import Bench
+from headscope.inspector.beside import Beside
 from headscope.inspector.callback_requests import NotAsked, checked
 from headscope.inspector.frame import removal_of
+from headscope.inspector.reading import seen
 from headscope.stages.cells import parse_shots
 from headscope.store.attention_example import decode_example
 from headscope.store.canonical import digest
 from headscope.store.items import read_items, values_of
 from headscope.store.manifest import FILE, read_manifest
 from headscope.store.parquet import decode, encode
-from headscope.store.run import Run
+from headscope.store.run import Run, open_run
 from headscope.store.tables import TABLES
 from headscope.store.units import UnitStore
 from interp.errors import HeadscopeError
@@ -238,6 +245,90 @@ def documents(run: Path, place: Path) -> Any:
     return st.lists(lines, max_size=4).map(b"\n".join), read
 
 
+def a_task_file(run: Path, place: Path) -> Any:
+    """A task of the user's own, in YAML: other values and words, damaged bytes, aliases, tags, names of files."""
+    import yaml
+
+    settings = {
+        "task": "mine",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"train": "train.jsonl"}},
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{question}}",
+        "metric_list": [{"metric": "acc"}],
+    }
+    whole = yaml.safe_dump(settings).encode()
+    bomb = "a: &a [1, 1]\n" + "".join(
+        f"{x}: &{x} [*{y}, *{y}]\n" for x, y in zip("bcdefghijklm", "abcdefghijkl", strict=True)
+    )
+    words = st.sampled_from(
+        [
+            f"{bomb}task: *m",
+            "task: &a [*a]",
+            "[" * 3000,
+            "task: !!python/name:os.system",
+            "task: !function a.b",
+            "include: /",
+            "include: [nowhere]",
+            "task: mine\ntask: [",
+            "? {a: b}\n: c",
+            "task: 2026-11-30",
+            "%TAG",
+            "--- 1\n--- 2",
+        ]
+    )
+    dumped = changed(settings).map(
+        lambda content: yaml.safe_dump(content, allow_unicode=True).encode("utf-8", "replace")
+    )
+    contents = dumped | damaged(whole) | words.map(str.encode) | st.binary(max_size=40)
+    names = texts.map(lambda name: f"{name}.yaml") | st.sampled_from(
+        ["~nobody-at-all/a.yaml", "/dev/null/a.yaml", ".yaml"]
+    )
+
+    def read(asked: bytes | str) -> Any:
+        path = place / "mine.yaml"
+        if isinstance(asked, bytes):
+            path.write_bytes(asked)
+        with mock.patch.dict(own_files._FILES, clear=True):  # names are for a whole process
+            return own_files.register(asked if isinstance(asked, str) else str(path))
+
+    return contents | names, read
+
+
+def an_address(run: Path, place: Path) -> Any:
+    """What a browser may fetch beside the page: never a defect of the server's, whatever stands in the address."""
+    bench = Bench("tiny", run=open_run(run), why="not loaded.")
+    bench.beside = Beside(open_run(run), "other", "tiny")
+    client = make_app(bench).server.test_client()
+    held = asked_prompt({"kind": "stored"})
+    seen(bench, {"prompt": {"kind": "stored"}}, None)
+    assert bench.asked_before(held.key) == held
+    numbers = st.integers(-2, 9).map(str) | st.integers().map(str) | texts
+    heads, windows = numbers | st.just("all"), st.none() | numbers
+    removed = st.none() | st.sampled_from(["0.1~~zero", "0.1_1.0~1~mean", "~~", "9.9~~zero", "0.²~1e3~"]) | texts
+    drawings = st.tuples(st.just(held.key) | texts, numbers, heads, windows, removed).map(
+        lambda parts: (
+            f"/attention/{'/'.join(quote(part, errors='replace') for part in parts[:3])}",
+            parts[3],
+            parts[4],
+        )
+    )
+    tables = st.tuples(st.sampled_from(["scores", "beside", "attention", "assets", "shared.js"]), numbers).map(
+        lambda parts: (f"/{parts[0]}/{quote(parts[1], errors='replace')}.json", None, None)
+    )
+
+    def read(asked: tuple[str, str | None, str | None]) -> Any:
+        address, start, without = asked
+        told = {name: value for name, value in (("start", start), ("without", without)) if value is not None}
+        query = urlencode(told, errors="replace")
+        answer = client.get(f"{address}?{query}", base_url="http://127.0.0.1:8050")
+        assert answer.status_code in (200, 301, 308, 400, 403, 404, 405, 503), (answer.status_code, answer.text[:500])
+        assert "Traceback" not in answer.text
+        return answer.status_code
+
+    return drawings | tables, read
+
+
 def typed(run: Path, place: Path) -> Any:
     doors: list[Callable[[str], Any]] = [
         parse_heads,
@@ -290,8 +381,10 @@ DOORS: list[Door] = [
     an_example,
     a_gguf,
     documents,
+    a_task_file,
     typed,
     a_request,
+    an_address,
 ]
 TIERS = [15, pytest.param(500, marks=pytest.mark.slow)] if not ASKED else [max(1, ASKED // len(DOORS))]
 
@@ -341,6 +434,8 @@ CRASHED: list[tuple[Callable[[Any], Any], Any]] = [
     ),
     (parse_heads, "1.²"),
     (parse_shots, "9" * 5000),
+    (own_files.register, "~nobody-at-all/a.yaml"),
+    (own_files.register, "9" * 5000 + ".yaml"),
 ]
 
 

@@ -1,14 +1,15 @@
-"""Faults that are made on purpose, and what came of each: the counts of docs/reliability.md.
+"""Faults that are made on purpose while a command writes, and what came of each: the counts of docs/reliability.md.
 
 An attack makes faults of one kind and returns a `Told`: how often it was made, and how it ended. `lost`: a finished
-result is gone. `wrong`: a value was read, or a run ended, other than without the fault. Both must be 0.
+result is gone. `wrong`: a value was read, or a run ended, other than without the fault. Both must be 0. What was stored
+and is then damaged is in damaged.py, faults that take a process in processes.py.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
-import random
 import resource
 import shutil
 import signal
@@ -21,12 +22,12 @@ from typing import Any
 from unittest import mock
 
 from headscope.store import atomic, writer
-from headscope.store.canonical import digest
 from headscope.store.manifest import FILE
-from interp.errors import HeadscopeError, StoreError
-from tests.headscope.store.stored import readers, write_run
+from interp.errors import HeadscopeError
+from tests.headscope.store.stored import readers
 
 Work = Callable[[Path], None]
+exporting = importlib.import_module("ablation.export")  # by its name, the package gives a function
 
 
 @dataclass
@@ -48,109 +49,6 @@ class Told:
         ]
 
 
-# ---- what was stored is damaged -------------------------------------------------------------------------------------
-
-
-def damage(folder: Path, fault: str, times: int, change: Callable[[bytes, random.Random], bytes | None]) -> Told:
-    """Change every stored file so many times; None deletes it. Whatever is read must be what was written."""
-    told = Told(fault)
-    for name, read in readers(folder).items():
-        path, chance = folder / name, random.Random(f"{fault} {name}")
-        whole, expected = path.read_bytes(), read()
-        for _ in range(times):
-            content = change(whole, chance)
-            path.unlink() if content is None else path.write_bytes(content)
-            told.made += 1
-            try:
-                if read() == expected:
-                    told.harmless += 1
-                else:
-                    told.wrong += 1
-            except HeadscopeError:
-                told.refused += 1
-        path.write_bytes(whole)
-    return told
-
-
-def flipped(whole: bytes, chance: random.Random) -> bytes:
-    content = bytearray(whole)
-    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
-    return bytes(content)
-
-
-def cut(whole: bytes, chance: random.Random) -> bytes:
-    return whole[: chance.randrange(len(whole))]
-
-
-def zeroed(whole: bytes, chance: random.Random) -> bytes:
-    """A block that never reached the disk."""
-    start = chance.randrange(len(whole))
-    return whole[:start] + bytes(min(512, len(whole) - start)) + whole[start + 512 :]
-
-
-def longer(whole: bytes, chance: random.Random) -> bytes:
-    return whole + chance.randbytes(1 + chance.randrange(64))
-
-
-def damages(folder: Path, times: int) -> Iterator[Told]:
-    yield damage(folder, "one bit flipped", times, flipped)
-    yield damage(folder, "cut short", max(2, times // 4), cut)
-    yield damage(folder, "a block of zeros", max(2, times // 4), zeroed)
-    yield damage(folder, "bytes behind the end", max(2, times // 8), longer)
-    yield damage(folder, "deleted", 1, lambda whole, chance: None)
-    yield swaps(folder)
-    yield foreign(folder)
-
-
-def swaps(folder: Path) -> Told:
-    """Every file in the place of every other, and of another run's of the same model."""
-    told, asked = Told("exchanged for another file"), readers(folder)
-    other = write_run(folder.with_name("other"), heads=2)
-    contents = {f"own {name}": (folder / name).read_bytes() for name in asked}
-    contents |= {f"other {name}": (other / name).read_bytes() for name in readers(other)}
-    for name, read in asked.items():
-        whole, expected = (folder / name).read_bytes(), read()
-        for content in (it for it in contents.values() if it != whole):
-            if name == FILE and content == (other / FILE).read_bytes():
-                continue  # another run's manifest: then every file is refused, and the manifest is that run's
-            (folder / name).write_bytes(content)
-            told.made += 1
-            try:
-                told.wrong += read() != expected
-            except HeadscopeError:
-                told.refused += 1
-        (folder / name).write_bytes(whole)
-    return told
-
-
-def foreign(folder: Path) -> Told:
-    """Manifests of other formats, and of this one with a value of another type in every place."""
-    told = Told("a manifest of another format or type")
-    whole = (folder / FILE).read_bytes()
-    content = json.loads(whole)
-    variants = [{**content, "format": value} for value in (0, 2, 99, "1", None, True, 1.5)]
-    for name in content:
-        variants += [{**content, name: value} for value in (None, 7, "text", [], {}, [None], {"a": []})]
-    for name in content["stages"][0]:
-        for value in (None, -7, "\ud800", [None], {"a": [[]]}):
-            variants.append({**content, "stages": [{**content["stages"][0], name: value}]})
-    for variant in (it for it in variants if it != content):
-        rest = {name: value for name, value in variant.items() if name != "sha256"}
-        try:
-            sealed = {**rest, "sha256": digest(rest)}
-        except HeadscopeError:
-            sealed = rest
-        (folder / FILE).write_text(json.dumps(sealed))
-        told.made += 1
-        try:
-            readers(folder)[FILE]()
-            told.harmless += 1  # right types: another protocol's name, say
-        except StoreError:
-            told.refused += 1
-    (folder / FILE).write_bytes(whole)
-    return told
-
-
 # ---- a command is stopped while it writes ---------------------------------------------------------------------------
 
 
@@ -162,7 +60,8 @@ class Killed(BaseException):
 def failing(at: int, error: Callable[[], BaseException], *, lasting: bool = False) -> Iterator[list[int]]:
     """The `at`-th step of writing a file (open and write, sync, rename, sync of the folder) fails.
 
-    lasting: so do all that follow, as on a full disk. The value counts the steps.
+    Of a checkpoint: its weights, its record, its name. lasting: so do all that follow, as on a full disk. The value
+    counts the steps.
     """
     steps = [0]
 
@@ -179,6 +78,9 @@ def failing(at: int, error: Callable[[], BaseException], *, lasting: bool = Fals
         mock.patch.object(atomic, "_write_to_disk", before(atomic._write_to_disk)),
         mock.patch.object(Path, "replace", before(Path.replace)),
         mock.patch.object(atomic, "_sync_folder", before(atomic._sync_folder)),
+        mock.patch.object(exporting, "_save", before(exporting._save)),
+        mock.patch.object(Path, "write_text", before(Path.write_text)),
+        mock.patch.object(Path, "rename", before(Path.rename)),
     ):
         yield steps
 
@@ -190,14 +92,25 @@ def steps_of(work: Work, folder: Path) -> int:
 
 
 def stopped_at_every_step(
-    name: str, work: Work, home: Path, error: Callable[[], BaseException], *, most: int, lasting: bool = False
+    name: str,
+    work: Work,
+    home: Path,
+    error: Callable[[], BaseException],
+    *,
+    most: int,
+    lasting: bool = False,
+    before: Path | None = None,
 ) -> Told:
-    """Stopped at a step, and given again: as many steps as `most`, spread over all. The end is that of a whole run."""
+    """Stopped at a step, and given again: `most` steps, from the first to the last. The end is that of a whole run.
+
+    before: the folder as the command finds it.
+    """
     told = Told(name)
-    total = steps_of(work, home / "whole")
+    total = steps_of(work, begun(home / "whole", before))
     expected = contents(home / "whole")
-    for at in sorted({1 + total * k // most for k in range(most)}):
-        folder = home / f"at-{at}"
+    for at in spread(total, most):
+        folder = begun(home / f"at-{at}", before)
+        there = stored_names(folder)
         told.made += 1
         try:
             with failing(at, error, lasting=lasting):
@@ -208,13 +121,28 @@ def stopped_at_every_step(
             told.refused += 1
         else:
             told.wrong += 1  # it said nothing
-        told.lost += unreadable(folder)
+        told.lost += unreadable(folder) + len(there - stored_names(folder))
         work(folder)
         same = contents(folder) == expected
         told.mended += same
         told.wrong += not same
         shutil.rmtree(folder)
     return told
+
+
+def begun(folder: Path, before: Path | None) -> Path:
+    return folder if before is None else shutil.copytree(before, folder)
+
+
+def spread(total: int, most: int) -> list[int]:
+    """So many steps of all, the first and the last among them; the middle one where it is one."""
+    if most == 1:
+        return [(1 + total) // 2]
+    return sorted({1 + (total - 1) * k // (most - 1) for k in range(most)})
+
+
+def stored_names(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if kept(path)}
 
 
 def unreadable(folder: Path) -> int:
@@ -237,12 +165,13 @@ def contents(folder: Path) -> dict[str, Any]:
     manifest.pop("sha256")
     for stage in manifest["stages"]:
         stage["started"], stage["finished"] = "", bool(stage["finished"])
-    files = {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and not path.name.startswith(".") and path.suffix in (".parquet", ".unit", ".safetensors")
-    }
+    files = {name: (folder / name).read_bytes() for name in stored_names(folder)}
     return {**files, FILE: manifest}
+
+
+def kept(path: Path) -> bool:
+    kinds = (".parquet", ".unit", ".safetensors", ".json")
+    return path.is_file() and not path.name.startswith(".") and path.suffix in kinds
 
 
 def killed_after_steps(name: str, work: Work, home: Path, *, steps: int, most: int) -> Told:
@@ -252,6 +181,26 @@ def killed_after_steps(name: str, work: Work, home: Path, *, steps: int, most: i
     while told.made < most:
         try:
             with failing(steps, Killed):
+                work(folder)
+            break
+        except Killed:
+            told.made += 1
+            told.lost += unreadable(folder)
+    else:
+        work(folder)
+    same = contents(folder) == contents(home / "whole")
+    told.mended += told.made if same else 0
+    told.wrong += not same
+    return told
+
+
+def killed_ever_later(name: str, work: Work, home: Path, *, most: int) -> Told:
+    """One run that is killed and given again, each time after more steps: what is finished takes fewer."""
+    told, folder = Told(name), home / "later"
+    total = steps_of(work, home / "whole")
+    for number in range(1, most + 1):
+        try:
+            with failing(max(1, total * number // (most + 1)), Killed):
                 work(folder)
             break
         except Killed:

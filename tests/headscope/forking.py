@@ -21,13 +21,17 @@ ROOT = Path(__file__).parents[2]
 DONE, KILLED = "done", f"status {int(signal.SIGKILL)}"
 
 
-def serve(work: Callable[[Path], None]) -> None:
-    """In the script: fork a child for every folder named on stdin; its pid, and then how it ended, go to stdout."""
+def serve(work: Callable[..., None]) -> None:
+    """In the script: fork a child for every folder named on stdin, with words behind tabs for `work` if it takes some.
+
+    Its pid, and then how it ended, go to stdout.
+    """
     torch.set_num_threads(1)  # A fork has no worker threads of its parent's.
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
-            work(Path(line.strip()))
+            folder, *words = line.rstrip("\n").split("\t")
+            work(Path(folder), *words)
             os._exit(0)
         print(child, flush=True)
         _, status = os.waitpid(child, 0)
@@ -40,10 +44,10 @@ class Forks:
 
     process: subprocess.Popen[str]
 
-    def begin(self, folder: Path) -> int:
+    def begin(self, folder: Path, *words: object) -> int:
         """The pid of a child that works on the folder."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(f"{folder}\n")
+        self.process.stdin.write("\t".join(map(str, (folder, *words))) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 

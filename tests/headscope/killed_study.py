@@ -29,8 +29,23 @@ BUDGET = replace(
     draws=2,
     controls=3,
     primary_ways=("zero",),
+    contest_controls="class",
     prune_all_shots=False,
     protocol="quick",
+)
+# The same stages, each as small as it can be.
+LEAST = replace(
+    BUDGET,
+    rank_documents=8,
+    knockout_documents=4,
+    prune_documents=4,
+    primary_documents=12,
+    demo_seeds=1,
+    percents=(0, 50),
+    grid=((0, 50), (0, 50)),
+    draws=1,
+    head_orders=("own", "transfer", "random", "iterative"),
+    ffn_orders=("own",),
 )
 
 
@@ -38,14 +53,13 @@ BUDGET = replace(
 def all_learnt() -> Iterator[None]:
     """A model of random weights learns nothing: every task passes all the same, so that all stages are run."""
     with ExitStack() as stack:
-        for room in ("plan.study", "stages.primary"):
+        for room in ("plan.study", "stages.primary", "stages.vectors", "stages.contest"):
             stack.enter_context(mock.patch(f"headscope.{room}.learnt_tasks", side_effect=lambda run, names: names))
         yield
 
 
 def work(model: interp.HookedModel, folder: Path) -> None:
-    budget.NAMED["small"] = BUDGET
-    with all_learnt():
+    with all_learnt(), mock.patch.dict(budget.NAMED, {"small": LEAST}):
         study(model, out=folder, tasks=TASKS, shots=SHOTS, budget="small")
 
 

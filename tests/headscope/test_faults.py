@@ -18,16 +18,17 @@ import pytest
 import torch
 from filelock import FileLock
 
+import interp
 from headscope.stages.induction import refuse_overflow
 from headscope.store import atomic
 from headscope.store.atomic import remove_stale
-from headscope.store.manifest import FILE
+from headscope.store.manifest import FILE, read_manifest
 from headscope.store.run import open_run
 from headscope.store.writer import RunWriter, begin_stage
 from induction.prefix_matching import IN_REACH
 from interp.errors import HeadscopeError, StoreError
 from interp.scores import FFNScores, HeadScores
-from tests.headscope import faults
+from tests.headscope import damaged, faults, killed_commands, processes, tiny
 from tests.headscope.faults import Killed, Told
 from tests.headscope.killed_writer import work as write_six
 from tests.headscope.store.stored import IDENTITY, STAGE, UNIT, metric_row, write_run
@@ -42,7 +43,7 @@ def sound(told: Told) -> None:
 
 @pytest.mark.parametrize("times", [1, pytest.param(16, marks=pytest.mark.slow)])
 def test_damaged_files(tmp_path: Path, times: int) -> None:
-    for told in faults.damages(write_run(tmp_path / "run"), times):
+    for told in damaged.damages(write_run(tmp_path / "run"), times):
         sound(told)
 
 
@@ -72,6 +73,43 @@ def test_often_killed(tmp_path: Path, most: int) -> None:
     sound(faults.killed_after_steps("killed often", write_six, tmp_path, steps=7, most=most))
 
 
+@pytest.mark.slow
+def test_commands_killed_in_the_middle(tmp_path: Path) -> None:
+    """Some of them once; docs/reliability.py kills every one more often. What they are there for is in the folder."""
+    model = interp.load_model(str(tiny.write_model(tmp_path / "model")), check=False)
+    for name, work, before, place in killed_commands.in_order(model, tmp_path):
+        if name not in ("vectors", "contest", "knockout of heads", "compare", "export"):
+            work(faults.begun(place / "whole", before))
+            continue
+        told = faults.stopped_at_every_step(name, work, place, Killed, most=1, before=before)
+        sound(told)
+        assert told.mended == told.made == 1
+    run = open_run(place / "whole")
+    kinds = {"primary_drop", "vector_raise", "contest_drop", "cross_task"}
+    assert kinds <= set(run.comparisons["kind"]), kinds - set(run.comparisons["kind"])
+    assert {"prefix_matching", "fv", "importance", "knock_out"} <= set(run.head_scores["score"])
+    assert len(run.metrics) and (run.folder / killed_commands.EXPORTED / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_induction_with_further_scores_killed_in_the_middle(tmp_path: Path) -> None:
+    told = faults.stopped_at_every_step("also", killed_commands.also, tmp_path, Killed, most=1)
+    sound(told)
+    assert "concept_induction" in set(open_run(tmp_path / "whole").head_scores["score"])
+
+
+@pytest.mark.slow
+def test_too_little_memory_is_a_sentence_and_loses_nothing(tmp_path: Path) -> None:
+    told = processes.limited_memory(tiny.write_model(tmp_path / "model"), tmp_path, [4, 64])
+    sound(told)
+    assert told.refused
+
+
+@pytest.mark.slow
+def test_two_processes(tmp_path: Path) -> None:
+    sound(processes.two_processes(tmp_path, 2))
+
+
 @pytest.mark.parametrize("sizes", [[500], pytest.param([0, 2000, 5000], marks=pytest.mark.slow)])
 def test_files_that_may_not_grow(tmp_path: Path, sizes: list[int]) -> None:
     sound(faults.limited_size(write_six, tmp_path, sizes))
@@ -92,7 +130,21 @@ def test_the_harness_notices_what_is_wrong(tmp_path: Path, monkeypatch: pytest.M
     content = json.loads((folder / FILE).read_bytes())
     (folder / FILE).write_text(json.dumps({name: content[name] for name in ("format", "identity", "stages")}))
     monkeypatch.setattr("headscope.store.sealed.read_manifest", lambda folder: None)
-    assert faults.damage(folder, "one bit flipped", 8, faults.flipped).wrong > 0
+    assert damaged.damage(folder, "one bit flipped", 8, damaged.flipped).wrong > 0
+
+
+def test_the_harness_notices_manifests_that_are_read_as_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were the fields of a manifest not looked at, and what is wrong left out, the row of foreign ones would say so."""
+    folder = write_run(tmp_path / "run")
+    assert damaged.foreign(folder).wrong == 0
+    kept = read_manifest(folder)
+    monkeypatch.setattr("headscope.store.run.read_manifest", lambda folder: kept)
+    assert damaged.foreign(folder).wrong > 50
+
+
+def test_the_harness_notices_units_that_are_read_as_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headscope.store.units._decode", lambda content, key: damaged.unit({"number": 7}))
+    assert all(told.wrong for told in damaged.unit_damages(tmp_path / "units-of", 1) if "deleted" not in told.fault)
 
 
 # ---- what kills and refusals leave ----------------------------------------------------------------------------------

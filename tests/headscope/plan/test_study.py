@@ -132,6 +132,8 @@ def test_all_stages_are_run_in_the_papers_order(run: Run) -> None:
         "pruned_kept",
         "primary_drop",
         "primary_repeats",
+        "vector_raise",
+        "contest_drop",
     } <= set(run.comparisons["kind"])
 
 
@@ -604,6 +606,8 @@ def test_a_study_killed_at_five_random_moments_ends_as_one_never_killed(model_fo
         script.begin(killed)
         assert script.ended() == DONE
     assert units(killed) == units(whole) and tables(killed) == tables(whole)
+    run = open_run(killed)
+    assert {"vector_raise", "contest_drop"} <= set(run.comparisons["kind"]) and "fv" in set(run.head_scores["score"])
     assert timeless(open_run(killed)) == timeless(open_run(whole))
     assert len(list(killed.rglob("*.tmp"))) <= 5  # one a kill, until they are old enough to be swept
 

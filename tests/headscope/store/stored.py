@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -72,8 +73,9 @@ def readers(folder: Path) -> dict[str, Callable[[], Any]]:
     found |= {table.file: (lambda name=table.name: plain(getattr(run, name))) for table in tables.TABLES}
     found |= {f"items/{name}.parquet": (lambda name=name: plain(run.items(name))) for name in run.item_names}
     found[f"items/{FILE}"] = lambda: example(run)
-    if (folder / vector_file("copa/a")).parent.is_dir():
-        found[vector_file("copa/a")] = lambda: run.vector_path("copa/a").read_bytes()
+    for path in sorted((folder / vector_file("any")).parent.glob("*.safetensors")):
+        name = unquote(path.stem)
+        found[vector_file(name)] = lambda name=name: run.vector_path(name).read_bytes()
     return found
 
 
