@@ -28,6 +28,7 @@ from scipy.stats import spearmanr
 
 import interp
 from headscope.cli import main as headscope
+from headscope.plan.calibration import device_here
 from headscope.plan.placement import devices
 from headscope.store.run import Run, open_run
 
@@ -127,11 +128,8 @@ def peak(device: str, dtype: str) -> float | None:
     """The data sheet's operations a second of a device that is known, by its name."""
     if device == "cpu":
         return None
-    name = torch.cuda.get_device_name(device).lower().replace(" ", "")
-    for known, facts in devices().items():
-        if known in name:
-            return float(facts["teraflops" if dtype == HALF else "teraflops_float32"]) * 1e12
-    return None
+    facts = devices().get(device_here() or "")
+    return None if facts is None else float(facts["teraflops" if dtype == HALF else "teraflops_float32"]) * 1e12
 
 
 def throughput(source: str, device: str, *, rows: int, length: int) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Run the commands and the Python of pages and write down what they print: `python docs/record.py docs/tutorial.md`.
 
-1. A `console` block holds commands (`$ headscope ...`, `$ python examples/...`), each followed by what it prints.
+1. A `console` block holds commands (`$ headscope ...`, `$ python examples/...`), each followed by what it prints, or
+   by the last lines of that, behind `| tail -n N`.
 2. A `python` block is run, all of a page in one namespace; a `text` block right behind it is what it prints.
 3. A block with `title="FILE"` is written to that file instead.
 Everything runs in a folder of its own, as on a terminal of 100 columns; progress and errors are not recorded. The tests
@@ -75,7 +76,10 @@ def commands(body: str) -> list[str]:
 
 def command(line: str) -> str:
     """What a command of headscope, or one of the example scripts, prints to standard output."""
+    line, _, last = line.partition(" | tail -n ")
     program, *arguments = shlex.split(line.replace("\\\n", " "))
+    if last:
+        return "".join(command(line).splitlines(keepends=True)[-int(last) :])
     if program == "python" and arguments[0].startswith("examples/"):
         return example(*arguments)
     if program != "headscope":

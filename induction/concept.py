@@ -96,19 +96,30 @@ def patching_effects(
     model: HookedModel, prompts: EntityPrompts, *, progress: Progress | None = None, units: Units | None = None
 ) -> Float[Tensor, "item kind source read layer head"]:
     """Every head's effect, in nats: kind names or random, source own or another entity, read e_1 or e_2."""
+    if (ahead := getattr(units, "ahead", None)) is not None:
+        ahead((_key(prompt), partial(_unit, model, prompt), 1.0) for prompt in prompts.prompts)
     found = []
     for number, prompt in enumerate(prompts.prompts):
-        runs = [[prompt.clean(kind), prompt.clean_other(kind), prompt.corrupt(kind)] for kind in range(len(KINDS))]
-        key = {"score": "concept induction", "prompts": runs, "entities": prompt.entities}
+        key = _key(prompt)
         kept = None if units is None else units.get(key)
         if kept is None:
-            kept = {"effects": _effects(model, prompt)}
+            kept = _unit(model, prompt)
             if units is not None:
                 units.put(key, kept)
         found.append(kept["effects"])
         if progress is not None:
             progress(number + 1, len(prompts))
     return torch.stack(found)
+
+
+def _key(prompt: EntityPrompt) -> dict[str, Any]:
+    """Of the unit that holds one prompt's effects."""
+    runs = [[prompt.clean(kind), prompt.clean_other(kind), prompt.corrupt(kind)] for kind in range(len(KINDS))]
+    return {"score": "concept induction", "prompts": runs, "entities": prompt.entities}
+
+
+def _unit(model: HookedModel, prompt: EntityPrompt) -> dict[str, Tensor]:
+    return {"effects": _effects(model, prompt)}
 
 
 def _effects(model: HookedModel, prompt: EntityPrompt) -> Float[Tensor, "kind source read layer head"]:

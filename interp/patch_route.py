@@ -3,16 +3,20 @@
 Not every family that takes a key-value cache or is resumed at a block does it right (windows by index, rotary
 embeddings that change with the length, states that are no keys), and not all of them say so. Before its first patches,
 and again when prompts get twice as long, a model is patched on a random prompt of that length both ways; the fastest
-way that agrees is taken. The same trial finds out a model on which patches do nothing.
+way that agrees, but for what the dtype rounds away, is taken. The same trial finds out a model on which patches do
+nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from interp.checks.rest import rounded_away
 from interp.errors import SelfCheckError
 from interp.patching import Patch
 from interp.prompt_rows import PromptRows, Route
@@ -33,8 +37,6 @@ ROUTES = (
 )
 SHORTEST = 32
 _KEPT = "_headscope_patch_routes"
-_TOLERANCE = {torch.float64: 1e-3, torch.float32: 1e-3}
-_HALF_TOLERANCE = 0.25
 _REFUSALS = (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError, NotImplementedError)
 
 
@@ -60,28 +62,21 @@ def _tried(model: HookedModel, length: int) -> Route:
     expected = truth.run(patches)
     _refuse_no_ops(model, truth.plain, expected, patches)
     allowed = ROUTES[:-1] if can_resume(model) else ()
-    return next(
-        (route for route in allowed if _agrees(model, scored, position, patches, route, truth, expected)), ROUTES[-1]
-    )
 
-
-def _agrees(
-    model: HookedModel,
-    scored: ScoredPaths,
-    position: int,
-    patches: list[Patch],
-    route: Route,
-    truth: PromptRows,
-    expected: Tensor,
-) -> bool:
-    try:
+    def read(route: Route) -> Tensor:
         rows = PromptRows.of(model, scored, [position], route)
-        found = rows.run(patches)
+        return torch.cat([rows.plain, rows.run(patches).flatten()])
+
+    whole = torch.cat([truth.plain, expected.flatten()])
+    limit = rounded_away(model, partial(read, ROUTES[-1]), whole)
+    return next((route for route in allowed if _agrees(partial(read, route), whole, limit)), ROUTES[-1])
+
+
+def _agrees(read: Callable[[], Tensor], whole: Tensor, limit: float) -> bool:
+    try:
+        return bool((read() - whole).abs().max() < limit)
     except _REFUSALS:
         return False
-    difference = torch.cat([(found - expected).flatten(), rows.plain - truth.plain]).abs()
-    limit = _TOLERANCE.get(model.dtype, _HALF_TOLERANCE)
-    return bool((difference.max() if limit < _HALF_TOLERANCE else difference.mean()) < limit)
 
 
 def _prompt(model: HookedModel, length: int) -> ScoredPaths:

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # One machine with several GPUs: each holds a copy of the model, and they share the study's units.
 #   examples/cluster/several_gpus.sh meta-llama/Llama-3.1-8B
-# A model that fits on no single GPU: PER_WORKER=2 spreads each copy over two.
+# A model that fits on no single GPU: PER_WORKER=2 spreads each copy over two. How many a copy needs is what a plan says; for this
+# model and four GPUs of 24 GB, one:
+#   headscope plan meta-llama/Llama-3.1-8B --gpu-memory 24GB --gpus 4 --memory 128GB
 set -euo pipefail
 MODEL=${1:?give a model}
 GPUS=${GPUS:-$(nvidia-smi --list-gpus | wc -l)}

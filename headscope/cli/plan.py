@@ -14,17 +14,18 @@ import typer
 from headscope.cli import help as panels
 from headscope.cli import options as opt
 from headscope.cli import values
+from headscope.cli.engines import ENGINES
 from headscope.cli.kinds import choice as one_of
 from headscope.cli.kinds import option, path, whole
+from headscope.cli.plan_placed import Placed, Where, placed, show_placements, speed_of
 from headscope.cli.terminal import duration, show_table, status
 from headscope.plan.budget import NAMED
-from headscope.plan.placement import CPU, GB, device_names, parse_bytes
+from headscope.plan.placement import device_names, parse_bytes
+from headscope.plan.workers import Asked
 
 if TYPE_CHECKING:
     from headscope.plan.cost import Plan
-    from headscope.plan.placement import Machine, Placement
     from headscope.plan.power import Claim, Power
-    from headscope.plan.shapes import Shape
     from headscope.stages.cells import TaskChoice
 
 POWER, WHERE = panels.POWER, panels.WHERE
@@ -101,19 +102,33 @@ def plan(
         whole("--cores", low=1, high=100_000, help="Of --device cpu.", panel=WHERE, default="this machine's"),
     ] = None,
     memory: Annotated[float | None, amount("--memory", "Of the machine, as 256GB.", "this machine's")] = None,
+    engine: Annotated[
+        str | None,
+        one_of(
+            "--engine", ENGINES, help="local: one process. ray: --workers.", panel=WHERE, default="what is cheapest"
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, whole("--workers", low=1, high=10_000, help="Of --engine ray.", panel=WHERE, default="what fits")
+    ] = None,
+    cpus_per_worker: Annotated[
+        int, whole("--cpus-per-worker", low=1, high=1024, help="Cores of a worker without a GPU.", panel=WHERE)
+    ] = 1,
+    gpus_per_worker: Annotated[
+        int | None,
+        whole("--gpus-per-worker", low=0, high=64, help="GPUs of a worker.", panel=WHERE, default="the fewest"),
+    ] = None,
     calibrate: Annotated[
         bool,
-        typer.Option(
-            "--calibrate", help="The speed by matrix products timed on this machine's CPU.", rich_help_panel=WHERE
-        ),
+        typer.Option("--calibrate", help="The speed by matrix products timed on this machine.", rich_help_panel=WHERE),
     ] = False,
     as_json: opt.Json = False,
 ) -> None:
     """Say what `headscope study` would cost and could show; no weights are read.
 
     Parameters, memory, tokens and passes, from the model's configuration and its tokenizer; those of well-known models
-    come with headscope. With --device, where the model can stand and how long a study takes there. With --power, the
-    smallest effect that each claim could show.
+    come with headscope. With --device, where the model can stand and how long a study takes there; with --engine ray,
+    whether so many workers fit. With --power, the smallest effect that each claim could show.
 
     \b
       headscope plan gpt2
@@ -121,29 +136,28 @@ def plan(
       headscope plan --power --effect 0.3
       headscope plan facebook/opt-66b --device h100 --gpus 8
       headscope plan facebook/opt-66b --device cpu --cores 64 --memory 512GB
+      headscope plan gpt2 --engine ray --workers 4 --cpus-per-worker 2
     """
+    asked = Asked(workers, gpus_per_worker, cpus_per_worker)
+    dtype = loading.pop("dtype")
+    where = Where(device, gpus, gpu_memory, cores, memory, dtype, speed, calibrate, engine, asked).checked()
     names = opt.task_choice(tasks, "0", data=data).names
     from headscope.plan.cost import plan_study
     from headscope.plan.names import shots_of
 
     counts = shots or ",".join(map(str, shots_of(names, NAMED[budget])))
     choice = opt.task_choice(tasks, counts, data=data)
-    dtype = loading.pop("dtype")
     shape, tokenizer = described(model, loading)
     with status("counting tokens"):
         found = plan_study(shape, tokenizer, choice, NAMED[budget].limited(limit))
-    there = machine_of(device, gpus, gpu_memory, cores, memory, dtype)
-    if calibrate:
-        with status("timing matrix products"):
-            speed = calibrated(found.shape, dtype)
-    placed = [] if there is None else placements_of(found, there, dtype, speed)
+    standing, speed = placed(where, found), speed_of(where, found.shape)
     shown = None if not power else powers(model, run, choice, found.budget, effect, deviation)
     if as_json:
-        print(json.dumps(plain(told(found, speed, there, placed, shown)), indent=2))
+        print(json.dumps(plain(told(found, speed, standing, shown)), indent=2))
         return
     show(found, speed)
-    if there is not None:
-        show_placements(found.shape, there, placed, dtype_of(dtype, there))
+    if standing is not None:
+        show_placements(standing)
     if shown is not None:
         show_power(shown)
 
@@ -158,36 +172,6 @@ def described(model: str, loading: opt.Loading) -> tuple[Any, Any]:
         return shape, None
     with status("reading the configuration"):
         return opt.configuration(model, **loading)
-
-
-def dtype_of(dtype: str | None, there: Machine) -> str:
-    """What a model runs in unless it is said: float32 on the CPU, bfloat16 on a GPU."""
-    return dtype or ("float32" if there.device == CPU else "bfloat16")
-
-
-def machine_of(
-    device: str | None, gpus: int, gpu_memory: float | None, cores: int | None, memory: float | None, dtype: str | None
-) -> Machine | None:
-    """What was described; None where nothing was."""
-    from headscope.plan.placement import machine
-
-    if device is None and gpu_memory is None:
-        return None
-    half = (dtype or ("float32" if device == CPU else "bfloat16")) in ("bfloat16", "float16")
-    return machine(device, gpus=gpus, gpu_memory=gpu_memory, cores=cores, host=memory, half=half)
-
-
-def placements_of(found: Plan, there: Machine, dtype: str | None, speed: float | None) -> list[Placement]:
-    from headscope.plan.placement import placements
-
-    tokens, operations = found.total, found.operations
-    return placements(found.shape, dtype_of(dtype, there), there, tokens=tokens, operations=operations, speed=speed)
-
-
-def calibrated(shape: Shape, dtype: str | None) -> float:
-    from headscope.plan.calibration import measured_speed
-
-    return measured_speed(shape, dtype or "float32")
 
 
 def powers(
@@ -207,13 +191,13 @@ def powers(
         return power_of_study(choice, budget, run=held, effect=effect, deviation=deviation)
 
 
-def told(
-    found: Plan, speed: float | None, there: Machine | None, placed: list[Placement], power: Power | None
-) -> dict[str, Any]:
+def told(found: Plan, speed: float | None, standing: Placed | None, power: Power | None) -> dict[str, Any]:
     """The plan for scripts."""
     seconds = {} if speed is None else {"seconds": found.total / speed}
     memory = {dtype: found.shape.memory(dtype) for dtype in ("float32", "bfloat16")}
-    where = {} if there is None else {"machine": asdict(there), "placements": [asdict(one) for one in placed]}
+    where: dict[str, Any] = {}
+    if standing is not None:
+        where = {"machine": asdict(standing.there), "placements": [asdict(one) for one in standing.ways]}
     return {
         "shape": vars(found.shape),
         "memory": memory,
@@ -254,38 +238,6 @@ def show(found: Plan, speed: float | None) -> None:
     show_table(title, ("stage", "forward-equivalents", "share"), rows)
     time = f"; at {speed:,.0f} tokens a second {duration(found.total / speed)}" if speed else ""
     print(f"together {found.total / 1e6:,.2f} million tokens, {found.operations:.2e} floating-point operations{time}")
-
-
-def show_placements(shape: Shape, there: Machine, placed: list[Placement], dtype: str) -> None:
-    """The ways that fit, the cheapest first."""
-    from headscope.plan.placement import DISK, HOST_LINK, REACHED
-
-    if not placed:
-        need = shape.memory(dtype)["weights"] / GB
-        print(f"on {there.told}: nothing fits; the weights alone are {need:,.1f} GB in {dtype}")
-        return
-    spent = "core hours" if there.device == CPU else "device hours"
-    heads = ("placement", "workers", "batch, tokens", "GB a worker", "hours", spent, "TB read")
-    rows = [
-        (
-            one.name,
-            str(one.workers),
-            f"{one.batch:,}",
-            f"{one.held / GB:,.1f}",
-            "not known" if one.hours is None else f"{one.hours:,.2f}",
-            "not known" if one.hours is None else f"{one.device_hours:,.2f}",
-            f"{one.bytes_read / 1e12:,.1f}" if one.bytes_read else "",
-        )
-        for one in placed
-    ]
-    show_table(f"on {there.told}, in {dtype}, the cheapest first", heads, rows)
-    if placed[0].hours is None:
-        print("hours are not known: name the GPU (--device), or give --speed")
-    else:
-        print(
-            f"hours: {REACHED:.0%} of the data sheet's speed (assumed; --speed replaces it), weights brought in at "
-            f"{HOST_LINK / GB:.0f} GB a second from memory, {DISK / GB:.0f} from disk"
-        )
 
 
 def show_power(power: Power) -> None:

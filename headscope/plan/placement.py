@@ -3,7 +3,8 @@
 1. A worker holds the weights, what a batch keeps on its way, and the logits of some tokens. What it needs beyond the
    weights sets its batch.
 2. One device holds a model, or several do (one after the other: accelerate's map), or weights are brought in for every
-   batch from the machine's memory or from its disk.
+   batch from the machine's memory or from its disk. Workers on cores share its memory with the command itself, which
+   holds the weights too.
 3. A batch takes as long as its arithmetic, or as bringing the weights in, whichever is longer. Workers share the units.
 4. The cheapest placement is the one with the fewest device hours; of these the fastest.
 Arithmetic is the data sheet's, times the share of it that is reached: `REACHED`, an assumption, which a speed that was
@@ -34,12 +35,14 @@ LOGIT_TOKENS = 1024  # whose logits are held at once, in float32
 LEAST_BATCH, MOST_BATCH = 256, 65_536
 CORES_A_WORKER = 4
 CPU = "cpu"
+FROM_MEMORY, FROM_DISK = "weights from memory", "weights from disk"  # brought in for each batch
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What there is. device: a GPU by name, `gpu` (of a memory that was given), or `cpu`. flops: of one, 0 if unknown.
+    """What there is. device: a GPU by name, `gpu` (of a memory that was given), or `cpu`.
 
+    flops: of one GPU or core, 0 if unknown. rate: where they are from.
     memory: of one device, in bytes; host: the machine's.
     """
 
@@ -49,6 +52,7 @@ class Machine:
     host: float
     flops: float
     disk: float = DISK
+    rate: str = ""
 
     @property
     def told(self) -> str:
@@ -104,14 +108,17 @@ def machine(
     memory = this_memory() if host is None else host
     if device == CPU:
         count = this_cores() if cores is None else cores
-        return Machine(CPU, count, memory, memory, CORE_FLOPS * (HALF_ON_CPU if half else 1.0))
+        flops = CORE_FLOPS * (HALF_ON_CPU if half else 1.0)
+        rate = f"{flops / 1e9:.0f} gigaflops a core (assumed; --calibrate times this machine's)"
+        return Machine(CPU, count, memory, memory, flops, rate=rate)
     known = devices().get(device or "")
     if known is None and gpu_memory is None:
         raise UsageError(f"say which GPUs: --device {', '.join(devices())}, or their memory (--gpu-memory 80GB)")
     held = known["memory_gb"] * GB if known is not None and gpu_memory is None else gpu_memory
-    rate = "teraflops" if half else "teraflops_float32"
-    flops = known[rate] * 1e12 * REACHED if known is not None else 0.0
-    return Machine(device or "gpu", gpus, float(held or 0), memory, flops)
+    sheet = "teraflops" if half else "teraflops_float32"
+    flops = known[sheet] * 1e12 * REACHED if known is not None else 0.0
+    rate = f"{REACHED:.0%} of the data sheet's speed (assumed; --speed replaces it)" if known is not None else ""
+    return Machine(device or "gpu", gpus, float(held or 0), memory, flops, rate=rate)
 
 
 def this_memory() -> float:
@@ -126,62 +133,49 @@ def this_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def placements(
-    shape: Shape, dtype: str, there: Machine, *, tokens: float, operations: float, speed: float | None = None
-) -> list[Placement]:
-    """All that fit, the cheapest first. speed: tokens a second of one worker, in place of the data sheet's."""
-    found = list(_fitting(shape, dtype, there, tokens, operations, speed))
+def placements(work: Work, there: Machine, *, one: bool = False) -> list[Placement]:
+    """All that fit, the cheapest first. one: in one process, without workers."""
+    found = list(_fitting(work, there, one))
     return sorted(found, key=lambda placed: (placed.device_hours, placed.hours or 0.0, placed.workers * placed.devices))
 
 
-def _fitting(
-    shape: Shape, dtype: str, there: Machine, tokens: float, operations: float, speed: float | None
-) -> Iterator[Placement]:
-    work = _Work(shape, dtype, tokens, operations, speed)
+def _fitting(work: Work, there: Machine, one: bool) -> Iterator[Placement]:
     if there.device == CPU:
-        yield from _on_cores(work, there)
+        yield from _on_cores(work, there, one)
         return
-    whole = next((n for n in range(1, there.count + 1) if work.batch(n * there.memory * SPARE)), None)
+    whole = work.fewest(there)
     if whole is not None:
-        workers = there.count // whole
-        name = "a model on each GPU" if whole == 1 else f"a model over {whole} GPUs (--device auto)"
-        batch = work.batch(whole * there.memory * SPARE)
-        yield work.placed(name, workers, whole, batch, there.flops)
-    for name, room, link in (
-        ("weights in memory, brought in for each batch (--device auto)", there.host * SPARE, HOST_LINK),
-        ("weights on disk (--device auto --offload-folder DIR)", float("inf"), there.disk),
-    ):
+        yield work.on_gpus(there, 1 if one else there.count // whole, whole)
+    for name, room, link in ((FROM_MEMORY, there.host * SPARE, HOST_LINK), (FROM_DISK, float("inf"), there.disk)):
         if whole is None and work.weights <= room:
             batch = work.streamed_batch(there.memory * SPARE)
             if batch:
                 yield work.placed(name, 1, 1, batch, there.flops, link=link)
 
 
-def _on_cores(work: _Work, there: Machine) -> Iterator[Placement]:
+def _on_cores(work: Work, there: Machine, one: bool) -> Iterator[Placement]:
     """As many workers of four cores as memory holds, one worker of all cores, or weights from disk."""
-    sizes = dict.fromkeys((min(CORES_A_WORKER, there.count), there.count))
-    for cores in sizes:
+    for cores in dict.fromkeys((there.count if one else min(CORES_A_WORKER, there.count), there.count)):
         workers = there.count // cores
-        while workers > 1 and not work.batch(there.host * SPARE / workers):
+        while workers > 1 and not work.batch_on_cores(there, workers, driver=True):
             workers -= 1
         if workers * cores <= there.count // 2:
             continue  # memory would leave most cores idle
-        if batch := work.batch(there.host * SPARE / workers):
-            yield work.placed(f"{workers} x {cores} cores", workers, cores, batch, there.flops * cores)
+        if work.batch_on_cores(there, workers, driver=workers > 1):
+            yield work.on_cores(there, workers, cores, driver=workers > 1)
     if not work.batch(there.host * SPARE) and (batch := work.streamed_batch(there.host * SPARE)):
-        name = "weights on disk (--device auto --offload-folder DIR)"
-        yield work.placed(name, 1, there.count, batch, there.flops * there.count, link=there.disk)
+        yield work.placed(FROM_DISK, 1, there.count, batch, there.flops * there.count, link=there.disk)
 
 
 @dataclass(frozen=True)
-class _Work:
-    """A study of one model in one dtype."""
+class Work:
+    """A study of one model in one dtype. speed: tokens a second of one worker, in place of the machine's operations."""
 
     shape: Shape
     dtype: str
     tokens: float
     operations: float
-    speed: float | None
+    speed: float | None = None
 
     @property
     def width(self) -> int:
@@ -215,12 +209,33 @@ class _Work:
         blocks = 2 * self.weights / max(1, self.shape.layers)
         return _power_of_two((room - blocks - self.fixed) / self.kept_streamed)
 
+    def held(self, batch: int) -> float:
+        """What a worker holds, weights and all."""
+        return self.weights + self.fixed + batch * self.kept
+
+    def fewest(self, there: Machine) -> int | None:
+        """The fewest GPUs that hold a worker."""
+        return next((n for n in range(1, there.count + 1) if self.batch(n * there.memory * SPARE)), None)
+
+    def on_gpus(self, there: Machine, workers: int, devices: int) -> Placement:
+        name = "a model on each GPU" if devices == 1 else f"a model over {devices} GPUs (--device auto)"
+        return self.placed(name, workers, devices, self.batch(devices * there.memory * SPARE), there.flops)
+
+    def batch_on_cores(self, there: Machine, workers: int, *, driver: bool) -> int:
+        """Of each, in the machine's memory. driver: whether the command itself stands beside them, with its weights."""
+        return self.batch((there.host * SPARE - (self.weights if driver else 0.0)) / workers)
+
+    def on_cores(self, there: Machine, workers: int, cores: int, *, driver: bool) -> Placement:
+        batch = self.batch_on_cores(there, workers, driver=driver)
+        return self.placed(f"{workers} x {cores} cores", workers, cores, batch, there.flops * cores)
+
     def placed(
         self, name: str, workers: int, devices: int, batch: int, flops: float, *, link: float | None = None
     ) -> Placement:
         """link: bytes a second at which weights come in, None where they stay."""
-        held = self.fixed + batch * (self.kept if link is None else self.kept_streamed)
-        held += self.weights if link is None else 2 * self.weights / max(1, self.shape.layers)
+        held = self.held(batch)
+        if link is not None:
+            held = self.fixed + batch * self.kept_streamed + 2 * self.weights / max(1, self.shape.layers)
         batches = self.tokens / batch
         read = 0.0 if link is None else batches * self.weights
         if self.speed is not None:

@@ -210,37 +210,36 @@ class _Work:
 
     def importance(self, tasks: Sequence[str]) -> np.ndarray:
         """First-order fall of the choice when a head is removed, in nats, by gradient on training documents."""
-        from ablation.tasks import load_task
-
+        parts = [shards(self.ranked(name)) for name in tasks]
+        ahead(self.writer.units, (partial(self.unit, shard) for own in parts for shard in own))
         tables = []
-        for name in tasks:
-            task = load_task(
-                name,
-                shots=max(self.choice.shots),
-                limit=RANKED,
-                seed=self.choice.seed,
-                data=self.choice.data,
-                split="train",
-                demos=self.choice.demos,
-                bos=self.choice.bos,
-                part=REST,
-            )
-            plain = [self.unit(shard) for shard in shards(task)]
-            tables.append(-torch.cat(plain).double().mean(0))
+        for own in parts:
+            tables.append(-torch.cat([self.unit(shard) for shard in own]).double().mean(0))
             if self.tell is not None:
                 self.tell(len(tables), len(tasks), "importance to the choice")
         return np.asarray(torch.stack(tables).mean(0).numpy())
 
+    def ranked(self, task: str) -> Task:
+        """The training documents that importance to the choice is measured on."""
+        from ablation.tasks import load_task
+
+        return load_task(
+            task,
+            shots=max(self.choice.shots),
+            limit=RANKED,
+            seed=self.choice.seed,
+            data=self.choice.data,
+            split="train",
+            demos=self.choice.demos,
+            bos=self.choice.bos,
+            part=REST,
+        )
+
     def unit(self, shard: Task) -> Tensor:
         """z·dL/dz of every head and document, L = -choice."""
-        from ablation.importance import importance
-
-        def run() -> dict[str, Tensor]:
-            documents = list(shard.token_documents(self.model))
-            return {"head_plain": importance(self.model, documents, objective="choice").head_plain}
-
         key = {"what": "choice_importance", "documents": shard.fingerprint}
-        return self.writer.units.get_or_compute(key, run)["head_plain"]
+        compute = partial(_choice_importance, self.model, shard)
+        return self.writer.units.get_or_compute(key, compute, size=text_length(shard))["head_plain"]
 
     # --- removals -----------------------------------------------------------------------------------------------------
 
@@ -295,6 +294,13 @@ class _Work:
         ends = np.cumsum([len(document.choices) for document in documents])
         values = torch.cat([unit["log_likelihoods"] for unit in units], dim=1).numpy()
         return [judged(task, documents, [part.tolist() for part in np.split(row, ends[:-1])]) for row in values]
+
+
+def _choice_importance(model: HookedModel, shard: Task) -> dict[str, Tensor]:
+    from ablation.importance import importance
+
+    documents = list(shard.token_documents(model))
+    return {"head_plain": importance(model, documents, objective="choice").head_plain}
 
 
 def _at_last(

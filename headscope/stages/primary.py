@@ -291,6 +291,7 @@ def repeat_rows(model: HookedModel, writer: RunWriter, tested: HeadSet, seed: in
     """What repeats are worth to the whole model and without the tested set; `n` counts the heads removed."""
     loss = RepeatLoss(model, writer.units, candidates=recorded_candidates(writer.manifest), seed=seed)
     whole, level = HeadMask.keep_all(model.n_layers, model.n_heads), CausalLevel("repeats", "zero")
+    ahead(writer.units, (partial(loss, mask) for mask in (whole, whole.without(tested.heads))))
     yield row(Kind.PRIMARY_REPEATS, FULL, "", 0, level, loss(whole), n=0)
     yield row(Kind.PRIMARY_REPEATS, tested.tested, "", 0, level, loss(whole.without(tested.heads)), n=len(tested.heads))
 

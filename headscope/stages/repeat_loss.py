@@ -6,10 +6,11 @@ it should. Loss on the tokens with an earlier copy in sight, minus loss on the f
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from headscope.store.canonical import digest
 from interp.masks import HeadMask
@@ -52,11 +53,12 @@ class RepeatLoss:
         if self.candidates is not None:
             drawn["ids"] = digest(self.candidates.ids.tolist())
         key = {"what": "repeat_loss", "removed": removed, "ablation": ["zero", ""], **drawn}
-        unit = self.units.get_or_compute(key, lambda: {"repeat": torch.tensor([self._run(mask)])})
+        unit = self.units.get_or_compute(key, partial(_repeat, self.model, self.sequences, mask))
         return float(unit["repeat"][0])
 
-    def _run(self, mask: HeadMask) -> float:
-        from induction.in_context import repeat_scores
 
-        with self.model.gates(heads=mask):
-            return float(repeat_scores(self.model, self.sequences).double().mean())
+def _repeat(model: HookedModel, sequences: Any, mask: HeadMask) -> dict[str, Tensor]:
+    from induction.in_context import repeat_scores
+
+    with model.gates(heads=mask):
+        return {"repeat": torch.tensor([float(repeat_scores(model, sequences).double().mean())])}

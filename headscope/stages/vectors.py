@@ -11,6 +11,7 @@ What a family or a task can't give is left out with its reason in the manifest.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ablation.function_vector import VectorTest
     from ablation.function_vectors import FunctionVectors, TaskEffects
     from ablation.label_heads import LabelHeads, LabelPieces
+    from ablation.tasks import Task
     from ablation.vector_tasks import VectorTask
     from interp.model import HookedModel
 
@@ -231,8 +233,10 @@ class _Work:
         heads = vectors.heads or tuple(vectors.scores.top(most))
         made_of = [f"{head.layer}.{head.head}" for head in heads]
         self.run.record(vector_heads=made_of, vectors=list(vectors.means))
+        tests = [partial(self.tested, vectors, task, count, made_of) for task in tasks if task.name in scored]
         try:
-            parts = [self.tested(vectors, task, count, made_of) for task in tasks if task.name in scored]
+            ahead(self.run.units, tests)
+            parts = [test() for test in tests]
         except RefusedModelError as error:
             self.run.record(vector_test=str(error))
             return ()
@@ -245,24 +249,14 @@ class _Work:
         self, vectors: FunctionVectors, task: VectorTask, count: int | None, made_of: Sequence[str]
     ) -> tuple[VectorTest, ...]:
         """One task's vectors added to some of its prompts, as a unit."""
-        from ablation.function_vector import VectorTest, vector_test
+        from ablation.function_vector import VectorTest
 
         few = replace(task, plain=first(task.plain, TESTED))
         asked = {"plain": few.plain.fingerprint, "heads": list(made_of), "seed": self.seed}
         key = {"what": "function_vector_test", **_prompts(task), **asked}
 
-        def run() -> dict[str, Tensor]:
-            found = vector_test(self.model, vectors, few, k=count, seed=self.seed)
-            labels = np.unique(np.asarray(found[0].clusters), return_inverse=True)[1]
-            return {
-                "layers": torch.tensor([one.layer for one in found]),
-                "tested": torch.from_numpy(np.stack([one.tested for one in found])),
-                "controls": torch.from_numpy(np.stack([one.controls for one in found])),
-                "plain": torch.from_numpy(found[0].plain),
-                "clusters": torch.from_numpy(labels.astype(np.int64)),
-            }
-
-        unit = self.run.units.get_or_compute(key, run)
+        compute = partial(_tested, self.model, vectors, few, count, self.seed)
+        unit = self.run.units.get_or_compute(key, compute, size=text_length(few.plain))
         names = tuple(f"{task.name}|{label}" for label in unit["clusters"].tolist())
         return tuple(
             VectorTest(layer, unit["tested"][n].numpy(), unit["controls"][n].numpy(), unit["plain"].numpy(), names)
@@ -277,6 +271,8 @@ class _Work:
 
         ranked = (self.run.manifest.recorded("candidates") or {}).get("ids")  # most frequent first
         pieces, names = [], []
+        with suppress(UsageError, RefusedModelError):  # what a model can't give is told below
+            ahead(self.run.units, (partial(self.asked_pieces, task, ranked) for task in tasks))
         for task in tasks:
             try:
                 pieces.append(self.pieces(task, ranked))
@@ -297,22 +293,25 @@ class _Work:
             self.run.add_scores(scores, item_columns=columns)
         return found
 
+    def asked_pieces(self, task: VectorTask, ranked: Sequence[int] | None) -> None:
+        """For an engine, where there are labels to tell apart."""
+        from ablation.label_heads import labelled
+
+        if labelled(self.model, first(task.mean, LABELLED))[0]:
+            self.pieces(task, ranked)
+
     def pieces(self, task: VectorTask, ranked: Sequence[int] | None) -> LabelPieces:
         """One task's, as a unit."""
-        from ablation.label_heads import LabelPieces, label_pieces, labelled
+        from ablation.label_heads import LabelPieces, labelled
 
         some = first(task.mean, LABELLED)
         kept, reasons = labelled(self.model, some)
 
-        def run() -> dict[str, Tensor]:
-            found = label_pieces(self.model, some, by_frequency=ranked, seed=self.seed)
-            nulls = {f"null_{name}": value for name, value in found.null_sums.items()}
-            return {**found.items, **nulls}
-
         known = ranked is not None and digest(list(ranked))  # False where no run says which tokens are frequent
         key = {"what": "label_heads", "documents": some.fingerprint, "seed": self.seed, "ranked": known}
         key["null"] = "permuted labels"
-        unit = self.run.units.get_or_compute(key, run)
+        compute = partial(_pieces, self.model, some, ranked, self.seed)
+        unit = self.run.units.get_or_compute(key, compute, size=text_length(some))
         return LabelPieces(
             items={name: value for name, value in unit.items() if not name.startswith("null_")},
             null_sums={name.removeprefix("null_"): value for name, value in unit.items() if name.startswith("null_")},
@@ -342,6 +341,30 @@ def _effects(
 
     found = task_effects(model, task, part, right, wrong)
     return {name: getattr(found, name) for name in EFFECTS}
+
+
+def _tested(
+    model: HookedModel, vectors: FunctionVectors, few: VectorTask, count: int | None, seed: int
+) -> dict[str, Tensor]:
+    """The test of every block; clusters by number."""
+    from ablation.function_vector import vector_test
+
+    found = vector_test(model, vectors, few, k=count, seed=seed)
+    labels = np.unique(np.asarray(found[0].clusters), return_inverse=True)[1]
+    return {
+        "layers": torch.tensor([one.layer for one in found]),
+        "tested": torch.from_numpy(np.stack([one.tested for one in found])),
+        "controls": torch.from_numpy(np.stack([one.controls for one in found])),
+        "plain": torch.from_numpy(found[0].plain),
+        "clusters": torch.from_numpy(labels.astype(np.int64)),
+    }
+
+
+def _pieces(model: HookedModel, some: Task, ranked: Sequence[int] | None, seed: int) -> dict[str, Tensor]:
+    from ablation.label_heads import label_pieces
+
+    found = label_pieces(model, some, by_frequency=ranked, seed=seed)
+    return {**found.items, **{f"null_{name}": value for name, value in found.null_sums.items()}}
 
 
 def _prompts(task: VectorTask) -> dict[str, str]:

@@ -6,7 +6,7 @@ negligible it is measured: every block's input is shaken by what the dtype round
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -58,6 +58,16 @@ def at_rest(model: HookedModel) -> Rest:
         limits.append(MARGIN * relative(moved, plain))
         loss_limits.append(MARGIN * float((next_token_loss(moved, tokens) - loss).abs()))
     return Rest(model, tokens, plain, choices, max(limits), max(loss_limits))
+
+
+@torch.no_grad()
+def rounded_away(model: HookedModel, read: Callable[[], Tensor], plain: Tensor) -> float:
+    """The largest difference to `plain`, which is what `read` gives, that is nothing but rounding."""
+    limits = [PRECISE]
+    for draw in range(0 if is_precise(model) else DRAWS):
+        with shaken(model, draw):
+            limits.append(MARGIN * float((read() - plain).abs().max()))
+    return max(limits)
 
 
 def next_token_loss(

@@ -65,7 +65,7 @@ def test_the_page_names_every_file(path: Path) -> None:
     assert f"examples/cluster/{path.name}" in PAGE
 
 
-@pytest.mark.parametrize("name", ["slurm.sbatch", "kuberay.yaml", "ray_up.yaml"])
+@pytest.mark.parametrize("name", ["several_gpus.sh", "slurm.sbatch", "kuberay.yaml", "ray_up.yaml"])
 def test_workers_are_those_of_the_plan_beside_them(name: str) -> None:
     found = {words[0]: words for words in commands(FOLDER / name)}
     (placed,) = json.loads(done(*found["plan"], "--json").out)["placements"]

@@ -209,6 +209,23 @@ def test_a_cache_that_loses_keys_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
     close(patched_log_likelihoods(model, PROMPT, CHOICES, every_head(noise(model, 1)[0], (0, 1)))[1], right, 3e-6)
 
 
+def test_an_error_that_the_dtype_does_not_round_away_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values of the cache that are 1% off: hidden among what bfloat16 rounds away, not among what float16 does."""
+    shared = prompt_rows.shared_cache
+
+    def off(filled: Any, length: int) -> Any:
+        cache = shared(filled, length)
+        for layer in cache.layers:
+            layer.values = layer.values * 1.01
+        return cache
+
+    halves = (torch.bfloat16, torch.float16)
+    assert all(patch_route.find_route(load("llama", dtype=kind), 20).cached for kind in halves)
+    monkeypatch.setattr(prompt_rows, "shared_cache", off)
+    cached = {kind: patch_route.find_route(load("llama", dtype=kind), 20).cached for kind in halves}
+    assert cached == {torch.bfloat16: True, torch.float16: False}
+
+
 def test_a_longer_prompt_is_tried_again_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model, tried = load("llama"), []
     monkeypatch.setattr(patch_route, "_tried", lambda model, length: tried.append(length) or Route(False))

@@ -330,6 +330,25 @@ def test_half_precision_agrees_as_far_as_it_can() -> None:
     assert vars(model.hf)["_headscope_sharing"] == {40: True}
 
 
+def test_what_passes_is_what_the_dtype_rounds_away() -> None:
+    """float16 rounds eight times finer than bfloat16: an error between the two limits passes in one of them alone."""
+    models = {kind: load("llama", dtype=kind) for kind in (torch.float16, torch.bfloat16, torch.float32)}
+
+    def allowed(kind: torch.dtype, error: float) -> bool:
+        model = models[kind]
+        vars(model.hf).pop("_headscope_sharing", None)
+
+        def wrong(requests: Sequence[Request], price: Price) -> torch.Tensor:
+            return torch.stack([plain_log_likelihood(model, request) for request in requests]) + error
+
+        return find_sharing(model, 60, wrong) == Sharing(None)
+
+    errors = [0.001 * 2**step for step in range(10)]
+    most = {kind: max((error for error in errors if allowed(kind, error)), default=0.0) for kind in models}
+    assert most[torch.float32] == 0.0 < most[torch.float16] < most[torch.bfloat16] < 0.25
+    assert 4 <= most[torch.bfloat16] / most[torch.float16] <= 16
+
+
 def test_progress_counts_up_to_all_requests() -> None:
     told: list[tuple[int, int]] = []
     score_requests(load("llama"), requests(), token_budget=40, progress=lambda *counts: told.append(counts))

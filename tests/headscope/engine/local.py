@@ -24,6 +24,7 @@ class LocalEngine:
 
     worker: Worker
     ran: list[Wanted] = field(default_factory=list)
+    stored: set[str] = field(default_factory=set)
 
     def fill(self, units: UnitStore, wanted: Sequence[Wanted]) -> None:
         """Run them, the longest first."""
@@ -32,3 +33,4 @@ class LocalEngine:
             packed, _ = packer.pack(one.compute)
             units.put(one.key, from_bytes(self.worker.run(packed, packer.shared.__getitem__)))
             self.ran.append(one)
+            self.stored.add(units.path(one.key).name)
