@@ -29,7 +29,7 @@ def parse_at(text: str) -> str | tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
-        raise UsageError(f"{quoted(text)} is no place in a prompt: give {PLACES} (--at)") from error
+        raise UsageError(f"{quoted(text)} is not a place in a prompt: give {PLACES} (--at)") from error
 
 
 @opt.loading()
@@ -69,7 +69,8 @@ def patch(
       headscope patch --clean "A B C A" --corrupt "A D C A" --answer " B" --other " D"
       headscope patch --clean "A B C A" --answer " B" --method direct -o written.svg
     """
-    from headscope.report.patch_page import check_output, write_effects
+    from headscope.report.patch_page import write_effects
+    from headscope.report.pictures import check_output
 
     if out is not None:
         check_output(out)
@@ -81,10 +82,18 @@ def patch(
             loaded, clean, corrupt, answer=answer, other=other, at=parse_at(at), method=method, component=component
         )
     found = told(effects, model, method, component, top)
+    places = list(positions(loaded, effects, clean if corrupt is None or method == "direct" else corrupt))
+    found["by_position"] = parts(effects, places)
     if out is not None:
-        title = f"{found['title']}, {model}"
         written = write_effects(
-            effects, out, title=title, lines=(*prompts(clean, corrupt, answer, other), *sums(found))
+            effects,
+            out,
+            title=found["title"],
+            model=model,
+            prompts=prompts(clean, corrupt, answer, other),
+            lines=tuple(sums(found)),
+            rows=found["effects"],
+            positions=places,
         )
         found["file"] = str(written)
     if as_json:
@@ -95,9 +104,9 @@ def patch(
 
 TITLES = {
     "exact": "what patching one {component} adds",
-    "attribution": "what patching one {component} adds, by attribution",
-    "ig": "what patching one {component} adds, by integrated gradients",
-    "direct": "what each {component} writes straight to the logits",
+    "attribution": "what patching one {component} adds (by attribution)",
+    "ig": "what patching one {component} adds (by integrated gradients)",
+    "direct": "what each {component} writes straight",
 }
 
 
@@ -132,10 +141,38 @@ def strongest(effects: Any, top: int) -> Iterator[dict[str, Any]]:
         yield {"component": ".".join(map(str, at)), "effect": float(values[at])}
 
 
-def prompts(clean: str, corrupt: str | None, answer: str, other: str | None) -> tuple[str, ...]:
+def positions(model: Any, effects: Any, prompt: str) -> Iterator[tuple[int, str]]:
+    """The positions that have parts of their own, with the tokens that stand there in this prompt."""
+    from ablation.prompt_pair import prompt_ids
+    from interp.token_display import token_texts
+
+    if effects.by_position is None:
+        return
+    tokens = token_texts(model.tokenizer, prompt_ids(model, prompt))
+    direct = effects.variant.startswith("direct/")  # what heads write everywhere, read at the last position
+    for place in range(len(tokens)) if direct else effects.positions:
+        yield place, tokens[place]
+
+
+def parts(effects: Any, places: list[tuple[int, str]]) -> dict[str, Any] | None:
+    """The sums over each layer's heads at every position, for scripts."""
+    from headscope.report.patch_page import by_position
+
+    found = by_position(effects)
+    if found is None:
+        return None
+    numbers, tokens = zip(*places, strict=True)
+    return {
+        "positions": list(numbers),
+        "tokens": list(tokens),
+        "layers": [list(map(_number, row)) for row in found.round(6)],
+    }
+
+
+def prompts(clean: str, corrupt: str | None, answer: str, other: str | None) -> dict[str, str]:
     """What was asked, for a page."""
     told = {"Clean": clean, "Corrupt": corrupt, "Answer": answer, "Against": other}
-    return tuple(f"{name}: {text}" for name, text in told.items() if text is not None)
+    return {name: text for name, text in told.items() if text is not None}
 
 
 def sums(found: dict[str, Any]) -> Iterator[str]:

@@ -18,12 +18,17 @@ from headscope.inspector.widgets import outputs
 from headscope.report.page import shared_script
 from interp import view
 from interp.errors import HeadscopeError, UsageError
+from interp.theme import SANS, colour
 
 if TYPE_CHECKING:
     from dash import Dash
 
 OFF = "Off. A drawing takes a second or two; it then answers to the mouse by itself."
-STYLE = "body { margin: 8px 12px 8px 22px; background: #fff; color: #1c1b19; font: 14px/1.4 system-ui, sans-serif; }"
+# CircuitsVis draws for a light page, and the inspector inverts the frame in the dark theme.
+STYLE = (
+    f"body {{ margin: 8px 12px 8px 22px; background: {colour('panel')}; color: {colour('ink')}; "
+    f"font: 14px/1.4 {SANS}; }}"
+)
 
 
 def add_routes(app: Dash, bench: Bench) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from headscope.report.pictures import write_pictures
+from headscope.report.pictures import PICTURES, check_output, write_pictures
 from headscope.store.atomic import write_atomically
 from interp import view
 from interp.errors import UsageError
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from interp.model import HookedModel
 
-PICTURES = (".png", ".svg", ".pdf")
 STEP = 48  # windows of 64 overlap by a quarter, so that what crosses an edge of one is inside another
 LIMIT = 1024
 
@@ -66,12 +65,7 @@ def write_attention(
 
 def outputs(out: Path, *, png: bool) -> list[Path]:
     """The files to write. Raises UsageError for another kind of file and for a folder that is not there."""
-    if out.suffix.lower() not in (".html", *PICTURES):
-        raise UsageError(f"'{out}' must end in .html (a page) or in {', '.join(PICTURES)} (a picture)")
-    if not out.parent.is_dir():
-        raise UsageError(
-            f"the folder '{out.parent}' of '{out}' does not exist: make it first, or choose another with -o"
-        )
+    check_output(out)
     wanted = [out.with_suffix(out.suffix.lower())]
     return [*wanted, out.with_suffix(".png")] if png and wanted[0].suffix == ".html" else wanted
 

@@ -11,7 +11,7 @@ from headscope.figures.models import model_figures
 from headscope.figures.pair import pair_figures
 from headscope.findings.models import HEADINGS, cells, paired, sentences
 from headscope.report.csv_text import harmless
-from headscope.report.page import page, plotly_script, safe_json, static
+from headscope.report.page import page, plots_scripts, safe_json
 from headscope.store.atomic import write_atomically
 from interp.errors import UsageError
 from interp.theme import for_scripts
@@ -61,10 +61,9 @@ def models_page(
 ) -> str:
     """The whole file as text."""
     figures = [json.loads(figure.to_json()) for figure in model_figures(table, against)]
-    shared = "\n".join(static(f"shared/{name}.js") for name in ("dom", "theme"))
     return page(
         "models",
-        scripts=[plotly_script(), shared, static("models.js")],
+        scripts=plots_scripts(),
         title=f"{len(table)} runs beside each other",
         headings=HEADINGS,
         rows=[cells(row) for row in table.itertuples(index=False)],

@@ -89,6 +89,12 @@ def shared_script() -> str:
     return "\n".join(static(f"shared/{name}.js") for name in SHARED)
 
 
+def plots_scripts() -> list[str]:
+    """What a page of plain figures runs: plotly, light and dark, and the drawing of what Python made."""
+    shared = "\n".join(static(f"shared/{name}.js") for name in ("dom", "theme"))
+    return [plotly_script(), shared, static("plots.js")]
+
+
 def policy(scripts: Sequence[str]) -> str:
     """The Content-Security-Policy under which only these scripts run and nothing is requested."""
     hashes = " ".join(

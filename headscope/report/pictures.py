@@ -13,6 +13,18 @@ from interp.errors import HeadscopeError, UsageError
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+PICTURES = (".png", ".svg", ".pdf")
+
+
+def check_output(out: Path) -> None:
+    """Raises UsageError for a file that is neither a page nor a picture, and for a folder that is not there."""
+    if out.suffix.lower() not in (".html", *PICTURES):
+        raise UsageError(f"'{out}' must end in .html (a page) or in {', '.join(PICTURES)} (a picture)")
+    if not out.parent.is_dir():
+        raise UsageError(
+            f"the folder '{out.parent}' of '{out}' does not exist: make it first, or choose another with -o"
+        )
+
 
 def write_pictures(figures: Mapping[Path, go.Figure], *, width: int = 960, scale: float = 2) -> None:
     """Write figures, all with one start of a browser: kaleido needs a Chrome or Chromium on the machine.

@@ -1,8 +1,8 @@
 "use strict";
-// Figures of several runs: drawn at once or when they are unfolded, and again when the theme changes.
+// Figures from Python: drawn at once or when they are unfolded, and again when the theme changes.
 
 const { $ } = display;
-const { theme, figures, pairs } = JSON.parse($("models-data").textContent);
+const { theme, figures, pairs = [] } = JSON.parse($("page-data").textContent);
 
 function drawn(figure, box) {
   const { data, layout } = display.theme.dressed(figure);
