@@ -59,8 +59,8 @@ def write_effects(
     if sums is not None:
         figures.append(positions_map(sums, positions))
     caption = CAPTIONS["direct" if effects.variant.startswith("direct/") else "estimate"]
-    told = {"title": title, "model": model, "prompts": prompts or {}, "lines": lines, "rows": rows, "caption": caption}
-    written = patch_page(figures, **told)
+    told: dict[str, Any] = {"title": title, "model": model, "prompts": prompts or {}, "lines": lines, "rows": rows}
+    written = patch_page(figures, **told, caption=caption)
     write_atomically(target, written.encode("utf-8", "replace"))
     return target
 
