@@ -159,14 +159,16 @@ LESS = (
 
 
 def out_of_memory(error: Exception) -> str:
-    """The sentence for memory that could not be had, with how much was wanted where that is known; else empty."""
+    """The sentence for memory that ran out, with how much was asked for where that is known; else empty."""
     said = str(error)
     wanted = re.search(r"allocate ([\d.]+ ?(?:[KMGT]iB|bytes)|[\d.]+)", said)
     signs = ("can't allocate memory", "out of memory", "Unable to allocate", "Cannot allocate memory")
     broke = isinstance(error, SystemError) and "without exception set" in said  # what a mapped file does without room
     if not (isinstance(error, MemoryError) or broke or any(sign.lower() in said.lower() for sign in signs)):
         return ""
-    return f"there is not enough memory{f': {sized(wanted[1])} more were wanted' if wanted else ''}. {LESS}"
+    return (
+        f"there is not enough memory{f': the next {sized(wanted[1])} could not be allocated' if wanted else ''}. {LESS}"
+    )
 
 
 def sized(text: str) -> str:
