@@ -36,4 +36,5 @@ masks = {
 }
 for name, mask in masks.items():
     found = ablation.evaluate(model, validation, heads=mask)
-    print(f"without {name:18} {found.metric_name} {found.metric:.3f} +- {found.stderr:.3f}")
+    told = f"without {name}" if mask is not None else "with every head"
+    print(f"{told:26} {found.metric_name} {found.metric:.3f} +- {found.stderr:.3f}")

@@ -31,8 +31,10 @@ def probabilities(removed):
 
 answer = int(probabilities([]).argmax())
 needed = min(heads, key=lambda head: probabilities([head])[answer])
+print(f"{args.text} ...")
 for removed in ([], [needed], heads):
     with model.gates(heads=removed):
         text = model.generate(args.text, 4).removeprefix(args.text)
-    told = ", ".join(f"{layer}.{head}" for layer, head in removed) or "nothing"
-    print(f"without {told}: {model.to_str_tokens([answer])[0]!r} {probabilities(removed)[answer]:.0%}, {text!r}")
+    without = ", ".join(f"{layer}.{head}" for layer, head in removed)
+    told = f"without {without}" if removed else "with every head"
+    print(f"{told}: {model.to_str_tokens([answer])[0]!r} {probabilities(removed)[answer]:.0%}, {text!r}")

@@ -83,7 +83,7 @@ def css_variables() -> str:
         f":root{{--serif:{SERIF};--sans:{SANS};color-scheme:light;{light}}}\n"
         f":root[data-theme=dark]{{color-scheme:dark;{dark}}}\n"
         f"@media (prefers-color-scheme:dark){{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}\n"
-        f"@media print{{:root:root:root{{color-scheme:light;{light}}}}}\n"
+        f"@media print{{:root:root:root{{color-scheme:light;{light}--paper:{colour('panel')};}}}}\n"
     )
 
 

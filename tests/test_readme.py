@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.headscope.commands import done
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -66,3 +68,19 @@ def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert "layer=18, head=6" in capsys.readouterr().out
     assert (tmp_path / "prefix_matching.html").stat().st_size > 1_000_000
     assert not names["logits"].equal(names["logits_without"])
+
+
+def test_what_takes_how_long_is_what_plans_count_with() -> None:
+    from headscope.plan import cost
+
+    assert f"costs as much as {cost.GRADIENT} forward passes" in README
+    assert f"runs {cost.SEQUENCE_TOKENS['quick']:,} tokens three times" in README and cost.INDUCTION_PASSES == 3
+
+
+@pytest.mark.slow
+def test_its_prices_are_what_plan_prints() -> None:
+    command = re.search(r"<!-- printed by headscope (.*) -->\n```text\n", README)
+    assert command is not None
+    printed = [line.rstrip() for line in done(*command[1].split()).out.splitlines()]
+    block = README[command.end() :].partition("\n```")[0].splitlines()
+    assert len(block) > 10 and "\n".join(block) in "\n".join(printed)

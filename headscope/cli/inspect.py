@@ -73,6 +73,7 @@ def inspect(
         target, out, data, loading, model_at=model_at, with_model=not no_model, length=length, counts=counts
     )
 
+    bench.counts = counts
     if beside is not None:
         bench.beside = run_beside(bench, beside)
 

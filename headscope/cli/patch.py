@@ -71,10 +71,12 @@ def patch(
     """
     from headscope.report.patch_page import write_effects
     from headscope.report.pictures import check_output
+    from interp.tokenizer import tokenizer_of
 
     if out is not None:
         check_output(out)
     loaded = opt.load(model, **loading)
+    tokenizer_of(loaded, "the prompts")
     with status("patching"):
         from ablation.patching import patch as patched
 

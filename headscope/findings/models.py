@@ -119,18 +119,18 @@ def missing(table: pd.DataFrame) -> Iterator[str]:
 def trend(table: pd.DataFrame, slopes: Any, against: str) -> Iterator[str]:
     """Slopes, or why there is none."""
     if len(table) < FEWEST_MODELS:
-        yield f"{len(table)} runs: no slope is told, which takes {FEWEST_MODELS}."
+        yield f"{len(table)} runs: no slope is given, since that takes at least {FEWEST_MODELS}."
         return
     if not against:
         yield (
-            "No slope is told: it takes runs of known parameters that differ in these alone, or in their training "
-            "steps alone (--steps)."
+            "No slope is given: that takes runs with known numbers of parameters that differ in nothing else, or only "
+            "in their training steps (--steps)."
         )
     for slope in slopes:
         yield (
             f"For each {UNITS[slope.against]} {OUTCOMES[slope.outcome]} changes by "
             f"{estimate(slope.value, slope.low, slope.high, sign=True)} (least squares over {slope.n} runs; it "
-            "describes these models, which are no random sample of models)."
+            "describes these models, which are not a random sample of models)."
         )
 
 

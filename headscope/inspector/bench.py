@@ -21,6 +21,7 @@ from interp.errors import UsageError
 if TYPE_CHECKING:
     from headscope.inspector.beside import Beside
     from headscope.store.run import Run
+    from induction import Candidates
     from interp.gating import Reference
     from interp.model import HookedModel
 
@@ -34,7 +35,8 @@ CIRCUITS = 256 << 20  # bytes of embeddings kept, as layers read them
 class Bench:
     """run or model, or both. why: why there is no model. data: where tasks' documents come from (`hub` or a folder).
 
-    scoring: scores that are being made while the page is looked at, if there are any. beside: another run.
+    scoring: scores that are being made while the page is looked at, if there are any. beside: another run. counts: how
+    often tokens occur, for a model whose tokenizer does not say (stages/token_counts.py).
     """
 
     name: str
@@ -44,6 +46,7 @@ class Bench:
     data: str = "hub"
     scoring: ScoringThread | None = None
     beside: Beside | None = None
+    counts: str | None = None
     work: Work = field(default_factory=Work)
 
     def __post_init__(self) -> None:
@@ -107,6 +110,21 @@ class Bench:
         return self.kept(("example", self.version), read)[0]
 
     @property
+    def candidates(self) -> Candidates:
+        """What random prompts are drawn from: as the run's sequences were, by `counts`, else what the model says.
+
+        Where no tokenizer says which tokens are frequent, all are drawn alike.
+        """
+        from headscope.stages.token_counts import UNIFORM, read_counts, recorded_candidates
+        from induction.sequences import candidates_of
+
+        stored = self.stored
+        recorded = None if stored is None else recorded_candidates(stored.run.manifest)
+        told = UNIFORM if self.live.tokenizer is None else None
+        made: Candidates = recorded or candidates_of(self.live, read_counts(self.counts or told))
+        return made
+
+    @property
     def lookable(self) -> bool:
         """Whether there is attention to look at."""
         return self.model is not None or self.example is not None
@@ -138,8 +156,12 @@ class Bench:
             return known
         reference = self.reference(removal)
         with self.gated("reading the prompt", removal, reference) as tell:
-            tokens = self._tokens.made(prompt.key, lambda: tokens_of(prompt, model, self.data))
+            tokens = self._tokens.made(prompt.key, lambda: self._read_tokens(prompt))
             return self._passes.made(key, lambda: read_pass(model, tokens, tell))
+
+    def _read_tokens(self, prompt: Prompt) -> Tokens:
+        drawn = self.candidates if prompt.kind == "repeated" else None
+        return tokens_of(prompt, self.live, self.data, candidates=drawn)
 
     def asked_before(self, key: str) -> Prompt | None:
         """The prompt of this key, if it was read not long ago."""
@@ -182,7 +204,7 @@ class Bench:
             return float(known)
         reference = self.reference(removal)
         with self.gated("measuring in-context learning", removal, reference):
-            return float(self._small.made(("repeat", removal), lambda: repeat_score(model)))
+            return float(self._small.made(("repeat", removal), lambda: repeat_score(model, self.candidates)))
 
     def copies(self, layer: int, head: int) -> TokenCopies:
         """What a head's OV circuit does with single tokens."""
@@ -191,6 +213,6 @@ class Bench:
         if copies is None:
             with self.work.on_model("reading the OV circuit"):
                 copies = self._small.made(
-                    ("copies", layer, head), lambda: token_copies(model, self._circuits, layer, head)
+                    ("copies", layer, head), lambda: token_copies(model, self._circuits, layer, head, self.candidates)
                 )
         return copies

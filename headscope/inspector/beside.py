@@ -58,18 +58,24 @@ def section(bench: Bench) -> list[html.Section]:
                 html.H2(["Beside it: ", html.Bdi(bench.beside.name)]),
                 *notes,
                 html.P(id="beside-told", className="note"),
-                html.Div([panel("beside"), panel("change")], className="outcome"),
+                html.Div([panel("beside", "Other run"), panel("change", "Difference")], className="outcome"),
             ],
             id="beside-panel",
         )
     ]
 
 
-def panel(name: str) -> html.Figure:
+def panel(name: str, label: str) -> html.Figure:
     return html.Figure(
         [
             html.H3(html.Span(id=f"{name}-title")),
-            plot(f"mosaic-{name}", MOSAIC),
+            html.Div(
+                plot(f"mosaic-{name}", MOSAIC),
+                className="focusable",
+                tabIndex=0,
+                role="application",
+                **{"aria-label": f"{label}: mosaic of heads; arrow keys move the selection"},
+            ),
             html.Figcaption([html.P(id=f"{name}-note"), save(f"mosaic-{name}")]),
         ],
         id=f"{name}-figure",

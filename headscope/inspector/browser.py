@@ -41,7 +41,7 @@ def register(app: Dash, bench: Bench) -> None:
             first=False,
         )
         clicked = f"mosaic-{letter}"
-        script("picked_beside", Output(clicked, "clickData"), Input(clicked, "clickData"), first=False)
+        script(f"picked_{letter}", Output(clicked, "clickData"), Input(clicked, "clickData"), first=False)
     script(
         "clicked",
         *outputs("mosaic-a.clickData", "mosaic-b.clickData", "attention.clickData"),

@@ -160,7 +160,7 @@ def checked(body: bytes, callbacks: Mapping[str, Any]) -> None:
     except ValidationError as error:
         raise NotAsked(_told(error)) from error
     except (ValueError, RecursionError, UnicodeError) as error:
-        raise NotAsked(f"The request is no JSON ({quoted(error)}).") from error
+        raise NotAsked(f"The request is not JSON ({quoted(error)}).") from error
     known = callbacks.get(asked.output)
     if known is None or "callback" not in known:  # the page's own scripts are in this list too
         raise NotAsked(f"There is nothing called {quoted(asked.output)} to be asked for.")

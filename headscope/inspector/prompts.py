@@ -13,6 +13,7 @@ from interp.tokenizer import read_text, tokenizer_of
 
 if TYPE_CHECKING:
     from ablation.tasks import Task
+    from induction import Candidates
     from interp.model import HookedModel
 
 TOKENS = 1024
@@ -35,12 +36,15 @@ class Tokens:
     target: int | None = None
 
 
-def tokens_of(prompt: Prompt, model: HookedModel, data: str) -> Tokens:
-    """Raises UsageError for a prompt that can't be had, and for one beyond the model or the inspector."""
+def tokens_of(prompt: Prompt, model: HookedModel, data: str, *, candidates: Candidates | None = None) -> Tokens:
+    """The prompt as ids; candidates: what random tokens are drawn from.
+
+    Raises UsageError for a prompt that can't be had, and for one beyond the model or the inspector."""
     if prompt.kind == "stored":
         raise UsageError("The sequence stored with the run has attention alone: what else it gives would be another's.")
-    made = {"text": _of_text, "task": _of_task, "repeated": _of_repeats}[prompt.kind](prompt, model, data)
-    return _bounded(made, prompt, model)
+    if prompt.kind == "repeated":
+        return _bounded(_of_repeats(prompt, model, candidates), prompt, model)
+    return _bounded({"text": _of_text, "task": _of_task}[prompt.kind](prompt, model, data), prompt, model)
 
 
 def tokens_of_each(prompts: Sequence[Prompt], model: HookedModel, data: str) -> Iterator[Tokens]:
@@ -89,14 +93,14 @@ def _of_text(prompt: Prompt, model: HookedModel, data: str) -> Tokens:
     return Tokens(tuple(ids), token_texts(model.tokenizer, ids), f"Own text, {counted(len(ids), 'token')}")
 
 
-def _of_repeats(prompt: Prompt, model: HookedModel, data: str) -> Tokens:
+def _of_repeats(prompt: Prompt, model: HookedModel, candidates: Candidates | None) -> Tokens:
     import induction
 
     if 1 + prompt.length * prompt.repeats > longest(model):
         count = 1 + prompt.length * prompt.repeats
         return Tokens((0,) * count, (), "")  # refused by its length, before anything is drawn
     made = induction.repeated_sequences(
-        model, length=prompt.length, repeats=prompt.repeats, sequences=1, seed=prompt.seed
+        model, length=prompt.length, repeats=prompt.repeats, sequences=1, seed=prompt.seed, candidates=candidates
     )
     (group,) = made
     ids = group.tokens[0].tolist()

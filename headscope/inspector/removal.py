@@ -14,6 +14,7 @@ from interp.errors import UsageError
 from interp.token_display import token_texts
 
 if TYPE_CHECKING:
+    from induction import Candidates
     from interp.gating import Reference
     from interp.model import HookedModel
 
@@ -100,12 +101,13 @@ def mean_loss(losses: Float[np.ndarray, " predicted"], places: Sequence[int]) ->
     return float(losses[np.asarray(places) - 1].mean())
 
 
-def repeat_score(model: HookedModel) -> float:
+def repeat_score(model: HookedModel, candidates: Candidates) -> float:
     """Loss with an earlier copy in sight minus loss on the first copy, over four random sequences (Method 2.6)."""
     import induction
 
     length = LENGTH if model.max_length is None else min(LENGTH, (model.max_length - 1) // REPEATS)
-    sequences = induction.repeated_sequences(model, length=length, repeats=REPEATS, sequences=SEQUENCES)
+    drawn: dict[str, Any] = {"length": length, "repeats": REPEATS, "sequences": SEQUENCES, "candidates": candidates}
+    sequences = induction.repeated_sequences(model, **drawn)
     return float(induction.in_context_learning_score(model, sequences).repeat)
 
 

@@ -43,7 +43,7 @@ def check_port(port: int) -> None:
     import socket
 
     if not 0 <= port <= 65535:
-        raise UsageError(f"--port {port} is no port: choose one from 1024 to 65535, or 0 for any that is free")
+        raise UsageError(f"--port {port} is not a port: choose one from 1024 to 65535, or 0 for any that is free")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

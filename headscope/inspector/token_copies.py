@@ -20,6 +20,7 @@ from interp.token_display import token_texts
 
 if TYPE_CHECKING:
     from headscope.inspector.cache import Kept
+    from induction import Candidates
     from interp.model import HookedModel
 
 TOKENS = 2000
@@ -63,14 +64,14 @@ def bytes_of(made: object) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def token_copies(model: HookedModel, kept: Kept, layer: int, head: int) -> TokenCopies:
+def token_copies(model: HookedModel, kept: Kept, layer: int, head: int, candidates: Candidates) -> TokenCopies:
     """Raises RefusedModelError for families whose heads do not reach the logits by a linear map."""
     from induction.circuits import DirectPath
     from induction.ov_circuit import normalised
 
     with torch.no_grad():
         path = kept.made("path", lambda: DirectPath(model))
-        words: Vocabulary = kept.made("vocabulary", lambda: vocabulary(model, path))
+        words: Vocabulary = kept.made("vocabulary", lambda: vocabulary(model, path, candidates))
         read = kept.made(("normalised", layer), lambda: normalised(model, layer, words.embedding))
         value = model.w_qkv(layer, "v")[head // (model.n_heads // model.n_kv_heads)].float()
         outward = path.from_heads(layer, words.columns)[head]  # d_value token
@@ -78,11 +79,11 @@ def token_copies(model: HookedModel, kept: Kept, layer: int, head: int) -> Token
     return summary(logits.cpu().numpy(), words.texts)
 
 
-def vocabulary(model: HookedModel, path: object) -> Vocabulary:
+def vocabulary(model: HookedModel, path: object, candidates: Candidates) -> Vocabulary:
     """The same random tokens for every head."""
     from induction.ov_circuit import effective_embedding, random_tokens
 
-    chosen = random_tokens(model, TOKENS, 0)
+    chosen = random_tokens(model, TOKENS, 0, candidates)
     texts = tuple(token_texts(model.tokenizer, [token])[0] for token in chosen.tolist())
     return Vocabulary(texts, effective_embedding(model, chosen), path.columns(chosen))  # type: ignore[attr-defined]
 

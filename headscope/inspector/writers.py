@@ -87,11 +87,11 @@ def _typed(bench: Bench, text: Any) -> int | None:
 
 def unspaced(bench: Bench, asked: Mapping[str, Any]) -> list[str]:
     """Answers that were read as they are typed, though with a space in front they are another one token."""
-    tokenizer = tokenizer_of(bench.live, "an answer of one's own")
     found = []
     for typed in (_clean(asked.get(name) or "") for name in ("answer", "other")):
         if not typed.strip() or typed[:1].isspace():
             continue
+        tokenizer = tokenizer_of(bench.live, "an answer of one's own")
         ways = [read_text(tokenizer, way, add_special_tokens=False, verbose=False) for way in (typed, f" {typed}")]
         if len(ways[0]) == len(ways[1]) == 1 and ways[0] != ways[1]:
             found.append(typed)
@@ -143,7 +143,7 @@ def patched(bench: Bench, asked: Question, corrupt: Any, at: str) -> HeadEffects
     if not text.strip():
         raise UsageError("Write the other prompt: one that differs in what the answer depends on, and in nothing else.")
     if at not in ("last", "all"):
-        raise UsageError(f"there is no place {quoted(at)} to patch at; there are last, all")
+        raise UsageError(f"{quoted(at)} is not a place to patch at: choose last or all")
     ids = _other_ids(bench.live, text, at)
     other = None if asked.other is None else (asked.other,)
 

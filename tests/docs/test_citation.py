@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 
 import yaml
 
 from tests.docs.scripts import ROOT
+
+
+def test_the_readme_cites_what_the_file_does() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    own, paper = (dict(re.findall(r"(\w+) *= \{(.*)\},\n", entry)) for entry in readme.split("\n@")[1:])
+    assert own == {
+        "author": f"{{{citation['authors'][0]['name']}}}",
+        **{name: citation[name] for name in ("title", "version", "license")},
+    }
+    reference = citation["references"][0]
+    assert (paper["title"], paper["doi"]) == (reference["title"], reference["doi"])
 
 
 def test_it_cites_this_version_and_the_paper() -> None:

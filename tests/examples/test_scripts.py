@@ -116,12 +116,13 @@ def test_heads_are_removed_from_a_text(run: Run, tiny: Path) -> None:
     found = run("remove_heads", tiny, "--text", "abcdabcd", "--heads", "1.2,2.1,0.3")
     model, answer = found["model"], found["answer"]
     lines = found["printed"].splitlines()
-    for line, removed in zip(lines, ([], [found["needed"]], [(1, 2), (2, 1), (0, 3)]), strict=True):
+    assert lines[0] == "abcdabcd ..."
+    for line, removed in zip(lines[1:], ([], [found["needed"]], [(1, 2), (2, 1), (0, 3)]), strict=True):
         mask = interp.HeadMask.keep_all(LAYERS, HEADS).without(removed)
         with model.gates(heads=mask):
             chance = float(model(model.to_tokens("abcdabcd"))[0, -1].softmax(-1)[answer])
         assert f" {chance:.0%}, " in line, line
-    assert lines[0].startswith("without nothing: ") and lines[2].startswith("without 1.2, 2.1, 0.3: ")
+    assert lines[1].startswith("with every head: ") and lines[3].startswith("without 1.2, 2.1, 0.3: ")
 
 
 def test_without_a_head_the_strongest_is_watched(run: Run, tiny: Path) -> None:
@@ -147,8 +148,8 @@ def test_a_task_needs_heads(run: Run, tiny: Path) -> None:
     matching = [(head.layer, head.head) for head in found["matching"].top(2)]
     assert sorted(found["masks"]["the best matching"].removed()) == sorted(matching)
     whole = found["ablation"].evaluate(found["model"], found["validation"])
-    assert f"without nothing            acc {whole.metric:.3f}" in found["printed"]
-    assert found["printed"].count("without ") == 6
+    assert f"with every head            acc {whole.metric:.3f}" in found["printed"]
+    assert found["printed"].count("without ") == 5
     assert {document.id.split("/")[1] for document in found["train"].documents} == {"train"}
 
 

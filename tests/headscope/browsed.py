@@ -66,3 +66,43 @@ def overlaps(page: Any, chosen: str) -> list[Any]:
     """Pairs of texts in one plot whose boxes cover each other by more than a pixel or two."""
     found: list[Any] = page.evaluate(OVERLAPS, chosen)
     return found
+
+
+A4 = 688  # pixels between the margins of a printed page
+CUT = """(width) => [...document.querySelectorAll("main *, header *")].filter((one) => {
+    const box = one.getBoundingClientRect();
+    const seen = box.width && one.checkVisibility({ visibilityProperty: true });
+    if (!seen || one.closest("svg, .unseen, #strip, .range")) return false;
+    const hides = getComputedStyle(one).overflowX !== "visible" && one.scrollWidth > one.clientWidth + 1;
+    return box.right > width + 1 || hides;
+}).map((one) => `${one.tagName}#${one.id}.${one.className}`)"""
+
+
+def cut_on_paper(page: Any, width: int = A4) -> list[str]:
+    """What is wider than the paper, or scrolls there; and the controls that would be printed."""
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": width, "height": 1000})
+    page.wait_for_timeout(400)
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    controls = page.locator("#theme, #theme-button, .filters input, .saves, textarea, .modebar, input[type=checkbox]")
+    seen = [controls.nth(at).evaluate("(one) => one.outerHTML") for at in range(controls.count())]
+    shown = [html[:80] for at, html in enumerate(seen) if controls.nth(at).is_visible()]
+    return [*page.evaluate(CUT, width), *shown]
+
+
+PAPER = """() => addEventListener("beforeprint", () => {
+    const all = [...document.querySelectorAll(".js-plotly-plot")];
+    const plots = all.filter((plot) => plot.data?.length && plot.clientWidth);
+    window.printed = plots.map(({ layout }) => [layout.paper_bgcolor, layout.font.color, layout.width]);
+})"""
+
+
+def printed(page: Any) -> list[list[Any]]:
+    """Paper, ink and width of every plot as it was printed; the printed pages are those of a PDF."""
+    page.evaluate(PAPER)
+    page.emulate_media(media="print")
+    pages = page.pdf(format="A4", prefer_css_page_size=True)
+    assert pages.startswith(b"%PDF") and pages.count(b"/Type /Page\n") >= 2
+    page.emulate_media(media="screen")
+    found: list[list[Any]] = page.evaluate("window.printed")
+    return found

@@ -9,6 +9,8 @@ headscope.beside = {
     if (!headscope.$("beside-panel")) return;
     const made = await (await fetch(`/beside/${version}.json`)).json();
     this.made = { ...made, scores: new display.Scores(made.scores) };
+    // Without partners there is no selection to move.
+    if (!made.alike) document.querySelectorAll("#beside-panel .focusable").forEach((one) => one.removeAttribute("tabindex"));
     headscope.store("beside-made", version);
   },
 
@@ -17,6 +19,11 @@ headscope.beside = {
     const name = headscope.state.pair[0];
     const find = (scores) => scores?.entries.find(({ id }) => id === name);
     return [find(headscope.scores), find(this.made.scores)];
+  },
+
+  /** What the left mosaic shows. */
+  label() {
+    return this.scores()[0]?.label ?? "";
   },
 
   /** The selected head's place in the other run; none where heads have no partners. */
@@ -66,9 +73,11 @@ headscope.beside = {
     return figure;
   },
 
-  /** A cell selects its head, where this model has it. */
-  picked(clicked) {
-    if (clicked && this.made.alike) headscope.select([clicked.points[0].y, clicked.points[0].x]);
+  /** A cell selects its head, where this model has it; arrow keys then move on. */
+  picked(clicked, letter) {
+    if (!clicked || !this.made.alike) return null;
+    headscope.select([clicked.points[0].y, clicked.points[0].x]);
+    document.querySelector(`#${letter}-figure .focusable`).focus({ preventScroll: true });
     return null;
   },
 };

@@ -27,7 +27,7 @@ headscope.grid = {
     this.frame();
   },
 
-  /** Every picture is a button that selects its head; arrow keys do so from the mosaic. */
+  /** Every picture is a button that selects its head; they are one stop for the keyboard, and arrow keys move among them. */
   row([layer, text]) {
     const { element } = display;
     const { side } = this.made;
@@ -52,9 +52,11 @@ headscope.grid = {
 
   frame() {
     const chosen = headscope.state.head?.join(".");
+    const moved = document.activeElement?.dataset?.picture;
     document.querySelectorAll("[data-picture]").forEach((one) => {
       one.setAttribute("aria-pressed", String(one.dataset.picture === chosen));
       one.tabIndex = one.dataset.picture === chosen ? 0 : -1;
+      if (moved && one.dataset.picture === chosen) one.focus();
     });
   },
 };

@@ -40,14 +40,24 @@ headscope.picture = {
       const below = [facts.name, reading.name, this.removed(removed)].filter(Boolean).join("; ");
       return { heading: `Loss of each token${removed ? " before and after removal" : ""}`, below, file: `loss${removed ? "-after" : ""}` };
     }
+    if (["mosaic-beside", "mosaic-change"].includes(name)) {
+      const [part, score] = [name.split("-")[1], headscope.state.pair[0]];
+      const heading = part === "change" ? `${headscope.beside.label()}: ` : "";
+      return { heading: heading + headscope.$(`${part}-title`).textContent, below: facts.name, file: `${part}-${this.file(score)}` };
+    }
     const select = headscope.$(`score-${name.at(-1)}`);
-    const [score, variant, ...rest] = select.value.split("/");
-    const [task, shots] = [rest.slice(0, -1).join("/"), rest.at(-1)]; // a task's name may hold a slash
     const crossed = removed && removed.heads.length ? `crossed out: ${headscope.removed.groups(removed.heads).join(", ")}` : "";
     return {
       heading: select.selectedOptions[0]?.textContent || "Attention heads", below: [facts.name, crossed].filter(Boolean).join("; "),
-      file: ["mosaic", score, variant, ...(task ? [task, shots] : [])].filter(Boolean).join("-").replace(/[^\w.-]+/g, "_"),
+      file: `mosaic-${this.file(select.value)}`,
     };
+  },
+
+  /** A score as part of a file's name. */
+  file(id) {
+    const [score, variant, ...rest] = id.split("/");
+    const [task, shots] = [rest.slice(0, -1).join("/"), rest.at(-1)]; // a task's name may hold a slash
+    return [score, variant, ...(task ? [task, shots] : [])].filter(Boolean).join("-").replace(/[^\w.-]+/g, "_");
   },
 
   removed(removal) {

@@ -78,7 +78,7 @@ headscope.events = {
     return undo || remove;
   },
 
-  /** Arrows move the selection from within the heads' section; sideways also when nothing has the focus. */
+  /** Arrows move the selection from within the heads' section, the pictures and the mosaics of another run; sideways also when nothing has the focus. */
   key(event) {
     const { target } = event;
     if (event.key === "Enter" && target.closest("#prompt-panel") && (target.id !== "own-text" || event.ctrlKey || event.metaKey) && target.tagName !== "BUTTON") {
@@ -94,7 +94,7 @@ headscope.events = {
     const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
     if (!move || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return undefined;
     if (target.closest("select, input, textarea, .scroll")) return undefined;
-    if (!target.closest("#heads") && !(target === document.body && move[0] === 0)) return undefined;
+    if (!target.closest("#heads, [data-picture], #beside-panel .focusable") && !(target === document.body && move[0] === 0)) return undefined;
     event.preventDefault();
     return headscope.move(...move);
   },

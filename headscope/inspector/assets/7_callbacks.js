@@ -12,8 +12,10 @@ window.dash_clientside.headscope = {
       headscope.events.start();
       display.theme.start(facts.theme, headscope.$("theme-button"));
       display.theme.listeners.push(() => {
-        headscope.store("theme", display.theme.name());
+        headscope.paper[display.theme.printing ? "on" : "off"]();
+        if (!display.theme.printing) headscope.store("theme", display.theme.name());
         headscope.strip.draw();
+        headscope.grid.draw();
       });
       headscope.store("theme", display.theme.name());
     }
@@ -30,7 +32,8 @@ window.dash_clientside.headscope = {
   mosaic_b: () => headscope.mosaic("b"),
   mosaic_beside: () => headscope.beside.draw("beside"),
   mosaic_change: () => headscope.beside.draw("change"),
-  picked_beside: (clicked) => headscope.beside.picked(clicked),
+  picked_beside: (clicked) => headscope.beside.picked(clicked, "beside"),
+  picked_change: (clicked) => headscope.beside.picked(clicked, "change"),
 
   /** A click selects; where clicks remove, it also takes the head out or puts it back. */
   clicked(a, b, cell) {

@@ -38,7 +38,7 @@ const attention = {
     return display.attentionMap.figure(map, { box: $("attention"), ...size });
   },
   draw(rows) {
-    const { data, layout } = this.figure(rows, paper.width(0.8));
+    const { data, layout } = this.figure(rows, display.theme.width(0.8));
     return Plotly.react($("attention"), data, layout, display.PLOT_OPTIONS);
   },
   async look(query) {

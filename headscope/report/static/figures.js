@@ -10,7 +10,7 @@ const figures = {
     this.drawn.set(box, figure);
     const legible = this.legible(data, box.clientWidth);
     box.parentElement.classList.toggle("unnumbered", legible.some((trace, at) => trace !== data[at]));
-    return Plotly.react(box, legible, { ...layout, ...touch, ...paper.width(narrow ? 0.48 : 1), autosize: true }, display.PLOT_OPTIONS);
+    return Plotly.react(box, legible, { ...layout, ...touch, ...display.theme.width(narrow ? 0.48 : 1), autosize: true }, display.PLOT_OPTIONS);
   },
   /** Without the numbers of cells that are too narrow to hold them; hovering or a tap tells them. */
   legible(data, width) {

@@ -28,7 +28,6 @@ const page = {
   },
   start() {
     display.theme.start(report.theme, $("theme"));
-    paper.start();
     if (scores.entries.length) {
       this.recall();
       card = new display.Card(scores);

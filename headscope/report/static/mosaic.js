@@ -4,7 +4,7 @@
 const mosaic = {
   score: scores.entries[0],
   draw() {
-    const size = paper.width(scores.wide ? 1 : 0.48);
+    const size = display.theme.width(scores.wide ? 1 : 0.48);
     const { data, layout } = display.mosaic.figure(scores, this.score, { told: [this.score], selected: selection.place, ...size });
     return Plotly.react($("mosaic"), data, layout, display.PLOT_OPTIONS);
   },

@@ -7,7 +7,7 @@ const { theme, figures, pairs = [] } = JSON.parse($("page-data").textContent);
 function drawn(figure, box) {
   const { data, layout } = display.theme.dressed(figure);
   const touch = display.TOUCH ? { dragmode: false } : {};
-  Plotly.react(box, data, { ...layout, ...touch, autosize: true }, display.PLOT_OPTIONS);
+  Plotly.react(box, data, { ...layout, ...touch, ...display.theme.width(box.closest(".plots") ? 0.48 : 1), autosize: true }, display.PLOT_OPTIONS);
 }
 
 /** Those of folded parts once they are opened: before that they have no width. */

@@ -478,6 +478,13 @@ def test_a_tokenizer_that_reads_no_english_leaves_out_what_needs_it(
             ("knockout", "--tasks", "probe_capitals", "--shots", 0),
             "the documents of probe_capitals must be turned into",
         ),
+        (
+            ("prune", "--tasks", "probe_capitals", "--order", "iterative", "--shots", 0),
+            "the documents of probe_capitals must be turned into",
+        ),
+        (("vectors", "--tasks", "probe_capitals"), "holds no screen"),  # which needs text
+        (("contest", "--tasks", "probe_capitals"), "holds no screen"),  # which needs text
+        (("patch", "--clean", "a b", "--corrupt", "a c", "--answer", " d"), "the prompts must be turned into tokens"),
     ],
 )
 def test_what_needs_text_says_so(

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.headscope.accessible import violations
-from tests.headscope.browsed import READY, overlaps
+from tests.headscope.browsed import A4, READY, cut_on_paper, overlaps, printed
 from tests.headscope.commands import command, done, refused
 from tests.headscope.report.test_report import Reader
 from tests.headscope.several import model_run
@@ -42,11 +42,11 @@ def test_json_has_the_same_numbers(runs: list[Path], tmp_path: Path) -> None:
     found = json.loads(done("compare-models", *runs[:4], "--json", "-o", tmp_path / "x.html").out)
     assert [row["effect"] for row in found["runs"]] == [1, 2, 3, 4] and found["runs"][0]["removable"] is None
     assert found["slopes"] == [] and found["against"] == "parameters"
-    assert any("4 runs: no slope is told, which takes 5" in line for line in found["findings"])
+    assert any("4 runs: no slope is given, since that takes at least 5" in line for line in found["findings"])
     steps = done("compare-models", *runs, "--steps", "5,5,0,5,0", "--json", "-o", tmp_path / "x.html").out
     found = json.loads(steps)
     assert [row["steps"] for row in found["runs"]] == [5, 5, 0, 5, 0] and not found["slopes"]
-    assert any("differ in these alone" in line for line in found["findings"])
+    assert any("differ in nothing else" in line for line in found["findings"])
 
 
 def test_a_name_is_no_formula_in_the_numbers(tmp_path: Path) -> None:
@@ -70,10 +70,10 @@ def test_the_page_lets_nothing_in(tmp_path: Path) -> None:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [390, 1440])
-def test_the_page_as_it_is_seen(runs: list[Path], tmp_path: Path, browser: Any, width: int) -> None:
+def test_the_page_as_it_is_seen(runs: list[Path], tmp_path: Path, lettered_browser: Any, width: int) -> None:
     """Two figures with a point a run, inside the window, and nothing that fails."""
     done("compare-models", *runs, "-o", tmp_path / "models.html")
-    page = browser.new_page(viewport={"width": width, "height": 900})
+    page = lettered_browser.new_page(viewport={"width": width, "height": 900})
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
@@ -104,6 +104,26 @@ def test_two_runs_stand_head_by_head(runs: list[Path], tmp_path: Path, browser: 
     page.close()
     done("compare-models", *runs[:3], "-o", tmp_path / "three.html")
     assert 'id="pair"' not in (tmp_path / "three.html").read_text(encoding="utf-8")
+    for scheme, width in (("light", 1440), ("dark", 390)):
+        page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
+        page.goto((tmp_path / "three.html").as_uri())
+        page.wait_for_selector(READY)
+        assert violations(page) == []
+        page.close()
+
+
+@pytest.mark.browser
+def test_the_page_is_printed_light_and_whole(runs: list[Path], tmp_path: Path, browser: Any) -> None:
+    done("compare-models", *runs[:2], "-o", tmp_path / "pair.html")
+    page = browser.new_page(color_scheme="dark", viewport={"width": 1440, "height": 900})
+    page.goto((tmp_path / "pair.html").as_uri())
+    page.wait_for_selector(READY)
+    plots = printed(page)
+    assert len(plots) == 6 and {tuple(plot[:2]) for plot in plots} == {("#ffffff", "#1c1b19")}
+    assert all(width <= A4 / 2 for _, _, width in plots)
+    assert page.locator(".plot").first.evaluate("plot => plot.layout.font.color") == "#ebe8e1"
+    assert cut_on_paper(page) == []
+    page.close()
 
 
 def test_what_is_no_set_of_runs_is_refused(runs: list[Path], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from headscope.cli.patch import parse_at
 from interp.errors import UsageError
 from tests.headscope import tiny
 from tests.headscope.accessible import violations
-from tests.headscope.browsed import READY, overlaps
+from tests.headscope.browsed import READY, cut_on_paper, overlaps
 from tests.headscope.commands import Outcome, command, done, refused
 
 CLEAN, CORRUPT = "ab cd ef ab cd", "ab cd gh ab cd"
@@ -110,7 +110,7 @@ def test_the_page_as_it_is_seen(page_file: Path, browser: Any, scheme: str, widt
     assert page.evaluate("document.documentElement.scrollWidth") <= width and not overlaps(page, ".plot")
     assert (page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(21, 23, 27)") == (scheme == "dark")
     assert [line for line in said if not line.startswith("data:")] == [page_file.as_uri()]
-    assert violations(page) == []
+    assert violations(page) == [] and cut_on_paper(page) == []
     page.close()
 
 

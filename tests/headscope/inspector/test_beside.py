@@ -18,7 +18,7 @@ from headscope.store.run import open_run
 from headscope.store.writer import begin_stage
 from interp.errors import UsageError
 from tests.headscope.accessible import violations
-from tests.headscope.browsed import READY, click_cell
+from tests.headscope.browsed import READY, click_cell, overlaps
 from tests.headscope.inspected import Heard
 from tests.headscope.inspector.test_inspector_states import served
 from tests.headscope.synthetic import IDENTITY, Shape, write_run
@@ -120,11 +120,35 @@ def test_the_other_run_follows_the_left_score_and_the_selection(
         frame = "document.querySelector('#mosaic-beside .js-plotly-plot').layout.shapes[0]"
         page.wait_for_function(f"() => {frame}.x0 === 6.5 && {frame}.y0 === 3.5")
         assert violations(page) == []
+        page.keyboard.press("ArrowDown")  # the click has moved the focus
+        page.locator("#mosaic-beside").locator("xpath=..").focus()
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("() => String(headscope.state.head) === '5,8'")
+        page.wait_for_function(f"() => {frame}.x0 === 7.5 && {frame}.y0 === 4.5")
+        with page.expect_download() as download:
+            page.locator("[data-plot=mosaic-change][data-kind=svg]").click()
+        assert download.value.suggested_filename == "headscope-change-copying-signed.svg"
     else:
         assert page.locator("#change-figure").is_hidden()
         click_cell(page, "#mosaic-beside .js-plotly-plot", 5, 3)
         assert page.evaluate("headscope.state.head") == [1, 1]
+        assert page.locator("#beside-panel [tabindex='0']").count() == 0
     missing = page.evaluate("headscope.scores.entries.find(({ id }) => id.startsWith('importance/')).id")
     page.locator("#score-a").select_option(missing)
     page.locator("#beside-told", has_text=f"{name} holds no score").wait_for()
     assert page.locator("#beside-figure").is_hidden() and page.locator("#change-figure").is_hidden()
+
+
+@pytest.mark.browser
+def test_no_label_lies_on_another_whatever_the_fonts(lettered_browser: Any, folders: dict[str, Path]) -> None:
+    with served(bench_of(folders["one"], folders["later"])) as address:
+        page = lettered_browser.new_page()
+        page.goto(f"{address}#head=1.1")
+        page.wait_for_selector(READY)
+        page.wait_for_selector("#mosaic-change .js-plotly-plot .heatmaplayer")
+        for width in (1440, 390):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.wait_for_timeout(500)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert overlaps(page, "#mosaic-beside, #mosaic-change") == []
+        page.close()

@@ -207,7 +207,7 @@ def test_ports_that_can_not_be_had_are_refused() -> None:
         taken.listen()
         with pytest.raises(UsageError, match=r"can't be used.*--port"):
             check_port(taken.getsockname()[1])
-    with pytest.raises(UsageError, match="is no port"):
+    with pytest.raises(UsageError, match="is not a port"):
         check_port(70_000)
 
 

@@ -22,7 +22,7 @@ from headscope.store.run import open_run
 from headscope.store.writer import begin_stage
 from interp.errors import UsageError
 from tests.headscope.accessible import violations
-from tests.headscope.browsed import READY, overlaps
+from tests.headscope.browsed import A4, READY, cut_on_paper, overlaps, printed
 from tests.headscope.inspected import Heard
 from tests.headscope.synthetic import IDENTITY, Shape, classes, head_score, write_run
 from tests.headscope.tiny_model import tiny_model
@@ -415,11 +415,12 @@ def test_axe_finds_nothing_with_and_without_a_model(
         page = look(address, "#head=1.1&heads=0.2")
         expect(page.locator("#strip [role=option]").first).to_be_attached()
         expect(page.locator(".stale")).to_have_count(0)
-        for scheme in ("light", "dark"):
+        for scheme, width in (("light", 1440), ("dark", 1440), ("light", 390)):
             page.emulate_media(color_scheme=scheme)
+            page.set_viewport_size({"width": width, "height": 900})
             page.wait_for_timeout(300)
-            assert violations(page) == []
-        page.emulate_media(color_scheme="light")
+            assert violations(page) == [], (scheme, width)
+        page.set_viewport_size({"width": 1440, "height": 900})
 
 
 def test_the_keyboard_removes_undoes_and_chooses(live: tuple[Bench, str], look: Any) -> None:
@@ -453,6 +454,22 @@ def test_the_first_tab_leads_past_the_controls(live: tuple[Bench, str], look: An
     expect(page.locator(".skip")).to_be_in_viewport()
 
 
+def test_on_paper_the_inspector_is_light_and_whole(live: tuple[Bench, str], browser: Any) -> None:
+    page = browser.new_page(color_scheme="dark", viewport={"width": 1440, "height": 900})
+    page.goto(f"{live[1]}#head=1.1&heads=0.2")
+    page.wait_for_selector(READY)
+    settled(page, "1.1")
+    expect(page.locator("#loss .trace")).to_have_count(2)
+    plots = printed(page)
+    assert len(plots) == 4 and {tuple(plot[:2]) for plot in plots} == {("#ffffff", "#1c1b19")}
+    assert all(width <= A4 for _, _, width in plots)
+    layout = "document.querySelector('#mosaic-a .js-plotly-plot').layout"
+    assert page.evaluate(f"[{layout}.paper_bgcolor, {layout}.width ?? null]") == ["#15171b", None]
+    assert cut_on_paper(page) == []
+    assert page.locator("#prompt-name").is_visible() and not page.locator("#read").is_visible()
+    page.close()
+
+
 # ---- fonts ----------------------------------------------------------------------------------------------------------
 
 
@@ -466,8 +483,15 @@ def test_no_label_lies_on_another_whatever_the_fonts(
     settled(page, "1.1")
     expect(page.locator("#attention .heatmaplayer image")).to_have_count(1)
     expect(page.locator("#loss .trace")).to_have_count(2)
+    page.locator("#ask-writers").click()
+    page.locator("#patch-corrupt").fill("abcd efgh")
+    page.locator("#ask-patch").click()
+    for mosaic in ("written", "patch"):
+        expect(page.locator(f"#mosaic-{mosaic} .heatmaplayer image")).to_have_count(1)
+    expect(page.locator("#lens .scatterlayer .trace")).to_have_count(2)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert overlaps(page, "#mosaic-a, #mosaic-b, #attention, #loss") == []
+    drawn = "#mosaic-a, #mosaic-b, #attention, #loss, #mosaic-written, #parts, #lens, #mosaic-patch"
+    assert overlaps(page, drawn) == []
     assert page.locator("#attention .xtick, #attention .ytick").count() > 10
     page.close()
 

@@ -164,6 +164,57 @@ def test_all_heads_are_pictures_and_one_is_averaged(page: Any) -> None:
     expect(page.locator("[data-picture]")).to_have_count(0)
 
 
+def fill_what_the_model_says(page: Any) -> None:
+    """The panels about the next token, in another prompt and of what is written on, by Enter in their fields."""
+    page.evaluate("headscope.remove({ heads: [[1, 2]] })")
+    for field, text, answer in (
+        ("#writers-answer", "b", "#writers-sum"),
+        ("#patch-corrupt", "abcd efgh", "#patch-note"),
+        ("#write-count", "6", "#written h4"),
+    ):
+        page.locator(field).fill(text)
+        page.locator(field).press("Enter")
+        expect(page.locator(answer).first).not_to_be_empty()
+    expect(page.locator("#lens .scatterlayer .trace")).to_have_count(2)
+    expect(page.locator("#mosaic-patch .heatmaplayer image")).to_have_count(1)
+    expect(page.locator(".stale")).to_have_count(0)
+
+
+def test_axe_finds_nothing_in_what_the_model_says(page: Any) -> None:
+    fill_what_the_model_says(page)
+    for scheme, width in (("light", 1440), ("dark", 1440), ("dark", 390)):
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(700)  # colours return by a transition
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert violations(page) == [], (scheme, width)
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 1440, "height": 900})
+
+
+def test_the_keyboard_reaches_sets_and_pictures(page: Any) -> None:
+    page.locator("#heads-list").fill("0.1")
+    page.locator("#heads-list").press("Enter")
+    expect(page.locator("#removed .chip")).to_have_text(["0.1"])
+    page.locator("#set-name").fill("mine")
+    page.locator("#set-name").press("Enter")
+    page.locator("#restore").press("Enter")
+    expect(page.locator("#removed .chip")).to_have_count(0)
+    page.locator("#named-set").focus()
+    page.keyboard.press("End")  # the person's own come last
+    expect(page.locator("#removed .chip")).to_have_text(["0.1"])
+    page.locator("#undo").press("Enter")
+    page.locator("[data-grid=on]").press("Enter")
+    expect(page.locator("[data-picture]")).to_have_count(LAYERS * HEADS)
+    assert page.locator("[data-picture][tabindex='0']").count() == 1
+    page.locator("[data-picture='1.1']").focus()
+    for key, head in (("ArrowRight", "1.2"), ("ArrowDown", "2.2"), ("ArrowUp", "1.2")):
+        page.keyboard.press(key)
+        expect(page.locator("#card-title")).to_have_text(f"Head {head}")
+        expect(page.locator(f"[data-picture='{head}']")).to_be_focused()
+    page.locator("[data-grid=off]").press("Enter")
+
+
 def test_an_average_over_a_task_holds_for_all_its_documents_and_for_no_other_task(page: Any) -> None:
     script = """([lines, prompts]) => prompts.map((prompt) => {
         const { reading } = headscope;

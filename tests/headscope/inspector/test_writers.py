@@ -151,7 +151,7 @@ def test_answers_that_are_none_are_told(live: Bench, asked: dict[str, Any], says
     ("corrupt", "at", "says"),
     [
         ("", "last", "other prompt"),
-        ("ab", "first", "no place"),
+        ("ab", "first", "not a place"),
         ("ab", "all", "equal length"),
         ("a " * 10_001, "last", "20,002 characters"),
         ("z" * 512, "last", "has 513 tokens, and at most 512"),

@@ -20,6 +20,7 @@ from headscope.figures.attention_map import attention_map, attention_maps
 from headscope.report import attention_page
 from interp import view
 from interp.errors import HeadscopeError, UsageError
+from tests.headscope.accessible import violations
 from tests.headscope.tiny_model import HEADS, tiny_model
 
 HOSTILE = "</script><script>alert(1)</script> \"quoted\" 'text' \u202eright to left\u200f 🙂 <b>bold</b> &amp;\n"
@@ -235,6 +236,14 @@ def test_the_page_shows_text_as_text_and_asks_for_nothing(tmp_path: Path, page: 
     expect(first).to_be_hidden()
     expect(page.locator("blockquote")).to_contain_text("</script><script>alert(1)</script>")
     assert problems == [] and asked == [path.as_uri()]
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert violations(page) == []
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390 and violations(page) == []
+    page.emulate_media(media="print")
+    assert not page.locator("select").is_visible()
+    assert page.locator(".drawing").nth(1).evaluate("box => getComputedStyle(box).filter") == "none"
 
 
 @pytest.mark.browser

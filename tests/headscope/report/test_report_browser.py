@@ -18,7 +18,7 @@ from headscope.store.run import Run, open_run
 from headscope.store.writer import begin_stage
 from interp.token_display import shown
 from tests.headscope.accessible import violations
-from tests.headscope.browsed import READY, click_cell, intrude, overlaps
+from tests.headscope.browsed import A4, READY, click_cell, cut_on_paper, intrude, overlaps, printed
 from tests.headscope.synthetic import HOSTILE, Shape, write_run
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -289,6 +289,21 @@ def test_printing_keeps_every_column(page: Any, report: Path) -> None:
     assert right <= 1016 and page.locator("#table").evaluate("table => table.scrollWidth") <= 1016
 
 
+def test_the_report_is_printed_light_and_whole(browser: Any, report: Path) -> None:
+    """Every figure, those that nobody scrolled to as well, in the light theme on white; the screen's stays dark."""
+    page = browser.new_page(color_scheme="dark", viewport={"width": 1440, "height": 900})
+    page.goto(report.as_uri())
+    page.wait_for_selector(READY)
+    plots = printed(page)
+    assert len(plots) >= 12 and {(paper, ink) for paper, ink, _ in plots} == {("#ffffff", "#1c1b19")}
+    assert all(width <= A4 for _, _, width in plots)
+    assert page.evaluate("document.getElementById('mosaic').layout.paper_bgcolor") == "#15171b"
+    walk_down(page)
+    sections = [line for line in cut_on_paper(page) if "table" not in line.lower()]  # its page is landscape
+    assert sections == []
+    page.close()
+
+
 def test_the_table_can_be_saved(opened: Any, run: Run, tmp_path: Path) -> None:
     with opened.expect_download() as download:
         opened.locator("#csv").click()
@@ -446,9 +461,9 @@ def test_the_fonts_are_those_of_the_set(lettered_browser: Any, request: pytest.F
     page.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(browser: Any, report: Path, scheme: str) -> None:
-    page = browser.new_page(color_scheme=scheme, viewport={"width": 1440, "height": 900})
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 1440), ("light", 390)])
+def test_axe_finds_nothing(browser: Any, report: Path, scheme: str, width: int) -> None:
+    page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
     page.goto(report.as_uri())
     page.wait_for_selector(READY)
     walk_down(page)

@@ -1,5 +1,5 @@
 "use strict";
-// Light and dark: figures are drawn in the light theme's colours, which are exchanged one for one.
+// Light and dark: figures are drawn in the light theme's colours, which are exchanged one for one. Paper is light.
 
 display.theme = {
   KEY: "headscope-theme",
@@ -16,7 +16,7 @@ display.theme = {
     return this.dark() ? "dark" : "light";
   },
   colour(role) {
-    return this.palettes[this.name()][role];
+    return this.palettes[this.name()][this.printing && role === "paper" ? "panel" : role];
   },
   stops(signed) {
     return this.palettes[signed ? "diverging" : "sequential"][this.name()];
@@ -29,7 +29,7 @@ display.theme = {
   /** A figure from Python in the present theme, on the page's own colour. */
   dressed({ data, layout }) {
     const { light, dark, swaps } = this.palettes;
-    const all = this.dark() ? { ...swaps, [light.panel]: dark.paper } : { [light.panel]: light.paper };
+    const all = this.dark() ? { ...swaps, [light.panel]: dark.paper } : this.printing ? {} : { [light.panel]: light.paper };
     const text = JSON.stringify({ data, layout });
     return JSON.parse(text.replace(/"(#[0-9a-f]{6}|rgba\([^"]*\))"/g, (whole, name) => (all[name] ? `"${all[name]}"` : whole)));
   },
@@ -61,6 +61,12 @@ display.theme = {
     return { type: "rect", x0: x0 - 0.5, x1: x1 + 0.5, y0: y0 - 0.5, y1: y1 + 0.5, line: { color: this.colour("accent"), width } };
   },
 
+  PAGE: 670, // pixels of a printed page's width
+  /** A figure's width as a share of the printed page; on the screen, figures take the width they find. */
+  width(share) {
+    return this.printing ? { width: this.PAGE * share } : {};
+  },
+
   changed() {
     this.button.textContent = this.dark() ? "Light" : "Dark";
     this.listeners.forEach((listener) => listener());
@@ -82,6 +88,12 @@ display.theme = {
       this.changed();
     });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.changed());
+    for (const [name, printing] of [["beforeprint", true], ["afterprint", false]]) {
+      addEventListener(name, () => {
+        this.printing = printing;
+        this.changed();
+      });
+    }
     button.textContent = this.dark() ? "Light" : "Dark";
   },
 };
