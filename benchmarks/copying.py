@@ -16,7 +16,18 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from side_by_side import alternate, give_back_freed_memory, in_fresh_processes, peak_extra, plain_twin, ratios, seconds
+from side_by_side import (
+    alternate,
+    give_back_freed_memory,
+    in_fresh_processes,
+    in_rounds,
+    peak_extra,
+    peak_ratio,
+    plain_twin,
+    ratios,
+    row,
+    seconds,
+)
 
 import induction
 import interp
@@ -104,7 +115,9 @@ def shortened(model: Any, bridge: Any) -> dict[str, Any]:
 
     times = alternate({"paper's loops": loops, "argmax": lambda: induction.copying_score(model, sequences, draws=0)}, 1)
     difference = float((induction.copying_score(model, sequences, draws=0).mean - result[0]).abs().max())
-    return {"tokens": SHORT + 1, "seconds": seconds(times), "largest difference": difference}
+    what = f"copying, argmax, {SHORT + 1} tokens: times as fast as the paper's loops"
+    rows = [row(what, in_rounds(times, "paper's loops", "argmax"))]
+    return {"tokens": SHORT + 1, "seconds": seconds(times), "largest difference": difference, "rows": rows}
 
 
 def at_full_length(model: Any, bridge: Any, tokens: int, repeats: int) -> dict[str, Any]:
@@ -127,6 +140,15 @@ def at_full_length(model: Any, bridge: Any, tokens: int, repeats: int) -> dict[s
         "seconds": middle,
         "ratios": {**ratios(times, "plain forward"), **ratio},
         "largest difference": difference,
+        "rows": [
+            row(
+                f"copying, {name}, {tokens:,} tokens: times a plain forward pass",
+                in_rounds(times, name, "plain forward"),
+                limit=1.0,
+                peers={"TransformerLens": ratio["TransformerLens, head by head"]} if name == "argmax" else {},
+            )
+            for name in OURS
+        ],
     }
 
 
@@ -149,16 +171,21 @@ def main() -> None:
     names = ["plain forward", *OURS]
     peaks = in_fresh_processes(__file__, names, ["--model", options.model, "--tokens", str(options.tokens)])
     bridge = model.bridge()
+    whole = at_full_length(model, bridge, options.tokens, options.repeats)
+    short = shortened(model, bridge)
+    peak = {name: peak_ratio(peaks, name) for name in OURS}
+    memory = [row(f"copying, {name}: times the peak memory of a plain forward pass", [peak[name]]) for name in OURS]
     print(
         json.dumps(
             {
                 "benchmark": "copying",
                 "model": options.model,
                 "clock": f"CPU seconds, 1 thread, medians of {options.repeats} alternating runs",
-                **at_full_length(model, bridge, options.tokens, options.repeats),
-                "short": shortened(model, bridge),
+                **whole,
+                "short": short,
                 "peak extra memory, MB": peaks,
-                "peak ratios": {name: round(peaks[name] / peaks["plain forward"], 3) for name in OURS},
+                "peak ratios": peak,
+                "rows": [*whole["rows"], *short.pop("rows"), *memory],
             }
         )
     )

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from side_by_side import alternate, ratios, seconds
+from side_by_side import alternate, in_rounds, ratios, row, seconds
 from torch import nn
 
 import interp
@@ -139,6 +139,14 @@ def main() -> None:
                 "ours over plain": ratios(times, "plain")["ours"],
                 "paper over ours": ratios(times, "ours")["paper"],
                 "largest relative difference": float((ours - theirs).abs().max() / theirs.abs().max()),
+                "rows": [
+                    row(
+                        "importance: times a plain forward and backward pass",
+                        in_rounds(times, "ours", "plain"),
+                        limit=1.0,
+                        peers={"the paper's way": ratios(times, "plain")["paper"]},
+                    )
+                ],
             }
         )
     )

@@ -3,7 +3,8 @@
     python benchmarks/page.py [NAME ...] [--no-run] [--kept FOLDER] [--page docs/benchmarks.md]
 
 Each benchmark is a program of its own whose last line is JSON. That line is kept as FOLDER/NAME.json, so that one can
-be run again and the others stay. The page has one table: a row a ratio, and what it is over. Nothing on it is typed.
+be run again and the others stay. The page has one table of their rows (side_by_side.py): what, in which unit, the
+median with the lowest and highest round, the limit and the peers beside it. Nothing on it is typed.
 """
 
 from __future__ import annotations
@@ -13,30 +14,19 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 KEPT = HERE / "measured"
-# What each benchmark measures, and beside what its ratios stand.
-BENCHMARKS = {
-    "prefix_matching": "prefix matching beside a plain forward pass, and TransformerLens",
-    "copying": "copying beside a plain forward pass, and TransformerLens",
-    "importance": "gradient importance beside a plain forward and backward pass, and the paper's way",
-    "knock_out": "knock-out of every component beside the plain loop over them",
-    "likelihood": "log-likelihoods beside lm-evaluation-harness's HFLM; the limit is tokens that have to be run",
-    "patching": "patching of every head beside a plain forward pass, and the plain loop",
-    "ray_workers": "Ray workers beside one of them",
-}
-# A number under one of these names is a ratio; deeper names say of what.
-RATIOS = ("ratio", "ratios", "times", "limit", "speed", "faster")
+BENCHMARKS = ("prefix_matching", "copying", "importance", "knock_out", "likelihood", "patching", "ray_workers")
 
 
-def run(name: str, kept: Path) -> None:
+def run(name: str, kept: Path, *given: str) -> None:
     """Run a benchmark and keep its last line. Raises RuntimeError where it fails or prints no JSON."""
-    program = [sys.executable, str(HERE / f"{name}.py")]
+    program = [sys.executable, str(HERE / f"{name}.py"), *given]
     done = subprocess.run(program, capture_output=True, text=True)  # noqa: S603  (our own program)
     lines = done.stdout.strip().splitlines()
     try:
@@ -47,44 +37,33 @@ def run(name: str, kept: Path) -> None:
     (kept / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def numbers(found: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], float]]:
-    """Every number, with the names on the way to it."""
-    if isinstance(found, Mapping):
-        for name, value in found.items():
-            yield from numbers(value, (*path, str(name)))
-    elif isinstance(found, list):
-        for place, value in enumerate(found):
-            yield from numbers(value, (*path, str(place + 1)))
-    elif isinstance(found, int | float) and not isinstance(found, bool):
-        yield path, float(found)
-
-
-def is_ratio(path: tuple[str, ...]) -> bool:
-    return any(part in name.split("_") for name in path for part in RATIOS)
-
-
 def page(kept: Path) -> str:
     """The page of what is kept."""
     lines = [
         "# Benchmarks",
         "",
-        f"Made by `make bench` on {machine()}. Ratios of times, measured in one process and turn by turn where a",
-        "benchmark's own program (in `benchmarks/`) does not say otherwise; what a ratio is over stands in its name.",
+        f"Made by `make bench` on {machine()}. A row says what was run and in which unit.",
+        "The value is a median of rounds in which everything takes its turn, with the lowest and the highest round",
+        "beside it; one round has no spread. The limit is the same figure for nothing but the tokens that have to be",
+        "run, at the price of the plain model. How each is measured stands at the head of its `benchmarks/NAME.py`.",
         "",
-        "| benchmark | figure | value |",
-        "|---|---|---|",
+        "| benchmark | figure | value | spread | limit | peers |",
+        "|---|---|---|---|---|---|",
     ]
-    for name, what in BENCHMARKS.items():
+    for name in BENCHMARKS:
         path = kept / f"{name}.json"
-        if not path.is_file():
-            lines.append(f"| {name}: {what} | not measured | |")
-            continue
-        found = json.loads(path.read_text(encoding="utf-8"))
-        ratios = [(where, value) for where, value in numbers(found) if is_ratio(where)]
-        for place, (where, value) in enumerate(ratios):
-            title = f"{name}: {what}" if place == 0 else ""
-            lines.append(f"| {title} | {', '.join(part.replace('_', ' ') for part in where)} | {value:g} |")
+        rows = json.loads(path.read_text(encoding="utf-8")).get("rows", ()) if path.is_file() else ()
+        lines += [f"| `{name}` | {' | '.join(cells(one))} |" for one in rows]
+        if not rows:
+            lines.append(f"| `{name}` | not measured | | | | |")
     return "\n".join(lines) + "\n"
+
+
+def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """A row's cells, numbers with three digits."""
+    spread = f"{row['low']:.3g} to {row['high']:.3g}" if row["rounds"] > 1 else ""
+    peers = ", ".join(f"{name} {value:.3g}" for name, value in row["peers"].items())
+    return row["what"], f"{row['value']:.3g}", spread, "" if row["limit"] is None else f"{row['limit']:.3g}", peers
 
 
 def machine() -> str:

@@ -6,7 +6,8 @@ Every head's z at the last position is replaced by a given value, and the log-pr
 what function-vector effects of one prompt take (Method 3.5). One process, the same tokens and values. The plain forward
 is Hugging Face's model with sdpa, with all its logits and with the last position's only. A loop pays a forward pass a
 head, whichever head it is: it is run for a few heads of all depths and multiplied; their log-probabilities are compared
-with ours. `choices` is the answers' length in tokens. The last line is JSON.
+with ours. `choices` is the answers' length in tokens. The limit is tokens: the prompt once, and for each head those
+from the patched position on, from its own block on. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from side_by_side import alternate, plain_twin, ratios, seconds
+from side_by_side import alternate, in_rounds, plain_twin, ratios, row, seconds
 
 import interp
 from interp.patched_rows import every_head, prepare
@@ -77,6 +78,12 @@ def lens(bridge: Any, context: list[int], answers: Sequence[Sequence[int]], valu
     return torch.stack(found)
 
 
+def least_passes(model: Any, tokens: int, choices: int, heads: Sequence[tuple[int, int]]) -> float:
+    """Forward passes of the prompt that nothing but the tokens that have to be run would be."""
+    row_tokens = 1 + ANSWERS * (choices - 1)  # the patched position, and the answers' tokens behind it
+    return 1 + sum(1 - layer / model.n_layers for layer, _ in heads) * row_tokens / tokens
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="smollm2-135m")
@@ -131,6 +138,15 @@ def main() -> None:
         "cpu_seconds": seconds(times),
         "times_the_plain_forward": ratios(times, "plain forward"),
         "largest_difference": differences,
+        "rows": [
+            row(
+                f"patching of {len(every)} heads, {arguments.tokens} tokens, answers of {arguments.choices}: times a "
+                "plain forward pass",
+                in_rounds(times, "every head", "plain forward"),
+                limit=least_passes(model, arguments.tokens, arguments.choices, every),
+                peers={name: ratios(times, "plain forward")[name] for name in ("TransformerLens", "loop")},
+            )
+        ],
     }
     print(json.dumps(result))
 

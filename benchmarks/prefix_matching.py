@@ -16,7 +16,18 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from side_by_side import alternate, give_back_freed_memory, in_fresh_processes, peak_extra, plain_twin, ratios, seconds
+from side_by_side import (
+    alternate,
+    give_back_freed_memory,
+    in_fresh_processes,
+    in_rounds,
+    peak_extra,
+    peak_ratio,
+    plain_twin,
+    ratios,
+    row,
+    seconds,
+)
 
 import induction
 import interp
@@ -94,6 +105,17 @@ def at_length(model: Any, bridge: Any, length: int, repeats: int) -> dict[str, A
         name = "TransformerLens patterns"
         found["seconds"] |= seconds(alternate({name: lambda: cached_patterns(bridge, sequences.tokens)}, 1))
         found["ratios"][name] = round(found["seconds"][name] / found["seconds"]["plain forward"], 3)
+    peers = {"TransformerLens": found["ratios"][name]} if fits(model, positions) else {}
+    found["rows"] = [
+        row(
+            f"{each}, {positions:,} tokens: times a plain forward pass",
+            in_rounds(times, each, "plain forward"),
+            limit=1.0,
+            peers=peers,
+        )
+        for each in times
+        if each != "plain forward"
+    ]
     return found
 
 
@@ -111,7 +133,10 @@ def shortened(model: Any, bridge: Any) -> dict[str, Any]:
     )
     ours = induction.prefix_matching_score(model, sequences, draws=0).mean
     difference = float((ours - result[0]).abs().max())
-    return {"tokens": sequences.tokens.shape[1], "seconds": seconds(times), "largest difference": difference}
+    count = sequences.tokens.shape[1]
+    what = f"prefix matching, {count} tokens: times as fast as the paper's loops"
+    rows = [row(what, in_rounds(times, "paper's loops", "prefix matching"))]
+    return {"tokens": count, "seconds": seconds(times), "largest difference": difference, "rows": rows}
 
 
 def main() -> None:
@@ -135,7 +160,9 @@ def main() -> None:
     peaks = in_fresh_processes(__file__, names, ["--model", options.model, "--lengths", options.lengths])
     bridge = model.bridge()
     measured = [at_length(model, bridge, length, options.repeats) for length in lengths]
-    ratio = {name: round(peaks[name] / peaks["plain forward"], 3) for name in names[1:]}
+    short = shortened(model, bridge)
+    ratio = {name: peak_ratio(peaks, name) for name in names[1:]}
+    memory = [row(f"{name}: times the peak memory of a plain forward pass", [value]) for name, value in ratio.items()]
     print(
         json.dumps(
             {
@@ -143,9 +170,10 @@ def main() -> None:
                 "model": options.model,
                 "clock": f"CPU seconds, 1 thread, medians of {options.repeats} alternating runs",
                 "lengths": measured,
-                "short": shortened(model, bridge),
+                "short": short,
                 "peak extra memory, MB": {"tokens": 1 + 4 * max(lengths), **peaks},
                 "peak ratios": ratio,
+                "rows": [*(one for each in (*measured, short) for one in each.pop("rows")), *memory],
             }
         )
     )

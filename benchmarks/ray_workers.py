@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from side_by_side import row
 
 import interp
 from headscope.engine.ray import RayEngine, Resources, running
@@ -64,7 +65,18 @@ def main(*given: str) -> None:
         f"{count} workers": {name: round(times[fewest][name] / value, 2) for name, value in times[count].items()}
         for count in counts
     }
-    print(json.dumps({"benchmark": "ray_workers", "model": asked.model, "seconds": times, "times_as_fast": faster}))
+    rows = [
+        row(
+            f"{name}, {count} Ray workers: times as fast as {fewest}",
+            [times[fewest][name] / value],
+            limit=count / fewest,
+        )
+        for count in counts
+        if count != fewest
+        for name, value in times[count].items()
+    ]
+    told = {"benchmark": "ray_workers", "model": asked.model, "seconds": times, "times_as_fast": faster}
+    print(json.dumps({**told, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the benchmarks share: alternating timed runs, and the peak memory of a run in a process of its own.
+"""What the benchmarks share: alternating timed runs, peak memory in a process of its own, the page's rows.
 
 Times are CPU seconds of this process on one thread: on a machine that others use too, wall time measures the others.
 Runs alternate, so that a slow minute hits all of them; ratios are medians of the ratios within a round.
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -47,6 +47,28 @@ def ratios(times: Mapping[str, list[float]], to: str) -> dict[str, float]:
     base = times[to]
     pairs = {name: zip(values, base, strict=True) for name, values in times.items() if name != to}
     return {name: round(statistics.median(a / b for a, b in both), 3) for name, both in pairs.items()}
+
+
+def in_rounds(times: Mapping[str, list[float]], name: str, to: str) -> list[float]:
+    """The time of one run over that of another, round by round."""
+    return [a / b for a, b in zip(times[name], times[to], strict=True)]
+
+
+def row(
+    what: str, values: Sequence[float], *, limit: float | None = None, peers: Mapping[str, float] | None = None
+) -> dict[str, Any]:
+    """A row of the page (page.py): the median of the rounds, the lowest and the highest of them.
+
+    what: with its unit, as `times a plain forward pass`. limit: the same for nothing but the tokens that have to be
+    run. peers: the same for other programs.
+    """
+    found = {"what": what, "value": statistics.median(values), "low": min(values), "high": max(values)}
+    return {**found, "rounds": len(values), "limit": limit, "peers": dict(peers or {})}
+
+
+def tokens_to_run(inputs: Iterable[Sequence[int]]) -> int:
+    """Tokens that have to be run for these inputs when what begins alike is run once: different beginnings."""
+    return len({tuple(ids[: end + 1]) for ids in inputs for end in range(len(ids))})
 
 
 def give_back_freed_memory() -> bool:
@@ -93,6 +115,11 @@ def in_fresh_processes(script: str, names: list[str], arguments: list[str]) -> d
         found[name] = float(json.loads(answer.stdout.splitlines()[-1])["peak_mb"])
         print(f"  {name}: {found[name]} MB", file=sys.stderr, flush=True)
     return found
+
+
+def peak_ratio(peaks: Mapping[str, float], name: str) -> float:
+    """The peak of a run over that of the plain forward pass, which is 0.1 MB at least: what is measured is no finer."""
+    return round(peaks[name] / max(peaks["plain forward"], 0.1), 3)
 
 
 def plain_twin(model: Any) -> Any:

@@ -35,12 +35,15 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_page_is_made_of_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = program("page", monkeypatch)
-    kept = {"benchmark": "patching", "tokens": 100, "times_the_plain_forward": {"all heads": 5.25}, "route": "cache"}
-    (tmp_path / "patching.json").write_text(json.dumps(kept))
+    row = program("side_by_side", monkeypatch).row
+    rows = [
+        row("all heads: times a plain forward pass", [5.25, 5.0, 7.0], limit=3.5, peers={"loop": 270.0}),
+        row("once: times as fast", [2.0]),
+    ]
+    (tmp_path / "patching.json").write_text(json.dumps({"benchmark": "patching", "tokens": 100, "rows": rows}))
     lines = made.page(tmp_path).splitlines()
-    (line,) = (line for line in lines if "5.25" in line)
-    assert line.startswith("| patching: ") and line.endswith("| times the plain forward, all heads | 5.25 |")
-    assert not any("| 100 |" in line for line in lines), "a count is no ratio"
+    assert "| `patching` | all heads: times a plain forward pass | 5.25 | 5 to 7 | 3.5 | loop 270 |" in lines
+    assert "| `patching` | once: times as fast | 2 |  |  |  |" in lines
     assert sum("not measured" in line for line in lines) == len(made.BENCHMARKS) - 1
     made.main("--no-run", "--kept", str(tmp_path), "--page", str(tmp_path / "page.md"))
     assert (tmp_path / "page.md").read_text() == made.page(tmp_path)
@@ -81,15 +84,33 @@ def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert checked.main() == 1 and "no CUDA device" in capsys.readouterr().err
 
 
+def test_rounds_and_the_tokens_that_have_to_be_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = program("side_by_side", monkeypatch)
+    assert shared.in_rounds({"a": [2.0, 9.0], "b": [1.0, 3.0]}, "a", "b") == [2.0, 3.0]
+    assert shared.tokens_to_run([(1, 2, 3), (1, 2, 4), (2, 3)]) == 6
+    found = shared.row("what", [3.0, 1.0, 2.0], limit=1.5)
+    assert (found["value"], found["low"], found["high"], found["rounds"], found["peers"]) == (2.0, 1.0, 3.0, 3, {})
+
+
 @pytest.mark.slow
 def test_what_a_dtype_does_is_measured(
-    model_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = program("precision", monkeypatch)
     small = ("--tasks", "probe_pattern", "--documents", "4", "--sequences", "2", "--length", "10", "--tokens", "32")
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{made.BEGIN}\nold\n{made.END}\nafter\n")
+    small += ("--functions", "probe_labels", "--write", "--page", str(page))
     made.main("--model", str(model_folder), "--dtypes", "float64,bfloat16", *small, "--repeats", "1")
-    exact, half = (line.split("|") for line in capsys.readouterr().out.splitlines()[-2:])
-    assert (
-        exact[1].strip() == "float64" and exact[2].strip() == "1.0000, 0.0000" and exact[5].strip() == "0.0000, 0.0000"
-    )
-    assert half[1].strip() == "bfloat16" and half[5].strip() != "0.0000, 0.0000"
+    exact, half = ([cell.strip() for cell in line.split("|")] for line in capsys.readouterr().out.splitlines()[-2:])
+    assert exact[1] == "float64" and exact[2] == exact[5] == "1.0000, 0.0000" and exact[6] == "0.0000, 0.0000"
+    assert half[1] == "bfloat16" and half[6] != "0.0000, 0.0000"
+    written = page.read_text()
+    assert written.startswith(f"before\n{made.BEGIN}\n") and written.endswith(f"\n{made.END}\nafter\n")
+    assert "| bfloat16 |" in written and "old" not in written
+
+
+def test_the_page_has_a_place_for_what_a_dtype_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = program("precision", monkeypatch)
+    text = made.PAGE.read_text(encoding="utf-8")
+    assert text.count(made.BEGIN) == 1 and made.END in text.partition(made.BEGIN)[2]
