@@ -30,7 +30,9 @@ def out_of_memory(error: BaseException) -> str:
     if not (isinstance(error, MemoryError) or broke or _SIGNS.search(said)):
         return ""
     wanted = _WANTED.search(said)
-    return f"there is not enough memory{f': {_sized(*wanted.groups())} more were wanted' if wanted else ''}"
+    return (
+        f"there is not enough memory{f': the next {_sized(*wanted.groups())} could not be allocated' if wanted else ''}"
+    )
 
 
 @contextmanager

@@ -45,11 +45,11 @@ def by_a_mapped_file() -> None:
 
 
 REAL: dict[str, tuple[Callable[[], Any], str]] = {
-    "torch": (lambda: torch.empty(PETABYTE // 4), ": 1.0 PiB more were wanted"),
-    "numpy": (lambda: np.empty(PETABYTE // 8), ": 1.00 PiB more were wanted"),
-    "arrow": (lambda: pyarrow.allocate_buffer(PETABYTE), ": 1.0 PiB more were wanted"),
-    "mapped": (mapped, ": 207.7 MiB more were wanted"),
-    "cuda": (on_a_gpu, ": 20.00 GiB more were wanted"),
+    "torch": (lambda: torch.empty(PETABYTE // 4), ": the next 1.0 PiB could not be allocated"),
+    "numpy": (lambda: np.empty(PETABYTE // 8), ": the next 1.00 PiB could not be allocated"),
+    "arrow": (lambda: pyarrow.allocate_buffer(PETABYTE), ": the next 1.0 PiB could not be allocated"),
+    "mapped": (mapped, ": the next 207.7 MiB could not be allocated"),
+    "cuda": (on_a_gpu, ": the next 20.00 GiB could not be allocated"),
     "python": (without_words, ""),
     "safetensors": (opened, ""),
     "system": (by_a_mapped_file, ""),

@@ -298,4 +298,6 @@ def test_a_refusal_that_stands_for_missing_memory_tells_the_memory(
         raise kind("there is no task 'copa'") from MemoryError("Unable to allocate 7.28 TiB for an array")
 
     assert status_of(run) == 1
-    assert capsys.readouterr().err.startswith("headscope: there is not enough memory: 7.28 TiB more were wanted. Take")
+    assert capsys.readouterr().err.startswith(
+        "headscope: there is not enough memory: the next 7.28 TiB could not be allocated. Take"
+    )
