@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,8 @@ from tests.headscope.killed_study import all_learnt
 from tests.induction import worded
 
 TASKS = ("probe_pattern", "probe_labels")
-CHOICE = TaskChoice(TASKS, shots=(0, 2), limit=12, demos="fixed", part="rest")
-SCREENED = replace(CHOICE, part="all")
-RANKED = replace(CHOICE, shots=(2,), limit=4, demos="document")
+SCREENED = TaskChoice(TASKS[:1], shots=(0, 2), limit=12, demos="fixed")
+RANKED = TaskChoice(TASKS, shots=(2,), limit=4, part="rest")
 PRUNED = PruneChoice("head", ("own", "random"), percents=(0, 50), draws=1)
 EXPORTED = "exported"
 
@@ -42,7 +40,7 @@ COMMANDS: dict[str, Run] = {
     "primary": lambda model, folder: measure_primary(
         model, folder, SCREENED, PrimaryChoice(controls=3, ways=("zero",))
     ),
-    "vectors": lambda model, folder: measure_vectors(model, folder, vector_choice(CHOICE), queries=15),
+    "vectors": lambda model, folder: measure_vectors(model, folder, vector_choice(SCREENED), queries=15),
     "contest": lambda model, folder: measure_contest(model, folder, SCREENED, ContestChoice(controls=3, shares=(20,))),
     "importance": lambda model, folder: measure_importance(model, folder, RANKED),
     "knockout of heads": lambda model, folder: measure_knock_out(model, folder, RANKED, component="head"),
