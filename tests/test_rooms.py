@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -155,3 +156,12 @@ def test_circles_are_found() -> None:
 def test_a_facade_is_still_one(facade: tuple[str, str]) -> None:
     source, target = (MODULES[name] for name in facade)
     assert target in set(imported_at_run_time(source)), f"{facade[0]} no longer opens {facade[1]}: take it off the list"
+
+
+def test_no_two_classes_share_a_name() -> None:
+    homes = defaultdict(list)
+    for path in MODULES.values():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                homes[node.name].append(named(path))
+    assert not {name: places for name, places in homes.items() if len(places) > 1}

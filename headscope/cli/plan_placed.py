@@ -15,8 +15,8 @@ from headscope.plan.placement import (
     GB,
     HOST_LINK,
     Machine,
-    Placement,
-    Work,
+    PlacedWorkers,
+    PlannedWork,
     machine,
     placements,
 )
@@ -78,8 +78,8 @@ class Placed:
     """The machine and the ways that fit, the cheapest first. driver: whether the command stands beside workers."""
 
     there: Machine
-    work: Work
-    ways: list[Placement]
+    work: PlannedWork
+    ways: list[PlacedWorkers]
     driver: bool
 
 
@@ -103,7 +103,7 @@ def placed(where: Where, found: Plan) -> Placed | None:
     )
     if where.calibrate:
         there = calibrated(there, found.shape, where.numbers)
-    work = Work(found.shape, where.numbers, found.total, found.operations, where.speed)
+    work = PlannedWork(found.shape, where.numbers, found.total, found.operations, where.speed)
     if where.engine == RAY:
         return Placed(there, work, [workers_placed(work, there, where.asked)], True)
     return Placed(there, work, placements(work, there, one=where.engine == LOCAL), False)
@@ -141,7 +141,7 @@ def show_placements(found: Placed) -> None:
     print(hours_by(found))
 
 
-def cells(one: Placement) -> tuple[str, ...]:
+def cells(one: PlacedWorkers) -> tuple[str, ...]:
     return (
         one.name,
         str(one.workers),

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ablation.contest import ALL_TASKS, CLASS, FUNCTION, GROUPS, INDUCTION, KEPT, NEGATIVE, RANDOM
 from headscope.findings.evidence import Evidence
-from headscope.findings.section import Section, Table
+from headscope.findings.section import PageTable, Section
 from headscope.findings.words import estimate, number, span, unlike_signs
 from headscope.store.comparisons import PRIMARY_ASKED, ContestLevel, Kind
 
@@ -77,7 +77,7 @@ def section(evidence: Evidence) -> Section | None:
         "contest",
         "Which kind of head carries the choice?",
         lines,
-        Table(
+        PageTable(
             ("without", *(f"{where}{what}" for where in SHORT.values() for what in ("", ", beyond controls"))),
             tuple(cells(rows)),
             numbers=True,

@@ -12,7 +12,7 @@ import pandas as pd
 
 from headscope.findings import pruning
 from headscope.findings.evidence import Evidence
-from headscope.findings.section import Section, Table
+from headscope.findings.section import PageTable, Section
 from headscope.findings.words import estimate, number, shots
 from headscope.store.comparisons import POOLED, AtShots, Coefficient, Kind, PruningLevel, RankCut
 
@@ -34,7 +34,7 @@ def section(evidence: Evidence) -> Section | None:
         "same token importance."
     )
     compared = any(name in cell for *_, cell in rows for name in ("(script)", "(ranks)"))
-    table = Table(("what", "OPT-66B", "here"), rows)
+    table = PageTable(("what", "OPT-66B", "here"), rows)
     return Section("paper", "Beside the paper's OPT-66B", table=table, note=note if compared else "")
 
 

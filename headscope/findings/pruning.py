@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import isfinite, isnan, nan
 
 from headscope.findings.evidence import CHOICE, Evidence
-from headscope.findings.section import Section, Table
+from headscope.findings.section import PageTable, Section
 from headscope.findings.words import counted, documents, listed, number, shots
 from headscope.store.comparisons import (
     ABLATIONS,
@@ -100,14 +100,14 @@ def section(evidence: Evidence) -> Section | None:
     return Section("pruning", "What can be removed", lines, table, figures, _note(evidence) if table else "")
 
 
-def shares(evidence: Evidence, pruned: list[str]) -> Table | None:
+def shares(evidence: Evidence, pruned: list[str]) -> PageTable | None:
     """A row an order."""
     rows = []
     for order, words in ORDERS.items():
         found = [share(evidence, name, order) for name in pruned]
         if any(found):
             rows.append((words, *("-" if one is None else one.cell for one in found)))
-    return Table(("lowest first by", *(COMPONENTS[name] for name in pruned)), tuple(rows)) if rows else None
+    return PageTable(("lowest first by", *(COMPONENTS[name] for name in pruned)), tuple(rows)) if rows else None
 
 
 def _note(evidence: Evidence) -> str:

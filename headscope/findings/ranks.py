@@ -11,7 +11,7 @@ from math import isfinite
 from typing import Any
 
 from headscope.findings.evidence import CHOICE, Evidence
-from headscope.findings.section import Section, Table
+from headscope.findings.section import PageTable, Section
 from headscope.findings.words import number, span
 from headscope.store.comparisons import Coefficient, Kind, ScoreName
 from headscope.store.names import AGGREGATE
@@ -49,7 +49,7 @@ def section(evidence: Evidence) -> Section | None:
         "ranks",
         "Are the induction heads the important heads?",
         tuple(checked(evidence)),
-        Table(("within layers", *columns), rows),
+        PageTable(("within layers", *columns), rows),
         note=" ".join(meaning(evidence, columns)),
     )
 

@@ -9,7 +9,7 @@ BAR = "\\|"  # a bar in a cell that ends no cell
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """The first cell of a row names it. numbers: the others are numbers, not words."""
 
     headings: tuple[str, ...]
@@ -32,6 +32,6 @@ class Section:
     name: str
     title: str
     sentences: tuple[str, ...] = ()
-    table: Table | None = None
+    table: PageTable | None = None
     figures: tuple[str, ...] = ()
     note: str = ""

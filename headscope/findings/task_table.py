@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import log
 
 from headscope.findings.evidence import CHOICE, Evidence
-from headscope.findings.section import Section, Table
+from headscope.findings.section import PageTable, Section
 from headscope.findings.words import MINUS, listed, number, task_name
 from headscope.store.comparisons import CONDITIONS, Kind
 
@@ -25,7 +25,7 @@ def section(evidence: Evidence) -> Section | None:
     return Section(
         "tasks",
         "What the model can do",
-        table=Table(HEADINGS, rows, numbers=True),
+        table=PageTable(HEADINGS, rows, numbers=True),
         note=(
             f"At 0 → {shots} shots. Mass: log-probability of all choices together; choice: of the right one among "
             "them, or its margin where one choice begins another. Gain: what demonstrations add to choice; learning: "

@@ -63,7 +63,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Placement:
+class PlacedWorkers:
     """One way to put the model on the machine. devices: of one worker. batch: its tokens. hours: None if unknown.
 
     held: bytes of one worker on its devices (on the CPU: of memory), at the gradient's batch.
@@ -133,13 +133,13 @@ def this_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def placements(work: Work, there: Machine, *, one: bool = False) -> list[Placement]:
+def placements(work: PlannedWork, there: Machine, *, one: bool = False) -> list[PlacedWorkers]:
     """All that fit, the cheapest first. one: in one process, without workers."""
     found = list(_fitting(work, there, one))
     return sorted(found, key=lambda placed: (placed.device_hours, placed.hours or 0.0, placed.workers * placed.devices))
 
 
-def _fitting(work: Work, there: Machine, one: bool) -> Iterator[Placement]:
+def _fitting(work: PlannedWork, there: Machine, one: bool) -> Iterator[PlacedWorkers]:
     if there.device == CPU:
         yield from _on_cores(work, there, one)
         return
@@ -153,7 +153,7 @@ def _fitting(work: Work, there: Machine, one: bool) -> Iterator[Placement]:
                 yield work.placed(name, 1, 1, batch, there.flops, link=link)
 
 
-def _on_cores(work: Work, there: Machine, one: bool) -> Iterator[Placement]:
+def _on_cores(work: PlannedWork, there: Machine, one: bool) -> Iterator[PlacedWorkers]:
     """As many workers of four cores as memory holds, one worker of all cores, or weights from disk."""
     for cores in dict.fromkeys((there.count if one else min(CORES_A_WORKER, there.count), there.count)):
         workers = there.count // cores
@@ -168,7 +168,7 @@ def _on_cores(work: Work, there: Machine, one: bool) -> Iterator[Placement]:
 
 
 @dataclass(frozen=True)
-class Work:
+class PlannedWork:
     """A study of one model in one dtype. speed: tokens a second of one worker, in place of the machine's operations."""
 
     shape: Shape
@@ -217,7 +217,7 @@ class Work:
         """The fewest GPUs that hold a worker."""
         return next((n for n in range(1, there.count + 1) if self.batch(n * there.memory * SPARE)), None)
 
-    def on_gpus(self, there: Machine, workers: int, devices: int) -> Placement:
+    def on_gpus(self, there: Machine, workers: int, devices: int) -> PlacedWorkers:
         name = "a model on each GPU" if devices == 1 else f"a model over {devices} GPUs (--device auto)"
         return self.placed(name, workers, devices, self.batch(devices * there.memory * SPARE), there.flops)
 
@@ -225,13 +225,13 @@ class Work:
         """Of each, in the machine's memory. driver: whether the command itself stands beside them, with its weights."""
         return self.batch((there.host * SPARE - (self.weights if driver else 0.0)) / workers)
 
-    def on_cores(self, there: Machine, workers: int, cores: int, *, driver: bool) -> Placement:
+    def on_cores(self, there: Machine, workers: int, cores: int, *, driver: bool) -> PlacedWorkers:
         batch = self.batch_on_cores(there, workers, driver=driver)
         return self.placed(f"{workers} x {cores} cores", workers, cores, batch, there.flops * cores)
 
     def placed(
         self, name: str, workers: int, devices: int, batch: int, flops: float, *, link: float | None = None
-    ) -> Placement:
+    ) -> PlacedWorkers:
         """link: bytes a second at which weights come in, None where they stay."""
         held = self.held(batch)
         if link is not None:
@@ -243,10 +243,10 @@ class Work:
         elif flops:
             seconds = self.operations / flops
         else:
-            return Placement(name, workers, devices, batch, held, None, read)
+            return PlacedWorkers(name, workers, devices, batch, held, None, read)
         if link is not None:
             seconds = max(seconds, read / link)
-        return Placement(name, workers, devices, batch, held, seconds / workers / 3600, read)
+        return PlacedWorkers(name, workers, devices, batch, held, seconds / workers / 3600, read)
 
 
 def _power_of_two(tokens: float) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from headscope.plan.placement import CPU, GB, LEAST_BATCH, SPARE, Machine, Placement, Work
+from headscope.plan.placement import CPU, GB, LEAST_BATCH, SPARE, Machine, PlacedWorkers, PlannedWork
 from interp.errors import UsageError
 
 
@@ -24,17 +24,17 @@ class Asked:
     cpus: int = 1
 
 
-def workers_placed(work: Work, there: Machine, asked: Asked) -> Placement:
+def workers_placed(work: PlannedWork, there: Machine, asked: Asked) -> PlacedWorkers:
     """The workers on the machine. Raises UsageError where they do not fit."""
     return _on_cores(work, there, asked) if there.device == CPU else _on_gpus(work, there, asked)
 
 
-def all_held(work: Work, there: Machine, placed: Placement) -> float:
+def all_held(work: PlannedWork, there: Machine, placed: PlacedWorkers) -> float:
     """Bytes of the machine's memory that workers and driver hold together."""
     return work.weights + (placed.held * placed.workers if there.device == CPU else 0.0)
 
 
-def _on_cores(work: Work, there: Machine, asked: Asked) -> Placement:
+def _on_cores(work: PlannedWork, there: Machine, asked: Asked) -> PlacedWorkers:
     if asked.gpus:
         raise UsageError(f"--gpus-per-worker {asked.gpus} is of GPUs: say which (--device h100), or leave it out")
     most = _most_beside_driver(work, there)
@@ -50,7 +50,7 @@ def _on_cores(work: Work, there: Machine, asked: Asked) -> Placement:
     return work.on_cores(there, workers, asked.cpus, driver=True)
 
 
-def _on_gpus(work: Work, there: Machine, asked: Asked) -> Placement:
+def _on_gpus(work: PlannedWork, there: Machine, asked: Asked) -> PlacedWorkers:
     fewest = work.fewest(there)
     devices = asked.gpus or fewest or there.count
     if fewest is None or devices < fewest:
@@ -77,7 +77,7 @@ def _refuse_too_many(workers: int, each: int, held: int, kind: str, flag: str) -
         )
 
 
-def _most_beside_driver(work: Work, there: Machine) -> int:
+def _most_beside_driver(work: PlannedWork, there: Machine) -> int:
     return max(0, int((there.host * SPARE - work.weights) // work.held(LEAST_BATCH)))
 
 

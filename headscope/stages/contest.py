@@ -127,7 +127,7 @@ def measure_contest(
             rows = frame([])
             writer.replace_comparisons(rows, kinds=CONTEST)
             return rows
-        work = _Work(model, writer, choice, progress)
+        work = _Contest(model, writer, choice, progress)
         rankings = work.rankings([task.name for task in tasks])
         sets = contest_sets(
             with_random(rankings, existing(model), seed=choice.seed),
@@ -164,7 +164,7 @@ def sets_told(sets: Sequence[ContestSet]) -> dict[str, list[str]]:
 
 
 @dataclass(frozen=True)
-class _Work:
+class _Contest:
     """One stage at work."""
 
     model: HookedModel

@@ -91,7 +91,7 @@ def measure_vectors(
     with open_stage(model, folder, vectors_stage(choice, queries=queries)) as run:
         run.record(documents={task.name: task.queries.fingerprint[:16] for task in tasks})
         total = sum(len(task.queries.documents) + LABELLED for task in tasks)
-        work = _Work(model, run, choice.seed, Progress(total, progress))
+        work = _Vectors(model, run, choice.seed, Progress(total, progress))
         ahead(run.units, (partial(replace(work, counter=Progress(0)).asked, task) for task in tasks))
         vectors = work.function_vectors(tasks, left_out, max(choice.shots))
         test = work.vectors_kept(vectors, tasks) if vectors is not None else ()
@@ -128,7 +128,7 @@ def vector_heads(run: Run) -> tuple[Head, ...] | None:
 
 
 @dataclass(frozen=True)
-class _Work:
+class _Vectors:
     """One stage at work."""
 
     model: HookedModel

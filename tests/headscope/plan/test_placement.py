@@ -19,8 +19,8 @@ from headscope.plan.placement import (
     HOST_LINK,
     REACHED,
     SPARE,
-    Placement,
-    Work,
+    PlacedWorkers,
+    PlannedWork,
     devices,
     machine,
     parse_bytes,
@@ -43,13 +43,13 @@ PUBLISHED = {
 }
 
 
-def planned(model: str, device: str, tokens: float = 1e6, **there: float) -> list[Placement]:
+def planned(model: str, device: str, tokens: float = 1e6, **there: float) -> list[PlacedWorkers]:
     known = known_shape(model)
     assert known is not None
     operations = 2.0 * (known.parameters - known.embedding_parameters) * tokens
     kind = "float32" if device == "cpu" else "bfloat16"
     described = machine(device, half=kind != "float32", **there)  # type: ignore[arg-type]
-    return placements(Work(known, kind, tokens, operations), described)
+    return placements(PlannedWork(known, kind, tokens, operations), described)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -99,7 +99,7 @@ def test_cores_share_memory() -> None:
 def test_a_measured_speed_replaces_the_data_sheet() -> None:
     known = known_shape("gpt2")
     assert known is not None
-    (found,) = placements(Work(known, "bfloat16", 7.2e6, 1e20, speed=1000.0), machine("h100", gpus=2))
+    (found,) = placements(PlannedWork(known, "bfloat16", 7.2e6, 1e20, speed=1000.0), machine("h100", gpus=2))
     assert found.hours == pytest.approx(1.0)
 
 

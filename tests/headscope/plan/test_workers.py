@@ -8,7 +8,18 @@ import pytest
 import torch
 
 from headscope.plan import calibration
-from headscope.plan.placement import CORE_FLOPS, CPU, GB, REACHED, SPARE, Machine, Placement, Work, devices, machine
+from headscope.plan.placement import (
+    CORE_FLOPS,
+    CPU,
+    GB,
+    REACHED,
+    SPARE,
+    Machine,
+    PlacedWorkers,
+    PlannedWork,
+    devices,
+    machine,
+)
 from headscope.plan.shapes import Shape, known_shape
 from headscope.plan.workers import Asked, all_held, workers_placed
 from interp.errors import UsageError
@@ -27,9 +38,9 @@ def shape_of(model: str) -> Shape:
     return found
 
 
-def work_of(model: str, dtype: str, speed: float | None = None) -> Work:
+def work_of(model: str, dtype: str, speed: float | None = None) -> PlannedWork:
     shape = shape_of(model)
-    return Work(shape, dtype, TOKENS, 2.0 * (shape.parameters - shape.embedding_parameters) * TOKENS, speed)
+    return PlannedWork(shape, dtype, TOKENS, 2.0 * (shape.parameters - shape.embedding_parameters) * TOKENS, speed)
 
 
 def cores(count: int, memory: float) -> Machine:
@@ -70,7 +81,7 @@ def test_as_many_as_fit_where_nobody_says_how_many() -> None:
 def test_gpus_hold_whole_models() -> None:
     work, there = work_of("facebook/opt-66b", "bfloat16"), machine("h100", gpus=8, host=1000 * GB)
 
-    def found(**asked: int) -> Placement:
+    def found(**asked: int) -> PlacedWorkers:
         return workers_placed(work, there, Asked(**asked))
 
     assert (found().workers, found().devices) == (4, 2) and (found(gpus=3).workers, found(gpus=3).devices) == (2, 3)
