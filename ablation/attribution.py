@@ -23,6 +23,7 @@ from einops import einsum, reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ablation.engine.overflow import refuse_broken_effects
 from ablation.patch_effects import DIFFERENCE, HeadEffects
 from ablation.prompt_pair import Ids, PromptPair, Text, answer_ids, prompt_ids, words
 from ablation.provenance import model_mark
@@ -105,6 +106,7 @@ def direct_effects(
         PromptPair.of(model, clean, corrupt, answer=answer, other=other)  # type: ignore[arg-type]  # the same answers
     first, last = found[0], found[-1]
     effects = first.heads[-1] - last.heads[-1] if len(found) == 2 else first.heads[-1]
+    refuse_broken_effects(model, "what is written to the logits", effects, [one.tokens for one in found])
     alike = len(first.tokens) == len(last.tokens)
     by_position = None if not alike else first.heads - last.heads if len(found) == 2 else first.heads
     unknown = torch.full_like(effects, torch.nan).float()

@@ -19,7 +19,8 @@ from einops import einsum, reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ablation.patch_effects import HeadEffects, PatchQuestion, clean_activations, effects_of
+from ablation.engine.overflow import refuse_broken_effects
+from ablation.patch_effects import WHAT, HeadEffects, PatchQuestion, clean_activations, effects_of
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -40,6 +41,7 @@ def estimated(model: HookedModel, question: PatchQuestion, places: tuple[int, ..
     each[:, outside] = torch.nan
     plain = values[0] if method != "ig" else _value_at(model, question, 0.0)
     total = reduce(each, "place layer head -> layer head", "sum")
+    refuse_broken_effects(model, WHAT, total, question.prompts)
     return effects_of(model, question, total, places, method=method, corrupt=plain, each=each)  # type: ignore[return-value]
 
 

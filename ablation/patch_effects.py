@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +12,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from ablation.engine.overflow import broken
 from ablation.outcomes import Choices
 from ablation.prompt_pair import PromptPair, Text
 from ablation.provenance import model_mark
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 At = str | int | Sequence[int]
+WHAT = "the effect of a patch"
 DIFFERENCE, LOG_PROBABILITY, CHOICE = "logit_difference", "log_probability", "choice"
 _OUTCOMES = {DIFFERENCE: "margin", LOG_PROBABILITY: "sum", CHOICE: "choice"}
 
@@ -62,6 +65,11 @@ class PatchQuestion:
 
     pair: PromptPair
     outcome: str
+
+    @property
+    def prompts(self) -> tuple[tuple[int, ...], ...]:
+        """Both prompts with the answer behind them, as tokens."""
+        return tuple((*prompt, *self.pair.answers[0]) for prompt in (self.pair.clean, self.pair.corrupt))
 
     @property
     def scored(self) -> ScoredPaths:
@@ -149,6 +157,10 @@ def effects_of(
     route: str = "",
 ) -> HeadEffects | FFNEffects:
     of_heads = effects.dim() == 2
+    clean = float(_plain(model, question))
+    for name, value, tokens in zip(("clean", "corrupt"), (clean, corrupt), question.prompts, strict=True):
+        if not isfinite(value):
+            raise broken(model, f"the {question.outcome.replace('_', ' ')}", document=name, tokens=tokens)
     unknown = torch.full_like(effects, torch.nan).float()
     fields: dict[str, Any] = {
         "name": "patching",
@@ -160,7 +172,7 @@ def effects_of(
         "variant": f"{method}/{question.outcome}",
         "per_item": effects[None].float(),
         "provenance": {"model": model_mark(model), "method": method, "outcome": question.outcome},
-        "clean": float(_plain(model, question)),
+        "clean": clean,
         "corrupt": corrupt,
         "positions": places,
         "by_position": None if each is None else each.float(),

@@ -22,8 +22,10 @@ from torch import Tensor
 
 from ablation.attribution import direct_effects
 from ablation.attribution_patching import estimated
+from ablation.engine.overflow import broken_part
 from ablation.names import SAMPLED
 from ablation.patch_effects import (
+    WHAT,
     At,
     FFNEffects,
     HeadEffects,
@@ -97,7 +99,7 @@ def _exact(
     rows = prepare(model, question.scored, places)
     corrupt = question.value(rows.plain)
     patches = _patches(model, values, component, heads)
-    effects = _table(model, patches, question.value(rows.run(patches)) - corrupt)
+    effects = _table(model, question, patches, question.value(rows.run(patches)) - corrupt)
     each = None
     if by_position:
         each = torch.stack([_alone(model, question, values, n, places, component, heads) for n in range(len(places))])
@@ -118,7 +120,7 @@ def _alone(
     """The effects of one of the positions."""
     rows = prepare(model, question.scored, [places[number]])
     patches = _patches(model, values[..., number : number + 1, :], component, heads)
-    return _table(model, patches, question.value(rows.run(patches)) - question.value(rows.plain))
+    return _table(model, question, patches, question.value(rows.run(patches)) - question.value(rows.plain))
 
 
 def _patches(
@@ -132,13 +134,15 @@ def _patches(
 
 
 def _table(
-    model: HookedModel, patches: Sequence[Patch], effects: Float[Tensor, " patch"]
+    model: HookedModel, question: Question, patches: Sequence[Patch], effects: Float[Tensor, " patch"]
 ) -> Float[Tensor, "layer ..."]:
-    """One effect a component, in its place; NaN elsewhere."""
+    """One effect a component, in its place; NaN elsewhere. Raises HeadscopeError for an effect that is no number."""
     of_heads = any(patch.heads for patch in patches)
     table = torch.full((model.n_layers, model.n_heads) if of_heads else (model.n_layers,), torch.nan).double()
     for patch, effect in zip(patches, effects, strict=True):
         place: tuple[int, ...] = next(iter(patch.heads)) if patch.heads else tuple(patch.ffns)
+        if not bool(effect.isfinite()):
+            raise broken_part(model, WHAT, place, question.prompts)
         table[place] = effect
     return table
 

@@ -5,11 +5,11 @@ In a stored table NaN means that there is no such head; what broke down must nev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interp import hooks
@@ -27,6 +27,32 @@ def broken(model: HookedModel, what: str, *, document: str, tokens: Sequence[int
     where = f"; it begins in {first}" if first else ""
     return HeadscopeError(
         f"{what} of document {document} is no finite number: it overflows {dtype_of(model)}{where}. {ADVICE}"
+    )
+
+
+def refuse_broken_effects(
+    model: HookedModel, what: str, effects: Float[Tensor, "layer ..."], prompts: Iterable[Sequence[int]]
+) -> None:
+    """Raise HeadscopeError for the first head ([layer head]) or FFN ([layer]) that exists and has no finite effect.
+
+    what: of which number; prompts: the tokens that were run, to find where it begins.
+    """
+    there = model.attention_layers if effects.dim() == 2 else model.ffn_layers
+    wrong = [place for place in (~effects.isfinite()).nonzero().tolist() if place[0] in there]
+    if wrong:
+        raise broken_part(model, what, wrong[0], prompts, others=len(wrong) - 1)
+
+
+def broken_part(
+    model: HookedModel, what: str, place: Sequence[int], prompts: Iterable[Sequence[int]], *, others: int = 0
+) -> HeadscopeError:
+    """The error for `what` of a head (layer, head) or FFN (layer,); with the prompts it says where it began."""
+    first = next((found for tokens in prompts if (found := first_overflow(model, tokens))), "")
+    named = f"head {place[0]}.{place[1]}" if len(place) == 2 else f"the FFN of layer {place[0]}"
+    more = f", and {others} others with it" if others else ""
+    where = f"; it begins in {first}" if first else ""
+    return HeadscopeError(
+        f"{what} of {named} is no finite number: it overflows {dtype_of(model)}{more}{where}. {ADVICE}"
     )
 
 

@@ -15,6 +15,7 @@ from ablation.gate_gradients import GateSums
 from ablation.importance import importance
 from ablation.knock_out import knock_out
 from ablation.loss_scaling import POWERS, LossScaling
+from ablation.patching import patch
 from interp.errors import HeadscopeError
 from interp.model import HookedModel
 from tests.ablation.documents import SmallTask, documents
@@ -86,6 +87,30 @@ def test_a_head_whose_result_overflows_is_named() -> None:
         value[-width:] = torch.finfo(HALF).max
     share = model.n_heads // model.n_kv_heads
     assert first_overflow(model, (3, 4, 5)) == f"head 1.{model.n_heads - share}"
+
+
+SOUND = [3, 8, 13, 21]
+OVERFLOWS: list[tuple[dict[str, str], str]] = [
+    ({"method": "exact"}, "the effect of a patch of head"),
+    ({"method": "exact", "component": "ffn"}, "the effect of a patch of the FFN of layer"),
+    ({"method": "attribution"}, "the effect of a patch of head"),
+    ({"method": "ig"}, "the effect of a patch of head"),
+    ({"method": "direct"}, "what is written to the logits of head"),
+]
+
+
+@pytest.mark.parametrize("rare", ["clean", "corrupt"])
+@pytest.mark.parametrize(("how", "told"), OVERFLOWS, ids=["-".join(how.values()) for how, _ in OVERFLOWS])
+def test_an_effect_that_is_no_number_is_named_and_traced(how: dict[str, str], told: str, rare: str) -> None:
+    prompts = {"clean": SOUND, "corrupt": [4, *SOUND[1:]]}
+    prompts[rare] = [*SOUND[:-1], RARE]
+    with pytest.raises(
+        HeadscopeError,
+        match=rf"^{told} \d.* is no finite number: it overflows float16(, and \d others with it)?; {where(0)}",
+    ):
+        patch(overflowing(0), **prompts, answer=[7], other=[9], **how)
+    sound = patch(overflowing(0, torch.float32), **prompts, answer=[7], other=[9], **how)
+    assert sound.mean.isfinite().all(), "float32 has the range"
 
 
 @pytest.mark.parametrize("objective", ["sum", "choice"])

@@ -20,6 +20,7 @@ from ablation.engine.likelihood import log_likelihoods
 from ablation.function_vector import FunctionVector
 from ablation.importance import ffn_importance
 from ablation.knock_out import knock_out
+from ablation.patching import patch
 from ablation.pruning import prune
 from headscope.stages.cells import TaskChoice
 from headscope.stages.knock_out import measure_knock_out
@@ -196,7 +197,11 @@ def by_gradient(model: interp.HookedModel) -> Any:
     return ablation.head_importance(model, TASK)
 
 
-@refusal(HeadscopeError, "is no finite number: it overflows", inputs=(by_log_likelihood, by_gradient))
+def by_patch(model: interp.HookedModel) -> Any:
+    return patch(model, [3, 4, 5], [3, 4, 6], answer=[7], other=[9])
+
+
+@refusal(HeadscopeError, "is no finite number: it overflows", inputs=(by_log_likelihood, by_gradient, by_patch))
 def overflow(desk: Desk, use: Any) -> Any:
     """Finite weights, whose logits are beyond float16."""
     model = load("llama", dtype=torch.float16)
