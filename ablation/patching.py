@@ -134,7 +134,7 @@ def _patches(
 
 
 def _table(
-    model: HookedModel, question: Question, patches: Sequence[Patch], effects: Float[Tensor, " patch"]
+    model: HookedModel, question: PatchQuestion, patches: Sequence[Patch], effects: Float[Tensor, " patch"]
 ) -> Float[Tensor, "layer ..."]:
     """One effect a component, in its place; NaN elsewhere. Raises HeadscopeError for an effect that is no number."""
     of_heads = any(patch.heads for patch in patches)
