@@ -23,6 +23,7 @@ from interp.masks import FFNMask, HeadMask
 from interp.model import HookedModel
 from tests.ablation.words import task, tokenizer
 from tests.interp.families import FAMILIES, load, random_tokens
+from tests.interp.full_disk import STEPS, fill
 
 HEADS = HeadMask.keep_all(2, 4).without([(0, 1), (1, 0), (1, 3)])
 FFNS = FFNMask.keep_all(2).without([1])
@@ -279,6 +280,19 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="already"):
         export(load("gpt2"), HEADS, None, tmp_path)
     assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_full_disk_leaves_no_half_of_a_checkpoint(step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load("llama")
+    before = {name: weight.clone() for name, weight in model.hf.state_dict().items()}
+    with monkeypatch.context() as patch:
+        fill(patch, step)
+        with pytest.raises(StoreError, match=r"pruned' can't be written \(.*No space left on device"):
+            export(model, HEADS, FFNS, tmp_path / "pruned")
+    assert not list(tmp_path.iterdir())
+    assert all(torch.equal(weight, before[name]) for name, weight in model.hf.state_dict().items())
+    assert plain(export(model, HEADS, FFNS, tmp_path / "pruned")), "with room it is written"
 
 
 def test_a_model_whose_zeroed_weights_are_not_its_gates_is_refused(
