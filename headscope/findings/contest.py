@@ -214,7 +214,8 @@ def _negative(rows: pd.DataFrame, group: str) -> Iterator[str]:
 def _signs(rows: pd.DataFrame, group: str) -> Iterator[str]:
     """Kinds whose drop has another sign when replaced by zero, or at the last position, than by mean at all (3.3).
 
-    Beyond controls where both have some, else the raw drops: sets replaced by zero have none as a rule.
+    Beyond controls where both have some, else the raw drops: sets replaced by zero have none as a rule. Two drops that
+    are both not shown to differ from 0 have no sign to change.
     """
     compared = [
         ("replaced by zero in place of their mean", [((WAY, place), (OTHER_WAY, place)) for place in PLACES]),
@@ -223,7 +224,7 @@ def _signs(rows: pd.DataFrame, group: str) -> Iterator[str]:
     for change, pairs in compared:
         told = [line for first, second in pairs for line in _turned(rows, group, first, second)]
         if told:
-            where = f"On {group}, these" if group != ALL_TASKS else "These"
+            where = f"On {group} tasks, these" if group != ALL_TASKS else "These"
             yield f"{where} drops of the choice change their sign where heads are {change}: {'; '.join(told)}."
 
 
@@ -234,7 +235,7 @@ def _turned(rows: pd.DataFrame, group: str, first: tuple[str, str], second: tupl
             both = [_row(rows, kind, arm, group, place, way) for way, place in (first, second)]
             if None in both:
                 continue
-            if unlike_signs(both[0].value, both[1].value):
+            if unlike_signs(both[0].value, both[1].value) and any(row.ci_low > 0 or row.ci_high < 0 for row in both):
                 what = "beyond controls" if kind is Kind.CONTEST_BEYOND else "raw"
                 where = f" {PLACES[first[1]]}" if first[1] == second[1] else ""
                 yield f"{arm} ({what}{where}) {_told(both[1])} against {_told(both[0], 'nats')}"
