@@ -29,12 +29,11 @@ print("needed most:", *(f"{layer}.{head}" for layer, head, _ in needed.top(10)))
 print(f"rank correlation with prefix matching, within layers: {rho:+.2f}\n")
 
 masks = {
-    "nothing": None,
-    "the most needed": ablation.inverse(needed).mask(args.percent),
-    "the best matching": ablation.inverse(matching).mask(args.percent),
-    **{f"random ones ({n})": ablation.random_orders(needed, seed=n)[0].mask(args.percent) for n in range(3)},
+    "with every head": None,
+    "without the most needed": ablation.inverse(needed).mask(args.percent),
+    "without the best matching": ablation.inverse(matching).mask(args.percent),
+    **{f"without random ones ({n})": ablation.random_orders(needed, seed=n)[0].mask(args.percent) for n in range(3)},
 }
 for name, mask in masks.items():
     found = ablation.evaluate(model, validation, heads=mask)
-    told = f"without {name}" if mask is not None else "with every head"
-    print(f"{told:26} {found.metric_name} {found.metric:.3f} +- {found.stderr:.3f}")
+    print(f"{name:26} {found.metric_name} {found.metric:.3f} +- {found.stderr:.3f}")

@@ -35,6 +35,5 @@ print(f"{args.text} ...")
 for removed in ([], [needed], heads):
     with model.gates(heads=removed):
         text = model.generate(args.text, 4).removeprefix(args.text)
-    without = ", ".join(f"{layer}.{head}" for layer, head in removed)
-    told = f"without {without}" if removed else "with every head"
-    print(f"{told}: {model.to_str_tokens([answer])[0]!r} {probabilities(removed)[answer]:.0%}, {text!r}")
+    said = f"without {', '.join(f'{layer}.{head}' for layer, head in removed)}" if removed else "with every head"
+    print(f"{said}: {model.to_str_tokens([answer])[0]!r} {probabilities(removed)[answer]:.0%}, {text!r}")

@@ -144,9 +144,9 @@ def test_heads_are_of_two_kinds(run: Run, tiny: Path) -> None:
 def test_a_task_needs_heads(run: Run, tiny: Path) -> None:
     found = run("heads_for_a_task", tiny, "--limit", 4, "--shots", 1, "--percent", 20)
     best = [(head.layer, head.head) for head in found["needed"].top(2)]
-    assert sorted(found["masks"]["the most needed"].removed()) == sorted(best)
+    assert sorted(found["masks"]["without the most needed"].removed()) == sorted(best)
     matching = [(head.layer, head.head) for head in found["matching"].top(2)]
-    assert sorted(found["masks"]["the best matching"].removed()) == sorted(matching)
+    assert sorted(found["masks"]["without the best matching"].removed()) == sorted(matching)
     whole = found["ablation"].evaluate(found["model"], found["validation"])
     assert f"with every head            acc {whole.metric:.3f}" in found["printed"]
     assert found["printed"].count("without ") == 5

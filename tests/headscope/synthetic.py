@@ -227,6 +227,16 @@ def pruning(rng: np.random.Generator, tasks: list[str], shape: Shape) -> Iterato
                             percent_heads=float(p),
                             removed_heads=p * total // 100,
                         )
+                    if order == "own":
+                        yield metric(
+                            task,
+                            shots,
+                            "kv_group",
+                            full - 1.2 * drop,
+                            **told,
+                            percent_heads=float(p),
+                            removed_heads=p * shape.layers * shape.kv_heads // 100,
+                        )
                     if order in ("own", "random"):
                         yield metric(
                             task,

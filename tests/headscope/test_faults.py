@@ -273,15 +273,6 @@ def test_a_score_that_broke_down_is_not_stored(tmp_path: Path) -> None:
         writer.add_scores(ffns)
 
 
-def test_a_layer_that_can_not_be_scored_is_stored_as_such(tmp_path: Path) -> None:
-    """Windows that do not reach back leave a whole layer without a number, which is no defect."""
-    writer = replace(begin_stage(tmp_path / "run", IDENTITY, STAGE), layers={"head": (0, 1, 2), "ffn": (0, 1, 2)})
-    items = torch.rand(5, 3, 4)
-    items[:, 1] = torch.nan
-    writer.add_scores(HeadScores.from_items("prefix_matching", items, n_kv_heads=2))
-    assert len(open_run(writer.folder).head_scores) == 12
-
-
 def test_a_loss_that_is_no_number_stops_the_scoring() -> None:
     refuse_overflow(tiny_model(), torch.tensor([1.0, 2.0]))
     with pytest.raises(HeadscopeError, match=r"random sequence 1 is no finite number \(1 of 2 are not\).*float32"):

@@ -828,7 +828,8 @@ def test_the_published_page_is_short_and_made_of_what_lies_beside_it(tmp_path: P
         assert all(line in text for line in section.sentences)
     assert all(f"- {line}" in text for line in READING)
     pictures = re.findall(r"!\[.*\]\((.*)\)", text)
-    assert pictures == [f"run/{name}.svg" for name in ("mosaic", "dots", "contest", "pruning_heads", "pruning_ffns")]
+    pruned = ("pruning_heads", "pruning_kv_groups", "pruning_ffns")
+    assert pictures == [f"run/{name}.svg" for name in ("mosaic", "dots", "contest", *pruned)]
     assert all((tmp_path / "results" / picture).is_file() for picture in pictures)
 
 
