@@ -73,7 +73,7 @@ def test_often_killed(tmp_path: Path, most: int) -> None:
     sound(faults.killed_after_steps("killed often", write_six, tmp_path, steps=7, most=most))
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_commands_killed_in_the_middle(tmp_path: Path) -> None:
     """Some of them once; docs/reliability.py kills every one more often. What they are there for is in the folder."""
     model = interp.load_model(str(tiny.write_model(tmp_path / "model")), check=False)
@@ -98,7 +98,7 @@ def test_induction_with_further_scores_killed_in_the_middle(tmp_path: Path) -> N
     assert "concept_induction" in set(open_run(tmp_path / "whole").head_scores["score"])
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_too_little_memory_is_a_sentence_and_loses_nothing(tmp_path: Path) -> None:
     told = processes.limited_memory(tiny.write_model(tmp_path / "model"), tmp_path, [4, 64])
     sound(told)

@@ -86,8 +86,8 @@ def assignment(model: interp.HookedModel, **differ: Any) -> Assignment:
     return Assignment("in memory", {}, **facts)
 
 
-EVERY = {"evaluation", "importance", "knock_out", "iterative", "repeat loss", "repeat_loss", "concept induction"}
-EVERY |= {"function_vector_means", "function_vector_effects", "function_vector_test", "label_heads"}
+EVERY = {"evaluation", "importance", "knock_out", "iterative", "repeat loss", "repeat_loss"}
+EVERY |= {"function_vector_means", "function_vector_effects", "function_vector_test"}
 EVERY |= {"choice_importance", "removed_at_last"}
 NEVER = {
     "function_vector_test",

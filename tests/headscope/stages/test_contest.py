@@ -141,11 +141,11 @@ def test_label_heads_over_tasks_are_those_of_all_their_documents(tmp_path: Path)
 
 
 def test_label_heads_ranked_by_other_tokens_are_another_unit(tmp_path: Path) -> None:
-    from headscope.stages.vectors import _Work
+    from headscope.stages.vectors import _Vectors
 
     model = interp.load_model(build("llama"), tokenizer=tokenizer(), check=False)
     writer = open_stage(model, tmp_path / "run", Stage("vectors", {}))
-    work = _Work(model, writer, 0, Progress(0))
+    work = _Vectors(model, writer, 0, Progress(0))
     for ranked in (None, range(40), range(40), range(39, -1, -1)):
         work.pieces(vector_task("one", lengths=(1, 2, 3)), ranked)
     assert len(writer.units) == 3
