@@ -74,6 +74,7 @@ def test_often_killed(tmp_path: Path, most: int) -> None:
 
 
 @pytest.mark.longest
+@pytest.mark.slow
 def test_commands_killed_in_the_middle(tmp_path: Path) -> None:
     """Some of them once; docs/reliability.py kills every one more often. What they are there for is in the folder."""
     model = interp.load_model(str(tiny.write_model(tmp_path / "model")), check=False)
@@ -99,6 +100,7 @@ def test_induction_with_further_scores_killed_in_the_middle(tmp_path: Path) -> N
 
 
 @pytest.mark.longest
+@pytest.mark.slow
 def test_too_little_memory_is_a_sentence_and_loses_nothing(tmp_path: Path) -> None:
     told = processes.limited_memory(tiny.write_model(tmp_path / "model"), tmp_path, [4, 64])
     sound(told)
