@@ -65,6 +65,7 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(run: Run, tmp_path: Path) -> None:
     """Of every table, item table and unit; another seed gives others."""
     with threads(1):
@@ -77,6 +78,7 @@ def test_the_same_seed_gives_the_same_bytes(run: Run, tmp_path: Path) -> None:
     assert {"head_scores.parquet", "metrics.parquet", "comparisons.parquet"} <= differ
 
 
+@pytest.mark.slow
 def test_the_order_of_tasks_changes_no_value_of_a_task(run: Run, tmp_path: Path) -> None:
     with threads(1):
         turned = measured(tmp_path / "turned", replace(CHOICE, names=CHOICE.names[::-1]))
@@ -95,6 +97,7 @@ def ordered(frame: pd.DataFrame, keys: list[str] | None) -> pd.DataFrame:
     return frame.sort_values(keys or list(frame.columns), ignore_index=True)
 
 
+@pytest.mark.slow
 def test_threads_change_scores_within_the_tolerance(run: Run, tmp_path: Path) -> None:
     with threads(2):
         two = measured(tmp_path / "two")
