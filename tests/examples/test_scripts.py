@@ -222,7 +222,7 @@ def test_smollm2_does_worse_without_the_heads_a_task_needs(real: Run) -> None:
     found = real("heads_for_a_task", "--limit", 6, "--shots", 2)
     whole, without = (
         found["ablation"].evaluate(found["model"], found["validation"], heads=found["masks"][name]).gold_log_likelihoods
-        for name in ("nothing", "the most needed")
+        for name in ("with every head", "without the most needed")
     )
     assert without.mean() < whole.mean() - 0.1
 
