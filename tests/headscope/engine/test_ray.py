@@ -147,7 +147,7 @@ def test_more_than_there_is_is_refused(engine: RayEngine) -> None:
         RayEngine("m", {}, asked, ray=engine.ray)._refuse_too_many()
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.longest)])
 def test_an_interrupt_leaves_nothing_and_the_command_goes_on(
     model_folder: Path, tmp_path: Path, sent: signal.Signals
 ) -> None:
