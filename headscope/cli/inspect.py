@@ -109,6 +109,7 @@ def run_beside(bench: Bench, folder: Path) -> Beside:
     """The other run. Raises UsageError where it is this one, or holds no score of a head."""
     from headscope.comparison.models import distinct_names
     from headscope.comparison.protocols import unlike
+    from headscope.findings.models import paired
     from headscope.inspector.beside import Beside
     from headscope.store.run import open_whole_run
 
@@ -116,11 +117,11 @@ def run_beside(bench: Bench, folder: Path) -> Beside:
     if other.head_scores.empty:
         raise UsageError(f"the run '{folder}' holds no score of a head to draw: run `{other.command('induction')}`")
     if bench.run is None:
-        return Beside(other, folder.resolve().name, bench.name)
+        return Beside(other, folder.resolve().name, bench.name, paired)
     if bench.run.folder.resolve() == folder.resolve():
         raise UsageError(f"'{folder}' is the run that is inspected already: name another one (--beside)")
     own, name = distinct_names([bench.run.folder, folder])
-    return Beside(other, name, own, tuple(unlike(bench.run, other)))
+    return Beside(other, name, own, paired, tuple(unlike(bench.run, other)))
 
 
 def make_bench(

@@ -6,9 +6,9 @@ Heads are paired by layer and number, as in comparison/pair.py: that means somet
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import isfinite
+from math import nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from headscope.store.run import Run
 
 MOSAIC = 520
-APART = (
-    "The runs have other numbers of layers or heads, so that no head has a partner here: both are drawn, no difference."
-)
 PAIRED = (
     "Heads are paired by layer and number, which means something for two states of one model, such as checkpoints; "
     "models that were trained apart share no order of heads within a layer."
@@ -39,11 +36,15 @@ PAIRED = (
 
 @dataclass(frozen=True)
 class Beside:
-    """The other run. name, own: what the two are called here. notes: what makes them hard to compare."""
+    """The other run. name, own: what the two are called here. notes: what makes them hard to compare.
+
+    in_words: a sentence on rank correlations over heads and within layers, and both shapes.
+    """
 
     run: Run
     name: str
     own: str
+    in_words: Callable[[float, float, tuple[tuple[int, ...], tuple[int, ...]]], str]
     notes: tuple[str, ...] = ()
 
 
@@ -101,18 +102,24 @@ def parts(bench: Bench) -> dict[str, Any]:
         return {}
     held = bench.beside
     other = bench.kept("beside", lambda: ScoreTable.read(Stored(held.run)))
-    told = bench.kept(("beside", bench.version), lambda: agreement(bench.scores, other))
+    told = bench.kept(("beside", bench.version), lambda: agreement(bench.scores, other, held))
     alike = (bench.scores.layers, bench.scores.heads) == (other.layers, other.heads)
-    note = PAIRED if alike else APART
+    note = PAIRED if alike else ""
     return {"name": held.name, "own": held.own, "alike": alike, "note": note, "told": told, "scores": other.data()}
 
 
-def agreement(mine: ScoreTable, other: ScoreTable) -> dict[str, str]:
-    """How far both rank the heads alike, by each score that both hold; nothing for unlike shapes."""
-    if (mine.layers, mine.heads) != (other.layers, other.heads):
-        return {}
-    both = [name for name in mine.by_id if name in other.by_id]
-    return {name: sentence(table(mine, name), table(other, name)) for name in both}
+def agreement(mine: ScoreTable, other: ScoreTable, held: Beside) -> dict[str, str]:
+    """How far both rank the heads alike, by each score that both hold."""
+    return {name: told(table(mine, name), table(other, name), held) for name in mine.by_id if name in other.by_id}
+
+
+def told(
+    mine: Float[np.ndarray, "layer head"], other: Float[np.ndarray, "other_layer other_head"], held: Beside
+) -> str:
+    if mine.shape != other.shape:
+        return held.in_words(nan, nan, (mine.shape, other.shape))
+    rho, within = spearman(mine, other).value, spearman_within_layers(mine, other).value
+    return held.in_words(rho, within, (mine.shape, other.shape))
 
 
 def table(scores: ScoreTable, name: str) -> Float[np.ndarray, "layer head"]:
@@ -120,15 +127,3 @@ def table(scores: ScoreTable, name: str) -> Float[np.ndarray, "layer head"]:
     entry: Mapping[str, Any] = scores.by_id[name]
     values = [np.nan if value is None else value for value in entry["mean"]]
     return np.array(values, dtype=np.float64).reshape(scores.layers, scores.heads)
-
-
-def sentence(mine: Float[np.ndarray, "layer head"], other: Float[np.ndarray, "layer head"]) -> str:
-    whole, within = spearman(mine, other).value, spearman_within_layers(mine, other).value
-    if not isfinite(whole):
-        return "No rank correlation: the score is the same for every head of one run."
-    inside = f", within layers {signed(within)} on average" if isfinite(within) else ""
-    return f"Rank correlation over heads {signed(whole)}{inside}."
-
-
-def signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")

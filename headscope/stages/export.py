@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablation.names import UNITS
 from headscope.comparison.scored import Shelf
 from headscope.stages.cells import check_component
-from headscope.stages.removal_orders import Rankings
+from headscope.stages.removal_orders import Rankings, check_unit
 from headscope.store.names import AGGREGATE, PRUNABLE
 from headscope.store.run import Run, open_run
 from headscope.store.scores import IMPORTANCE
@@ -62,7 +61,9 @@ def export_pruned(
     from ablation.export import export
 
     check_component(model, component)
-    check_unit(component, unit, cut=cut)
+    check_unit(component, unit)
+    if cut and unit != "group":
+        raise UsageError("projections become smaller by whole key-value groups: --cut belongs to --unit group")
     run = open_run(folder)
     run.manifest.refuse_other(identity_of(model), run.folder)
     at, tasks = chosen_scores(run, order, shots, ranking)
@@ -76,16 +77,6 @@ def export_pruned(
     groups = counts["heads"] if unit == "group" else None
     heads = counts["heads"] * (model.n_heads // model.n_kv_heads if unit == "group" else 1)
     return Exported(written, heads, groups, counts["ffns"], tasks, at)
-
-
-def check_unit(component: str, unit: str, *, cut: bool) -> None:
-    """Raises UsageError for a unit that the component has not, and for a cut without whole groups."""
-    if unit not in UNITS:
-        raise UsageError(f"{unit!r} is no unit of pruning; there are {', '.join(UNITS)} (--unit)")
-    if unit == "group" and component != "head":
-        raise UsageError("kv groups are groups of heads: --unit group belongs to --component head")
-    if cut and unit != "group":
-        raise UsageError("projections become smaller by whole key-value groups: --cut belongs to --unit group")
 
 
 def sizes(component: str, percent: int, percent_ffns: int | None) -> dict[str, int]:

@@ -23,7 +23,6 @@ import pandas as pd
 from ablation.engine.recheck import RECHECKED
 from ablation.evaluation import METRIC
 from ablation.gains import Conditions, with_common_choices
-from ablation.names import UNITS
 from ablation.outcomes import with_choices
 from ablation.pruning import prune
 from ablation.statistics.intervals import cluster_mean
@@ -41,7 +40,7 @@ from headscope.stages.cells import (
     unlabelled_rows,
 )
 from headscope.stages.evaluation import StoredEvaluations, check_ablation, check_references, replacement_for
-from headscope.stages.removal_orders import Rankings, check_orders, check_percents, iterative
+from headscope.stages.removal_orders import Rankings, check_orders, check_percents, check_unit, iterative
 from headscope.store.ahead import ahead
 from headscope.store.comparisons import Row, frame
 from headscope.store.manifest import Stage
@@ -89,8 +88,7 @@ class PruneChoice:
     def __post_init__(self) -> None:
         if self.component not in PRUNABLE:
             raise UsageError(f"{self.component!r} can't be pruned; there are {', '.join(PRUNABLE)} (--component)")
-        if self.unit not in UNITS:
-            raise UsageError(f"{self.unit!r} is no unit of pruning; there are {', '.join(UNITS)} (--unit)")
+        check_unit(self.component, self.unit)
         if self.draws < 1:
             raise UsageError(f"random orders are drawn {self.draws} times; expected 1 or more (--draws)")
         for percents in (self.percents, *self.grid):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from ablation.names import UNITS
 from headscope.store.names import AGGREGATE, FFN_RANKINGS, ORDERS, TRANSFER
 from interp.errors import UsageError
 
@@ -46,12 +47,19 @@ def check_orders(names: Sequence[str], tasks: Sequence[str], component: str, uni
         raise UsageError("a layer has one FFN, so a layer-matched order of FFNs is the order itself: use random")
     if component == "ffn" and "even" in names:
         raise UsageError("a layer has one FFN: an order of FFNs takes one from every layer as it is")
-    if unit == "group" and component != "head":
-        raise UsageError("kv groups are groups of heads: --unit group belongs to --component head")
+    check_unit(component, unit)
     if unit == "group" and "iterative" in names:
         raise UsageError("the iterative order scores heads one by one: leave it out with --unit group")
     if len(tasks) < 2 and {AGGREGATE, TRANSFER} & set(names):
         raise UsageError("aggregate and transfer rank a task by other tasks' scores: name at least two tasks (--tasks)")
+
+
+def check_unit(component: str, unit: str) -> None:
+    """Raises UsageError for a unit that is none, and for one that the component has not."""
+    if unit not in UNITS:
+        raise UsageError(f"{unit!r} is no unit of pruning; there are {', '.join(UNITS)} (--unit)")
+    if unit == "group" and component != "head":
+        raise UsageError("kv groups are groups of heads: --unit group belongs to --component head")
 
 
 def check_percents(percents: Sequence[int]) -> None:

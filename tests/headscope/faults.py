@@ -14,9 +14,10 @@ import resource
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -176,31 +177,22 @@ def kept(path: Path) -> bool:
 
 def killed_after_steps(name: str, work: Work, home: Path, *, steps: int, most: int) -> Told:
     """One run that is killed every so many steps of writing, and given again each time, at most so often."""
-    told, folder = Told(name), home / "often"
     work(home / "whole")
-    while told.made < most:
-        try:
-            with failing(steps, Killed):
-                work(folder)
-            break
-        except Killed:
-            told.made += 1
-            told.lost += unreadable(folder)
-    else:
-        work(folder)
-    same = contents(folder) == contents(home / "whole")
-    told.mended += told.made if same else 0
-    told.wrong += not same
-    return told
+    return killed_again(name, work, home, repeat(steps, most))
 
 
 def killed_ever_later(name: str, work: Work, home: Path, *, most: int) -> Told:
     """One run that is killed and given again, each time after more steps: what is finished takes fewer."""
-    told, folder = Told(name), home / "later"
     total = steps_of(work, home / "whole")
-    for number in range(1, most + 1):
+    return killed_again(name, work, home, (max(1, total * n // (most + 1)) for n in range(1, most + 1)))
+
+
+def killed_again(name: str, work: Work, home: Path, moments: Iterable[int]) -> Told:
+    """Killed after so many steps each time, then given to its end, beside the run in `whole` that never was."""
+    told, folder = Told(name), home / "killed"
+    for steps in moments:
         try:
-            with failing(max(1, total * number // (most + 1)), Killed):
+            with failing(steps, Killed):
                 work(folder)
             break
         except Killed:
