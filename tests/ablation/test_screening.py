@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import t
 
 from ablation.evaluation import Evaluation, evaluate
-from ablation.gains import Conditions
+from ablation.gains import Conditions, with_common_choices
 from ablation.screening import CONFIDENCE, Screen, load_screen, screen
 from ablation.statistics.intervals import cluster_mean
 from ablation.tasks import Task, load_task
@@ -128,6 +128,17 @@ def test_single_documents_without_a_choice_are_left_out_and_named() -> None:
     (found,) = screen(model, [Conditions(*map(doubled, held.tasks.values()))]).tasks
     assert found.left_out == ("two of the 3 choices of words/validation/0 are the same text to this model",)
     assert found.shots_of is not None and len(found.shots_of.few.documents) == 13
+
+
+def test_a_choice_that_one_condition_lacks_is_left_out_of_all() -> None:
+    """Paired by document, the conditions must hold the same ones."""
+    model, held = load("gpt2", tokenizer=tokenizer()), conditions(14)
+    first = held.none.documents[0]
+    none = replace(held.none, documents=(replace(first, continuations=(" w5", " w5", " w6")), *held.none.documents[1:]))
+    kept, reasons = with_common_choices(model, Conditions(held.few, none, held.shuffled))
+    names = [document.id for document in held.few.documents[1:]]
+    assert all([document.id for document in task.documents] == names for task in kept.tasks.values())
+    assert len(reasons) == 1
 
 
 def test_progress_and_bad_input() -> None:

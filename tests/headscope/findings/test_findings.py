@@ -328,6 +328,22 @@ def test_kinds_that_zero_or_the_last_position_turns_are_told_with_both_numbers(t
     assert len(told) == 1 and "random" in told[0]
 
 
+def test_the_claim_rests_on_the_mean_and_the_papers_row_on_zero(tmp_path: Path) -> None:
+    shares = {"head/mean": 30.0, "head/zero": 10.0}
+    rows = [
+        one
+        for outcome in ("kept", "metric")
+        for level, share in shares.items()
+        for one in pruned(share, outcome=outcome, level=level)
+    ]
+    evidence = Evidence(write(tmp_path / "run", rows))
+    assert list(pruning.sentence(evidence)) == [
+        "Removable with 95% of the choice gain kept, replaced by mean: 30% of the heads."
+    ]
+    ((what, _, here),) = paper.removable(evidence)
+    assert (what, here) == ("share of heads removable by accuracy, 5 shots", "10%")
+
+
 def test_no_kind_is_the_largest_where_none_is_shown_to_cost_more(tmp_path: Path) -> None:
     arms = [("induction", 0.1, 0.05, 0.15), ("importance", 0.5, -0.25, 1.25)]
     told = list(contest.sentences(write(tmp_path, contested(*arms, lowest=0.02)).comparisons))
