@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from ablation.tasks import own_files
 from ablation.tasks.data import read_rows
 from headscope.cli import values
+from headscope.findings.models import paired
 from headscope.inspector.app import make_app
 from headscope.inspector.asked import asked_prompt, asked_removal
 from headscope.inspector.bench import Bench
@@ -298,7 +299,7 @@ def a_task_file(run: Path, place: Path) -> Any:
 def an_address(run: Path, place: Path) -> Any:
     """What a browser may fetch beside the page: never a defect of the server's, whatever stands in the address."""
     bench = Bench("tiny", run=open_run(run), why="not loaded.")
-    bench.beside = Beside(open_run(run), "other", "tiny")
+    bench.beside = Beside(open_run(run), "other", "tiny", paired)
     client = make_app(bench).server.test_client()
     held = asked_prompt({"kind": "stored"})
     seen(bench, {"prompt": {"kind": "stored"}}, None)
