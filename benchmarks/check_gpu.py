@@ -2,8 +2,9 @@
 
     python benchmarks/check_gpu.py [--model smollm2-135m] [--device cuda] [--documents 8]
 
-1. In float32, each command writes a run directory on the device and one on the CPU. Stored scores must agree: the rank
-   correlation over all components above .99, the largest difference below 2% of the score's range.
+1. In float32, each command writes a run directory on the device and one on the CPU. Stored scores must agree, and the
+   effects of `patch`, and what the sets of the primary question and of the contest cost: the rank correlation over all
+   of them above .99, the largest difference below 2% of the range. Sets are drawn by scores: those that both have.
 2. On the device in its own precision the commands must end well; how far scores move is printed.
 3. Tokens a second of a forward pass, in float32 and bfloat16, and the share of the device's peak that they are.
 `--device cpu` is a dry run of the same steps, in which nothing may differ. Where something does, the status is 1.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import json
 import sys
 import tempfile
 import time
@@ -31,11 +33,18 @@ from headscope.cli import main as headscope
 from headscope.plan.calibration import device_here
 from headscope.plan.placement import devices
 from headscope.store.run import Run, open_run
+from interp.errors import HeadscopeError
 
 RANK, MOVE = 0.99, 0.02
+SHARED = 0.9  # of the sets on the first device
+SETS = ("task", "arm", "ablation", "positions", "outcome", "contrast", "group", "dose", "heads")
+CLEAN, CORRUPT = "red, blue, red, blue, red,", "red, green, red, green, red,"
 TASKS = "probe_pattern,probe_labels"
 COMMON = ("--tasks", TASKS, "--shots", "0,2")
 HALF = "bfloat16"
+ONE = ("--tasks", "probe_pattern", "--shots", "2")
+SCREENED, QUERIES, FEW = 20, 15, 4
+PATCHED = "patch.json"
 
 
 @dataclass(frozen=True)
@@ -55,16 +64,25 @@ def commands(documents: int, sequences: int) -> Iterator[tuple[str, ...]]:
     """Everything that measures, in an order in which each finds what it needs."""
     limit = ("--limit", str(documents))
     yield ("induction", "--sequences", str(sequences), "--length", "25")
+    yield ("study", "--only", "screen", *COMMON, "--limit", str(max(documents, SCREENED)))
+    yield ("study", "--only", "primary", *COMMON, "--limit", str(max(documents, SCREENED)))
+    yield ("vectors", "--queries", str(QUERIES))
+    yield ("contest", "--shots", "2", *limit, "--controls", "0", "--shares", "20")
     yield ("importance", *COMMON, *limit)
+    yield ("importance", *COMMON, *limit, "--objective", "choice")
     yield ("knockout", "--component", "ffn", *COMMON, *limit)
+    yield ("knockout", "--component", "ffn", *COMMON, *limit, "--ablation", "mean")
+    yield ("knockout", "--component", "head", *ONE, "--limit", str(min(documents, FEW)), "--ablation", "mean")
     yield ("prune", *COMMON, *limit, "--order", "own,random", "--draws", "2", "--percents", "0,30,60")
     yield ("compare",)
+    yield ("patch", "--clean", CLEAN, "--corrupt", CORRUPT, "--answer", " blue", "--other", " green")
 
 
 def run(words: tuple[str, ...], model: str, folder: Path, device: str, dtype: str) -> float:
     """Seconds of one command. Raises RuntimeError with what it said where it fails."""
-    where = ("--device", device, "--dtype", dtype, "-o", str(folder))
-    asked = [*words[:1], str(folder)] if words[0] == "compare" else [*words[:1], model, *words[1:], *where]
+    where = ("--device", device, "--dtype", dtype)
+    stored = ("--json", "--top", "1000000") if words[0] == "patch" else ("-o", str(folder))
+    asked = [*words[:1], str(folder)] if words[0] == "compare" else [*words[:1], model, *words[1:], *where, *stored]
     out, error, status = io.StringIO(), io.StringIO(), 0
     start = time.perf_counter()
     with (
@@ -78,25 +96,59 @@ def run(words: tuple[str, ...], model: str, folder: Path, device: str, dtype: st
             status = int(end.code or 0)
     if status:
         raise RuntimeError(f"headscope {' '.join(asked)} left with status {status}: {error.getvalue()[-2000:]}")
+    if words[0] == "patch":
+        (folder / PATCHED).write_text(out.getvalue(), encoding="utf-8")
     return time.perf_counter() - start
 
 
 def agreements(first: Run, second: Run) -> list[Agreement]:
-    """Every stored score of heads and FFNs."""
-    found = []
+    """Every stored score of heads and FFNs, the sets of primary and contest, and effects of patching."""
+    found = [drops(first, second, name) for name in ("primary", "contest") if has_items(first, name)]
+    missing = np.array([np.nan])
+    effects = [read_effects(one.folder) for one in (first, second)]
+    found.append(agreement("patch", *(np.array([one[head] for head in sorted(one)]) for one in effects)))
     for name in ("head_scores", "ffn_scores"):
         key = ["score", "variant", "task", "shots"]
         both = [dict(list(getattr(one, name).groupby(key, sort=True))) for one in (first, second)]
         for label in sorted(both[0]):
-            a, b = (one[label]["mean"].to_numpy(dtype=float) for one in both)
+            a, b = (one[label]["mean"].to_numpy(dtype=float) if label in one else missing for one in both)
             found.append(agreement("/".join(str(part) for part in label if part != ""), a, b))
     return found
+
+
+def has_items(run: Run, name: str) -> bool:
+    try:
+        return len(run.items(name)) > 0
+    except HeadscopeError:  # no task passed the screen
+        return False
+
+
+def drops(first: Run, second: Run, name: str) -> Agreement:
+    """What the choice and the mass lose without each set that both runs have."""
+    if not has_items(second, name):
+        return Agreement(name, 0.0, np.inf)
+    tables = []
+    for run in (first, second):
+        items = run.items(name)
+        items = items[items["outcome"].isin(["choice", "mass"])]
+        keys = [column for column in SETS if column in items]
+        tables.append(items[[*keys, "drop"]].drop_duplicates(keys))
+    both = tables[0].merge(tables[1], on=keys)
+    if len(both) < SHARED * len(tables[0]):
+        return Agreement(name, 0.0, np.inf)
+    return agreement(name, both["drop_x"].to_numpy(dtype=float), both["drop_y"].to_numpy(dtype=float))
+
+
+def read_effects(folder: Path) -> dict[str, float]:
+    """Of every head, by what `headscope patch --json` printed."""
+    found = json.loads((folder / PATCHED).read_text(encoding="utf-8"))["effects"]
+    return {str(one["component"]): float(one["effect"]) for one in found}
 
 
 def agreement(score: str, a: np.ndarray, b: np.ndarray) -> Agreement:
     """Components that have a value on one device alone count as a move without end."""
     there = np.isfinite(a)
-    if (there != np.isfinite(b)).any():
+    if a.shape != b.shape or (there != np.isfinite(b)).any():
         return Agreement(score, 0.0, np.inf)
     a, b = a[there], b[there]
     span = float(np.ptp(a))
@@ -165,8 +217,11 @@ def main(*given: str) -> int:
         for found in agreements(runs["cpu"], runs["device"]):
             bad += not found.good
             print(f"{'ok' if found.good else 'DIFFERS'}: {found.score}: rank {found.rank:.5f}, move {found.move:.2e}")
-        worst = min(agreements(runs["cpu"], runs["half"]), key=lambda found: found.rank)
+        halves = agreements(runs["cpu"], runs["half"])
+        worst = min((one for one in halves if np.isfinite(one.move)), key=lambda found: found.rank)
         print(f"{HALF}: the lowest rank correlation is {worst.rank:.4f} ({worst.score})")
+        if unlike := [one.score for one in halves if not np.isfinite(one.move)]:
+            print(f"{HALF}: other sets of heads, or values elsewhere: {', '.join(unlike)}")
     for line in throughput(asked.model, asked.device, rows=asked.rows, length=asked.length):
         print(line)
     print("check-gpu: " + (f"{bad} scores differ" if bad else f"{asked.device} gives the CPU's numbers"))

@@ -21,7 +21,16 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 KEPT = HERE / "measured"
-BENCHMARKS = ("prefix_matching", "copying", "importance", "knock_out", "likelihood", "patching", "ray_workers")
+BENCHMARKS = (
+    "prefix_matching",
+    "copying",
+    "importance",
+    "knock_out",
+    "likelihood",
+    "patching",
+    "contest",
+    "ray_workers",
+)
 
 
 def run(name: str, kept: Path, *given: str) -> None:

@@ -68,14 +68,18 @@ def test_scores_that_differ_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_check_of_a_device_runs_dry(
     model_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every command, on the CPU in place of a GPU: nothing may differ."""
+    """Every command, on the CPU in place of a GPU: nothing may differ. The tasks are taken to pass the screen."""
     checked = program("check_gpu", monkeypatch)
+    for place in ("stages.primary", "stages.vectors", "stages.contest", "plan.study"):
+        monkeypatch.setattr(f"headscope.{place}.learnt_tasks", lambda *_: ("probe_pattern", "probe_labels"))
     small = ("--model", str(model_folder), "--documents", "4", "--sequences", "2", "--rows", "1", "--length", "32")
     assert checked.main(*small, "--device", "cpu") == 0
     said = capsys.readouterr().out
+    open("/tmp/said.txt", "w").write(said)
     assert "check-gpu: cpu gives the CPU's numbers" in said and "DIFFERS" not in said
     assert all(f"{words[0]}: cpu" in said for words in checked.commands(4, 2)) and "bfloat16: " in said
     assert said.count("ok: ") > 20 and "move 0.00e+00" in said
+    assert all(f"ok: {name}" in said for name in ("primary", "contest", "patch", "fv", "importance"))
 
 
 def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,6 +94,47 @@ def test_rounds_and_the_tokens_that_have_to_be_run(monkeypatch: pytest.MonkeyPat
     assert shared.tokens_to_run([(1, 2, 3), (1, 2, 4), (2, 3)]) == 6
     found = shared.row("what", [3.0, 1.0, 2.0], limit=1.5)
     assert (found["value"], found["low"], found["high"], found["rounds"], found["peers"]) == (2.0, 1.0, 3.0, 3, {})
+
+
+SMALLEST = {
+    "prefix_matching": ("--lengths", "5", "--repeats", "2"),
+    "copying": ("--tokens", "21", "--repeats", "2"),
+    "importance": ("--documents", "2", "--length", "20", "--target", "3", "--rounds", "2"),
+    "knock_out": ("--documents", "1", "--words", "12", "--sampled", "1", "--repeats", "2"),
+    "likelihood": ("--documents", "1", "--record", "1", "--repeats", "2"),
+    "patching": ("--tokens", "12", "--sampled", "2", "--repeats", "2"),
+    "contest": ("--tasks", "probe_pattern", "--documents", "6", "--shots", "1", "--controls", "0"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(one, marks=pytest.mark.longest) if one in ("copying", "prefix_matching") else one
+        for one in SMALLEST
+    ],
+)
+def test_a_benchmark_runs(name: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a tiny model, as `make bench` runs it: its rows stand on the page."""
+    monkeypatch.delenv("HEADSCOPE_DATA", raising=False)
+    made = program("page", monkeypatch)
+    made.run(name, tmp_path, "--model", str(model_folder), *SMALLEST[name])
+    rows = json.loads((tmp_path / f"{name}.json").read_text())["rows"]
+    assert rows and all(0 <= one["low"] <= one["value"] <= one["high"] for one in rows)
+    assert all(one["rounds"] == 2 for one in rows if one["limit"] is not None and name != "contest")
+    lines = made.page(tmp_path).splitlines()
+    assert all(any(one["what"] in line for line in lines) for one in rows)
+
+
+@pytest.mark.slow
+def test_the_contest_runs_less_than_a_loop(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = program("contest", monkeypatch)
+    made.main("--model", str(model_folder), *SMALLEST["contest"])
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert 0.9 * found["tokens"]["least"] < found["tokens"]["run"] < found["tokens"]["loop"]
 
 
 @pytest.mark.slow
