@@ -75,7 +75,6 @@ def test_the_check_of_a_device_runs_dry(
     small = ("--model", str(model_folder), "--documents", "4", "--sequences", "2", "--rows", "1", "--length", "32")
     assert checked.main(*small, "--device", "cpu") == 0
     said = capsys.readouterr().out
-    open("/tmp/said.txt", "w").write(said)
     assert "check-gpu: cpu gives the CPU's numbers" in said and "DIFFERS" not in said
     assert all(f"{words[0]}: cpu" in said for words in checked.commands(4, 2)) and "bfloat16: " in said
     assert said.count("ok: ") > 20 and "move 0.00e+00" in said
