@@ -420,14 +420,18 @@ def test_of_two_ablations_in_one_run_mean_is_told_then_zero(tmp_path: Path, ways
 
 
 def test_ffns_are_needed_where_holm_says_so(tmp_path: Path) -> None:
+    cases = list(enumerate([(6.3, 0.001), (0.2, 0.06), (0.4, 0.04), (0.01, 1.0), (2.0, 0.03)]))
     rows = [
-        row("ffn_needed", "pooled tasks", str(layer), 5, "choice/mean", cost, p=0.01, p_holm=holm, n=3)
-        for layer, (cost, holm) in enumerate([(6.3, 0.001), (0.2, 0.06), (0.4, 0.04), (0.01, 1.0)])
+        row("ffn_needed", "pooled tasks", str(ffn), 5, f"choice/{way}", cost, p=0.01, p_holm=min(holm * k, 1.0), n=3)
+        for way, k in (("zero/later", 100), ("mean", 1), ("zero", 0.5), ("mean/later", 1))
+        for ffn, (cost, holm) in cases
     ]
     assert list(pruning.needed(write(tmp_path, rows))) == [
-        "2 of 4 FFNs are shown to be needed: replaced alone by mean, each costs more than 0.05 nats of choice, most of "
-        "all 0 (6.3 nats) and 2 (0.4 nats)."
+        "FFNs shown to be needed, that is, to cost more than 0.05 nats of choice alone: replaced by mean, 3 of 5, 0 "
+        "(6.3 nats), 4 (2.0 nats) and 2 (0.4 nats); replaced by zero, 4 of 5, most of all 0 (6.3 nats), 4 (2.0 nats) "
+        "and 2 (0.4 nats); replaced by zero but at position 0, none of 5."
     ]
+    assert list(pruning.needed(write(tmp_path / "none", []))) == []
 
 
 # ---- what the primary's sentence leaves out --------------------------------------------------------------------------
