@@ -143,9 +143,7 @@ def score_requests(
         gates = model.gates(heads=heads, ffns=ffns) if replacement is None else nullcontext()
         with gates, shared.run() if shared is not None else nullcontext():
             run.all(sharing)
-        if replacement is None:
-            with model.gates(heads=heads, ffns=ffns):
-                recheck(model, grouped, names, run.scores)
+        recheck(model, grouped, names, run.scores, gates=run.alone)
     return run.result()
 
 
@@ -284,6 +282,14 @@ class _Run:
             return nullcontext()
         lengths = torch.tensor([len(self.requests[owner].context) for owner in batch.owners])
         placement = Placement(tuple(self.names[owner] for owner in batch.owners), batch.positions, lengths)
+        return self.model.gates(**self.masks, reference=self.replacement.placed(placement))
+
+    def alone(self, number: int) -> Any:
+        """The gates over one request that is run by itself."""
+        if self.replacement is None:
+            return self.model.gates(**self.masks)
+        request = self.requests[number]
+        placement = Placement.whole([self.names[number]], [len(request.context)], len(request.ids) - 1)
         return self.model.gates(**self.masks, reference=self.replacement.placed(placement))
 
     def report(self, finished: int) -> None:

@@ -2,14 +2,14 @@
 
 The engine shares prefixes, packs rows and makes logits at scored positions alone. Here the request runs by itself, from
 all the logits the model gives, and must come out the same. What holds at load (the self-check) is seen to hold on the
-documents that are scored, at a thousandth of their cost. Left out: runs with a replacement, which is told per batch
-what stands where.
+documents that are scored, at a thousandth of their cost. Removed components are removed here too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -25,22 +25,25 @@ if TYPE_CHECKING:
 EVERY = 1000
 WITHIN = {torch.float64: 1e-6, torch.float32: 1e-2}  # nats; rounding grows with the length of a context
 HALF = 1.0  # in half precision, a token's experts may change with the order of a sum
-RECHECKED = (
-    f"the first log-likelihood and every {EVERY}th after it agreed with one computed by itself; runs with heads "
-    "replaced by a mean are not checked again"
-)
+RECHECKED = f"the first log-likelihood and every {EVERY}th after it agreed with one computed by itself"
 _KEPT = "_headscope_scored"
 
 
 def recheck(
-    model: HookedModel, requests: Sequence[Request], names: Sequence[str], scores: Float[Tensor, " request"]
+    model: HookedModel,
+    requests: Sequence[Request],
+    names: Sequence[str],
+    scores: Float[Tensor, " request"],
+    *,
+    gates: Callable[[int], AbstractContextManager[Any]] = lambda number: nullcontext(),
 ) -> list[int]:
-    """Compute again those that are due, and return which; gates that are held apply. Raises HeadscopeError."""
+    """Compute again those that are due, and return which; `gates` are those of a request. Raises HeadscopeError."""
     before = vars(model.hf).get(_KEPT, 0)
     vars(model.hf)[_KEPT] = before + len(requests)
     due = list(range(-before % EVERY, len(requests), EVERY))
     for number in due:
-        again = float(plain_log_likelihood(model, requests[number]))
+        with gates(number):
+            again = float(plain_log_likelihood(model, requests[number]))
         limit = WITHIN.get(model.dtype, HALF) * max(1.0, abs(again) / 10)
         if not abs(again - float(scores[number])) <= limit:
             raise HeadscopeError(

@@ -16,6 +16,7 @@ from ablation.importance import importance
 from ablation.knock_out import knock_out
 from ablation.loss_scaling import POWERS, LossScaling
 from ablation.patching import patch
+from ablation.replacement import make_replacement
 from interp.errors import HeadscopeError
 from interp.model import HookedModel
 from tests.ablation.documents import SmallTask, documents
@@ -167,14 +168,19 @@ def test_the_first_request_and_every_thousandth_are_computed_again(monkeypatch: 
     assert [recheck(model, requests, names, scores) for _ in range(3)] == [[0], [300], [600]]
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_a_shared_run_that_goes_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch, masked: bool) -> None:
+@pytest.mark.parametrize("removed", ["nothing", "zero", "mean", "resample"])
+def test_a_shared_run_that_goes_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch, removed: str) -> None:
     """As where a mask is lost beyond some length that no check at load reaches."""
-    heads = torch.ones(2, 4)
-    heads[0, 1] = 0.0
-    chosen = {"heads": heads if masked else None}
-    log_likelihoods(load("llama"), documents(3), **chosen)  # sound
-    model, real = load("llama"), _Run.forward
+    chosen: dict[str, Any] = {} if removed == "nothing" else {"heads": [(0, 1), (1, 2)]}
+
+    def scored() -> list[list[float]]:
+        model = load("llama")
+        stand_in = make_replacement(model, removed, documents(3, seed=9), minimum=3) if chosen else None
+        return log_likelihoods(model, documents(3), **chosen, replacement=stand_in)
+
+    monkeypatch.setattr("ablation.engine.recheck.EVERY", 1)
+    scored()  # sound, every one of them
+    real = _Run.forward
 
     def wrong(self: Any, batch: Any, cache: Any) -> None:
         real(self, batch, cache)
@@ -183,4 +189,4 @@ def test_a_shared_run_that_goes_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(_Run, "forward", wrong)
     with pytest.raises(HeadscopeError, match=r"document t/0 is -.* where prefixes are shared and -.* by itself"):
-        log_likelihoods(model, documents(3), **chosen)
+        scored()

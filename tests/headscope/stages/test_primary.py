@@ -247,7 +247,7 @@ def test_looks_are_at_whole_shards_and_none_twice() -> None:
 def test_the_running_check_is_recorded_when_all_has_run(model: interp.HookedModel, run: Run, tmp_path: Path) -> None:
     for command in ("screen", "primary"):
         (stage,) = (stage for stage in run.stages if stage.command == command)
-        assert stage.record["running_check"].endswith("runs with heads replaced by a mean are not checked again")
+        assert stage.record["running_check"].endswith("agreed with one computed by itself")
     (screened,) = (stage for stage in run.stages if stage.command == "screen")
     assert screened.record["choices"] == {
         one.few.name: sorted({len(document.continuations) for document in one.few.documents})
