@@ -36,7 +36,7 @@ if find_spec("ray") is None:  # Not imported here: what headscope tells it, it r
     pytest.skip("ray is not installed: pip install '.[ray]'", allow_module_level=True)
 psutil = pytest.importorskip("psutil")
 
-from headscope.engine.ray import RayEngine, Resources, running  # noqa: E402  (after the check that Ray is there)
+from headscope.engine.ray import RayEngine, Resources  # noqa: E402  (after the check that Ray is there)
 
 pytestmark = pytest.mark.slow
 CHOICE = TaskChoice(("probe_pattern", "probe_labels"), shots=(0, 2), limit=20, demos="fixed")
@@ -56,8 +56,10 @@ def model(model_folder: Path) -> interp.HookedModel:
 
 @pytest.fixture(scope="module")
 def engine(model_folder: Path) -> Iterator[RayEngine]:
-    with running(RayEngine(str(model_folder), {"check": False}, Resources(workers=2, cpus=1))) as found:
-        yield found
+    """At work only where a test says so: not `running`, which would have it fill what runs without workers too."""
+    found = RayEngine(str(model_folder), {"check": False}, Resources(workers=2, cpus=1))
+    yield found
+    found.stop()
     assert not of_ray(psutil.Process())
 
 
