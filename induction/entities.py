@@ -97,6 +97,15 @@ def entity_prompts(
     return EntityPrompts(made, len(names), "line break" if separator else "random token", seed)
 
 
+def fitting(model: HookedModel, counts: Counts | None = None) -> dict[str, int]:
+    """`prompts` and `length` as `entity_prompts` takes them, no more than context, names and candidates allow."""
+    candidates, names, separator = len(drawn_from(model, None, counts).ids), _usable(model, None), _separator(model)
+    rooms = [LENGTH, (candidates - _beside(max(map(len, names), default=LONGEST), len(separator))) // 2]
+    if model.max_length is not None:
+        rooms.append((model.max_length - 1 - max(1, len(separator))) // 2)
+    return {"prompts": min(PROMPTS, len(names)), "length": min(rooms)}
+
+
 def _usable(model: HookedModel, entities: Sequence[str | Ids] | None) -> list[Ids]:
     """Each entity's ids, of those that are two to five tokens long and have a rival as long."""
     given: Sequence[str | Ids] = NAMES if entities is None else entities
@@ -132,12 +141,17 @@ def _refuse_impossible(model: HookedModel, candidates: int, length: int, *, long
             f"these prompts have up to {positions} tokens, more than this model's context of {model.max_length}: give "
             f"length={(model.max_length - 1 - max(1, separator)) // 2} or less"
         )
-    beside = 3 * longest + separator + 2  # the twins, the two names, which may be candidates themselves, and the rest
+    beside = _beside(longest, separator)
     if candidates < 2 * length + beside:
         raise UsageError(
             f"these prompts need {2 * length + beside} different random tokens, and {candidates} can be drawn: give "
             f"length={(candidates - beside) // 2} or less"
         )
+
+
+def _beside(longest: int, separator: int) -> int:
+    """Candidates needed beside r and its other draw: the twins, the two names, which may be candidates, the rest."""
+    return 3 * longest + separator + 2
 
 
 def _prompt(

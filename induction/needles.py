@@ -8,11 +8,13 @@
    boundary that is nearest to its depth.
 4. An item's other values are nine that share no word with its own: those of the other needles, and some that stand
    nowhere.
+In a shorter context the longer prompts are as long as it is (`fitting_lengths`), 256 tokens or half of them filler.
 Text becomes ids piece by piece, and a value has the same ids in the needle and in the answer: its places are known.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -156,6 +158,43 @@ def needle_prompts(
     return NeedlePrompts.of(items, seed, model.device)
 
 
+def fitting_lengths(model: HookedModel) -> tuple[int, ...]:
+    """The protocol's lengths as far as the model's context holds them; none where it holds no sensible prompt."""
+    fewest, most = fewest_tokens(model), longest_prompt(model)
+    fitted = [length if most is None else min(length, most) for length in LENGTHS]
+    return tuple(dict.fromkeys(length for length in fitted if length >= fewest))
+
+
+def longest_prompt(model: HookedModel) -> int | None:
+    """The longest prompt that the context holds with each choice at its end; None where it has no limit.
+
+    A choice may have more tokens than the value that is asked for.
+    """
+    values = _value_sizes(tokenizer_of(model, "needles in a context"))
+    return None if model.max_length is None else model.max_length - (max(values) - min(values))
+
+
+def fewest_tokens(model: HookedModel) -> int:
+    """Of the shortest prompt: half of it filler, so that needles are apart, or else the protocol's shortest length.
+
+    More than that only where needles and question alone can be longer.
+    """
+    tokenizer = tokenizer_of(model, "needles in a context")
+    heads = sorted(len(ids_behind(tokenizer, NEEDLE.format(key))) for key in PLACES)[-len(DEPTHS) :]
+    value, stop = max(_value_sizes(tokenizer)), len(ids_behind(tokenizer, ".", behind=" window"))
+    question = max(len(ids_behind(tokenizer, QUESTION.format(key))) for key in PLACES)
+    said = sum(heads) + len(DEPTHS) * (value + stop)
+    asked = len(front_ids(tokenizer)) + said + question + value - 1
+    return max(asked + 1, min(2 * asked, min(LENGTHS)))
+
+
+def _value_sizes(tokenizer: Any) -> list[int]:
+    """How many tokens each value can have."""
+    behind = NEEDLE.format(PLACES[0])
+    words = itertools.product(FIRST_WORDS, SECOND_WORDS)
+    return [len(ids_behind(tokenizer, f" {one} {two}", behind=behind)) for one, two in words]
+
+
 def _refuse(model: HookedModel, lengths: Sequence[int], depths: Sequence[float], each: int) -> None:
     if not 2 <= len(depths) <= CHOICES or not all(0 <= depth <= 1 for depth in depths):
         raise UsageError(
@@ -163,10 +202,11 @@ def _refuse(model: HookedModel, lengths: Sequence[int], depths: Sequence[float],
         )
     if not lengths or each < 1:
         raise UsageError(f"there must be a length and an item for each depth; got lengths={list(lengths)}, {each=}")
-    if model.max_length is not None and max(lengths) > model.max_length:
+    most = longest_prompt(model)
+    if most is not None and max(lengths) > most:
         raise UsageError(
-            f"a prompt of {max(lengths)} tokens is longer than this model's context of {model.max_length}: give "
-            f"lengths={tuple(min(length, model.max_length) for length in lengths)} or less"
+            f"a prompt of {max(lengths)} tokens, with the longest choice at its end, is longer than this model's "
+            f"context of {model.max_length}: give lengths={tuple(min(length, most) for length in lengths)} or less"
         )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 EXAMPLE_LENGTH, EXAMPLE_REPEATS = 12, 4
 LOGIT_BUDGET = 1024  # tokens whose logits are held at once
+FEWEST_NAMES = 2  # of concept induction: an interval needs two
 RANDOM = ("repeated sequences", "unrepeated sequences")
 
 
@@ -62,9 +64,9 @@ def measure_induction(
     """Score every head and store scores, items, classes and an attention example; finished units are not run again.
 
     counts: how often tokens occur, `uniform` or a file (token_counts.py). also: `retrieval` and `concept`, scores on
-    prompts of their own. Without a length, sequences that the model's context can't hold are as long as it allows, and
-    the manifest says so. What the model or its vocabulary can't give is refused before anything is written; natural
-    prompts, which a model that reads no English can't have, are left out.
+    prompts of their own. Without a length, sequences that the model's context can't hold are as long as it allows, as
+    are the prompts of `also`, and the manifest says so. What the model or its vocabulary can't give is refused before
+    anything is written; natural prompts, which a model that reads no English can't have, are left out.
     """
     import induction
     from induction.scoring import unrepeated_for
@@ -76,7 +78,7 @@ def measure_induction(
     repeated = induction.repeated_sequences(model, **drawn, counts=read_counts(counts))
     unrepeated = unrepeated_for(model, repeated)
     natural, unread = natural_of(model, seed)
-    further = prompts_of(model, also, seed, counts)
+    further, fitted_prompts = prompts_of(model, also, seed, counts)
     stage = stage_of(**options, counts=counts)
     with open_stage(model, folder, stage) as run:
         heads, loss = (None, None) if progress is None else _thirds(progress)
@@ -104,13 +106,15 @@ def measure_induction(
             repeat_score=in_context.repeat,
             refused=scored.refused,
             **({} if fitted is None else {"fitted_length": fitted}),
+            **({"fitted_prompts": fitted_prompts} if fitted_prompts else {}),
             parameters=sum(weight.numel() for weight in model.hf.parameters()),
         )
         shown = min(EXAMPLE_LENGTH, max(repeated.lengths))
         store_example(run, model, candidates=repeated.candidates, length=shown, seed=seed)
     told = _described(protocol, repeated)
     short = "" if fitted is None else f", as long as the model's context of {model.max_length} tokens allows"
-    return Measured(scored, in_context, told + short)
+    shortened = [f"; {name} fitted to it: {_listed(sizes)}" for name, sizes in fitted_prompts.items()]
+    return Measured(scored, in_context, "".join([told, short, *shortened]))
 
 
 def refuse_overflow(model: HookedModel, losses: Float[Tensor, " sequence"]) -> None:
@@ -148,16 +152,61 @@ def check_also(also: Sequence[str]) -> None:
         raise UsageError(f"{unknown[0]!r} is no further kind of scores; there are {', '.join(ALSO)} (--also)")
 
 
-def prompts_of(model: HookedModel, also: Sequence[str], seed: int, counts: str | None) -> dict[str, Any]:
-    """The prompts of the further scores. Raises UsageError for unknown ones, and for a model that can't have them."""
+def prompts_of(
+    model: HookedModel, also: Sequence[str], seed: int, counts: str | None
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The prompts of the further scores, and what of their sizes had to be fitted to the model.
+
+    Raises UsageError for unknown scores, and for a model that can't have them.
+    """
     import induction
 
     check_also(also)
-    made: dict[str, Callable[[], Any]] = {
-        "retrieval": lambda: induction.needle_prompts(model, seed=seed),
-        "concept": lambda: induction.entity_prompts(model, seed=seed, counts=read_counts(counts)),
+    made: dict[str, Callable[..., Any]] = {
+        "retrieval": partial(induction.needle_prompts, model, seed=seed),
+        "concept": partial(induction.entity_prompts, model, seed=seed, counts=read_counts(counts)),
     }
-    return {name: made[name]() for name in dict.fromkeys(also)}
+    sizes = {name: FITTED[name](model, counts) for name in dict.fromkeys(also)}
+    return {name: made[name](**fitted) for name, fitted in sizes.items()}, {name: f for name, f in sizes.items() if f}
+
+
+def _needle_sizes(model: HookedModel, counts: str | None) -> dict[str, Any]:
+    """The lengths of needle prompts that this model's context allows, where the protocol's are not among them."""
+    from induction.needles import LENGTHS, fewest_tokens, fitting_lengths, longest_prompt
+
+    lengths = fitting_lengths(model)
+    if not lengths:
+        raise UsageError(
+            f"retrieval needs prompts of {fewest_tokens(model)} tokens or more under this model's tokenizer, and its "
+            f"context of {model.max_length} holds {longest_prompt(model)}: leave retrieval out (--also)"
+        )
+    return {} if lengths == LENGTHS else {"lengths": lengths}
+
+
+def _entity_sizes(model: HookedModel, counts: str | None) -> dict[str, Any]:
+    """Length and number of entity prompts, where context, names or candidates do not allow the protocol's."""
+    from induction.entities import LENGTH, LONGEST, PROMPTS, fitting
+    from interp.tokenizer import tokenizer_of
+
+    tokenizer_of(model, "the names of concept induction")
+    fitted = fitting(model, read_counts(counts))
+    if fitted["length"] <= LONGEST or fitted["prompts"] < FEWEST_NAMES:
+        raise UsageError(
+            f"concept induction needs {FEWEST_NAMES} names of few tokens, a context and candidates for {LONGEST + 1} "
+            f"tokens twice, and this model allows {fitted['prompts']} names and {max(0, fitted['length'])} tokens: "
+            "leave concept out (--also)"
+        )
+    wanted = {"length": LENGTH, "prompts": PROMPTS}
+    return {name: fitted[name] for name in wanted if fitted[name] != wanted[name]}
+
+
+FITTED: dict[str, Callable[[Any, str | None], dict[str, Any]]] = {"retrieval": _needle_sizes, "concept": _entity_sizes}
+
+
+def _listed(sizes: Mapping[str, Any]) -> str:
+    """lengths 256, 400"""
+    shown = {name: value if isinstance(value, tuple) else (value,) for name, value in sizes.items()}
+    return ", ".join(f"{name} {' and '.join(map(str, value))}" for name, value in shown.items())
 
 
 def _retrieval(model: HookedModel, prompts: Any, units: UnitStore) -> tuple[HeadScores, ...]:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import string
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import torch
 import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 import interp
+from induction.names import PLACES
+from induction.needles import FIRST_WORDS, NEEDLE, QUESTION, SECOND_WORDS
+from induction.texts import sentences
 from interp.model import HookedModel
 from tests.induction.tokenizers import opt_like, pair_merges
 from tests.interp import families
@@ -43,3 +48,27 @@ def build(family: str) -> Any:
 def model(family: str) -> HookedModel:
     """Read-only: shared between tests."""
     return interp.load_model(build(family), tokenizer=tokenizer(), check=False)
+
+
+def short(positions: int, *, trained: bool = False) -> HookedModel:
+    """A random model with room for so many tokens; `trained`: under a tokenizer with whole words, as real ones have."""
+    text = whole_words() if trained else tokenizer()
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = transformers.LlamaConfig(
+        **sizes, intermediate_size=24, vocab_size=len(text), max_position_embeddings=positions
+    )
+    torch.manual_seed(0)
+    return interp.load_model(transformers.LlamaForCausalLM(config).eval(), tokenizer=text, check=False)
+
+
+@lru_cache
+def whole_words() -> transformers.PreTrainedTokenizerFast:
+    """Byte-level BPE trained on the prompts' own words."""
+    found = Tokenizer(models.BPE())
+    found.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    found.decoder = decoders.ByteLevel()
+    words = [NEEDLE, QUESTION, *PLACES, *FIRST_WORDS, *SECOND_WORDS, *islice(sentences(), 200)]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=2500, special_tokens=["<s>"], initial_alphabet=alphabet)
+    found.train_from_iterator([f" {word}" for word in words], trainer)
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=found, bos_token="<s>", eos_token="<s>")

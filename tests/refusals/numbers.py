@@ -23,6 +23,7 @@ from ablation.knock_out import knock_out
 from ablation.patching import patch
 from ablation.pruning import prune
 from headscope.stages.cells import TaskChoice
+from headscope.stages.induction import measure_induction
 from headscope.stages.knock_out import measure_knock_out
 from headscope.store.manifest import Stage
 from headscope.store.run import TABLE_FILES, open_run
@@ -34,7 +35,7 @@ from tests.ablation.documents import SmallTask, documents
 from tests.headscope.commands import Outcome
 from tests.headscope.several import model_run
 from tests.headscope.store import stored
-from tests.induction import tiny
+from tests.induction import tiny, worded
 from tests.interp import saved
 from tests.interp.families import FAMILIES, VOCAB, build, load
 from tests.refusals.case import Desk, refusal
@@ -147,6 +148,16 @@ def cache_it(model: interp.HookedModel) -> Any:
 @refusal(UsageError, "tokens are more than the model's context of", inputs=(run_it, cache_it))
 def beyond_the_context(desk: Desk, use: Any) -> Any:
     return use(load("llama"))
+
+
+@refusal(UsageError, "leave retrieval out (--also)")
+def no_room_for_needles(desk: Desk) -> Any:
+    return measure_induction(worded.short(200), desk.out, sequences=2, length=5, also=("retrieval",))
+
+
+@refusal(UsageError, "leave concept out (--also)")
+def no_room_for_entities(desk: Desk) -> Any:
+    return measure_induction(worded.short(13), desk.out, sequences=2, length=3, also=("concept",))
 
 
 # ---- ablation -------------------------------------------------------------------------------------------------------

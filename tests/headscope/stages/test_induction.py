@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 import induction
 import interp
@@ -14,7 +15,9 @@ from headscope.stages.induction import measure_induction, stage_of
 from headscope.stages.token_counts import mark_of, read_counts
 from headscope.store.glossary import TERMS
 from headscope.store.run import open_run
+from induction import reading, retrieval
 from induction.definitions import DEFINITIONS, versions
+from induction.needles import fewest_tokens
 from interp.errors import StoreError, UsageError
 from tests.headscope import tiny
 from tests.headscope.commands import command, refused
@@ -54,6 +57,82 @@ def test_the_sink_is_read_on_natural_prompts_too_and_other_prompts_on_demand(
     assert natural.n == wanted.n and float((natural.mean - wanted.mean).abs().max()) < 1e-5
     assert "length" in run.items("head-sink") and "length" not in run.items("head-sink-natural")
     assert run.stages[0].protocol["definitions"] == versions()  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("positions", "trained", "lengths"),
+    [(400, False, (256, 396)), (260, False, (256,)), (128, True, (128,)), (1024, True, None)],
+)
+def test_needle_prompts_fit_themselves_to_a_short_context(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, positions: int, trained: bool, lengths: tuple[int, ...] | None
+) -> None:
+    model, each = worded.short(positions, trained=trained), 1
+    monkeypatch.setattr(induction, "needle_prompts", partial(induction.needle_prompts, each=each))
+    found = measure_induction(model, tmp_path / "run", **ASKED, also=("retrieval",))  # type: ignore[arg-type]
+    run = open_run(tmp_path / "run")
+    record = run.stages[0].record
+    told = "; retrieval fitted to it: lengths "
+    if lengths is None:
+        assert "fitted_prompts" not in record and told not in found.protocol
+    else:
+        assert record["fitted_prompts"] == {"retrieval": {"lengths": list(lengths)}}
+        assert found.protocol.endswith(told + " and ".join(map(str, lengths)))
+    drawn = induction.needle_prompts(model, lengths=lengths or (256, 1024))
+    assert {item.length for item in drawn.items} == set(lengths or (256, 1024))
+    for wanted in induction.retrieval_scores(model, drawn):
+        stored = run.head_score("retrieval", wanted.variant)
+        assert (stored.n, torch.equal(stored.mean, wanted.mean)) == (wanted.n, True), wanted.variant
+        assert torch.equal(stored.p_family, wanted.p_family)
+    with (
+        pytest.MonkeyPatch.context() as patch
+    ):  # units are keyed by these very prompts: the same command runs none of them again
+        patch.setattr(retrieval, "prepare", None)
+        patch.setattr(reading, "_listening", None)
+        measure_induction(model, tmp_path / "run", **ASKED, also=("retrieval",))  # type: ignore[arg-type]
+
+
+def test_a_context_too_short_for_needles_is_told_with_what_the_command_has(tmp_path: Path) -> None:
+    roomy = worded.short(512, trained=True)
+    assert 2 * longest_said(roomy) <= fewest_tokens(roomy) <= 2 * longest_said(roomy) + 16
+    for positions, trained, fewest in ((200, False, 256), (64, True, fewest_tokens(roomy))):
+        folder = tmp_path / str(positions)
+        with pytest.raises(UsageError, match=rf"prompts of {fewest} tokens or more .* context of {positions} holds"):
+            measure_induction(worded.short(positions, trained=trained), folder, **ASKED, also=("retrieval",))  # type: ignore[arg-type]
+        assert not folder.exists()
+    model = worded.short(64, trained=True)
+    model.hf.save_pretrained(tmp_path / "model")
+    model.tokenizer.save_pretrained(tmp_path / "model")
+    asked = ("induction", tmp_path / "model", "--sequences", 3, "--length", 10, "-o", tmp_path / "run")
+    outcome = command(*asked, "--also", "retrieval", "--check", "off")
+    refused(outcome, "leave retrieval out (--also)")
+    assert "lengths=" not in outcome.error and not (tmp_path / "run").exists()
+
+
+def longest_said(model: interp.HookedModel) -> int:
+    """Needles and question at their longest, from whole prompts: what is left of them without filler."""
+    shortest = 0
+    for seed in range(2):
+        for length in range(20, 200):
+            try:
+                induction.needle_prompts(model, lengths=(length,), seed=seed)
+            except UsageError:
+                continue
+            shortest = max(shortest, length - 1)
+            break
+    return shortest
+
+
+def test_entity_prompts_fit_themselves_too(tmp_path: Path) -> None:
+    """In 40 tokens: a front, r and the entity, a line break, and r with the entity's first token."""
+    model = worded.short(40)
+    found = measure_induction(model, tmp_path / "run", sequences=3, length=8, also=("concept",))
+    run = open_run(tmp_path / "run")
+    assert run.stages[0].record["fitted_prompts"] == {"concept": {"length": 19}}
+    assert found.protocol.endswith("; concept fitted to it: length 19")
+    for wanted in induction.concept_scores(model, induction.entity_prompts(model, length=19)):
+        assert torch.equal(run.head_score(wanted.name, wanted.variant).mean, wanted.mean)
+    with pytest.raises(UsageError, match=r"allows 40 names and 5 tokens: leave concept out \(--also\)"):
+        measure_induction(worded.short(13), tmp_path / "short", sequences=2, length=3, also=("concept",))
 
 
 def test_scores_of_another_definition_never_stand_in_the_same_folder(
