@@ -131,7 +131,7 @@ def _counted(task: Task, tokenizer: Any, max_length: int | None) -> tuple[float,
 def study_cost(budget: Budget, cells: Sequence[CellTokens], layers: int, heads: int = 0) -> dict[str, float]:
     """Forward-equivalent tokens of every stage; heads: of the whole model."""
     costs = _but_heads(budget, cells, layers, heads)
-    count = heads_knocked_out(budget, cells, layers, heads)
+    count = heads_knocked_out(budget, cells, layers, heads) + min(heads, SAMPLED)  # by mean, and some by zero
     return costs | {"knockout heads": _one_head(budget, cells) * count}
 
 

@@ -421,7 +421,10 @@ def with_a_choice(model: HookedModel, choice: TaskChoice) -> tuple[str, ...]:
 
 
 def run_knockout(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
-    """FFNs by zero, which rank them, and on other documents by mean and by zero; then heads by mean."""
+    """FFNs by zero, which rank them, and on other documents by mean and by zero; then heads.
+
+    Heads by mean, which the claims rest on; some by zero, which is what their first-order importance estimates.
+    """
     if model.ffn_layers:
         with show("knock-out of every FFN") as tell:
             measure_knock_out(model, folder, plan.knocked, component="ffn", progress=tell)
@@ -430,15 +433,19 @@ def run_knockout(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) 
             validated = replace(plan.knocked_once, names=names)
             with show(f"which FFNs are needed ({ablation})") as tell:
                 measure_needed_ffns(model, folder, validated, ablation=ablation, progress=tell)
-    if names := replaceable(plan.knocked_once, "train", "mean"):
-        knocked = replace(plan.knocked_once, names=names)
-        how: dict[str, Any] = {"ablation": "mean", "heads": heads_to_knock_out(model, folder, plan)}
-        with show("knock-out of heads") as tell:
-            measure_knock_out(model, folder, knocked, component="head", progress=tell, **how)
+    for ablation, few in (("mean", False), ("zero", True)):
+        if names := replaceable(plan.knocked_once, "train", ablation):
+            knocked = replace(plan.knocked_once, names=names)
+            how: dict[str, Any] = {"ablation": ablation, "heads": heads_to_knock_out(model, folder, plan, few=few)}
+            with show(f"knock-out of heads ({ablation})") as tell:
+                measure_knock_out(model, folder, knocked, component="head", progress=tell, **how)
 
 
-def heads_to_knock_out(model: HookedModel, folder: Path, plan: StudyPlan) -> tuple[tuple[int, int], ...] | None:
-    """None for all of them; where that is too dear, as many as check the score that stands in, spread over it."""
+def heads_to_knock_out(
+    model: HookedModel, folder: Path, plan: StudyPlan, *, few: bool = False
+) -> tuple[tuple[int, int], ...] | None:
+    """None for all of them; if few are wanted or all too dear, as many as check a score, spread over that score."""
+    from ablation.names import SAMPLED
     from ablation.stratified import stratified_heads
     from headscope.comparison.scored import Shelf
     from headscope.plan.cost import SAMPLE, heads_knocked_out, tokens_of
@@ -446,7 +453,7 @@ def heads_to_knock_out(model: HookedModel, folder: Path, plan: StudyPlan) -> tup
     tasks = replace(plan.ranked, limit=SAMPLE).tasks("train")
     counted = tokens_of(tasks, model.tokenizer, model.max_length, model.d_model)
     every = heads_of(model)
-    count = heads_knocked_out(plan.budget, counted, model.n_layers, every)
+    count = min(every, SAMPLED) if few else heads_knocked_out(plan.budget, counted, model.n_layers, every)
     if count == every:
         return None
     return stratified_heads(Shelf(open_run(folder)).aggregate("importance", "signed/choice", plan.most).scores, count)

@@ -641,18 +641,18 @@ def test_every_exact_knock_out_that_is_compared_is_told(tmp_path: Path, exact: S
     sample = "a sample of " if exact.score.endswith("_sample") else ""
     signs = row("knock_out_signs", "aggregate", "importance/signed/choice", 5, str(exact), 0.88, n=12)
     assert list(ranks.checked(write(tmp_path, [exact_row(str(exact), 0.94), signs]))) == [
-        f"First-order importance to choice beside exact knock-outs of {sample}12 heads, replaced by {way}: Spearman's "
+        f"First-order importance to choice beside exact knock-outs: {sample}12 heads, replaced by {way}: Spearman's "
         "rho 0.94, one sign for 88%."
     ]
 
 
-def test_of_several_exact_knock_outs_one_is_told(tmp_path: Path) -> None:
-    """At the most shots; all heads before a sample of them, mean before zero."""
-    levels = ("knock_out_mean_sample/choice", "knock_out/choice", "knock_out_mean/choice")
-    rows = [exact_row(levels[2], 0.9, shots=0), *(exact_row(level, 0.1 * n) for n, level in enumerate(levels, 1))]
-    for left, value in ((4, "0.30"), (3, "0.20"), (2, "0.10"), (1, "0.90")):
+def test_of_several_exact_knock_outs_one_is_told_for_each_way_of_removing(tmp_path: Path) -> None:
+    """At the most shots; all heads before a sample of them; zero, which is estimated, before mean."""
+    levels = ("knock_out_mean_sample/choice", "knock_out_sample/choice", "knock_out_mean/choice", "knock_out/choice")
+    rows = [exact_row(levels[3], 0.9, shots=0), *(exact_row(level, 0.1 * n) for n, level in enumerate(levels, 1))]
+    for left, values in ((5, "0.40 0.30"), (4, "0.20 0.30"), (3, "0.20 0.10"), (2, "0.10"), (1, "0.90")):
         (told,) = ranks.checked(write(tmp_path / str(left), rows[:left]))
-        assert told.endswith(f"Spearman's rho {value}.")
+        assert " ".join(re.findall(r"rho (\S+)[;.]", told)) == values
 
 
 def test_the_papers_pairs_stand_beside_ours_of_the_same_pairs(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_the_cost_of_every_stage_by_hand() -> None:
     every = 24 + 124 + 16 + 66
     assert found["importance"] == pytest.approx(200 * (2 * every + 124 + 66) * GRADIENT)
     assert found["knockout FFNs"] == pytest.approx(3 * 100 * every * 4)
-    assert found["knockout heads"] == pytest.approx(100 * (124 + 66) * 3)
+    assert found["knockout heads"] == pytest.approx(100 * (124 + 66) / 2 * (6 + 6))  # by mean, some by zero
     one_pass = 200 * (every + 24 + 16)  # the draws share the documents out; at 0 shots once more, for what is kept
     orders = 5 + 1 + 20 + 20 + 3  # five of one order each, transfer to one other task, two of 20 draws, iterative
     assert found["prune heads"] == pytest.approx(one_pass * (1 + 11 * 2 * orders))  # by mean and by zero
