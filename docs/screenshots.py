@@ -1,22 +1,29 @@
-"""Take the pictures of the inspector and the report in the documentation: `make screenshots`, after `make report`.
+"""Take the pictures of the inspector and the pages in the documentation: `make screenshots`, after `make report`.
 
-1. Open the run directory with its model in the inspector, and its report, in Chromium.
-2. At a desk's and at a phone's size, in light and in dark: choose a view, wait until it is drawn, take what is seen.
-3. Write it with a palette of its 256 most frequent colours, each other colour as the nearest of them.
+1. Beside the run directory stands one of the same model without its five strongest induction heads (made if missing).
+2. Open the run with its model in the inspector, alone and with the other beside it, its report, and the pages that
+   `headscope compare-models` and `headscope patch` write, in Chromium.
+3. At a desk's and at a phone's size, in light and in dark: choose a view, do what it asks for, wait until it is drawn,
+   take what is seen.
+4. Write it with a palette of its 256 most frequent colours, each other colour as the nearest of them.
+Names behind the run narrow it down to these views.
 """
 
 from __future__ import annotations
 
 import base64
 import struct
+import subprocess
 import sys
+import tempfile
 import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from jaxtyping import UInt8
@@ -31,7 +38,10 @@ WAIT = 120_000  # milliseconds, on a busy machine
 
 @dataclass(frozen=True)
 class View:
-    """A picture: the page's address behind #, what must be there, and what stands at the top of the window."""
+    """A picture: the page's address behind #, what must be there, and what stands at the top of the window.
+
+    does: what a person does there first: clicks, or fills a field where a text is given.
+    """
 
     name: str
     page: str
@@ -39,24 +49,81 @@ class View:
     drawn: tuple[str, ...] = ()
     top: str = ""
     sizes: tuple[str, ...] = ("desk", "phone")
+    does: tuple[tuple[str, str], ...] = ()
 
 
 HEAD = "head=18.6&a=prefix_matching///0&b=copying/signed//0"
+STRONGEST = ((17, 3), (17, 4), (17, 5), (18, 6), (18, 7))
+FIVE = ",".join(f"{layer}.{head}" for layer, head in STRONGEST)
+DURSLEY = f"{HEAD}&prompt=text:{quote('Mr Dursley was thin and blond. Harry said that Mr Dursley was thin and')}"
+CLEAN, CORRUPT = "The capital of France is", "The capital of Italy is"
+LINES = (
+    "Mr Dursley was thin and blond. Harry said that Mr Dursley was thin and blond.\n"
+    "The quick brown fox saw a lazy dog, and the quick brown fox saw a lazy cat.\n"
+    "Paris is in France. Rome is in Italy. Paris is in France, and Rome is in Italy."
+)
+DESK = ("desk",)
 VIEWS = (
     View("inspector", "inspector", HEAD, ("#attention .heatmaplayer image", "#copies tbody tr", "#card-scores .score")),
     View("inspector-attention", "inspector", HEAD, ("#attention .heatmaplayer image",), "#attention-panel", ("phone",)),
     View(
         "inspector-removal",
         "inspector",
-        f"{HEAD}&heads=17.3,17.4,17.5,18.6,18.7&vis=head:0",
+        f"{HEAD}&heads={FIVE}&vis=head:0",
         ("#next table:nth-child(2)", "#learning div:nth-child(2)", "#loss .trace:nth-child(2)"),
         "#removal-panel",
     ),
     View(
         "inspector-circuitsvis", "inspector", f"{HEAD}&vis=layer:0", ("#frame:not([hidden])",), "#vis-panel", ("desk",)
     ),
+    View(
+        "inspector-line",
+        "inspector",
+        f"{DURSLEY}&heads={FIVE}",
+        ("#removal-line:not([hidden])", "#brief-next table", "#attention .heatmaplayer image"),
+        sizes=DESK,
+    ),
+    View(
+        "inspector-writers",
+        "inspector",
+        DURSLEY,
+        ("#mosaic-written .heatmaplayer image", "#parts .trace", "#lens .trace"),
+        "#writers-panel",
+        DESK,
+        (("#ask-writers", ""),),
+    ),
+    View(
+        "inspector-patch",
+        "inspector",
+        f"{HEAD}&prompt=text:{quote(CLEAN)}",
+        ("#mosaic-patch .heatmaplayer image",),
+        "#patch-corrupt",
+        DESK,
+        (("#writers-answer", " Paris"), ("#writers-other", " Rome"), ("#patch-corrupt", CORRUPT), ("#ask-patch", "")),
+    ),
+    View("inspector-heads", "inspector", HEAD, ("[data-picture]",), "#grid-panel", DESK, (("[data-grid=on]", ""),)),
+    View(
+        "inspector-average",
+        "inspector",
+        HEAD,
+        ("#average table",),
+        "#average-panel",
+        DESK,
+        (("#average-lines", LINES), ("#ask-average", "")),
+    ),
+    View(
+        "inspector-beside",
+        "beside",
+        HEAD,
+        ("#mosaic-beside .heatmaplayer image", "#mosaic-change .heatmaplayer image"),
+        "#beside-panel",
+        DESK,
+    ),
     View("report", "report", "head=18.6"),
     View("report-heads", "report", "head=18.6", ("#mosaic .heatmaplayer image", "#card-scores .score"), "#heads"),
+    View("models", "models", drawn=(".js-plotly-plot .main-svg",), sizes=DESK),
+    View("models-pair", "models", drawn=("#pair .heatmaplayer image",), top="#pair", sizes=DESK),
+    View("patch", "patch", drawn=(".js-plotly-plot .heatmaplayer image",), top=".asked", sizes=DESK),
 )
 
 
@@ -66,34 +133,74 @@ def main() -> None:
 
     from playwright.sync_api import sync_playwright
 
-    run = Path(sys.argv[1]).resolve()
+    run, names = Path(sys.argv[1]).resolve(), set(sys.argv[2:])
+    views = [view for view in VIEWS if not names or view.name in names]
     browser_path = os.environ.get("HEADSCOPE_CHROMIUM") or shutil.which("chromium")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with inspector(run) as address, sync_playwright() as playwright:
+    with opened(run) as pages, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=CHROMIUM_ARGUMENTS)
         decoder = browser.new_page()
-        pages = {"inspector": address, "report": (run / "report.html").as_uri()}
         for size in SIZES:
             for scheme in ("light", "dark"):
-                for view in VIEWS:
+                for view in views:
                     if size in view.sizes:
                         path = FOLDER / f"{view.name}-{size}-{scheme}.png"
                         path.write_bytes(
                             with_palette(pixels(decoder, taken(browser, pages[view.page], view, size, scheme)))
                         )
-                        print(f"{path.relative_to(ROOT)}  {path.stat().st_size // 1000} kB")
+                        print(f"{path.relative_to(ROOT)}  {path.stat().st_size // 1000} kB", flush=True)
         browser.close()
 
 
 @contextmanager
-def inspector(run: Path) -> Iterator[str]:
-    """The run directory with its model, served in this process."""
-    from headscope.cli.inspect import make_bench
-    from headscope.inspector.server import make_server
+def opened(run: Path) -> Iterator[dict[str, str]]:
+    """The addresses of all pages; the inspectors are served in this process, on one model."""
+    from headscope.cli.inspect import make_bench, run_beside
 
     bench = make_bench(str(run), None, "hub", {}, with_model=True)
     if bench.model is None:
         raise SystemExit(f"the pictures need the model: {bench.why}")
+    other = without_strongest(run, bench.model)
+    two = type(bench)(bench.name, run=bench.run, model=bench.model)
+    two.beside = run_beside(two, other)
+    with ExitStack() as held:
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
+        models, patch = folder / "models.html", folder / "patch.html"
+        headscope("compare-models", run, other, "-o", models)
+        asked = ("--clean", CLEAN, "--corrupt", CORRUPT, "--answer", " Paris", "--other", " Rome", "--at", "all")
+        headscope("patch", *asked, "--method", "attribution", "-o", patch)
+        yield {
+            "inspector": held.enter_context(served(bench)),
+            "beside": held.enter_context(served(two)),
+            "report": (run / "report.html").as_uri(),
+            "models": models.as_uri(),
+            "patch": patch.as_uri(),
+        }
+
+
+def without_strongest(run: Path, model: Any) -> Path:
+    """A run of the same model without its five strongest induction heads, by the same protocol."""
+    from ablation.export import export
+    from interp.masks import HeadMask
+
+    folder = run.with_name(f"{run.name}-without-five")
+    if not (folder / "report.html").exists():
+        mask = HeadMask.keep_all(model.n_layers, model.n_heads).without(STRONGEST)
+        with tempfile.TemporaryDirectory() as place:
+            headscope("induction", export(model, mask, None, Path(place) / folder.name), "-o", folder)
+    return folder
+
+
+def headscope(*arguments: object) -> None:
+    command = [sys.executable, "-m", "headscope", *map(str, arguments)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+
+
+@contextmanager
+def served(bench: Any) -> Iterator[str]:
+    """An inspector's address."""
+    from headscope.inspector.server import make_server
+
     server = make_server(bench, 0)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -118,12 +225,23 @@ def taken(browser: Any, address: str, view: View, size: str, scheme: str) -> byt
     page = context.new_page()
     page.goto(f"{address}#{view.address}")
     page.wait_for_selector(READY, state="attached", timeout=WAIT)
+    do(page, view)
     for chosen in view.drawn:
         page.locator(chosen).first.wait_for(state="attached", timeout=WAIT)
     settled(page, view)
     png = standing(page)
     context.close()
     return png
+
+
+def do(page: Any, view: View) -> None:
+    """What a person does, once the prompt has been read."""
+    if view.does:
+        page.locator("#strip [role=option]").first.wait_for(state="attached", timeout=WAIT)
+        page.locator("#busy:empty").wait_for(state="attached", timeout=WAIT)
+    for chosen, text in view.does:
+        part = page.locator(chosen).first
+        part.fill(text) if text else part.click()
 
 
 def standing(page: Any) -> bytes:
@@ -140,7 +258,7 @@ def standing(page: Any) -> bytes:
 def settled(page: Any, view: View) -> None:
     """Nothing is being worked on, figures have found their places, the view stands where it should."""
     page.wait_for_timeout(800)
-    if view.page == "inspector":
+    if view.page in ("inspector", "beside"):
         page.locator("#busy:empty").wait_for(state="attached", timeout=WAIT)
     if view.top:
         page.locator(view.top).evaluate("part => scrollTo(0, part.getBoundingClientRect().top + scrollY - 12)")

@@ -174,7 +174,7 @@ def averages(bench: Bench, asked: Mapping[str, Any]) -> Averages:
 def panel(bench: Bench) -> list[html.Section]:
     if bench.model is None:
         return []
-    lines = html.Textarea(id="average-lines", rows=2, spellCheck="false", placeholder="Prompts, one a line")
+    lines = html.Textarea(id="average-lines", rows=3, spellCheck="false", placeholder="Prompts, one a line")
     return [
         html.Section(
             [
