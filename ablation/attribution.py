@@ -23,7 +23,6 @@ from einops import einsum, reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ablation.engine.overflow import refuse_broken_effects
 from ablation.patch_effects import DIFFERENCE, HeadEffects
 from ablation.prompt_pair import Ids, PromptPair, Text, answer_ids, prompt_ids, words
 from ablation.provenance import model_mark
@@ -32,6 +31,7 @@ from interp.architecture import linear_outputs, linear_weight
 from interp.errors import RefusedModelError, UsageError
 from interp.norms import LinearNorm, probe
 from interp.offload import in_memory
+from interp.overflow import refuse_broken_effects
 from interp.shown import one_line
 
 if TYPE_CHECKING:

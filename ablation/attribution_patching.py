@@ -19,8 +19,8 @@ from einops import einsum, reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ablation.engine.overflow import refuse_broken_effects
 from ablation.patch_effects import WHAT, HeadEffects, PatchQuestion, clean_activations, effects_of
+from interp.overflow import refuse_broken_effects
 
 if TYPE_CHECKING:
     from interp.model import HookedModel

@@ -29,6 +29,7 @@ from ablation.statistics.permutation import RankP, rank_p_value
 from ablation.vector_tasks import VectorTask
 from interp import hooks
 from interp.errors import StoreError, UsageError
+from interp.overflow import broken
 from interp.patched_rows import prepare
 from interp.patching import Patch
 from interp.scored_paths import ScoredPaths
@@ -238,5 +239,8 @@ def _raised(
     ]
     rows = prepare(model, ScoredPaths.of_choices(tokens.context, tokens.choices), [last])
     choices = Choices.of([tokens], right=[document.right])
-    values = choices.values("choice", torch.cat([rows.plain[None], rows.run(patches)])[:, None])[:, 0]
+    found = torch.cat([rows.plain[None], rows.run(patches)])
+    if not bool(found.isfinite().all()):
+        raise broken(model, "the log-likelihood behind a vector", document=tokens.id, tokens=tokens.context)
+    values = choices.values("choice", found[:, None])[:, 0]
     return float(values[0]), (values[1:] - values[0]).view(len(layers), len(added)).numpy()

@@ -33,6 +33,7 @@ from ablation.statistics.sign_flips import sign_flips
 from ablation.vector_tasks import QUERIES, SHOTS, VectorTask, vector_task
 from interp import hooks
 from interp.errors import UsageError
+from interp.overflow import refuse_broken_effects
 from interp.patched_rows import every_head, prepare
 from interp.scored_paths import ScoredPaths
 from interp.scores import HeadScores, Null, ScoredHead
@@ -191,14 +192,17 @@ def mean_z(model: HookedModel, task: VectorTask, labels: str) -> dict[str, Float
     counts: dict[str, int] = {}
     for document, tokens in zip(prompts.documents, prompts.token_documents(model), strict=True):
         name = task.function_of(document)
-        z = last_z(model, tokens.context).double()
+        z = last_z(model, tokens.context, name=f"document {tokens.id}").double()
         sums[name] = sums.get(name, torch.zeros_like(z)) + z
         counts[name] = counts.get(name, 0) + 1
     return {name: (total / counts[name]).float() for name, total in sums.items()}
 
 
-def last_z(model: HookedModel, context: Sequence[int]) -> Float[Tensor, "layer head d_value"]:
-    """z of every head at the last position of a prompt; zeros in layers without heads, which nothing reads."""
+def last_z(model: HookedModel, context: Sequence[int], *, name: str) -> Float[Tensor, "layer head d_value"]:
+    """z of every head at the last position of a prompt; zeros in layers without heads, which nothing reads.
+
+    Raises HeadscopeError for a head whose z is no finite number.
+    """
     found = torch.zeros(model.n_layers, model.n_heads, model.d_value)
 
     def store(point: hooks.Point, z: Tensor) -> None:
@@ -207,6 +211,7 @@ def last_z(model: HookedModel, context: Sequence[int]) -> Float[Tensor, "layer h
     points = [hooks.Point("z", layer) for layer in model.attention_layers]
     with torch.no_grad(), hooks.capture(model, points, store):
         model.run(torch.tensor([list(context)]))
+    refuse_broken_effects(model, f"the output at the end of {name}", found.abs().amax(-1), [context])
     return found
 
 
@@ -266,6 +271,8 @@ def _query(
         table = torch.full((2, model.n_layers, model.n_heads), torch.nan)
         effects = (values[1:] - values[0]).float().view(2, len(model.attention_layers), model.n_heads)
         table[:, list(model.attention_layers)] = effects
+        what = f"the effect of a mean on document {tokens.id}"
+        refuse_broken_effects(model, what, table.sum(0), [tokens.context, *scored.sequences])
         tables.append(table)
     return tables[0], tables[1], torch.stack([choice[0], prob[0]]).float()
 

@@ -25,7 +25,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ablation.choice_batches import ChoiceBatch, backward_through_choices, choice_batches
-from ablation.engine.overflow import broken
 from ablation.engine.sharing import may_pad
 from ablation.engine.target_logits import target_log_probabilities
 from ablation.evaluation import right_choices
@@ -37,6 +36,7 @@ from ablation.provenance import told
 from ablation.statistics.by_cluster import by_cluster
 from interp.errors import UsageError
 from interp.offload import is_offloaded
+from interp.overflow import broken
 from interp.recompute import recompute_blocks
 from interp.scores import FFNScores, HeadScores
 

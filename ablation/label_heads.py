@@ -249,7 +249,7 @@ def _document(
 
     places: of the label that is right instead, by draw.
     """
-    z = last_z(model, tokens.context).double()
+    z = last_z(model, tokens.context, name=f"document {tokens.id}").double()
     labels = torch.tensor([choice[0] for choice in tokens.choices])
     shape = (model.n_layers, model.n_heads)
     tr, share, tl = (torch.full(shape, torch.nan) for _ in range(3))

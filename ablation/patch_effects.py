@@ -12,13 +12,13 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from ablation.engine.overflow import broken
 from ablation.outcomes import Choices
 from ablation.prompt_pair import PromptPair, Text
 from ablation.provenance import model_mark
 from ablation.stratified import ExactAgreement
 from ablation.tasks.tokens import TokenDocument
 from interp.errors import UsageError
+from interp.overflow import broken
 from interp.patched_rows import prepare
 from interp.scored_paths import ScoredPaths
 from interp.scores import FFNScores, HeadScores

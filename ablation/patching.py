@@ -22,7 +22,6 @@ from torch import Tensor
 
 from ablation.attribution import direct_effects
 from ablation.attribution_patching import estimated
-from ablation.engine.overflow import broken_part
 from ablation.names import SAMPLED
 from ablation.patch_effects import (
     WHAT,
@@ -39,6 +38,7 @@ from ablation.prompt_pair import Text
 from ablation.statistics.correlation import spearman
 from ablation.stratified import FEWEST, ExactAgreement, stratified_heads
 from interp.errors import UsageError
+from interp.overflow import broken_part
 from interp.patched_rows import every_ffn, every_head, prepare
 from interp.patching import Patch
 

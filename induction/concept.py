@@ -29,6 +29,7 @@ from induction.null import DRAWS, OTHER_ENTITY, swapped_null
 from induction.reading import Progress, Units
 from interp.errors import UsageError
 from interp.model import HookedModel
+from interp.overflow import refuse_broken_effects
 from interp.patched_rows import every_head, prepare
 from interp.scored_paths import ScoredPaths
 from interp.scores import HeadScores
@@ -98,13 +99,13 @@ def patching_effects(
 ) -> Float[Tensor, "item kind source read layer head"]:
     """Every head's effect, in nats: kind names or random, source own or another entity, read e_1 or e_2."""
     if (ahead := getattr(units, "ahead", None)) is not None:
-        ahead((_key(prompt), partial(_unit, model, prompt), 1.0) for prompt in prompts.prompts)
+        ahead((_key(prompt), partial(_unit, model, prompt, n), 1.0) for n, prompt in enumerate(prompts.prompts))
     found = []
     for number, prompt in enumerate(prompts.prompts):
         key = _key(prompt)
         kept = None if units is None else units.get(key)
         if kept is None:
-            kept = _unit(model, prompt)
+            kept = _unit(model, prompt, number)
             if units is not None:
                 units.put(key, kept)
         found.append(kept["effects"])
@@ -119,8 +120,13 @@ def _key(prompt: EntityPrompt) -> dict[str, Any]:
     return {"score": "concept induction", "prompts": runs, "entities": prompt.entities}
 
 
-def _unit(model: HookedModel, prompt: EntityPrompt) -> dict[str, Tensor]:
-    return {"effects": _effects(model, prompt)}
+def _unit(model: HookedModel, prompt: EntityPrompt, number: int) -> dict[str, Tensor]:
+    effects = _effects(model, prompt)
+    for kind, name in enumerate(KINDS):
+        runs = [prompt.corrupt(kind), prompt.clean(kind), prompt.clean_other(kind)]
+        lowest = effects[kind].flatten(0, 1).sum(0)
+        refuse_broken_effects(model, f"the effect on {name} prompt {number}", lowest, runs)
+    return {"effects": effects}
 
 
 def _effects(model: HookedModel, prompt: EntityPrompt) -> Float[Tensor, "kind source read layer head"]:

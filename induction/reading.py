@@ -68,6 +68,9 @@ class Reader(Generic[Group]):
     def keep(self, name: str, layer: int, values: Float[Tensor, "batch head *extra"]) -> None:
         self._batches[-1].setdefault(name, {})[layer] = values.detach().float().cpu().contiguous()
 
+    def refuse_broken(self) -> None:
+        """Raise for what a pass made that is no finite number, before it is kept; for readers that would not notice."""
+
     def export(self) -> dict[str, Tensor]:
         """What was kept of the current batch, by name and layer."""
         return {f"{name}/{layer}": value for name, kept in self._batches[-1].items() for layer, value in kept.items()}
@@ -121,8 +124,9 @@ def read(
             if kept is None:
                 with _listening(model, readers):
                     model.run(batch.tokens)
+                made = _exported(readers)
                 if units is not None:
-                    units.put(key, _exported(readers))
+                    units.put(key, made)
             else:
                 for number, reader in enumerate(readers):
                     mine = f"{number}/"
@@ -142,6 +146,8 @@ def batch_unit(model: HookedModel, batch: Any, readers: Sequence[Reader[Any]]) -
 
 
 def _exported(readers: Sequence[Reader[Any]]) -> dict[str, Tensor]:
+    for reader in readers:
+        reader.refuse_broken()
     return {f"{number}/{name}": t for number, reader in enumerate(readers) for name, t in reader.export().items()}
 
 

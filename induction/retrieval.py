@@ -25,6 +25,7 @@ from induction.reading import TOKEN_BUDGET, Progress, Reader, Units, read
 from interp.attention.rows import AttentionRows
 from interp.errors import UsageError
 from interp.model import HookedModel
+from interp.overflow import broken, refuse_broken_effects
 from interp.patched_rows import prepare
 from interp.scored_paths import ScoredPaths
 from interp.scores import HeadScores
@@ -54,6 +55,14 @@ class Retrieval(Reader[NeedleGroup]):
                     soft[item] += row[item][:, keys].cpu() / len(needle.queries)
         self.keep("hard", layer, hard)
         self.keep("soft", layer, soft)
+
+    def refuse_broken(self) -> None:
+        soft = {int(name.removeprefix("soft/")): kept for name, kept in self.export().items() if "soft/" in name}
+        for item, (index, tokens) in enumerate(zip(self.batch.indices, self.batch.tokens.tolist(), strict=True)):
+            table = torch.full((self.model.n_layers, self.model.n_heads), torch.nan)
+            for layer, kept in soft.items():
+                table[layer] = kept[item].sum(-1)
+            refuse_broken_effects(self.model, f"retrieval on prompt {index}", table, [tokens])
 
 
 def _places_of(needle: Needle, query: int) -> list[int] | None:
@@ -144,8 +153,8 @@ def _read(
     half = None if progress is None else lambda done, _: progress(done, total)
     read(model, prompts, [reader], token_budget=token_budget, progress=half, units=units)
     right, done = [], total // 2
-    for item in prompts.items:
-        likelihoods = _choices(model, item.context, item.choices, units)
+    for number, item in enumerate(prompts.items):
+        likelihoods = _choices(model, number, item.context, item.choices, units)
         right.append(bool((likelihoods[0] > likelihoods[1:]).all()))
         done += len(item.tokens)
         if progress is not None:
@@ -154,7 +163,7 @@ def _read(
 
 
 def _choices(
-    model: HookedModel, context: tuple[int, ...], choices: tuple[tuple[int, ...], ...], units: Units | None
+    model: HookedModel, number: int, context: tuple[int, ...], choices: tuple[tuple[int, ...], ...], units: Units | None
 ) -> Float[Tensor, " choice"]:
     """log p of every choice behind the context, which is run once."""
     key = {"score": "retrieval choices", "context": list(context), "choices": [list(choice) for choice in choices]}
@@ -162,6 +171,8 @@ def _choices(
     if kept is None:
         rows = prepare(model, ScoredPaths.of_choices(context, choices), [len(context) - 1])
         kept = {"log_likelihoods": rows.plain.float()}
+        if not bool(rows.plain.isfinite().all()):
+            raise broken(model, "the log-likelihood of a value", document=f"retrieval/{number}", tokens=context)
         if units is not None:
             units.put(key, kept)
     return kept["log_likelihoods"]

@@ -24,7 +24,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ablation.engine.below import Below
-from ablation.engine.overflow import broken
 from ablation.engine.packing import Batch, batch_rows, collate, grow, trunk_tree
 from ablation.engine.prefix_plan import Ids, Price, Request, SortedInputs, Trunk, make_plan
 from ablation.engine.recheck import recheck
@@ -34,6 +33,7 @@ from ablation.replacement import Placement, Replacement, by_position
 from interp.errors import UsageError
 from interp.masks import FFNs, Heads, ffn_mask, head_mask
 from interp.offload import is_offloaded
+from interp.overflow import broken
 from interp.shown import one_line
 
 if TYPE_CHECKING:

@@ -22,13 +22,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ablation.engine.likelihood import LONGEST_TREE, check_requests, normaliser, sharing_for
-from ablation.engine.overflow import broken
 from ablation.engine.packing import Batch, batch_rows, collate, grow
 from ablation.engine.prefix_plan import Price, Request, SortedInputs, make_plan
 from ablation.engine.sharing import attention_arguments
 from ablation.engine.target_logits import logits_at
 from ablation.replacement import Placement, Replacement, Sparing
 from interp import hooks
+from interp.overflow import broken
 from interp.resume import resumed
 
 if TYPE_CHECKING:

@@ -53,7 +53,7 @@ from headscope.store.comparisons import CONTEST, frame
 from headscope.store.manifest import Stage
 from headscope.store.run import Run, open_run
 from headscope.store.writer import RunWriter, open_stage
-from interp.errors import HeadscopeError, UsageError
+from interp.errors import RefusedModelError, SelfCheckError, UsageError
 
 if TYPE_CHECKING:
     from ablation.evaluation import Evaluation
@@ -68,6 +68,7 @@ STORED = {FUNCTION: "fv", RECOGNITION: "tr", LEARNING: "tl"}
 CONCEPT_SCORE = "concept_induction"
 HELD = 2  # blocks at which runs begin, whose residual streams are held at once
 RANKED = 12  # training documents a task that importance to the choice is measured on
+LEAVES_OUT = (UsageError, RefusedModelError, SelfCheckError)  # an arm that a model or a task has not; no broken numbers
 Rankings = dict[str, np.ndarray]
 
 
@@ -187,11 +188,11 @@ class _Contest:
                 missing[arm] = f"the run holds no score {score}: `headscope vectors` makes it"
         try:
             found[CONCEPT] = self.concept(run, CONCEPT_SCORE in stored)
-        except HeadscopeError as error:
+        except LEAVES_OUT as error:
             missing[CONCEPT] = str(error)
         try:
             found[IMPORTANCE] = self.importance(tasks)
-        except HeadscopeError as error:
+        except LEAVES_OUT as error:
             missing[IMPORTANCE] = str(error)
         self.writer.record(missing_arms=missing)
         return found

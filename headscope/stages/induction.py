@@ -119,7 +119,7 @@ def measure_induction(
 
 def refuse_overflow(model: HookedModel, losses: Float[Tensor, " sequence"]) -> None:
     """A loss that is no number: the sequences broke the model, and scores read on them mean nothing."""
-    from ablation.engine.overflow import ADVICE, dtype_of
+    from interp.overflow import ADVICE, dtype_of
 
     broken = (~losses.isfinite()).nonzero().flatten().tolist()
     if broken:

@@ -29,7 +29,7 @@ from headscope.store.comparisons import FUNCTION_VECTOR, VECTORS, Kind, RankCut,
 from headscope.store.manifest import Stage
 from headscope.store.run import Run, open_run
 from headscope.store.writer import RunWriter, open_stage
-from interp.errors import HeadscopeError, RefusedModelError, UsageError
+from interp.errors import RefusedModelError, UsageError
 
 if TYPE_CHECKING:
     from ablation.function_vector import VectorTest
@@ -277,7 +277,7 @@ class _Vectors:
             try:
                 pieces.append(self.pieces(task, ranked))
                 names.append(task.name)
-            except HeadscopeError as error:
+            except (UsageError, RefusedModelError) as error:
                 left_out[f"{task.name}, labels"] = str(error)
             self.counter.add(LABELLED, f"{task.name}, label heads")
         if not pieces:

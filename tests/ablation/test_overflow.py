@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from ablation.engine.likelihood import _Run, log_likelihoods
-from ablation.engine.overflow import first_overflow
 from ablation.engine.prefix_plan import Request
 from ablation.engine.recheck import recheck
+from ablation.function_vector import vector_test
+from ablation.function_vectors import function_vectors
 from ablation.gate_gradients import GateSums
 from ablation.importance import importance
 from ablation.knock_out import knock_out
+from ablation.label_heads import label_heads
 from ablation.loss_scaling import POWERS, LossScaling
 from ablation.patching import patch
 from ablation.replacement import make_replacement
 from interp.errors import HeadscopeError
 from interp.model import HookedModel
+from interp.overflow import first_overflow
 from tests.ablation.documents import SmallTask, documents
+from tests.ablation.vector_prompts import vector_task
+from tests.ablation.words import tokenizer
 from tests.interp.families import load
+from tests.interp.overflowing import overflow_on
 
 RARE = 50  # the token on which the model overflows
 HALF = torch.float16
@@ -28,21 +35,11 @@ HALF = torch.float16
 
 def overflowing(layer: int, dtype: torch.dtype = HALF) -> HookedModel:
     """Sound on every token but RARE, where the stream, near the largest float16, goes beyond it behind `layer`."""
-    model = load("llama", dtype=dtype)
-    with torch.no_grad():
-        model.hf.model.embed_tokens.weight[RARE] = 65_000.0
-        down = model.hf.model.layers[layer].mlp.down_proj.weight
-        down.copy_(down.abs() * 200)
-        gate, up = (getattr(model.hf.model.layers[layer].mlp, name).weight for name in ("gate_proj", "up_proj"))
-        gate.copy_(gate.abs())
-        up.copy_(up.abs())
-    return model
+    return overflow_on(load("llama", dtype=dtype), RARE, layer)
 
 
 def with_rare(n: int = 3) -> list[Any]:
     """Sound documents, and a last one whose prompt ends in the token RARE."""
-    from dataclasses import replace
-
     *sound, last = [
         replace(
             d,
@@ -88,6 +85,54 @@ def test_a_head_whose_result_overflows_is_named() -> None:
         value[-width:] = torch.finfo(HALF).max
     share = model.n_heads // model.n_kv_heads
     assert first_overflow(model, (3, 4, 5)) == f"head 1.{model.n_heads - share}"
+
+
+def in_words(token: int, dtype: torch.dtype = HALF) -> HookedModel:
+    """The same for another token, with a tokenizer."""
+    return overflow_on(load("llama", dtype=dtype, tokenizer=tokenizer()), token)
+
+
+def read_by(task: Any) -> dict[str, set[int]]:
+    """Every token that a document of the task has, in front of its answer."""
+    model = load("llama", tokenizer=tokenizer())
+    return {tokens.id: set(tokens.context) for tokens in task.token_documents(model)}
+
+
+@pytest.mark.parametrize("part", ["mean", "queries"])
+def test_function_vectors_name_head_document_and_dtype(part: str) -> None:
+    task = vector_task(n_queries=15)
+    means, queries = ({**read_by(task.mean), **read_by(task.null)}, read_by(task.queries))
+    here, elsewhere = (means, queries) if part == "mean" else (queries, means)
+    seen = set().union(*elsewhere.values())
+    document, rare = next((name, min(own - seen)) for name, own in here.items() if own - seen)
+    document = next(name for name, own in here.items() if rare in own)
+    what = {"mean": "the output at the end of", "queries": "the effect of a mean on"}[part]
+    told = rf"^{what} document {document} of head \d\.\d is no finite number: it overflows float16, and \d+ others"
+    with pytest.raises(HeadscopeError, match=told + rf".*{where(0)}"):
+        function_vectors(in_words(rare), task)
+    found = function_vectors(in_words(rare, torch.float32), task)
+    assert found.scores.mean.isfinite().all(), "float32 has the range"
+
+
+def test_a_vector_that_goes_beyond_the_range_names_its_prompt() -> None:
+    """Prompts and means are sound; what is added is not."""
+    task, model = vector_task(n_queries=15), load("llama", dtype=HALF, tokenizer=tokenizer())
+    found = function_vectors(model, task)
+    huge = replace(found, means={name: mean * 1e12 for name, mean in found.means.items()})
+    with pytest.raises(HeadscopeError, match=r"behind a vector of document words/queries/0 is no finite .* float16\."):
+        vector_test(model, huge, task, k=1, controls=2)
+
+
+def test_label_heads_name_head_document_and_dtype() -> None:
+    task = vector_task(lengths=(1, 2, 1)).mean
+    own = read_by(task)
+    document, rare = next((name, min(tokens - {1})) for name, tokens in list(own.items())[2:])
+    document = next(name for name, tokens in own.items() if rare in tokens)
+    told = rf"^the output at the end of document {document} of head 1\.0 is no finite number: it overflows float16"
+    with pytest.raises(HeadscopeError, match=told + rf".*{where(0)}"):
+        label_heads(in_words(rare), task, draws=2)
+    found = label_heads(in_words(rare, torch.float32), task, draws=2)
+    assert all(scores.mean.isfinite().all() for scores in (found.tr, found.tl, found.tr_share))
 
 
 SOUND = [3, 8, 13, 21]

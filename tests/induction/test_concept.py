@@ -13,15 +13,16 @@ import induction
 import interp
 from induction import concept_score, concept_scores, entity_prompts
 from induction.concept import patching_effects
-from induction.entities import EntityPrompt, EntityPrompts
+from induction.entities import KINDS, EntityPrompt, EntityPrompts
 from induction.names import NAMES
 from induction.null import swapped_null
 from induction.texts import ids_behind
-from interp.errors import UsageError
+from interp.errors import HeadscopeError, UsageError
 from interp.model import HookedModel
 from interp.prompt_rows import Route
 from tests.induction import handmade, oracle, tiny, worded
 from tests.interp import families
+from tests.interp.overflowing import overflow_on
 
 # Grouped heads, windows, norms behind attention, biases, head widths of their own, no interface, experts.
 FAMILIES = ["gpt2", "opt", "llama", "gemma3", "olmo2", "bloom", "gpt_oss"]
@@ -246,3 +247,17 @@ def test_swapping_keeps_its_level_where_there_is_nothing_to_find() -> None:
         own, other = (shared[trial] + torch.randn(20, 1, 4, generator=generator) * sizes for _ in range(2))
         found += bool((swapped_null(own, other, draws=199, seed=trial, name="none").p_family <= 0.05).any())
     assert 0.025 <= found / 400 <= 0.08
+
+
+def test_what_overflows_names_head_prompt_and_dtype_and_is_not_kept() -> None:
+    model = interp.load_model(worded.build("llama", torch.float16), tokenizer=worded.tokenizer(), check=False)
+    prompts, units = entity_prompts(model, prompts=3, length=7), tiny.Kept()
+    rare = prompts.prompts[1].entities[1][0]
+    runs = [[set(p.clean(k) + p.clean_other(k) + p.corrupt(k)) for k in (0, 1)] for p in prompts.prompts]
+    number, kind = next((n, KINDS[k]) for n, both in enumerate(runs) for k in (0, 1) if rare in both[k])
+    told = (
+        rf"^the effect on {kind} prompt {number} of head 0\.0 is no finite number: it overflows float16, and 7 others"
+    )
+    with pytest.raises(HeadscopeError, match=told):
+        concept_scores(overflow_on(model, rare), prompts, units=units)
+    assert len(units) == number, "what came before is kept"

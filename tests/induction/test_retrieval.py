@@ -16,9 +16,10 @@ from induction import needle_prompts, retrieval_heads, retrieval_score, retrieva
 from induction.needles import DEPTHS, Needle, NeedleItem, NeedlePrompts, _with_needles
 from induction.texts import ids_behind
 from interp.attention.rows import FactoredRows
-from interp.errors import UsageError
+from interp.errors import HeadscopeError, UsageError
 from interp.model import HookedModel
 from tests.induction import handmade, oracle, tiny, worded
+from tests.interp.overflowing import overflow_on
 
 FAMILIES = ["gpt2", "llama", "gemma3", "bloom", "gpt_oss"]
 LENGTHS = (300, 380)
@@ -269,6 +270,40 @@ def test_no_matrix_is_ever_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_impossible_prompts_are_refused(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         needle_prompts(worded.model("llama"), **{"lengths": (300,), **options})
+
+
+def broken_on(token: int, dtype: torch.dtype = torch.float16) -> HookedModel:
+    hf = worded.build("llama", dtype)
+    return overflow_on(interp.load_model(hf, tokenizer=worded.tokenizer(), check=False), token)
+
+
+def test_what_overflows_names_head_prompt_and_dtype_and_is_not_kept() -> None:
+    prompts = needle_prompts(worded.model("llama"), lengths=(300,), each=2)
+    held = [set(item.tokens) for item in prompts.items]
+    number, rare = next((n, min(own)) for n in (3, 2, 4, 1) if (own := held[n] - set().union(*held[:n])))
+    units = tiny.Kept()
+    told = (
+        rf"^retrieval on prompt {number} of head 1\.0 is no finite number: it overflows float16, and 3 others with it; "
+    )
+    with pytest.raises(HeadscopeError, match=told + "it begins in the residual stream behind layer 0"):
+        retrieval_scores(broken_on(rare), prompts, units=units)
+    assert not units
+    assert all(s.mean.isfinite().all() for s in retrieval_scores(broken_on(rare, torch.float32), prompts, draws=0))
+
+
+def test_a_choice_that_overflows_alone_is_named() -> None:
+    """Behind the last layer, where no head looks any more: a token that stands in the wrong choices of one item."""
+    prompts = needle_prompts(worded.model("llama"), lengths=(300,), each=1)
+    read = set().union(*(set(item.tokens) for item in prompts.items))
+    number, rare = next(
+        (n, min(own))
+        for n, item in enumerate(prompts.items)
+        if (own := {token for choice in item.choices for token in choice[:-1]} - read)
+    )
+    with pytest.raises(
+        HeadscopeError, match=rf"log-likelihood of a value of document retrieval/{number} is no .*float16"
+    ):
+        retrieval_scores(broken_on(rare), prompts)
 
 
 def test_words_need_a_tokenizer() -> None:

@@ -29,7 +29,7 @@ def tokenizer() -> transformers.PreTrainedTokenizerFast:
     return opt_like([*pair_merges("aeinorstdl"), *spaced])
 
 
-def build(family: str) -> Any:
+def build(family: str, dtype: torch.dtype = torch.float32) -> Any:
     """A random model of the family that knows this vocabulary."""
     name, options = families.FAMILIES[family]
     sizes = {"vocab_size": len(tokenizer()), "bos_token_id": 2}
@@ -41,7 +41,7 @@ def build(family: str) -> Any:
     for parameter in hf.parameters():
         noise = torch.randn(parameter.shape, generator=generator) * 0.15
         parameter.data.copy_(parameter.data * (parameter.dim() == 1) + noise)
-    return hf.eval()
+    return hf.to(dtype).eval()
 
 
 @lru_cache

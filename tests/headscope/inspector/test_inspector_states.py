@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import unescape
@@ -129,16 +130,33 @@ def look(browser: Any, pages: dict[str, tuple[Any, Heard]]) -> Iterator[Any]:
         assert heard.messages == [] and heard.elsewhere == []
 
 
+class Hold(threading.Event):
+    """Set: the held call goes on. reached: it has come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = threading.Event()
+
+
+def until(page: Any, event: threading.Event, patience: float = 30.0) -> None:
+    """Wait for what happens in the server, while the browser's requests go on."""
+    end = time.monotonic() + patience
+    while not event.is_set():
+        assert time.monotonic() < end, "it did not happen"
+        page.wait_for_timeout(20)
+
+
 @contextmanager
-def held(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[threading.Event]:
+def held(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[Hold]:
     """The first call of a function of the server waits until the event is set."""
     module, _, function = name.rpartition(".")
     from importlib import import_module
 
-    whole, go, calls = getattr(import_module(module), function), threading.Event(), iter(range(1 << 20))
+    whole, go, calls = getattr(import_module(module), function), Hold(), iter(range(1 << 20))
 
     def waits(*arguments: Any, **options: Any) -> Any:
         if next(calls) == 0:
+            go.reached.set()
             assert go.wait(60)
         return whole(*arguments, **options)
 
@@ -238,6 +256,7 @@ def test_pairs_and_token_copies_name_their_head_and_pale_until_they_follow(
 ) -> None:
     page = look(live[1], "#head=1.1")
     pairs, copies = page.locator("#pairs-title"), page.locator("#copies-title")
+    expect(page.locator(".stale")).to_have_count(0)  # an earlier test's titles may be the same; its answers are not due
     expect(copies).to_have_text("Strongest token copies of head 1.1 (OV circuit)")
     expect(pairs).to_have_text("Strongest query-key pairs of head 1.1")
     with held(monkeypatch, "headscope.inspector.selection.copies_parts") as go:
@@ -245,11 +264,13 @@ def test_pairs_and_token_copies_name_their_head_and_pale_until_they_follow(
         expect(pairs).to_have_text("Strongest query-key pairs of head 2.0")
         expect(page.locator("#copies-panel.stale")).to_have_count(1)
         assert copies.inner_text() == "Strongest token copies of head 1.1 (OV circuit)"
-        page.wait_for_timeout(500)
+        until(page, go.reached)
         choose(page, 0, 1)
         expect(copies).to_have_text("Strongest token copies of head 0.1 (OV circuit)")
-        go.set()
-        page.wait_for_timeout(300)
+        with page.expect_response(lambda answer: "made-copies.data" in (answer.request.post_data or "")) as late:
+            go.set()
+        assert '"head":[2,0]' in late.value.text().replace(" ", "")
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 100)))")
     assert copies.inner_text() == "Strongest token copies of head 0.1 (OV circuit)"
     expect(page.locator(".stale")).to_have_count(0)
 

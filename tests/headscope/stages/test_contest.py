@@ -41,13 +41,14 @@ from headscope.store.run import Run, open_run
 from headscope.store.snapshot import chosen
 from headscope.store.writer import open_stage
 from induction.sequences import candidates_of
-from interp.errors import UsageError
+from interp.errors import HeadscopeError, UsageError
 from interp.masks import HeadMask
 from tests.ablation.vector_prompts import vector_task
 from tests.ablation.words import tokenizer
 from tests.headscope.commands import command, done, refused, units
 from tests.headscope.tiny_model import tiny_model
 from tests.interp.families import build
+from tests.interp.overflowing import overflow_on
 
 TASKS = ("probe_pattern", "probe_labels")
 CHOICE = TaskChoice(TASKS, shots=(0, 2), limit=24, demos="fixed")
@@ -138,6 +139,20 @@ def test_label_heads_over_tasks_are_those_of_all_their_documents(tmp_path: Path)
     null = (pieces[0].null_sums["tr"] + pieces[1].null_sums["tr"]) / len(items)
     larger = (null >= run.head_score("tr").mean).sum(0)
     torch.testing.assert_close(run.head_score("tr").p, ((1 + larger) / (1 + len(null))).float())
+
+
+def test_what_overflows_ends_the_stage_and_nothing_of_it_is_stored(tmp_path: Path) -> None:
+    """In label heads too, which leave a task out for other reasons."""
+    from headscope.stages.vectors import _Vectors
+
+    model = interp.load_model(build("llama", dtype=torch.float16), tokenizer=tokenizer(), check=False)
+    task = vector_task("one", lengths=(1, 2, 3))
+    rare = task.mean.token_documents(model)[0].context[1]
+    work = _Vectors(overflow_on(model, rare), open_stage(model, tmp_path / "run", Stage("vectors", {})), 0, Progress(0))
+    for score in (lambda: work.label_heads([task], {}), lambda: work.function_vectors([task], {}, 3)):
+        with pytest.raises(HeadscopeError, match=r"document one/mean/0 of head 1\.0 is no finite number.* float16"):
+            score()
+    assert len(work.run.units) == 0 and open_run(tmp_path / "run").head_scores.empty
 
 
 def test_label_heads_ranked_by_other_tokens_are_another_unit(tmp_path: Path) -> None:
@@ -287,6 +302,7 @@ def test_concept_prompts_are_drawn_from_the_runs_own_tokens(
     measure_induction(model, tmp_path, sequences=3, length=12, counts="uniform")
     with (
         mock.patch("induction.entity_prompts", side_effect=keep),
+        mock.patch("induction.entities.fitting", return_value={"length": 30, "prompts": 40}),
         mock.patch("headscope.stages.contest.learnt_tasks", return_value=TASKS[:1]),
     ):
         with pytest.raises(UsageError, match="enough"):
