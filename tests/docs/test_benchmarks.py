@@ -106,14 +106,9 @@ SMALLEST = {
 }
 
 
+@pytest.mark.longest
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(one, marks=pytest.mark.longest) if one in ("copying", "prefix_matching") else one
-        for one in SMALLEST
-    ],
-)
+@pytest.mark.parametrize("name", SMALLEST)
 def test_a_benchmark_runs(name: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a tiny model, as `make bench` runs it: its rows stand on the page."""
     monkeypatch.delenv("HEADSCOPE_DATA", raising=False)

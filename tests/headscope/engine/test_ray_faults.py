@@ -33,7 +33,7 @@ psutil = pytest.importorskip("psutil")
 
 from headscope.engine.ray import IN_FLIGHT, RayEngine, Resources, _Round  # noqa: E402
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.longest]
 WORKERS = 2
 TASKS = ("--tasks", "probe_pattern,probe_labels", "--shots", "2")
 HOW = {
@@ -130,7 +130,6 @@ def all_gone(processes: list[Any]) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.longest
 @pytest.mark.parametrize("name", HOW)
 def test_a_killed_driver_leaves_nothing_and_its_work_is_kept(
     name: str, model_folder: Path, undisturbed: dict[str, Path], tmp_path: Path
@@ -177,7 +176,6 @@ def engine(model_folder: Path) -> Iterator[RayEngine]:
     found.stop()
 
 
-@pytest.mark.longest
 def test_twenty_random_kills(
     engine: RayEngine, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
