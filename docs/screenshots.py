@@ -123,7 +123,7 @@ VIEWS = (
     View("report-heads", "report", "head=18.6", ("#mosaic .heatmaplayer image", "#card-scores .score"), "#heads"),
     View("models", "models", drawn=(".js-plotly-plot .main-svg",), sizes=DESK),
     View("models-pair", "models", drawn=("#pair .heatmaplayer image",), top="#pair", sizes=DESK),
-    View("patch", "patch", drawn=(".js-plotly-plot .heatmaplayer image",), top=".asked", sizes=DESK),
+    View("patch", "patch", drawn=(".js-plotly-plot .heatmaplayer image",), top="#effects", sizes=DESK),
 )
 
 
@@ -261,7 +261,12 @@ def settled(page: Any, view: View) -> None:
     if view.page in ("inspector", "beside"):
         page.locator("#busy:empty").wait_for(state="attached", timeout=WAIT)
     if view.top:
-        page.locator(view.top).evaluate("part => scrollTo(0, part.getBoundingClientRect().top + scrollY - 12)")
+        page.locator(view.top).evaluate(
+            """(part) => {
+                const line = document.querySelector("#removal-line:not([hidden])")?.offsetHeight ?? 0;
+                scrollTo(0, part.getBoundingClientRect().top + scrollY - 12 - line);
+            }"""
+        )
     page.wait_for_timeout(1200)
 
 

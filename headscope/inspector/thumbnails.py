@@ -57,7 +57,8 @@ def grid_parts(bench: Bench, asked: Any) -> dict[str, Any]:
     listed = [[layer, base64.b64encode(made.tobytes()).decode()] for layer, made in layers.items()]
     side = next(iter(layers.values())).shape[-1] if layers else 0
     note = (
-        "Queries downwards, keys across, without the first key; dark is 1, by the square root. Click one to select it."
+        "Queries downwards, keys across, without the first key; the strongest colour is 1, by the square root. "
+        "Click one to select it."
     )
     cells = -(-length // side) if side else 1
     more = f" Each cell is the largest of {cells} x {cells} tokens." if cells > 1 else ""
