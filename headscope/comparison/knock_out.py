@@ -1,9 +1,9 @@
 """Does a first-order score say what removing a head costs? `signed` against exact knock-outs (Method 3.2).
 
-Task by task, and over the tasks together (a = `aggregate`), at every number of shots, over the heads that were knocked
-out: all of them, or the sample (`..._sample`) that stands for them. Rows of `comparisons`, b = the importance, level =
-the knock-out: `knock_out_spearman`, and `knock_out_signs`, the share of heads whose score and cost have one sign (a
-score or cost of exactly 0 has none). `n` counts heads.
+Task by task, and over the tasks together (a = `aggregate`), at every number of shots, over the documents that both have
+and the heads that were knocked out: all of them, or the sample (`..._sample`) that stands for them. Rows of
+`comparisons`, b = the importance, level = the knock-out: `knock_out_spearman`, and `knock_out_signs`, the share of
+heads whose score and cost have one sign (a score or cost of exactly 0 has none). `n` counts heads.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ablation.statistics import spearman
+from ablation.statistics.aggregate import aggregate_tables
 from ablation.stratified import FEWEST
 from headscope.comparison.scored import Shelf
 from headscope.store.comparisons import Kind, Row, ScoreName, row
@@ -35,12 +36,20 @@ def against_knock_outs(shelf: Shelf) -> Iterator[Row]:
                     {*shelf.tasks(exact.score, exact.variant, shots)}
                     & {*shelf.tasks(score.score, score.variant, shots)}
                 )
-                for task in tasks:
-                    tables = [shelf.of_task(name.score, name.variant, task, shots).table for name in (score, exact)]
+                both = [_shared(*shelf.on_shared_documents((score, exact), task, shots)) for task in tasks]
+                for task, tables in zip(tasks, both, strict=True):
                     yield from _rows(task, score, exact, shots, *tables)
                 if len(tasks) > 1:
-                    tables = [shelf.aggregate(name.score, name.variant, shots, tasks).table for name in (score, exact)]
-                    yield from _rows(AGGREGATE, score, exact, shots, *tables)
+                    together = [aggregate_tables(np.stack(of_score)) for of_score in zip(*both, strict=True)]
+                    yield from _rows(AGGREGATE, score, exact, shots, *together)
+
+
+def _shared(
+    estimated: Float[np.ndarray, "layer head"], cost: Float[np.ndarray, "layer head"]
+) -> tuple[Float[np.ndarray, "layer head"], Float[np.ndarray, "layer head"]]:
+    """NaN wherever one of them is: a table is weighed among tasks by the heads that are compared."""
+    there = np.isfinite(estimated) & np.isfinite(cost)
+    return np.where(there, estimated, np.nan), np.where(there, cost, np.nan)
 
 
 def _rows(
@@ -51,10 +60,10 @@ def _rows(
     estimated: Float[np.ndarray, "layer head"],
     cost: Float[np.ndarray, "layer head"],
 ) -> Iterator[Row]:
-    both = np.isfinite(estimated) & np.isfinite(cost)
-    if both.sum() < FEWEST:
+    there = np.isfinite(estimated)
+    if there.sum() < FEWEST:
         return
-    pair, n = (estimated[both], cost[both]), int(both.sum())
+    pair, n = (estimated[there], cost[there]), int(there.sum())
     signed = (pair[0] != 0) & (pair[1] != 0)
     yield row(Kind.KNOCK_OUT_SPEARMAN, a, score, shots, exact, spearman(pair[0][None], pair[1][None]).value, n=n)
     if signed.any():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from headscope.store.run import Run
 from headscope.store.scores import IMPORTANCE, NORM, label
 from interp.scores import HeadScores
 
+DOCUMENT = ("document", "demo_seed")  # one document's prompt
 COMPARED_VARIANTS = ("token", "signed", "signed/choice")
 
 
@@ -95,6 +96,20 @@ class Shelf:
         names = self.tasks(score, variant, shots) if tasks is None else tuple(tasks)
         return self._once((score, variant, names, shots), lambda: self._aggregate(score, variant, names, shots))
 
+    def on_shared_documents(
+        self, names: Sequence[ScoreName], task: str, shots: int
+    ) -> list[Float[np.ndarray, "layer head"]]:
+        """A task's tables of several scores, over the documents that all have; as stored where no such are kept."""
+        scores = [self.run.head_score(name.score, name.variant, task=task, shots=shots) for name in names]
+        labels = [f"head-{label(name.score, name.variant, task, shots)}" for name in names]
+        items = [self.run.items(name) for name in labels if name in self.run.item_names]
+        if len(items) == len(names) and all(set(DOCUMENT) <= set(table) for table in items):
+            by_document = [table.set_index(list(DOCUMENT)) for table in items]
+            shared = reduce(pd.Index.intersection, (table.index for table in by_document))
+            if len(shared):
+                return [_mean(table.loc[shared], like) for table, like in zip(by_document, scores, strict=True)]
+        return [_table(of_score) for of_score in scores]
+
     def mean_norm(self, shots: int) -> Float[np.ndarray, "layer head"] | None:
         """Mean over tasks of mean |r|; None where it was not stored."""
         names = self.tasks(NORM, "", shots)
@@ -167,6 +182,11 @@ def _table(scores: HeadScores) -> Float[np.ndarray, "layer head"]:
 
 def _values(items: pd.DataFrame, like: HeadScores) -> Float[np.ndarray, "item layer head"]:
     return values_of(items, tuple(like.mean.shape), np.float64)
+
+
+def _mean(items: pd.DataFrame, like: HeadScores) -> Float[np.ndarray, "layer head"]:
+    """What is stored of a score, over these documents."""
+    return np.asarray(_values(items, like).sum(0) / _sizes(items).sum())
 
 
 def _documents(tables: Sequence[pd.DataFrame], like: HeadScores) -> ClusteredScores:

@@ -135,9 +135,9 @@ def needed(evidence: Evidence) -> Iterator[str]:
 
 
 def _shown(rows: Any) -> str:
-    """`3 of 30, most of all 0 (3.7 nats), 29 (1.3 nats) and 11 (0.9 nats)`."""
+    """`2 of 30, FFN 0 (3.7 nats) and FFN 29 (1.3 nats)`."""
     sure = rows[rows["p_holm"] <= LEVEL].sort_values("value", ascending=False)
-    worst = [f"{row.b} ({number(row.value, 1)} nats)" for row in sure.head(3).itertuples(index=False)]
+    worst = [f"FFN {row.b} ({number(row.value, 1)} nats)" for row in sure.head(3).itertuples(index=False)]
     most = f", most of all {listed(worst)}" if len(sure) > 3 else f", {listed(worst)}" if worst else ""
     return f"{len(sure) or 'none'} of {len(rows)}{most}"
 

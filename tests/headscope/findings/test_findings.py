@@ -427,9 +427,9 @@ def test_ffns_are_needed_where_holm_says_so(tmp_path: Path) -> None:
         for ffn, (cost, holm) in cases
     ]
     assert list(pruning.needed(write(tmp_path, rows))) == [
-        "FFNs shown to be needed, that is, to cost more than 0.05 nats of choice alone: replaced by mean, 3 of 5, 0 "
-        "(6.3 nats), 4 (2.0 nats) and 2 (0.4 nats); replaced by zero, 4 of 5, most of all 0 (6.3 nats), 4 (2.0 nats) "
-        "and 2 (0.4 nats); replaced by zero but at position 0, none of 5."
+        "FFNs shown to be needed, that is, to cost more than 0.05 nats of choice alone: replaced by mean, 3 of 5, FFN "
+        "0 (6.3 nats), FFN 4 (2.0 nats) and FFN 2 (0.4 nats); replaced by zero, 4 of 5, most of all FFN 0 (6.3 nats), "
+        "FFN 4 (2.0 nats) and FFN 2 (0.4 nats); replaced by zero but at position 0, none of 5."
     ]
     assert list(pruning.needed(write(tmp_path / "none", []))) == []
 
@@ -631,8 +631,8 @@ def test_what_t_ranks_by_is_said_as_it_was_stored(tmp_path: Path, measure: Score
     assert section is not None and words.get(measure.score, "by first-order importance to choice") in section.note
 
 
-def exact_row(level: str, value: float, *, shots: int = 5, n: int = 12) -> Row:
-    return row("knock_out_spearman", "aggregate", "importance/signed/choice", shots, level, value, n=n)
+def exact_row(level: str, value: float, *, a: str = "aggregate", shots: int = 5, n: int = 12) -> Row:
+    return row("knock_out_spearman", a, "importance/signed/choice", shots, level, value, n=n)
 
 
 @pytest.mark.parametrize("exact", knock_out.EXACT)
@@ -640,10 +640,14 @@ def test_every_exact_knock_out_that_is_compared_is_told(tmp_path: Path, exact: S
     way = next((way for way in ("mean", "resample") if way in exact.score), "zero")
     sample = "a sample of " if exact.score.endswith("_sample") else ""
     signs = row("knock_out_signs", "aggregate", "importance/signed/choice", 5, str(exact), 0.88, n=12)
-    assert list(ranks.checked(write(tmp_path, [exact_row(str(exact), 0.94), signs]))) == [
-        f"First-order importance to choice beside exact knock-outs: {sample}12 heads, replaced by {way}: Spearman's "
-        "rho 0.94, one sign for 88%."
-    ]
+    alone = [exact_row(str(exact), 0.94), signs]
+    of_tasks = [exact_row(str(exact), value, a=task) for task, value in (("a", 0.5), ("b", 0.9), ("c", 0.8))]
+    for rows, median in ((alone, ""), ([*alone, *of_tasks], " (median of 3 tasks 0.80)")):
+        assert list(ranks.checked(write(tmp_path / str(len(rows)), rows))) == [
+            "First-order importance to choice beside exact knock-outs on the same documents: "
+            f"{sample}12 heads, replaced by {way}: Spearman's rho 0.94{median}, one sign for 88%."
+        ]
+    assert list(ranks.checked(write(tmp_path / "tasks alone", of_tasks))) == []
 
 
 def test_of_several_exact_knock_outs_one_is_told_for_each_way_of_removing(tmp_path: Path) -> None:

@@ -214,13 +214,15 @@ def test_every_head_is_knocked_out_where_that_is_affordable(run: Run) -> None:
         part = run.comparisons.query(
             f"kind == 'knock_out_spearman' and a == '{task}' and b == 'importance/signed/choice'"
         )
-        pairs = [run.head_score(*name, task=task, shots=2).mean.flatten() for name in SCORED]
         (row,) = part[part["level"] == "knock_out_mean/choice"].itertuples(index=False)
-        assert row.value == pytest.approx(float(stats.spearmanr(*pairs).statistic), abs=1e-5)
-        assert row.n == len(pairs[0])
-
-
-SCORED = (("importance", "signed/choice"), ("knock_out_mean", "choice"))
+        cost = run.items(f"head-knock_out_mean-choice-{task}-2shot")
+        estimated = run.items(f"head-importance-signed/choice-{task}-2shot")
+        estimated = estimated[estimated["document"].isin(cost["document"])]
+        assert len(estimated) == len(cost) == killed_study.BUDGET.knockout_documents
+        heads = [f"{layer}.{head}" for layer, head in np.ndindex(*score.mean.shape)]
+        wanted = stats.spearmanr(estimated[heads].sum(), cost[heads].sum()).statistic
+        assert row.value == pytest.approx(float(wanted), abs=1e-5)
+        assert row.n == len(heads)
 
 
 @pytest.mark.slow
