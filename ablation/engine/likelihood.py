@@ -281,16 +281,17 @@ class _Run:
         if self.replacement is None:
             return nullcontext()
         lengths = torch.tensor([len(self.requests[owner].context) for owner in batch.owners])
-        placement = Placement(tuple(self.names[owner] for owner in batch.owners), batch.positions, lengths)
-        return self.model.gates(**self.masks, reference=self.replacement.placed(placement))
+        return self.placed(Placement(tuple(self.names[owner] for owner in batch.owners), batch.positions, lengths))
 
     def alone(self, number: int) -> Any:
         """The gates over one request that is run by itself."""
-        if self.replacement is None:
-            return self.model.gates(**self.masks)
         request = self.requests[number]
-        placement = Placement.whole([self.names[number]], [len(request.context)], len(request.ids) - 1)
-        return self.model.gates(**self.masks, reference=self.replacement.placed(placement))
+        return self.placed(Placement.whole([self.names[number]], [len(request.context)], len(request.ids) - 1))
+
+    def placed(self, placement: Placement) -> Any:
+        """The gates, and what stands in where."""
+        reference = None if self.replacement is None else self.replacement.placed(placement)
+        return self.model.gates(**self.masks, reference=reference)
 
     def report(self, finished: int) -> None:
         self.done += finished

@@ -8,7 +8,7 @@ documents that are scored, at a thousandth of their cost. Removed components are
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,7 +35,7 @@ def recheck(
     names: Sequence[str],
     scores: Float[Tensor, " request"],
     *,
-    gates: Callable[[int], AbstractContextManager[Any]] = lambda number: nullcontext(),
+    gates: Callable[[int], AbstractContextManager[Any]],
 ) -> list[int]:
     """Compute again those that are due, and return which; `gates` are those of a request. Raises HeadscopeError."""
     before = vars(model.hf).get(_KEPT, 0)
