@@ -44,16 +44,8 @@ def counted(model: interp.HookedModel) -> Iterator[list[int]]:
     with ExitStack() as stack:
         for layer in range(model.n_layers):
             block = model.layout.block(model.hf, layer)
-            stack.enter_context(_handle(block.register_forward_pre_hook(count, with_kwargs=True)))
+            stack.callback(block.register_forward_pre_hook(count, with_kwargs=True).remove)
         yield seen
-
-
-@contextmanager
-def _handle(handle: Any) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def least(model: interp.HookedModel, task: Any, wanted: Sequence[RemovedSet]) -> float:
