@@ -450,10 +450,13 @@ def heads_to_knock_out(
     from headscope.comparison.scored import Shelf
     from headscope.plan.cost import SAMPLE, heads_knocked_out, tokens_of
 
-    tasks = replace(plan.ranked, limit=SAMPLE).tasks("train")
-    counted = tokens_of(tasks, model.tokenizer, model.max_length, model.d_model)
     every = heads_of(model)
-    count = min(every, SAMPLED) if few else heads_knocked_out(plan.budget, counted, model.n_layers, every)
+    if few:
+        count = min(every, SAMPLED)
+    else:
+        tasks = replace(plan.ranked, limit=SAMPLE).tasks("train")
+        counted = tokens_of(tasks, model.tokenizer, model.max_length, model.d_model)
+        count = heads_knocked_out(plan.budget, counted, model.n_layers, every)
     if count == every:
         return None
     return stratified_heads(Shelf(open_run(folder)).aggregate("importance", "signed/choice", plan.most).scores, count)
