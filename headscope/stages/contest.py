@@ -186,14 +186,15 @@ class _Contest:
                 found[arm] = table_of(run, score)
             else:
                 missing[arm] = f"the run holds no score {score}: `headscope vectors` makes it"
-        try:
-            found[CONCEPT] = self.concept(run, CONCEPT_SCORE in stored)
-        except LEAVES_OUT as error:
-            missing[CONCEPT] = str(error)
-        try:
-            found[IMPORTANCE] = self.importance(tasks)
-        except LEAVES_OUT as error:
-            missing[IMPORTANCE] = str(error)
+        made = {
+            CONCEPT: partial(self.concept, run, CONCEPT_SCORE in stored),
+            IMPORTANCE: partial(self.importance, tasks),
+        }
+        for arm, make in made.items():
+            try:
+                found[arm] = make()
+            except LEAVES_OUT as error:
+                missing[arm] = str(error)
         self.writer.record(missing_arms=missing)
         return found
 

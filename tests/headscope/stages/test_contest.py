@@ -29,7 +29,7 @@ from headscope.findings.contest import named_sets, sentences, table_rows
 from headscope.findings.evidence import Evidence
 from headscope.findings.page import page_of
 from headscope.stages.cells import Progress, TaskChoice, title_of
-from headscope.stages.contest import ContestChoice, measure_contest
+from headscope.stages.contest import ContestChoice, _Contest, measure_contest
 from headscope.stages.evaluation import replacement_for
 from headscope.stages.induction import measure_induction
 from headscope.stages.primary import conditions_of
@@ -246,6 +246,23 @@ def test_importance_to_the_choice_is_the_librarys(model: interp.HookedModel, run
     assert stage.record["sets"]["importance, class, kept"] == [f"{best // 4}.{best % 4}"]
     assert "names of 2 to 5 tokens" in stage.record["missing_arms"]["concept"]
     assert any("no controls of sets removed by zero" in line for line in stage.record["left_out"])
+
+
+@pytest.mark.parametrize("arm", ["concept", "importance"])
+def test_an_arm_is_left_out_for_a_reason_and_not_for_broken_numbers(
+    model: interp.HookedModel, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arm: str
+) -> None:
+    def rankings(error: HeadscopeError) -> dict[str, np.ndarray]:
+        folder = tmp_path / type(error).__name__
+        shutil.copytree(run.folder, folder)
+        for name, effect in {"concept": None, "importance": None, arm: error}.items():
+            monkeypatch.setattr(_Contest, name, mock.Mock(side_effect=effect, return_value=np.zeros((2, 4))))
+        with open_stage(model, folder, Stage("contest by hand", {})) as writer:
+            return _Contest(model, writer, CHOICE).rankings(TASKS)
+
+    assert {"concept", "importance"} - set(rankings(UsageError("has none"))) == {arm}
+    with pytest.raises(HeadscopeError, match="no finite number"):
+        rankings(HeadscopeError("the log-likelihood is no finite number"))
 
 
 def test_the_same_again_computes_nothing(model: interp.HookedModel, passed: None, run: Run) -> None:
