@@ -21,9 +21,11 @@ headscope.grid = {
   draw() {
     const { made } = this;
     const shown = this.on && made;
+    const held = document.activeElement?.dataset?.picture;
     headscope.head.text("grid-note", shown ? made.problem || made.note : "");
     headscope.$("grid").style.columnWidth = `${26 + 46 * headscope.facts.heads}px`; // layers side by side, where there is room
     headscope.$("grid").replaceChildren(...(shown && !made.problem ? made.layers.map((layer) => this.row(layer)) : []));
+    if (held) document.querySelector(`[data-picture="${held}"]`)?.focus(); // drawn anew under the keyboard
     this.frame();
   },
 
