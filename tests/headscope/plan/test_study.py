@@ -47,6 +47,7 @@ from headscope.stages.evaluation import reference_task
 from headscope.stages.knock_out import measure_knock_out
 from headscope.store.manifest import Manifest, Stage
 from headscope.store.run import Run, open_run
+from headscope.store.scores import label
 from headscope.store.units import UnitStore
 from interp.errors import StoreError, UsageError
 from tests.headscope import killed_study, tiny
@@ -215,8 +216,8 @@ def test_every_head_is_knocked_out_where_that_is_affordable(run: Run) -> None:
             f"kind == 'knock_out_spearman' and a == '{task}' and b == 'importance/signed/choice'"
         )
         (row,) = part[part["level"] == "knock_out_mean/choice"].itertuples(index=False)
-        cost = run.items(f"head-knock_out_mean-choice-{task}-2shot")
-        estimated = run.items(f"head-importance-signed/choice-{task}-2shot")
+        cost = run.items(f"head-{label('knock_out_mean', 'choice', task, 2)}")
+        estimated = run.items(f"head-{label('importance', 'signed/choice', task, 2)}")
         estimated = estimated[estimated["document"].isin(cost["document"])]
         assert len(estimated) == len(cost) == killed_study.BUDGET.knockout_documents
         heads = [f"{layer}.{head}" for layer, head in np.ndindex(*score.mean.shape)]
