@@ -94,21 +94,17 @@ def studies(model_folder: Path, runs: dict[str, Run]) -> dict[str, Run]:
 
 
 @pytest.mark.slow
-def test_scores_of_heads(runs: dict[str, Run]) -> None:
+def test_every_command(runs: dict[str, Run]) -> None:
+    """Scores of heads, heads knocked out by mean, and the levels that pruning is measured at."""
     for name in ("prefix_matching", "previous_token"):
         near(runs, score(name), 0.05)
     for variant in ("signed", "signed/choice", "document/choice", "token/choice"):
         near(runs, score("importance", variant, task="probe_pattern", shots=2), 0.1)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("outcome", ["choice", "mass"])
-def test_what_is_removed(runs: dict[str, Run], outcome: str) -> None:
-    """Heads knocked out by mean, and the levels that pruning is measured at."""
-    name = "knock_out_mean"
-    both = [score(name, outcome, task=task, shots=2) for task in TASKS]
-    near(runs, lambda run: np.stack([one(run) for one in both]), 0.05)
-    near(runs, lambda run: run.metrics.query(f"metric == '{outcome}'")["value"].to_numpy(), 0.05)
+    for outcome in ("choice", "mass"):
+        both = [score("knock_out_mean", outcome, task=task, shots=2) for task in TASKS]
+        near(runs, lambda run, both=both: np.stack([one(run) for one in both]), 0.05)
+        rows = f"metric == '{outcome}'"
+        near(runs, lambda run, rows=rows: run.metrics.query(rows)["value"].to_numpy(), 0.05)
 
 
 @pytest.mark.slow
