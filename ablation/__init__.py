@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     )
     from ablation.patching import patch
     from ablation.pruning import Pruning, prune, removable_gain
-    from ablation.replacement import make_replacement
+    from ablation.references import make_replacement
     from ablation.screening import load_screen, screen
     from ablation.statistics import kendall, overlap, retention, spearman, spearman_within_layers
     from ablation.stratified import check_by_knock_out
@@ -117,7 +117,7 @@ lazy(
     ),
     patching=("patch",),
     pruning=("Pruning", "prune", "removable_gain"),
-    replacement=("make_replacement",),
+    references=("make_replacement",),
     screening=("load_screen", "screen"),
     stratified=("check_by_knock_out",),
     statistics=("kendall", "overlap", "retention", "spearman", "spearman_within_layers"),

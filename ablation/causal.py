@@ -23,7 +23,8 @@ from ablation.control_sets import CONTROLS, KINDS, TESTED, Head, HeadSet, all_se
 from ablation.evaluation import Evaluate, evaluate
 from ablation.gains import Conditions, Shots
 from ablation.gold import gold_documents
-from ablation.replacement import POSITIONS, At, Replacement, make_replacement
+from ablation.references import make_replacement
+from ablation.replacement import POSITIONS, At, Replacement
 from ablation.statistics.kv_groups import kv_groups
 from ablation.statistics.permutation import RankP, rank_p_value
 from ablation.statistics.standardised import FEWEST_CONTROLS, StandardisedEffect, TaskDrops, standardised_effect

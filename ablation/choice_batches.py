@@ -26,6 +26,7 @@ from ablation.engine.sharing import attention_arguments
 from ablation.engine.target_logits import logits_at
 from ablation.gate_gradients import NodeSums
 from ablation.outcomes import Choices
+from ablation.replacement import Replacement, by_depth
 from interp.recompute import recompute_blocks
 
 if TYPE_CHECKING:
@@ -162,16 +163,24 @@ def _passes(chosen: Sequence[_Grown], tokens: int, *, padding: bool) -> Iterator
 
 
 def backward_through_choices(
-    model: HookedModel, batch: ChoiceBatch, sums: NodeSums, *, recompute: bool = False, factor: float = 1.0
+    model: HookedModel,
+    batch: ChoiceBatch,
+    sums: NodeSums,
+    *,
+    replacement: Replacement | None = None,
+    recompute: bool = False,
+    factor: float = 1.0,
 ) -> Float[Tensor, " request"]:
     """Differentiate `factor` times the sum of the documents' -choice into `sums`; gives all log-likelihoods.
+
+    replacement: what stands in for what is removed, the same in every document.
 
     With several passes the choices' log-likelihoods are found first, without gradients: each pass is then
     differentiated with the slopes of the loss in them.
     """
     first, *more = batch.passes
     if not more:
-        sums.nodes = first.nodes
+        _begin(sums, first, replacement)
         with recompute_blocks(model) if recompute else nullcontext():
             found = log_likelihoods_of(model, first.batch, batch.n_requests)
             (factor * _loss(batch, found)).backward()
@@ -181,10 +190,15 @@ def backward_through_choices(
     whole = torch.stack(parts).sum(0).requires_grad_()
     (slopes,) = torch.autograd.grad(_loss(batch, whole), whole)
     for part in batch.passes:
-        sums.nodes = part.nodes
+        _begin(sums, part, replacement)
         with recompute_blocks(model) if recompute else nullcontext():
             (log_likelihoods_of(model, part.batch, batch.n_requests) * slopes * factor).sum().backward()
     return whole.detach().cpu()
+
+
+def _begin(sums: NodeSums, part: Pass, replacement: Replacement | None) -> None:
+    sums.nodes = part.nodes
+    sums.reference = None if replacement is None else replacement.placed(by_depth(part.batch.positions))
 
 
 def _loss(batch: ChoiceBatch, found: Float[Tensor, " request"]) -> Float[Tensor, ""]:

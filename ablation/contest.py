@@ -29,7 +29,8 @@ from ablation.control_sets import control_sets, induction_sets
 from ablation.evaluation import Evaluate, Evaluation, evaluate, judged
 from ablation.gold import gold_documents
 from ablation.last_position import without_at_last
-from ablation.replacement import Replacement, make_replacement
+from ablation.references import make_replacement
+from ablation.replacement import Replacement
 from ablation.statistics.intervals import cluster_numbers
 from ablation.statistics.kv_groups import kv_groups
 from ablation.statistics.standardised import TaskDrops

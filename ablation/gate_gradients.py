@@ -1,8 +1,9 @@
 """Gradients of head and FFN gates, position by position, while a frozen model runs backward (Method 3.1).
 
 The gradient of a gate at one position is z·dL/dz there: z enters the output projection as m z. An FFN's is the same dot
-product on what it adds to the residual stream. The graph begins at the first layer's z; what stands below is not
-differentiated. Sums over positions are formed as the gradients arrive, and nothing of one layer outlives its turn.
+product on what it adds to the residual stream. Where something stands in for what is removed, m z + (1 - m) z_ref, it
+is (z - z_ref)·dL/dz. The graph begins at the first layer's z; what stands below is not differentiated. Sums over
+positions are formed as the gradients arrive, and nothing of one layer outlives its turn.
 
 Behind an RMS norm (Gemma 2/3, OLMo 2) scaling all heads of a layer together does nothing, so their plain gradients sum
 to 0. `frozen_norm` holds the norm's scale fixed: (gain * r / rms) · dL/d(output of the norm).
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from interp import hooks, norms
 from interp.errors import HeadscopeError, RefusedModelError
+from interp.gating import Reference
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -32,9 +34,11 @@ class GateSums:
     """Sums over positions of z·dL/dz, filled during `.backward()`, one entry a layer.
 
     `token`: of its absolute value; `group`: the same for kv groups, whose gates move together; `plain`: as it is.
+    `reference`: what stands in for z where it is removed; set it before each forward pass.
     """
 
     n_kv_heads: int
+    reference: Reference | None = None
     head_token: dict[int, Float[Tensor, "batch head"]] = field(default_factory=dict)
     head_plain: dict[int, Float[Tensor, "batch head"]] = field(default_factory=dict)
     group_token: dict[int, Float[Tensor, "batch kv_head"]] = field(default_factory=dict)
@@ -118,9 +122,9 @@ def gate_sums(model: HookedModel, *, frozen_norm: bool = False, into: GateSums |
             if frozen_norm and norm is not None:
                 _listen_behind_norm(stack, model, layer, norm, sums)
             else:
-                _listen(stack, model, hooks.Point("z", layer), sums.add_heads)
+                _listen(stack, model, hooks.Point("z", layer), sums)
         for layer in model.ffn_layers:
-            _listen(stack, model, hooks.Point("mlp_out", layer), sums.add_ffn)
+            _listen(stack, model, hooks.Point("mlp_out", layer), sums)
         yield sums
 
 
@@ -129,14 +133,15 @@ def post_norm_layers(model: HookedModel) -> tuple[int, ...]:
     return tuple(layer for layer in model.attention_layers if _post_norm(model, layer) is not None)
 
 
-def _listen(stack: ExitStack, model: HookedModel, point: hooks.Point, add: Any) -> None:
+def _listen(stack: ExitStack, model: HookedModel, point: hooks.Point, sums: GateSums) -> None:
+    add = sums.add_heads if point.name == "z" else sums.add_ffn
     adds_in_place = model.parallel and point.name == "mlp_out"  # Falcon adds attention's output onto the FFN's
 
     def begin(value: Tensor) -> Tensor | None:
         if not torch.is_grad_enabled():
             return None
         traced = value if value.requires_grad else value.detach().requires_grad_()
-        held = value.detach()
+        held, reference = value.detach(), sums.reference
         version = held._version
 
         def arrived(gradient: Tensor) -> None:
@@ -146,12 +151,20 @@ def _listen(stack: ExitStack, model: HookedModel, point: hooks.Point, add: Any) 
                     f"{model.layout.architecture} changes {where} in place, so its gate gradient "
                     "can't be read: importance does not serve this family"
                 )
-            add(point.layer, _dots(held, gradient))
+            add(point.layer, _dots(_lost(held, reference, point), gradient))
 
         traced.register_hook(arrived)
         return traced.clone() if adds_in_place else traced
 
     stack.enter_context(hooks.edit(model, point, begin))
+
+
+def _lost(value: Tensor, reference: Reference | None, point: hooks.Point) -> Tensor:
+    """What a removed component takes away: all of its value, or what sets it apart from its reference."""
+    if reference is None:
+        return value
+    other = reference.z(point.layer, value) if point.name == "z" else reference.ffn(point.layer, value)
+    return value if other is None else value - other
 
 
 def _dots(value: Tensor, gradient: Tensor) -> Tensor:
@@ -171,11 +184,12 @@ def _listen_behind_norm(stack: ExitStack, model: HookedModel, layer: int, norm: 
     if linear.centres:
         raise RefusedModelError(f"frozen_norm is for RMS norms behind the heads; layer {layer} has a LayerNorm there")
     held: dict[str, Tensor] = {}
+    point = hooks.Point("z", layer)
 
     def keep(z: Tensor) -> Tensor | None:
         if not torch.is_grad_enabled():
             return None
-        held["z"] = z.detach()
+        held["z"] = _lost(z.detach(), sums.reference, point)
         return z if z.requires_grad else z.detach().requires_grad_()
 
     def listen(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
@@ -193,5 +207,5 @@ def _listen_behind_norm(stack: ExitStack, model: HookedModel, layer: int, norm: 
 
         output.register_hook(arrived)
 
-    stack.enter_context(hooks.edit(model, hooks.Point("z", layer), keep))
+    stack.enter_context(hooks.edit(model, point, keep))
     stack.callback(norm.register_forward_hook(listen).remove)

@@ -5,7 +5,8 @@ Bansal et al. 2023, equations 8-9, after Michel et al. 2019; Method 3.1.
    front of them given. Objective `choice`: -choice of outcomes.py, through all of its choices (choice_batches.py).
 2. The SUM of the documents' losses is differentiated, so that a score does not depend on the batch.
 3. Per document and head, over positions i: `token` sum_i |z·dL/dz|, `document` |sum_i z·dL/dz|, `signed`
-   -sum_i z·dL/dz, the first-order rise of the loss when the head is removed. FFNs alike, on what they add.
+   -sum_i z·dL/dz, the first-order rise of the loss when the head is removed. FFNs alike, on what they add. For removal
+   by the mean (`.../mean`) z - z_ref takes the place of z.
 4. Summed over documents and divided by N: `uniform` sum (length - 1); `paper` the last layer alone by sum T_y, which
    lifts it; `layer_l2` (Michel et al.) uniform, then each layer by its Euclidean norm.
 
@@ -33,6 +34,7 @@ from ablation.gold import GoldBatch, gold_batches, gold_documents
 from ablation.loss_scaling import LossScaling
 from ablation.names import HEADS_PER_GROUP, NORMALISATIONS, OBJECTIVES, POSITIONS
 from ablation.provenance import told
+from ablation.replacement import Replacement, by_depth, by_position
 from ablation.statistics.by_cluster import by_cluster
 from interp.errors import UsageError
 from interp.offload import is_offloaded
@@ -63,7 +65,8 @@ class Importance:
 
     `head_plain` and `ffn_plain` are sum_i z·dL/dz: `signed` is their negative, `document` their absolute value. A layer
     without the component is NaN. `log_likelihoods` are the gold continuations', in nats. Documents of one of `clusters`
-    are not independent: they are the unit of the scores' intervals. objective: the loss, `sum` or `choice`.
+    are not independent: they are the unit of the scores' intervals. objective: the loss, `sum` or `choice`. ablation:
+    the removal whose cost is estimated, `zero` or `mean`.
     """
 
     head_token: Float[Tensor, "item layer head"]
@@ -77,6 +80,7 @@ class Importance:
     documents: tuple[str, ...]
     clusters: tuple[str, ...] = ()
     objective: str = "sum"
+    ablation: str = "zero"
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -87,6 +91,7 @@ class Importance:
         documents: Sequence[str],
         clusters: Sequence[str] = (),
         objective: str = "sum",
+        ablation: str = "zero",
         provenance: Mapping[str, Any] | None = None,
     ) -> Importance:
         """From what `pieces` gave of some documents, then of others, in the order of all `documents`.
@@ -99,9 +104,9 @@ class Importance:
                 f"{len(pieces)} pieces hold the importance of {len(joined['lengths'])} documents, but {len(documents)} "
                 "are named: give the pieces of these documents, in their order"
             )
-        told = {"objective": objective, **(provenance or {})}
+        told = {"objective": objective, "ablation": ablation, **(provenance or {})}
         named: dict[str, Any] = {"documents": tuple(documents), "clusters": tuple(clusters)}
-        return cls(**joined, **named, objective=objective, provenance=told)
+        return cls(**joined, **named, objective=objective, ablation=ablation, provenance=told)
 
     def pieces(self) -> dict[str, Tensor]:
         """All tensors by name, to be stored and put together again by `assembled`."""
@@ -121,9 +126,9 @@ class Importance:
         return by_cluster(scores, self.clusters or self.documents)
 
     def variant(self, positions: str, normalise: str = "uniform") -> str:
-        """What tells these scores from others: `signed`, `signed/choice`, `token/paper`, ..."""
-        more = [self.objective] * (self.objective != "sum") + [normalise] * (normalise != "uniform")
-        return "/".join([positions, *more])
+        """What tells these scores from others: `signed`, `signed/choice/mean`, `token/paper`, ..."""
+        usual = {self.objective: "sum", self.ablation: "zero", normalise: "uniform"}
+        return "/".join([positions, *(name for name, unnamed in usual.items() if name != unnamed)])
 
     def kv_groups(self, *, positions: str = "token", normalise: str = "uniform") -> HeadScores:
         """Scores of the kv groups' joint gates, [layer kv_head]: heads are summed before any absolute value (Method 0).
@@ -182,6 +187,7 @@ def importance(
     task: Any,
     *,
     objective: str = "sum",
+    replacement: Replacement | None = None,
     batch_tokens: int = BATCH_TOKENS,
     frozen_norm: bool = False,
     recompute: bool | None = None,
@@ -190,6 +196,7 @@ def importance(
     """All variants for heads and FFNs in one forward and one backward pass over the documents.
 
     objective: the loss, `sum` (the paper's) or `choice`, which runs all choices of a document behind one prompt.
+    replacement: what stands in for what is removed, a mean (replacement.py); unset, nothing.
     batch_tokens: tokens run together; changes speed and memory, not the scores. frozen_norm: hold fixed the scale of a
     norm behind the heads (gate_gradients.py). recompute: run every block again on the way back instead of remembering
     it; unset, where the weights are offloaded. progress(done, total) is called after every batch, in documents.
@@ -198,33 +205,50 @@ def importance(
     """
     if objective not in OBJECTIVES:
         raise UsageError(f"{objective!r} is no objective; there are {', '.join(OBJECTIVES)}")
+    if replacement is not None and not by_position(replacement):
+        raise UsageError(
+            f"importance by gradient estimates removal by zero or by the mean, not by {replacement.name}: knock the "
+            "heads out (ablation.knock_out)"
+        )
     documents = gold_documents(model, task)
     found = _empty(model, len(documents))
     again = is_offloaded(model.hf) if recompute is None else recompute
-    way: dict[str, Any] = {"tokens": batch_tokens, "frozen_norm": frozen_norm, "recompute": again}
-    batches = _by_sum(model, documents, **way) if objective == "sum" else _by_choice(model, task, documents, **way)
+    way = _Way(replacement, tokens=batch_tokens, frozen_norm=frozen_norm, recompute=again)
+    batches = _by_sum(model, documents, way) if objective == "sum" else _by_choice(model, task, documents, way)
     done = 0
     for places, sums, log_likelihoods in batches:
         _store(model, found, documents, places, sums, log_likelihoods)
         done += len(places)
         if progress is not None:
             progress(done, len(documents))
-    return _finished(model, task, documents, found, objective=objective, frozen_norm=frozen_norm)
+    ablation = "zero" if replacement is None else replacement.name
+    return _finished(model, task, documents, found, objective=objective, ablation=ablation, frozen_norm=frozen_norm)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How documents are run and differentiated."""
+
+    replacement: Replacement | None
+    tokens: int
+    frozen_norm: bool
+    recompute: bool
 
 
 Scored = tuple[tuple[int, ...], GateSums, Float[Tensor, " document"]]
 
 
-def _by_sum(
-    model: HookedModel, documents: Sequence[Any], *, tokens: int, frozen_norm: bool, recompute: bool
-) -> Iterator[Scored]:
+def _by_sum(model: HookedModel, documents: Sequence[Any], way: _Way) -> Iterator[Scored]:
     """Some documents' places, their gradients of the mean -log p a gold token, and their gold log-likelihoods."""
     scaling = LossScaling(model.dtype)
-    for batch in gold_batches(documents, tokens=tokens, padding=may_pad(model.config)):
+    for batch in gold_batches(documents, tokens=way.tokens, padding=may_pad(model.config)):
 
         def backward(factor: float, batch: GoldBatch = batch) -> tuple[GateSums, Tensor]:
-            blocks = recompute_blocks(model) if recompute else nullcontext()
-            with gate_sums(model, frozen_norm=frozen_norm) as sums, blocks:
+            blocks = recompute_blocks(model) if way.recompute else nullcontext()
+            with gate_sums(model, frozen_norm=way.frozen_norm) as sums, blocks:
+                if way.replacement is not None:
+                    positions = torch.arange(batch.tokens.shape[1]).expand(batch.tokens.shape)
+                    sums.reference = way.replacement.placed(by_depth(positions))
                 losses = document_losses(model, batch)
                 (factor * losses.sum()).backward()
             return sums, losses.detach()
@@ -233,19 +257,18 @@ def _by_sum(
         yield batch.places, sums, -losses.float().cpu() * batch.target_lengths
 
 
-def _by_choice(
-    model: HookedModel, task: Any, documents: Sequence[Any], *, tokens: int, frozen_norm: bool, recompute: bool
-) -> Iterator[Scored]:
+def _by_choice(model: HookedModel, task: Any, documents: Sequence[Any], way: _Way) -> Iterator[Scored]:
     """The same with gradients of -choice."""
     rights = [right_choices(document) for document in getattr(task, "documents", documents)]
     metric = getattr(task, "metric", "acc")
     scaling = LossScaling(model.dtype)
-    for batch in choice_batches(model, documents, rights=rights, metric=metric, tokens=tokens):
+    for batch in choice_batches(model, documents, rights=rights, metric=metric, tokens=way.tokens):
 
         def backward(factor: float, batch: ChoiceBatch = batch) -> tuple[GateSums, Tensor]:
             sums = NodeSums(model.n_kv_heads, owners=batch.owners)
-            with gate_sums(model, frozen_norm=frozen_norm, into=sums):
-                found = backward_through_choices(model, batch, sums, recompute=recompute, factor=factor)
+            how: dict[str, Any] = {"replacement": way.replacement, "recompute": way.recompute, "factor": factor}
+            with gate_sums(model, frozen_norm=way.frozen_norm, into=sums):
+                found = backward_through_choices(model, batch, sums, **how)
             sums.finish()
             return sums, found
 
@@ -339,7 +362,14 @@ def _store(
 
 
 def _finished(
-    model: HookedModel, task: Any, documents: list[Any], found: dict[str, Tensor], *, objective: str, frozen_norm: bool
+    model: HookedModel,
+    task: Any,
+    documents: list[Any],
+    found: dict[str, Tensor],
+    *,
+    objective: str,
+    ablation: str,
+    frozen_norm: bool,
 ) -> Importance:
     counts = torch.tensor([len(document.target) for document in documents])
     return Importance(
@@ -349,7 +379,8 @@ def _finished(
         documents=tuple(document.id for document in documents),
         clusters=tuple(str(getattr(document, "cluster", document.id)) for document in documents),
         objective=objective,
-        provenance=told(model, task, objective=objective, **facts(model, frozen_norm=frozen_norm)),
+        ablation=ablation,
+        provenance=told(model, task, objective=objective, ablation=ablation, **facts(model, frozen_norm=frozen_norm)),
     )
 
 

@@ -26,7 +26,8 @@ from ablation.evaluation import LOG_LIKELIHOOD, METRIC, choices_of
 from ablation.gold import gold_documents
 from ablation.outcomes import OUTCOMES, Choices
 from ablation.provenance import told
-from ablation.replacement import Replacement, make_replacement
+from ablation.references import make_replacement
+from ablation.replacement import Replacement
 from ablation.statistics.by_cluster import by_cluster
 from ablation.tasks.spread import spread_places
 from interp.errors import UsageError

@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ablation.replacement import Deferred, Means, Replacement
+from ablation.references import Means
+from ablation.replacement import Deferred, Replacement
 from interp.errors import UsageError
 from interp.patched_rows import prepare
 from interp.patching import Patch

@@ -4,9 +4,11 @@ The functions that take them and the command line read the same lists, so that a
 """
 
 ABLATIONS = ("zero", "mean", "resample")  # replacement.py
+ESTIMATED = ("zero", "mean")  # importance.py: the removals whose cost a gradient estimates
 POSITIONS = ("token", "document", "signed")  # importance.py: how gradients are summed over positions
 NORMALISATIONS = ("uniform", "paper", "layer_l2")  # importance.py: how documents and layers are made comparable
 OBJECTIVES = ("sum", "choice")  # importance.py: what is differentiated
 UNITS = ("head", "group")  # pruning.py: what an order of heads removes, single ones or whole kv groups
+MINIMUM_DOCUMENTS = 64  # references.py: so many reference documents make a mean
 SAMPLED = 48  # stratified.py: so many heads stand for all, where all are too dear
 HEADS_PER_GROUP = "heads_per_group"  # in the provenance of scores of kv groups

@@ -21,7 +21,8 @@ from ablation.gains import Shots
 from ablation.names import UNITS
 from ablation.orders import Order, Scores, by_scores
 from ablation.provenance import refuse_other_model
-from ablation.replacement import Replacement, make_replacement
+from ablation.references import make_replacement
+from ablation.replacement import Replacement
 from ablation.statistics.curves import PruningArea, area_under_curve
 from ablation.statistics.verdict import RemovableOutcome, RemovableVerdict, TaskChange, removable_verdict
 from interp.errors import UsageError

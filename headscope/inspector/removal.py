@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,25 +44,6 @@ class LossChange:
     part: str
     before: float
     after: float
-
-
-@dataclass(frozen=True)
-class Counted(Sequence):  # type: ignore[type-arg]
-    """Documents that tell how many of them have been read."""
-
-    documents: tuple[Any, ...]
-    tell: Callable[[int, int], None]
-
-    def __len__(self) -> int:
-        return len(self.documents)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.documents[index]
-
-    def __iter__(self) -> Iterator[Any]:
-        for index, document in enumerate(self.documents):
-            self.tell(index, len(self.documents))
-            yield document
 
 
 def next_tokens(model: HookedModel, here: Predictions, other: Predictions, query: int) -> list[NextToken]:
@@ -117,11 +98,11 @@ def means(model: HookedModel, tell: Callable[[int, int], None]) -> Reference:
         from ablation.tasks import PROBES, load_task
     except ImportError as error:
         raise UsageError("Mean ablation needs the task engine: pip install 'headscope[tasks]'") from error
-    from ablation.replacement import mean_of
+    from ablation.references import mean_of
 
     documents: list[Any] = []
     for name in PROBES:
         task = load_task(name, shots=2, limit=REFERENCES, split="train")
         documents += list(task.token_documents(model))
-    reference: Any = mean_of(model, Counted(tuple(documents), tell))
+    reference: Any = mean_of(model, documents, progress=tell)
     return reference

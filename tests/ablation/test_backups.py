@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ablation.backups import backups
-from ablation.replacement import Means, mean_of
+from ablation.references import Means, mean_of
 from interp import HookedModel
 from interp.errors import UsageError
 from interp.masks import HeadMask

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from ablation.causal import CausalCheck, Removed, Shots, causal_check
 from ablation.control_sets import KINDS, HeadSet, all_sets, control_sets, induction_sets, norm_gap
 from ablation.evaluation import Evaluation, evaluate
-from ablation.replacement import At, Deferred, make_replacement
+from ablation.references import make_replacement
+from ablation.replacement import At, Deferred
 from interp.errors import UsageError
 from interp.masks import HeadMask
 from tests.ablation.documents import SmallTask, documents

@@ -34,7 +34,8 @@ from ablation.contest import (
 )
 from ablation.evaluation import evaluate
 from ablation.gold import gold_documents
-from ablation.replacement import At, make_replacement
+from ablation.references import make_replacement
+from ablation.replacement import At
 from ablation.statistics.primary import primary
 from ablation.tasks import PROBES, load_task
 from ablation.tasks.names import PROBE_KINDS

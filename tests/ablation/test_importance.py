@@ -9,6 +9,7 @@ import torch
 
 from ablation.importance import Importance, ffn_importance, head_importance, importance
 from ablation.orders import iterative_order
+from ablation.references import DocumentSamples, mean_of
 from ablation.tasks.tokens import TokenDocument
 from interp.errors import UsageError
 from interp.masks import HeadMask
@@ -170,18 +171,25 @@ def test_layer_l2_gives_every_layer_norm_one() -> None:
 
 
 @pytest.mark.parametrize("family", ["llama", "opt-350m", "gemma3", "gptj"])
-def test_signed_importance_is_minus_the_slope_of_the_loss_in_the_gate(family: str) -> None:
+@pytest.mark.parametrize("ablation", ["zero", "mean"])
+def test_signed_importance_is_minus_the_slope_of_the_loss_in_the_gate(family: str, ablation: str) -> None:
     model, docs = load(family, dtype=torch.float64), documents(2)
-    found = importance(model, docs)
-    for layer, head in ((0, 1), (1, 3)):
-        rise = [_loss(model, docs, layer, head, 1 + sign * 1e-2) for sign in (1, -1)]
+    means = mean_of(model, documents(5, seed=3)) if ablation == "mean" else None
+    found = importance(model, docs, replacement=means)
+    for layer, head in ((0, 1), (1, 3), (1, None)):
+        rise = [_loss(model, docs, layer, head, 1 + sign * 1e-2, means) for sign in (1, -1)]
         slope = (rise[0] - rise[1]) / 2e-2
-        assert float(found.head_plain[:, layer, head].sum()) == pytest.approx(slope, rel=5e-3, abs=1e-6)
-    ffn = [_loss(model, docs, 1, None, 1 + sign * 1e-2) for sign in (1, -1)]
-    assert float(found.ffn_plain[:, 1].sum()) == pytest.approx((ffn[0] - ffn[1]) / 2e-2, rel=5e-3, abs=1e-6)
+        plain = found.ffn_plain[:, layer] if head is None else found.head_plain[:, layer, head]
+        assert float(plain.sum()) == pytest.approx(slope, rel=5e-3, abs=1e-6)
 
 
-def _loss(model: Any, docs: list[TokenDocument], layer: int, head: int | None, gate: float) -> float:
+def test_removal_by_another_document_has_no_gradient_score() -> None:
+    model, docs = load("llama"), documents(2)
+    with pytest.raises(UsageError, match="by zero or by the mean, not by resample: knock the heads out"):
+        importance(model, docs, replacement=DocumentSamples(model, tuple(documents(5, seed=3)), 0))
+
+
+def _loss(model: Any, docs: list[TokenDocument], layer: int, head: int | None, gate: float, means: Any = None) -> float:
     heads, ffns = torch.ones(model.n_layers, model.n_heads), torch.ones(model.n_layers)
     if head is None:
         ffns[layer] = gate
@@ -189,7 +197,7 @@ def _loss(model: Any, docs: list[TokenDocument], layer: int, head: int | None, g
         heads[layer, head] = gate
     total = 0.0
     for d in docs:
-        with torch.no_grad(), model.gates(heads=heads.double(), ffns=ffns.double()):
+        with torch.no_grad(), model.gates(heads=heads.double(), ffns=ffns.double(), reference=means):
             logits = model(torch.tensor([[*d.context, *d.target]]))[0].log_softmax(-1)
         log_p = [logits[len(d.context) + j - 1, target] for j, target in enumerate(d.target)]
         total -= float(torch.stack(log_p).mean())

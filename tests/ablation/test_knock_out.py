@@ -15,7 +15,7 @@ from ablation.engine.likelihood import log_likelihoods
 from ablation.evaluation import evaluate
 from ablation.knock_out import KnockOut, estimate_knock_out, knock_out
 from ablation.outcomes import OUTCOMES
-from ablation.replacement import make_replacement
+from ablation.references import make_replacement
 from ablation.tasks.spread import spread_places
 from interp.errors import UsageError
 from interp.masks import HeadMask

@@ -7,7 +7,8 @@ import pytest
 
 from ablation.evaluation import evaluate
 from ablation.last_position import without_at_last
-from ablation.replacement import At, Deferred, make_replacement
+from ablation.references import make_replacement
+from ablation.replacement import At, Deferred
 from interp.errors import UsageError
 from interp.masks import HeadMask
 from tests.ablation.documents import SmallTask, documents, partial

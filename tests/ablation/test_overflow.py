@@ -20,7 +20,7 @@ from ablation.knock_out import knock_out
 from ablation.label_heads import label_heads
 from ablation.loss_scaling import POWERS, LossScaling
 from ablation.patching import patch
-from ablation.replacement import make_replacement
+from ablation.references import make_replacement
 from interp.errors import HeadscopeError
 from interp.model import HookedModel
 from interp.overflow import first_overflow

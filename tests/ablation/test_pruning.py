@@ -15,7 +15,8 @@ from ablation import orders
 from ablation.evaluation import evaluate
 from ablation.importance import importance
 from ablation.pruning import GRID, gain_change, prune, removable_gain
-from ablation.replacement import Deferred, make_replacement
+from ablation.references import make_replacement
+from ablation.replacement import Deferred
 from interp.errors import UsageError
 from interp.masks import FFNMask, HeadMask
 from interp.scores import Ranking

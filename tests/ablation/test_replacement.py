@@ -11,17 +11,30 @@ import torch
 
 from ablation.evaluation import evaluate
 from ablation.knock_out import knock_out
-from ablation.replacement import At, DocumentSamples, Means, Placement, Sparing, make_replacement
+from ablation.references import DocumentSamples, Means, make_replacement, mean_of
+from ablation.replacement import At, Placement, Sparing
 from interp.errors import UsageError
 from interp.masks import FFNMask, HeadMask
 from tests.ablation.documents import SmallTask, documents, partial
 from tests.interp.families import build, load
 
 
-def test_means_are_over_positions_from_1_on_and_position_0_has_its_own() -> None:
-    model, references = load("gpt2"), documents(6, name="r")
+@pytest.mark.parametrize("family", ["gpt2", "llama", "bloom", "gemma2"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_means_are_over_positions_from_1_on_and_position_0_has_its_own(family: str, shared: bool) -> None:
+    """Every document counts, also where it shares its beginning with others, begins one of them, or is one of them."""
+    model, references = load(family), documents(6, name="r")
+    if shared:
+        prompt = references[0].context
+        references = [replace(d, contexts=(prompt + d.contexts[0],) * 3) for d in references]
+        references[4] = replace(references[5], contexts=(references[5].context[:-2],) * 3, choices=((1,),) * 3)
+        references[4] = replace(references[4], choices=((references[5].context[-2],),) * 3, gold=0)
+        references[3] = replace(references[2], id="twice")
+    told: list[tuple[int, int]] = []
     means = make_replacement(model, "mean", references, minimum=6)
-    assert isinstance(means, Means) and means.n_documents == 6
+    again = mean_of(model, references[::-1], progress=lambda done, total: told.append((done, total)))
+    assert isinstance(means, Means) and means.n_documents == 6 and told[-1] == (6, 6)
+    torch.testing.assert_close(again.z_rest, means.z_rest)
     first, rest, out = [], [], []
     for d in references:
         tokens = torch.tensor([[*d.context, *d.target]])

@@ -16,7 +16,8 @@ from ablation.engine.below import Below, first_removed
 from ablation.engine.likelihood import default_budget, log_likelihoods, score_requests
 from ablation.engine.prefix_plan import Price, Request
 from ablation.engine.sharing import Sharing, find_sharing, plain_log_likelihood, rotary_types, window_of
-from ablation.replacement import At, Placement, make_replacement
+from ablation.references import make_replacement
+from ablation.replacement import At, Placement
 from interp.errors import HeadscopeError, UsageError
 from interp.masks import FFNMask, HeadMask
 from interp.model import HookedModel

@@ -308,7 +308,7 @@ def test_the_repeat_score_is_inductions_under_the_gates(live: Bench) -> None:
 
 
 def test_mean_ablation_replaces_by_the_means_of_training_documents(live: Bench) -> None:
-    from ablation.replacement import mean_of
+    from ablation.references import mean_of
     from ablation.tasks import PROBES, load_task
 
     told: list[tuple[int, int]] = []
