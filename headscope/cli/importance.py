@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ablation.names import NORMALISATIONS, OBJECTIVES
+from ablation.names import ESTIMATED, NORMALISATIONS, OBJECTIVES
 from headscope.cli import engines
 from headscope.cli import options as opt
 from headscope.cli.kinds import choice as one_of
@@ -34,6 +34,9 @@ def importance(
     objective: Annotated[
         str, one_of("--objective", OBJECTIVES, help="sum: the right answer's loss. choice: right against wrong.")
     ] = "sum",
+    ablation: Annotated[
+        str, one_of("--ablation", ESTIMATED, help="The removal whose cost is estimated: by zero or by the mean.")
+    ] = "zero",
     normalise: Annotated[
         str, one_of("--normalise", NORMALISATIONS, help="uniform; paper or layer_l2 are stored beside it.")
     ] = "uniform",
@@ -52,14 +55,16 @@ def importance(
       headscope importance
       headscope importance gpt2 --tasks copa,rte --shots 0,1,5 --limit 200
       headscope importance --objective choice    # beside the paper's sum
+      headscope importance --objective choice --ablation mean    # stands in for exact knock-outs
       headscope importance --labels shuffled     # is it the answers?
     """
     choice = opt.task_choice(
         tasks, shots, limit=limit, data=data, demos=demos, demo_seeds=demo_seeds, bos=bos, labels=labels, seed=seed
     )
-    from headscope.stages.importance import SPLIT, importance_stage, measure_importance
+    from headscope.stages.importance import SPLIT, importance_stage, measure_importance, variant_of
 
     how: dict[str, Any] = {"objective": objective, "normalise": normalise, "frozen_norm": frozen_norm}
+    how["ablation"] = ablation
     folder = opt.run_folder(model, out)
     ranked, page = opt.measure(
         "importance",
@@ -71,36 +76,38 @@ def importance(
         split=SPLIT,
         call=partial(measure_importance, **how),
     )
-    found = told(folder, choice, objective, ranked, page, top)
+    found = told(folder, choice, variant_of("", objective, ablation), ranked, page, top)
     if as_json:
         print(json.dumps(found, indent=2, allow_nan=False))
     else:
         show(found, choice)
 
 
-def told(folder: Path, choice: Any, objective: str, ranked: Any, page: Path, top: int) -> dict[str, Any]:
+def told(folder: Path, choice: Any, way: str, ranked: Any, page: Path, top: int) -> dict[str, Any]:
     """What the tables show, for scripts."""
     from headscope.store.run import open_run
 
     return {
         "note": open_run(folder).manifest.recorded("post_norm"),
         "tasks": [vars(one) for one in ranked],
-        "heads": top_heads(folder, choice, objective, top),
+        "heads": top_heads(folder, choice, way, top),
         "run": str(folder),
         "report": str(page),
     }
 
 
-def top_heads(folder: Path, choice: Any, objective: str, count: int) -> list[dict[str, Any]]:
-    """The heads of highest aggregate importance at the most shots, with their signed importance."""
+def top_heads(folder: Path, choice: Any, way: str, count: int) -> list[dict[str, Any]]:
+    """The heads of highest aggregate importance at the most shots, with their signed importance.
+
+    way: what stands behind `token` and `signed` in the names of the variants.
+    """
     from headscope.comparison.scored import Shelf
-    from headscope.stages.importance import NAMES, variant_of
+    from headscope.stages.importance import NAMES
     from headscope.store.run import open_run
 
     shelf, shots, name = Shelf(open_run(folder)), max(choice.shots), NAMES[choice.labels]
     token, signed = (
-        shelf.aggregate(name, variant_of(positions, objective), shots, choice.names).stored
-        for positions in ("token", "signed")
+        shelf.aggregate(name, f"{positions}{way}", shots, choice.names).stored for positions in ("token", "signed")
     )
     order = [divmod(int(place), token.shape[1]) for place in (-token).argsort(axis=None, kind="stable")]
     found = [at for at in order if token[at] == token[at]][:count]

@@ -1,7 +1,7 @@
 """Do the induction heads stand high in their layers? T, the secondary question beside the primary (Method 5).
 
 1. Importance is what removing a head costs the choice, by exact knock-out (mean, else zero) where all heads were
-   knocked out; else `signed` with objective `choice`. Aggregate over tasks at the most shots.
+   knocked out; else `signed` with objective `choice` (mean, else zero). Aggregate over tasks at the most shots.
 2. T and its p are those of ablation/statistics/class_rank.py; the interval is a delete-a-group jackknife by document.
 3. Holm is over T and the primary's secondary effects together: they are secondaries of one study.
 
@@ -39,6 +39,7 @@ from headscope.store.scores import IMPORTANCE, KNOCK_OUT
 MEASURES = (  # the first that a run holds
     ScoreName(f"{KNOCK_OUT}_mean", "choice"),
     ScoreName(KNOCK_OUT, "choice"),
+    ScoreName(IMPORTANCE, "signed/choice/mean"),
     ScoreName(IMPORTANCE, "signed/choice"),
 )
 

@@ -24,7 +24,7 @@ from headscope.store.scores import IMPORTANCE, KNOCK_OUT
 EXACT = tuple(
     ScoreName(f"{KNOCK_OUT}{way}{part}", "choice") for way in ("", "_mean", "_resample") for part in ("", "_sample")
 )
-SCORES = (ScoreName(IMPORTANCE, "signed/choice"), ScoreName(IMPORTANCE, "signed"))
+SCORES = tuple(ScoreName(IMPORTANCE, variant) for variant in ("signed/choice/mean", "signed/choice", "signed"))
 
 
 def against_knock_outs(shelf: Shelf) -> Iterator[Row]:

@@ -23,7 +23,8 @@ PREFIX = "prefix_matching"
 TO_CHOICE, SIGNED, TOKEN = (str(ScoreName(IMPORTANCE, variant)) for variant in (f"signed/{CHOICE}", "signed", "token"))
 RANKINGS = ((TO_CHOICE, SIGNED), (TOKEN,))  # of each the first there is
 SAID = {TO_CHOICE: "importance to choice", SIGNED: "signed importance", TOKEN: "token importance (the paper's)"}
-WAYS = {"": "zero", "_mean": "mean", "_resample": "resample"}  # first what a first-order score estimates
+BY_MEAN = f"{TO_CHOICE}/mean"
+WAYS = {"": "zero", "_mean": "mean", "_resample": "resample"}
 EXACT = {  # all heads before a sample of them
     str(ScoreName(f"{KNOCK_OUT}{way}{part}", CHOICE)): (sample, f"replaced by {told}")
     for part, sample in (("", ""), ("_sample", "a sample of "))
@@ -31,6 +32,7 @@ EXACT = {  # all heads before a sample of them
 }
 COST = {  # what T ranks heads by
     TO_CHOICE: "first-order importance to choice, an estimate of what removing a head costs it",
+    BY_MEAN: "first-order importance to choice, an estimate of what removing a head, replaced by its mean, costs it",
     **{
         exact: f"what removing a head, {told}, costs the choice"
         for exact, (sample, told) in EXACT.items()
@@ -84,14 +86,15 @@ def meaning(evidence: Evidence, columns: Mapping[str, Any]) -> Iterator[str]:
 
 
 def checked(evidence: Evidence) -> Iterator[str]:
-    """How far the first-order importance is what removing a head costs: by zero, which it estimates, and by mean."""
-    rows = evidence.rows(kind=Kind.KNOCK_OUT_SPEARMAN, b=TO_CHOICE, level=list(EXACT))
+    """How far first-order importance is what removing a head costs: that of the same removal, where there is one."""
+    rows = evidence.rows(kind=Kind.KNOCK_OUT_SPEARMAN, level=list(EXACT))
     rows = rows[rows["shots"] == rows["shots"].max()]
     told = []
-    for way in (f"replaced by {name}" for name in WAYS.values()):
-        levels = [level for level, (_, replaced) in EXACT.items() if replaced == way]  # all heads, then a sample
-        found = (rows[rows["level"] == level] for level in levels)
-        told += [_agreement(evidence, of_level) for of_level in found if (of_level["a"] == AGGREGATE).any()][:1]
+    for name in WAYS.values():
+        levels = [level for level, (_, way) in EXACT.items() if way == f"replaced by {name}"]  # all heads, then some
+        estimates = (BY_MEAN, TO_CHOICE) if name == "mean" else (TO_CHOICE,)
+        found = (rows[(rows["level"] == level) & (rows["b"] == score)] for score in estimates for level in levels)
+        told += [_agreement(evidence, of_both) for of_both in found if (of_both["a"] == AGGREGATE).any()][:1]
     if told:
         yield f"First-order importance to choice beside exact knock-outs on the same documents: {'; '.join(told)}."
 
@@ -104,7 +107,8 @@ def _agreement(evidence: Evidence, rows: Any) -> str:
     sample, way = EXACT[row.level]
     signs = evidence.beside(Kind.KNOCK_OUT_SIGNS, row)
     same = f", one sign for {signs.value:.0%}" if signs is not None else ""
-    return f"{sample}{row.n} heads, {way}: Spearman's rho {number(row.value)}{median}{same}"
+    other = "" if way == "replaced by zero" or row.b == BY_MEAN else " (importance by zero)"
+    return f"{sample}{row.n} heads, {way}{other}: Spearman's rho {number(row.value)}{median}{same}"
 
 
 def together(row: Any) -> str:

@@ -3,8 +3,8 @@
 `small` has every stage on few documents (`headscope plan` tells its price), `paper` is the full measure. A number of
 hours buys documents where they decide: the primary question gets up to half of them first; what is left picks the
 richest structure of which at least half the documents fit, and as many documents as fit; where not even the least
-structure does, stages are left out from behind. What a budget leaves out is said by `left_out`, and stands on the page
-of findings.
+structure does, stages are left out from behind, and where none is left the primary question gets all. What a budget
+leaves out is said by `left_out`, and stands on the page of findings.
 """
 
 from __future__ import annotations
@@ -255,16 +255,20 @@ def fitted(tokens: float, price: Price, tiers: Sequence[Budget] = TIERS) -> Budg
         factor = (spare - fixed) / sum(behind[name] for name in CARRIED)
         if factor >= WORTH or tier is tiers[-1]:
             scaled = replace(asked.scaled(max(factor, 0.0)), primary_documents=asked.primary_documents)
-            return replace(scaled, without=out_of_reach(tail(price(scaled)), spare))
+            without = out_of_reach(tail(price(scaled)), spare)
+            if without == TAIL:
+                alone = with_primary(tier, price(tier), tokens, part=1.0)
+                scaled = replace(scaled, primary_documents=alone.primary_documents, primary_ways=alone.primary_ways)
+            return replace(scaled, without=without)
     raise AssertionError("there is a last tier")
 
 
-def with_primary(tier: Budget, cost: Mapping[str, float], tokens: float) -> Budget:
+def with_primary(tier: Budget, cost: Mapping[str, float], tokens: float, *, part: float = PRIMARY_PART) -> Budget:
     """With as many documents for the primary question as its part of the tokens pays for, in blocks of 20.
 
     Where 40 are too dear, heads are removed in fewer ways first.
     """
-    spare = PRIMARY_PART * (tokens - sum(cost[name] for name in DECIDING if name != PRIMARY))
+    spare = part * (tokens - sum(cost[name] for name in DECIDING if name != PRIMARY))
     for ways in range(len(tier.primary_ways), -1, -1):
         asked = replace(tier, primary_ways=tier.primary_ways[:ways], primary_documents=BLOCK)
         blocks = int(spare / primary_cost(asked, tier, cost)) if spare > 0 else 0

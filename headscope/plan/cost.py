@@ -18,7 +18,7 @@ from statistics import median
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ablation.names import SAMPLED
+from ablation.names import MINIMUM_DOCUMENTS, SAMPLED
 from ablation.tasks.reserved import RESERVED
 from headscope.plan.budget import Budget
 from headscope.plan.shapes import Shape, shape_of
@@ -34,7 +34,9 @@ GRADIENT = 2.7
 FFN_KNOCK_OUTS = 3
 HEADS_SHARE = 1 / 3
 KEYS = 4.0
-PRIMARY_SHARE = 0.6  # of a pass: what stands below the first tested head is run once
+PRIMARY_SHARE = (
+    0.85  # of a pass, by tokens that were run: half stands below the first tested head, demonstrations recur
+)
 VECTOR_SHOTS, VECTOR_MEANS, VECTOR_QUERIES, VECTOR_LABELS = 10, 64, 40, 20
 FEWEST_QUERIES = 15
 CONTEST_DOCUMENTS, CONTEST_ARMS, CONTEST_BARE = 40, 9, 120  # arms with controls; sets and ways without
@@ -153,9 +155,8 @@ def _but_heads(budget: Budget, cells: Sequence[CellTokens], layers: int, heads: 
     pruned = list(cells) if budget.prune_all_shots else at_most
     seeds = [budget.demo_seeds if cell.shots else 1 for cell in pruned]
     tasks = len({cell.task for cell in cells})
-    ranked = 2 * sum(cell.unit for cell in cells) + sum(
-        cell.unit for cell in at_most
-    )  # two objectives; shuffled labels
+    # Two objectives; at the most shots by the mean, and with shuffled labels.
+    ranked = 2 * (sum(cell.unit for cell in cells) + sum(cell.unit for cell in at_most))
     masks = _masks(budget, tasks)
     none = {cell.task: cell for cell in cells if cell.shots == 0}
     beside = [none[cell.task] for cell in pruned if cell.shots and cell.task in none]  # for what is kept of the gain
@@ -165,11 +166,12 @@ def _but_heads(budget: Budget, cells: Sequence[CellTokens], layers: int, heads: 
     )
     both = [cell for cell in cells if cell.shots in (0, most)]
     asked = sum(cell.evaluated(budget.primary_documents, "fixed") for cell in both)
+    means = sum(cell.evaluated(MINIMUM_DOCUMENTS, "fixed") for cell in both)
     knocked = sum(budget.units("knockout", cell.task) * cell.unit for cell in pruned)
     return {
         "induction": SEQUENCE_TOKENS[budget.protocol] * INDUCTION_PASSES,
         "screen": sum(cell.evaluated(RESERVED, "fixed") for cell in [*both, *at_most]),
-        "primary": asked * (1 + budget.controls) * (1 + len(budget.primary_ways)) * PRIMARY_SHARE,
+        "primary": asked * (1 + budget.controls) * (1 + len(budget.primary_ways)) * PRIMARY_SHARE + means,
         "vectors": sum(_vectors(cell, budget, heads) for cell in at_most),
         "contest": sum(_contest(cell, budget) for cell in at_most),
         "importance": budget.rank_documents * ranked * GRADIENT,

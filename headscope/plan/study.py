@@ -11,16 +11,17 @@ that the screen has not seen; without a screen, with all tasks. Every finished u
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablation.statistics.standardised import FEWEST_CONTROLS
-from headscope.plan.budget import PAPER, TIERS, Budget, fitted, parse_budget, restored
+from headscope.plan.budget import PAPER, TIERS, Budget, parse_budget
 from headscope.plan.cost import contest_documents, vector_queries
-from headscope.plan.names import CARRIED, STAGES, shots_of
+from headscope.plan.hours import chosen_budget, fitted_budget, heads_of
+from headscope.plan.names import BEHIND_SCREEN, CARRIED, STAGES, TAIL, shots_of
 from headscope.stages.cells import TaskChoice, Tell, parse_shots
 from headscope.stages.comparison import compare_rankings
 from headscope.stages.contest import ContestChoice, measure_contest
@@ -184,10 +185,12 @@ def study(
     subject = loaded(model, load)
     tokenizer_of(subject, f"the documents of {names[0]}")
     if not isinstance(wanted, Budget):
-        plan = replace(plan, budget=fitted_budget(subject, folder, stage, plan, wanted).limited(limit))
+        found = chosen_budget(folder, stage) or fitted_budget(subject, plan.ranked, wanted)
+        plan = replace(plan, budget=found.limited(limit))
     if only in (None, "induction"):
         check_sequences(subject, plan)
-    return run_stages(subject, folder, stage, plan, only, show or silent)
+    hours = wanted if not isinstance(wanted, Budget) and only is None else None
+    return run_stages(subject, folder, stage, plan, only, show or silent, hours=hours)
 
 
 def check_sequences(model: HookedModel, plan: StudyPlan) -> None:
@@ -203,17 +206,30 @@ def check_sequences(model: HookedModel, plan: StudyPlan) -> None:
     unrepeated_for(model, drawn)
 
 
-def run_stages(model: HookedModel, folder: Path, stage: Stage, plan: StudyPlan, only: str | None, show: Show) -> Run:
-    """One stage after the other; the study itself is noted as finished when the last one is."""
+def run_stages(
+    model: HookedModel,
+    folder: Path,
+    stage: Stage,
+    plan: StudyPlan,
+    only: str | None,
+    show: Show,
+    *,
+    hours: float | None = None,
+) -> Run:
+    """One stage after the other; the study itself is noted as finished when the last one is.
+
+    hours: where they are the budget, what they hold is shared out anew behind the screen (hours.py).
+    """
     from headscope.store.writer import open_stage
 
     finished = only is not None and is_finished(folder, stage)
     writer = open_stage(model, folder, stage)
     if finished:
         writer.finish()  # One stage made again does not undo the study.
-    less = [*plan.left_out(), *([] if model.ffn_layers else [NO_FFNS])]
-    writer.record(budget=plan.budget.recorded(), left_out=less, fewer=plan.budget.fewer())
+    record_budget(writer, model, plan)
     for name in STAGES if only is None else (only,):
+        if name == BEHIND_SCREEN and hours is not None:
+            plan = fitted_to_learnt(model, folder, writer, plan, hours)
         if name == STAGES[-1] and only is None:
             writer.finish()  # The report is of a finished study.
         before = open_run(folder).stages
@@ -224,6 +240,27 @@ def run_stages(model: HookedModel, folder: Path, stage: Stage, plan: StudyPlan, 
                 raise
             leave_out(model, folder, stage, name, error, before)
     return open_run(folder)
+
+
+def record_budget(writer: RunWriter, model: HookedModel, plan: StudyPlan) -> None:
+    less = [*plan.left_out(), *([] if model.ffn_layers else [NO_FFNS])]
+    writer.record(budget=plan.budget.recorded(), left_out=less, fewer=plan.budget.fewer())
+
+
+def fitted_to_learnt(model: HookedModel, folder: Path, writer: RunWriter, plan: StudyPlan, hours: float) -> StudyPlan:
+    """The plan with what the tasks that the screen left out would have cost given to the others.
+
+    As it is where all tasks passed or none did, and where anything behind the screen was begun.
+    """
+    learnt = carrying(plan, folder).names
+    begun = any(stage.command.split()[0] in (BEHIND_SCREEN, *TAIL) for stage in open_run(folder).stages)
+    if not learnt or learnt == plan.names or begun:
+        return plan
+    protocol = writer.stage.protocol
+    limit = protocol.get("limit") if isinstance(protocol, Mapping) else None
+    plan = replace(plan, budget=fitted_budget(model, plan.ranked, hours, learnt).limited(limit))
+    record_budget(writer, model, plan)
+    return plan
 
 
 def run_part(
@@ -298,25 +335,6 @@ def study_stage(
     options = {"budget": budget, "limit": limit, "bos": bos, "length": length, "counts": mark_of(counts)}
     protocol = {name: value for name, value in options.items() if value is not None}
     return Stage("study", protocol, seed=seed, tasks=names, options={"shots": list(shots)})
-
-
-def fitted_budget(model: HookedModel, folder: Path, stage: Stage, plan: StudyPlan, hours: float) -> Budget:
-    """What fits into the hours by a timed forward pass; what an interrupted study had chosen, where there is one."""
-    from headscope.plan.cost import SAMPLE, shares, speed, study_cost, tokens_of
-
-    manifest = read_manifest(folder)
-    for other in manifest.stages if manifest is not None else ():
-        if other.same(stage) and "budget" in other.record:
-            return restored(dict(other.record["budget"]))
-    tasks = replace(plan.ranked, limit=SAMPLE).tasks("train")
-    counted = tokens_of(tasks, model.tokenizer, model.max_length, model.d_model)
-    dear = tuple(sorted(shares(counted).items()))
-    tiers = [replace(tier, shares=dear) for tier in TIERS]
-
-    def price(budget: Budget) -> dict[str, float]:
-        return study_cost(budget, counted, model.n_layers, heads_of(model))
-
-    return fitted(hours * 3600 * speed(model), price, tiers)
 
 
 def expanded(tasks: str, data: str) -> tuple[str, ...]:
@@ -397,7 +415,7 @@ def run_contest(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -
 
 
 def run_importance(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
-    """True labels at all numbers of shots by both objectives, then shuffled ones at the most, by choice."""
+    """True labels at all numbers of shots by both objectives; at the most, by choice, the mean and shuffled labels."""
     with show("importance to the answer") as tell:
         measure_importance(model, folder, plan.ranked, progress=tell)
     names = with_a_choice(model, plan.ranked)
@@ -406,8 +424,13 @@ def run_importance(model: HookedModel, folder: Path, plan: StudyPlan, show: Show
     choosing = replace(plan.ranked, names=names)
     with show("importance to the choice") as tell:
         measure_importance(model, folder, choosing, objective="choice", progress=tell)
+    at_most = replace(choosing, shots=(plan.most,))
+    if replaced := replaceable(at_most, "train", "mean"):
+        with show("importance to the choice (mean)") as tell:
+            how: dict[str, Any] = {"objective": "choice", "ablation": "mean"}
+            measure_importance(model, folder, replace(at_most, names=replaced), **how, progress=tell)
     if plan.most:
-        shuffled = replace(choosing, shots=(plan.most,), labels="shuffled")
+        shuffled = replace(at_most, labels="shuffled")
         with show("importance with shuffled labels") as tell:
             measure_importance(model, folder, shuffled, objective="choice", progress=tell)
 
@@ -459,11 +482,9 @@ def heads_to_knock_out(
         count = heads_knocked_out(plan.budget, counted, model.n_layers, every)
     if count == every:
         return None
-    return stratified_heads(Shelf(open_run(folder)).aggregate("importance", "signed/choice", plan.most).scores, count)
-
-
-def heads_of(model: HookedModel) -> int:
-    return len(model.attention_layers) * model.n_heads
+    shelf, by_mean = Shelf(open_run(folder)), ("importance", "signed/choice/mean", plan.most)
+    score = by_mean if not few and shelf.tasks(*by_mean) else ("importance", "signed/choice", plan.most)
+    return stratified_heads(shelf.aggregate(*score).scores, count)
 
 
 def run_prune(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:

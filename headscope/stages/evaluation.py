@@ -179,7 +179,7 @@ def check_ablation(name: str) -> None:
 
 def check_references(choice: TaskChoice, tasks: Sequence[Task], ablation: str, *, part: str | None = None) -> None:
     """Raises UsageError where a task has too few documents to stand in, before the stage is opened."""
-    from ablation.replacement import MINIMUM_DOCUMENTS
+    from ablation.names import MINIMUM_DOCUMENTS
 
     check_ablation(ablation)
     for task in tasks if ablation != "zero" else ():
@@ -209,7 +209,8 @@ def replacement_for(
     model: HookedModel, choice: TaskChoice, task: Task, ablation: str, *, seed: int = 0, part: str | None = None
 ) -> Replacement | None:
     """None for `zero`, or a replacement made of the task's reference documents when it is first needed."""
-    from ablation.replacement import MINIMUM_DOCUMENTS, Deferred
+    from ablation.names import MINIMUM_DOCUMENTS
+    from ablation.replacement import Deferred
 
     check_ablation(ablation)
     if ablation == "zero":
@@ -220,7 +221,7 @@ def replacement_for(
 
 
 def _made(model: HookedModel, ablation: str, references: Task, evaluated: Task, seed: int) -> Any:
-    from ablation.replacement import make_replacement
+    from ablation.references import make_replacement
 
     documents = list(references.token_documents(model))
     return make_replacement(model, ablation, documents, evaluated=evaluated.token_documents(model), seed=seed)

@@ -140,6 +140,12 @@ TERMS: dict[tuple[str, str], Term] = {
         "By gradient: how far the choice of the right answer against the wrong ones would fall without the head, to "
         "first order. Positive means the head is needed to choose.",
     ),
+    ("importance", "signed/choice/mean"): Term(
+        "Importance by mean (signed, choice)",
+        "Signed, choice (mean)",
+        "By gradient: how far the choice of the right answer against the wrong ones would fall, to first order, were "
+        "the head replaced by its mean. Positive means the head is needed to choose.",
+    ),
     ("knock_out", "choice"): Term(
         "Knock-out (choice)",
         "Cost",
@@ -172,7 +178,7 @@ TERMS: dict[tuple[str, str], Term] = {
             f"Group, {positions}{words}",
             "As importance, of all heads that share a key-value head, gated together: each shows its group's.",
         )
-        for objective, words in (("", ""), ("/choice", ", choice"))
+        for objective, words in (("", ""), ("/choice", ", choice"), ("/choice/mean", ", choice, mean"))
         for positions in ("token", "document", "signed")
     },
     ("fv", ""): Term(

@@ -627,25 +627,33 @@ def test_the_rank_table_has_two_rows_and_never_an_interval_beside_a_p(tmp_path: 
 def test_what_t_ranks_by_is_said_as_it_was_stored(tmp_path: Path, measure: ScoreName) -> None:
     rows = [row("class_rank", SET, str(measure), 5, "within_layer", 0.55, p=0.002, n=13)]
     section = ranks.section(write(tmp_path, rows))
-    words = {"knock_out": "replaced by zero, costs", "knock_out_mean": "replaced by mean, costs"}
-    assert section is not None and words.get(measure.score, "by first-order importance to choice") in section.note
+    words = {
+        "knock_out/choice": "replaced by zero, costs",
+        "knock_out_mean/choice": "replaced by mean, costs",
+        "importance/signed/choice/mean": "an estimate of what removing a head, replaced by its mean, costs",
+        "importance/signed/choice": "an estimate of what removing a head costs",
+    }
+    assert section is not None and words[str(measure)] in section.note
 
 
-def exact_row(level: str, value: float, *, a: str = "aggregate", shots: int = 5, n: int = 12) -> Row:
-    return row("knock_out_spearman", a, "importance/signed/choice", shots, level, value, n=n)
+def exact_row(
+    level: str, value: float, *, a: str = "aggregate", shots: int = 5, n: int = 12, b: str = ranks.TO_CHOICE
+) -> Row:
+    return row("knock_out_spearman", a, b, shots, level, value, n=n)
 
 
 @pytest.mark.parametrize("exact", knock_out.EXACT)
 def test_every_exact_knock_out_that_is_compared_is_told(tmp_path: Path, exact: ScoreName) -> None:
     way = next((way for way in ("mean", "resample") if way in exact.score), "zero")
     sample = "a sample of " if exact.score.endswith("_sample") else ""
+    other = "" if way == "zero" else " (importance by zero)"
     signs = row("knock_out_signs", "aggregate", "importance/signed/choice", 5, str(exact), 0.88, n=12)
     alone = [exact_row(str(exact), 0.94), signs]
     of_tasks = [exact_row(str(exact), value, a=task) for task, value in (("a", 0.5), ("b", 0.9), ("c", 0.8))]
     for rows, median in ((alone, ""), ([*alone, *of_tasks], " (median of 3 tasks 0.80)")):
         assert list(ranks.checked(write(tmp_path / str(len(rows)), rows))) == [
             "First-order importance to choice beside exact knock-outs on the same documents: "
-            f"{sample}12 heads, replaced by {way}: Spearman's rho 0.94{median}, one sign for 88%."
+            f"{sample}12 heads, replaced by {way}{other}: Spearman's rho 0.94{median}, one sign for 88%."
         ]
     assert list(ranks.checked(write(tmp_path / "tasks alone", of_tasks))) == []
 
@@ -657,6 +665,16 @@ def test_of_several_exact_knock_outs_one_is_told_for_each_way_of_removing(tmp_pa
     for left, values in ((5, "0.40 0.30"), (4, "0.20 0.30"), (3, "0.20 0.10"), (2, "0.10"), (1, "0.90")):
         (told,) = ranks.checked(write(tmp_path / str(left), rows[:left]))
         assert " ".join(re.findall(r"rho (\S+)[;.]", told)) == values
+
+
+def test_removal_by_the_mean_is_compared_with_its_own_importance(tmp_path: Path) -> None:
+    rows = [exact_row("knock_out/choice", 0.5), exact_row("knock_out_mean/choice", 0.6)]
+    rows.append(exact_row("knock_out_mean_sample/choice", 0.9, b=ranks.BY_MEAN))
+    rows.append(exact_row("knock_out/choice", 0.1, b=ranks.BY_MEAN))  # of another removal
+    (told,) = ranks.checked(write(tmp_path, rows))
+    assert told.endswith(
+        "12 heads, replaced by zero: Spearman's rho 0.50; a sample of 12 heads, replaced by mean: Spearman's rho 0.90."
+    )
 
 
 def test_the_papers_pairs_stand_beside_ours_of_the_same_pairs(tmp_path: Path) -> None:

@@ -11,7 +11,16 @@ import pytest
 
 import interp
 from headscope.plan.budget import LEAST, MEDIUM, PAPER, SMALL
-from headscope.plan.cost import GRADIENT, CellTokens, heads_knocked_out, shares, speed, study_cost, tokens_of
+from headscope.plan.cost import (
+    GRADIENT,
+    PRIMARY_SHARE,
+    CellTokens,
+    heads_knocked_out,
+    shares,
+    speed,
+    study_cost,
+    tokens_of,
+)
 from headscope.stages.cells import TaskChoice
 from tests.headscope import tiny
 from tests.headscope.commands import command, done, refused
@@ -65,9 +74,11 @@ CELLS = [
 def test_the_cost_of_every_stage_by_hand() -> None:
     found = study_cost(PAPER, CELLS, layers=3, heads=6)
     every = 24 + 124 + 16 + 66
-    assert found["importance"] == pytest.approx(200 * (2 * every + 124 + 66) * GRADIENT)
+    assert found["importance"] == pytest.approx(200 * 2 * (every + 124 + 66) * GRADIENT)  # at 5 shots twice more
     assert found["knockout FFNs"] == pytest.approx(3 * 100 * every * 4)
     assert found["knockout heads"] == pytest.approx(100 * (124 + 66) / 2 * (6 + 6))  # by mean, some by zero
+    asked, means = (sum(cell.evaluated(n, "fixed") for cell in CELLS if cell.shots in (0, 5)) for n in (200, 64))
+    assert found["primary"] == pytest.approx(40 * 4 * asked * PRIMARY_SHARE + means)  # 40 sets, removed in 4 ways
     one_pass = 200 * (every + 24 + 16)  # the draws share the documents out; at 0 shots once more, for what is kept
     orders = 5 + 1 + 20 + 20 + 3  # five of one order each, transfer to one other task, two of 20 draws, iterative
     assert found["prune heads"] == pytest.approx(one_pass * (1 + 11 * 2 * orders))  # by mean and by zero

@@ -40,8 +40,18 @@ from headscope.plan.budget import (
     with_primary,
 )
 from headscope.plan.cost import CellTokens, study_cost
+from headscope.plan.hours import fitted_budget
 from headscope.plan.names import DECIDING, TAIL
-from headscope.plan.study import STAGES, StudyPlan, heads_to_knock_out, run_part, shots_of, silent, study
+from headscope.plan.study import (
+    STAGES,
+    StudyPlan,
+    fitted_to_learnt,
+    heads_to_knock_out,
+    run_part,
+    shots_of,
+    silent,
+    study,
+)
 from headscope.stages.cells import TaskChoice, fingerprints
 from headscope.stages.evaluation import reference_task
 from headscope.stages.knock_out import measure_knock_out
@@ -111,7 +121,7 @@ def test_all_stages_are_run_in_the_papers_order(run: Run) -> None:
         "primary",
         "vectors",
         "contest",
-        *["importance"] * 3,
+        *["importance"] * 4,
         *["knockout --component ffn"] * 3,
         *["knockout --component head"] * 2,  # by mean, some by zero
         *["prune --component head"] * 2,
@@ -150,7 +160,7 @@ def test_heads_are_ranked_on_train_and_tasks_evaluated_on_validation(run: Run) -
         if command == "knockout" and "ffn" in stage.command:
             split = str(stage.options.get("split", "train"))
             choice = knocked[split]
-        elif command in splits and "labels" not in stage.options:
+        elif command == "prune" or (command == "importance" and not {"labels", "ablation"} & {*stage.options}):
             choice, split = splits[command]
         else:
             continue
@@ -397,6 +407,14 @@ def test_a_budget_that_ends_cuts_the_stages_from_behind() -> None:
     assert "no time for: prune" in fitted(70.0, price, (SMALL,)).left_out()
 
 
+def test_where_nothing_else_is_reached_the_primary_question_gets_all() -> None:
+    for vectors, found in ((1e4, (40, SMALL.primary_ways)), (4.0, (60, ()))):
+        costs = [{**costs_of(100.0)[0], "vectors": vectors}]
+        chosen = fitted(111.0, price_of((SMALL,), costs), (SMALL,))
+        assert (chosen.primary_documents, chosen.primary_ways) == found
+        assert (chosen.without == TAIL) == (vectors > 4)
+
+
 @pytest.mark.parametrize("heads", [16, 270])
 @pytest.mark.parametrize("tokens", [1e6, 3e6, 6e6, 1e7])
 def test_hours_pay_for_every_stage_of_the_study_they_buy(tokens: float, heads: int) -> None:
@@ -464,13 +482,40 @@ def test_an_interrupted_study_of_hours_goes_on_with_the_budget_it_chose(
         "limit": 4,
         "only": "importance",
     }
-    with mock.patch("headscope.plan.cost.speed", return_value=1e4):
+    with mock.patch("headscope.plan.hours.speed", return_value=1e4):
         study(model, **asked)
     told = open_run(tmp_path / "run").stages[0].record["budget"]
     held = units(tmp_path / "run")
-    with mock.patch("headscope.plan.cost.speed", side_effect=AssertionError("measured again")):
+    with mock.patch("headscope.plan.hours.speed", side_effect=AssertionError("measured again")):
         study(model, **asked)
     assert open_run(tmp_path / "run").stages[0].record["budget"] == told and units(tmp_path / "run") == held
+
+
+def test_what_tasks_that_are_not_learnt_would_have_cost_goes_to_the_others(
+    model: interp.HookedModel, tmp_path: Path
+) -> None:
+    """Before anything behind the screen is begun, and never after it."""
+    plan = StudyPlan(NAMES, (0, 2), LEAST)
+    writer, hours = mock.Mock(stage=Stage("study", {"budget": "0.1", "limit": 50})), 0.1
+
+    def fitted_with(learnt: Sequence[str], *begun: str) -> StudyPlan:
+        writer.reset_mock()
+        run = mock.Mock(stages=[Stage("induction", {}), Stage("screen", {}), *(Stage(name, {}) for name in begun)])
+        with (
+            mock.patch("headscope.plan.hours.speed", return_value=1e4),
+            mock.patch("headscope.plan.study.open_run", return_value=run),
+            mock.patch("headscope.plan.study.learnt_tasks", return_value=tuple(learnt)),
+        ):
+            return fitted_to_learnt(model, tmp_path, writer, plan, hours)
+
+    for unchanged in (fitted_with(NAMES), fitted_with(()), fitted_with(NAMES[:1], "knockout --component ffn")):
+        assert unchanged == plan and not writer.record.called
+    found = fitted_with(NAMES[:1])
+    assert writer.record.call_args.kwargs["budget"] == found.budget.recorded() and found.names == NAMES
+    with mock.patch("headscope.plan.hours.speed", return_value=1e4):
+        every, few = (fitted_budget(model, plan.ranked, hours, names) for names in (None, NAMES[:1]))
+        assert found.budget == few.limited(50) and fitted_budget(model, plan.ranked, hours, NAMES) == every
+    assert few.primary_documents > every.primary_documents and len(few.without) <= len(every.without)
 
 
 LESS = {

@@ -12,6 +12,7 @@ import torch
 
 import ablation
 import interp
+from ablation.importance import importance
 from ablation.statistics.by_cluster import by_cluster
 from headscope.findings.reading import left_out
 from headscope.stages.cells import TaskChoice, by_task_and_shots, parse_shots
@@ -136,6 +137,24 @@ def test_the_stages_store_intervals_by_cluster(model: interp.HookedModel, tmp_pa
 # ---- knock-outs and replacements ------------------------------------------------------------------------------------
 
 
+def test_importance_for_removal_by_the_mean(model: interp.HookedModel, tmp_path: Path) -> None:
+    """The mean is that of the knock-outs: 64 documents of the other split. Both kinds stand side by side."""
+    measure_importance(model, tmp_path, choice(limit=3), objective="choice")
+    measure_importance(model, tmp_path, choice(limit=3), objective="choice", ablation="mean")
+    task = ablation.load_task(TASK, shots=2, limit=3, split="train")
+    others = ablation.load_task(TASK, shots=2, limit=64, split="validation")
+    means = ablation.make_replacement(model, "mean", list(others.token_documents(model)))
+    for variant, replacement in (("signed/choice/mean", means), ("signed/choice", None)):
+        wanted = importance(model, task, objective="choice", replacement=replacement)
+        assert wanted.variant("signed") == variant
+        for kind, table in (("head", wanted.heads(positions="signed")), ("ffn", wanted.ffns(positions="signed"))):
+            found = getattr(open_run(tmp_path), f"{kind}_score")("importance", variant, task=TASK, shots=2)
+            np.testing.assert_allclose(found.mean, table.mean, rtol=2e-4, atol=1e-7)
+    assert [stage.options.get("ablation") for stage in open_run(tmp_path).stages] == [None, "mean"]
+    with pytest.raises(UsageError, match="by zero or by mean, not by 'resample': `headscope knockout` measures it"):
+        measure_importance(model, tmp_path, choice(limit=3), ablation="resample")
+
+
 @pytest.mark.parametrize("ablation_name", ["mean", "resample"])
 def test_knock_out_by_other_documents(model: interp.HookedModel, tmp_path: Path, ablation_name: str) -> None:
     """The stand-ins are 64 documents of the split that is not scored; the score has a name of its own."""
@@ -185,7 +204,9 @@ def test_frozen_norms_and_ablations_are_part_of_the_key(model: interp.HookedMode
     first = choice(limit=2)
     measure_importance(model, tmp_path / "one", first)
     measure_importance(model, tmp_path / "other", first, frozen_norm=True)
-    assert len(units(tmp_path / "one") & units(tmp_path / "other")) == 1  # the norms
+    measure_importance(model, tmp_path / "third", first, ablation="mean")
+    for other in ("other", "third"):
+        assert len(units(tmp_path / "one") & units(tmp_path / other)) == 1  # the norms
     for name in ("zero", "mean"):
         measure_knock_out(model, tmp_path / name, first, component="ffn", ablation=name)
     assert not units(tmp_path / "zero") & units(tmp_path / "mean")
@@ -219,7 +240,7 @@ def test_the_full_model_needs_no_stand_ins(model: interp.HookedModel, tmp_path: 
     """It is one unit by every name, and the reference documents are not run for it."""
     (task,) = choice(limit=3).tasks("validation")
     means = replacement_for(model, choice(limit=3), task, "mean")
-    with mock.patch("ablation.replacement.mean_of", side_effect=AssertionError("not needed")):
+    with mock.patch("ablation.references.mean_of", side_effect=AssertionError("not needed")):
         StoredEvaluations(UnitStore(tmp_path))(model, task, replacement=means)
     StoredEvaluations(UnitStore(tmp_path))(model, task)
     assert len(units_in(tmp_path)) == 1

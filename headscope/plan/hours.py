@@ -1,0 +1,54 @@
+"""What a number of hours buys on this machine: before anything is run, and once more behind the screen.
+
+1. A timed forward pass says how many tokens the hours hold, and the tasks' documents what a study of them costs.
+2. All tasks are paid for before the screen. What those that it leaves out would have cost then goes to the others: the
+   documents of everything behind the screen are chosen anew, before any of them is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headscope.plan.budget import TIERS, Budget, fitted, restored
+from headscope.plan.cost import SAMPLE, shares, speed, study_cost, tokens_of
+from headscope.plan.names import BEHIND_SCREEN, DECIDING
+from headscope.store.manifest import Stage, read_manifest
+
+if TYPE_CHECKING:
+    from headscope.stages.cells import TaskChoice
+    from interp.model import HookedModel
+
+BEFORE = [name for name in DECIDING if name != BEHIND_SCREEN]  # paid for all tasks
+
+
+def chosen_budget(folder: Path, stage: Stage) -> Budget | None:
+    """What this study chose when it was begun; None where it was not."""
+    manifest = read_manifest(folder)
+    for other in manifest.stages if manifest is not None else ():
+        if other.same(stage) and "budget" in other.record:
+            return restored(dict(other.record["budget"]))
+    return None
+
+
+def fitted_budget(
+    model: HookedModel, choice: TaskChoice, hours: float, learnt: Collection[str] | None = None
+) -> Budget:
+    """What fits into the hours; learnt: the tasks of the choice that everything behind the screen is run on."""
+    tasks = replace(choice, limit=SAMPLE).tasks("train")
+    every = tokens_of(tasks, model.tokenizer, model.max_length, model.d_model)
+    cells = every if learnt is None else [cell for cell in every if cell.task in learnt]
+    heads = heads_of(model)
+
+    def price(budget: Budget) -> dict[str, float]:
+        before = study_cost(budget, every, model.n_layers, heads)
+        return study_cost(budget, cells, model.n_layers, heads) | {name: before[name] for name in BEFORE}
+
+    dear = tuple(sorted(shares(cells).items()))
+    return fitted(hours * 3600 * speed(model), price, [replace(tier, shares=dear) for tier in TIERS])
+
+
+def heads_of(model: HookedModel) -> int:
+    return len(model.attention_layers) * model.n_heads
