@@ -1,7 +1,7 @@
 """How much of a study is run: documents, draws, orders, controls (Method 4-5 say what the full measure is).
 
 `small` has every stage on few documents (`headscope plan` tells its price), `paper` is the full measure. A number of
-hours buys documents where they decide: the primary question gets up to half of them first; what is left picks the
+hours buys documents where they decide: the primary question gets up to half first, or 40 documents; the rest picks the
 richest structure of which at least half the documents fit, and as many documents as fit; where not even the least
 structure does, stages are left out from behind, and where none is left the primary question gets all. What a budget
 leaves out is said by `left_out`, and stands on the page of findings.
@@ -266,16 +266,17 @@ def fitted(tokens: float, price: Price, tiers: Sequence[Budget] = TIERS) -> Budg
 def with_primary(tier: Budget, cost: Mapping[str, float], tokens: float, *, part: float = PRIMARY_PART) -> Budget:
     """With as many documents for the primary question as its part of the tokens pays for, in blocks of 20.
 
-    Where 40 are too dear, heads are removed in fewer ways first.
+    Where 40 are too dear, heads are removed in fewer ways first; then it takes more than its part for them.
     """
-    spare = part * (tokens - sum(cost[name] for name in DECIDING if name != PRIMARY))
+    most = tokens - sum(cost[name] for name in DECIDING if name != PRIMARY)
+    spare = part * most
     for ways in range(len(tier.primary_ways), -1, -1):
         asked = replace(tier, primary_ways=tier.primary_ways[:ways], primary_documents=BLOCK)
         blocks = int(spare / primary_cost(asked, tier, cost)) if spare > 0 else 0
         if blocks >= 2 or not ways:
             break
-    most = PAPER.primary_documents // BLOCK
-    return replace(asked, primary_documents=BLOCK * max(1, min(blocks, most)))
+    blocks = max(blocks, min(2, int(most / primary_cost(asked, tier, cost))), 1)
+    return replace(asked, primary_documents=min(BLOCK * blocks, PAPER.primary_documents))
 
 
 def primary_cost(asked: Budget, tier: Budget, cost: Mapping[str, float]) -> float:

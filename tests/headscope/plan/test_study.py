@@ -383,6 +383,8 @@ def test_hours_go_to_the_primary_question_first() -> None:
     for tokens, documents, ways in ((2010.0, 200, 2), (410.0, 80, 2), (210.0, 40, 2), (209.0, 40, 1), (77.0, 40, 0)):
         asked = with_primary(SMALL, cost, tokens)
         assert (asked.primary_documents, len(asked.primary_ways)) == (documents, ways), tokens
+    more = with_primary(SMALL, cost, 60.0)  # 33 in place of its 25
+    assert (more.primary_documents, more.primary_ways) == (40, ())
     least = with_primary(SMALL, cost, 12.0)
     assert (least.primary_documents, least.primary_ways) == (20, ())
     assert primary_cost(least, SMALL, cost) == pytest.approx(100 * 20 / 40 / 3)
@@ -401,10 +403,10 @@ def test_what_the_primary_leaves_buys_structure_and_then_documents() -> None:
 def test_a_budget_that_ends_cuts_the_stages_from_behind() -> None:
     """Each with the fewest documents it takes; what decides is never cut."""
     price = price_of((SMALL,), costs_of(100.0, tail=120.0))
-    cut = [fitted(tokens, price, (SMALL,)).without for tokens in (300.0, 70.0, 50.0, 38.0, 32.0, 11.0)]
+    cut = [fitted(tokens, price, (SMALL,)).without for tokens in (300.0, 87.0, 67.0, 55.0, 49.0, 11.0)]
     assert cut == [TAIL[place:] for place in (5, 4, 3, 2, 1, 0)]
     assert {*DECIDING, *TAIL} == {*STAGES} - {"compare", "report"} and not {*DECIDING} & {*TAIL}
-    assert "no time for: prune" in fitted(70.0, price, (SMALL,)).left_out()
+    assert "no time for: prune" in fitted(87.0, price, (SMALL,)).left_out()
 
 
 def test_where_nothing_else_is_reached_the_primary_question_gets_all() -> None:
