@@ -97,10 +97,12 @@ def entity_prompts(
     return EntityPrompts(made, len(names), "line break" if separator else "random token", seed)
 
 
-def fitting(model: HookedModel, counts: Counts | None = None) -> dict[str, int]:
+def fitting(
+    model: HookedModel, counts: Counts | None = None, *, candidates: Candidates | None = None
+) -> dict[str, int]:
     """`prompts` and `length` as `entity_prompts` takes them, no more than context, names and candidates allow."""
-    candidates, names, separator = len(drawn_from(model, None, counts).ids), _usable(model, None), _separator(model)
-    rooms = [LENGTH, (candidates - _beside(max(map(len, names), default=LONGEST), len(separator))) // 2]
+    pool, names, separator = len(drawn_from(model, candidates, counts).ids), _usable(model, None), _separator(model)
+    rooms = [LENGTH, (pool - _beside(max(map(len, names), default=LONGEST), len(separator))) // 2]
     if model.max_length is not None:
         rooms.append((model.max_length - 1 - max(1, len(separator))) // 2)
     return {"prompts": min(PROMPTS, len(names)), "length": min(rooms)}

@@ -45,6 +45,7 @@ from ablation.statistics.standardised import FEWEST_CONTROLS
 from headscope.comparison.contest import contest_rows, set_table
 from headscope.stages.cells import Progress, TaskChoice, Tell, shards, text_length, title_of
 from headscope.stages.evaluation import StoredEvaluations, replacement_for, way_of
+from headscope.stages.induction import entity_sizes
 from headscope.stages.primary import REST, SHARD, heads_of_class, layout, listed, with_references
 from headscope.stages.screening import learnt_tasks
 from headscope.stages.token_counts import recorded_candidates
@@ -204,7 +205,8 @@ class _Contest:
             import induction
 
             known = recorded_candidates(run.manifest)
-            prompts = induction.entity_prompts(self.model, seed=self.choice.seed, candidates=known)
+            sizes = entity_sizes(self.model, candidates=known)
+            prompts = induction.entity_prompts(self.model, seed=self.choice.seed, candidates=known, **sizes)
             tell = None if self.tell is None else Progress(len(prompts), self.tell).within(len(prompts), "concept")
             for score in induction.concept_scores(self.model, prompts, units=self.writer.units, progress=tell):
                 self.writer.add_scores(score)

@@ -166,11 +166,16 @@ def prompts_of(
         "retrieval": partial(induction.needle_prompts, model, seed=seed),
         "concept": partial(induction.entity_prompts, model, seed=seed, counts=read_counts(counts)),
     }
-    sizes = {name: FITTED[name](model, counts) for name in dict.fromkeys(also)}
+    sizes = {}
+    for name in dict.fromkeys(also):
+        try:
+            sizes[name] = needle_sizes(model) if name == "retrieval" else entity_sizes(model, read_counts(counts))
+        except UsageError as error:
+            raise UsageError(f"{error}: leave {name} out (--also)") from error
     return {name: made[name](**fitted) for name, fitted in sizes.items()}, {name: f for name, f in sizes.items() if f}
 
 
-def _needle_sizes(model: HookedModel, counts: str | None) -> dict[str, Any]:
+def needle_sizes(model: HookedModel) -> dict[str, Any]:
     """The lengths of needle prompts that this model's context allows, where the protocol's are not among them."""
     from induction.needles import LENGTHS, fewest_tokens, fitting_lengths, longest_prompt
 
@@ -178,29 +183,25 @@ def _needle_sizes(model: HookedModel, counts: str | None) -> dict[str, Any]:
     if not lengths:
         raise UsageError(
             f"retrieval needs prompts of {fewest_tokens(model)} tokens or more under this model's tokenizer, and its "
-            f"context of {model.max_length} holds {longest_prompt(model)}: leave retrieval out (--also)"
+            f"context of {model.max_length} holds {longest_prompt(model)}"
         )
     return {} if lengths == LENGTHS else {"lengths": lengths}
 
 
-def _entity_sizes(model: HookedModel, counts: str | None) -> dict[str, Any]:
+def entity_sizes(model: HookedModel, counts: Any = None, candidates: Candidates | None = None) -> dict[str, Any]:
     """Length and number of entity prompts, where context, names or candidates do not allow the protocol's."""
     from induction.entities import LENGTH, LONGEST, PROMPTS, fitting
     from interp.tokenizer import tokenizer_of
 
     tokenizer_of(model, "the names of concept induction")
-    fitted = fitting(model, read_counts(counts))
+    fitted = fitting(model, counts, candidates=candidates)
     if fitted["length"] <= LONGEST or fitted["prompts"] < FEWEST_NAMES:
         raise UsageError(
             f"concept induction needs {FEWEST_NAMES} names of few tokens, a context and candidates for {LONGEST + 1} "
-            f"tokens twice, and this model allows {fitted['prompts']} names and {max(0, fitted['length'])} tokens: "
-            "leave concept out (--also)"
+            f"tokens twice, and this model allows {fitted['prompts']} names and {max(0, fitted['length'])} tokens"
         )
     wanted = {"length": LENGTH, "prompts": PROMPTS}
     return {name: fitted[name] for name in wanted if fitted[name] != wanted[name]}
-
-
-FITTED: dict[str, Callable[[Any, str | None], dict[str, Any]]] = {"retrieval": _needle_sizes, "concept": _entity_sizes}
 
 
 def _listed(sizes: Mapping[str, Any]) -> str:

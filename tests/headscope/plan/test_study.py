@@ -42,16 +42,9 @@ from headscope.plan.budget import (
 from headscope.plan.cost import CellTokens, study_cost
 from headscope.plan.hours import fitted_budget
 from headscope.plan.names import DECIDING, TAIL
-from headscope.plan.study import (
-    STAGES,
-    StudyPlan,
-    fitted_to_learnt,
-    heads_to_knock_out,
-    run_part,
-    shots_of,
-    silent,
-    study,
-)
+from headscope.plan.runners import heads_to_knock_out
+from headscope.plan.study import STAGES, fitted_to_learnt, run_part, shots_of, silent, study
+from headscope.plan.study_plan import StudyPlan
 from headscope.stages.cells import TaskChoice, fingerprints
 from headscope.stages.evaluation import reference_task
 from headscope.stages.knock_out import measure_knock_out

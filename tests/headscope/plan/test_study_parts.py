@@ -14,7 +14,8 @@ import transformers
 import interp
 from headscope.plan import budget
 from headscope.plan.names import STAGES
-from headscope.plan.study import NO_FFNS, StudyPlan, run_stages, silent, study
+from headscope.plan.study import NO_FFNS, run_stages, silent, study
+from headscope.plan.study_plan import StudyPlan
 from headscope.stages import export as exporting
 from headscope.stages.cells import TaskChoice
 from headscope.stages.knock_out import measure_knock_out
