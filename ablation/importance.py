@@ -196,7 +196,7 @@ def importance(
     """All variants for heads and FFNs in one forward and one backward pass over the documents.
 
     objective: the loss, `sum` (the paper's) or `choice`, which runs all choices of a document behind one prompt.
-    replacement: what stands in for what is removed, a mean (replacement.py); unset, nothing.
+    replacement: what stands in for what is removed, a mean (references.py); unset, nothing.
     batch_tokens: tokens run together; changes speed and memory, not the scores. frozen_norm: hold fixed the scale of a
     norm behind the heads (gate_gradients.py). recompute: run every block again on the way back instead of remembering
     it; unset, where the weights are offloaded. progress(done, total) is called after every batch, in documents.

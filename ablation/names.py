@@ -3,7 +3,7 @@
 The functions that take them and the command line read the same lists, so that a wrong word is refused at once.
 """
 
-ABLATIONS = ("zero", "mean", "resample")  # replacement.py
+ABLATIONS = ("zero", "mean", "resample")  # references.py
 ESTIMATED = ("zero", "mean")  # importance.py: the removals whose cost a gradient estimates
 POSITIONS = ("token", "document", "signed")  # importance.py: how gradients are summed over positions
 NORMALISATIONS = ("uniform", "paper", "layer_l2")  # importance.py: how documents and layers are made comparable

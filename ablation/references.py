@@ -19,7 +19,7 @@ from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ablation.engine.likelihood import default_budget
+from ablation.engine.likelihood import check_requests, default_budget
 from ablation.engine.packing import Batch
 from ablation.engine.prefix_plan import Request
 from ablation.engine.removals import packed, target_scores
@@ -122,6 +122,7 @@ def mean_of(
 ) -> Means:
     """Average z and FFN contributions over reference documents, in float64; progress(done, total) counts them."""
     requests = [Request((*document.context, *document.target), (0,)) for document in documents]
+    check_requests(model, requests)
     sums: dict[tuple[str, int], Tensor] = {}
     count, done = torch.zeros(2, dtype=torch.float64), 0
     for batch in packed(model, requests, budget=default_budget(model)):

@@ -87,7 +87,7 @@ def meaning(evidence: Evidence, columns: Mapping[str, Any]) -> Iterator[str]:
 
 def checked(evidence: Evidence) -> Iterator[str]:
     """How far first-order importance is what removing a head costs: that of the same removal, where there is one."""
-    rows = evidence.rows(kind=Kind.KNOCK_OUT_SPEARMAN, level=list(EXACT))
+    rows = evidence.rows(kind=Kind.KNOCK_OUT_SPEARMAN, b=[TO_CHOICE, BY_MEAN], level=list(EXACT))
     rows = rows[rows["shots"] == rows["shots"].max()]
     told = []
     for name in WAYS.values():

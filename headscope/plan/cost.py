@@ -134,7 +134,7 @@ def study_cost(budget: Budget, cells: Sequence[CellTokens], layers: int, heads: 
     """Forward-equivalent tokens of every stage; heads: of the whole model."""
     costs = _but_heads(budget, cells, layers, heads)
     count = heads_knocked_out(budget, cells, layers, heads) + min(heads, SAMPLED)  # by mean, and some by zero
-    return costs | {"knockout heads": _one_head(budget, cells) * count}
+    return costs | {"knockout heads": _one_head(budget, cells) * count + _means(_at_most(cells))}
 
 
 def heads_knocked_out(budget: Budget, cells: Sequence[CellTokens], layers: int, heads: int) -> int:
@@ -145,13 +145,22 @@ def heads_knocked_out(budget: Budget, cells: Sequence[CellTokens], layers: int, 
 
 def _one_head(budget: Budget, cells: Sequence[CellTokens]) -> float:
     """At the most shots; resumed at the removed block, half a pass on average."""
+    return sum(budget.units("knockout", cell.task) * cell.unit for cell in _at_most(cells)) / 2
+
+
+def _at_most(cells: Sequence[CellTokens]) -> list[CellTokens]:
     most = max(cell.shots for cell in cells)
-    return sum(budget.units("knockout", cell.task) * cell.unit for cell in cells if cell.shots == most) / 2
+    return [cell for cell in cells if cell.shots == most]
+
+
+def _means(cells: Sequence[CellTokens], demos: str = "document", draws: int = 1) -> float:
+    """One pass over the reference documents that stand in where parts are removed by mean; each draw has its own."""
+    return draws * sum(cell.evaluated(MINIMUM_DOCUMENTS, demos) for cell in cells)
 
 
 def _but_heads(budget: Budget, cells: Sequence[CellTokens], layers: int, heads: int) -> dict[str, float]:
-    most = max(cell.shots for cell in cells)
-    at_most = [cell for cell in cells if cell.shots == most]
+    at_most = _at_most(cells)
+    most = at_most[0].shots
     pruned = list(cells) if budget.prune_all_shots else at_most
     seeds = [budget.demo_seeds if cell.shots else 1 for cell in pruned]
     tasks = len({cell.task for cell in cells})
@@ -166,18 +175,19 @@ def _but_heads(budget: Budget, cells: Sequence[CellTokens], layers: int, heads: 
     )
     both = [cell for cell in cells if cell.shots in (0, most)]
     asked = sum(cell.evaluated(budget.primary_documents, "fixed") for cell in both)
-    means = sum(cell.evaluated(MINIMUM_DOCUMENTS, "fixed") for cell in both)
+    stood = _means(pruned, budget.demos, budget.demo_seeds)
     knocked = sum(budget.units("knockout", cell.task) * cell.unit for cell in pruned)
     return {
         "induction": SEQUENCE_TOKENS[budget.protocol] * INDUCTION_PASSES,
         "screen": sum(cell.evaluated(RESERVED, "fixed") for cell in [*both, *at_most]),
-        "primary": asked * (1 + budget.controls) * (1 + len(budget.primary_ways)) * PRIMARY_SHARE + means,
+        "primary": asked * (1 + budget.controls) * (1 + len(budget.primary_ways)) * PRIMARY_SHARE
+        + _means(both, "fixed"),
         "vectors": sum(_vectors(cell, budget, heads) for cell in at_most),
-        "contest": sum(_contest(cell, budget) for cell in at_most),
-        "importance": budget.rank_documents * ranked * GRADIENT,
-        "knockout FFNs": FFN_KNOCK_OUTS * knocked * (1 + layers),
-        "prune heads": one_pass * masks["heads"],
-        "prune FFNs": one_pass * masks["ffns"],
+        "contest": sum(_contest(cell, budget) for cell in at_most) + _means(at_most, "fixed"),
+        "importance": budget.rank_documents * ranked * GRADIENT + _means(at_most),
+        "knockout FFNs": FFN_KNOCK_OUTS * knocked * (1 + layers) + _means(at_most),
+        "prune heads": one_pass * masks["heads"] + stood,
+        "prune FFNs": one_pass * masks["ffns"] + stood,
         "prune both": one_pass * masks["joint"],
     }
 

@@ -24,19 +24,34 @@ if TYPE_CHECKING:
 BEFORE = [name for name in DECIDING if name != BEHIND_SCREEN]  # paid for all tasks
 
 
-def chosen_budget(folder: Path, stage: Stage) -> Budget | None:
-    """What this study chose when it was begun; None where it was not."""
+def begun_with(folder: Path, stage: Stage) -> tuple[Budget, float | None] | None:
+    """The budget of this study and the tokens it was fitted to, as when it was begun; None if it never was."""
     manifest = read_manifest(folder)
     for other in manifest.stages if manifest is not None else ():
         if other.same(stage) and "budget" in other.record:
-            return restored(dict(other.record["budget"]))
+            return restored(dict(other.record["budget"])), other.record.get("tokens")
     return None
 
 
+def first_budget(model: HookedModel, choice: TaskChoice, hours: float) -> tuple[Budget, float]:
+    """What fits into the hours by a timed forward pass, with the tokens that they hold."""
+    tokens = hours * 3600 * speed(model)
+    return fitted_budget(model, choice, tokens), tokens
+
+
 def fitted_budget(
-    model: HookedModel, choice: TaskChoice, hours: float, learnt: Collection[str] | None = None
+    model: HookedModel,
+    choice: TaskChoice,
+    tokens: float,
+    *,
+    learnt: Collection[str] | None = None,
+    protocol: str | None = None,
 ) -> Budget:
-    """What fits into the hours; learnt: the tasks of the choice that everything behind the screen is run on."""
+    """What so many tokens pay for.
+
+    learnt: the tasks of the choice that everything behind the screen is run on. protocol: of the induction scores,
+    where they are there already.
+    """
     tasks = replace(choice, limit=SAMPLE).tasks("train")
     every = tokens_of(tasks, model.tokenizer, model.max_length, model.d_model)
     cells = every if learnt is None else [cell for cell in every if cell.task in learnt]
@@ -47,7 +62,7 @@ def fitted_budget(
         return study_cost(budget, cells, model.n_layers, heads) | {name: before[name] for name in BEFORE}
 
     dear = tuple(sorted(shares(cells).items()))
-    return fitted(hours * 3600 * speed(model), price, [replace(tier, shares=dear) for tier in TIERS])
+    return fitted(tokens, price, [replace(tier, shares=dear, protocol=protocol or tier.protocol) for tier in TIERS])
 
 
 def heads_of(model: HookedModel) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headscope.plan.budget import TIERS, Budget, parse_budget
-from headscope.plan.hours import chosen_budget, fitted_budget
+from headscope.plan.hours import begun_with, first_budget, fitted_budget
 from headscope.plan.names import BEHIND_SCREEN, CARRIED, STAGES, TAIL, shots_of
 from headscope.plan.runners import RUNNERS, Show
 from headscope.plan.study_plan import StudyPlan
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from headscope.store.writer import RunWriter
     from interp.model import HookedModel
 
+PARTS = tuple(f"no {name}: " for name in STAGES)  # how a line of what is left out begins that names a stage
 NO_FFNS = "no FFN is scored, removed or pruned: the model has none that headscope can place"
 
 
@@ -78,12 +79,11 @@ def study(
     subject = loaded(model, load)
     tokenizer_of(subject, f"the documents of {names[0]}")
     if not isinstance(wanted, Budget):
-        found = chosen_budget(folder, stage) or fitted_budget(subject, plan.ranked, wanted)
-        plan = replace(plan, budget=found.limited(limit))
+        found, tokens = begun_with(folder, stage) or first_budget(subject, plan.ranked, wanted)
+        plan = replace(plan, budget=found.limited(limit), tokens=tokens)
     if only in (None, "induction"):
         check_sequences(subject, plan)
-    hours = wanted if not isinstance(wanted, Budget) and only is None else None
-    return run_stages(subject, folder, stage, plan, only, show or silent, hours=hours)
+    return run_stages(subject, folder, stage, plan, only, show or silent)
 
 
 def check_sequences(model: HookedModel, plan: StudyPlan) -> None:
@@ -99,20 +99,8 @@ def check_sequences(model: HookedModel, plan: StudyPlan) -> None:
     unrepeated_for(model, drawn)
 
 
-def run_stages(
-    model: HookedModel,
-    folder: Path,
-    stage: Stage,
-    plan: StudyPlan,
-    only: str | None,
-    show: Show,
-    *,
-    hours: float | None = None,
-) -> Run:
-    """One stage after the other; the study itself is noted as finished when the last one is.
-
-    hours: where they are the budget, what they hold is shared out anew behind the screen (hours.py).
-    """
+def run_stages(model: HookedModel, folder: Path, stage: Stage, plan: StudyPlan, only: str | None, show: Show) -> Run:
+    """One stage after the other; the study itself is noted as finished when the last one is."""
     from headscope.store.writer import open_stage
 
     finished = only is not None and is_finished(folder, stage)
@@ -121,8 +109,8 @@ def run_stages(
         writer.finish()  # One stage made again does not undo the study.
     record_budget(writer, model, plan)
     for name in STAGES if only is None else (only,):
-        if name == BEHIND_SCREEN and hours is not None:
-            plan = fitted_to_learnt(model, folder, writer, plan, hours)
+        if name == BEHIND_SCREEN and only is None:
+            plan = fitted_to_learnt(model, folder, writer, plan)
         if name == STAGES[-1] and only is None:
             writer.finish()  # The report is of a finished study.
         before = open_run(folder).stages
@@ -135,24 +123,31 @@ def run_stages(
     return open_run(folder)
 
 
-def record_budget(writer: RunWriter, model: HookedModel, plan: StudyPlan) -> None:
-    less = [*plan.left_out(), *([] if model.ffn_layers else [NO_FFNS])]
-    writer.record(budget=plan.budget.recorded(), left_out=less, fewer=plan.budget.fewer())
+def record_budget(writer: RunWriter, model: HookedModel, plan: StudyPlan, *, parts: Sequence[str] = ()) -> None:
+    """What is run, and what is not; parts: lines of `leave_out` that stay."""
+    less = [*plan.left_out(), *([] if model.ffn_layers else [NO_FFNS]), *parts]
+    writer.record(budget=plan.budget.recorded(), tokens=plan.tokens, left_out=less, fewer=plan.budget.fewer())
 
 
-def fitted_to_learnt(model: HookedModel, folder: Path, writer: RunWriter, plan: StudyPlan, hours: float) -> StudyPlan:
-    """The plan with what the tasks that the screen left out would have cost given to the others.
+def fitted_to_learnt(model: HookedModel, folder: Path, writer: RunWriter, plan: StudyPlan) -> StudyPlan:
+    """The plan of a number of hours with what tasks that are not learnt would have cost given to the others (hours.py).
 
-    As it is where all tasks passed or none did, and where anything behind the screen was begun.
+    As it is where all tasks passed, none did or no screen was had, and where anything behind the screen was begun.
     """
+    run = open_run(folder)
+    begun = any(stage.command.split()[0] in (BEHIND_SCREEN, *TAIL) for stage in run.stages)
+    screened = any(stage.command == SCREEN and stage.finished for stage in run.stages)
+    if plan.tokens is None or begun or not screened:
+        return plan
     learnt = carrying(plan, folder).names
-    begun = any(stage.command.split()[0] in (BEHIND_SCREEN, *TAIL) for stage in open_run(folder).stages)
-    if not learnt or learnt == plan.names or begun:
+    if not learnt or learnt == plan.names:
         return plan
     protocol = writer.stage.protocol
     limit = protocol.get("limit") if isinstance(protocol, Mapping) else None
-    plan = replace(plan, budget=fitted_budget(model, plan.ranked, hours, learnt).limited(limit))
-    record_budget(writer, model, plan)
+    found = fitted_budget(model, plan.ranked, plan.tokens, learnt=learnt, protocol=plan.budget.protocol)
+    told = next(stage.record.get("left_out", ()) for stage in run.stages if stage.same(writer.stage))
+    plan = replace(plan, budget=found.limited(limit))
+    record_budget(writer, model, plan, parts=[line for line in told if line.startswith(PARTS)])
     return plan
 
 

@@ -15,7 +15,7 @@ class StudyPlan:
     """What a study runs: tasks, shots, budget; the choices of its stages follow.
 
     length: of the random blocks that heads are scored on, in place of the protocol's. counts: how often tokens occur, a
-    file or `uniform`. part: `rest` for what follows a screen.
+    file or `uniform`. part: `rest` for what follows a screen. tokens: what a budget in hours holds, by a timed pass.
     """
 
     names: tuple[str, ...]
@@ -27,6 +27,7 @@ class StudyPlan:
     length: int | None = None
     counts: str | None = None
     part: str = "all"
+    tokens: float | None = None
 
     @property
     def most(self) -> int:

@@ -206,6 +206,7 @@ class _Contest:
 
             known = recorded_candidates(run.manifest)
             sizes = entity_sizes(self.model, candidates=known)
+            self.writer.record(fitted_prompts={"concept": sizes} if sizes else {})
             prompts = induction.entity_prompts(self.model, seed=self.choice.seed, candidates=known, **sizes)
             tell = None if self.tell is None else Progress(len(prompts), self.tell).within(len(prompts), "concept")
             for score in induction.concept_scores(self.model, prompts, units=self.writer.units, progress=tell):

@@ -240,5 +240,6 @@ def reference_task(choice: TaskChoice, task: Task, count: int, *, part: str | No
         split=OTHER[task.split],
         demos=choice.demos,
         bos=choice.bos,
+        labels=choice.labels,
         part=choice.part if part is None else part,
     )

@@ -140,8 +140,16 @@ TERMS: dict[tuple[str, str], Term] = {
         "By gradient: how far the choice of the right answer against the wrong ones would fall without the head, to "
         "first order. Positive means the head is needed to choose.",
     ),
+    **{
+        ("importance", f"{positions}/choice/mean"): Term(
+            f"Importance to the choice, by mean ({positions})",
+            f"{positions.capitalize()}, choice (mean)",
+            f"As importance to the choice ({positions}), with what sets the head's output apart from its mean.",
+        )
+        for positions in ("token", "document")
+    },
     ("importance", "signed/choice/mean"): Term(
-        "Importance by mean (signed, choice)",
+        "Importance to the choice, by mean (signed)",
         "Signed, choice (mean)",
         "By gradient: how far the choice of the right answer against the wrong ones would fall, to first order, were "
         "the head replaced by its mean. Positive means the head is needed to choose.",

@@ -159,6 +159,14 @@ def test_a_placement_can_be_repeated() -> None:
     assert placement.documents == ("a", "a", "b", "b") and placement.context_lengths.tolist() == [2, 2, 3, 3]
 
 
+def test_references_longer_than_the_context_are_refused() -> None:
+    model = load("gpt2")
+    (long,) = documents(1)
+    long = replace(long, contexts=((5,) * (int(model.max_length or 0) + 1),) * 3)
+    with pytest.raises(UsageError, match="its context holds"):
+        mean_of(model, [long])
+
+
 def test_too_few_and_shared_references_are_refused() -> None:
     model, docs = load("gpt2"), documents(70)
     with pytest.raises(UsageError, match="zero, mean, resample"):

@@ -489,28 +489,39 @@ def test_an_interrupted_study_of_hours_goes_on_with_the_budget_it_chose(
 def test_what_tasks_that_are_not_learnt_would_have_cost_goes_to_the_others(
     model: interp.HookedModel, tmp_path: Path
 ) -> None:
-    """Before anything behind the screen is begun, and never after it."""
-    plan = StudyPlan(NAMES, (0, 2), LEAST)
-    writer, hours = mock.Mock(stage=Stage("study", {"budget": "0.1", "limit": 50})), 0.1
+    """Behind a screen, before anything else is begun and never after it; scores are not of another protocol then."""
+    plan = StudyPlan(NAMES, (0, 2), LEAST, tokens=4e6)
+    writer = mock.Mock(stage=Stage("study", {"budget": "0.1", "limit": 50}))
+    told = replace(writer.stage, record={"left_out": ["no induction: one head", "5 random orders in place of 20"]})
 
-    def fitted_with(learnt: Sequence[str], *begun: str) -> StudyPlan:
+    def fitted_with(learnt: Sequence[str], *begun: str, plan: StudyPlan = plan) -> StudyPlan:
         writer.reset_mock()
-        run = mock.Mock(stages=[Stage("induction", {}), Stage("screen", {}), *(Stage(name, {}) for name in begun)])
+        stages = [told, *(Stage(name, {}, finished="now") for name in begun)]
         with (
-            mock.patch("headscope.plan.hours.speed", return_value=1e4),
-            mock.patch("headscope.plan.study.open_run", return_value=run),
+            mock.patch("headscope.plan.study.open_run", return_value=mock.Mock(stages=stages)),
             mock.patch("headscope.plan.study.learnt_tasks", return_value=tuple(learnt)),
         ):
-            return fitted_to_learnt(model, tmp_path, writer, plan, hours)
+            return fitted_to_learnt(model, tmp_path, writer, plan)
 
-    for unchanged in (fitted_with(NAMES), fitted_with(()), fitted_with(NAMES[:1], "knockout --component ffn")):
-        assert unchanged == plan and not writer.record.called
-    found = fitted_with(NAMES[:1])
-    assert writer.record.call_args.kwargs["budget"] == found.budget.recorded() and found.names == NAMES
-    with mock.patch("headscope.plan.hours.speed", return_value=1e4):
-        every, few = (fitted_budget(model, plan.ranked, hours, names) for names in (None, NAMES[:1]))
-        assert found.budget == few.limited(50) and fitted_budget(model, plan.ranked, hours, NAMES) == every
+    for learnt, begun in (
+        (NAMES, ("screen",)),
+        ((), ("screen",)),
+        (NAMES[:1], ("induction",)),
+        (NAMES[:1], ("screen", "knockout --component ffn")),
+    ):
+        assert fitted_with(learnt, *begun) == plan and not writer.record.called
+    named = replace(plan, tokens=None)
+    assert fitted_with(NAMES[:1], "screen", plan=named) == named
+    found = fitted_with(NAMES[:1], "induction", "screen")
+    recorded = writer.record.call_args.kwargs
+    assert recorded["budget"] == found.budget.recorded() and found.names == NAMES and recorded["tokens"] == 4e6
+    assert "no induction: one head" in recorded["left_out"] and len(recorded["left_out"]) == len(found.left_out()) + 1
+    every, few = (fitted_budget(model, plan.ranked, 4e6, learnt=names) for names in (None, NAMES[:1]))
+    assert fitted_budget(model, plan.ranked, 4e6, learnt=NAMES) == every
     assert few.primary_documents > every.primary_documents and len(few.without) <= len(every.without)
+    assert found.budget == replace(few, protocol="quick").limited(50)
+    rich = fitted_budget(model, plan.ranked, 1e12, learnt=NAMES[:1], protocol="quick")
+    assert (rich.name, rich.protocol) == ("paper", "quick")
 
 
 LESS = {
