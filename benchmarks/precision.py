@@ -3,7 +3,7 @@
     python benchmarks/precision.py [--model smollm2-135m] [--dtypes bfloat16,float16] [--documents 20] [--write]
 
 1. Head scores: on random repeated tokens; the rank correlation over all heads and the largest move.
-2. Importance (`signed`): its rank correlation, and that within layers.
+2. Importance (`signed`): the rank correlation over all heads.
 3. Function-vector effects (`fv`), in nats: the rank correlation and the largest move.
 4. `choice` of every document, in nats: the mean and the largest move, and how many documents choose otherwise.
 5. CPU seconds of a forward pass on one thread, alternating; the ratio depends on the processor's instructions.

@@ -671,6 +671,7 @@ def test_removal_by_the_mean_is_compared_with_its_own_importance(tmp_path: Path)
     rows = [exact_row("knock_out/choice", 0.5), exact_row("knock_out_mean/choice", 0.6)]
     rows.append(exact_row("knock_out_mean_sample/choice", 0.9, b=ranks.BY_MEAN))
     rows.append(exact_row("knock_out/choice", 0.1, b=ranks.BY_MEAN))  # of another removal
+    rows.append(exact_row("knock_out/choice", 0.2, b=ranks.SIGNED, shots=10))  # of another objective, at more shots
     (told,) = ranks.checked(write(tmp_path, rows))
     assert told.endswith(
         "12 heads, replaced by zero: Spearman's rho 0.50; a sample of 12 heads, replaced by mean: Spearman's rho 0.90."
