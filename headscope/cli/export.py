@@ -16,6 +16,7 @@ from headscope.cli.run_folders import check_run
 from headscope.cli.sources import check_source
 from headscope.cli.terminal import status
 from headscope.store.names import PRUNABLE
+from interp.token_display import counted
 
 
 @opt.loading(without=("offload_folder",))
@@ -85,10 +86,11 @@ def export(
             unit=unit,
             cut=cut,
         )
-    groups = "" if done.removed_groups is None else f" ({done.removed_groups} key-value groups)"
+    groups = "" if done.removed_groups is None else f" ({counted(done.removed_groups, 'key-value group')})"
+    removed = f"{counted(done.removed_heads, 'head')}{groups} and {counted(done.removed_ffns, 'FFN')} removed"
     print(
-        f"{done.removed_heads} heads{groups} and {done.removed_ffns} FFNs removed by the {ranking} importance of "
-        f"{len(done.tasks)} tasks at {done.shots} shots; written to {done.folder}"
+        f"{removed} by the {ranking} importance of {counted(len(done.tasks), 'task')} at "
+        f"{counted(done.shots, 'shot')}; written to {done.folder}"
     )
 
 

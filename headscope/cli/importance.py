@@ -15,6 +15,7 @@ from headscope.cli import engines
 from headscope.cli import options as opt
 from headscope.cli.kinds import choice as one_of
 from headscope.cli.terminal import show_table
+from interp.token_display import counted
 
 
 @opt.loading()
@@ -126,7 +127,8 @@ def show(told: dict[str, Any], choice: Any) -> None:
         for one in told["tasks"]
     ]
     show_table("documents scored", ("task", "shots", "documents", "nats of the right answer", "cut prompts"), rows)
-    title = f"most important heads, {len(choice.names)} tasks at {max(choice.shots)} shots (share of all heads' total)"
+    where = f"{counted(len(choice.names), 'task')} at {counted(max(choice.shots), 'shot')}"
+    title = f"most important heads, {where} (share of all heads' total)"
     show_table(
         title,
         ("head", "signed: positive = needed", "importance (token)"),

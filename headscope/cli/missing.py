@@ -16,6 +16,7 @@ from headscope.store.manifest import read_manifest
 from headscope.store.run import Run
 from headscope.store.scores import GROUPED
 from interp.errors import UsageError
+from interp.token_display import counted
 
 if TYPE_CHECKING:
     from headscope.stages.cells import TaskChoice
@@ -47,7 +48,7 @@ def check_scores(folder: Path, model: str, loading: dict[str, Any], choice: Task
     makers = dict.fromkeys(maker(name, variant) for _, name, variant in scores)
     written = " && ".join(command(name, folder, model, loading, choice, tasks, sorted(shots)) for name in makers)
     told = " and ".join(f"{name} ({variant}) of {kind}s" for kind, name, variant in scores)
-    where = ", ".join(f"{task} at {count} shots" for task, count in cells[:SHOWN])
+    where = ", ".join(f"{task} at {counted(count, 'shot')}" for task, count in cells[:SHOWN])
     more = f" and {len(cells) - SHOWN} more" if len(cells) > SHOWN else ""
     raise UsageError(f"the run '{folder}' holds no {told} to rank by: {where}{more}. First run `{written}`")
 

@@ -19,6 +19,7 @@ from headscope.cli.run_folders import check_run
 from headscope.cli.terminal import show_table
 from headscope.stages.removal_orders import check_orders, check_percents
 from headscope.store.names import FFN_RANKINGS, ORDERS, PRUNABLE
+from interp.token_display import counted
 
 STEPS = "0,5,10,15,20,30,40,50,60,70,80,90"
 RANKINGS = (*POSITIONS, *(f"{name}/choice" for name in POSITIONS))
@@ -202,7 +203,9 @@ def without_summary(summaries: Any, shown: set[tuple[str, str]]) -> Iterator[str
     full = summaries[summaries["kind"] == Kind.FULL_METRIC]
     alone = [row for row in full.itertuples() if (row.a, str(row.shots)) not in shown]
     if alone:
-        names = ", ".join(f"{row.a} at {row.shots} shots ({row.value:.2f} with nothing removed)" for row in alone)
+        names = ", ".join(
+            f"{row.a} at {counted(row.shots, 'shot')} ({row.value:.2f} with nothing removed)" for row in alone
+        )
         yield (
             f"no area and no removable share of {names}: its documents are one cluster, which has no interval. Take "
             "more of them (--limit)"

@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any
 
 from interp.embedded import EMBEDDED
-from interp.token_display import visible
+from interp.token_display import counted, visible
 
 MINUS = "\N{MINUS SIGN}"
 PREFIX = "probe_"
@@ -45,11 +45,6 @@ def listed(names: Sequence[str], most: int = NAMED) -> str:
     if len(names) > most:
         return f"{', '.join(names[:most])} and {len(names) - most} more"
     return " and ".join([*([", ".join(names[:-1])] if names[:-1] else []), *names[-1:]])
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 task`, `9 tasks`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def documents(count: float, *, pooled: bool = True) -> str:
