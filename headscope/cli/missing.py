@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 IMPORTANCE = "importance"
 KNOCKOUT = "knockout --component ffn"
-CHOICE = " --objective choice"
+WAYS = {"choice": " --objective choice", "mean": " --ablation mean"}  # what stands in a variant, and is asked for
 Score = tuple[str, str, str]  # component, name, variant
 SHOWN = 3  # of what is missing
 NO_RANKING = ("iterative",)  # makes its own
@@ -57,7 +57,7 @@ def maker(name: str, variant: str) -> str:
     """The command that makes a score."""
     if name == "knock_out":
         return KNOCKOUT
-    return f"{IMPORTANCE}{CHOICE}" if variant.endswith("/choice") else IMPORTANCE
+    return IMPORTANCE + "".join(option for way, option in WAYS.items() if way in variant.split("/"))
 
 
 def needed(prune: PruneChoice) -> Iterator[Score]:
@@ -112,7 +112,7 @@ def protocol(folder: Path, name: str, choice: TaskChoice) -> dict[str, Any]:
     manifest = read_manifest(folder)
     stages: tuple[Stage, ...] = () if manifest is None else manifest.stages
     for stage in stages:
-        if stage.command == name.removesuffix(CHOICE):
+        if stage.command == (IMPORTANCE if name.startswith(IMPORTANCE) else name):
             held = dict(stage.protocol) if not isinstance(stage.protocol, str) else {}
             return unusual({**held, "seed": stage.seed})
     return unusual({"bos": choice.bos, "seed": choice.seed})

@@ -22,7 +22,7 @@ from headscope.store.names import FFN_RANKINGS, ORDERS, PRUNABLE
 from interp.token_display import counted
 
 STEPS = "0,5,10,15,20,30,40,50,60,70,80,90"
-RANKINGS = (*POSITIONS, *(f"{name}/choice" for name in POSITIONS))
+RANKINGS = tuple(f"{name}{way}" for way in ("", "/choice", "/choice/mean") for name in POSITIONS)
 PRUNED = {
     "head": "pruning heads",
     "ffn": "pruning FFNs",

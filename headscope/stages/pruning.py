@@ -69,7 +69,8 @@ class PruneChoice:
     """What is removed, in which orders, how much of it, and what stands in for it.
 
     percents: of heads or of FFNs. grid: of heads and of FFNs, for `both`. draws: of random and layer-matched orders.
-    ranking: the head score of an own order (`token`, `document`, `signed`, each also as `.../choice`); ffn_ranking:
+    ranking: the head score of an own order (`token`, `document`, `signed`, each also as `.../choice` and
+    `.../choice/mean`); ffn_ranking:
     `importance` or `knock_out`. unit: of heads, `head` or `group`, a whole kv group. screened: the tasks passed a
     screen, so that all of them are summed up together.
     """

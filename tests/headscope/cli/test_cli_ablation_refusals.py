@@ -200,6 +200,8 @@ def test_an_order_by_choice_says_which_importance_is_missing(
     refused(found, "holds no importance (signed/choice) of heads to rank by", "--objective choice")
     found = command("prune", model_folder, *ASKED, "-o", folder, "--ranking", "token/choice")
     refused(found, "importance (token/choice) of heads", "headscope importance --objective choice")
+    found = command("prune", model_folder, *ASKED, "-o", folder, "--ranking", "signed/choice/mean")
+    refused(found, "importance (signed/choice/mean) of heads", "importance --objective choice --ablation mean")
     unharmed(folder, stored)
 
 

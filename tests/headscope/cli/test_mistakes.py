@@ -74,7 +74,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (
         ("prune", "--ranking", "size"),
         "'size' is not a value of --ranking: give token, document, signed, token/choice, "
-        "document/choice or signed/choice",
+        "document/choice, signed/choice, token/choice/mean, document/choice/mean or signed/choice/mean",
     ),
     (("prune", "--ffn-ranking", "random"), "'random' is not a value of --ffn-ranking: give importance or knock_out"),
     (("study", "--budget", "huge"), f"'huge' {BUDGET}"),
