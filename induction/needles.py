@@ -34,6 +34,7 @@ from interp.shown import one_line
 from interp.tokenizer import tokenizer_of
 
 LENGTHS, DEPTHS, EACH = (256, 1024), (0.1, 0.5, 0.9), 8
+LONGER = 1.25  # so many times the length before it is another length
 CHOICES = 10
 NEEDLE = " The password for {} is"
 QUESTION = "\nQuestion: What is the password for {}?\nAnswer:"
@@ -159,10 +160,17 @@ def needle_prompts(
 
 
 def fitting_lengths(model: HookedModel) -> tuple[int, ...]:
-    """The protocol's lengths as far as the model's context holds them; none where it holds no sensible prompt."""
+    """The protocol's lengths as far as the model's context holds them; none where it holds no sensible prompt.
+
+    A length that the context cuts to little more than the one before it is none of its own.
+    """
     fewest, most = fewest_tokens(model), longest_prompt(model)
-    fitted = [length if most is None else min(length, most) for length in LENGTHS]
-    return tuple(dict.fromkeys(length for length in fitted if length >= fewest))
+    fitted: list[int] = []
+    for length in LENGTHS:
+        cut = length if most is None else min(length, most)
+        if cut >= max(fewest, LONGER * fitted[-1] if fitted else 0):
+            fitted.append(cut)
+    return tuple(fitted)
 
 
 def longest_prompt(model: HookedModel) -> int | None:

@@ -61,7 +61,7 @@ def test_the_sink_is_read_on_natural_prompts_too_and_other_prompts_on_demand(
 
 @pytest.mark.parametrize(
     ("positions", "trained", "lengths"),
-    [(400, False, (256, 396)), (260, False, (256,)), (128, True, (128,)), (1024, True, None)],
+    [(400, False, (256, 396)), (300, False, (256,)), (128, True, (128,)), (1024, True, None)],
 )
 def test_needle_prompts_fit_themselves_to_a_short_context(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, positions: int, trained: bool, lengths: tuple[int, ...] | None
