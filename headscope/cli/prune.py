@@ -73,7 +73,8 @@ def prune(
     ] = 20,
     ablation: opt.Ablation = "zero",
     ranking: Annotated[
-        str, one_of("--ranking", RANKINGS, help="The importance that ranks what is removed.", panel=panels.REMOVED)
+        str,
+        one_of("--ranking", RANKINGS, help=f"The importance that ranks: {', '.join(RANKINGS)}.", panel=panels.REMOVED),
     ] = "token",
     ffn_ranking: Annotated[
         str,

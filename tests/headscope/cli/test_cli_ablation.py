@@ -20,6 +20,7 @@ from ablation.importance import importance
 from headscope.cli import options
 from headscope.store.run import Run, open_run
 from headscope.store.units import UnitStore
+from interp.token_display import counted
 from tests.headscope import tiny
 from tests.headscope.commands import Outcome, command, done, refused, tables, units
 from tests.headscope.tiny import HEADS, LAYERS
@@ -423,7 +424,8 @@ def test_the_exported_model_gives_the_pruned_numbers(
     )
     heads = run.head_score("importance", "token", task=TASKS[0], shots=2).ranking().mask(sizes[0])
     ffns = run.ffn_score("importance", "token", task=TASKS[0], shots=2).ranking().mask(sizes[1])
-    assert f"{sizes[0] * 12 // 100} heads and {sizes[1] * 3 // 100} FFNs removed" in said.out
+    removed = counted(sizes[0] * 12 // 100, "head"), counted(sizes[1] * 3 // 100, "FFN")
+    assert f"{' and '.join(removed)} removed" in said.out
     task = ablation.load_task(TASKS[0], shots=2, limit=PRUNED)
     wanted = ablation.evaluate(model, task, heads=heads, ffns=ffns)
     found = ablation.evaluate(interp.load_model(str(out)), task)
