@@ -639,6 +639,7 @@ def test_a_study_of_everything_else_keeps_its_kind() -> None:
 # ---- killed ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.longest
 @pytest.mark.slow
 def test_a_study_killed_at_five_random_moments_ends_as_one_never_killed(model_folder: Path, tmp_path: Path) -> None:
     """SIGKILL after a random number of units; then the same call to the end. Tables are equal byte for byte."""
