@@ -126,9 +126,8 @@ class Importance:
         return by_cluster(scores, self.clusters or self.documents)
 
     def variant(self, positions: str, normalise: str = "uniform") -> str:
-        """What tells these scores from others: `signed`, `signed/choice/mean`, `token/paper`, ..."""
-        usual = {self.objective: "sum", self.ablation: "zero", normalise: "uniform"}
-        return "/".join([positions, *(name for name, unnamed in usual.items() if name != unnamed)])
+        """What tells these scores from others."""
+        return variant_of(positions, objective=self.objective, ablation=self.ablation, normalise=normalise)
 
     def kv_groups(self, *, positions: str = "token", normalise: str = "uniform") -> HeadScores:
         """Scores of the kv groups' joint gates, [layer kv_head]: heads are summed before any absolute value (Method 0).
@@ -163,6 +162,12 @@ class Importance:
             "importance", items, variant=self.variant(positions, normalise), provenance=self.provenance
         )
         return by_cluster(scores, self.clusters or self.documents)
+
+
+def variant_of(positions: str, *, objective: str = "sum", ablation: str = "zero", normalise: str = "uniform") -> str:
+    """`signed`, `signed/choice/mean`, `token/paper`: what is usual goes without saying."""
+    named = ((objective, "sum"), (ablation, "zero"), (normalise, "uniform"))
+    return "/".join([positions, *(name for name, usual in named if name != usual)])
 
 
 def head_importance(

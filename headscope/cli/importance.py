@@ -62,7 +62,8 @@ def importance(
     choice = opt.task_choice(
         tasks, shots, limit=limit, data=data, demos=demos, demo_seeds=demo_seeds, bos=bos, labels=labels, seed=seed
     )
-    from headscope.stages.importance import SPLIT, importance_stage, measure_importance, variant_of
+    from ablation.importance import variant_of
+    from headscope.stages.importance import SPLIT, importance_stage, measure_importance
 
     how: dict[str, Any] = {"objective": objective, "normalise": normalise, "frozen_norm": frozen_norm}
     how["ablation"] = ablation
@@ -77,7 +78,7 @@ def importance(
         split=SPLIT,
         call=partial(measure_importance, **how),
     )
-    found = told(folder, choice, variant_of("", objective, ablation), ranked, page, top)
+    found = told(folder, choice, variant_of("", objective=objective, ablation=ablation), ranked, page, top)
     if as_json:
         print(json.dumps(found, indent=2, allow_nan=False))
     else:

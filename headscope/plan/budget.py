@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from headscope.plan.names import CARRIED, DECIDING, TAIL
+from headscope.plan.names import CARRIED, DECIDING, PRIMARY, TAIL
 from headscope.store.names import DRAWN
 from interp.errors import UsageError
 
@@ -223,7 +223,7 @@ LEAST = replace(
 NAMED = {"small": SMALL, "paper": PAPER}
 TIERS = (PAPER, MEDIUM, SMALL, LEAST)
 Price = Callable[[Budget], Mapping[str, float]]
-PRIMARY, PRIMARY_PART, BLOCK = "primary", 0.5, 20
+PRIMARY_PART, BLOCK = 0.5, 20
 OVER = 1.25  # so far may the stages behind the primary go over what is left
 WORTH = 0.5  # a richer structure is taken when at least this share of its documents fits
 

@@ -34,9 +34,7 @@ GRADIENT = 2.7
 FFN_KNOCK_OUTS = 3
 HEADS_SHARE = 1 / 3
 KEYS = 4.0
-PRIMARY_SHARE = (
-    0.85  # of a pass, by tokens that were run: half stands below the first tested head, demonstrations recur
-)
+PRIMARY_SHARE = 0.85  # of a pass: what stands below the first tested head is run once, demonstrations more than once
 VECTOR_SHOTS, VECTOR_MEANS, VECTOR_QUERIES, VECTOR_LABELS = 10, 64, 40, 20
 FEWEST_QUERIES = 15
 CONTEST_DOCUMENTS, CONTEST_ARMS, CONTEST_BARE = 40, 9, 120  # arms with controls; sets and ways without

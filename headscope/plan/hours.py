@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 from headscope.plan.budget import TIERS, Budget, fitted, restored
 from headscope.plan.cost import SAMPLE, shares, speed, study_cost, tokens_of
-from headscope.plan.names import BEHIND_SCREEN, DECIDING
+from headscope.plan.names import DECIDING, PRIMARY
 from headscope.store.manifest import Stage, read_manifest
 
 if TYPE_CHECKING:
     from headscope.stages.cells import TaskChoice
     from interp.model import HookedModel
 
-BEFORE = [name for name in DECIDING if name != BEHIND_SCREEN]  # paid for all tasks
+BEFORE = [name for name in DECIDING if name != PRIMARY]  # paid for all tasks
 
 
 def begun_with(folder: Path, stage: Stage) -> tuple[Budget, float | None] | None:

@@ -20,7 +20,7 @@ STAGES = (
     "report",
 )
 DECIDING = ("induction", "screen", "primary")  # what answers the question; a budget that ends cuts the others
-BEHIND_SCREEN = "primary"  # the first stage that is run on learnt tasks alone
+PRIMARY = "primary"  # the first stage behind the screen, and the first that is run on learnt tasks alone
 TAIL = ("vectors", "contest", "importance", "knockout", "prune")  # the others, of which the last are cut first
 CARRIED = ("importance", "knockout", "prune")  # planned for the tasks that passed the screen
 

@@ -112,7 +112,7 @@ def with_a_choice(model: HookedModel, choice: TaskChoice) -> tuple[str, ...]:
 def run_knockout(model: HookedModel, folder: Path, plan: StudyPlan, show: Show) -> None:
     """FFNs by zero, which rank them, and on other documents by mean and by zero; then heads.
 
-    Heads by mean, which the claims rest on; some by zero, which is what their first-order importance estimates.
+    Heads by mean, which the claims rest on; some by zero, a second removal to compare an importance with.
     """
     if model.ffn_layers:
         with show("knock-out of every FFN") as tell:

@@ -11,7 +11,7 @@ that the screen has not seen; without a screen, with all tasks. Every finished u
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from headscope.plan.budget import TIERS, Budget, parse_budget
 from headscope.plan.hours import begun_with, first_budget, fitted_budget
-from headscope.plan.names import BEHIND_SCREEN, CARRIED, STAGES, TAIL, shots_of
+from headscope.plan.names import CARRIED, PRIMARY, STAGES, TAIL, shots_of
 from headscope.plan.runners import RUNNERS, Show
 from headscope.plan.study_plan import StudyPlan
 from headscope.stages.cells import Tell, parse_shots
@@ -73,7 +73,7 @@ def study(
     shot_counts = parse_shots(shots) if shots is not None else shots_of(names, chosen)
     stage = study_stage(names, shot_counts, budget, limit, bos, seed, length, counts)
     check_output_folder(folder, stage)
-    plan = StudyPlan(names, shot_counts, chosen.limited(limit), data, bos, seed, length, counts)
+    plan = StudyPlan(names, shot_counts, chosen.limited(limit), data, bos, seed, length, counts, limit=limit)
     for choice, split in ((plan.ranked, "train"), (plan.evaluated, "validation")):
         choice.tasks(split)  # Every task, before the model is loaded.
     subject = loaded(model, load)
@@ -109,7 +109,7 @@ def run_stages(model: HookedModel, folder: Path, stage: Stage, plan: StudyPlan, 
         writer.finish()  # One stage made again does not undo the study.
     record_budget(writer, model, plan)
     for name in STAGES if only is None else (only,):
-        if name == BEHIND_SCREEN and only is None:
+        if name == PRIMARY and only is None:
             plan = fitted_to_learnt(model, folder, writer, plan)
         if name == STAGES[-1] and only is None:
             writer.finish()  # The report is of a finished study.
@@ -135,18 +135,16 @@ def fitted_to_learnt(model: HookedModel, folder: Path, writer: RunWriter, plan: 
     As it is where all tasks passed, none did or no screen was had, and where anything behind the screen was begun.
     """
     run = open_run(folder)
-    begun = any(stage.command.split()[0] in (BEHIND_SCREEN, *TAIL) for stage in run.stages)
+    begun = any(stage.command.split()[0] in (PRIMARY, *TAIL) for stage in run.stages)
     screened = any(stage.command == SCREEN and stage.finished for stage in run.stages)
     if plan.tokens is None or begun or not screened:
         return plan
     learnt = carrying(plan, folder).names
     if not learnt or learnt == plan.names:
         return plan
-    protocol = writer.stage.protocol
-    limit = protocol.get("limit") if isinstance(protocol, Mapping) else None
     found = fitted_budget(model, plan.ranked, plan.tokens, learnt=learnt, protocol=plan.budget.protocol)
     told = next(stage.record.get("left_out", ()) for stage in run.stages if stage.same(writer.stage))
-    plan = replace(plan, budget=found.limited(limit))
+    plan = replace(plan, budget=found.limited(plan.limit))
     record_budget(writer, model, plan, parts=[line for line in told if line.startswith(PARTS)])
     return plan
 

@@ -16,6 +16,7 @@ class StudyPlan:
 
     length: of the random blocks that heads are scored on, in place of the protocol's. counts: how often tokens occur, a
     file or `uniform`. part: `rest` for what follows a screen. tokens: what a budget in hours holds, by a timed pass.
+    limit: of documents a task, whatever the budget.
     """
 
     names: tuple[str, ...]
@@ -28,6 +29,7 @@ class StudyPlan:
     counts: str | None = None
     part: str = "all"
     tokens: float | None = None
+    limit: int | None = None
 
     @property
     def most(self) -> int:

@@ -122,12 +122,6 @@ def measure_importance(
     return tuple(ranked)
 
 
-def variant_of(positions: str, objective: str, ablation: str = "zero") -> str:
-    """The name of a stored variant: `signed`, `signed/choice/mean`."""
-    named = {"objective": objective, "ablation": ablation}
-    return "/".join([positions, *(value for name, value in named.items() if value != USUAL[name])])
-
-
 def check_normalise(name: str) -> None:
     """Raises UsageError for an unknown normalisation, before anything is run."""
     from ablation.names import NORMALISATIONS

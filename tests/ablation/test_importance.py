@@ -10,6 +10,7 @@ import torch
 from ablation.importance import Importance, ffn_importance, head_importance, importance
 from ablation.orders import iterative_order
 from ablation.references import DocumentSamples, mean_of
+from ablation.replacement import Placement
 from ablation.tasks.tokens import TokenDocument
 from interp.errors import UsageError
 from interp.masks import HeadMask
@@ -181,6 +182,31 @@ def test_signed_importance_is_minus_the_slope_of_the_loss_in_the_gate(family: st
         slope = (rise[0] - rise[1]) / 2e-2
         plain = found.ffn_plain[:, layer] if head is None else found.head_plain[:, layer, head]
         assert float(plain.sum()) == pytest.approx(slope, rel=5e-3, abs=1e-6)
+
+
+class Quarter:
+    """What stands in is a quarter of what was there: three quarters are lost."""
+
+    name, by_position = "mean", True
+
+    def placed(self, placement: Placement) -> Quarter:
+        return self
+
+    def z(self, layer: int, z: torch.Tensor) -> torch.Tensor:
+        return z / 4
+
+    ffn = z
+
+
+@pytest.mark.parametrize(("family", "frozen_norm"), [("llama", False), ("gemma3", True), ("falcon", False)])
+@pytest.mark.parametrize("objective", ["sum", "choice"])
+def test_what_stays_does_not_count(family: str, frozen_norm: bool, objective: str) -> None:
+    """However positions are summed, and behind a frozen norm too."""
+    model, docs = load(family), documents(3)
+    how: dict[str, Any] = {"objective": objective, "frozen_norm": frozen_norm}
+    whole, part = importance(model, docs, **how), importance(model, docs, replacement=Quarter(), **how)
+    for name in ("head_token", "head_plain", "group_token", "ffn_token", "ffn_plain"):
+        torch.testing.assert_close(getattr(part, name), 0.75 * getattr(whole, name), rtol=1e-4, atol=1e-6)
 
 
 def test_removal_by_another_document_has_no_gradient_score() -> None:

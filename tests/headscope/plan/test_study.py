@@ -490,8 +490,8 @@ def test_what_tasks_that_are_not_learnt_would_have_cost_goes_to_the_others(
     model: interp.HookedModel, tmp_path: Path
 ) -> None:
     """Behind a screen, before anything else is begun and never after it; scores are not of another protocol then."""
-    plan = StudyPlan(NAMES, (0, 2), LEAST, tokens=4e6)
-    writer = mock.Mock(stage=Stage("study", {"budget": "0.1", "limit": 50}))
+    plan = StudyPlan(NAMES, (0, 2), LEAST, tokens=4e6, limit=50)
+    writer = mock.Mock(stage=Stage("study", {"budget": "0.1"}))
     told = replace(writer.stage, record={"left_out": ["no induction: one head", "5 random orders in place of 20"]})
 
     def fitted_with(learnt: Sequence[str], *begun: str, plan: StudyPlan = plan) -> StudyPlan:
@@ -520,7 +520,7 @@ def test_what_tasks_that_are_not_learnt_would_have_cost_goes_to_the_others(
     assert fitted_budget(model, plan.ranked, 4e6, learnt=NAMES) == every
     assert few.primary_documents > every.primary_documents and len(few.without) <= len(every.without)
     assert found.budget == replace(few, protocol="quick").limited(50)
-    rich = fitted_budget(model, plan.ranked, 1e12, learnt=NAMES[:1], protocol="quick")
+    rich = fitted_with(NAMES[:1], "induction", "screen", plan=replace(plan, tokens=1e12)).budget
     assert (rich.name, rich.protocol) == ("paper", "quick")
 
 

@@ -122,6 +122,7 @@ def test_what_stands_in_has_demonstrations_of_the_same_draw(model: interp.Hooked
         wanted = load_task(task.name, shots=2, limit=64, seed=task.seed, split=OTHER[task.split])
         assert found.fingerprint == wanted.fingerprint and found.seed == task.seed
     assert references[0].fingerprint != references[1].fingerprint
+    assert reference_task(replace(choice, labels="shuffled"), evaluated[0], 64).labels == "shuffled"
     means = [replacement_for(model, choice, task, "mean").made.z_rest for task in evaluated]  # type: ignore[union-attr]
     assert not torch.equal(*means)
 
