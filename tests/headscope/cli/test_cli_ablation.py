@@ -254,6 +254,17 @@ def test_importance_to_the_choice_is_a_score_of_its_own(run: Run, model: interp.
         assert not np.allclose(found.mean, paper.mean, rtol=1e-2)
 
 
+def test_importance_for_removal_by_the_mean_is_asked_for_and_shown(model_folder: Path, tmp_path: Path) -> None:
+    asked = ("--tasks", TASKS[0], "--shots", 2, "--limit", 3, "--objective", "choice", "--ablation", "mean")
+    found = json.loads(done("importance", model_folder, *asked, "-o", tmp_path / "run", "--json").out)
+    run = open_run(tmp_path / "run")
+    signed = run.head_score("importance", "signed/choice/mean", task=TASKS[0], shots=2).mean
+    share = signed / signed.abs().sum()
+    for head in found["heads"]:
+        assert head["signed"] == pytest.approx(float(share[head["layer"], head["head"]]), abs=1e-6)
+    assert found["heads"] and not any("zero" in stage.options.values() for stage in run.stages)
+
+
 @pytest.mark.parametrize(("outcome", "positions"), [("choice", "all"), ("mass", "later"), ("metric", "later")])
 def test_knock_out_is_that_of_one_call(run: Run, model: interp.HookedModel, outcome: str, positions: str) -> None:
     task = ablation.load_task(TASKS[0], shots=2, limit=KNOCKED, split="train")

@@ -27,17 +27,25 @@ TASKS = ("copa", "rte")
 LAYERS, HEADS = SHAPE
 
 
-def add_costs(run: Run, name: str, *, follows: float = 0.0, sampled: int | None = None, documents: int = 30) -> None:
+def add_costs(
+    run: Run,
+    name: str,
+    variant: str = "choice",
+    *,
+    follows: float = 0.0,
+    sampled: int | None = None,
+    documents: int = 30,
+) -> None:
     """Head knock-outs of both tasks at 5 shots: noise, and `follows` for the classed heads."""
     draw, classes = np.random.default_rng(3), run.classes
     classed = np.zeros(SHAPE)
     classed[classes["layer"], classes["head"]] = classes["class"] != ""
-    with begin_stage(run.folder, IDENTITY, Stage("knockout --component head", name)) as writer:
+    with begin_stage(run.folder, IDENTITY, Stage(f"knockout --component head {name} {variant}", name)) as writer:
         for task in TASKS:
             items = follows * classed + 0.5 * draw.random(SHAPE) + 0.1 * draw.standard_normal((documents, *SHAPE))
             if sampled is not None:
                 items.reshape(documents, -1)[:, sampled:] = np.nan
-            score = HeadScores.from_items(name, torch.from_numpy(items).float(), variant="choice", n_kv_heads=5)
+            score = HeadScores.from_items(name, torch.from_numpy(items).float(), variant=variant, n_kv_heads=5)
             columns = {"cluster": [f"c{place}" for place in range(documents)]}
             writer.add_scores(score, task=task, shots=5, item_columns=columns)
 
@@ -86,6 +94,18 @@ def test_t_is_the_mean_mid_rank_of_the_class_by_exact_knock_out(run: Run) -> Non
     table, heads = measured(run, "knock_out_mean"), classed_heads(run)
     assert found.value == pytest.approx(ranked(table, heads), abs=1e-6) and found.n == heads.sum()
     assert found.value > 0.6 and found.ci_low <= found.value <= found.ci_high
+
+
+def test_t_ranks_by_what_is_nearest_to_the_cost_by_mean(tmp_path: Path) -> None:
+    run = write_ranked_run(tmp_path / "run", tasks=TASKS, shots=(5,), documents=8)
+    for score, variant in (
+        ("importance", "signed/choice"),
+        ("importance", "signed/choice/mean"),
+        ("knock_out", "choice"),
+        ("knock_out_mean", "choice"),
+    ):
+        add_costs(run, score, variant, documents=8)
+        assert {one["b"] for one in class_ranks(Shelf(open_run(run.folder)), 5)} == {f"{score}/{variant}"}
 
 
 def test_its_p_is_that_of_classes_dealt_out_anew_in_every_layer(run: Run) -> None:
