@@ -405,7 +405,7 @@ def test_without_a_prompt_or_a_model_panels_say_why_they_are_empty(bare: str, lo
     for asked, told in (("attention", "No prompt has been read"), ("loss", "No prompt has been read")):
         page.evaluate("(what) => headscope.store('csv', { what, at: Date.now() })", asked)
         expect(page.locator("#download-problem")).to_contain_text(told)
-    assert page.locator("#busy").inner_text() == ""
+    expect(page.locator("#busy")).to_be_empty()
     with page.expect_download():
         page.locator("[data-csv=head]").click()
     expect(page.locator("#download-problem")).to_be_empty()

@@ -319,7 +319,7 @@ def test_concept_prompts_are_drawn_from_the_runs_own_tokens(
     measure_induction(model, tmp_path, sequences=3, length=12, counts="uniform")
     with (
         mock.patch("induction.entity_prompts", side_effect=keep),
-        mock.patch("induction.entities.fitting", return_value={"length": 30, "prompts": 40}) as fitting,
+        mock.patch("induction.entities.fitting", return_value={"length": 24, "prompts": 40}) as fitting,
         mock.patch("headscope.stages.contest.learnt_tasks", return_value=TASKS[:1]),
     ):
         with pytest.raises(UsageError, match="enough"):
@@ -328,10 +328,10 @@ def test_concept_prompts_are_drawn_from_the_runs_own_tokens(
     stage, contest = drawn
     own = candidates_of(model, stage["counts"]).ids
     assert torch.equal(contest["candidates"].ids, own) and contest["seed"] == stage["seed"]
-    assert contest["length"] == stage["length"] == 30
+    assert contest["length"] == stage["length"] == 24
     assert torch.equal(fitting.call_args.kwargs["candidates"].ids, own)
     (told,) = (stage for stage in open_run(tmp_path).stages if stage.command == "contest")
-    assert told.record["fitted_prompts"] == {"concept": {"length": 30}}
+    assert told.record["fitted_prompts"] == {"concept": {"length": 24}}
     assert not torch.equal(own, candidates_of(model).ids)
 
 
