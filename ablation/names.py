@@ -11,4 +11,6 @@ OBJECTIVES = ("sum", "choice")  # importance.py: what is differentiated
 UNITS = ("head", "group")  # pruning.py: what an order of heads removes, single ones or whole kv groups
 MINIMUM_DOCUMENTS = 64  # references.py: so many reference documents make a mean
 SAMPLED = 48  # stratified.py: so many heads stand for all, where all are too dear
+RECHECK_EVERY = 1000  # engine/recheck.py: log-likelihoods of which one is computed again by another route
+RECHECKED = f"the first log-likelihood and every {RECHECK_EVERY}th after it agreed with one computed by itself"
 HEADS_PER_GROUP = "heads_per_group"  # in the provenance of scores of kv groups

@@ -6,7 +6,8 @@ FOLDER is a checkout (this one if unset), so that two states can be compared. Li
 them out. A newcomer who follows a command opens its file, then every file of the command's own room and of the rooms
 below that takes part: what the command's file imports from headscope when it runs, and so on, without what only reads
 or writes the run directory (`store`), and of the libraries the file that each imported name is defined in. How options
-are read and tables printed (the other files of `cli`), and the words of errors, are not on the way to a number.
+are read and tables printed (the other files of `cli`), and the words of errors, counts and tokens, are not on the way
+to a number.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ def opened(root: Path, command: str) -> list[Path]:
     waiting = [start]
     while waiting:
         name = waiting.pop(0)
-        aside = name == "interp.errors" or room_of(name) in PAGES or (room_of(name) == "cli" and name != start)
+        aside = name in WORDS or room_of(name) in PAGES or (room_of(name) == "cli" and name != start)
         if name in seen or known[name].name == "__init__.py" or name.endswith(".names") or aside:
             continue
         seen[name] = None
@@ -145,6 +146,7 @@ def opened(root: Path, command: str) -> list[Path]:
     return [known[name] for name in seen]
 
 
+WORDS = ("interp.errors", "interp.token_display")
 # What only keeps, draws or tells numbers, in this house and in the one before it.
 PAGES = set(
     ["store", "report", "figures", "findings", "claims", "inspector", "glossary", "run", "writer", "attention_page"]

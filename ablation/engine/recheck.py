@@ -17,15 +17,14 @@ from torch import Tensor
 
 from ablation.engine.prefix_plan import Request
 from ablation.engine.sharing import plain_log_likelihood
+from ablation.names import RECHECK_EVERY
 from interp.errors import HeadscopeError
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
 
-EVERY = 1000
 WITHIN = {torch.float64: 1e-6, torch.float32: 1e-2}  # nats; rounding grows with the length of a context
 HALF = 1.0  # in half precision, a token's experts may change with the order of a sum
-RECHECKED = f"the first log-likelihood and every {EVERY}th after it agreed with one computed by itself"
 _KEPT = "_headscope_scored"
 
 
@@ -40,7 +39,7 @@ def recheck(
     """Compute again those that are due, and return which; `gates` are those of a request. Raises HeadscopeError."""
     before = vars(model.hf).get(_KEPT, 0)
     vars(model.hf)[_KEPT] = before + len(requests)
-    due = list(range(-before % EVERY, len(requests), EVERY))
+    due = list(range(-before % RECHECK_EVERY, len(requests), RECHECK_EVERY))
     for number in due:
         with gates(number):
             again = float(plain_log_likelihood(model, requests[number]))

@@ -39,8 +39,8 @@ from ablation.contest import (
     with_random,
 )
 from ablation.engine.below import first_removed
-from ablation.engine.recheck import RECHECKED
 from ablation.gains import DRAWS
+from ablation.names import RECHECKED
 from ablation.statistics.standardised import FEWEST_CONTROLS
 from headscope.comparison.contest import contest_rows, set_table
 from headscope.stages.cells import Progress, TaskChoice, Tell, shards, text_length, title_of

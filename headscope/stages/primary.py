@@ -26,8 +26,8 @@ import pandas as pd
 
 from ablation.causal import causal_check, existing, removal_ways
 from ablation.control_sets import KINDS, all_sets
-from ablation.engine.recheck import RECHECKED
 from ablation.gains import DRAWS, Conditions, load_conditions, with_common_choices
+from ablation.names import RECHECKED
 from ablation.statistics.kv_groups import kv_groups
 from ablation.statistics.looks import EVEN
 from ablation.statistics.standardised import FEWEST_CONTROLS

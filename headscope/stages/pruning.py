@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ablation.engine.recheck import RECHECKED
 from ablation.evaluation import METRIC
 from ablation.gains import Conditions, with_common_choices
+from ablation.names import RECHECKED
 from ablation.outcomes import with_choices
 from ablation.pruning import prune
 from ablation.statistics.intervals import cluster_mean

@@ -16,8 +16,8 @@ from math import inf, nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablation.engine.recheck import RECHECKED
 from ablation.gains import DRAWS
+from ablation.names import RECHECKED
 from ablation.screening import CONFIDENCE, FEWEST, Screen, Screened, load_screen, screen
 from ablation.statistics.power import documents_for
 from headscope.stages.cells import Progress, TaskChoice, Tell, title_of

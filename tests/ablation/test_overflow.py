@@ -228,7 +228,7 @@ def test_a_shared_run_that_goes_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch
         stand_in = make_replacement(model, removed, documents(3, seed=9), minimum=3) if chosen else None
         return log_likelihoods(model, documents(3), **chosen, replacement=stand_in)
 
-    monkeypatch.setattr("ablation.engine.recheck.EVERY", 1)
+    monkeypatch.setattr("ablation.engine.recheck.RECHECK_EVERY", 1)
     scored()  # sound, every one of them
     real = _Run.forward
 
