@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 Head = tuple[int, int]
 INDUCTION, FUNCTION, RANDOM = "induction", "function vectors", "random"
+RECOGNITION, LEARNING = "task recognition", "task learning"
 CLASS, KEPT, LEFT_OUT = "class", "kept", "left out"
 TESTED, CONTROL, DOSE, NEGATIVE = "tested", "control", "dose", "lowest prefix matching"
 SHARES, DOSES = (1, 2, 5, 10, 20), (0.25, 0.5, 0.75)

@@ -153,13 +153,15 @@ def assembled(
     provenance: Mapping[str, Any] | None = None,
 ) -> LabelHeads:
     """Scores over all documents of all pieces. ranked: random tokens were drawn near the labels in frequency."""
-    told = {"model": model_mark(model), "null": "frequency and length" if ranked else "length", **(provenance or {})}
+    told = {"model": model_mark(model), **(provenance or {})}
+    nulls = {"tr": "frequency and length" if ranked else "length", "tl": "permuted labels"}
     count = sum(len(part.documents) for part in pieces)
     clusters = [f"{number}|{cluster}" for number, part in enumerate(pieces) for cluster in part.clusters]
 
     def scored(name: str, kind: str) -> HeadScores:
         table = torch.cat([part.items[name] for part in pieces])
-        scores = HeadScores.from_items(name, table, provenance=told, n_kv_heads=model.n_kv_heads, seed=seed)
+        own = told | ({"null": nulls[name]} if name in nulls else {})
+        scores = HeadScores.from_items(name, table, provenance=own, n_kv_heads=model.n_kv_heads, seed=seed)
         scores = by_cluster(scores, clusters, seed=seed)
         if not kind:
             return scores

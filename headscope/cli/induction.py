@@ -12,6 +12,7 @@ from headscope.cli import options as opt
 from headscope.cli.kinds import choice, listed, whole
 from headscope.cli.terminal import console, progress
 from headscope.store.names import ALSO, PROTOCOLS
+from interp.token_display import counted
 
 
 @opt.loading()
@@ -252,4 +253,44 @@ def summary(measured: Any, prefix: Any) -> list[str]:
         f"Repeat score (loss with an earlier copy in sight minus loss on the first block): "
         f"{measured.in_context.repeat:+.2f} nats.",
     ]
+    lines += [*retrieving(measured), *dormant(measured)]
     return lines + [f"Not scored: {what}: {why}" for what, why in measured.scores.refused.items()]
+
+
+def retrieving(measured: Any) -> list[str]:
+    """The retrieval heads, where retrieval was asked for (Method 2.10)."""
+    from induction.retrieval import THRESHOLD, retrieval_heads
+
+    found = [score for score in measured.further if label(score) == "retrieval"]
+    if not found:
+        return []
+    who, single = names(retrieval_heads(found[0]) & found[0].above_null())
+    return [
+        f"{who} {'looks' if single else 'look'} most at the very token to be fetched, for a share of {THRESHOLD:g} or "
+        "more of the tokens and above the null: retrieval heads."
+    ]
+
+
+def dormant(measured: Any) -> list[str]:
+    """Heads that rest on position 0 (Method 2.9)."""
+    from induction.sinks import DORMANT, dormant_heads
+
+    sinks = {label(score): score for score in measured.scores.scores if score.name == "sink"}
+    if set(sinks) != {"sink", "sink/natural"}:
+        return []
+    who, single = names(dormant_heads(sinks["sink"], sinks["sink/natural"]))
+    return [
+        f"{who} {'leaves' if single else 'leave'} more than {DORMANT:g} of the attention on position 0, in random "
+        "sequences and in texts: dormant."
+    ]
+
+
+MOST = 10  # names in a sentence
+
+
+def names(heads: Any) -> tuple[str, bool]:
+    """`2 heads (0.3, 17.6)`, `No head`; and whether the verb behind is that of a single one."""
+    places = [f"{layer}.{head}" for layer, head in heads.nonzero().tolist()]
+    more = f" and {len(places) - MOST} more" if len(places) > MOST else ""
+    told = f"{counted(len(places), 'head')} ({', '.join(places[:MOST])}{more})" if places else "No head"
+    return told, len(places) < 2

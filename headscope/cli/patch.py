@@ -8,6 +8,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
+import typer
+
 from headscope.cli import help as panels
 from headscope.cli import options as opt
 from headscope.cli import values
@@ -53,6 +55,9 @@ def patch(
         str, choice("--method", WAYS, help="exact; attribution and ig estimate it; direct needs one prompt only.")
     ] = "exact",
     component: Annotated[str, choice("--component", COMPONENTS, help="What is patched, one at a time.")] = "head",
+    each: Annotated[
+        bool, typer.Option("--by-position", help="Exact patching at each position by itself too: a patching each.")
+    ] = False,
     out: Annotated[
         Path | None,
         path("-o", "--out", help="A .html page, or a .png, .svg or .pdf picture.", panel=panels.OUTPUT, default=False),
@@ -81,7 +86,15 @@ def patch(
         from ablation.patching import patch as patched
 
         effects = patched(
-            loaded, clean, corrupt, answer=answer, other=other, at=parse_at(at), method=method, component=component
+            loaded,
+            clean,
+            corrupt,
+            answer=answer,
+            other=other,
+            at=parse_at(at),
+            method=method,
+            component=component,
+            by_position=each,
         )
     found = told(effects, model, method, component, top)
     places = list(positions(loaded, effects, clean if corrupt is None or method == "direct" else corrupt))

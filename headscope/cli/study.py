@@ -84,4 +84,5 @@ def study(
         from headscope.report.published import publish as write
 
         print(f"findings: {write(run, publish)}")
-    print(f"report: {run.folder / 'report.html'}")
+    page = run.folder / "report.html"
+    print(f"report: {page}" if page.is_file() else f"run: {run.folder}")

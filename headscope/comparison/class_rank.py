@@ -1,7 +1,8 @@
 """Do the induction heads stand high in their layers? T, the secondary question beside the primary (Method 5).
 
 1. Importance is what removing a head costs the choice, by exact knock-out (mean, else zero) where all heads were
-   knocked out; else `signed` with objective `choice` (mean, else zero). Aggregate over tasks at the most shots.
+   knocked out; else `signed` with objective `choice` (mean, else zero): the first of these that most tasks have.
+   Aggregate over tasks at the most shots.
 2. T and its p are those of ablation/statistics/class_rank.py; the interval is a delete-a-group jackknife by document.
 3. Holm is over T and the primary's secondary effects together: they are secondaries of one study.
 
@@ -36,7 +37,7 @@ from headscope.store.comparisons import (
 )
 from headscope.store.scores import IMPORTANCE, KNOCK_OUT
 
-MEASURES = (  # the first that a run holds
+MEASURES = (  # the first of those that most tasks have
     ScoreName(f"{KNOCK_OUT}_mean", "choice"),
     ScoreName(KNOCK_OUT, "choice"),
     ScoreName(IMPORTANCE, "signed/choice/mean"),
@@ -47,8 +48,9 @@ MEASURES = (  # the first that a run holds
 def class_ranks(shelf: Shelf, shots: int) -> Iterator[Row]:
     """T and what it could show; nothing where no head is classed or no importance to the choice is stored."""
     heads = shelf.induction_heads
-    measure = next((name for name in MEASURES if shelf.tasks(name.score, name.variant, shots)), None)
-    if heads is None or not heads.any() or measure is None:
+    measured = {name: len(shelf.tasks(name.score, name.variant, shots)) for name in MEASURES}
+    measure = max(MEASURES, key=measured.__getitem__)
+    if heads is None or not heads.any() or not measured[measure]:
         return
     importance = shelf.aggregate(measure.score, measure.variant, shots)
     tested = class_rank(importance.table, heads, groups=shelf.groups, family=FAMILY, seed=shelf.seed)

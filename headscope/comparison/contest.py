@@ -28,7 +28,6 @@ from ablation.contest import (
     DOSE,
     GROUPS,
     INDUCTION,
-    KEPT,
     NEGATIVE,
     OUTCOMES,
     TESTED,
@@ -89,11 +88,12 @@ def match_rows(
 
 
 def ahead_rows(tasks: Sequence[ContestTask], wanted: Sequence[RemovedSet], outcome: str, group: str) -> Iterator[Row]:
-    """Each arm's class-sized set against the induction heads, both beyond their controls, paired by document."""
-    sized = [one for one in matches(wanted) if is_main(one.tested) and len(one.controls) >= FEWEST_CONTROLS]
+    """Each arm's class-sized set against the induction heads, both beyond their controls, paired by document; and the
+    rivals once more, each without what the other has.
+    """
+    sized = [one for one in matches(wanted) if is_sized(one.tested) and len(one.controls) >= FEWEST_CONTROLS]
     for match in sized:
-        way = (match.tested.ablation, match.tested.positions)
-        base = [o for o in sized if o.tested.heads.arm == INDUCTION and (o.tested.ablation, o.tested.positions) == way]
+        base = [other for other in sized if other.tested.heads.arm == INDUCTION and _alike(match.tested, other.tested)]
         if match.tested.heads.arm == INDUCTION or not base:
             continue
         pairs = list(zip(match.of(tasks, outcome, group), base[0].of(tasks, outcome, group), strict=True))
@@ -151,9 +151,14 @@ def arm_of(one: RemovedSet) -> str:
     return NEGATIVE if one.heads.role == NEGATIVE else one.heads.arm
 
 
-def is_main(one: RemovedSet) -> bool:
-    """A class-sized set at full dose, shared heads kept: what the figure and the sentences are about."""
-    return (one.heads.role, one.heads.share, one.heads.overlap) == (TESTED, CLASS, KEPT)
+def is_sized(one: RemovedSet) -> bool:
+    """A tested set as large as the class, or what of it the rival does not have."""
+    return (one.heads.role, one.heads.share) == (TESTED, CLASS)
+
+
+def _alike(one: RemovedSet, other: RemovedSet) -> bool:
+    """Removed in one way, shared heads kept in both or in neither."""
+    return (one.ablation, one.positions, one.heads.overlap) == (other.ablation, other.positions, other.heads.overlap)
 
 
 def level_of_set(one: RemovedSet, outcome: str) -> ContestLevel:

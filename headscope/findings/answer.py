@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isfinite
 
 from ablation.contest import ALL_TASKS
 from headscope.findings import contest, pruning
@@ -32,22 +33,30 @@ def learnt(evidence: Evidence) -> Iterator[str]:
         return
     (shots,) = set(evidence.rows(kind=Kind.SCREEN_PASSES)["shots"])
     passed = [task for task in tasks if tasks[task]]
-    failed = [task_name(task) for task in tasks if not tasks[task]]
-    if not passed:
+    gains = {task: evidence.value(kind=Kind.SCREEN, a=task, b="gain", level=CHOICE) for task in tasks}
+    failed = [task_name(task) for task in tasks if not tasks[task] and isfinite(gains[task])]
+    asked = len(passed) + len(failed)
+    if passed:
+        told = listed([f"{task_name(task)} {number(gains[task], 1)}" for task in passed])
+        rest = f"; it is not shown to learn {listed(failed)}" if failed else ""
         yield (
-            f"The model is not shown to learn any of {counted(len(tasks), 'task')} from {shots} demonstrations: "
+            f"From {shots} demonstrations the model learns {len(passed)} of {counted(asked, 'task')} (gain of choice "
+            f"in nats): {told}{rest}."
+        )
+    elif failed:
+        yield (
+            f"The model is not shown to learn any of {counted(asked, 'task')} from {shots} demonstrations: "
             f"{listed(failed)}."
         )
-        return
-    gains = [
-        f"{task_name(task)} {number(evidence.value(kind=Kind.SCREEN, a=task, b='gain', level=CHOICE), 1)}"
-        for task in passed
-    ]
-    rest = f"; it is not shown to learn {listed(failed)}" if failed else ""
-    yield (
-        f"From {shots} demonstrations the model learns {len(passed)} of {counted(len(tasks), 'task')} (gain of "
-        f"choice in nats): {listed(gains)}{rest}."
-    )
+    yield from _unscreened(evidence, [task for task in tasks if not tasks[task] and not isfinite(gains[task])])
+
+
+def _unscreened(evidence: Evidence, tasks: list[str]) -> Iterator[str]:
+    """Tasks that could not be screened at all, and why."""
+    stage = evidence.stage("screen")
+    reasons = stage.record.get("reasons", {}) if stage is not None else {}
+    for task in tasks:
+        yield f"{task_name(task)} could not be screened: {reasons.get(task, 'it has no gain')}."
 
 
 def looking_back(evidence: Evidence) -> Iterator[str]:

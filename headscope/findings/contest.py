@@ -8,10 +8,24 @@ from typing import Any
 
 import pandas as pd
 
-from ablation.contest import ALL_TASKS, CLASS, FUNCTION, GROUPS, INDUCTION, KEPT, NEGATIVE, RANDOM
+from ablation.contest import (
+    ALL_TASKS,
+    CLASS,
+    DOSES,
+    FUNCTION,
+    GROUPS,
+    INDUCTION,
+    KEPT,
+    LEARNING,
+    LEFT_OUT,
+    NEGATIVE,
+    RANDOM,
+    RECOGNITION,
+    SHARES,
+)
 from headscope.findings.evidence import Evidence
 from headscope.findings.section import PageTable, Section
-from headscope.findings.words import estimate, number, span, unlike_signs
+from headscope.findings.words import counted, estimate, number, span, unlike_signs
 from headscope.store.comparisons import PRIMARY_ASKED, ContestLevel, Kind
 
 CHOICE, WAY = PRIMARY_ASKED
@@ -21,12 +35,13 @@ SHOWN = (Kind.CONTEST_DROP, Kind.CONTEST_BEYOND)
 # arm: what its heads are the highest by
 SCORES = {
     FUNCTION: "function-vector score",
-    "task recognition": "task-recognition score",
-    "task learning": "task-learning score",
+    RECOGNITION: "task-recognition score",
+    LEARNING: "task-learning score",
     "concept": "concept-induction score",
     "importance": "importance to the choice",
 }
 OTHER_WAY = "zero"
+HIGHEST = f"the highest by {SCORES[FUNCTION]}"
 NAMES = {INDUCTION: "the induction heads", NEGATIVE: "the lowest prefix-matching heads of the induction heads' layers"}
 
 
@@ -59,10 +74,15 @@ def sentences(rows: pd.DataFrame, *, ahead: bool = True, named: Mapping[str, str
     groups = [group for group in GROUPS if len(_rows(rows, Kind.CONTEST_BEYOND, b=group))]
     for group in [group for group in groups if group != ALL_TASKS] or groups:
         yield from _costs(rows, group, words)
+    for group in groups:
+        yield from _apart(rows, group)
     if groups:
         yield from rivals(rows, groups[-1], words) if ahead else ()
         yield from _largest(rows, groups[-1], words)
         yield from _negative(rows, groups[-1])
+        yield from _labels(rows, groups[-1])
+        for told in (_sizes, _doses, _replaced):
+            yield from told(rows, groups[-1])
     for group in GROUPS:
         yield from _signs(rows, group)
 
@@ -113,11 +133,14 @@ def _others_controlled(rows: pd.DataFrame) -> bool:
 
 
 def cells(rows: pd.DataFrame) -> Iterator[tuple[str, ...]]:
-    """One line an arm over all tasks, the costliest at all positions first."""
+    """One line an arm over all tasks, the costliest at all positions first; the rivals then without what both hold."""
     drops = _rows(rows, Kind.CONTEST_DROP, b=ALL_TASKS, positions="all").sort_values("value", ascending=False)
-    for arm in drops["a"]:
-        found = [_row(rows, kind, arm, ALL_TASKS, places) for places in PLACES for kind in SHOWN]
-        yield (arm, *("-" if row is None else _told(row) for row in found))
+    lines = [(arm, KEPT) for arm in drops["a"]]
+    for arm, overlap in [*lines, (FUNCTION, LEFT_OUT), (INDUCTION, LEFT_OUT)]:
+        found = [_row(rows, kind, arm, ALL_TASKS, place, overlap=overlap) for place in PLACES for kind in SHOWN]
+        if any(row is not None for row in found):
+            name = arm if overlap == KEPT else f"{arm}, unshared heads"
+            yield (name, *("-" if row is None else _told(row) for row in found))
 
 
 def table_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -153,12 +176,15 @@ def _costs(rows: pd.DataFrame, group: str, named: Mapping[str, str]) -> Iterator
         tasks = max([tasks, *(int(row.n) for _, row in costs if row is not None)])
         parts += [f"without {_named(arm, named)}, {' and '.join(told)}"] if told else []
     if parts:
-        kind = "" if group == ALL_TASKS else f"{group} "
-        of = f"1 {kind}task" if tasks == 1 else f"{tasks} {kind}tasks"
         yield (
-            f"On {of}, how much further the choice falls than without control heads, as many and matched by layer "
-            f"and key-value group (below 0: less far): {'; '.join(parts)}."
+            f"On {_tasks(tasks, group)}, how much further the choice falls than without control heads, as many and "
+            f"matched by layer and key-value group (below 0: less far): {'; '.join(parts)}."
         )
+
+
+def _tasks(count: int, group: str) -> str:
+    kind = "" if group == ALL_TASKS else f"{group} "
+    return counted(count, f"{kind}task")
 
 
 def rivals(rows: pd.DataFrame, group: str, named: Mapping[str, str]) -> Iterator[str]:
@@ -173,14 +199,92 @@ def rivals(rows: pd.DataFrame, group: str, named: Mapping[str, str]) -> Iterator
         yield f"T{who[1:]} against as many induction heads, both beyond matched heads: {'; '.join(told)}."
 
 
-def _more(row: Any) -> str:
+def _apart(rows: pd.DataFrame, group: str) -> Iterator[str]:
+    """The rivals without the heads that both sets hold, and which of the two then carries more; at all positions."""
+    found = {arm: _row(rows, Kind.CONTEST_BEYOND, arm, group, "all", overlap=LEFT_OUT) for arm in (INDUCTION, FUNCTION)}
+    if None in found.values():
+        return
+    ahead = _row(rows, Kind.CONTEST_AHEAD, FUNCTION, group, "all", overlap=LEFT_OUT)
+    more = f"; {_more(ahead, 'the latter')}" if ahead is not None and isfinite(ahead.ci_low) else ""
+    yield (
+        f"On {_tasks(int(found[INDUCTION].n), group)}, each of the two sets without the heads that both hold, beyond "
+        f"controls at all positions: {_told(found[INDUCTION], 'nats')} for the induction heads, "
+        f"{_told(found[FUNCTION])} for those with the highest {SCORES[FUNCTION]}{more}."
+    )
+
+
+def _labels(rows: pd.DataFrame, group: str) -> Iterator[str]:
+    """What Method 3.6 expects of label heads, and whether it is so."""
+    mass = _row(rows, Kind.CONTEST_BEYOND, RECOGNITION, group, "all", outcome="mass")
+    choice = _row(rows, Kind.CONTEST_BEYOND, LEARNING, group, "all")
+    if mass is not None and choice is not None:
+        yield (
+            "A check of the label heads, beyond controls at all positions: task-recognition heads should cost mass, "
+            f"and cost {_told(mass, 'nats')}, {_as_expected(mass)}; task-learning heads should cost choice, and cost "
+            f"{_told(choice, 'nats')}, {_as_expected(choice)}."
+        )
+
+
+def _as_expected(row: Any) -> str:
+    if row.ci_low > 0:
+        return "as expected"
+    return "against what is expected" if row.ci_high < 0 else "which shows neither"
+
+
+def _sizes(rows: pd.DataFrame, group: str) -> Iterator[str]:
+    """The raw drop by how many of the highest heads are removed."""
+    shares = [f"{share}%" for share in SHARES]
+    names = {INDUCTION: "by prefix matching", FUNCTION: f"by {SCORES[FUNCTION]}"}
+    told = _series(rows, group, names, [{"share": share} for share in shares])
+    if told:
+        yield f"Raw drop of the choice without the highest {', '.join(shares)} of heads, at all positions: {told}."
+
+
+def _doses(rows: pd.DataFrame, group: str) -> Iterator[str]:
+    """The raw drop by how far heads are removed: a positive control."""
+    names = {INDUCTION: NAMES[INDUCTION], FUNCTION: HIGHEST}
+    told = _series(rows, group, names, [*({"dose": f"{dose:g}"} for dose in DOSES), {}])
+    if told:
+        doses = ", ".join(f"{100 * dose:g}" for dose in (*DOSES, 1))
+        yield f"Raw drop of the choice by dose, heads removed by {doses}% at all positions: {told}."
+
+
+def _series(rows: pd.DataFrame, group: str, names: Mapping[str, str], places: list[dict[str, str]]) -> str:
+    """`by prefix matching +0.15, +0.37; by function-vector score +0.67, +0.79 nats`; empty where there is nothing."""
+    parts = []
+    for arm in (INDUCTION, FUNCTION):
+        found = [_row(rows, Kind.CONTEST_DROP, arm, group, "all", **place) for place in places]
+        if any(row is not None for row in found):
+            values = ", ".join("-" if row is None else _signed(row.value) for row in found)
+            parts.append(f"{names[arm]} {values}")
+    return f"{'; '.join(parts)} nats" if parts else ""
+
+
+def _replaced(rows: pd.DataFrame, group: str) -> Iterator[str]:
+    """What replacing by mean or by zero makes of the two rivals, by choice and by the metric."""
+    parts = []
+    for arm, name in ((INDUCTION, NAMES[INDUCTION]), (FUNCTION, HIGHEST)):
+        found = [_row(rows, Kind.CONTEST_DROP, arm, group, "all", way) for way in (WAY, OTHER_WAY)]
+        metric = [_row(rows, Kind.CONTEST_DROP, arm, group, "all", way, outcome="metric") for way in (WAY, OTHER_WAY)]
+        if None in found:
+            continue
+        points = f", {' and '.join(number(100 * row.value, 0) for row in metric)} points" if None not in metric else ""
+        parts.append(f"without {name} {' and '.join(_signed(row.value) for row in found)} nats{points}")
+    if parts:
+        yield (
+            "Raw drop of the choice and of accuracy (the task's metric) at all positions, heads replaced by their mean "
+            f"and by zero: {'; '.join(parts)}."
+        )
+
+
+def _more(row: Any, who: str = "they") -> str:
     """What function-vector heads cost more, or less; neither where the interval holds 0."""
     value, low, high = float(row.value), float(row.ci_low), float(row.ci_high)
     if low <= 0 <= high:
         return f"no difference is shown ({number(value)} nats, {span(low, high)})"
     if high < 0:
-        return f"they carry {number(-value)} nats less of the choice ({span(-high, -low)})"
-    return f"they carry {number(value)} nats more of the choice ({span(low, high)})"
+        return f"{who} carry {number(-value)} nats less of the choice ({span(-high, -low)})"
+    return f"{who} carry {number(value)} nats more of the choice ({span(low, high)})"
 
 
 def _largest(rows: pd.DataFrame, group: str, named: Mapping[str, str]) -> Iterator[str]:
@@ -248,18 +352,23 @@ def _named(arm: str, named: Mapping[str, str]) -> str:
 
 
 def _rows(rows: pd.DataFrame, kind: Kind, **wanted: str) -> pd.DataFrame:
-    """Rows of class-sized sets removed whole, by mean unless another `ablation` is named, of the choice."""
+    """Rows of class-sized sets removed whole by mean, shared heads kept, of the choice, but for what `wanted` names."""
     found = rows[rows["kind"] == kind]
-    places, way = wanted.pop("positions", None), wanted.pop("ablation", WAY)
-    levels = [str(ContestLevel(CHOICE, way, place, CLASS, KEPT)) for place in PLACES if places in (None, place)]
+    places = wanted.pop("positions", None)
+    usual = {"outcome": CHOICE, "ablation": WAY, "share": CLASS, "overlap": KEPT, "dose": ""}
+    asked = {name: wanted.pop(name, value) for name, value in usual.items()}
+    levels = [str(ContestLevel(positions=place, **asked)) for place in PLACES if places in (None, place)]
     found = found[found["level"].isin(levels)]
     for column, value in wanted.items():
         found = found[found[column] == value]
     return found
 
 
-def _row(rows: pd.DataFrame, kind: Kind, arm: str, group: str, positions: str, ablation: str = WAY) -> Any:
-    found = list(_rows(rows, kind, a=arm, b=group, positions=positions, ablation=ablation).itertuples(index=False))
+def _row(
+    rows: pd.DataFrame, kind: Kind, arm: str, group: str, positions: str, ablation: str = WAY, **wanted: str
+) -> Any:
+    of = {"a": arm, "b": group, "positions": positions, "ablation": ablation}
+    found = list(_rows(rows, kind, **of, **wanted).itertuples(index=False))
     return found[0] if found else None
 
 

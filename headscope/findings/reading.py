@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from headscope.findings.evidence import Evidence
 from headscope.findings.section import Section
@@ -33,7 +33,7 @@ def left_out(manifest: Manifest) -> Iterator[str]:
     """Documents, what the budget left out, what was cut, what has not ended."""
     for stage in manifest.stages:
         if stage.command == "study":
-            yield from _study(stage)
+            yield from _study(stage, manifest)
         if stage.command == "primary" and stage.record.get("hash"):
             yield f"{_question(stage)}{_look(stage)}."
     cut: Counter[str] = Counter()
@@ -68,13 +68,14 @@ def _look(stage: Stage) -> str:
     return f"{seen}, with the drop beyond the controls at {span(last['low'], last['high'])} nats by that look's level"
 
 
-def _study(stage: Stage) -> Iterator[str]:
+def _study(stage: Stage, manifest: Manifest) -> Iterator[str]:
     counts = [shots(count) for count in stage.options.get("shots", ())]
     budget = stage.record.get("budget", {})
     documents = {
         name.removesuffix("_documents"): count for name, count in budget.items() if name.endswith("_documents")
     }
     each = [f"{count} for {DOCUMENTS.get(name, name)}" for name, count in documents.items()]
+    each += [told for other in manifest.stages for told in _own_documents(other)]
     told = f"; documents a task, at most: {', '.join(each)}" if each else ""
     at = f" at {listed(counts)}" if counts else ""
     yield f"{counted(len(stage.tasks), 'task')}{at}, seed {stage.seed}{told}."
@@ -82,6 +83,15 @@ def _study(stage: Stage) -> Iterator[str]:
         yield str(sizes)
     if less := stage.record.get("left_out", ()):
         yield f"Left out: {'; '.join(less)}."
+
+
+def _own_documents(stage: Stage) -> Iterator[str]:
+    """Those of stages that take a part of what another has."""
+    protocol = stage.protocol if isinstance(stage.protocol, Mapping) else {}
+    if stage.command == "contest" and "limit" in protocol:
+        yield f"{protocol['limit']} for the contest"
+    if stage.command == "vectors" and "queries" in protocol:
+        yield f"{protocol['queries']} queries for function vectors"
 
 
 DOCUMENTS = {"rank": "importance", "knockout": "knock-out", "prune": "pruning", "primary": "the primary question"}

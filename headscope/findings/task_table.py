@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from math import log
+from math import log, nan
 
 from headscope.findings.evidence import CHOICE, Evidence
 from headscope.findings.section import PageTable, Section
 from headscope.findings.words import MINUS, listed, number, task_name
 from headscope.store.comparisons import CONDITIONS, Kind
 
+NO_NUMBER = number(nan)
 ARROW = " →\N{NO-BREAK SPACE}"
 EXAMPLE = 4  # choices, where the run does not say how many its tasks have
 MOST = 3  # numbers of choices that are told, beside the highest
@@ -48,10 +49,11 @@ def chance(evidence: Evidence) -> str:
 
 def _cells(evidence: Evidence, task: str, passed: bool) -> tuple[str, ...]:
     def level(outcome: str, digits: int) -> str:
-        values = (
-            evidence.value(kind=Kind.SCREEN_LEVEL, a=task, b=which, level=outcome) for which in reversed(CONDITIONS)
-        )
-        return ARROW.join(number(value, digits) for value in values)
+        values = [
+            number(evidence.value(kind=Kind.SCREEN_LEVEL, a=task, b=which, level=outcome), digits)
+            for which in reversed(CONDITIONS)
+        ]
+        return ARROW.join(values) if set(values) != {NO_NUMBER} else NO_NUMBER
 
     gains = (evidence.value(kind=Kind.SCREEN, a=task, b=which, level=CHOICE) for which in ("gain", "learning"))
     return (

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headscope.plan.budget import TIERS, Budget, fitted, restored
-from headscope.plan.cost import SAMPLE, shares, speed, study_cost, tokens_of
+from headscope.plan.cost import SAMPLE, CellTokens, shares, speed, study_cost, tokens_of
 from headscope.plan.names import DECIDING, PRIMARY
 from headscope.store.manifest import Stage, read_manifest
+from interp.errors import UsageError
+from interp.token_display import counted
 
 if TYPE_CHECKING:
     from headscope.stages.cells import TaskChoice
@@ -34,9 +36,22 @@ def begun_with(folder: Path, stage: Stage) -> tuple[Budget, float | None] | None
 
 
 def first_budget(model: HookedModel, choice: TaskChoice, hours: float) -> tuple[Budget, float]:
-    """What fits into the hours by a timed forward pass, with the tokens that they hold."""
-    tokens = hours * 3600 * speed(model)
-    return fitted_budget(model, choice, tokens), tokens
+    """What fits into the hours by a timed forward pass, with the tokens that they hold.
+
+    Raises UsageError where they do not hold the screen, without which nothing is asked.
+    """
+    a_second = speed(model)
+    tokens = hours * 3600 * a_second
+    budget = fitted_budget(model, choice, tokens)
+    cost = study_cost(budget, _cells(model, choice), model.n_layers, heads_of(model))
+    least = sum(cost[name] for name in BEFORE)
+    if least > tokens:
+        raise UsageError(
+            f"{hours:g} hours hold about {tokens:,.0f} tokens here, and induction scores and screen of "
+            f"{counted(len(choice.names), 'task')} take {least:,.0f}, {least / a_second / 3600:.2g} hours: give more "
+            "hours (--budget), or fewer tasks (--tasks)"
+        )
+    return budget, tokens
 
 
 def fitted_budget(
@@ -52,8 +67,7 @@ def fitted_budget(
     learnt: the tasks of the choice that everything behind the screen is run on. protocol: of the induction scores,
     where they are there already.
     """
-    tasks = replace(choice, limit=SAMPLE).tasks("train")
-    every = tokens_of(tasks, model.tokenizer, model.max_length, model.d_model)
+    every = _cells(model, choice)
     cells = every if learnt is None else [cell for cell in every if cell.task in learnt]
     heads = heads_of(model)
 
@@ -63,6 +77,12 @@ def fitted_budget(
 
     dear = tuple(sorted(shares(cells).items()))
     return fitted(tokens, price, [replace(tier, shares=dear, protocol=protocol or tier.protocol) for tier in TIERS])
+
+
+def _cells(model: HookedModel, choice: TaskChoice) -> list[CellTokens]:
+    """What the documents of every task cost, by some of them."""
+    tasks = replace(choice, limit=SAMPLE).tasks("train")
+    return tokens_of(tasks, model.tokenizer, model.max_length, model.d_model)
 
 
 def heads_of(model: HookedModel) -> int:

@@ -22,6 +22,7 @@ STAGES = (
 DECIDING = ("induction", "screen", "primary")  # what answers the question; a budget that ends cuts the others
 PRIMARY = "primary"  # the first stage behind the screen, and the first that is run on learnt tasks alone
 TAIL = ("vectors", "contest", "importance", "knockout", "prune")  # the others, of which the last are cut first
+ASKED = ("screen", "primary", "vectors", "contest")  # what a study without a screen has not
 CARRIED = ("importance", "knockout", "prune")  # planned for the tasks that passed the screen
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from headscope.plan.budget import TIERS, Budget, parse_budget
 from headscope.plan.hours import begun_with, first_budget, fitted_budget
-from headscope.plan.names import CARRIED, PRIMARY, STAGES, TAIL, shots_of
+from headscope.plan.names import ASKED, CARRIED, PRIMARY, STAGES, TAIL, shots_of
 from headscope.plan.runners import RUNNERS, Show
 from headscope.plan.study_plan import StudyPlan
 from headscope.stages.cells import Tell, parse_shots
@@ -74,6 +74,7 @@ def study(
     stage = study_stage(names, shot_counts, budget, limit, bos, seed, length, counts)
     check_output_folder(folder, stage)
     plan = StudyPlan(names, shot_counts, chosen.limited(limit), data, bos, seed, length, counts, limit=limit)
+    check_only(plan, only)
     for choice, split in ((plan.ranked, "train"), (plan.evaluated, "validation")):
         choice.tasks(split)  # Every task, before the model is loaded.
     subject = loaded(model, load)
@@ -84,6 +85,12 @@ def study(
     if only in (None, "induction"):
         check_sequences(subject, plan)
     return run_stages(subject, folder, stage, plan, only, show or silent)
+
+
+def check_only(plan: StudyPlan, only: str | None) -> None:
+    """Raises UsageError where the one stage that is asked for is one that such a study has not."""
+    if only in ASKED and not plan.answerable:
+        raise UsageError(f"this study has no stage {only!r}: {plan.unanswerable}")
 
 
 def check_sequences(model: HookedModel, plan: StudyPlan) -> None:

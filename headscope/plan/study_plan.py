@@ -93,7 +93,16 @@ class StudyPlan:
     @property
     def answerable(self) -> bool:
         """Whether tasks with demonstrations are compared with tasks without, on documents enough for a screen."""
-        return 0 in self.shots and self.most > 0 and self.budget.primary_documents >= FEWEST
+        return not self.unanswerable
+
+    @property
+    def unanswerable(self) -> str:
+        """Why there is no screen and no primary question; empty where there are."""
+        if not (0 in self.shots and self.most):
+            return "no screen, no primary and no gain over 0 shots: they compare 0 shots with more"
+        if self.budget.primary_documents < FEWEST:
+            return f"no screen and no primary question: they take {FEWEST} documents a task at least"
+        return ""
 
     def left_out(self) -> list[str]:
         """What is not run, and why."""
@@ -102,8 +111,4 @@ class StudyPlan:
             less.append(f"nothing at {', '.join(missing)} {'shot' if missing == ['1'] else 'shots'}")
         if len(self.names) < 2:
             less.append("one task alone has no transfer, no aggregate of others and no comparison of tasks")
-        if not (0 in self.shots and self.most):
-            less.append("no screen, no primary and no gain over 0 shots: they compare 0 shots with more")
-        elif not self.answerable:
-            less.append(f"no screen and no primary question: they take {FEWEST} documents a task at least")
-        return less
+        return [*less, self.unanswerable] if self.unanswerable else less

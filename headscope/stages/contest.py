@@ -27,6 +27,8 @@ from ablation.contest import (
     DOSES,
     FUNCTION,
     INDUCTION,
+    LEARNING,
+    RECOGNITION,
     SHARES,
     WAYS,
     ContestSet,
@@ -64,7 +66,7 @@ if TYPE_CHECKING:
 
 COMMAND = "contest"
 ITEMS = "contest"
-CONCEPT, RECOGNITION, LEARNING, IMPORTANCE = "concept", "task recognition", "task learning", "importance"
+CONCEPT, IMPORTANCE = "concept", "importance"
 STORED = {FUNCTION: "fv", RECOGNITION: "tr", LEARNING: "tl"}
 CONCEPT_SCORE = "concept_induction"
 HELD = 2  # blocks at which runs begin, whose residual streams are held at once

@@ -31,11 +31,12 @@ RANDOM = ("repeated sequences", "unrepeated sequences")
 
 @dataclass(frozen=True)
 class Measured:
-    """What the induction stage found."""
+    """What the induction stage found. further: scores on prompts of their own (`also`)."""
 
     scores: InductionScores
     in_context: InContextLearning
     protocol: str
+    further: tuple[HeadScores, ...] = ()
 
 
 def stage_of(
@@ -94,9 +95,11 @@ def measure_induction(
         columns = {"length": [lengths[index] for index in sorted(lengths)]}
         for scores in scored.scores:
             run.add_scores(scores, item_columns=columns if read_on(scores) in RANDOM else None)
+        own: list[HeadScores] = []
         for name, prompts in further.items():
             for scores in SCORED[name](model, prompts, run.units):
                 run.add_scores(scores)
+                own.append(scores)
         run.add_classes(scored.heads.classes)
         run.record(
             candidates={"rule": repeated.candidates.rule, "ids": repeated.candidates.ids.tolist()},
@@ -114,7 +117,7 @@ def measure_induction(
     told = _described(protocol, repeated)
     short = "" if fitted is None else f", as long as the model's context of {model.max_length} tokens allows"
     shortened = [f"; {name} fitted to it: {_listed(sizes)}" for name, sizes in fitted_prompts.items()]
-    return Measured(scored, in_context, "".join([told, short, *shortened]))
+    return Measured(scored, in_context, "".join([told, short, *shortened]), tuple(own))
 
 
 def refuse_overflow(model: HookedModel, losses: Float[Tensor, " sequence"]) -> None:

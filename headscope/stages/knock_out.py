@@ -115,10 +115,11 @@ def measure_knock_out(
     """Remove every head (or these), or every FFN, one at a time; `tasks` are the choice's training documents."""
     check_component(model, component)
     stage = knockout_stage(choice, component, ablation, heads=heads)
-    loaded = with_some_choice(model, choice.tasks(SPLIT) if tasks is None else tasks)
+    loaded, without = with_some_choice(model, choice.tasks(SPLIT) if tasks is None else tasks)
     check_references(choice, loaded, ablation)
     with open_stage(model, folder, stage) as run:
         run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded), unlabelled=unlabelled_rows(loaded))
+        run.record(without=without)
         work = _KnockingOut(model, run, choice, component, ablation, heads, _counter(loaded, progress))
         work.ahead(loaded)
         return tuple(work.stored(draws) for draws in by_task_and_shots(loaded).values())
@@ -130,10 +131,11 @@ def measure_needed_ffns(
     """Which FFNs the tasks need, on validation documents; returns the rows."""
     check_component(model, "ffn")
     stage = knockout_stage(choice, "ffn", ablation, split="validation")
-    loaded = with_some_choice(model, choice.tasks("validation"))
+    loaded, without = with_some_choice(model, choice.tasks("validation"))
     check_references(choice, loaded, ablation)
     with open_stage(model, folder, stage) as run:
         run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded), unlabelled=unlabelled_rows(loaded))
+        run.record(without=without)
         work = _KnockingOut(model, run, choice, "ffn", ablation, None, _counter(loaded, progress))
         work.ahead(loaded)
         groups = by_task_and_shots(loaded)
@@ -143,10 +145,21 @@ def measure_needed_ffns(
     return rows
 
 
-def with_some_choice(model: HookedModel, tasks: Sequence[Task]) -> tuple[Task, ...]:
-    """Without the documents that have no choice to make; a task that has no others is left as it is."""
-    kept = ((task, with_choices(task, model)[0]) for task in tasks)
-    return tuple(chosen if chosen.documents else task for task, chosen in kept)
+def with_some_choice(model: HookedModel, tasks: Sequence[Task]) -> tuple[tuple[Task, ...], dict[str, str]]:
+    """Without the documents that have no choice to make, and why tasks that have no others are left out.
+
+    Raises UsageError where no task is left: by choice, no component would cost anything.
+    """
+    kept, without = [], {}
+    for task in tasks:
+        chosen, reasons = with_choices(task, model)
+        if chosen.documents:
+            kept.append(chosen)
+        else:
+            without[task.name] = f"no document has a choice to make: {reasons[0]}"
+    if not kept:
+        raise UsageError("; ".join(f"{name}: {reason}" for name, reason in without.items()))
+    return tuple(kept), without
 
 
 def _counter(tasks: Sequence[Task], progress: Tell | None) -> Progress:

@@ -125,7 +125,7 @@ def measure_primary(
         text = question(name, heads, tasks, choice, primary, planned)
         mark = hashlib.sha256(text.encode()).hexdigest()
         writer.record(question=text, hash=mark, earlier=asked_before(run, mark), tested=listed(heads), set=name)
-        writer.record(without_references=without)
+        writer.record(without_references=without, planned_looks=[look.share for look in planned])
         writer.record(documents={title_of(condition.few): condition.few.fingerprint[:16] for condition in conditions})
         ways = (PRIMARY_WAY, *primary.ways)
         total = sum(len(condition.few.documents) for condition in conditions) * len(chosen) * len(ways)

@@ -70,13 +70,19 @@ def test_numbers_for_scripts_and_a_page_that_works_offline(
     np.testing.assert_allclose(np.sum(parts["layers"], 1), whole.mean.sum(-1), atol=1e-5)
 
 
-def test_direct_attribution_has_every_position_and_exact_patching_none(folder: Path, model: interp.HookedModel) -> None:
+def test_direct_attribution_has_every_position_and_exact_patching_where_asked(
+    folder: Path, model: interp.HookedModel
+) -> None:
     flags = ("patch", folder, "--clean", CLEAN, "--answer", "a", "--json", "--check", "off")
     parts = json.loads(done(*flags, "--method", "direct").out)["by_position"]
     made = ablation.direct_attribution(model, CLEAN, "a").heads
     assert parts["positions"] == list(range(len(made))) and "".join(parts["tokens"]).endswith(CLEAN)
     np.testing.assert_allclose(parts["layers"], made.sum(-1).T, atol=1e-5)
     assert json.loads(done(*flags, "--corrupt", CORRUPT).out)["by_position"] is None
+    exact = json.loads(done(*flags, "--corrupt", CORRUPT, "--at", "-3,-1", "--by-position").out)["by_position"]
+    for place, row in zip((-3, -1), np.transpose(exact["layers"]), strict=True):
+        alone = ablation.patch(model, CLEAN, CORRUPT, answer="a", at=place)
+        np.testing.assert_allclose(row, alone.mean.sum(-1), atol=1e-5)
 
 
 # ---- the page, and the picture --------------------------------------------------------------------------------------

@@ -35,13 +35,14 @@ def add_costs(
     follows: float = 0.0,
     sampled: int | None = None,
     documents: int = 30,
+    tasks: tuple[str, ...] = TASKS,
 ) -> None:
-    """Head knock-outs of both tasks at 5 shots: noise, and `follows` for the classed heads."""
+    """Head knock-outs of the tasks at 5 shots: noise, and `follows` for the classed heads."""
     draw, classes = np.random.default_rng(3), run.classes
     classed = np.zeros(SHAPE)
     classed[classes["layer"], classes["head"]] = classes["class"] != ""
     with begin_stage(run.folder, IDENTITY, Stage(f"knockout --component head {name} {variant}", name)) as writer:
-        for task in TASKS:
+        for task in tasks:
             items = follows * classed + 0.5 * draw.random(SHAPE) + 0.1 * draw.standard_normal((documents, *SHAPE))
             if sampled is not None:
                 items.reshape(documents, -1)[:, sampled:] = np.nan
@@ -106,6 +107,14 @@ def test_t_ranks_by_what_is_nearest_to_the_cost_by_mean(tmp_path: Path) -> None:
     ):
         add_costs(run, score, variant, documents=8)
         assert {one["b"] for one in class_ranks(Shelf(open_run(run.folder)), 5)} == {f"{score}/{variant}"}
+
+
+def test_t_ranks_by_what_most_tasks_have(tmp_path: Path) -> None:
+    """One exact knock-out of a task does not stand for the others, whose importance is stored."""
+    run = write_ranked_run(tmp_path / "run", tasks=TASKS, shots=(5,), documents=8)
+    add_costs(run, "importance", "signed/choice", documents=8)
+    add_costs(run, "knock_out_mean", documents=8, tasks=TASKS[:1])
+    assert {one["b"] for one in class_ranks(Shelf(open_run(run.folder)), 5)} == {"importance/signed/choice"}
 
 
 def test_its_p_is_that_of_classes_dealt_out_anew_in_every_layer(run: Run) -> None:

@@ -222,13 +222,31 @@ def test_the_primarys_verdict_is_that_of_the_last_look(tmp_path: Path, look: dic
     """The plain interval, .1 to .5, would always say more; another outcome has no looks and goes by it."""
     rows = [*one_question(0.1, 0.5), *one_question(0.1, 0.5, level="mass/mean")]
     looks = [{"share": 0.5, "kind": "undecided", "value": 9.0, "low": 8.0, "high": 10.0}, {"value": 0.3, **look}]
-    evidence = write(tmp_path, rows, stage=Stage("primary", {"looks": [0.3, 0.7, 1.0]}), looks=looks)
+    record = {"looks": looks, "planned_looks": [0.3, 0.7, 1.0]}
+    evidence = write(tmp_path, rows, stage=Stage("primary", {"looks": [0.3, 0.7, 1.0]}), **record)
     (told,) = answer.lost(evidence)
     assert told.endswith(says)
     other = evidence.row(kind=Kind.PRIMARY_BEYOND, level="mass/mean")
     assert primary.verdict(evidence, other).size == "0.30 nats (0.10 to 0.50)"
     assert "look" not in primary.verdict(evidence, other).clause
     assert ("By choice" in sentences(undecided.section(evidence) or answer.section(evidence))) == ("open" in says)
+
+
+def test_as_many_looks_are_allowed_for_as_were_planned(tmp_path: Path) -> None:
+    """Forty documents in shards of twenty can be looked at twice, whatever shares the protocol asks for."""
+    stage = Stage("primary", {"looks": [0.3, 0.7, 1.0]})
+    looks = [{"look": 1, "kind": "shown", "value": 0.3, "low": 0.1, "high": 0.5}]
+    asked = "against 39 sets? Read out: the drop; looked at when 50%, 100% of 560 documents are in (seed 0)."
+    for case, (more, says) in enumerate(
+        [
+            ({"planned_looks": [0.5, 1.0]}, "allows for 2 looks)"),
+            ({"question": asked}, "allows for 2 looks)"),
+            ({}, "the interval of look 1)"),
+        ]
+    ):
+        evidence = write(tmp_path / str(case), one_question(0.1, 0.5), stage=stage, looks=looks, **more)
+        (told,) = answer.lost(evidence)
+        assert says in told, told
 
 
 def contested(*beyond: tuple[str, float, float, float], lowest: float) -> list[Row]:
@@ -256,6 +274,85 @@ def test_the_largest_kind_is_a_point_estimate_that_is_shown_to_be_above_nought(t
         "Raw drop of the choice, beside no controls, without the lowest prefix-matching heads of the induction heads' "
         "layers, removed at all positions: \N{MINUS SIGN}0.02 nats (\N{MINUS SIGN}0.03 to \N{MINUS SIGN}0.01).",
     ]
+
+
+def of_rivals(kind: str, induction: float, vectors: float, level: str, *, group: str = "all tasks") -> list[Row]:
+    both = {"induction": induction, "function vectors": vectors}
+    return [
+        row(kind, arm, group, 5, level, value, interval=(value - 0.1, value + 0.1), n=3) for arm, value in both.items()
+    ]
+
+
+def test_the_rivals_are_told_without_the_heads_that_both_hold(tmp_path: Path) -> None:
+    """What they share can be what each of them carries: every group of tasks, and a line of the table each."""
+    level = "choice/mean/all/class/left out"
+    rows = []
+    for group, values in {"extractive": (0.19, 0.09), "abstractive": (-0.08, 0.75), "all tasks": (0.04, 0.39)}.items():
+        rows += of_rivals("contest_beyond", *values, level, group=group)
+        rows += of_rivals("contest_beyond", 0.3, 0.3, "choice/mean/all/class/kept", group=group)
+        ahead = values[1] - values[0]
+        key = ("contest_ahead", "function vectors", group, 5, level)
+        rows.append(row(*key, ahead, interval=(ahead - 0.2, ahead + 0.2), n=3))
+    rows += of_rivals("contest_drop", 0.11, 0.45, level)
+    evidence = write(tmp_path, rows)
+    told = [line for line in contest.sentences(evidence.comparisons) if "that both hold" in line]
+    assert told == [
+        "On 3 extractive tasks, each of the two sets without the heads that both hold, beyond controls at all "
+        "positions: +0.19 nats (0.09 to 0.29) for the induction heads, +0.09 (\N{MINUS SIGN}0.01 to 0.19) for those "
+        "with the highest function-vector score; no difference is shown (\N{MINUS SIGN}0.10 nats, "
+        "\N{MINUS SIGN}0.30 to 0.10).",
+        "On 3 abstractive tasks, each of the two sets without the heads that both hold, beyond controls at all "
+        "positions: \N{MINUS SIGN}0.08 nats (\N{MINUS SIGN}0.18 to 0.02) for the induction heads, +0.75 (0.65 to "
+        "0.85) for those with the highest function-vector score; the latter carry 0.83 nats more of the choice (0.63 "
+        "to 1.03).",
+        "On 3 tasks, each of the two sets without the heads that both hold, beyond controls at all positions: +0.04 "
+        "nats (\N{MINUS SIGN}0.06 to 0.14) for the induction heads, +0.39 (0.29 to 0.49) for those with the highest "
+        "function-vector score; the latter carry 0.35 nats more of the choice (0.15 to 0.55).",
+    ]
+    apart = {cells[0]: cells[1:3] for cells in contest.cells(evidence.comparisons)}
+    assert apart["induction, unshared heads"] == ("+0.11 (0.01 to 0.21)", "+0.04 (\N{MINUS SIGN}0.06 to 0.14)")
+    assert apart["function vectors, unshared heads"] == ("+0.45 (0.35 to 0.55)", "+0.39 (0.29 to 0.49)")
+
+
+def test_sizes_doses_and_zero_are_told_of_both_rivals(tmp_path: Path) -> None:
+    rows = of_rivals("contest_beyond", 0.3, 0.3, "choice/mean/all/class/kept")
+    for size, share in enumerate((1, 2, 5, 10, 20), 1):
+        rows += of_rivals("contest_drop", 0.1 * size, 0.2 * size, f"choice/mean/all/{share}%/kept")
+    for dose in (0.25, 0.5, 0.75):
+        rows += of_rivals("contest_drop", dose / 10, dose / 5, f"choice/mean/all/class/kept/{dose:g}")
+    rows += of_rivals("contest_drop", 0.1, 0.2, "choice/mean/all/class/kept")
+    rows += of_rivals("contest_drop", 0.15, 0.25, "choice/zero/all/class/kept")
+    told = list(contest.sentences(write(tmp_path, rows).comparisons))
+    assert told[-3:] == [
+        "Raw drop of the choice without the highest 1%, 2%, 5%, 10%, 20% of heads, at all positions: by prefix "
+        "matching +0.10, +0.20, +0.30, +0.40, +0.50; by function-vector score +0.20, +0.40, +0.60, +0.80, +1.00 nats.",
+        "Raw drop of the choice by dose, heads removed by 25, 50, 75, 100% at all positions: the induction heads "
+        "+0.03, +0.05, +0.07, +0.10; the highest by function-vector score +0.05, +0.10, +0.15, +0.20 nats.",
+        "Raw drop of the choice and of accuracy (the task's metric) at all positions, heads replaced by their mean "
+        "and by zero: without the induction heads +0.10 and +0.15 nats; without the highest by function-vector score "
+        "+0.20 and +0.25 nats.",
+    ]
+    for way, values in (("mean", (0.16, 0.25)), ("zero", (0.14, 0.24))):
+        rows += of_rivals("contest_drop", *values, f"metric/{way}/all/class/kept")
+    *_, last = contest.sentences(write(tmp_path / "points", rows).comparisons)
+    assert "heads +0.10 and +0.15 nats, 16 and 14 points; without" in last and last.endswith("25 and 24 points.")
+
+
+def test_label_heads_are_held_against_what_is_expected_of_them(tmp_path: Path) -> None:
+    level = "{}/mean/all/class/kept"
+    for case, (mass, choice, says) in enumerate(
+        [
+            (1.0, 0.5, ("+1.00 nats (0.90 to 1.10), as expected", "+0.50 nats (0.40 to 0.60), as expected")),
+            (0.05, -0.5, ("which shows neither", "against what is expected.")),
+        ]
+    ):
+        rows = of_rivals("contest_beyond", 0.3, 0.3, level.format("choice"))
+        for arm, outcome, value in (("task recognition", "mass", mass), ("task learning", "choice", choice)):
+            key = ("contest_beyond", arm, "all tasks", 5, level.format(outcome))
+            rows.append(row(*key, value, interval=(value - 0.1, value + 0.1), n=3))
+        lines = contest.sentences(write(tmp_path / str(case), rows).comparisons)
+        (told,) = [line for line in lines if line.startswith("A check")]
+        assert all(part in told for part in says)
 
 
 def test_the_contest_says_which_sets_have_controls_and_what_they_are_matched_by(tmp_path: Path) -> None:
@@ -604,6 +701,15 @@ def test_the_task_table_holds_both_levels_and_both_gains(tmp_path: Path) -> None
         "+0.50",
     ]
     assert second[:2] == ("rte", "no") and second[5] == "+3.00"
+
+
+def test_a_task_without_a_mass_has_one_dash_for_it(tmp_path: Path) -> None:
+    """Partial evaluation scores what follows each choice: the choices are no events of one distribution."""
+    rows = [line for line in screen({"winogrande": 1.0}, passed=("winogrande",)) if line["level"] != "mass"]
+    section = task_table.section(write(tmp_path, rows))
+    assert section is not None and section.table is not None
+    (cells,) = section.table.rows
+    assert cells[3] == "-" and "→" in cells[2] and "→" in cells[4]
 
 
 def test_the_rank_table_has_two_rows_and_never_an_interval_beside_a_p(tmp_path: Path) -> None:

@@ -230,6 +230,14 @@ def test_beyond_ahead_and_rank_come_from_the_stored_sets(run: Run) -> None:
     assert ahead["value"].iloc[0] == pytest.approx(beyond["function vectors"] - beyond[INDUCTION])
 
 
+def test_the_rivals_are_compared_once_more_without_what_both_hold(run: Run) -> None:
+    level = str(ContestLevel("choice", "mean", "all", "class", "left out"))
+    beyond = chosen(run.comparisons, kind=Kind.CONTEST_BEYOND, b=ALL_TASKS, level=level).set_index("a")["value"]
+    ahead = chosen(run.comparisons, kind=Kind.CONTEST_AHEAD, b=ALL_TASKS, level=level)
+    assert set(beyond.index) == {INDUCTION, "function vectors"} and list(ahead["a"]) == ["function vectors"]
+    assert ahead["value"].iloc[0] == pytest.approx(beyond["function vectors"] - beyond[INDUCTION])
+
+
 def test_importance_to_the_choice_is_the_librarys(model: interp.HookedModel, run: Run) -> None:
     from ablation.importance import head_importance
     from ablation.tasks import load_task
