@@ -23,7 +23,7 @@ from ablation.orders import Order, Scores, by_scores
 from ablation.provenance import refuse_other_model
 from ablation.references import make_replacement
 from ablation.replacement import Replacement
-from ablation.statistics.curves import PruningArea, area_under_curve
+from ablation.statistics.curves import ChanceCheck, PruningArea, area_under_curve, chance_check
 from ablation.statistics.verdict import RemovableOutcome, RemovableVerdict, TaskChange, removable_verdict
 from interp.errors import UsageError
 from interp.masks import FFNMask, HeadMask
@@ -104,6 +104,11 @@ class Pruning:
         chance = np.full(metric.shape[1], self.chance)
         return area_under_curve(metric, chance, self.labels(METRIC), percents=self.percents, majority=self.majority)
 
+    def above_chance(self) -> ChanceCheck:
+        """The full model's metric beside chance and the majority share, of the joint grid too."""
+        metric = self.metric()[0]
+        return chance_check(metric, np.full(metric.size, self.chance), self.labels(METRIC), majority=self.majority)
+
     def removable(self, outcome: RemovableOutcome = "choice") -> RemovableVerdict:
         """How much is shown removable, shown not to be, or undecided: in nats of `choice`, or points of the `metric`.
 
@@ -119,11 +124,16 @@ class Pruning:
         return TaskChange(values - values[0], self.labels(outcome))
 
     @property
+    def sizes(self) -> list[tuple[float, float]]:
+        """Percent of heads and percent of FFNs of every step."""
+        return [(float(step.percent_heads), float(step.percent_ffns)) for step in self.steps]
+
+    @property
     def percents(self) -> list[float]:
         """The percentages of a single curve. Raises UsageError for the joint grid, which has none."""
         if self.component == "both":
             raise UsageError("the joint grid of heads and FFNs has no single curve: take one of them at a time")
-        return [float(step.percent_heads + step.percent_ffns) for step in self.steps]
+        return [sum(size) for size in self.sizes]
 
     def _rows(self, step: PrunedStep, outcomes: Sequence[str]) -> Iterator[dict[str, Any]]:
         run = {
@@ -210,11 +220,11 @@ def gain_change(few: Pruning, none: Pruning) -> TaskChange:
 
     few, none: one order's prunings with demonstrations and without. Raises UsageError where they are not.
     """
-    names = ("task", "component", "order", "order_seed", "ablation", "percents")
+    names = ("task", "component", "order", "order_seed", "ablation", "sizes")
     if any(getattr(few, name) != getattr(none, name) for name in names):
         raise UsageError(
-            f"the choice gain is lost by one order on one task: got {few.task} by {few.order} at {few.percents} and "
-            f"{none.task} by {none.order} at {none.percents}"
+            f"the choice gain is lost by one order on one task: got {few.task} by {few.order} at {few.sizes} and "
+            f"{none.task} by {none.order} at {none.sizes} (percent of heads, of FFNs)"
         )
     gains = np.stack(
         [Shots(a.evaluation, b.evaluation).gain("choice") for a, b in zip(few.steps, none.steps, strict=True)]

@@ -9,7 +9,6 @@ Clusters are the unit of every bound. Values are pruning percentages x items, it
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -155,11 +154,3 @@ def _check_unit_range(metric: Float[np.ndarray, "*percent item"]) -> None:
         raise UsageError(
             f"A metric lies between 0 (wrong) and 1 (right) on every item; got {metric.min()} to {metric.max()}."
         )
-
-
-def band(values: Float[np.ndarray, "draw"]) -> tuple[float, float]:
-    """5th and 95th percentile over draws; NaN where one of them has no number."""
-    if not np.isfinite(values).all():
-        return math.nan, math.nan
-    low, high = np.quantile(values, (0.05, 0.95))
-    return float(low), float(high)

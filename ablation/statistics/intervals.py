@@ -239,3 +239,11 @@ def mean_over_random_tasks(tasks: Sequence[ClusterEstimate]) -> TasksMean:
 def _refuse_none(tasks: Sequence[ClusterEstimate]) -> None:
     if not tasks:
         raise UsageError("A mean over tasks needs at least one task; got none. See which tasks pass the screen.")
+
+
+def band(values: Float[np.ndarray, "draw"]) -> tuple[float, float]:
+    """5th and 95th percentile over draws; NaN where one of them has no number."""
+    if not np.isfinite(values).all():
+        return math.nan, math.nan
+    low, high = np.quantile(values, (0.05, 0.95))
+    return float(low), float(high)

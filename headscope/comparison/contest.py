@@ -36,8 +36,7 @@ from ablation.contest import (
     RemovedSet,
     matches,
 )
-from ablation.statistics.curves import band
-from ablation.statistics.intervals import cluster_mean, mean_over_tasks
+from ablation.statistics.intervals import band, cluster_mean, mean_over_tasks
 from ablation.statistics.primary import primary
 from ablation.statistics.standardised import FEWEST_CONTROLS, TaskDrops
 from headscope.comparison.primary import mask_of

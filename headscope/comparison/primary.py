@@ -31,7 +31,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from ablation.statistics import holm
-from ablation.statistics.curves import band
+from ablation.statistics.intervals import band
 from ablation.statistics.looks import verdict_at_look
 from ablation.statistics.primary import Primary, primary
 from headscope.store.comparisons import (

@@ -28,11 +28,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ablation.evaluation import METRIC
-from ablation.pruning import gain_change
-from ablation.statistics import PruningArea, area_under_curve, rank_p_value
-from ablation.statistics.curves import band
-from ablation.statistics.intervals import PAIRED_LOSS, cluster_mean, cluster_numbers
-from ablation.statistics.verdict import RemovableOutcome, RemovableVerdict, TaskChange, removable_verdict
+from ablation.pruning import gain_change, removable_gain
+from ablation.statistics import ChanceCheck, PruningArea, rank_p_value
+from ablation.statistics.intervals import PAIRED_LOSS, band, cluster_mean, cluster_numbers
+from ablation.statistics.verdict import RemovableOutcome, RemovableVerdict, TaskChange
 from headscope.store.comparisons import (
     DECIDING,
     FULL,
@@ -59,7 +58,9 @@ class Curve:
     """One order on one task: the metric of every unit at every step, and the changes of each outcome.
 
     percents: of the components removed; None for the joint grid, whose steps are no single curve. changes: from the
-    full model, by outcome (`metric`, `choice`, `mass`, `kept`), those that the task has.
+    full model, by outcome (`metric`, `choice`, `mass`, `kept`), those that the task has. verdicts: what is removable,
+    by outcome; none of a grid, or of a task whose demonstrations bring nothing to keep. check, area, verdicts: nothing
+    where there is a single cluster of documents, which has no interval.
     """
 
     task: str
@@ -68,32 +69,34 @@ class Curve:
     order_seed: int
     steps: tuple[tuple[int, int], ...]
     percents: tuple[int, ...] | None
-    chance: float
-    majority: float
+    check: ChanceCheck | None
+    area: PruningArea | None
     metric: Float[np.ndarray, "percent unit"]
     clusters: tuple[str, ...]
     changes: Mapping[str, TaskChange]
+    verdicts: Mapping[str, RemovableVerdict]
 
     @classmethod
     def of(cls, pruning: Pruning, none: Pruning | None = None) -> Curve:
         """none: the same order on the task without demonstrations, for what is kept of the choice gain."""
         first = pruning.steps[0].evaluation
-        sizes = [(int(step.percent_heads), int(step.percent_ffns)) for step in pruning.steps]
         changes = {name: pruning.change(name) for name in (METRIC, "choice", "mass") if name in first.outcomes}
         if none is not None and "choice" in changes and "choice" in none.steps[0].evaluation.outcomes:
-            changes[KEPT] = gain_change(pruning, none) if pruning.component != "both" else grid_gain(pruning, none)
+            changes[KEPT] = gain_change(pruning, none)
+        clustered, single = len(set(first.clusters)) > 1, pruning.component != "both"
         return cls(
             pruning.task,
             pruning.shots,
             pruning.order,
             pruning.order_seed,
-            tuple(sizes),
-            None if pruning.component == "both" else tuple(heads + ffns for heads, ffns in sizes),
-            pruning.chance,
-            pruning.majority,
+            tuple((int(heads), int(ffns)) for heads, ffns in pruning.sizes),
+            tuple(map(int, pruning.percents)) if single else None,
+            pruning.above_chance() if clustered else None,
+            pruning.area() if clustered and single else None,
             pruning.metric(),
             first.clusters,
             changes,
+            dict(_verdicts(pruning, none, changes)) if clustered and single else {},
         )
 
     @property
@@ -107,10 +110,15 @@ class Curve:
         return len(set(self.clusters)) > 1
 
 
-def grid_gain(few: Pruning, none: Pruning) -> TaskChange:
-    """The change of the choice gain at every step of the joint grid, which is no single curve."""
-    gains = few.values("choice") - none.values("choice")
-    return TaskChange(gains - gains[0], few.labels("choice"), gain=gains[0])
+def _verdicts(
+    few: Pruning, none: Pruning | None, changes: Mapping[str, TaskChange]
+) -> Iterator[tuple[str, RemovableVerdict]]:
+    """What is removable of the order, by every outcome that is judged."""
+    for outcome in JUDGED:
+        if outcome != KEPT and outcome in changes:
+            yield outcome, few.removable(outcome)
+        elif outcome in changes and none is not None and has_gain([changes[KEPT]]):
+            yield outcome, removable_gain(few, none)
 
 
 def summary_rows(curves: Sequence[Curve], *, component: str, ablation: str) -> Iterator[Row]:
@@ -120,10 +128,10 @@ def summary_rows(curves: Sequence[Curve], *, component: str, ablation: str) -> I
         if curve.percents is not None:
             by_order.setdefault(curve.order, []).append(curve)
     level = PruningLevel(component, ablation)
-    areas = {name: [_area(draw) for draw in draws] for name, draws in by_order.items()}
+    areas = {name: [draw.area for draw in draws] for name, draws in by_order.items()}
     for index, (name, draws) in enumerate(by_order.items()):
         if index == 0:
-            yield from _full(draws[0], areas[name][0], level)
+            yield from _full(draws[0], level)
         yield from _order(name, draws, areas, level)
 
 
@@ -139,23 +147,17 @@ def _order(
         interval = (known[0].ci_low, known[0].ci_high) if name not in DRAWN else band(values)
         p = _rank_p(values[0], areas.get("random", [])) if name not in DRAWN else float("nan")
         yield row(Kind.PRUNING_AREA, *key, float(np.median(values)), interval=interval, p=p, n=len(draws))
-    for outcome in JUDGED if first.clustered else ():
-        parts = [[draw.changes[outcome]] for draw in draws if outcome in draw.changes]
-        yield from verdict_rows(parts, first.percents or (), outcome, key, n=len(draws))
+    for outcome in JUDGED:
+        verdicts = [draw.verdicts[outcome] for draw in draws if outcome in draw.verdicts]
+        yield from verdict_rows(verdicts, outcome, key, n=len(draws))
 
 
 def verdict_rows(
-    draws: Sequence[Sequence[TaskChange]],
-    percents: Sequence[int],
-    outcome: RemovableOutcome,
-    key: tuple[str, str, int, PruningLevel],
-    *,
-    n: int,
+    verdicts: Sequence[RemovableVerdict], outcome: RemovableOutcome, key: tuple[str, str, int, PruningLevel], *, n: int
 ) -> Iterator[Row]:
-    """What is shown removable in an order: of every draw its tasks; nothing where there is no gain to keep."""
-    if not draws or (outcome == KEPT and not has_gain(draws[0])):
+    """What is shown removable in an order, of every draw of it; nothing where there is no gain to keep."""
+    if not verdicts:
         return
-    verdicts = [removable_verdict(tasks, percents=percents, outcome=outcome) for tasks in draws]
     shown = np.array([verdict.shown for verdict in verdicts])
     drawn = key[1] in DRAWN
     yield row(REMOVABLE[outcome], *key, float(np.median(shown)), interval=band(shown) if drawn else NO_INTERVAL, n=n)
@@ -179,25 +181,17 @@ def has_gain(tasks: Sequence[TaskChange]) -> bool:
     return all(gain is not None for gain in gains) and float(np.mean([gain.mean() for gain in gains])) > 0
 
 
-def _full(curve: Curve, area: PruningArea | None, level: PruningLevel) -> Iterator[Row]:
+def _full(curve: Curve, level: PruningLevel) -> Iterator[Row]:
     """The full model's metric against chance; `n` counts items."""
-    key = (curve.task, FULL, curve.shots, level)
+    key, check = (curve.task, FULL, curve.shots, level), curve.check
     metric, n = float(curve.metric[0].mean()), curve.metric.shape[1]
-    low = area.check.lower_bound if area is not None else float("nan")
+    low = check.lower_bound if check is not None else float("nan")
     yield row(Kind.FULL_METRIC, *key, metric, interval=(low, float("nan")), n=n)
-    if area is not None:
-        chances = (area.check.chance, area.check.majority)
-        yield row(Kind.AT_CHANCE, *key, float(area.check.at_chance), interval=chances, n=n)
+    if check is not None:
+        chances = (check.chance, check.majority)
+        yield row(Kind.AT_CHANCE, *key, float(check.at_chance), interval=chances, n=n)
         unchanged = cluster_mean(np.zeros(n), curve.labels, pseudo=PAIRED_LOSS)
         yield row(Kind.UNCHANGED_BOUND, *key, unchanged.lower_bound(), n=unchanged.n_clusters)
-
-
-def _area(curve: Curve) -> PruningArea | None:
-    """None where there is a single cluster of documents, which has no interval."""
-    if curve.percents is None or not curve.clustered:
-        return None
-    chance = np.full(curve.metric.shape[1], curve.chance)
-    return area_under_curve(curve.metric, chance, curve.labels, percents=curve.percents, majority=curve.majority)
 
 
 def _rank_p(value: float, controls: Sequence[PruningArea | None]) -> float:

@@ -33,10 +33,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ablation.statistics.curves import band, chance_check
-from ablation.statistics.intervals import PAIRED_LOSS, TasksMean, cluster_mean, mean_over_tasks
-from ablation.statistics.verdict import TaskChange
-from headscope.comparison.pruning_task import JUDGED, KEPT, Curve, verdict_rows
+from ablation.statistics.intervals import PAIRED_LOSS, TasksMean, band, cluster_mean, mean_over_tasks
+from ablation.statistics.verdict import TaskChange, removable_verdict
+from headscope.comparison.pruning_task import JUDGED, KEPT, Curve, has_gain, verdict_rows
 from headscope.store.comparisons import FULL, POOLED, PRUNED, Kind, PruningLevel, Row, row
 from headscope.store.names import DRAWN, TRANSFER
 
@@ -94,14 +93,7 @@ def _pooled(curves: Sequence[Curve], kept: set[str], shots: int, level: PruningL
 
 def above_chance(curves: Sequence[Curve]) -> list[Curve]:
     """The curves of tasks whose full model is above chance; a task of one cluster has no bound and is left out."""
-    return [curve for curve in curves if curve.clustered and not is_at_chance(curve)]
-
-
-def is_at_chance(curve: Curve) -> bool:
-    """Whether the full model's lower bound is not above chance and the majority share."""
-    metric = curve.metric[0]
-    check = chance_check(metric, np.full(metric.size, curve.chance), curve.labels, majority=curve.majority)
-    return check.at_chance
+    return [curve for curve in curves if curve.check is not None and not curve.check.at_chance]
 
 
 def by_order(curves: Sequence[Curve], sources: Collection[str]) -> dict[str, Drawn]:
@@ -141,7 +133,9 @@ def _rows(draws: Drawn, order: str, shots: int, outcome: str, level: PruningLeve
             )
     if like.percents is not None and outcome in JUDGED:
         judged: Any = outcome
-        yield from verdict_rows(losses, like.percents, judged, (POOLED, order, shots, level), n=n)
+        with_gain = losses if outcome != KEPT or has_gain(losses[0]) else []
+        verdicts = [removable_verdict(tasks, percents=like.percents, outcome=judged) for tasks in with_gain]
+        yield from verdict_rows(verdicts, judged, (POOLED, order, shots, level), n=n)
 
 
 def _change(curves: Sequence[Curve], outcome: str) -> TaskChange:

@@ -89,9 +89,8 @@ class Verdict:
     def clause(self) -> str:
         """What follows, as the second half of a sentence about the drop."""
         if self.kind in (MORE, LESS):
-            where = "beyond" if self.kind == MORE else "below"
             told = f"{self.size[:-1]}: {self.look})" if self.look and self.size.endswith(")") else self.size
-            return f"they carry {self.kind} of it than matched heads, {where} the mean of their controls by {told}"
+            return f"they carry {self.kind} of it than matched heads do on average, by {told}"
         if self.kind == ALIKE:
             bound = f" (shown within {self.amount(self.bound)})" if isfinite(self.bound) else ""
             return f"they matter as matched heads do, within {self.amount(self.margin)}{bound}"

@@ -73,7 +73,9 @@ def standing(evidence: Evidence, drop: Any) -> Iterator[str]:
     sds = (-effect.value, -effect.ci_high, -effect.ci_low) if below else (effect.value, effect.ci_low, effect.ci_high)
     value, low, high = sds
     told = f"{number(value, 1)} of their sds {'below' if below else 'beyond'} their mean"
-    yield f"Beside the controls: {told}{f' ({span(low, high, 1)})' if isfinite(low) else ''}{place}."
+    shared = evidence.row(kind=Kind.PRIMARY_OVERLAP, a=drop.a)
+    alike = f"; two of them share {100 * shared.value:.0f}% of their heads on average" if shared is not None else ""
+    yield f"Beside the controls: {told}{f' ({span(low, high, 1)})' if isfinite(low) else ''}{place}{alike}."
     if isfinite(effect.p):
         yield f"If heads were exchangeable within layers, p = {probability(effect.p)}."
 

@@ -50,6 +50,9 @@ def heads(evidence: Evidence) -> Iterator[str]:
         f"head{'s' if len(called) > 1 else ''}: patched into prompts with wrong labels, their mean output from prompts "
         f"with right ones adds more to the choice than one from wrong-label prompts does, by {listed(told)}."
     )
+    if stage is not None and len(ends := stage.record.get("fv_over_tasks") or []) == len(named):
+        random = [f"{span(*pair)} in {name}" for name, pair in zip(named, ends, strict=True)]
+        yield f"Were the tasks a sample of many, the 95% intervals would be {listed(random)}."
     yield from _by_probability(_by_head(evidence, "fv_prob"), called)
 
 

@@ -170,6 +170,7 @@ class _Vectors:
             self.run.add_scores(scores, item_columns=columns)
         self.run.record(
             fv_heads=[f"{head.layer}.{head.head}" for head in vectors.heads],
+            fv_over_tasks=over_tasks(vectors),
             queries={task.task: len(task.documents) for task in effects},
             wrong_labels={task.task: round(task.changed, 3) for task in effects},
         )
@@ -319,6 +320,12 @@ class _Vectors:
             clusters=tuple(tokens.cluster for _, tokens in kept),
             left_out=reasons,
         )
+
+
+def over_tasks(vectors: FunctionVectors) -> list[list[float]]:
+    """Of every FV head, the interval of `fv` were the tasks a sample of many; nothing of a single task."""
+    ends = [[float(end[head.layer, head.head]) for end in vectors.over_tasks] for head in vectors.heads]
+    return [[round(end, 4) for end in pair] for pair in ends] if len(vectors.tasks) > 1 else []
 
 
 def _means(model: HookedModel, task: VectorTask) -> dict[str, Tensor]:

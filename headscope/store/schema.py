@@ -73,6 +73,7 @@ class StoredRecord(BaseModel):
     sets: dict[str, Any] = {}
     missing_arms: dict[str, Any] = {}
     fv_heads: list[Annotated[str, Field(pattern=r"^[0-9]{1,5}\.[0-9]{1,5}$")]] = []
+    fv_over_tasks: list[Annotated[list[float], Field(min_length=2, max_length=2)]] = []
     fewer: Text | None = None
     question: Text | None = None
     hash: Text | None = None

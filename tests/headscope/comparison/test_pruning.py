@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from ablation.statistics.curves import area_under_curve, chance_check
 from ablation.statistics.intervals import cluster_numbers
-from ablation.statistics.verdict import KEPT_SHARE, MARGINS, TaskChange
-from headscope.comparison.pruning_task import Curve, summary_rows
+from ablation.statistics.verdict import KEPT_SHARE, MARGINS, TaskChange, removable_verdict
+from headscope.comparison.pruning_task import JUDGED, KEPT, Curve, has_gain, summary_rows
 from headscope.comparison.pruning_tasks import POOLED, above_chance, by_order, mean_change, stale, together_rows
 from headscope.stages.pruning import PruneChoice
 from headscope.store.comparisons import frame
@@ -69,7 +70,23 @@ def made(
     if gain is not None:
         whole = gain + 0.1 * np.random.default_rng(7).standard_normal(len(labels))
         changes["kept"] = replace(changes["choice"], gain=whole)
-    return Curve(task, shots, order, order_seed, STEPS, PERCENTS, CHANCE, majority, metric, labels, changes)
+    return judged(
+        Curve(task, shots, order, order_seed, STEPS, PERCENTS, None, None, metric, labels, changes, {}), majority
+    )
+
+
+def judged(one: Curve, majority: float = 0.3) -> Curve:
+    """With the check, the area and the verdicts of what it holds."""
+    if len(set(one.clusters)) < 2:
+        return one
+    chances: Any = (one.metric[0], np.full(one.metric.shape[1], CHANCE), one.labels)
+    check = chance_check(*chances, majority=majority)
+    if one.percents is None:
+        return replace(one, check=check)
+    area = area_under_curve(one.metric, *chances[1:], percents=one.percents, majority=majority)
+    names: Any = [name for name in one.changes if name in JUDGED and (name != KEPT or has_gain([one.changes[KEPT]]))]
+    verdicts = {name: removable_verdict([one.changes[name]], percents=one.percents, outcome=name) for name in names}
+    return replace(one, check=check, area=area, verdicts=verdicts)
 
 
 def rows_of(curves: list[Curve], **values: Any) -> list[dict[str, Any]]:
@@ -112,7 +129,7 @@ def test_the_removable_share_by_choice_is_where_the_bound_leaves_the_margin(size
 def test_every_smaller_share_must_be_removable_too() -> None:
     one = curve()
     change = np.zeros((4, 40)) - np.array([0, 1, 0, 0])[:, None]
-    changed = replace(one, changes={"choice": TaskChange(change, one.labels)})
+    changed = judged(replace(one, changes={"choice": TaskChange(change, one.labels)}))
     (row,) = rows_of([changed], kind="removable_choice")
     assert row["value"] == 0
     assert not rows_of([changed], kind="not_removable_choice") and not rows_of([changed], kind="removable_metric")
@@ -136,7 +153,7 @@ def test_clusters_are_the_unit() -> None:
         for name, held in one.changes.items()
     }
     metric, labels = np.repeat(one.metric, 4, axis=1), tuple(np.repeat(one.clusters, 4))
-    copies = replace(one, metric=metric, clusters=labels, changes=changes)
+    copies = judged(replace(one, metric=metric, clusters=labels, changes=changes))
     for kind in ("pruning_area", "full_metric", "removable_choice", "unchanged_bound"):
         (first,), (second,) = (rows_of([each], kind=kind) for each in (one, copies))
         for name in ("value", "ci_low", "ci_high"):
@@ -173,7 +190,7 @@ def test_three_verdicts_and_the_documents_that_decide() -> None:
     change = np.array([0.0, 0.0, -0.03, -0.4])[:, None] + 0.1 * draw.standard_normal((4, 60))
     change[:2] = 0.01 * draw.standard_normal((2, 60))
     change[0] = 0
-    one = replace(curve(n=60), changes={"choice": TaskChange(change, np.arange(60))})
+    one = judged(replace(curve(n=60), changes={"choice": TaskChange(change, np.arange(60))}))
     reach = [stats.t.ppf(0.95, 59) * step.std(ddof=1) / math.sqrt(60) for step in change]
     lower, upper = change.mean(axis=1) - reach, change.mean(axis=1) + reach
     assert lower[1] > -0.05 and lower[2] < -0.05 < upper[2] and upper[3] < -0.05
@@ -303,7 +320,7 @@ def test_one_other_tasks_order_is_no_transfer() -> None:
     """Asked for by name: for the tasks whose name it is not it is one ranking of several."""
     curves = [curve(task, order) for task in ("copa", "rte", "cb") for order in ("own", "copa")]
     assert {row["b"] for row in together(curves, kind="pruned_metric")} == {"own"}
-    poor = [replace(one, metric=0 * one.metric) if one.task == "copa" else one for one in curves]
+    poor = [judged(replace(one, metric=0 * one.metric)) if one.task == "copa" else one for one in curves]
     assert {row["b"] for row in together(poor, kind="pruned_metric")} == {"own"}
 
 
@@ -338,12 +355,14 @@ def test_another_order_of_the_same_tasks_is_added(tmp_path: Path) -> None:
 
 def test_an_order_on_another_grid_leaves_no_step_of_the_first(tmp_path: Path) -> None:
     coarse = [
-        replace(
-            one,
-            steps=one.steps[::3],
-            percents=one.percents[::3],
-            metric=one.metric[::3],
-            changes={name: replace(held, change=held.change[::3]) for name, held in one.changes.items()},
+        judged(
+            replace(
+                one,
+                steps=one.steps[::3],
+                percents=one.percents[::3],
+                metric=one.metric[::3],
+                changes={name: replace(held, change=held.change[::3]) for name, held in one.changes.items()},
+            )
         )
         for one in (curve("copa"), curve("rte"))
         if one.percents
@@ -383,7 +402,7 @@ def test_random_orders_together_give_median_and_band_over_draws() -> None:
 
 
 def test_the_joint_grid_has_changes_but_no_curve() -> None:
-    one = replace(curve(), steps=((0, 0), (20, 0), (0, 10), (20, 10)), percents=None)
+    one = replace(curve(), steps=((0, 0), (20, 0), (0, 10), (20, 10)), percents=None, area=None, verdicts={})
     assert list(summary_rows([one], component="both", ablation="zero")) == []
     every = together_rows([one], component="both", ablation="zero")
     found = [row for row in every if row["b"] == "own"]

@@ -138,20 +138,8 @@ def _heads(text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("low", "high", "bound", "n", "says"),
     [
-        (
-            0.4,
-            0.8,
-            0.9,
-            nan,
-            "they carry more of it than matched heads, beyond the mean of their controls by 0.60 nats (0.40 to 0.80).",
-        ),
-        (
-            -0.8,
-            -0.4,
-            0.9,
-            nan,
-            "they carry less of it than matched heads, below the mean of their controls by 0.60 nats (0.40 to 0.80).",
-        ),
+        (0.4, 0.8, 0.9, nan, "they carry more of it than matched heads do on average, by 0.60 nats (0.40 to 0.80)."),
+        (-0.8, -0.4, 0.9, nan, "they carry less of it than matched heads do on average, by 0.60 nats (0.40 to 0.80)."),
         (-0.03, 0.03, 0.03, nan, "they matter as matched heads do, within 0.05 nats (shown within 0.03 nats)."),
         (
             -0.1,
@@ -208,7 +196,7 @@ def test_function_vector_heads_stand_beside_the_induction_heads(tmp_path: Path) 
         ),
         (
             {"kind": "shown", "low": 0.05, "high": 0.55},
-            "they carry more of it than matched heads, beyond the mean of their controls by 0.30 nats (0.05 to 0.55: "
+            "they carry more of it than matched heads do on average, by 0.30 nats (0.05 to 0.55: "
             "the interval of look 2, which allows for 3 looks).",
         ),
         ({"kind": "absent", "low": -0.1, "high": 0.7}, "they matter as matched heads do, within 0.05 nats."),
@@ -562,6 +550,9 @@ def test_the_primary_has_its_levels_its_spread_and_its_random_tasks(tmp_path: Pa
     ]
     more = [{**one, "ci_high": 0.1} if one["level"] == "mass/mean" else one for one in rows]
     assert not any("By mass" in line for line in told_of(tmp_path / "more", more))
+    shared = row("primary_overlap", SET, KIND, 5, "heads", 0.498, n=39)
+    (alike,) = [line for line in told_of(tmp_path / "alike", [*rows, shared]) if "of their sds" in line]
+    assert alike.endswith("rank 1 of 40; two of them share 50% of their heads on average.")
     below = [{**one, "value": -3.94, "ci_low": -5.72, "ci_high": -2.7} for one in rows if "effect" in one["kind"]]
     told = told_of(tmp_path / "below", [*one_question(0.4, 0.8), *below])
     assert told[0] == "Beside the controls: 3.9 of their sds below their mean (2.7 to 5.7)."
@@ -647,6 +638,12 @@ def test_function_vector_heads_are_named_by_choice_and_by_probability(tmp_path: 
         "20.5 and 3.2 (3.0 to 3.4; null 0.5) in 18.6; among the 5 highest, but not shown to be above its null: 1.0 "
         "(0.8 to 1.2; null 1.0) in 24.4.",
     ]
+    with begin_stage(folder, IDENTITY, Stage("vectors", {})) as one:
+        one.record(fv_heads=["20.5", "18.6"], fv_over_tasks=[[1.1, 3.3], [-0.2, 2.0]])
+    assert list(vectors.heads(Evidence(open_run(folder))))[1] == (
+        "Were the tasks a sample of many, the 95% intervals would be 1.10 to 3.30 in 20.5 and \N{MINUS SIGN}0.20 to "
+        "2.00 in 18.6."
+    )
     with begin_stage(folder, IDENTITY, Stage("vectors", {})) as one:
         one.record(fv_heads=[])
     (none,) = vectors.heads(Evidence(open_run(folder)))
