@@ -82,6 +82,15 @@ def imported(tree: ast.AST, known: dict[str, Path]) -> Iterator[tuple[str, str]]
             yield from imported(node, known)
 
 
+def attributes(tree: ast.AST, known: dict[str, Path]) -> Iterator[tuple[str, str]]:
+    """(package, name) of what is taken from a package that is imported whole: `import induction`, `induction.f()`."""
+    imports = [alias for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    whole = {alias.asname or alias.name: alias.name for alias in imports if alias.name in known}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in whole:
+            yield whole[node.value.id], node.attr
+
+
 def room_of(name: str) -> str:
     """`headscope.store.run` stands in `store`; a loose file of headscope in a room of its own name."""
     parts = name.split(".")
@@ -142,7 +151,9 @@ def opened(root: Path, command: str) -> list[Path]:
             continue
         seen[name] = None
         if name.startswith("headscope."):
-            waiting += [home(other, symbol, known) for other, symbol in imported(parsed(known[name]), known)]
+            tree = parsed(known[name])
+            taken = (*imported(tree, known), *attributes(tree, known))
+            waiting += [home(other, symbol, known) for other, symbol in taken]
     return [known[name] for name in seen]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.house import FACADES
+from docs.house import FACADES, opened
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "headscope"
@@ -165,3 +165,9 @@ def test_no_two_classes_share_a_name() -> None:
             if isinstance(node, ast.ClassDef):
                 homes[node.name].append(named(path))
     assert not {name: places for name, places in homes.items() if len(places) > 1}
+
+
+@pytest.mark.parametrize(("command", "most"), [("induction", 18), ("prune", 22)])
+def test_a_command_is_followed_to_its_number_through_few_files(command: str, most: int) -> None:
+    paths = [str(path.relative_to(ROOT)) for path in opened(ROOT, command)]
+    assert f"headscope/cli/{command}.py" == paths[0] and len(paths) <= most, paths

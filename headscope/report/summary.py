@@ -12,7 +12,6 @@ from headscope.report.contents import top
 from headscope.store.manifest import Manifest, Stage
 
 CLASSES = ("copying", "anti-copying", "matching only")
-NO_CLASS = "no induction head"
 
 
 def summary(manifest: Manifest, data: Mapping[str, Any]) -> dict[str, Any]:

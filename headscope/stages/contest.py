@@ -102,7 +102,10 @@ class ContestChoice:
 
     def left_out(self) -> list[str]:
         """What the contest could have and this one does not, in words."""
-        less = ["doses at all positions only, and without controls"]
+        less = [
+            "doses at all positions only, and without controls",
+            "sets without shared heads of the class's size only",
+        ]
         if bare := ["/".join(way) for way in WAYS if way not in controlled(self.controls_of)]:
             less += [f"no controls of sets removed by {', '.join(bare)}", "no controls of other shares than the class"]
         if missing := [f"{share}%" for share in SHARES if share not in self.shares]:
