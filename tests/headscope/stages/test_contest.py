@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -376,9 +377,14 @@ def test_it_is_said_and_drawn(run: Run) -> None:
 
 
 def test_a_screen_comes_first_and_names_its_tasks(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "my model").mkdir()
     for name in ("vectors", "contest"):
-        refused(command(name, "-o", tmp_path / "none"), "holds no screen", "headscope study --only screen -o")
-    with pytest.raises(UsageError, match="did not see probe_french: it was of probe_pattern, probe_labels"):
+        into = shlex.join(["--only", "screen", "-o", str(tmp_path / "n one")])
+        refused(command(name, "-o", tmp_path / "n one"), "holds no screen", f"`headscope study smollm2-135m {into}`")
+        refused(command(name, tmp_path / "my model", "-o", tmp_path / "n one"), f"'{tmp_path / 'my model'}' {into}`")
+    with pytest.raises(
+        UsageError, match=r"did not see probe_french.*`headscope study MODEL --only screen --tasks probe_french -o"
+    ):
         learnt_tasks(run, ("probe_pattern", "probe_french"))
     refused(command("contest", "-o", run.folder, "--shares", "0,5"), "a share of heads is 1 to 100 percent, got 0")
     refused(command("contest", "-o", run.folder, "--shares", "5%"), "'5%' is not a value of --shares")
