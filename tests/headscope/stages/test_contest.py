@@ -50,6 +50,7 @@ from tests.headscope.commands import command, done, refused, units
 from tests.headscope.tiny_model import tiny_model
 from tests.interp.families import build
 from tests.interp.overflowing import overflow_on
+from tests.interp.saved import write_config
 
 TASKS = ("probe_pattern", "probe_labels")
 CHOICE = TaskChoice(TASKS, shots=(0, 2), limit=24, demos="fixed")
@@ -377,7 +378,7 @@ def test_it_is_said_and_drawn(run: Run) -> None:
 
 
 def test_a_screen_comes_first_and_names_its_tasks(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "my model").mkdir()
+    write_config(tmp_path / "my model", model_type="llama")
     for name in ("vectors", "contest"):
         into = shlex.join(["--only", "screen", "-o", str(tmp_path / "n one")])
         refused(command(name, "-o", tmp_path / "n one"), "holds no screen", f"`headscope study smollm2-135m {into}`")
