@@ -336,7 +336,8 @@ def test_concept_prompts_are_drawn_from_the_runs_own_tokens(
             measure_induction(model, tmp_path / "other", also=("concept",), counts="uniform")
         measure_contest(model, tmp_path, replace(CHOICE, names=TASKS[:1], limit=20), replace(CONTEST, controls=0))
     stage, contest = drawn
-    own = candidates_of(model, stage["counts"]).ids
+    own = candidates_of(model, "uniform").ids
+    assert torch.equal(stage["candidates"].ids, own)
     assert torch.equal(contest["candidates"].ids, own) and contest["seed"] == stage["seed"]
     assert contest["length"] == stage["length"] == 24
     assert torch.equal(fitting.call_args.kwargs["candidates"].ids, own)
