@@ -14,31 +14,32 @@ import headscope
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- made by docs/readme.py -->", "<!-- end -->"
 COLUMNS = {  # the class rests on the first
-    "signed": ("copying", "signed", 2),
-    "prefix matching": ("prefix_matching", "", 3),
-    "successor": ("copying", "successor", 3),
-    "previous token": ("previous_token", "", 3),
-    "copying (argmax)": ("copying", "argmax", 3),
+    "signed": ("copying", "signed"),
+    "prefix matching": ("prefix_matching", ""),
+    "successor": ("copying", "successor"),
+    "previous token": ("previous_token", ""),
+    "copying (argmax)": ("copying", "argmax"),
 }
+DECIMALS = 3  # the nulls of all of them show
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 def table(run: headscope.Run, top: int = 12) -> str:
     """The heads with the most prefix matching: value [95% interval] (null mean) by score, and the class."""
-    scores = {title: run.head_score(name, variant) for title, (name, variant, _) in COLUMNS.items()}
+    scores = {title: run.head_score(name, variant) for title, (name, variant) in COLUMNS.items()}
     classes = run.classes.set_index(["layer", "head"])["class"]
     lines = [f"| head | class | {' | '.join(COLUMNS)} |", f"|---|---|{'---|' * len(COLUMNS)}"]
     for head in scores["prefix matching"].top(top):
         at = (head.layer, head.head)
-        cells = [cell(scores[title], at, decimals) for title, (_, _, decimals) in COLUMNS.items()]
+        cells = [cell(scores[title], at) for title in COLUMNS]
         lines.append(f"| {head.layer}.{head.head} | {classes[at] or '-'} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def cell(score: object, at: tuple[int, int], decimals: int) -> str:
+def cell(score: object, at: tuple[int, int]) -> str:
     """`0.920 [0.914, 0.925] (0.004)`."""
     values = (float(getattr(score, name)[at]) for name in ("mean", "ci_low", "ci_high", "null_mean"))
-    mean, low, high, null = (f"{round(value, decimals) + 0.0:.{decimals}f}" for value in values)  # no -0.00
+    mean, low, high, null = (f"{round(value, DECIMALS) + 0.0:.{DECIMALS}f}" for value in values)  # no -0.00
     return f"{mean} [{low}, {high}] ({null})"
 
 

@@ -179,7 +179,7 @@ def repeated_sequences(
     """
     plan = _plan(protocol, length, repeats, sequences, seed)
     candidates = drawn_from(model, candidates, counts)
-    bos = getattr(model.tokenizer, "bos_token_id", None)
+    bos = _bos(model)
     _refuse_impossible(model, candidates, bos, max(size.block for size in plan), repeats)
     groups = []
     for size in dict.fromkeys(plan):
@@ -191,17 +191,37 @@ def repeated_sequences(
     return RepeatedSequences(tuple(groups), protocol, repeats, seed, candidates)
 
 
+class Fitted(NamedTuple):
+    """A length, and what allows no longer one, for a sentence."""
+
+    length: int
+    by: str
+
+
 def fitting_length(
-    model: HookedModel, protocol: Protocol, *, sequences: int | None = None, most: int | None = None
-) -> int | None:
-    """The longest length of sequences that the model's context holds, where those of the protocol are longer.
+    model: HookedModel,
+    protocol: Protocol,
+    candidates: Candidates,
+    *,
+    sequences: int | None = None,
+    most: int | None = None,
+    twin: bool = True,
+) -> Fitted | None:
+    """The longest length of sequences that context and candidates allow, where those of the protocol are longer.
 
     None where they fit, and where not even a block of three tokens does. most: a length in place of the protocol's.
+    twin: unrepeated sequences as long are drawn too, of different tokens all along.
     Raises UsageError for more sequences than the protocol has.
     """
     wanted = most if most is not None else max(size.length for size in _plan(protocol, None, REPEATS, sequences, 0))
-    room = wanted if model.max_length is None else (model.max_length - 1) // REPEATS
-    return room if SHORTEST <= room < wanted else None
+    drawn = len(candidates) - (_bos(model) is None)
+    rooms = [Fitted(drawn // (REPEATS if twin else 1), f"the {len(candidates)} tokens that can be drawn allow")]
+    if model.max_length is not None:
+        rooms.append(
+            Fitted((model.max_length - 1) // REPEATS, f"the model's context of {model.max_length} tokens allows")
+        )
+    room = min(rooms, key=lambda one: one.length)
+    return room if SHORTEST <= room.length < wanted else None
 
 
 def drawn_from(model: HookedModel, candidates: Candidates | None, counts: Counts | None) -> Candidates:
@@ -285,6 +305,18 @@ def _plan(protocol: str, length: int | None, repeats: int, sequences: int | None
     return [_Size(each, each * REPEATS if repeats == 1 else each) for each in lengths]
 
 
+def _bos(model: HookedModel) -> int | None:
+    """The tokenizer's BOS, None where it has none. Raises UsageError where the model has no row for it."""
+    bos: int | None = getattr(model.tokenizer, "bos_token_id", None)
+    if bos is not None and bos >= model.vocab_size:
+        raise UsageError(
+            f"The tokenizer's BOS ({bos}) has no row in this model, whose {model.vocab_size} tokens are 0 to "
+            f"{model.vocab_size - 1}: load the model with a tokenizer that fits, interp.load_model(MODEL, "
+            "tokenizer=...), or one without BOS, so that a random token stands in front."
+        )
+    return bos
+
+
 def _control_ids(config: Any) -> set[int]:
     """BOS, EOS and padding as the model's configuration has them; the tokenizer may not call them special."""
     values = (getattr(config, name, None) for name in ("bos_token_id", "eos_token_id", "pad_token_id"))
@@ -298,6 +330,11 @@ def _refuse_impossible(
     positions, limit = 1 + block * repeats, model.max_length
     if limit is not None and positions > limit:
         longest = (limit - 1) // repeats
+        if longest < SHORTEST:
+            raise UsageError(
+                f"This model's context of {limit} tokens is too short for random repeated sequences: the shortest take "
+                f"1 + {repeats} x {SHORTEST} = {1 + repeats * SHORTEST}. Score a model with a longer context."
+            )
         raise UsageError(
             f"A sequence of 1 + {repeats} x {block} = {positions} tokens is longer than this model's context of "
             f"{limit}. Give length={longest} (--length {longest}) or less"
@@ -306,6 +343,12 @@ def _refuse_impossible(
     needed = block + (bos is None)
     if needed > len(candidates):
         longest = (len(candidates) - (bos is None)) // times
+        if longest < SHORTEST:
+            raise UsageError(
+                f"The {len(candidates)} tokens that can be drawn from this vocabulary (ranked by {candidates.rule}) "
+                f"are too few: the shortest random sequences take {times * SHORTEST + (bos is None)} different ones. "
+                "Give counts=... that cover more tokens (--counts)."
+            )
         raise UsageError(
             f"A sequence {f'without repeats, {times} blocks long, ' if times > 1 else ''}needs {needed} distinct "
             f"tokens, but only {len(candidates)} can be drawn from this vocabulary (ranked by "

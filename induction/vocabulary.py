@@ -62,7 +62,7 @@ def candidate_tokens(
     """
     end = vocab_size if tokenizer is None else min(len(tokenizer), vocab_size)
     rule, ranking = _ranked(tokenizer, end, counts)
-    special = set() if tokenizer is None else {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
+    special = set() if tokenizer is None else _special(tokenizer)
     usable = [token for token in ranking if token not in special | {*never} and 0 <= token < end]
     if tokenizer is not None:
         usable = _that_re_encode(tokenizer, usable)
@@ -70,7 +70,7 @@ def candidate_tokens(
     if len(usable) - 2 * cut < 2:
         raise UsageError(
             f"Of these {end} tokens {len(usable)} can be drawn (ranked by {rule}; no added or special tokens, none "
-            "that does not re-encode to itself). Give counts=... that cover ordinary tokens."
+            "that does not re-encode to itself). Give counts=... that cover ordinary tokens (--counts)."
         )
     return Candidates(torch.tensor(usable[cut : len(usable) - cut]), rule, len(usable))
 
@@ -115,7 +115,7 @@ def _by_vocabulary(tokenizer: Any) -> tuple[str, list[int]]:
     raise UsageError(
         f"This tokenizer ({model['type']}) does not tell which tokens are frequent: expected the merges of a BPE or "
         "the scores of a Unigram vocabulary. Give counts={token id: occurrences in some text}, or counts='uniform' to "
-        "draw all ids alike."
+        "draw all ids alike (--counts)."
     )
 
 
@@ -128,11 +128,23 @@ def _by_merges(model: Mapping[str, Any]) -> list[int]:
     return list(dict.fromkeys(vocabulary[token] for token in made if token in vocabulary))
 
 
+def _special(tokenizer: Any) -> set[int]:
+    return {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
+
+
 def _that_re_encode(tokenizer: Any, ids: list[int]) -> list[int]:
     """The ids that have text which the tokenizer turns into this one id again."""
     texts = tokenizer.batch_decode([[token] for token in ids], clean_up_tokenization_spaces=False)
     wanted = [(token, text) for token, text in zip(ids, texts, strict=True) if text]
     if not wanted:
         return []
-    encoded = tokenizer([text for _, text in wanted], add_special_tokens=False, return_attention_mask=False)
-    return [token for (token, _), back in zip(wanted, encoded["input_ids"], strict=True) if back == [token]]
+    encoded = tokenizer([text for _, text in wanted], add_special_tokens=False, return_attention_mask=False)[
+        "input_ids"
+    ]
+    if not {token for back in encoded for token in back} - _special(tokenizer):
+        raise UsageError(
+            f"This tokenizer ({type(tokenizer).__name__}) turns the texts of all {len(wanted)} tokens that could be "
+            "drawn into nothing or into special tokens, so it does not fit its vocabulary: load the model with "
+            "another, interp.load_model(MODEL, tokenizer=...), or save the one that fits into the model's folder."
+        )
+    return [token for (token, _), back in zip(wanted, encoded, strict=True) if back == [token]]

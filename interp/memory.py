@@ -1,4 +1,4 @@
-"""Memory that could not be had: recognised by what libraries raise, and told with how much was wanted where they say.
+"""Memory that ran out: recognised by what libraries raise, and told with how much was wanted where they say.
 
 PyTorch raises a RuntimeError, CUDA one of its own, the operating system an OSError, safetensors and Arrow a
 MemoryError; a mapped file without room ends in a SystemError that names nothing.
@@ -24,7 +24,7 @@ SMALLER = (
 
 
 def out_of_memory(error: BaseException) -> str:
-    """The beginning of a sentence for memory that could not be had, with how much was wanted; else empty."""
+    """The beginning of a sentence for memory that ran out, with how much was wanted; else empty."""
     said = str(error)
     broke = isinstance(error, SystemError) and "without exception set" in said  # what a mapped file does without room
     if not (isinstance(error, MemoryError) or broke or _SIGNS.search(said)):

@@ -25,6 +25,7 @@ from interp.attention.door import Listener, Route
 from interp.errors import RefusedModelError
 from interp.identity import WeightHash, identity, weight_hash
 from interp.masks import FFNs, Heads
+from interp.token_display import counted
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -53,7 +54,8 @@ class HookedModel:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        heads = f"{self.n_layers} layers x {self.n_heads} heads ({self.n_kv_heads} kv heads)"
+        heads = f"{counted(self.n_layers, 'layer')} x {counted(self.n_heads, 'head')}"
+        heads += f" ({counted(self.n_kv_heads, 'kv head')})"
         numbers = f"{str(self.dtype).removeprefix('torch.')} on {self.device}"
         return f"<HookedModel {self.provenance.get('source', '')}: {self.layout.architecture}, {heads}, {numbers}>"
 

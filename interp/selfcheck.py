@@ -41,6 +41,15 @@ def run_checks(model: HookedModel, *, every_layer: bool = False) -> Iterator[Che
         yield from _changes(rest, group)
 
 
+WHOLE_MODEL, A_GROUP, OF_WEIGHTS = 6, 8, 3  # how many checks run_checks makes
+
+
+def number_of_checks(model: HookedModel, *, every_layer: bool = False) -> int:
+    """How many run_checks makes, where the logits are finite; of offloaded weights one says what is left out."""
+    a_group = A_GROUP - OF_WEIGHTS + 1 if is_offloaded(model.hf) else A_GROUP
+    return WHOLE_MODEL + a_group * (len(model.attention_layers) if every_layer else 1)
+
+
 def _changes(rest: Rest, layers: tuple[int, ...]) -> Iterator[Check]:
     """Checks of gates and resumed runs: of these layers together, or of the one in their middle."""
     middle = layers[len(layers) // 2]

@@ -96,7 +96,7 @@ def require_harness() -> None:
 
 
 def failure(task: str, folder: Path | None, error: Exception) -> UsageError:
-    """The error for a task that could not be built: code or documents that can't be had, or do not fit."""
+    """The error for a task that could not be built: code or documents that are missing or do not fit."""
     if isinstance(error, ImportError):
         return UsageError(
             f"lm-evaluation-harness's own code of {task} can't be imported with the libraries of this environment "

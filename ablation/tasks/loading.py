@@ -44,7 +44,7 @@ def load_task(
     the demonstrations random answers of their own choices. `part`: `screen` are the training documents kept for the
     screen, `rest` is all but those (reserved.py).
 
-    Raises UsageError for a value out of range, an unknown or unfit task, and documents that can't be had or read.
+    Raises UsageError for a value out of range, an unknown or unfit task, and documents that are missing or broken.
     """
     check_arguments(shots=shots, limit=limit, split=split, demos=demos, bos=bos, labels=labels, part=part)
     if part == "screen" and split != "train":

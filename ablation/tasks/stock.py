@@ -51,6 +51,7 @@ def single_tasks(name: str) -> tuple[str, ...]:
 
     Raises UsageError for an unknown name, and for a task, in a group or alone, that can't be served.
     """
+    name = as_indexed(name)
     bare, prefix = name.removeprefix(STOCK_PREFIX), STOCK_PREFIX if name.startswith(STOCK_PREFIX) else ""
     entry = index().get(bare)
     if entry is not None and entry.kind.name in ("GROUP", "TAG"):
@@ -61,6 +62,13 @@ def single_tasks(name: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys(f"{prefix if prefix or not is_own(task) else STOCK_PREFIX}{task}" for task in names))
     stock_yaml(name)
     return (name,)
+
+
+def as_indexed(name: str) -> str:
+    """The name as the harness writes it, where one of its names differs in case alone."""
+    bare = name.removeprefix(STOCK_PREFIX)
+    alike = [bare] if bare in index() else [known for known in index() if known.lower() == bare.lower()]
+    return name.removesuffix(bare) + alike[0] if len(alike) == 1 else name
 
 
 def inside_of(entry: Any) -> list[str]:

@@ -64,7 +64,7 @@ def contest(
     from headscope.store.run import check_output_folder, open_run
 
     folder = opt.run_folder(model, out)
-    names = opt.screen_tasks(folder, tasks, data)
+    names = opt.screen_tasks(folder, tasks, data, model)
     most = max(parse_shots(shots))
     choice = TaskChoice(names, (0, most), limit=limit, data=data, demos="fixed", bos=bos, seed=seed)
     wanted = ContestChoice(controls, tuple(sorted(read_shares(shares))), controls_of)

@@ -10,11 +10,10 @@ import typer
 
 from headscope.cli import options as opt
 from headscope.cli.terminal import progress
+from interp.token_display import counted
 
 if TYPE_CHECKING:
     from interp.checks.result import Check
-
-WHOLE_MODEL, A_LAYER = 5, 5  # checks, at least, for the progress bar
 
 
 @opt.loading(without=("check",))
@@ -30,17 +29,18 @@ def doctor(loading: opt.Loading, model: opt.Model = opt.DEFAULT_MODEL, as_json: 
       headscope doctor gpt2 --dtype bfloat16
     """
     loaded = opt.load(model, **loading, check="off")
-    from interp.selfcheck import run_checks
+    from interp.selfcheck import number_of_checks, run_checks
 
     if not as_json:
-        sizes = f"{loaded.n_layers} layers x {loaded.n_heads} heads, {loaded.n_kv_heads} kv heads"
+        sizes = f"{counted(loaded.n_layers, 'layer')} x {counted(loaded.n_heads, 'head')}"
+        sizes += f", {counted(loaded.n_kv_heads, 'kv head')}"
         print(f"{loaded.layout.architecture}: {sizes}, {loaded.dtype}, attention route '{loaded.route}'", flush=True)
     checks: list[Check] = []
+    expected = number_of_checks(loaded, every_layer=True)
     with progress("checking") as tell:
         for check in run_checks(loaded, every_layer=True):
             checks.append(check)
-            expected = WHOLE_MODEL + A_LAYER * len(loaded.attention_layers)
-            tell(len(checks), max(expected, len(checks)), check.name)
+            tell(len(checks), expected, check.name)
     failed = [check for check in checks if not check.passed]
     if as_json:
         print(json.dumps([vars(check) for check in checks], indent=2))

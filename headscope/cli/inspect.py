@@ -51,8 +51,8 @@ def inspect(
 ) -> None:
     """Look at heads in the browser, on your own machine, and remove them.
 
-    A run directory shows what is stored; its model is loaded where it can be had. A model that has no run directory yet
-    is scored while the page is looked at, as `headscope induction` does it. Ctrl+C ends the inspector.
+    A run directory shows what is stored; its model is loaded where it can be found. A model that has no run directory
+    yet is scored while the page is looked at, as `headscope induction` does it. Ctrl+C ends the inspector.
 
     \b
       headscope inspect
@@ -135,7 +135,7 @@ def make_bench(
     counts: str | None = None,
     model_at: str | None = None,
 ) -> Bench:
-    """A run directory with its model where it can be had, or a model with its run directory where there is one."""
+    """A run directory with its model where that can be found, or a model with its run directory where there is one."""
     from headscope.inspector.opening import open_model, open_run_directory
     from headscope.store.manifest import read_manifest
 

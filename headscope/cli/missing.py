@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ablation.tasks.names import GROUPS
 from ablation.tasks.own_files import written
 from headscope.cli.options import DEFAULT_MODEL
-from headscope.stages.removal_orders import SIGNED
+from headscope.stages.removal_orders import IMPORTANCE, SIGNED, maker
 from headscope.store.manifest import read_manifest
 from headscope.store.run import Run
 from headscope.store.scores import GROUPED
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from headscope.stages.pruning import PruneChoice
     from headscope.store.manifest import Stage
 
-IMPORTANCE = "importance"
-KNOCKOUT = "knockout --component ffn"
-WAYS = {"choice": " --objective choice", "mean": " --ablation mean"}  # what stands in a variant, and is asked for
 Score = tuple[str, str, str]  # component, name, variant
 SHOWN = 3  # of what is missing
 NO_RANKING = ("iterative",)  # makes its own
@@ -51,13 +48,6 @@ def check_scores(folder: Path, model: str, loading: dict[str, Any], choice: Task
     where = ", ".join(f"{task} at {counted(count, 'shot')}" for task, count in cells[:SHOWN])
     more = f" and {len(cells) - SHOWN} more" if len(cells) > SHOWN else ""
     raise UsageError(f"the run '{folder}' holds no {told} to rank by: {where}{more}. First run `{written}`")
-
-
-def maker(name: str, variant: str) -> str:
-    """The command that makes a score."""
-    if name == "knock_out":
-        return KNOCKOUT
-    return IMPORTANCE + "".join(option for way, option in WAYS.items() if way in variant.split("/"))
 
 
 def needed(prune: PruneChoice) -> Iterator[Score]:

@@ -242,11 +242,11 @@ def task_choice(tasks: str, shots: str, *, data: str = "hub", **options: Any) ->
     return TaskChoice(tuple(names), parsed, data=data, **options)
 
 
-def screen_tasks(folder: Path, tasks: str | None, data: str) -> tuple[str, ...]:
+def screen_tasks(folder: Path, tasks: str | None, data: str, model: str) -> tuple[str, ...]:
     """`--tasks`, or all that the run's screen saw. Raises UsageError where there was none."""
     from headscope.stages.screening import seen_tasks
 
-    seen = seen_tasks(folder)
+    seen = seen_tasks(folder, model)
     if tasks is None:
         return seen
     from ablation.tasks.expanding import expand_task_names

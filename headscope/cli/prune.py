@@ -86,7 +86,7 @@ def prune(
         ),
     ] = "importance",
     rankings: Annotated[
-        Path | None, path("--rankings", help="Another run, that holds the importance.", panel=panels.REMOVED)
+        Path | None, path("--rankings", help="Another run that holds the importance.", panel=panels.REMOVED)
     ] = None,
     data: opt.Data = "hub",
     demos: opt.Demos = "document",

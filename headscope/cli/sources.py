@@ -139,7 +139,7 @@ def kept() -> list[str]:
 
 
 def hub_says(source: str) -> str:
-    """Why the hub's model can't be had; empty where it can, or where the hub was too slow to say."""
+    """Why the hub's model can't be fetched; empty where it can, or where the hub was too slow to say."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
 

@@ -50,7 +50,7 @@ def vectors(
     from headscope.store.run import check_output_folder
 
     folder = opt.run_folder(model, out)
-    names = opt.screen_tasks(folder, tasks, data)
+    names = opt.screen_tasks(folder, tasks, data, model)
     choice = vector_choice(TaskChoice(names, data=data, bos=bos, seed=seed))
     check_output_folder(folder, vectors_stage(choice, queries=queries))
     with opt.resumable():

@@ -60,7 +60,7 @@ def named_sets(evidence: Evidence) -> dict[str, str]:
             if arm == FUNCTION and fv_heads is not None:
                 count = len(heads & set(fv_heads))
                 told.insert(0, f"{count} of them classed as FV {'head' if count == 1 else 'heads'}")
-            found[arm] = f"the {len(heads)} heads with the highest {score} ({', '.join(told)})"
+            found[arm] = f"the {counted(len(heads), 'head')} with the highest {score} ({', '.join(told)})"
     return found
 
 

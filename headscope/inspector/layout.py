@@ -14,6 +14,7 @@ from headscope.inspector.desk import desk
 from headscope.inspector.named_sets import named_sets
 from headscope.inspector.widgets import field, plot, save
 from interp import theme
+from interp.token_display import counted
 
 STORES = (
     "pair",
@@ -152,9 +153,9 @@ def removal_line(bench: Bench) -> list[Any]:
 def facts(bench: Bench) -> list[str]:
     """The line under the title."""
     scores = bench.scores
-    parts = [f"{scores.layers} layers of {scores.heads} heads"] if scores.layers else []
+    parts = [f"{counted(scores.layers, 'layer')} of {counted(scores.heads, 'head')}"] if scores.layers else []
     if scores.kv and scores.kv != scores.heads:
-        parts.append(f"{scores.kv} key-value heads a layer")
+        parts.append(f"{counted(scores.kv, 'key-value head')} a layer")
     identity = bench.identity
     parts += [str(identity[name]) for name in ("architecture", "quantization") if identity.get(name)]
     if bench.model is None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def open_run_directory(
     folder: Path, load: Callable[[str], HookedModel], *, data: str, with_model: bool, model_at: str | None = None
 ) -> Bench:
-    """What the run holds; with its model, unless that can't be had, which the page then says.
+    """What the run holds; with its model, unless that can't be loaded, which the page then says.
 
     model_at: where the model is, in place of what the run calls it by; another model there is refused (StoreError).
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -92,7 +92,7 @@ def _of_head(rows: AttentionRows, head: int) -> AttentionRows:
         kv = head // (rows.q.shape[1] // rows.k.shape[1])
         mask = rows.mask if rows.mask is None or rows.mask.shape[1] == 1 else rows.mask[:, head : head + 1]
         q, k, lse = rows.q[:, head : head + 1], rows.k[:, kv : kv + 1], rows.lse[:, head : head + 1]
-        return FactoredRows(q, k, lse, rows.scale, mask, rows.softcap)
+        return replace(rows, q=q, k=k, lse=lse, mask=mask)
     if isinstance(rows, PatternRows):
         return PatternRows(rows.pattern[:, head : head + 1])
     raise UsageError(f"attention rows of kind {type(rows).__name__} can't be split into heads")

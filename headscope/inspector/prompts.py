@@ -39,7 +39,7 @@ class Tokens:
 def tokens_of(prompt: Prompt, model: HookedModel, data: str, *, candidates: Candidates | None = None) -> Tokens:
     """The prompt as ids; candidates: what random tokens are drawn from.
 
-    Raises UsageError for a prompt that can't be had, and for one beyond the model or the inspector."""
+    Raises UsageError for a prompt that can't be made, and for one beyond the model or the inspector."""
     if prompt.kind == "stored":
         raise UsageError("The sequence stored with the run has attention alone: what else it gives would be another's.")
     if prompt.kind == "repeated":

@@ -105,7 +105,7 @@ def window_start(window: Any, length: int) -> tuple[int, int]:
 
 
 def strip_row(bench: Bench, look: Mapping[str, Any]) -> list[float] | None:
-    """What one token pays to each other, or gets from it; None where it can't be had, which the heat map says."""
+    """What one token pays to each other, or gets from it; None where there is none, which the heat map says."""
     try:
         head = asked_head(look.get("head"), bench.scores.layers, bench.scores.heads)
         pattern = seen(bench, look, look.get("after")).pattern(*head)

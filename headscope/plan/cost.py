@@ -271,7 +271,7 @@ def plan_study(config: Any, tokenizer: Any, choice: TaskChoice, budget: Budget) 
 
     config: the model's configuration, or its shape.
 
-    Raises RefusedModelError for a family that can't be served, UsageError for tasks that can't be had.
+    Raises RefusedModelError for a family that can't be served, UsageError for tasks that can't be loaded.
     """
     from dataclasses import replace
 

@@ -23,6 +23,7 @@ DECIDING = ("induction", "screen", "primary")  # what answers the question; a bu
 PRIMARY = "primary"  # the first stage behind the screen, and the first that is run on learnt tasks alone
 TAIL = ("vectors", "contest", "importance", "knockout", "prune")  # the others, of which the last are cut first
 ASKED = ("screen", "primary", "vectors", "contest")  # what a study without a screen has not
+WITHOUT_TEXT = ("induction", "compare", "report")  # what a model without a tokenizer can have
 CARRIED = ("importance", "knockout", "prune")  # planned for the tasks that passed the screen
 
 

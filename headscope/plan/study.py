@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from headscope.plan.budget import TIERS, Budget, parse_budget
 from headscope.plan.hours import begun_with, first_budget, fitted_budget
-from headscope.plan.names import ASKED, CARRIED, PRIMARY, STAGES, TAIL, shots_of
+from headscope.plan.names import ASKED, CARRIED, PRIMARY, STAGES, TAIL, WITHOUT_TEXT, shots_of
 from headscope.plan.runners import RUNNERS, Show
 from headscope.plan.study_plan import StudyPlan
 from headscope.stages.cells import Tell, parse_shots
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 PARTS = tuple(f"no {name}: " for name in STAGES)  # how a line of what is left out begins that names a stage
+NO_TEXT = "nothing that reads documents is run: the model has no tokenizer, and random sequences take token ids alone"
 NO_FFNS = "no FFN is scored, removed or pruned: the model has none that headscope can place"
 
 
@@ -78,8 +79,10 @@ def study(
     for choice, split in ((plan.ranked, "train"), (plan.evaluated, "validation")):
         choice.tasks(split)  # Every task, before the model is loaded.
     subject = loaded(model, load)
-    tokenizer_of(subject, f"the documents of {names[0]}")
+    if only is not None and only not in WITHOUT_TEXT:
+        tokenizer_of(subject, f"the documents of {names[0]}")
     if not isinstance(wanted, Budget):
+        tokenizer_of(subject, "the documents that a budget in hours is reckoned from")
         found, tokens = begun_with(folder, stage) or first_budget(subject, plan.ranked, wanted)
         plan = replace(plan, budget=found.limited(limit), tokens=tokens)
     if only in (None, "induction"):
@@ -94,15 +97,16 @@ def check_only(plan: StudyPlan, only: str | None) -> None:
 
 
 def check_sequences(model: HookedModel, plan: StudyPlan) -> None:
-    """Raises UsageError where the model's context is too short for them: a refusal must not bind the folder."""
+    """Raises UsageError where context or vocabulary can't give them: a refusal must not bind the folder."""
     from induction import repeated_sequences
     from induction.scoring import unrepeated_for
-    from induction.sequences import fitting_length
+    from induction.sequences import drawn_from, fitting_length
 
     protocol: Any = plan.budget.protocol
-    counts = read_counts(plan.counts)
-    length = plan.length or fitting_length(model, protocol)
-    drawn = repeated_sequences(model, protocol=protocol, length=length, seed=plan.seed, counts=counts)
+    pool = drawn_from(model, None, read_counts(plan.counts))
+    fitted = None if plan.length else fitting_length(model, protocol, pool)
+    length = fitted.length if fitted else plan.length
+    drawn = repeated_sequences(model, protocol=protocol, length=length, seed=plan.seed, candidates=pool)
     unrepeated_for(model, drawn)
 
 
@@ -115,7 +119,8 @@ def run_stages(model: HookedModel, folder: Path, stage: Stage, plan: StudyPlan, 
     if finished:
         writer.finish()  # One stage made again does not undo the study.
     record_budget(writer, model, plan)
-    for name in STAGES if only is None else (only,):
+    stages = STAGES if model.tokenizer is not None else WITHOUT_TEXT
+    for name in stages if only is None else (only,):
         if name == PRIMARY and only is None:
             plan = fitted_to_learnt(model, folder, writer, plan)
         if name == STAGES[-1] and only is None:
@@ -132,14 +137,15 @@ def run_stages(model: HookedModel, folder: Path, stage: Stage, plan: StudyPlan, 
 
 def record_budget(writer: RunWriter, model: HookedModel, plan: StudyPlan, *, parts: Sequence[str] = ()) -> None:
     """What is run, and what is not; parts: lines of `leave_out` that stay."""
-    less = [*plan.left_out(), *([] if model.ffn_layers else [NO_FFNS]), *parts]
+    lacking = [*([] if model.ffn_layers else [NO_FFNS]), *([] if model.tokenizer is not None else [NO_TEXT])]
+    less = [*plan.left_out(), *lacking, *parts]
     writer.record(budget=plan.budget.recorded(), tokens=plan.tokens, left_out=less, fewer=plan.budget.fewer())
 
 
 def fitted_to_learnt(model: HookedModel, folder: Path, writer: RunWriter, plan: StudyPlan) -> StudyPlan:
     """The plan of a number of hours with what tasks that are not learnt would have cost given to the others (hours.py).
 
-    As it is where all tasks passed, none did or no screen was had, and where anything behind the screen was begun.
+    As it is where all tasks passed, none did or there was no screen, and where anything behind the screen was begun.
     """
     run = open_run(folder)
     begun = any(stage.command.split()[0] in (PRIMARY, *TAIL) for stage in run.stages)

@@ -10,6 +10,7 @@ from typing import Any
 from headscope.findings.methods import protocol_of, sequences_of
 from headscope.report.contents import top
 from headscope.store.manifest import Manifest, Stage
+from interp.token_display import counted
 
 CLASSES = ("copying", "anti-copying", "matching only")
 
@@ -34,8 +35,8 @@ def summary(manifest: Manifest, data: Mapping[str, Any]) -> dict[str, Any]:
 
 def facts(identity: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
     """The line under the title."""
-    shape = f"{data['layers']} layers of {data['heads']} heads" if data["layers"] else ""
-    groups = f"{data['kv']} key-value heads a layer" if data["kv"] != data["heads"] else ""
+    shape = f"{counted(data['layers'], 'layer')} of {counted(data['heads'], 'head')}" if data["layers"] else ""
+    groups = f"{counted(data['kv'], 'key-value head')} a layer" if data["kv"] != data["heads"] else ""
     revision = f"revision {identity['revision']}" if identity.get("revision") else ""
     precision = identity.get("quantization") or identity.get("dtype") or ""
     return [str(fact) for fact in (identity.get("architecture"), shape, groups, precision, revision) if fact]

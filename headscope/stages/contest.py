@@ -208,9 +208,10 @@ class _Contest:
         """Concept induction, measured and stored where the run has none."""
         if not stored:
             import induction
+            from induction.sequences import drawn_from
 
-            known = recorded_candidates(run.manifest)
-            sizes = entity_sizes(self.model, candidates=known)
+            known = drawn_from(self.model, recorded_candidates(run.manifest), None)
+            sizes = entity_sizes(self.model, known)
             self.writer.record(fitted_prompts={"concept": sizes} if sizes else {})
             prompts = induction.entity_prompts(self.model, seed=self.choice.seed, candidates=known, **sizes)
             tell = None if self.tell is None else Progress(len(prompts), self.tell).within(len(prompts), "concept")

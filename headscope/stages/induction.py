@@ -12,10 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headscope.stages.token_counts import mark_of, read_counts
+from headscope.store.canonical import digest
 from headscope.store.manifest import Stage
 from headscope.store.names import ALSO
 from headscope.store.writer import open_stage
 from interp.errors import HeadscopeError, UsageError
+from interp.token_display import counted
 
 if TYPE_CHECKING:
     from headscope.store.units import UnitStore
@@ -40,12 +42,24 @@ class Measured:
 
 
 def stage_of(
-    *, protocol: str, sequences: int | None, length: int | None, seed: int, counts: str | None = None
+    *,
+    protocol: str,
+    sequences: int | None,
+    length: int | None,
+    seed: int,
+    counts: str | None = None,
+    candidates: Candidates | None = None,
 ) -> Stage:
     """The manifest's entry: everything that must agree for two runs to be the same."""
     from induction.definitions import versions
 
-    options = {"protocol": protocol, "sequences": sequences, "length": length, "counts": mark_of(counts)}
+    options: dict[str, Any] = {
+        "protocol": protocol,
+        "sequences": sequences,
+        "length": length,
+        "counts": mark_of(counts),
+    }
+    options["candidates"] = None if candidates is None else digest(candidates.ids.tolist())[:16]
     held = {name: value for name, value in options.items() if value is not None}
     return Stage("induction", {**held, "definitions": versions()}, seed=seed)
 
@@ -59,28 +73,31 @@ def measure_induction(
     length: int | None = None,
     seed: int = 0,
     counts: str | None = None,
+    candidates: Candidates | None = None,
     also: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Measured:
     """Score every head and store scores, items, classes and an attention example; finished units are not run again.
 
-    counts: how often tokens occur, `uniform` or a file (token_counts.py). also: `retrieval` and `concept`, scores on
-    prompts of their own. Without a length, sequences that the model's context can't hold are as long as it allows, as
-    are the prompts of `also`, and the manifest says so. What the model or its vocabulary can't give is refused before
+    counts: how often tokens occur, `uniform` or a file (token_counts.py). candidates: what to draw from, in place of
+    counts. also: `retrieval` and `concept`, scores on prompts of their own. Without a length, sequences that the
+    model's context or its candidates can't give are as long as they allow, as are the prompts of `also`, and the
+    manifest says so. What the model or its vocabulary can't give is refused before
     anything is written; natural prompts, which a model that reads no English can't have, are left out.
     """
     import induction
     from induction.scoring import unrepeated_for
-    from induction.sequences import fitting_length
+    from induction.sequences import drawn_from, fitting_length
 
     options: dict[str, Any] = {"protocol": protocol, "sequences": sequences, "length": length, "seed": seed}
-    fitted = fitting_length(model, protocol, sequences=sequences) if length is None else None  # type: ignore[arg-type]
-    drawn = {**options, "length": fitted or length}
-    repeated = induction.repeated_sequences(model, **drawn, counts=read_counts(counts))
+    pool = drawn_from(model, candidates, read_counts(counts))
+    fitted = fitting_length(model, protocol, pool, sequences=sequences) if length is None else None  # type: ignore[arg-type]
+    drawn = {**options, "length": fitted.length if fitted else length}
+    repeated = induction.repeated_sequences(model, **drawn, candidates=pool)
     unrepeated = unrepeated_for(model, repeated)
     natural, unread = natural_of(model, seed)
-    further, fitted_prompts = prompts_of(model, also, seed, counts)
-    stage = stage_of(**options, counts=counts)
+    further, fitted_prompts = prompts_of(model, also, seed, pool)
+    stage = stage_of(**options, counts=counts, candidates=candidates)
     with open_stage(model, folder, stage) as run:
         heads, loss = (None, None) if progress is None else _thirds(progress)
         scored = induction.induction_scores(
@@ -108,14 +125,14 @@ def measure_induction(
             induction_heads_by_threshold={str(at): count for at, count in scored.heads.sweep.items()},
             repeat_score=in_context.repeat,
             refused=scored.refused,
-            **({} if fitted is None else {"fitted_length": fitted}),
+            **({} if fitted is None else {"fitted_length": fitted.length}),
             **({"fitted_prompts": fitted_prompts} if fitted_prompts else {}),
             parameters=sum(weight.numel() for weight in model.hf.parameters()),
         )
         shown = min(EXAMPLE_LENGTH, max(repeated.lengths))
         store_example(run, model, candidates=repeated.candidates, length=shown, seed=seed)
     told = _described(protocol, repeated)
-    short = "" if fitted is None else f", as long as the model's context of {model.max_length} tokens allows"
+    short = "" if fitted is None else f", as long as {fitted.by}"
     shortened = [f"; {name} fitted to it: {_listed(sizes)}" for name, sizes in fitted_prompts.items()]
     return Measured(scored, in_context, "".join([told, short, *shortened]), tuple(own))
 
@@ -156,7 +173,7 @@ def check_also(also: Sequence[str]) -> None:
 
 
 def prompts_of(
-    model: HookedModel, also: Sequence[str], seed: int, counts: str | None
+    model: HookedModel, also: Sequence[str], seed: int, candidates: Candidates
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """The prompts of the further scores, and what of their sizes had to be fitted to the model.
 
@@ -167,12 +184,12 @@ def prompts_of(
     check_also(also)
     made: dict[str, Callable[..., Any]] = {
         "retrieval": partial(induction.needle_prompts, model, seed=seed),
-        "concept": partial(induction.entity_prompts, model, seed=seed, counts=read_counts(counts)),
+        "concept": partial(induction.entity_prompts, model, seed=seed, candidates=candidates),
     }
     sizes = {}
     for name in dict.fromkeys(also):
         try:
-            sizes[name] = needle_sizes(model) if name == "retrieval" else entity_sizes(model, read_counts(counts))
+            sizes[name] = needle_sizes(model) if name == "retrieval" else entity_sizes(model, candidates)
         except UsageError as error:
             raise UsageError(f"{error}: leave {name} out (--also)") from error
     return {name: made[name](**fitted) for name, fitted in sizes.items()}, {name: f for name, f in sizes.items() if f}
@@ -191,13 +208,13 @@ def needle_sizes(model: HookedModel) -> dict[str, Any]:
     return {} if lengths == LENGTHS else {"lengths": lengths}
 
 
-def entity_sizes(model: HookedModel, counts: Any = None, candidates: Candidates | None = None) -> dict[str, Any]:
+def entity_sizes(model: HookedModel, candidates: Candidates) -> dict[str, Any]:
     """Length and number of entity prompts, where context, names or candidates do not allow the protocol's."""
     from induction.entities import LENGTH, LONGEST, PROMPTS, fitting
     from interp.tokenizer import tokenizer_of
 
     tokenizer_of(model, "the names of concept induction")
-    fitted = fitting(model, counts, candidates=candidates)
+    fitted = fitting(model, candidates=candidates)
     if fitted["length"] <= LONGEST or fitted["prompts"] < FEWEST_NAMES:
         raise UsageError(
             f"concept induction needs {FEWEST_NAMES} names of few tokens, a context and candidates for {LONGEST + 1} "
@@ -262,4 +279,4 @@ def _thirds(progress: Callable[[int, int], None]) -> tuple[Callable[[int, int], 
 def _described(protocol: str, sequences: RepeatedSequences) -> str:
     lengths = sequences.lengths
     span = f"{lengths[0]}" if len(set(lengths)) == 1 else f"{min(lengths)} to {max(lengths)}"
-    return f"protocol {protocol}: {len(sequences)} sequences, L = {span}, {sequences.repeats} repeats"
+    return f"protocol {protocol}: {counted(len(sequences), 'sequence')}, L = {span}, {sequences.repeats} repeats"

@@ -303,8 +303,8 @@ def heads_of_class(run: Run) -> tuple[str, tuple[Head, ...]]:
     shelf = Shelf(run)
     if not shelf.has("prefix_matching"):
         raise UsageError(
-            f"the run '{run.folder}' holds no induction scores to choose heads by. Run `headscope induction "
-            f"-o {run.folder}` first."
+            f"the run '{run.folder}' holds no induction scores to choose heads by. Run `{run.command('induction')}` "
+            "first."
         )
     heads = shelf.induction_heads
     if heads is not None and heads.any():

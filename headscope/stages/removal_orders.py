@@ -5,15 +5,16 @@ What may be asked is said before anything heavy is loaded. ablation/orders.py ha
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from ablation.names import UNITS
+from ablation.tasks.own_files import written
 from headscope.store.names import AGGREGATE, FFN_RANKINGS, ORDERS, TRANSFER
 from interp.errors import UsageError
+from interp.token_display import counted
 
 if TYPE_CHECKING:
     from ablation.orders import Order
@@ -25,7 +26,17 @@ if TYPE_CHECKING:
     from interp.scores import FFNScores, HeadScores
 
 ITERATIVE_DOCUMENTS = 32
+IMPORTANCE = "importance"  # the score, and the command that makes it
+KNOCKOUT = "knockout --component ffn"
+WAYS = {"choice": " --objective choice", "mean": " --ablation mean"}  # what stands in a variant, and is asked for
 SIGNED = {"signed": "signed", "signed_choice": "signed/choice"}  # an order and its variant of importance
+
+
+def maker(name: str, variant: str) -> str:
+    """The command that makes a score, with the options that its variant takes."""
+    if name == "knock_out":
+        return KNOCKOUT
+    return IMPORTANCE + "".join(option for way, option in WAYS.items() if way in variant.split("/"))
 
 
 def check_orders(names: Sequence[str], tasks: Sequence[str], component: str, unit: str = "head") -> None:
@@ -93,8 +104,6 @@ class Rankings:
         return self.held[key]
 
     def _read(self, task: str, shots: int, signed: str) -> HeadScores | FFNScores:
-        from headscope.store.scores import IMPORTANCE
-
         name, variant = (IMPORTANCE, signed) if signed else self._named()
         try:
             if self.component != "head":
@@ -102,12 +111,10 @@ class Rankings:
             heads = self.run.head_score(name, variant, task=task, shots=shots)
             return heads if self.unit == "head" else self._groups(heads, variant, task, shots)
         except UsageError as error:
-            by_choice = " --objective choice" if variant.endswith("/choice") else ""
-            command = "knockout --component ffn" if name != IMPORTANCE else f"importance{by_choice}"
+            made = self.run.command(*maker(name, variant).split(), "--tasks", written(task), "--shots", str(shots))
             raise UsageError(
-                f"the run '{self.run.folder}' holds no {name} ({variant}) of {task} at {shots} "
-                f"shots to rank its {self.component}s by. Run `headscope {command} --tasks {task} --shots {shots} "
-                f"-o {shlex.quote(str(self.run.folder))}` first."
+                f"the run '{self.run.folder}' holds no {name} ({variant}) of {task} at {counted(shots, 'shot')} to "
+                f"rank its {self.component}s by. Run `{made}` first."
             ) from error
 
     def _groups(self, heads: HeadScores, variant: str, task: str, shots: int) -> HeadScores:
@@ -122,7 +129,7 @@ class Rankings:
         return replace(joint, **first, per_item=None, nulls=(), provenance=provenance)
 
     def _named(self) -> tuple[str, str]:
-        from headscope.store.scores import IMPORTANCE, KNOCK_OUT
+        from headscope.store.scores import KNOCK_OUT
 
         if self.component == "ffn" and self.ffn_ranking not in FFN_RANKINGS:
             raise UsageError(f"{self.ffn_ranking!r} does not rank FFNs; there are {', '.join(FFN_RANKINGS)}")

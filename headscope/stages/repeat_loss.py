@@ -41,10 +41,12 @@ class RepeatLoss:
 
     @property
     def length(self) -> int:
-        """Of a block; shorter where the model's context holds less."""
-        from induction.sequences import fitting_length
+        """Of a block; shorter where the model's context or its candidates allow less."""
+        from induction.sequences import drawn_from, fitting_length
 
-        return fitting_length(self.model, "quick", most=LENGTH) or LENGTH
+        pool = drawn_from(self.model, self.candidates, None)
+        fitted = fitting_length(self.model, "quick", pool, most=LENGTH, twin=False)
+        return fitted.length if fitted else LENGTH
 
     def __call__(self, mask: HeadMask) -> float:
         """With these heads removed."""

@@ -9,7 +9,6 @@ why a task is left out.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from functools import partial
 from math import inf, nan
@@ -25,7 +24,7 @@ from headscope.stages.evaluation import StoredEvaluations
 from headscope.store.ahead import ahead
 from headscope.store.comparisons import SCREENED, Kind, Row, frame, row
 from headscope.store.manifest import Stage, read_manifest
-from headscope.store.run import Run
+from headscope.store.run import MODEL, Run, command_into
 from headscope.store.writer import open_stage
 from interp.errors import UsageError
 
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
 LEVELS = ("few", "none", "shuffled")
 COMMAND = "screen"
+SCREEN = ("study", "--only", "screen")  # as it is typed
 __all__ = ["FEWEST", "learnt_tasks", "measure_screening", "screen_rows", "screening_stage", "seen_tasks"]
 
 
@@ -132,14 +132,15 @@ def documents_to_pass(task: Screened) -> float:
     return documents_for(gain.value, gain, level=2 * (1 - CONFIDENCE)) if gain.value > 0 else inf
 
 
-def seen_tasks(folder: str | Path) -> tuple[str, ...]:
-    """The tasks that a run's screen saw. Raises UsageError where there was no screen."""
+def seen_tasks(folder: str | Path, model: str | None = None) -> tuple[str, ...]:
+    """The tasks that a run's screen saw; model: as it was typed. Raises UsageError where there was no screen."""
     manifest = read_manifest(Path(folder))
     stages = [stage for stage in (manifest.stages if manifest else ()) if stage.command == COMMAND and stage.finished]
     if not stages:
+        typed = model or (Run(Path(folder)).typed_model if manifest else MODEL)
         raise UsageError(
             f"the run '{folder}' holds no screen, so nobody knows which tasks the model learns from its context. "
-            f"Run `headscope study --only screen -o {shlex.quote(str(folder))}` first."
+            f"Run `{command_into(Path(folder), *SCREEN, model=typed)}` first."
         )
     return tuple(stages[-1].tasks)
 
@@ -153,8 +154,8 @@ def learnt_tasks(run: Run, names: tuple[str, ...]) -> tuple[str, ...]:
     if unseen := [name for name in names if name not in seen]:
         raise UsageError(
             f"the screen of '{run.folder}' did not see {', '.join(unseen)}: it was of {', '.join(seen)}. Name tasks of "
-            "the screen (--tasks), or screen these with `headscope study --only screen --tasks NAMES` into another "
-            "folder (-o)."
+            f"the screen (--tasks), or screen these into another folder: "
+            f"`{command_into(Path('FOLDER'), *SCREEN, '--tasks', ','.join(unseen), model=run.typed_model)}`."
         )
     stages = [stage for stage in run.stages if stage.command == COMMAND and stage.finished]
     passed = set(stages[-1].record.get("learnt", ()))

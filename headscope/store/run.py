@@ -42,6 +42,14 @@ EXAMPLE = f"{ITEMS}/{FILE}"
 TABLE_FILES = tuple(table.file for table in tables.TABLES)
 
 
+MODEL = "MODEL"  # in a command, where nobody knows how the model was named
+
+
+def command_into(folder: Path, name: str, *options: str, model: str = MODEL) -> str:
+    """A command that writes into a folder, as a shell takes it."""
+    return shlex.join(["headscope", name, model, *options, "-o", str(folder)])
+
+
 @dataclass(frozen=True)
 class Run:
     """A run directory, read anew at every access; frames are copies and may be changed freely."""
@@ -63,11 +71,15 @@ class Run:
         """What model the numbers belong to."""
         return self.manifest.identity
 
-    def command(self, name: str, *options: str) -> str:
-        """A command that adds to this run, as a shell takes it; MODEL where the run knows a folder's name alone."""
+    @property
+    def typed_model(self) -> str:
+        """The model as a person types it; MODEL where the run knows a folder's name alone."""
         source = str(self.identity.get("source", ""))
-        known = source in EMBEDDED or self.identity.get("revision")
-        return shlex.join(["headscope", name, source if known else "MODEL", *options, "-o", str(self.folder)])
+        return source if source in EMBEDDED or self.identity.get("revision") else MODEL
+
+    def command(self, name: str, *options: str) -> str:
+        """A command that adds to this run, as a shell takes it."""
+        return command_into(self.folder, name, *options, model=self.typed_model)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -18,7 +18,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from interp.attention import chunked, flex, fused
-from interp.attention.mask import is_biased, simplest
+from interp.attention.mask import before_content, is_biased, simplest
 from interp.attention.rows import AttentionRows, FactoredRows, at_least_float32
 from interp.errors import HeadscopeError, RefusedModelError, UsageError
 
@@ -31,20 +31,21 @@ _PREFERRED = {"cpu": ("fused", "chunked"), "cuda": ("flex", "chunked")}
 
 @dataclass(eq=False)
 class Ear:
-    """One listener at one layer, and whether it has heard the run that is going on."""
+    """One listener at one layer, whether it has heard the run that is going on, and the mask the layer was handed."""
 
     layer: int
     listener: Listener
     route: Route = "auto"
     heard: bool = False
+    handed: Any = None
 
 
 @contextmanager
 def ear_on(module: nn.Module, ear: Ear) -> Iterator[None]:
     """Put a listener on an attention module. Raises HeadscopeError where the module runs and nothing is heard."""
 
-    def begin(module: nn.Module, args: Any) -> None:
-        ear.heard = False
+    def begin(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        ear.heard, ear.handed = False, kwargs.get("attention_mask")
 
     def end(module: nn.Module, args: Any, output: Any) -> None:
         if not ear.heard and not recomputing():
@@ -55,7 +56,7 @@ def ear_on(module: nn.Module, ear: Ear) -> Iterator[None]:
             )
 
     with ExitStack() as stack:
-        stack.callback(module.register_forward_pre_hook(begin).remove)
+        stack.callback(module.register_forward_pre_hook(begin, with_kwargs=True).remove)
         stack.callback(module.register_forward_hook(end).remove)
         stack.callback(_leave, module, ear)
         setattr(module, _LISTENERS, (*getattr(module, _LISTENERS, ()), ear))
@@ -121,7 +122,8 @@ def answer(
     if sink is not None:
         output, lse = with_sink(output, lse, sink)
     if listeners:
-        rows = FactoredRows(query.detach(), key.detach(), lse.detach(), float(scale), mask, softcap)
+        reach = before_content(listeners[0].handed, mask)
+        rows = FactoredRows(query.detach(), key.detach(), lse.detach(), float(scale), mask, softcap, reach)
         for ear in listeners:
             ear.heard = True
             ear.listener(ear.layer, rows)

@@ -58,6 +58,19 @@ def simplest(mask: Tensor | None) -> Tensor | None:
     return mask if bool(((mask != 0) & allowed).any()) else allowed
 
 
+def before_content(handed: Any, used: Tensor | None) -> Bool[Tensor, "batch_or_one one_or_head query key"] | None:
+    """What the mask that a layer was handed allows, where the layer uses a narrower one (sparse attention: the top k).
+
+    Causality, windows and padding are in it, what the layer drops by content is not; None where both are the same.
+    """
+    if used is None or not isinstance(handed, Tensor) or handed.shape[-2:] != used.shape[-2:]:
+        return None
+    if handed.dim() != 4 or not (handed.dtype == torch.bool or handed.is_floating_point()):
+        return None
+    allowed = as_bool(handed)
+    return None if torch.equal(allowed, as_bool(used)) else allowed
+
+
 def is_biased(mask: Tensor | None) -> bool:
     """Whether a mask that went through `simplest` adds something to the scores it allows."""
     return mask is not None and mask.dtype != torch.bool

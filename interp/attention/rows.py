@@ -40,7 +40,7 @@ class AttentionRows(Protocol):
         ...
 
     def reachable(self, queries: Int[Tensor, " pair"], keys: Int[Tensor, " pair"]) -> Bool[Tensor, " pair"]:
-        """Which pairs this layer's mask allows in every sequence (a sliding window does not reach far back)."""
+        """Which pairs causality, windows and padding allow in every sequence, whatever else content drops."""
         ...
 
 
@@ -55,7 +55,7 @@ def blocks(rows: AttentionRows, start: int = 0) -> Iterator[tuple[int, int, Tens
 
 @dataclass(frozen=True)
 class FactoredRows:
-    """Rows from q, k and the log-sum-exp of each row."""
+    """Rows from q, k and the log-sum-exp of each row; reach: what is allowed before content decides, else the mask."""
 
     q: Float[Tensor, "batch head query d_head"]
     k: Float[Tensor, "batch kv_head key d_head"]
@@ -63,6 +63,7 @@ class FactoredRows:
     scale: float
     mask: Tensor | None = None
     softcap: float | None = None
+    reach: Bool[Tensor, "..."] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -96,7 +97,8 @@ class FactoredRows:
         return probabilities.masked_fill_(~allowed, 0.0)
 
     def reachable(self, queries: Int[Tensor, " pair"], keys: Int[Tensor, " pair"]) -> Bool[Tensor, " pair"]:
-        return allowed_pairs(self.mask, queries, keys).flatten(0, 1).all(0)
+        mask = self.mask if self.reach is None else self.reach
+        return allowed_pairs(mask, queries, keys).flatten(0, 1).all(0)
 
     def _capped(self, logits: Tensor) -> Tensor:
         return cap(logits.mul_(self.scale), self.softcap)
@@ -119,8 +121,10 @@ class PatternRows:
         return self.pattern[:, :, start:stop, :stop].float()
 
     def reachable(self, queries: Int[Tensor, " pair"], keys: Int[Tensor, " pair"]) -> Bool[Tensor, " pair"]:
-        """No mask at hand: a pair is out of reach when every head of every sequence gives it exactly nothing."""
-        return (self.pattern[:, :, queries, keys] > 0).flatten(0, 1).any(0)
+        """No mask at hand: the window is as wide as the furthest look back that any query gives something."""
+        later, earlier = (self.pattern != 0).flatten(0, 1).any(0).nonzero(as_tuple=True)
+        back = queries - keys
+        return (back >= 0) & (back <= int((later - earlier).max()))
 
 
 def block_logits(

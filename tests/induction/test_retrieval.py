@@ -223,7 +223,7 @@ def test_the_class_is_made_of_the_highest_attention() -> None:
 # --- how it runs ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", ["llama", "bloom"])
+@pytest.mark.parametrize("family", ["llama", "bloom", "glm_moe_dsa"])
 def test_batches_do_not_matter_and_units_are_taken(family: str) -> None:
     model = worded.model(family)
     prompts, units = needle_prompts(model, lengths=(300,), each=1), tiny.Kept()

@@ -12,14 +12,16 @@ import torch
 import induction
 from induction import InductionScores
 from induction.copying import Copying
-from induction.prefix_matching import PrefixMatching
+from induction.prefix_matching import PrefixMatching, Variant
 from induction.reading import Reader, read
+from induction.sequences import repeated_sequences
 from interp.errors import HeadscopeError, RefusedModelError, UsageError
 from interp.model import HookedModel
 from tests.induction import tiny
 from tests.interp import families
+from tests.interp.conftest import family_named
 
-SEVERAL = pytest.mark.parametrize("family", ["gpt2", "gemma3", "bloom", "gpt_oss"])
+SEVERAL = pytest.mark.parametrize("family", ["gpt2", "gemma3", "bloom", "gpt_oss", "glm_moe_dsa"])
 
 
 def score(model: HookedModel, **options: Any) -> InductionScores:
@@ -44,6 +46,25 @@ def test_batches_do_not_matter(family: str) -> None:
     alone = score(model, token_budget=1)
     check_same(score(model), alone, exactly=False)
     check_same(score(model, token_budget=50), alone, exactly=False)
+
+
+@pytest.mark.parametrize("family", ["gemma3", "gpt_neo", "glm_moe_dsa"])
+@pytest.mark.parametrize("variant", ["", "olsson"])
+def test_prefix_matching_is_a_loop_over_eager_patterns(family: str, variant: Variant) -> None:
+    """Windows of 8 positions leave pairs out; what GLM-5's mask drops because of its content counts as 0."""
+    found = family_named(family)
+    repeated = repeated_sequences(found.model, length=7, sequences=4, candidates=tiny.CANDIDATES)
+    (group,) = repeated
+    mine = induction.prefix_matching_score(found.model, repeated, variant=variant, draws=0).per_item
+    for layer, pattern in enumerate(found.patterns(group.tokens)):
+        windowed = layer == {"gemma3": 0, "gpt_neo": 1}.get(family)
+        total, queries, pairs = torch.zeros(4, 4), set(), 0
+        for query, key in zip(*(part.tolist() for part in group.targets.prefix_pairs), strict=True):
+            if windowed and query - key >= 8:
+                continue
+            total, pairs = total + pattern[:, :, query, key], pairs + 1
+            queries.add(query)
+        torch.testing.assert_close(mine[:, layer], total / (pairs if variant else len(queries)), rtol=0, atol=1e-6)
 
 
 @SEVERAL

@@ -17,6 +17,7 @@ from induction.sequences import (
     SequenceGroup,
     candidates_of,
     earlier_copies,
+    fitting_length,
     repeated_sequences,
     unrepeated_twin,
 )
@@ -216,6 +217,29 @@ def test_the_longest_length_that_fits_is_told(model: HookedModel, without_bos: H
         with pytest.raises(UsageError, match=rf"without repeats, 4 blocks long.*--length {fits}\)"):
             unrepeated_twin(hooked, repeated_sequences(hooked, length=20, candidates=few))
         assert unrepeated_twin(hooked, repeated_sequences(hooked, length=fits, candidates=few)).repeats == 1
+
+
+def test_a_length_is_fitted_to_context_and_candidates(model: HookedModel, without_bos: HookedModel) -> None:
+    few = Candidates(torch.arange(100, 126), "counts", 26)
+    plenty = Candidates(torch.arange(100, 1100), "counts", 1000)
+    by_candidates = fitting_length(model, "quick", few)
+    assert by_candidates is not None and by_candidates.length == 6 and "26 tokens that can be drawn" in by_candidates.by
+    drawn = repeated_sequences(model, length=by_candidates.length, candidates=few)
+    assert unrepeated_twin(model, drawn).repeats == 1
+    alone = fitting_length(without_bos, "quick", few, most=40, twin=False)
+    assert alone is not None and alone.length == 25  # one of the 26 stands in front
+    assert fitting_length(model, "quick", plenty) is None
+    by_context = fitting_length(model, "quick", plenty, most=300)
+    assert by_context is not None and by_context.length == 224 and "context of 900 tokens" in by_context.by
+
+
+def test_a_context_or_vocabulary_too_short_for_any_sequence_is_said(pool: Candidates) -> None:
+    hf = LlamaForCausalLM(LlamaConfig(vocab_size=1200, **{**SIZES, "max_position_embeddings": 8}))
+    short = interp.load_model(hf, check=False)
+    with pytest.raises(UsageError, match=r"context of 8 tokens is too short.*1 \+ 4 x 3 = 13"):
+        repeated_sequences(short, candidates=Candidates(torch.arange(100, 1100), "counts", 1000))
+    with pytest.raises(UsageError, match=r"The 3 tokens .* too few: .* take 4 different ones.*\(--counts\)"):
+        repeated_sequences(short, length=3, repeats=1, candidates=Candidates(torch.arange(100, 103), "counts", 3))
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from interp.errors import UsageError
 from interp.model import HookedModel
 from tests.induction import tiny
 from tests.induction.tokenizers import word_level
-from tests.interp import families
+from tests.interp import families, saved
 
 VOCAB = 64
 
@@ -108,3 +109,24 @@ def test_unusable_counts_are_refused(toy: HookedModel) -> None:
             induction.repeated_sequences(toy, counts=counts)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="not both"):
         induction.repeated_sequences(toy, counts="uniform", candidates=tiny.CANDIDATES)
+
+
+def test_a_tokenizer_that_turns_every_text_into_nothing_is_said(tmp_path: Path) -> None:
+    """Transformers takes its Qwen 2 tokenizer for such a folder, whatever is saved there."""
+    model = interp.load_model(saved.save(tmp_path / "model", "qwen2"), check=False)
+    with pytest.raises(
+        UsageError, match=r"\(Qwen2Tokenizer\) turns the texts of all 95 tokens .* into nothing"
+    ) as refusal:
+        induction.repeated_sequences(model, counts="uniform")
+    assert "tokenizer=..." in str(refusal.value) and "counts=" not in str(refusal.value)
+
+
+def test_a_bos_without_a_row_has_a_sentence_of_its_own() -> None:
+    words = [a + b for a in "abcdefg" for b in "hijklmn"]
+    tokenizer = word_level(words)
+    tokenizer.add_special_tokens({"bos_token": tokenizer.convert_ids_to_tokens(len(tokenizer) - 1)})
+    last = tokenizer.bos_token_id
+    hf = GPT2LMHeadModel(GPT2Config(vocab_size=last, n_layer=1, n_head=2, n_embd=8, n_positions=64))
+    model = interp.load_model(hf, tokenizer=tokenizer, check=False)
+    with pytest.raises(UsageError, match=rf"BOS \({last}\) has no row in this model, whose {last} tokens"):
+        induction.repeated_sequences(model, length=6, counts="uniform")

@@ -1,4 +1,4 @@
-"""Memory that can't be had, as the libraries really say it: recognised, sized, and told when a model is loaded."""
+"""Memory that runs out, as the libraries really say it: recognised, sized, and told when a model is loaded."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from interp.checks import changing, reading, thresholds
 from interp.checks.rest import at_rest
 from interp.checks.result import Check, relative
 from interp.errors import HeadscopeError, RefusedModelError, SelfCheckError
-from interp.selfcheck import run_checks, verify
+from interp.selfcheck import number_of_checks, run_checks, verify
 from tests.interp.families import FAMILIES, VOCAB, build, load
 
 NAMES = [
@@ -47,7 +47,9 @@ def failed(model: HookedModel) -> set[str]:
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
 def test_every_check_of_every_layer_passes(name: str) -> None:
-    checks = list(run_checks(load(name), every_layer=True))
+    model = load(name)
+    checks = list(run_checks(model, every_layer=True))
+    assert len(checks) == number_of_checks(model, every_layer=True)
     assert [check for check in checks if not check.passed] == []
     assert list(dict.fromkeys(check.name for check in checks)) == NAMES or name == "lfm2"
     precise = [check for check in checks if "gradient" not in check.name and check.name != "logits are finite"]

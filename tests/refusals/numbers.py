@@ -120,6 +120,31 @@ def random_tokens(desk: Desk, tokenizer: str) -> Outcome:
     return desk.ask("induction", folder, "--length", 5, "--sequences", 2, "-o", desk.out)
 
 
+@refusal(UsageError, "into nothing or into special tokens")
+def tokenizer_that_does_not_fit(desk: Desk) -> Outcome:
+    folder = desk.copied("qwen2", lambda folder: saved.save(folder, "qwen2"))
+    return desk.ask("induction", folder, "--counts", "uniform", "--check", "off", "-o", desk.out)
+
+
+@refusal(UsageError, "has no row in this model")
+def bos_without_a_row(desk: Desk) -> Any:
+    hf = transformers.GPT2LMHeadModel(transformers.GPT2Config(vocab_size=1, n_layer=1, n_head=1, n_embd=8))
+    model = interp.load_model(hf, tokenizer=tiny.tokenizer(), check=False)
+    return induction.repeated_sequences(model, candidates=tiny.CANDIDATES)
+
+
+@refusal(UsageError, "is too short for random repeated sequences")
+def context_too_short(desk: Desk) -> Any:
+    return measure_induction(worded.short(12), desk.out)
+
+
+@refusal(UsageError, "are too few: the shortest random sequences take")
+def vocabulary_too_small(desk: Desk) -> Any:
+    model = tiny.model("llama")
+    few = induction.Candidates(torch.arange(7, 18), "counts", 11)
+    return measure_induction(model, desk.out, length=3, candidates=few)
+
+
 @refusal(UsageError, "copying is scored on sequences without repeats")
 def copying_of_repeats(desk: Desk) -> Any:
     model = tiny.model("llama")

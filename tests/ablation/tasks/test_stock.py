@@ -102,7 +102,9 @@ def test_another_task_of_the_harness_by_name(tmp_path: Path) -> None:
     rows = [{**SCIQ, "support": f"Plants need air {number}."} for number in range(4)]
     (tmp_path / "sciq" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "sciq" / "validation.jsonl").write_text(json.dumps(rows[1]) + "\n")
-    assert expand_task_names("sciq, copa,sciq") == ["sciq", "copa"]
+    assert expand_task_names("sciq, copa,SciQ") == ["sciq", "copa"]
+    assert expand_task_names("MMLU_stem") == expand_task_names("mmlu_stem")
+    assert expand_task_names("lm_eval:SCIQ") == ["lm_eval:sciq"]
     (document,) = load_task("sciq", data=tmp_path, shots=3).documents
     assert document.queries[0] == "Plants need air 1.\nQuestion: What do plants breathe?\nAnswer:"
     assert document.continuations == (" sand", " ink", " tin", " air")

@@ -422,6 +422,24 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_study_of_a_student_model_scores_its_heads_and_reports(
+    headscope: Callable[..., Outcome], student: Path, tmp_path: Path
+) -> None:
+    asked = ("study", student, "--counts", "uniform", "--length", 6, "-o", tmp_path / "run")
+    for only in ("induction", "report"):
+        made = headscope(*asked, "--only", only)
+        assert made.status == 0, made.error
+    made = headscope(*asked)
+    assert made.status == 0, made.error
+    run = open_run(tmp_path / "run")
+    assert [stage.command for stage in run.stages] == ["study", "induction"]
+    assert all(stage.finished for stage in run.stages) and (run.folder / "report.html").is_file()
+    assert any("the model has no tokenizer" in line for line in run.stages[0].record["left_out"])
+    assert "the model has no tokenizer" in (run.folder / "report.html").read_text(encoding="utf-8")
+    refused = headscope(*asked, "--only", "screen")
+    assert refused.status == 2 and "must be turned into tokens" in refused.error
+
+
 def test_a_student_model_is_scored_into_a_run_with_its_tokens_as_numbers(
     headscope: Callable[..., Outcome], student: Path, tmp_path: Path
 ) -> None:

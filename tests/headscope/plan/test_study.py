@@ -609,7 +609,7 @@ def test_only_what_is_learnt_is_carried_on_and_a_screen_must_come_first(
     model: interp.HookedModel, tmp_path: Path, small: None
 ) -> None:
     asked: dict[str, Any] = {"tasks": killed_study.TASKS, "shots": "0,2", "budget": "small", "limit": 12}
-    with pytest.raises(UsageError, match=r"holds no screen.*study --only screen"):
+    with pytest.raises(UsageError, match=r"holds no screen.*study MODEL --only screen"):
         study(model, out=tmp_path / "run", only="importance", **asked)
     with mock.patch("headscope.plan.study.learnt_tasks", return_value=NAMES[:1]):
         run = study(model, out=tmp_path / "run", only="importance", **asked)

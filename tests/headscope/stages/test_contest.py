@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -49,6 +50,7 @@ from tests.headscope.commands import command, done, refused, units
 from tests.headscope.tiny_model import tiny_model
 from tests.interp.families import build
 from tests.interp.overflowing import overflow_on
+from tests.interp.saved import write_config
 
 TASKS = ("probe_pattern", "probe_labels")
 CHOICE = TaskChoice(TASKS, shots=(0, 2), limit=24, demos="fixed")
@@ -329,7 +331,8 @@ def test_concept_prompts_are_drawn_from_the_runs_own_tokens(
             measure_induction(model, tmp_path / "other", also=("concept",), counts="uniform")
         measure_contest(model, tmp_path, replace(CHOICE, names=TASKS[:1], limit=20), replace(CONTEST, controls=0))
     stage, contest = drawn
-    own = candidates_of(model, stage["counts"]).ids
+    own = candidates_of(model, "uniform").ids
+    assert torch.equal(stage["candidates"].ids, own)
     assert torch.equal(contest["candidates"].ids, own) and contest["seed"] == stage["seed"]
     assert contest["length"] == stage["length"] == 24
     assert torch.equal(fitting.call_args.kwargs["candidates"].ids, own)
@@ -372,9 +375,14 @@ def test_it_is_said_and_drawn(run: Run) -> None:
 
 
 def test_a_screen_comes_first_and_names_its_tasks(run: Run, tmp_path: Path) -> None:
+    write_config(tmp_path / "my model", model_type="llama")
     for name in ("vectors", "contest"):
-        refused(command(name, "-o", tmp_path / "none"), "holds no screen", "headscope study --only screen -o")
-    with pytest.raises(UsageError, match="did not see probe_french: it was of probe_pattern, probe_labels"):
+        into = shlex.join(["--only", "screen", "-o", str(tmp_path / "n one")])
+        refused(command(name, "-o", tmp_path / "n one"), "holds no screen", f"`headscope study smollm2-135m {into}`")
+        refused(command(name, tmp_path / "my model", "-o", tmp_path / "n one"), f"'{tmp_path / 'my model'}' {into}`")
+    with pytest.raises(
+        UsageError, match=r"did not see probe_french.*`headscope study MODEL --only screen --tasks probe_french -o"
+    ):
         learnt_tasks(run, ("probe_pattern", "probe_french"))
     refused(command("contest", "-o", run.folder, "--shares", "0,5"), "a share of heads is 1 to 100 percent, got 0")
     refused(command("contest", "-o", run.folder, "--shares", "5%"), "'5%' is not a value of --shares")

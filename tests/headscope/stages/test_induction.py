@@ -179,3 +179,17 @@ def test_counts_that_are_none_are_a_sentence(model_folder: Path, tmp_path: Path)
     asked = ("induction", model_folder, "-o", tmp_path / "run")
     refused(command(*asked, "--counts", tmp_path / "none.json"), "the counts can't be read", "uniform (--counts)")
     refused(command(*asked, "--also", "sinks"), "'sinks' is no further kind of scores; there are retrieval, concept")
+
+
+def test_candidates_are_drawn_from_and_told_apart_by_their_ids(model: interp.HookedModel, tmp_path: Path) -> None:
+    ids = torch.arange(30, 60)
+    pool = induction.Candidates(ids, "counts", len(ids))
+    told = measure_induction(model, tmp_path, sequences=2, candidates=pool)
+    assert "L = 7, 4 repeats, as long as the 30 tokens that can be drawn allow" in told.protocol
+    (stage,) = open_run(tmp_path).stages
+    assert stage.record["candidates"]["ids"] == ids.tolist() and stage.record["fitted_length"] == 7
+    other = induction.Candidates(ids.flip(0), "counts", len(ids))
+    with pytest.raises(StoreError, match="candidates"):
+        measure_induction(model, tmp_path, sequences=2, candidates=other)
+    with pytest.raises(UsageError, match="not both"):
+        measure_induction(model, tmp_path / "both", candidates=pool, counts="uniform")
