@@ -223,6 +223,8 @@ def test_another_file_is_another_folder(tmp_path: Path) -> None:
         ({"fields": {"split.count": 3}}, "one part of 3.*--merge"),
         ({"fields": {"general.type": "adapter"}}, "no model but: adapter"),
         ({"leave_out": "blk.1.ffn_up.weight"}, "lacks weights.*up_proj"),
+        ({"tensors": {"blk.2.attn_q.weight": np.ones((64, 64), np.float32)}}, r"1 of its tensors.*blk\.2\.attn_q"),
+        ({"tensors": {"blk.1.attn_sinks.weight": np.ones(4, np.float32)}}, r"1 of its tensors.*blk\.1\.attn_sinks"),
         (
             {"fields": {"llama.logit_scale": 0.25}},
             r"says logit_scale = 0\.25, and the configuration has no such number",
