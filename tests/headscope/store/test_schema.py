@@ -210,6 +210,13 @@ def altered(name: str, value: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
     return lambda frame: frame.assign(**{name: value})
 
 
+def scattered(frame: pd.DataFrame, tasks: int, far: int) -> pd.DataFrame:
+    """One row a task, far out: a few kB of which as many large grids would be made."""
+    rows = pd.concat([frame.head(1)] * tasks, ignore_index=True)
+    out = {name: far for name in ("layer", "head") if name in frame}
+    return rows.assign(task=[f"task {number}" for number in range(tasks)], **out)
+
+
 IMPOSSIBLE: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str]] = [
     ("head_scores", altered("layer", "one"), "holds .*string in the column 'layer', expected int64"),
     ("head_scores", altered("layer", 1.5), "holds double in the column 'layer'"),
@@ -224,6 +231,12 @@ IMPOSSIBLE: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str]] = [
     ("head_scores", altered("n", -1), "holds n -1"),
     ("head_scores", lambda frame: pd.concat([frame, frame]), "two rows of the same score"),
     ("head_scores", lambda frame: frame.assign(task=pd.Series([None] * len(frame), dtype="str")), "a row without task"),
+    (
+        "head_scores",
+        lambda frame: scattered(frame, 20, 999),
+        "holds 20 rows for 20 scores of 20,000,000 cells together",
+    ),
+    ("ffn_scores", lambda frame: scattered(frame, 30, 99_999), "holds 30 rows for 30 scores of 3,000,000 cells"),
     ("head_scores", lambda frame: frame.drop(columns="p"), "has the columns"),
     ("head_scores", lambda frame: frame[frame.columns[::-1]], "has the columns"),
     ("metrics", altered("value", -np.inf), "holds an infinite value"),
@@ -248,6 +261,22 @@ def test_a_table_of_other_types_or_impossible_rows_is_refused(
         rows(folder, name)
     if name != "head_nulls":  # not in the report
         refused(command("report", folder), f"{name}.parquet")
+
+
+def test_rows_that_would_no_longer_be_read_are_not_added() -> None:
+    """Each stage's few rows could be read alone; together they could not."""
+    row = {
+        **dict.fromkeys(HEAD_SCORES.columns, 0),
+        "score": "importance",
+        "variant": "token",
+        "layer": 999,
+        "head": 999,
+    }
+    one, other = (pd.DataFrame([{**row, "task": name, "p": 0.5, "p_family": 0.5}]) for name in "ab")
+    both = HEAD_SCORES.merged(HEAD_SCORES.empty(), pd.concat([one, other]))
+    assert len(both) == 2
+    with pytest.raises(UsageError, match="3 rows for 3 scores of 3,000,000 cells together"):
+        HEAD_SCORES.merged(both, one.assign(task="c"))
 
 
 # --- items ---------------------------------------------------------------------------------------------------------
