@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,10 @@ from hypothesis import strategies as st
 from ablation.tasks import own_files
 from ablation.tasks.data import read_rows
 from headscope.cli import values
+from headscope.comparison.models import parameters_of
+from headscope.findings.methods import methods
 from headscope.findings.models import paired
+from headscope.findings.page import page_of
 from headscope.inspector.app import make_app
 from headscope.inspector.asked import asked_prompt, asked_removal
 from headscope.inspector.bench import Bench
@@ -36,12 +40,14 @@ from headscope.inspector.callback_requests import NotAsked, checked
 from headscope.inspector.frame import removal_of
 from headscope.inspector.reading import seen
 from headscope.stages.cells import parse_shots
+from headscope.stages.token_counts import recorded_candidates
 from headscope.store.attention_example import decode_example
 from headscope.store.canonical import digest
 from headscope.store.items import read_items, values_of
 from headscope.store.manifest import FILE, read_manifest
 from headscope.store.parquet import decode, encode
 from headscope.store.run import Run, open_run
+from headscope.store.schema import StoredOptions, StoredRecord
 from headscope.store.tables import TABLES
 from headscope.store.units import UnitStore
 from interp.errors import HeadscopeError
@@ -93,6 +99,22 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzzed")
 
 
+# Of the types that notes have, at one level or another.
+almost = st.sampled_from(
+    [5, -1, [1], [[1]], ["x"], {"a": 1}, {"a": [1]}, {"a": ["x"]}, [{"a": 1}], [{"documents": "x"}]]
+)
+COMMANDS = [
+    "induction",
+    "screen",
+    "primary",
+    "vectors",
+    "contest",
+    "importance",
+    "study",
+    "compare",
+    "knockout",
+    "prune",
+]
 Door = Callable[[Path, Path], tuple[st.SearchStrategy[Any], Callable[[Any], Any]]]
 
 
@@ -109,6 +131,27 @@ def a_manifest(run: Path, place: Path) -> Any:
         return found is None or [stage.describe() for stage in found.stages]
 
     return changed(whole), read
+
+
+def a_manifest_on_a_page(run: Path, place: Path) -> Any:
+    """One note of a stage is another value, under a sound hash: sentences, methods and comparisons read it."""
+    folder = Path(shutil.copytree(run, place / "noted"))
+    whole = json.loads((folder / FILE).read_bytes())
+    del whole["sha256"]
+    parts = st.sampled_from(["record", "protocol", "options"])
+
+    def read(asked: Any) -> Any:
+        command, part, name, value = asked
+        stage = {"command": command, "protocol": {}, "finished": "2026-01-01T00:00:00+00:00", part: {name: value}}
+        content = {**whole, "stages": [*whole["stages"], stage]}
+        (folder / FILE).write_text(json.dumps({**content, "sha256": digest(content)}), encoding="utf-8")
+        found = open_run(folder)
+        return page_of(found), methods(found), parameters_of(found), recorded_candidates(found.manifest)
+
+    notes = st.sampled_from(
+        sorted({*StoredRecord.model_fields, *StoredOptions.model_fields, "ways", "limit", "queries"})
+    )
+    return st.tuples(st.sampled_from(COMMANDS), parts, notes, any_json | almost), read
 
 
 def a_manifests_bytes(run: Path, place: Path) -> Any:
@@ -374,6 +417,7 @@ def a_request(run: Path, place: Path) -> Any:
 
 DOORS: list[Door] = [
     a_manifest,
+    a_manifest_on_a_page,
     a_manifests_bytes,
     a_table,
     items,
