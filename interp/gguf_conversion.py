@@ -82,15 +82,20 @@ def weights_note(folder: Path | str) -> str | None:
     The file's type, and what its weights are kept in: `Q4_K_M, dequantised to float32 (85% Q4_K, 15% Q6_K)`.
     """
     facts = facts_of(Path(folder))
-    types = {name: count for name, count in facts.get("tensor_types", {}).items() if name != "F32"}
+    counts, name = facts.get("tensor_types"), facts.get("quantisation")
+    if not (
+        isinstance(name, str) and isinstance(counts, dict) and all(type(n) is int and n > 0 for n in counts.values())
+    ):
+        return None  # of another kind of folder
+    types = {kind: count for kind, count in counts.items() if kind != "F32"}
     if not types:
         return None
-    told = f"{facts['quantisation']}, dequantised to float32"
-    if [*types] == [facts["quantisation"]]:
+    told = f"{name}, dequantised to float32"
+    if [*types] == [name]:
         return told
     whole = sum(types.values())
     mix = sorted(types.items(), key=lambda one: -one[1])
-    return f"{told} ({', '.join(f'{100 * count / whole:.0f}% {name}' for name, count in mix)})"
+    return f"{told} ({', '.join(f'{100 * count / whole:.0f}% {kind}' for kind, count in mix)})"
 
 
 def convert(path: Path, folder: Path) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import interp
 from interp import gguf_conversion
-from interp.cache import facts_of
+from interp.cache import facts_of, kept_folder
 from interp.errors import ModelLoadError, RefusedModelError
 from interp.gguf_conversion import converted_gguf, weights_note
 from interp.gguf_keys import settle
@@ -158,6 +158,16 @@ def test_a_file_is_called_by_its_own_type_and_its_mix_is_told(
     )
     told = weights_note(converted_gguf(path))
     assert told is not None and re.fullmatch(note, told), told
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"tensor_types": {"Q4_1": "x"}, "quantisation": "Q4_0"}, {"tensor_types": {"Q4_1": 0}, "quantisation": "Q4_0"}, {}]
+    + [{"tensor_types": kinds, "quantisation": name} for kinds, name in ((None, "Q4_0"), ({"Q4_1": 1}, None))],
+)
+def test_a_folder_that_notes_something_else_has_no_such_note(tmp_path: Path, facts: dict[str, Any]) -> None:
+    folder = kept_folder("thing", lambda _: facts)
+    assert facts_of(folder) == facts and weights_note(folder) is None
 
 
 def test_the_rows_really_change_places() -> None:
