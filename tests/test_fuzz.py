@@ -119,39 +119,29 @@ Door = Callable[[Path, Path], tuple[st.SearchStrategy[Any], Callable[[Any], Any]
 
 
 def a_manifest(run: Path, place: Path) -> Any:
-    whole = json.loads((run / FILE).read_bytes())
+    """Another value anywhere, or a note of a stage that is one, under a sound hash: pages are made of what is read."""
+    folder = Path(shutil.copytree(run, place / "noted", dirs_exist_ok=True))
+    whole = json.loads((folder / FILE).read_bytes())
+    notes = sorted({*StoredRecord.model_fields, *StoredOptions.model_fields, "ways", "limit", "queries"})
+
+    @st.composite
+    def noted(draw: st.DrawFn) -> Any:
+        part = draw(st.sampled_from(["record", "protocol", "options"]))
+        note = {draw(st.sampled_from(notes)): draw(any_json | almost)}
+        stage = {"command": draw(st.sampled_from(COMMANDS)), "protocol": {}, "finished": "2026-01-01T00:00:00+00:00"}
+        return {**whole, "stages": [*whole["stages"], {**stage, part: note}]}
 
     def read(content: Any) -> Any:
         if isinstance(content, dict):
             content = {name: value for name, value in content.items() if name != "sha256"}
             with contextlib.suppress(HeadscopeError):
                 content = {**content, "sha256": digest(content)}
-        (place / FILE).write_text(json.dumps(content), encoding="utf-8")
-        found = read_manifest(place)
-        return found is None or [stage.describe() for stage in found.stages]
-
-    return changed(whole), read
-
-
-def a_manifest_on_a_page(run: Path, place: Path) -> Any:
-    """One note of a stage is another value, under a sound hash: sentences, methods and comparisons read it."""
-    folder = Path(shutil.copytree(run, place / "noted"))
-    whole = json.loads((folder / FILE).read_bytes())
-    del whole["sha256"]
-    parts = st.sampled_from(["record", "protocol", "options"])
-
-    def read(asked: Any) -> Any:
-        command, part, name, value = asked
-        stage = {"command": command, "protocol": {}, "finished": "2026-01-01T00:00:00+00:00", part: {name: value}}
-        content = {**whole, "stages": [*whole["stages"], stage]}
-        (folder / FILE).write_text(json.dumps({**content, "sha256": digest(content)}), encoding="utf-8")
+        (folder / FILE).write_text(json.dumps(content), encoding="utf-8")
         found = open_run(folder)
-        return page_of(found), methods(found), parameters_of(found), recorded_candidates(found.manifest)
+        told = [stage.describe() for stage in found.stages], recorded_candidates(found.manifest)
+        return told, page_of(found), methods(found), parameters_of(found)
 
-    notes = st.sampled_from(
-        sorted({*StoredRecord.model_fields, *StoredOptions.model_fields, "ways", "limit", "queries"})
-    )
-    return st.tuples(st.sampled_from(COMMANDS), parts, notes, any_json | almost), read
+    return changed(whole) | noted(), read
 
 
 def a_manifests_bytes(run: Path, place: Path) -> Any:
@@ -417,7 +407,6 @@ def a_request(run: Path, place: Path) -> Any:
 
 DOORS: list[Door] = [
     a_manifest,
-    a_manifest_on_a_page,
     a_manifests_bytes,
     a_table,
     items,
