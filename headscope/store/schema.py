@@ -102,6 +102,7 @@ class StoredRecord(_Read):
 
     scores: dict[str, dict[str, Any]] = {}
     cut: dict[str, Count] = {}
+    unlabelled: dict[str, Count] = {}
     budget: dict[str, Any] = {}
     refused: dict[str, Any] | None = None
     left_out: list[Text] | dict[str, Text] = []  # in words, or why by task
