@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +26,7 @@ from ablation.cutting import Cut, cut_weights, plan_cut
 from ablation.provenance import model_mark
 from interp import hooks
 from interp.errors import RefusedModelError, StoreError, UsageError
+from interp.leftovers import left_behind, mark
 from interp.masks import FFNMask, FFNs, HeadMask, Heads, ffn_mask, head_mask
 from interp.offload import is_offloaded
 
@@ -185,11 +185,21 @@ def _save(model: HookedModel, folder: Path, record: dict[str, Any], cut: Cut | N
     record["cut"] = {**cut.record(), **sizes}
 
 
+def _sweep(target: Path) -> None:
+    """Take away the folders that killed exports to this target left."""
+    begin = f".{target.name}."
+    for path in target.parent.iterdir():
+        if path.name.startswith(begin) and left_behind(path.name.removeprefix(begin)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def _write(model: HookedModel, target: Path, record: dict[str, Any], cut: Cut | None) -> None:
     """Into a folder beside the target, which takes its name when all is there."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        _sweep(target)
+        made = target.with_name(f".{target.name}.{mark()}")
+        made.mkdir(mode=0o700)
     except OSError as error:
         raise StoreError(f"{str(target)!r} can't be written ({error.strerror}): give another folder") from error
     try:

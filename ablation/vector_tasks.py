@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ablation.tasks.definitions import definition
-from ablation.tasks.loading import METRICS, demonstration_pool, evaluated, limited, render
+from ablation.tasks.labels import labelled
+from ablation.tasks.loading import METRICS, demonstration_pool, evaluated, limited, render, telling_misfits
 from ablation.tasks.names import ICL14
 from ablation.tasks.rendering import Renderer
 from ablation.tasks.reserved import cluster_of, divided
@@ -83,14 +84,21 @@ def vector_task(
     """Load a task's prompts. mean_labels="wrong" gives the mean set wrong labels, too, others than the null's: then
     there is nothing to find.
 
+    Rows without a label are counted (`Task.unlabelled`) and left out.
     Raises UsageError for a task without training documents, or with too few for `shots` demonstrations.
     """
     source, place = definition(name, data)
     metric = METRICS.get(name, "acc") if name in ICL14 else "acc"
     if not source.has_training_docs():
         raise UsageError(f"{name} has no train documents, so mean set, queries and demonstrations can't be kept apart")
-    training = list(evaluated(source, name, "train"))
-    rows, pool = divided(training, demonstration_pool(source, name), training, "rest", name)
+    training, pool = list(evaluated(source, name, "train")), demonstration_pool(source, name)
+    with telling_misfits(name):
+        held, training, pool = (
+            (len(training), len(pool)),
+            *(labelled(source, part, metric) for part in (training, pool)),
+        )
+    unlabelled = max(held[0] - len(training), held[1] - len(pool))
+    rows, pool = divided(training, pool, training, "rest", name)
     mean, asked, shown = split_by_cluster(rows)
     pool = [row for row in pool if cluster_of(row) in shown]
     if shots > len(pool):
@@ -101,7 +109,7 @@ def vector_task(
         renderer = Renderer(source, pool, shots=k, seed=drawn, demos="document", labels=labels, metric=metric)
         chosen = limited([row for row in rows if cluster_of(row) in clusters], limit)
         documents = render(renderer, chosen, None)
-        return Task(name, k, documents, metric, "train", drawn, "document", labels, bos, place)
+        return Task(name, k, documents, metric, "train", drawn, "document", labels, bos, place, unlabelled)
 
     null = task(mean, mean_documents, "wrong", shots)
     asking = task(asked, queries, "wrong", shots)

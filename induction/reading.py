@@ -18,6 +18,7 @@ from induction.groups import Group, TokenGroup
 from interp.attention.rows import AttentionRows
 from interp.errors import HeadscopeError
 from interp.model import HookedModel
+from interp.overflow import checked_attention
 
 TOKEN_BUDGET = 4096
 Progress = Callable[[int, int], None]
@@ -122,7 +123,7 @@ def read(
             key = _key(batch, readers)
             kept = None if units is None else units.get(key)
             if kept is None:
-                with _listening(model, readers):
+                with _listening(model, batch, readers):
                     model.run(batch.tokens)
                 made = _exported(readers)
                 if units is not None:
@@ -140,7 +141,7 @@ def batch_unit(model: HookedModel, batch: Any, readers: Sequence[Reader[Any]]) -
     """What the readers keep of a batch; for whoever runs it elsewhere."""
     for reader in readers:
         reader.start(batch)
-    with torch.no_grad(), _listening(model, readers):
+    with torch.no_grad(), _listening(model, batch, readers):
         model.run(batch.tokens)
     return _exported(readers)
 
@@ -157,8 +158,8 @@ def _key(batch: TokenGroup, readers: Sequence[Reader[Any]]) -> dict[str, Any]:
 
 
 @contextmanager
-def _listening(model: HookedModel, readers: Sequence[Reader[Any]]) -> Iterator[None]:
-    """Hand every layer's attention, then its z, to the readers."""
+def _listening(model: HookedModel, batch: Any, readers: Sequence[Reader[Any]]) -> Iterator[None]:
+    """Hand every layer's attention, then its z, to the readers; a row that is no number ends the run."""
     early: dict[int, Tensor] = {}  # outside the attention interface a module hands out its weights after z is made
 
     def hear(layer: int, rows: AttentionRows) -> None:
@@ -174,7 +175,8 @@ def _listening(model: HookedModel, readers: Sequence[Reader[Any]]) -> Iterator[N
             _hand_on(readers, layer, z)
 
     with ExitStack() as stack:
-        stack.enter_context(model.watch_attention(hear))
+        names = [f"sequence {number}" for number in batch.indices]
+        stack.enter_context(checked_attention(model, batch.tokens, hear, names=names))
         if any(reader.needs_z for reader in readers):
             for layer in model.attention_layers:
                 stack.enter_context(model.edit("z", partial(hear_z, layer), layer=layer))

@@ -1,7 +1,8 @@
 """Folders that are made once and kept: whole or not there, whatever was killed, copied or damaged in between.
 
 A folder is made under a temporary name and renamed when it is complete. A marker in it holds the size and SHA-256 of
-every file; the folder is used only while all of them hold (0.3 s for 540 MB), and is made again otherwise.
+every file, what was noted when it was made, and its own SHA-256; the folder is used only while all of them hold (0.3 s
+for 540 MB), and is made again otherwise.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from interp.memory import out_of_memory
 
 MARKER = "headscope-cache.json"
 # Part of every marker: a folder made by another version of the conversion is made again.
-FORMAT = 1
+FORMAT = 2
 
 
 def cache_root() -> Path:
@@ -58,7 +59,7 @@ def kept_folder(name: str, make: Callable[[Path], Mapping[str, Any]]) -> Path:
 def is_whole(folder: Path) -> bool:
     """Whether the folder holds the files of its marker, each with its size and hash, and no other."""
     marker = _marker(folder)
-    if marker.get("format") != FORMAT or not isinstance(marker.get("files"), dict):
+    if not marker:
         return False
     files = marker["files"]
     if {name: size for name, (size, _) in files.items()} != _sizes(folder):
@@ -72,11 +73,25 @@ def facts_of(folder: Path) -> dict[str, Any]:
 
 
 def _marker(folder: Path) -> dict[str, Any]:
+    """The marker's content; empty where there is none, or none that this version wrote."""
     try:
         marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return marker if isinstance(marker, dict) else {}
+    if not isinstance(marker, dict) or marker.pop("sha256", None) != _digest(marker):
+        return {}
+    files = marker.get("files")
+    described = isinstance(files, dict) and isinstance(marker.get("facts"), dict) and marker.get("format") == FORMAT
+    return marker if described and all(_is_file(file) for file in files.values()) else {}
+
+
+def _is_file(told: Any) -> bool:
+    """Size and SHA-256."""
+    return isinstance(told, list) and [type(part) for part in told] == [int, str]
+
+
+def _digest(marker: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(marker, sort_keys=True).encode()).hexdigest()
 
 
 def _sizes(folder: Path) -> dict[str, int]:
@@ -111,7 +126,8 @@ def _build(folder: Path, make: Callable[[Path], Mapping[str, Any]]) -> None:
         facts = dict(make(new))
         files = {name: [size, sha256_of(new / name)] for name, size in _sizes(new).items()}
         marker = {"format": FORMAT, "facts": facts, "files": files}
-        (new / MARKER).write_text(json.dumps(marker, indent=2, sort_keys=True), encoding="utf-8")
+        sealed = {**marker, "sha256": _digest(marker)}
+        (new / MARKER).write_text(json.dumps(sealed, indent=2, sort_keys=True), encoding="utf-8")
         if folder.exists():
             os.replace(folder, new.with_name(f"{new.name}.old"))
         os.replace(new, folder)

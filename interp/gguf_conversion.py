@@ -1,8 +1,8 @@
 """A `.gguf` file as an ordinary Hugging Face folder: weights dequantised to float32, with their tokenizer and config.
 
 transformers converts; here is refused what it would get wrong without a word (one part of a split file, an adapter,
-missing tensors, scaled rotary positions that it leaves out), the configuration is given what it dropped (gguf_keys.py),
-and the tokenizer is mended where the file names a pre-tokenizer that transformers takes for GPT-2's.
+missing and unread tensors, scaled rotary positions that it leaves out), the configuration is given what it dropped
+(gguf_keys.py), and the tokenizer is mended where the file names a pre-tokenizer that transformers takes for GPT-2's.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from interp.cache import facts_of, kept_folder, sha256_of
 from interp.errors import ModelLoadError, RefusedModelError, quoted
 from interp.gguf_keys import settle
+from interp.gguf_tensors import unread_tensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -31,7 +32,7 @@ GPT2_RULE = frozenset({"gpt-2", "phi-2", "roberta-bpe", "mpt", "olmo", "jais", "
 
 
 # Part of a converted folder's name: those of an earlier conversion are not used.
-CONVERSION = 2
+CONVERSION = 3
 
 # Where llama.cpp keeps the factors of scaled rotary positions (Llama 3.1 and later, Phi-3).
 ROPE_TENSORS = ("rope_freqs", "rope_factors")
@@ -47,6 +48,7 @@ class GGUFHeader:
     tokens: int
     pre_tokenizer: str | None
     tensor_types: dict[str, int]
+    tensors: tuple[str, ...] = ()
     scaled_rope: str = ""
     file_type: str | None = None
     keys: Mapping[str, Any] = field(default_factory=dict)
@@ -80,15 +82,20 @@ def weights_note(folder: Path | str) -> str | None:
     The file's type, and what its weights are kept in: `Q4_K_M, dequantised to float32 (85% Q4_K, 15% Q6_K)`.
     """
     facts = facts_of(Path(folder))
-    types = {name: count for name, count in facts.get("tensor_types", {}).items() if name != "F32"}
+    counts, name = facts.get("tensor_types"), facts.get("quantisation")
+    if not (
+        isinstance(name, str) and isinstance(counts, dict) and all(type(n) is int and n > 0 for n in counts.values())
+    ):
+        return None  # of another kind of folder
+    types = {kind: count for kind, count in counts.items() if kind != "F32"}
     if not types:
         return None
-    told = f"{facts['quantisation']}, dequantised to float32"
-    if [*types] == [facts["quantisation"]]:
+    told = f"{name}, dequantised to float32"
+    if [*types] == [name]:
         return told
     whole = sum(types.values())
     mix = sorted(types.items(), key=lambda one: -one[1])
-    return f"{told} ({', '.join(f'{100 * count / whole:.0f}% {name}' for name, count in mix)})"
+    return f"{told} ({', '.join(f'{100 * count / whole:.0f}% {kind}' for kind, count in mix)})"
 
 
 def convert(path: Path, folder: Path) -> Mapping[str, Any]:
@@ -140,6 +147,7 @@ def _described(reader: Any) -> GGUFHeader:
         tokens=len(value("tokenizer.ggml.tokens", ())),
         pre_tokenizer=value("tokenizer.ggml.pre") if value("tokenizer.ggml.model") == "gpt2" else None,
         tensor_types=dict(sizes),
+        tensors=tuple(tensor.name for tensor in reader.tensors),
         scaled_rope=", ".join(scaled),
         file_type=_type_named(value("general.file_type")),
         keys={name.removeprefix(own): value(name) for name in reader.fields if name.startswith(own)},
@@ -203,6 +211,13 @@ def _read_model(path: Path, header: GGUFHeader) -> PreTrainedModel:
     if wrong:
         raise RefusedModelError(
             f"{path}: this {header.architecture} file lacks weights, or they have other shapes: {wrong}"
+        )
+    if unread := unread_tensors(model, header.architecture, header.tensors):
+        names, more = ", ".join(unread[:3]), ", ..." if len(unread) > 3 else ""
+        raise RefusedModelError(
+            f"{path}: {len(unread)} of its tensors are read by no part of the model that the file describes "
+            f"({names}{more}): it says fewer blocks than it holds, or holds parts that transformers does not know. "
+            "Take the model's own checkpoint in place of the .gguf file."
         )
     if header.scaled_rope and _rope_kind(model.config) == "default":
         raise RefusedModelError(

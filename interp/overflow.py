@@ -5,14 +5,18 @@ In a stored table NaN means that there is no such head; what broke down must nev
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp import hooks
+from interp.attention.door import Listener
+from interp.attention.rows import AttentionRows
 from interp.errors import HeadscopeError
 
 if TYPE_CHECKING:
@@ -23,11 +27,14 @@ ADVICE = "Load the model with dtype float32, and run `headscope doctor`"
 
 def broken(model: HookedModel, what: str, *, document: str, tokens: Sequence[int] = ()) -> HeadscopeError:
     """The error for `what` (the log-likelihood, say) of a document; with its tokens it says where it began."""
+    return no_number(model, f"{what} of document {document}", tokens)
+
+
+def no_number(model: HookedModel, what: str, tokens: Sequence[int] = ()) -> HeadscopeError:
+    """The error for a thing in words that is no finite number; with the tokens that were run it says where it began."""
     first = first_overflow(model, tokens) if len(tokens) else ""
     where = f"; it begins in {first}" if first else ""
-    return HeadscopeError(
-        f"{what} of document {document} is no finite number: it overflows {dtype_of(model)}{where}. {ADVICE}"
-    )
+    return HeadscopeError(f"{what} is no finite number: it overflows {dtype_of(model)}{where}. {ADVICE}")
 
 
 def refuse_broken_effects(
@@ -54,6 +61,57 @@ def broken_part(
     return HeadscopeError(
         f"{what} of {named} is no finite number: it overflows {dtype_of(model)}{more}{where}. {ADVICE}"
     )
+
+
+@dataclass
+class _BrokenRow(Exception):
+    """Where attention is no number; raised out of the forward pass, which is run again to find where that begins."""
+
+    layer: int
+    sequence: int
+    head: int
+    position: int
+
+
+@contextmanager
+def checked_attention(
+    model: HookedModel,
+    tokens: Int[Tensor, "batch position"],
+    listener: Listener,
+    *,
+    layers: Iterable[int] | None = None,
+    names: Sequence[str] = ("the text",),
+) -> Iterator[None]:
+    """`model.watch_attention` for a run of these tokens without padding, ended by the first row that is no number.
+
+    names: one a sequence, for the error. Raises HeadscopeError that names layer, head, position, sequence and dtype.
+    """
+
+    def hear(layer: int, rows: AttentionRows) -> None:
+        wrong = (~rows.finite()).nonzero()
+        if len(wrong):
+            raise _BrokenRow(layer, *wrong[0].tolist())
+        listener(layer, rows)
+
+    try:
+        with model.watch_attention(hear, layers=layers):
+            yield
+    except _BrokenRow as found:
+        what = f"the attention of head {found.layer}.{found.head} at token {found.position} of {names[found.sequence]}"
+        raise no_number(model, what, tokens[found.sequence].tolist()) from None
+
+
+def refuse_broken_logits(
+    model: HookedModel, logits: Float[Tensor, "position vocab"], tokens: Sequence[int], *, start: int = 0
+) -> None:
+    """Raise HeadscopeError for the first position whose logits give no probabilities.
+
+    start: the position of the first row; tokens: all that were run, to find where it begins.
+    """
+    wrong = (~logits.logsumexp(-1).isfinite()).nonzero()
+    if len(wrong):
+        position = start + int(wrong[0])
+        raise no_number(model, f"what the model says behind token {position} of the text", tokens)
 
 
 def dtype_of(model: HookedModel) -> str:

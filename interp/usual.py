@@ -17,6 +17,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from interp.errors import UsageError
+from interp.overflow import refuse_broken_logits
 from interp.tokenizing import to_string, to_tokens
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def generate(
     """`start` and at most so many tokens more; a text comes back for a text.
 
     temperature: 0 takes the likeliest token, above it tokens are drawn, seeded. It ends at the model's end of text, and
-    where its context is full. Raises UsageError for more than one sequence and values out of range.
+    where its context is full. Raises UsageError for more than one sequence and values out of range, HeadscopeError
+    where the logits are no finite numbers.
     """
     if max_new_tokens < 1 or temperature < 0:
         raise UsageError(
@@ -76,6 +78,7 @@ def generate(
             break
         with torch.no_grad():
             last = model(tokens)[0, -1].float().cpu()
+        refuse_broken_logits(model, last[None], tokens[0].tolist(), start=tokens.shape[1] - 1)
         following = _next(last, temperature, stream)
         tokens = torch.cat([tokens, torch.tensor([[following]], device=tokens.device)], dim=1)
         if following in endings:

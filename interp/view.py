@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import UsageError
+from interp.overflow import checked_attention
 from interp.theme import colour
 from interp.token_display import counted, shown, token_texts
 from interp.tokenizing import Ids, ids_of
@@ -91,14 +92,19 @@ class AttentionView:
 
 
 def draw(tokens: tuple[str, ...], patterns: Float[np.ndarray, "head query key"], names: tuple[str, ...]) -> Drawing:
-    """The safe CircuitsVis call. Raises UsageError for more than 64 tokens and for shapes that do not fit together."""
+    """The safe CircuitsVis call.
+
+    Raises UsageError for more than 64 tokens, shapes that do not fit together and values that are no finite numbers.
+    """
     if patterns.shape != (len(names), len(tokens), len(tokens)):
         raise UsageError(f"{len(names)} heads and {len(tokens)} tokens do not fit patterns of shape {patterns.shape}")
     if len(tokens) > WINDOW:
         raise UsageError(f"a view holds at most {WINDOW} tokens, got {len(tokens)}: choose a window of the text")
+    if not np.isfinite(patterns).all():
+        raise UsageError("the patterns hold values that are no finite numbers: load the model with dtype float32")
     from circuitsvis.attention import attention_heads, attention_pattern
 
-    values = np.round(np.nan_to_num(patterns.astype(np.float64)), 3)
+    values = np.round(patterns.astype(np.float64), 3)
     texts = [shown(token) for token in tokens]
     # The first position takes what a head does not need: colours are for what is paid to all others.
     highest = max(0.05, float(values[:, :, 1:].max(initial=0.0)))
@@ -181,12 +187,15 @@ def text_ids(model: HookedModel, text: str | Ids) -> list[int]:
 def read_window(
     model: HookedModel, tokens: Int[Tensor, "one position"], layer: int, start: int, stop: int
 ) -> Float[np.ndarray, "head query key"]:
-    """Attention among the positions start..stop-1, every head of a layer."""
+    """Attention among the positions start..stop-1, every head of a layer.
+
+    Raises HeadscopeError where a row is no finite number, before the window or in it.
+    """
     found: list[np.ndarray] = []
 
     def keep(_: int, rows: AttentionRows) -> None:
         found.append(rows.block(start, stop)[0, :, :, start:stop].float().cpu().numpy())
 
-    with torch.no_grad(), model.watch_attention(keep, layers=[layer]):
+    with torch.no_grad(), checked_attention(model, tokens, keep, layers=[layer]):
         model.run(tokens)
     return found[0]

@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,10 @@ from hypothesis import strategies as st
 from ablation.tasks import own_files
 from ablation.tasks.data import read_rows
 from headscope.cli import values
+from headscope.comparison.models import parameters_of
+from headscope.findings.methods import methods
 from headscope.findings.models import paired
+from headscope.findings.page import page_of
 from headscope.inspector.app import make_app
 from headscope.inspector.asked import asked_prompt, asked_removal
 from headscope.inspector.bench import Bench
@@ -36,12 +40,14 @@ from headscope.inspector.callback_requests import NotAsked, checked
 from headscope.inspector.frame import removal_of
 from headscope.inspector.reading import seen
 from headscope.stages.cells import parse_shots
+from headscope.stages.token_counts import recorded_candidates
 from headscope.store.attention_example import decode_example
 from headscope.store.canonical import digest
 from headscope.store.items import read_items, values_of
 from headscope.store.manifest import FILE, read_manifest
 from headscope.store.parquet import decode, encode
 from headscope.store.run import Run, open_run
+from headscope.store.schema import StoredOptions, StoredRecord
 from headscope.store.tables import TABLES
 from headscope.store.units import UnitStore
 from interp.errors import HeadscopeError
@@ -93,22 +99,49 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzzed")
 
 
+# Of the types that notes have, at one level or another.
+almost = st.sampled_from(
+    [5, -1, [1], [[1]], ["x"], {"a": 1}, {"a": [1]}, {"a": ["x"]}, [{"a": 1}], [{"documents": "x"}]]
+)
+COMMANDS = [
+    "induction",
+    "screen",
+    "primary",
+    "vectors",
+    "contest",
+    "importance",
+    "study",
+    "compare",
+    "knockout",
+    "prune",
+]
 Door = Callable[[Path, Path], tuple[st.SearchStrategy[Any], Callable[[Any], Any]]]
 
 
 def a_manifest(run: Path, place: Path) -> Any:
-    whole = json.loads((run / FILE).read_bytes())
+    """Another value anywhere, or a note of a stage that is one, under a sound hash: pages are made of what is read."""
+    folder = Path(shutil.copytree(run, place / "noted", dirs_exist_ok=True))
+    whole = json.loads((folder / FILE).read_bytes())
+    notes = sorted({*StoredRecord.model_fields, *StoredOptions.model_fields, "ways", "limit", "queries"})
+
+    @st.composite
+    def noted(draw: st.DrawFn) -> Any:
+        part = draw(st.sampled_from(["record", "protocol", "options"]))
+        note = {draw(st.sampled_from(notes)): draw(any_json | almost)}
+        stage = {"command": draw(st.sampled_from(COMMANDS)), "protocol": {}, "finished": "2026-01-01T00:00:00+00:00"}
+        return {**whole, "stages": [*whole["stages"], {**stage, part: note}]}
 
     def read(content: Any) -> Any:
         if isinstance(content, dict):
             content = {name: value for name, value in content.items() if name != "sha256"}
             with contextlib.suppress(HeadscopeError):
                 content = {**content, "sha256": digest(content)}
-        (place / FILE).write_text(json.dumps(content), encoding="utf-8")
-        found = read_manifest(place)
-        return found is None or [stage.describe() for stage in found.stages]
+        (folder / FILE).write_text(json.dumps(content), encoding="utf-8")
+        found = open_run(folder)
+        told = [stage.describe() for stage in found.stages], recorded_candidates(found.manifest)
+        return told, page_of(found), methods(found), parameters_of(found)
 
-    return changed(whole), read
+    return changed(whole) | noted(), read
 
 
 def a_manifests_bytes(run: Path, place: Path) -> Any:

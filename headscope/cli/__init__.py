@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -136,7 +136,7 @@ def status_of(run: Callable[[], Any]) -> int:
         # A refusal may stand for whatever a library failed with. A model's tells it; a stored file may lie about it.
         cause = None if isinstance(error, ModelLoadError | StoreError) else error.__cause__
         if cause is not None and (short := out_of_memory(cause)):
-            return told(f"{short}. {LESS}", 1)
+            return told(f"{short}. {less_memory(sys.argv[1:])}", 1)
         return told(str(error), 2 if isinstance(error, UsageError) else 1)
     except Interrupted:
         return told(GOES_ON, INTERRUPTED, before="\n")
@@ -144,7 +144,7 @@ def status_of(run: Callable[[], Any]) -> int:
         return told("interrupted", INTERRUPTED, before="\n")
     except Exception as error:
         if short := out_of_memory(error):
-            return told(f"{short}. {LESS}", 1)
+            return told(f"{short}. {less_memory(sys.argv[1:])}", 1)
         if not hasattr(error, "format_message"):
             raise
         if type(error).__name__ == "NoArgsIsHelpError":
@@ -156,10 +156,21 @@ def status_of(run: Callable[[], Any]) -> int:
     return int(status or 0)
 
 
-LESS = (
-    "Take --dtype bfloat16, fewer or shorter prompts (--limit, --length, --shots), or --device auto with "
-    "--offload-folder for weights that do not fit; finished units are kept"
-)
+def less_memory(arguments: Sequence[str]) -> str:
+    """What helps where memory ran out, by the options that the command has."""
+    commands = getattr(typer.main.get_command(app), "commands", {})
+    asked = commands.get(next((word for word in arguments if not word.startswith("-")), ""))
+    options = set() if asked is None else {name for option in asked.params for name in option.opts}
+    smaller = ["--dtype bfloat16"] if "--dtype" in options else []
+    if prompts := [name for name in ("--limit", "--length") if name in options]:
+        prompts += ["--shots"] if {"--limit", "--shots"} <= options else []
+        smaller.append(f"fewer or shorter prompts ({', '.join(prompts)})")
+    if "--offload-folder" in options:
+        smaller.append("--device auto with --offload-folder for weights that do not fit")
+    if not smaller:
+        return "End other programs, or give the command to a machine with more memory"
+    kept = "; finished units are kept" if "-o" in options and "--offload-folder" in options else ""
+    return f"Take {', or '.join(smaller)}{kept}"
 
 
 def told(what: str, status: int, *, before: str = "") -> int:

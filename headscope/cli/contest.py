@@ -68,11 +68,13 @@ def contest(
     most = max(parse_shots(shots))
     choice = TaskChoice(names, (0, most), limit=limit, data=data, demos="fixed", bos=bos, seed=seed)
     wanted = ContestChoice(controls, tuple(sorted(read_shares(shares))), controls_of)
-    check_output_folder(folder, wanted.stage(choice))
+    stage = wanted.stage(choice)
+    check_output_folder(folder, stage)
     with opt.resumable():
         loaded = opt.load(model, **loading)
         with progress("contest") as tell:
             measure_contest(loaded, folder, choice, wanted, progress=tell)
+        opt.tell_prompts(open_run(folder), stage)
         page = opt.render_report(folder)
     run = open_run(folder)
     found = told(run, page)

@@ -47,16 +47,18 @@ def vectors(
     """
     from headscope.stages.cells import TaskChoice
     from headscope.stages.vectors import measure_vectors, vector_choice, vectors_stage
-    from headscope.store.run import check_output_folder
+    from headscope.store.run import check_output_folder, open_run
 
     folder = opt.run_folder(model, out)
     names = opt.screen_tasks(folder, tasks, data, model)
     choice = vector_choice(TaskChoice(names, data=data, bos=bos, seed=seed))
-    check_output_folder(folder, vectors_stage(choice, queries=queries))
+    stage = vectors_stage(choice, queries=queries)
+    check_output_folder(folder, stage)
     with opt.resumable():
         loaded = opt.load(model, **loading)
         with progress("function vectors") as tell:
             found = measure_vectors(loaded, folder, choice, queries=queries, progress=tell)
+        opt.tell_prompts(open_run(folder), stage)
         page = opt.render_report(folder)
     if as_json:
         print(json.dumps(told(found, folder, page, top), indent=2, allow_nan=False))

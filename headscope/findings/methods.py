@@ -113,7 +113,7 @@ def _concept(rows: pd.DataFrame) -> Iterator[str]:
 
 def measured(stage: Stage) -> tuple[str, ...]:
     """The tasks that a stage measured, as far as it says so: those that it was asked for may be more."""
-    if stage.command not in MEASURED or "documents" not in stage.record:
+    if stage.command not in MEASURED or stage.record.get("documents") is None:
         return tuple(stage.tasks)
     held = {re.sub(r", \d+ shots?$", "", key) for key in stage.record["documents"]}
     return tuple(task for task in stage.tasks if task in held)

@@ -59,7 +59,7 @@ def _question(stage: Stage) -> str:
 def _look(stage: Stage) -> str:
     """When the study looked for the last time."""
     looks = stage.record.get("looks") or ()
-    if not looks:
+    if not looks or not all(name in looks[-1] for name in ("look", "documents")):
         return ""
     last = looks[-1]
     seen = f"; look {last['look']}, at {counted(last['documents'], 'document')}, was the last"
@@ -69,7 +69,8 @@ def _look(stage: Stage) -> str:
 
 
 def _study(stage: Stage, manifest: Manifest) -> Iterator[str]:
-    counts = [shots(count) for count in stage.options.get("shots", ())]
+    asked = stage.options.get("shots", ())
+    counts = [shots(count) for count in (asked if isinstance(asked, list | tuple) else (asked,))]
     budget = stage.record.get("budget", {})
     documents = {
         name.removesuffix("_documents"): count for name, count in budget.items() if name.endswith("_documents")

@@ -28,7 +28,7 @@ class Pair:
 
 def strongest_pairs(pattern: Float[np.ndarray, "query key"], count: int = PAIRS) -> list[Pair]:
     """The highest attention paid to a key other than the first position, which takes what a head does not need."""
-    beyond = np.tril(np.nan_to_num(pattern[:, 1:]), -1) if pattern.shape[1] > 1 else pattern[:, :0]
+    beyond = np.tril(pattern[:, 1:], -1) if pattern.shape[1] > 1 else pattern[:, :0]
     order = np.argsort(-beyond, axis=None, kind="stable")[:count]
     places = [divmod(int(at), beyond.shape[1]) for at in order]
     return [

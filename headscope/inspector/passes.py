@@ -15,6 +15,7 @@ from headscope.inspector.prompts import Tokens
 from headscope.store.attention_example import AttentionExample
 from interp.attention.rows import AttentionRows, FactoredRows, PatternRows, blocks
 from interp.errors import UsageError
+from interp.overflow import checked_attention, refuse_broken_logits
 from interp.token_display import counted
 
 if TYPE_CHECKING:
@@ -99,7 +100,10 @@ def _of_head(rows: AttentionRows, head: int) -> AttentionRows:
 
 
 def read_pass(model: HookedModel, tokens: Tokens, tell: Callable[[int, int], None]) -> PromptPass:
-    """Run the prompt; gates that are held around this take part."""
+    """Run the prompt; gates that are held around this take part.
+
+    Raises HeadscopeError where attention or what the model says is no finite number.
+    """
     rows: dict[int, AttentionRows] = {}
 
     def keep(layer: int, attention: AttentionRows) -> None:
@@ -107,8 +111,9 @@ def read_pass(model: HookedModel, tokens: Tokens, tell: Callable[[int, int], Non
         tell(layer + 1, model.n_layers + 1)
 
     ids = torch.tensor([tokens.ids], device=model.device)
-    with torch.no_grad(), model.watch_attention(keep):
+    with torch.no_grad(), checked_attention(model, ids, keep):
         logits = model(ids)[0]
+    refuse_broken_logits(model, logits, tokens.ids)
     return PromptPass(tokens, rows, predictions(logits, ids[0].to(logits.device)))
 
 

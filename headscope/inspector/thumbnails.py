@@ -76,7 +76,7 @@ def pictures(patterns: Float[np.ndarray, "head query key"]) -> UInt8[np.ndarray,
     block = max(1, -(-length // SIDE))
     side = -(-length // block)
     padded = np.zeros((heads, side * block, side * block), dtype=np.float32)
-    padded[:, :length, :length] = np.tril(np.nan_to_num(patterns))
+    padded[:, :length, :length] = np.tril(patterns)
     if length > 1:
         padded[:, :, 0] = 0
     largest = padded.reshape(heads, side, block, side, block).max((2, 4))

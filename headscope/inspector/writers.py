@@ -20,6 +20,7 @@ from headscope.inspector.prompts import longest, why
 from headscope.inspector.reading import asked_query
 from interp.errors import UsageError, quoted
 from interp.logit_lens import logit_lens
+from interp.overflow import no_number
 from interp.tokenizer import read_text, tokenizer_of
 
 if TYPE_CHECKING:
@@ -122,12 +123,14 @@ def _at_the_end(made: DirectAttribution) -> DirectAttribution:
 
 
 def lens(bench: Bench, asked: Question, removed: RemovedParts) -> Lens:
-    """The answer as read after each layer, with a removal in place."""
+    """The answer as read after each layer, with a removal in place. Raises HeadscopeError for what is no number."""
     reference = bench.reference(removed)
 
     def make() -> Lens:
         with bench.gated("reading the layers", removed, reference):
             log_p = logit_lens(bench.live, torch.tensor([asked.ids], device=bench.live.device)).cpu()
+            if bool(log_p.isnan().any()):
+                raise no_number(bench.live, "what a layer's stream says of the text", asked.ids)
         mine = log_p[:, asked.answer]
         ranks = 1 + (log_p > mine[:, None]).sum(-1)
         return Lens(mine, tuple(ranks.tolist()), tuple(log_p.argmax(-1).tolist()))

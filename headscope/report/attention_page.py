@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 
 from headscope.report.pictures import PICTURES, check_output, write_pictures
-from headscope.store.atomic import write_atomically
+from headscope.store.atomic import sweep, write_atomically
 from interp import view
 from interp.errors import UsageError
 from interp.token_display import token_texts, visible
@@ -54,6 +54,7 @@ def write_attention(
     that is empty or too long.
     """
     targets = outputs(Path(out), png=png)
+    sweep(targets[0].parent)
     read = read_attention(model, text, layer, head)
     for target in targets:
         if target.suffix in PICTURES:

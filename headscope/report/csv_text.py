@@ -1,7 +1,7 @@
 """Rows as CSV text that a spreadsheet takes for text: a cell that would be a formula gets an apostrophe in front.
 
 Names of tasks and tokens come from whoever made a run or a model. The rule is OWASP's (CSV injection): text that begins
-with = + - @, a tab or a carriage return. Numbers stay as they are, and so does a single sign, which is no formula.
+with = + - @, a tab or a line break. Numbers stay as they are, and so does a single sign, which is no formula.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 Row = Iterable[Any]
-FORMULA = re.compile(r"[=+\-@\t\r].", re.DOTALL)
+FORMULA = re.compile(r"[=+\-@\t\r\n].", re.DOTALL)
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 

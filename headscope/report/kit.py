@@ -16,7 +16,7 @@ from headscope.figures.catalogue import CATALOGUE, Panel
 from headscope.findings.citations import bibliography
 from headscope.findings.methods import methods
 from headscope.report.pictures import write_pictures
-from headscope.store.atomic import make_writable, write_atomically
+from headscope.store.atomic import make_writable, sweep, write_atomically
 from headscope.store.glossary import FOLDED
 from headscope.store.run import Run
 from headscope.store.snapshot import Stored
@@ -48,6 +48,7 @@ def write_kit(run: Run, folder: Path, *, kind: str = "pdf") -> list[Path]:
             "you need with run.figure(NAME).write_image(FILE)"
         )
     make_writable(folder)
+    sweep(folder)
     texts = {folder / PARAGRAPH: f"{methods(run)}\n", folder / BIBLIOGRAPHY: bibliography(run)}
     for path, text in texts.items():
         write_atomically(path, text.encode("utf-8", "replace"))

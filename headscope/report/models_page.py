@@ -12,7 +12,7 @@ from headscope.figures.pair import pair_figures
 from headscope.findings.models import HEADINGS, cells, paired, sentences
 from headscope.report.csv_text import harmless
 from headscope.report.page import page, plots_scripts, safe_json
-from headscope.store.atomic import write_atomically
+from headscope.store.atomic import sweep, write_atomically
 from interp.errors import UsageError
 from interp.theme import for_scripts
 
@@ -36,6 +36,7 @@ def write_models(
     scores: of two runs, what comparison/pair.py pairs; names: theirs, in that order.
     """
     check_page(out)
+    sweep(out.parent)
     numbers = out.with_suffix(".csv")
     text = table.map(harmless).to_csv(index=False, lineterminator="\n")  # names are whatever their folders are called
     write_atomically(numbers, text.encode("utf-8", "replace"))

@@ -24,7 +24,7 @@ from headscope.findings.reading import READING
 from headscope.findings.words import model_name
 from headscope.report.contents import page_data
 from headscope.report.summary import summary
-from headscope.store.atomic import write_atomically
+from headscope.store.atomic import sweep, write_atomically
 from headscope.store.run import Run, open_run
 from headscope.store.snapshot import Stored
 from interp.theme import css_variables
@@ -41,6 +41,7 @@ def render(folder: str | Path | Run) -> Path:
     """
     run = folder if isinstance(folder, Run) else open_run(folder)
     path = run.folder / FILE
+    sweep(run.folder)
     write_atomically(path, report(run).encode("utf-8", "replace"))
     return path
 

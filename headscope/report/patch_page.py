@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from headscope.report.page import page, plots_scripts, safe_json
 from headscope.report.pictures import PICTURES, check_output, write_pictures
-from headscope.store.atomic import write_atomically
+from headscope.store.atomic import sweep, write_atomically
 from interp.figure import by_layer, mosaic, step
 from interp.theme import bare, colour_bar, for_scripts, heat, plain_text, styled
 from interp.token_display import label, visible
@@ -52,6 +52,7 @@ def write_effects(
     """
     target = out.with_suffix(out.suffix.lower())
     check_output(target)
+    sweep(target.parent)
     if target.suffix in PICTURES:
         write_pictures({target: drawn(effects, title=f"{title}, {model}")})
         return target

@@ -16,7 +16,7 @@ from headscope.findings.reading import READING
 from headscope.findings.section import Section
 from headscope.findings.words import model_name
 from headscope.report.pictures import write_pictures
-from headscope.store.atomic import make_writable, write_atomically
+from headscope.store.atomic import make_writable, sweep, write_atomically
 from headscope.store.manifest import FILE
 from headscope.store.run import TABLE_FILES, Run, open_run
 from headscope.store.sealed import copy_sealed
@@ -34,6 +34,8 @@ def publish(run: Run, folder: str | Path) -> Path:
     home = Path(folder)
     published = home / name_of(run)
     make_writable(published)
+    for part in (home, published):
+        sweep(part)
     copy_sealed(run.folder, published, TABLE_FILES)
     try:
         draw_figures(open_run(published))

@@ -7,7 +7,7 @@ shorter one, and prompts are seeded by document (Method 6), so that any shard gi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -181,7 +181,7 @@ def check_component(model: HookedModel, component: str) -> None:
         )
 
 
-def unlabelled_rows(tasks: tuple[Task, ...]) -> dict[str, int]:
+def unlabelled_rows(tasks: Iterable[Task]) -> dict[str, int]:
     """How many training documents of each task have no label, where there are any: they are no demonstrations."""
     return {task.name: task.unlabelled for task in tasks if task.unlabelled}
 

@@ -45,7 +45,7 @@ from ablation.gains import DRAWS
 from ablation.names import RECHECKED
 from ablation.statistics.standardised import FEWEST_CONTROLS
 from headscope.comparison.contest import contest_rows, set_table
-from headscope.stages.cells import Progress, TaskChoice, Tell, shards, text_length, title_of
+from headscope.stages.cells import Progress, TaskChoice, Tell, shards, text_length, title_of, unlabelled_rows
 from headscope.stages.evaluation import StoredEvaluations, replacement_for, way_of
 from headscope.stages.induction import entity_sizes
 from headscope.stages.primary import REST, SHARD, heads_of_class, layout, listed, with_references
@@ -150,6 +150,7 @@ def measure_contest(
         wanted = removals(sets, controlled=controlled(contest.controls_of))
         writer.record(arms=sorted({one.arm for one in sets}), sets=sets_told(sets))
         writer.record(documents={title_of(task): task.fingerprint[:16] for task in tasks})
+        writer.record(unlabelled=unlabelled_rows(tasks))
         counter = Progress(len(wanted) * len(tasks), progress)
         ahead(writer.units, (partial(work.contested, task, wanted, Progress(0)) for task in tasks))
         found = [work.contested(task, wanted, counter) for task in tasks]

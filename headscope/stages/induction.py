@@ -254,6 +254,7 @@ def store_example(
     import induction
     from headscope.store.attention_example import quantise
     from interp.hooks import dense_pattern
+    from interp.overflow import checked_attention
     from interp.token_display import token_texts
 
     drawn: dict[str, Any] = {"length": length, "repeats": EXAMPLE_REPEATS, "seed": seed, "candidates": candidates}
@@ -264,7 +265,7 @@ def store_example(
     def keep(layer: int, rows: Any) -> None:
         patterns[layer] = quantise(dense_pattern(rows)[0]).cpu()
 
-    with torch.no_grad(), model.watch_attention(keep):
+    with torch.no_grad(), checked_attention(model, group.tokens, keep, names=["the stored example"]):
         model.run(group.tokens)
     texts = [token_texts(model.tokenizer, [token])[0] for token in group.tokens[0].tolist()]
     blocks = [1 + repeat * group.block for repeat in range(group.repeats)]

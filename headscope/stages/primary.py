@@ -33,7 +33,7 @@ from ablation.statistics.looks import EVEN
 from ablation.statistics.standardised import FEWEST_CONTROLS
 from headscope.comparison.primary import PRIMARY_CONTROLS, PRIMARY_WAY, decided, primary_rows
 from headscope.comparison.scored import Shelf
-from headscope.stages.cells import Progress, TaskChoice, Tell, first, title_of
+from headscope.stages.cells import Progress, TaskChoice, Tell, first, title_of, unlabelled_rows
 from headscope.stages.evaluation import StoredEvaluations, check_references, replacement_for
 from headscope.stages.repeat_loss import RepeatLoss
 from headscope.stages.screening import learnt_tasks
@@ -127,6 +127,7 @@ def measure_primary(
         writer.record(question=text, hash=mark, earlier=asked_before(run, mark), tested=listed(heads), set=name)
         writer.record(without_references=without, planned_looks=[look.share for look in planned])
         writer.record(documents={title_of(condition.few): condition.few.fingerprint[:16] for condition in conditions})
+        writer.record(unlabelled=unlabelled_rows([condition.few for condition in conditions]))
         ways = (PRIMARY_WAY, *primary.ways)
         total = sum(len(condition.few.documents) for condition in conditions) * len(chosen) * len(ways)
         asked = _Asked(model, writer, choice, conditions, chosen, Progress(total, progress))

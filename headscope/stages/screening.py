@@ -19,7 +19,7 @@ from ablation.gains import DRAWS
 from ablation.names import RECHECKED
 from ablation.screening import CONFIDENCE, FEWEST, Screen, Screened, load_screen, screen
 from ablation.statistics.power import documents_for
-from headscope.stages.cells import Progress, TaskChoice, Tell, title_of
+from headscope.stages.cells import Progress, TaskChoice, Tell, title_of, unlabelled_rows
 from headscope.stages.evaluation import StoredEvaluations
 from headscope.store.ahead import ahead
 from headscope.store.comparisons import SCREENED, Kind, Row, frame, row
@@ -53,6 +53,7 @@ def measure_screening(
     counter = Progress(len(conditions), progress)
     with open_stage(model, folder, screening_stage(choice)) as run:
         run.record(documents={title_of(condition.few): condition.few.fingerprint[:16] for condition in conditions})
+        run.record(unlabelled=unlabelled_rows([condition.few for condition in conditions]))
         run.record(choices={condition.few.name: choices_of(condition.few) for condition in conditions})
         evaluations = StoredEvaluations(run.units)
         ahead(run.units, (partial(screen, model, [each], evaluate=evaluations) for each in conditions))

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headscope.stages.cells import Progress, TaskChoice, Tell, first, text_length
+from headscope.stages.cells import Progress, TaskChoice, Tell, first, text_length, unlabelled_rows
 from headscope.stages.screening import learnt_tasks
 from headscope.store.ahead import ahead
 from headscope.store.canonical import digest
@@ -90,6 +90,7 @@ def measure_vectors(
     tasks, left_out = loaded_tasks(learnt, choice, queries)
     with open_stage(model, folder, vectors_stage(choice, queries=queries)) as run:
         run.record(documents={task.name: task.queries.fingerprint[:16] for task in tasks})
+        run.record(unlabelled=unlabelled_rows([task.queries for task in tasks]))
         total = sum(len(task.queries.documents) + LABELLED for task in tasks)
         work = _Vectors(model, run, choice.seed, Progress(total, progress))
         ahead(run.units, (partial(replace(work, counter=Progress(0)).asked, task) for task in tasks))

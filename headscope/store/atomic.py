@@ -6,22 +6,17 @@ from what another is writing, and is swept at once.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import platform
-import re
-import secrets
 import stat
 import time
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
 from interp.errors import StoreError
+from interp.leftovers import left_behind, mark
 
 SUFFIX = ".tmp"
 STALE_SECONDS = 3600.0
-NAMED = re.compile(rf"\.([0-9a-f]{{8}})-([0-9]{{1,9}})-[0-9a-f]{{16}}\{SUFFIX}")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -79,13 +74,28 @@ def check_writable(folder: Path) -> None:
 
 
 def remove_stale(folder: Path, *, older_than: float = STALE_SECONDS) -> None:
-    """Delete temporary files whose process is gone; of another machine's, or an unknown one's, those that are old."""
+    """Delete temporary files whose process is gone; of another machine's, or an unknown one's, those that are old.
+
+    For a run directory, which is headscope's alone; `sweep` is for any other folder.
+    """
     for path in folder.glob(f".*{SUFFIX}"):
         try:
-            if _left_behind(path.name) or time.time() - path.stat().st_mtime > older_than:
+            if left_behind(_marked(path)) or time.time() - path.stat().st_mtime > older_than:
                 path.unlink()
         except OSError:
             continue
+
+
+def sweep(folder: Path) -> None:
+    """Delete what headscope's own killed processes left in a folder that others may write into too."""
+    for path in folder.glob(f".*{SUFFIX}"):
+        if left_behind(_marked(path)):
+            with suppress(OSError):
+                path.unlink()
+
+
+def _marked(path: Path) -> str:
+    return path.name[1:].removesuffix(SUFFIX)
 
 
 def remove_empty(folder: Path) -> None:
@@ -99,26 +109,7 @@ def remove_empty(folder: Path) -> None:
 
 
 def _temporary_name() -> str:
-    return f".{_machine()}-{os.getpid()}-{secrets.token_hex(8)}{SUFFIX}"
-
-
-@cache
-def _machine() -> str:
-    return hashlib.sha256(platform.node().encode("utf-8", "replace")).hexdigest()[:8]
-
-
-def _left_behind(name: str) -> bool:
-    """Whether this machine wrote it, by a process that is no longer there."""
-    found = NAMED.fullmatch(name)
-    if found is None or found[1] != _machine():
-        return False
-    try:
-        os.kill(int(found[2]), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # another user's
-        return False
-    return False
+    return f".{mark()}{SUFFIX}"
 
 
 def _try_a_write(folder: Path) -> None:

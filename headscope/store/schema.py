@@ -31,11 +31,20 @@ def _name_in_the_folder(value: str) -> str:
     return value
 
 
+def _with_named_ways(protocol: str | dict[str, Any]) -> str | dict[str, Any]:
+    """Where it says by what else removed heads are replaced, these are names."""
+    ways = protocol.get("ways") if isinstance(protocol, dict) else None
+    if not (ways is None or (isinstance(ways, list) and all(isinstance(way, str) for way in ways))):
+        raise ValueError("its ways should be a list of names")
+    return protocol
+
+
 Text = Annotated[str, Field(max_length=100_000)]
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Moment = Annotated[str, AfterValidator(_moment)]
 File = Annotated[str, AfterValidator(_name_in_the_folder)]
 State = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]  # SHA-256; empty: not there yet
+Protocol = Annotated[Text | dict[str, Any], AfterValidator(_with_named_ways)]
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
@@ -56,21 +65,61 @@ class StoredIdentity(BaseModel):
     weight_hash: Text | None = None
 
 
-class StoredRecord(BaseModel):
-    """What stages note and others read."""
+class _Read(BaseModel):
+    """What stages note for themselves, with types for what others read of it."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+
+class StoredLook(_Read):
+    """How the primary question stood when so many documents were in."""
+
+    look: Count = 1
+    documents: Count = 0
+    kind: Text = ""
+    value: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+
+
+class StoredCandidates(_Read):
+    """What random sequences were drawn from."""
+
+    ids: list[Count]
+    rule: Text
+
+
+class StoredOptions(_Read):
+    """What may differ from stage to stage."""
+
+    shots: int | list[int] = 0
+    length: Count | None = None
+    lengths: list[Count] = []
+
+
+class StoredRecord(_Read):
+    """What stages found on the way."""
 
     scores: dict[str, dict[str, Any]] = {}
     cut: dict[str, Count] = {}
+    unlabelled: dict[str, Count] = {}
     budget: dict[str, Any] = {}
     refused: dict[str, Any] | None = None
     left_out: list[Text] | dict[str, Text] = []  # in words, or why by task
-    looks: list[dict[str, Any]] = []
+    looks: list[StoredLook] = []
+    planned_looks: list[float] = []
+    earlier: list[Text] = []
     learnt: list[Text] = []
-    reasons: dict[str, Any] = {}
+    reasons: dict[str, Text] = {}
+    choices: dict[str, list[Count]] = {}
+    draws: Count = 0
+    lengths: list[Count] = []
+    parameters: Count | None = None
+    candidates: StoredCandidates | None = None
+    vector_heads: list[Text] = []
+    vector_controls: Count = 0
     documents: dict[str, Any] | None = None
-    sets: dict[str, Any] = {}
+    sets: dict[str, list[Text] | Text] = {}
     missing_arms: dict[str, Any] = {}
     fv_heads: list[Annotated[str, Field(pattern=r"^[0-9]{1,5}\.[0-9]{1,5}$")]] = []
     fv_over_tasks: list[Annotated[list[float], Field(min_length=2, max_length=2)]] = []
@@ -86,10 +135,10 @@ class StoredStage(_Strict):
     """One command that wrote into the folder."""
 
     command: Name
-    protocol: Text | dict[str, Any]
+    protocol: Protocol
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
     tasks: list[Name] = []
-    options: dict[str, Any] = {}
+    options: StoredOptions = StoredOptions()
     versions: dict[str, Text] = {}
     record: StoredRecord = StoredRecord()
     started: Moment = ""

@@ -22,6 +22,7 @@ Scores and rankings are written `name` or `name/variant`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +35,7 @@ import pandas as pd
 from headscope.store.parquet import AGAIN, decode, other_columns
 from headscope.store.sealed import read_sealed
 from interp.errors import StoreError, UsageError
+from interp.token_display import counted
 
 SCORE_KEY = ("score", "variant", "task", "shots")
 SCORE_VALUES = {name: "float32" for name in ("mean", "std", "ci_low", "ci_high", "null_mean", "p", "p_family")}
@@ -61,7 +63,7 @@ LIMITS = {
     **dict.fromkeys(("p", "p_family", "p_holm"), (0, 1)),
     "shots": (-1, 2**31 - 1),
 }
-MOST_HEADS = 1_000_000  # of a model; a grid of as many is made from rows that need not be there
+MOST_CELLS = 2_000_000  # of all grids that a table's scores are laid out in; their rows need not be there
 UNBOUNDED = ("comparisons",)  # no number of documents may decide a question
 
 
@@ -106,16 +108,25 @@ class Table:
         for name, (low, high) in LIMITS.items():
             if name in frame and len(outside := frame[name][(frame[name] < low) | (frame[name] > high)]):
                 return f"holds {name} {outside.iloc[0]}, expected {low:g} to {high:g}"
-        if {"layer", "head"} <= set(frame) and len(frame):
-            cells = (int(frame["layer"].max()) + 1) * (int(frame["head"].max()) + 1)
-            if cells > max(MOST_HEADS, 10 * len(frame)):
-                return f"holds {len(frame):,} rows for a model of {cells:,} heads"
+        if problem := self.sparse(frame):
+            return problem
         for name, dtype in self.columns.items():
             if dtype.startswith("float") and self.name not in UNBOUNDED and np.isinf(frame[name]).any():
                 return f"holds an infinite {name}"
             if not dtype.startswith("float") and frame[name].isna().any():
                 return f"holds a row without {name}"
         return f"holds two rows of the same {', '.join(self.order)}" if _index(frame, self.order).has_duplicates else ""
+
+    def sparse(self, frame: pd.DataFrame) -> str:
+        """Too few rows for the grids that readers make of them, one a score, in words; empty where there is no such."""
+        axes = [name for name in ("layer", "head") if name in frame]
+        if not axes or frame.empty:
+            return ""
+        scores = len(frame[[name for name in self.order if name not in axes]].drop_duplicates())
+        cells = scores * math.prod(int(frame[name].max()) + 1 for name in axes)
+        if cells <= max(MOST_CELLS, 10 * len(frame)):
+            return ""
+        return f"holds {len(frame):,} rows for {counted(scores, 'score')} of {cells:,} cells together"
 
     def merged(self, old: pd.DataFrame, new: pd.DataFrame, *, replacing: pd.DataFrame | None = None) -> pd.DataFrame:
         """Old rows without those that the new ones replace, the new rows, all in the table's order.
@@ -126,6 +137,8 @@ class Table:
         gone = _index(fresh if replacing is None else replacing, self.key)
         kept = old[~_index(old, self.key).isin(gone)] if len(gone) else old
         rows = pd.concat([part for part in (kept, fresh) if len(part)] or [fresh], ignore_index=True)
+        if problem := self.sparse(rows):
+            raise UsageError(f"with what is to be stored {self.name} {problem}")
         return rows.sort_values(list(self.order), kind="stable", ignore_index=True)
 
     def checked(self, frame: pd.DataFrame) -> pd.DataFrame:

@@ -43,6 +43,10 @@ class AttentionRows(Protocol):
         """Which pairs causality, windows and padding allow in every sequence, whatever else content drops."""
         ...
 
+    def finite(self) -> Bool[Tensor, "batch head query"]:
+        """Which rows are numbers: a query, or a key at or before it, beyond the dtype's range makes none."""
+        ...
+
 
 def blocks(rows: AttentionRows, start: int = 0) -> Iterator[tuple[int, int, Tensor]]:
     """(first row, end row, probabilities) over all query rows, in blocks small enough for the processor's cache."""
@@ -100,6 +104,12 @@ class FactoredRows:
         mask = self.mask if self.reach is None else self.reach
         return allowed_pairs(mask, queries, keys).flatten(0, 1).all(0)
 
+    def finite(self) -> Bool[Tensor, "batch head query"]:
+        # Not by the log-sum-exp alone: fused kernels may pass over a NaN when they look for the largest logit.
+        broken = ~self.k.isfinite().all(-1)
+        before = broken.cumsum(-1).repeat_interleave(self.q.shape[1] // self.k.shape[1], dim=1) > 0
+        return self.lse.isfinite() & self.q.isfinite().all(-1) & ~before
+
     def _capped(self, logits: Tensor) -> Tensor:
         return cap(logits.mul_(self.scale), self.softcap)
 
@@ -125,6 +135,9 @@ class PatternRows:
         later, earlier = (self.pattern != 0).flatten(0, 1).any(0).nonzero(as_tuple=True)
         back = queries - keys
         return (back >= 0) & (back <= int((later - earlier).max()))
+
+    def finite(self) -> Bool[Tensor, "batch head query"]:
+        return self.pattern.isfinite().all(-1)
 
 
 def block_logits(

@@ -11,6 +11,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,9 +28,11 @@ from headscope.store.run import open_run
 from headscope.store.writer import RunWriter, begin_stage
 from induction.prefix_matching import IN_REACH
 from interp.errors import HeadscopeError, StoreError
+from interp.leftovers import machine
 from interp.scores import FFNScores, HeadScores
 from tests.headscope import damaged, faults, killed_commands, processes, tiny
 from tests.headscope.faults import Killed, Told
+from tests.headscope.forking import DONE, KILLED, Forks, forks
 from tests.headscope.killed_writer import work as write_six
 from tests.headscope.store.stored import IDENTITY, STAGE, UNIT, metric_row, write_run
 from tests.headscope.tiny_model import tiny_model
@@ -157,7 +160,7 @@ def test_a_killed_processs_temporary_files_are_swept_by_the_next_stage(tmp_path:
     folder = begin_stage(tmp_path / "run", IDENTITY, STAGE).folder
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     names = {
-        "dead": f".{atomic._machine()}-{int(gone.stdout)}-{'0' * 16}.tmp",
+        "dead": f".{machine()}-{int(gone.stdout)}-{'0' * 16}.tmp",
         "alive": atomic._temporary_name(),
         "elsewhere": f".{'f' * 8}-{int(gone.stdout)}-{'0' * 16}.tmp",
     }
@@ -279,3 +282,30 @@ def test_a_loss_that_is_no_number_stops_the_scoring() -> None:
     refuse_overflow(tiny_model(), torch.tensor([1.0, 2.0]))
     with pytest.raises(HeadscopeError, match=r"random sequence 1 is no finite number \(1 of 2 are not\).*float32"):
         refuse_overflow(tiny_model(), torch.tensor([1.0, torch.inf]))
+
+
+@pytest.fixture(scope="module")
+def pages() -> Iterator[Forks]:
+    with forks("killed_pages.py") as script:
+        yield script
+
+
+@pytest.mark.parametrize("name", ["export", "report", "kit", "publish"])
+def test_what_a_kill_left_is_swept_by_the_same_command(tmp_path: Path, pages: Forks, name: str) -> None:
+    """By SIGKILL: no part of the process cleans up behind it. What others keep there stays."""
+    folder, others = write_run(tmp_path / "run"), {".other.tmp", ".out.kept"}
+    for other in others:
+        (folder / other).write_text("")
+    for _ in range(2):
+        pages.begin(folder, name, "kill")
+        assert pages.ended() == KILLED
+        assert len(temporary(folder) - others) == 1, "the second swept what the first left"
+    pages.begin(folder, name, "live")
+    assert pages.ended() == DONE
+    assert temporary(folder) == others
+    assert (folder / "report.html").is_file() == (name == "report")
+    assert (folder / "out" / "model.safetensors").is_file() == (name == "export")
+
+
+def temporary(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob(".*") if path.name != ".lock"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -46,9 +47,16 @@ def flip(folder: Path) -> None:
     (folder / "weights").write_bytes(content)
 
 
-def other_format(folder: Path) -> None:
-    marker = json.loads((folder / MARKER).read_text())
-    (folder / MARKER).write_text(json.dumps({**marker, "format": -1}))
+def noted(resealed: bool = True, **changed: object) -> Callable[[Path], object]:
+    """Another value in the marker, under its old hash or a new one."""
+
+    def change(folder: Path) -> None:
+        marker = {**json.loads((folder / MARKER).read_text()), **changed}
+        sealed = {name: value for name, value in marker.items() if name != "sha256"}
+        digest = hashlib.sha256(json.dumps(sealed, sort_keys=True).encode()).hexdigest()
+        (folder / MARKER).write_text(json.dumps({**marker, "sha256": digest} if resealed else marker))
+
+    return change
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
@@ -59,7 +67,12 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "no marker": lambda folder: (folder / MARKER).unlink(),
     "half a marker": lambda folder: os.truncate(folder / MARKER, 40),
     "a marker of another kind": lambda folder: (folder / MARKER).write_text("[1]"),
-    "another version": other_format,
+    "another version": noted(format=-1),
+    "other facts": noted(facts={"colour": "red"}, resealed=False),
+    "facts of another type": noted(facts=[1]),
+    "a file without a hash": noted(files={"weights": 5}),
+    "a size that is none": noted(files={"weights": ["10000", "0" * 64], "inner/config": [2, "0" * 64]}),
+    "files of another type": noted(files=None),
 }
 
 
@@ -88,6 +101,7 @@ def test_a_damaged_folder_is_made_again(damage: Callable[[Path], object]) -> Non
     assert kept_folder("thing", make) == folder
     assert make.calls == 2
     assert is_whole(folder)
+    assert facts_of(folder) == {"colour": "green"}
     assert sorted(path.name for path in folder.parent.iterdir()) == ["thing", "thing.lock"]
 
 

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import interp
 from interp import gguf_conversion
-from interp.cache import facts_of
+from interp.cache import facts_of, kept_folder
 from interp.errors import ModelLoadError, RefusedModelError
 from interp.gguf_conversion import converted_gguf, weights_note
 from interp.gguf_keys import settle
@@ -160,6 +160,16 @@ def test_a_file_is_called_by_its_own_type_and_its_mix_is_told(
     assert told is not None and re.fullmatch(note, told), told
 
 
+@pytest.mark.parametrize(
+    "facts",
+    [{"tensor_types": {"Q4_1": "x"}, "quantisation": "Q4_0"}, {"tensor_types": {"Q4_1": 0}, "quantisation": "Q4_0"}, {}]
+    + [{"tensor_types": kinds, "quantisation": name} for kinds, name in ((None, "Q4_0"), ({"Q4_1": 1}, None))],
+)
+def test_a_folder_that_notes_something_else_has_no_such_note(tmp_path: Path, facts: dict[str, Any]) -> None:
+    folder = kept_folder("thing", lambda _: facts)
+    assert facts_of(folder) == facts and weights_note(folder) is None
+
+
 def test_the_rows_really_change_places() -> None:
     """The two routes of the tests above would agree on a wrong order if the order were the identity."""
     weight = np.arange(32.0).reshape(8, 4)
@@ -223,6 +233,8 @@ def test_another_file_is_another_folder(tmp_path: Path) -> None:
         ({"fields": {"split.count": 3}}, "one part of 3.*--merge"),
         ({"fields": {"general.type": "adapter"}}, "no model but: adapter"),
         ({"leave_out": "blk.1.ffn_up.weight"}, "lacks weights.*up_proj"),
+        ({"tensors": {"blk.2.attn_q.weight": np.ones((64, 64), np.float32)}}, r"1 of its tensors.*blk\.2\.attn_q"),
+        ({"tensors": {"blk.1.attn_sinks.weight": np.ones(4, np.float32)}}, r"1 of its tensors.*blk\.1\.attn_sinks"),
         (
             {"fields": {"llama.logit_scale": 0.25}},
             r"says logit_scale = 0\.25, and the configuration has no such number",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from headscope.cli import status_of
+from headscope.cli import less_memory, status_of
 from interp.errors import HeadscopeError, RefusedModelError, UsageError
 from tests.headscope.commands import command
 
@@ -299,5 +299,24 @@ def test_a_refusal_that_stands_for_missing_memory_tells_the_memory(
 
     assert status_of(run) == 1
     assert capsys.readouterr().err.startswith(
-        "headscope: there is not enough memory: the next 7.28 TiB could not be allocated. Take"
+        "headscope: there is not enough memory: the next 7.28 TiB could not be allocated. "
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (("report", "run"), "End other programs, or give the command to a machine with more memory"),
+        (("compare-models", "a", "b"), "End other programs, or give the command to a machine with more memory"),
+        (("inspect",), "Take --dtype bfloat16, or fewer or shorter prompts (--length)"),
+        (("attention", "gpt2", "--text", "prune"), "Take --dtype bfloat16"),
+        (("export", "gpt2"), "Take --dtype bfloat16"),
+        (
+            ("prune", "gpt2"),
+            "Take --dtype bfloat16, or fewer or shorter prompts (--limit, --shots), or --device auto with "
+            "--offload-folder for weights that do not fit; finished units are kept",
+        ),
+    ],
+)
+def test_less_memory_is_taken_by_options_that_the_command_has(arguments: tuple[str, ...], advice: str) -> None:
+    assert less_memory(arguments) == advice

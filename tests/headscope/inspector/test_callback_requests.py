@@ -264,6 +264,8 @@ def test_an_address_that_is_none_is_no_defect(apps: dict[str, Any], address: str
         ("-2+3", "'-2+3"),
         ("\t=1", "'\t=1"),
         ("\r=1", "'\r=1"),
+        ("\n=1", "'\n=1"),
+        ("\r\n@SUM(A1)", "'\r\n@SUM(A1)"),
         ("-0.25", "-0.25"),
         ("+1e-05", "+1e-05"),
         ("-", "-"),

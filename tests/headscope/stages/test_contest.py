@@ -82,6 +82,11 @@ def run(model: interp.HookedModel, passed: None, tmp_path_factory: pytest.TempPa
     return open_run(folder)
 
 
+def test_every_stage_says_how_many_rows_had_no_label(run: Run) -> None:
+    stages = {stage.command: stage.record for stage in run.stages}
+    assert [stages[name]["unlabelled"] for name in ("screen", "vectors", "contest")] == [{}, {}, {}]
+
+
 # --- vectors ---------------------------------------------------------------------------------------------------------
 
 

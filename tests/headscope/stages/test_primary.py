@@ -72,6 +72,10 @@ def run(model: interp.HookedModel, tmp_path_factory: pytest.TempPathFactory) -> 
     return open_run(folder)
 
 
+def test_the_question_says_how_many_rows_had_no_label(run: Run) -> None:
+    assert run.stages[-1].record["unlabelled"] == {}
+
+
 def test_the_screen_is_what_one_call_gives(model: interp.HookedModel, run: Run) -> None:
     found = screen(model, load_screen(TASKS, shots=2, demos="fixed"))
     rows = chosen(run.comparisons, kind=Kind.SCREEN)

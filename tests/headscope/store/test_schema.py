@@ -108,6 +108,23 @@ WRONG: list[tuple[tuple[Any, ...], Any, str]] = [
     ((*STAGE_0, "record", "left_out"), "all", "stages.0.record.left_out"),
     ((*STAGE_0, "record", "looks"), [1], "stages.0.record.looks.0"),
     ((*STAGE_0, "record", "learnt"), [None], "stages.0.record.learnt.0"),
+    ((*STAGE_0, "record", "looks"), [{"documents": "many"}], "stages.0.record.looks.0.documents"),
+    ((*STAGE_0, "record", "looks"), [{"low": [0]}], "stages.0.record.looks.0.low"),
+    ((*STAGE_0, "record", "planned_looks"), 3, "stages.0.record.planned_looks"),
+    ((*STAGE_0, "record", "earlier"), 1, "stages.0.record.earlier"),
+    ((*STAGE_0, "record", "reasons"), {"copa": 1}, "stages.0.record.reasons.copa"),
+    ((*STAGE_0, "record", "choices"), ["x"], "stages.0.record.choices"),
+    ((*STAGE_0, "record", "choices"), {"copa": [[1]]}, "stages.0.record.choices.copa.0"),
+    ((*STAGE_0, "record", "draws"), {"a": 1}, "stages.0.record.draws"),
+    ((*STAGE_0, "record", "lengths"), 5, "stages.0.record.lengths"),
+    ((*STAGE_0, "record", "parameters"), {"a": 1}, "stages.0.record.parameters"),
+    ((*STAGE_0, "record", "candidates"), {"ids": "all"}, "stages.0.record.candidates.ids"),
+    ((*STAGE_0, "record", "vector_heads"), [1], "stages.0.record.vector_heads.0"),
+    ((*STAGE_0, "record", "vector_controls"), {"a": [1]}, "stages.0.record.vector_controls"),
+    ((*STAGE_0, "record", "sets"), [1], "stages.0.record.sets"),
+    ((*STAGE_0, "protocol"), {"ways": [1]}, "stages.0.protocol"),
+    ((*STAGE_0, "options", "shots"), {"a": 1}, "stages.0.options.shots"),
+    ((*STAGE_0, "options", "lengths"), 5, "stages.0.options.lengths"),
     ((*STAGE_0, "record", "repeat_score"), "less", "stages.0.record.repeat_score"),
     ((*STAGE_0, "record", "post_norm"), {}, "stages.0.record.post_norm"),
     ((*STAGE_0, "finished"), "yesterday", "stages.0.finished"),
@@ -210,6 +227,13 @@ def altered(name: str, value: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
     return lambda frame: frame.assign(**{name: value})
 
 
+def scattered(frame: pd.DataFrame, tasks: int, far: int) -> pd.DataFrame:
+    """One row a task, far out: a few kB of which as many large grids would be made."""
+    rows = pd.concat([frame.head(1)] * tasks, ignore_index=True)
+    out = {name: far for name in ("layer", "head") if name in frame}
+    return rows.assign(task=[f"task {number}" for number in range(tasks)], **out)
+
+
 IMPOSSIBLE: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str]] = [
     ("head_scores", altered("layer", "one"), "holds .*string in the column 'layer', expected int64"),
     ("head_scores", altered("layer", 1.5), "holds double in the column 'layer'"),
@@ -224,6 +248,12 @@ IMPOSSIBLE: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str]] = [
     ("head_scores", altered("n", -1), "holds n -1"),
     ("head_scores", lambda frame: pd.concat([frame, frame]), "two rows of the same score"),
     ("head_scores", lambda frame: frame.assign(task=pd.Series([None] * len(frame), dtype="str")), "a row without task"),
+    (
+        "head_scores",
+        lambda frame: scattered(frame, 20, 999),
+        "holds 20 rows for 20 scores of 20,000,000 cells together",
+    ),
+    ("ffn_scores", lambda frame: scattered(frame, 30, 99_999), "holds 30 rows for 30 scores of 3,000,000 cells"),
     ("head_scores", lambda frame: frame.drop(columns="p"), "has the columns"),
     ("head_scores", lambda frame: frame[frame.columns[::-1]], "has the columns"),
     ("metrics", altered("value", -np.inf), "holds an infinite value"),
@@ -248,6 +278,22 @@ def test_a_table_of_other_types_or_impossible_rows_is_refused(
         rows(folder, name)
     if name != "head_nulls":  # not in the report
         refused(command("report", folder), f"{name}.parquet")
+
+
+def test_rows_that_would_no_longer_be_read_are_not_added() -> None:
+    """Each stage's few rows could be read alone; together they could not."""
+    row = {
+        **dict.fromkeys(HEAD_SCORES.columns, 0),
+        "score": "importance",
+        "variant": "token",
+        "layer": 999,
+        "head": 999,
+    }
+    one, other = (pd.DataFrame([{**row, "task": name, "p": 0.5, "p_family": 0.5}]) for name in "ab")
+    both = HEAD_SCORES.merged(HEAD_SCORES.empty(), pd.concat([one, other]))
+    assert len(both) == 2
+    with pytest.raises(UsageError, match="3 rows for 3 scores of 3,000,000 cells together"):
+        HEAD_SCORES.merged(both, one.assign(task="c"))
 
 
 # --- items ---------------------------------------------------------------------------------------------------------
