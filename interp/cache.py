@@ -80,9 +80,10 @@ def _marker(folder: Path) -> dict[str, Any]:
         return {}
     if not isinstance(marker, dict) or marker.pop("sha256", None) != _digest(marker):
         return {}
-    files = marker.get("files")
-    described = isinstance(files, dict) and isinstance(marker.get("facts"), dict) and marker.get("format") == FORMAT
-    return marker if described and all(_is_file(file) for file in files.values()) else {}
+    files, facts = marker.get("files"), marker.get("facts")
+    if not (isinstance(files, dict) and isinstance(facts, dict) and marker.get("format") == FORMAT):
+        return {}
+    return marker if all(map(_is_file, files.values())) else {}
 
 
 def _is_file(told: Any) -> bool:
