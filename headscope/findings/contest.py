@@ -19,7 +19,6 @@ from ablation.contest import (
     LEARNING,
     LEFT_OUT,
     NEGATIVE,
-    RANDOM,
     RECOGNITION,
     SHARES,
 )
@@ -74,15 +73,13 @@ def sentences(rows: pd.DataFrame, *, ahead: bool = True, named: Mapping[str, str
     groups = [group for group in GROUPS if len(_rows(rows, Kind.CONTEST_BEYOND, b=group))]
     for group in [group for group in groups if group != ALL_TASKS] or groups:
         yield from _costs(rows, group, words)
-    for group in groups:
+    for group in [group for group in groups if group != ALL_TASKS] or groups:
         yield from _apart(rows, group)
     if groups:
         yield from rivals(rows, groups[-1], words) if ahead else ()
-        yield from _largest(rows, groups[-1], words)
-        yield from _negative(rows, groups[-1])
         yield from _labels(rows, groups[-1])
-        for told in (_sizes, _doses, _replaced):
-            yield from told(rows, groups[-1])
+        if raw := [told for part in (_sizes, _doses, _replaced) for told in part(rows, groups[-1])]:
+            yield " ".join(raw)
     for group in GROUPS:
         yield from _signs(rows, group)
 
@@ -285,34 +282,6 @@ def _more(row: Any, who: str = "they") -> str:
     if high < 0:
         return f"{who} carry {number(-value)} nats less of the choice ({span(-high, -low)})"
     return f"{who} carry {number(value)} nats more of the choice ({span(low, high)})"
-
-
-def _largest(rows: pd.DataFrame, group: str, named: Mapping[str, str]) -> Iterator[str]:
-    """The kind with the largest point estimate beyond its controls, where it is shown to be above 0; no test says that
-    it is larger than the others, and random heads are no kind.
-    """
-    for places, words in list(PLACES.items())[:1]:
-        held = _rows(rows, Kind.CONTEST_BEYOND, b=group, positions=places)
-        arms = held[held["a"] != RANDOM]
-        if len(arms):
-            most = arms.loc[arms["value"].idxmax()]
-            if most["ci_low"] > 0:
-                yield (
-                    f"Of all kinds removed {words}, {_named(str(most['a']), named)} have the largest point estimate "
-                    f"beyond their controls: {_told(most, 'nats')}; whether it is larger than "
-                    "the others' is not tested."
-                )
-
-
-def _negative(rows: pd.DataFrame, group: str) -> Iterator[str]:
-    """The negative control's raw drop: nothing is matched to it."""
-    for places, words in list(PLACES.items())[:1]:
-        row = _row(rows, Kind.CONTEST_DROP, NEGATIVE, group, places)
-        if row is not None:
-            yield (
-                f"Raw drop of the choice, beside no controls, without {NAMES[NEGATIVE]}, removed {words}: "
-                f"{_told(row, 'nats')}."
-            )
 
 
 def _signs(rows: pd.DataFrame, group: str) -> Iterator[str]:

@@ -75,9 +75,8 @@ def standing(evidence: Evidence, drop: Any) -> Iterator[str]:
     told = f"{number(value, 1)} of their sds {'below' if below else 'beyond'} their mean"
     shared = evidence.row(kind=Kind.PRIMARY_OVERLAP, a=drop.a)
     alike = f"; two of them share {100 * shared.value:.0f}% of their heads on average" if shared is not None else ""
-    yield f"Beside the controls: {told}{f' ({span(low, high, 1)})' if isfinite(low) else ''}{place}{alike}."
-    if isfinite(effect.p):
-        yield f"If heads were exchangeable within layers, p = {probability(effect.p)}."
+    chance = f" If heads were exchangeable within layers, p = {probability(effect.p)}." if isfinite(effect.p) else ""
+    yield f"Beside the controls: {told}{f' ({span(low, high, 1)})' if isfinite(low) else ''}{place}{alike}.{chance}"
 
 
 def by_mass(evidence: Evidence, drop: Any) -> Iterator[str]:

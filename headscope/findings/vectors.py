@@ -45,14 +45,15 @@ def heads(evidence: Evidence) -> Iterator[str]:
         return
     sizes = [scores.loc[name, ["mean", "ci_low", "ci_high"]] for name in called]
     told = [f"{estimate(*size, unit='nats')} in {name}" for name, size in zip(called, sizes, strict=True)]
+    random = ""
+    if stage is not None and len(ends := stage.record.get("fv_over_tasks") or []) == len(named):
+        wide = [f"{span(*pair)} in {name}" for name, pair in zip(named, ends, strict=True)]
+        random = f" Were the tasks a sample of many, the 95% intervals would be {listed(wide)}."
     yield (
         f"{len(called)} of its {len(scores)} heads {'are' if len(called) > 1 else 'is a'} function-vector "
         f"head{'s' if len(called) > 1 else ''}: patched into prompts with wrong labels, their mean output from prompts "
-        f"with right ones adds more to the choice than one from wrong-label prompts does, by {listed(told)}."
+        f"with right ones adds more to the choice than one from wrong-label prompts does, by {listed(told)}.{random}"
     )
-    if stage is not None and len(ends := stage.record.get("fv_over_tasks") or []) == len(named):
-        random = [f"{span(*pair)} in {name}" for name, pair in zip(named, ends, strict=True)]
-        yield f"Were the tasks a sample of many, the 95% intervals would be {listed(random)}."
     yield from _by_probability(_by_head(evidence, "fv_prob"), called)
 
 
