@@ -81,8 +81,9 @@ def _marker(folder: Path) -> dict[str, Any]:
     if not isinstance(marker, dict) or marker.pop("sha256", None) != _digest(marker):
         return {}
     files = marker.get("files")
-    described = isinstance(files, dict) and isinstance(marker.get("facts"), dict) and marker.get("format") == FORMAT
-    return marker if described and all(_is_file(file) for file in files.values()) else {}
+    if marker.get("format") != FORMAT or not (isinstance(files, dict) and isinstance(marker.get("facts"), dict)):
+        return {}
+    return marker if all(_is_file(file) for file in files.values()) else {}
 
 
 def _is_file(told: Any) -> bool:
