@@ -16,11 +16,14 @@ from torch import Tensor
 
 from induction.groups import Group, TokenGroup
 from interp.attention.rows import AttentionRows
+from interp.checks.reading import sinks_of
+from interp.checks.result import is_precise
 from interp.errors import HeadscopeError
 from interp.model import HookedModel
 from interp.overflow import checked_attention
 
 TOKEN_BUDGET = 4096
+SUMMED = "every row of attention was a number, and the last one of each sequence, layer and head summed as it must"
 Progress = Callable[[int, int], None]
 
 
@@ -163,6 +166,7 @@ def _listening(model: HookedModel, batch: Any, readers: Sequence[Reader[Any]]) -
     early: dict[int, Tensor] = {}  # outside the attention interface a module hands out its weights after z is made
 
     def hear(layer: int, rows: AttentionRows) -> None:
+        refuse_other_sums(model, layer, rows)
         for reader in readers:
             reader.attention(layer, rows)
         if layer in early:
@@ -187,6 +191,18 @@ def _hand_on(readers: Sequence[Reader[Any]], layer: int, z: Tensor) -> None:
     for reader in readers:
         if reader.needs_z:
             reader.heads(layer, z)
+
+
+def refuse_other_sums(model: HookedModel, layer: int, rows: AttentionRows) -> None:
+    """The running check of what is read: the last row of each sequence and head sums to 1, to less beside a sink."""
+    length = rows.shape[2]
+    off = rows.block(length - 1, length).sum(-1) - 1
+    worst = float((off if sinks_of(model, layer) is None else off.clamp_min(0)).abs().max())
+    if not worst < (1e-3 if is_precise(model) else 2e-2):
+        raise HeadscopeError(
+            f"the last rows of attention of layer {layer} sum to 1 only within {worst:.2g}: the attention route does "
+            "not fit this model; run `headscope doctor` and report the family"
+        )
 
 
 def probabilities(rows: AttentionRows, queries: Tensor, keys: Tensor) -> Float[Tensor, "batch head pair"]:

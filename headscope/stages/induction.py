@@ -86,6 +86,7 @@ def measure_induction(
     anything is written; natural prompts, which a model that reads no English can't have, are left out.
     """
     import induction
+    from induction.reading import SUMMED
     from induction.scoring import unrepeated_for
     from induction.sequences import drawn_from, fitting_length
 
@@ -127,6 +128,7 @@ def measure_induction(
             refused=scored.refused,
             **({} if fitted is None else {"fitted_length": fitted.length}),
             **({"fitted_prompts": fitted_prompts} if fitted_prompts else {}),
+            running_check=SUMMED,
             parameters=sum(weight.numel() for weight in model.hf.parameters()),
         )
         shown = min(EXAMPLE_LENGTH, max(repeated.lengths))

@@ -106,9 +106,9 @@ class FactoredRows:
 
     def finite(self) -> Bool[Tensor, "batch head query"]:
         # Not by the log-sum-exp alone: fused kernels may pass over a NaN when they look for the largest logit.
-        broken = ~self.k.isfinite().all(-1)
-        before = broken.cumsum(-1).repeat_interleave(self.q.shape[1] // self.k.shape[1], dim=1) > 0
-        return self.lse.isfinite() & self.q.isfinite().all(-1) & ~before
+        queries, keys = (_sums(each).isfinite() for each in (self.q, self.k))
+        before = (~keys).cumsum(-1).repeat_interleave(self.q.shape[1] // self.k.shape[1], dim=1) > 0
+        return self.lse.isfinite() & queries & ~before
 
     def _capped(self, logits: Tensor) -> Tensor:
         return cap(logits.mul_(self.scale), self.softcap)
@@ -147,6 +147,11 @@ def block_logits(
     rows = q.shape[2]
     grouped = rearrange(at_least_float32(q), "b (kv g) q d -> b kv (g q) d", kv=k.shape[1])
     return rearrange(grouped @ at_least_float32(k).mT, "b kv (g q) k -> b (kv g) q k", q=rows)
+
+
+def _sums(vectors: Float[Tensor, "*place d_head"]) -> Float[Tensor, "*place"]:
+    """Finite where every component is, in one pass."""
+    return vectors.sum(-1, dtype=None if vectors.dtype == torch.float64 else torch.float32)
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ def rows_sum_to_one(rest: Rest) -> Check:
 
     with model.watch_attention(add):
         model.run(rest.tokens)
-    sink = {layer for layer in sums if _sinks(model, layer) is not None}
+    sink = {layer for layer in sums if sinks_of(model, layer) is not None}
     off = {n: _largest((s - 1).clamp_min(0) if n in sink else s - 1) for n, s in sums.items()}
     where = max(off, key=lambda layer: off[layer])
     note = f"sinks in {len(sink)} layers, whose rows sum below 1; " if sink else ""
@@ -118,7 +118,8 @@ def projections_are_their_weights(rest: Rest, layers: tuple[int, ...]) -> Check:
     return Check("projections are their weights", worst[0] < limit, worst[0], f"worst: {worst[1]}")
 
 
-def _sinks(model: HookedModel, layer: int) -> nn.Parameter | None:
+def sinks_of(model: HookedModel, layer: int) -> nn.Parameter | None:
+    """What takes attention and gives no value, where the family has it: rows then sum to less than 1."""
     return getattr(model.layout.inner(model.hf, layer, model.layout.attn), "sinks", None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -16,6 +17,8 @@ from induction.prefix_matching import PrefixMatching
 from induction.reading import Reader, read
 from induction.sequences import SequenceGroup
 from induction.wrong_token import WrongToken
+from interp.attention.rows import FactoredRows
+from interp.errors import HeadscopeError
 from interp.model import HookedModel
 from tests.induction import tiny
 
@@ -100,3 +103,15 @@ def test_another_seed_draws_other_nulls_for_the_same_scores() -> None:
         for one, same, another in zip(first.nulls, again.nulls, moved.nulls, strict=True):
             assert torch.equal(one.mean, same.mean) and torch.equal(one.p, same.p)
             assert not torch.equal(one.mean, another.mean), (first.title, one.name)
+
+
+def test_rows_that_do_not_sum_to_1_end_the_run() -> None:
+    """All a hundredth too low: each probability still lies in [0, 1]."""
+    model = tiny.model(MODEL)
+    (group,) = tiny.sequences(model, length=6, repeats=4)
+    block = FactoredRows.block
+    with (
+        mock.patch.object(FactoredRows, "block", lambda rows, start, stop: 0.99 * block(rows, start, stop)),
+        pytest.raises(HeadscopeError, match=r"the last rows of attention of layer 0 sum to 1 only within 0\.01"),
+    ):
+        read(model, [group], [PreviousToken(model)])

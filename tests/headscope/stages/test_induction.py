@@ -18,6 +18,7 @@ from headscope.store.run import open_run
 from induction import reading, retrieval
 from induction.definitions import DEFINITIONS, versions
 from induction.needles import fewest_tokens
+from induction.reading import SUMMED
 from interp.errors import StoreError, UsageError
 from tests.headscope import tiny
 from tests.headscope.commands import command, refused
@@ -57,6 +58,7 @@ def test_the_sink_is_read_on_natural_prompts_too_and_other_prompts_on_demand(
     assert natural.n == wanted.n and float((natural.mean - wanted.mean).abs().max()) < 1e-5
     assert "length" in run.items("head-sink") and "length" not in run.items("head-sink-natural")
     assert run.stages[0].protocol["definitions"] == versions()  # type: ignore[index]
+    assert run.stages[0].record["running_check"] == SUMMED
 
 
 @pytest.mark.parametrize(
