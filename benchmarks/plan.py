@@ -1,8 +1,8 @@
 """What `headscope plan` says of two commands beside what they take: peak memory of a process of its own, and CPU time.
 
 `importance` (a gradient) and `knockout --component ffn` (an evaluation) on the model that comes with headscope and two
-with random weights. Times are CPU seconds of one thread; before each the speed of a forward pass is timed anew, as
-`headscope plan --speed` wants it.
+with random weights. Times are CPU seconds of one thread, over those of the command with one document: a plan leaves
+out what a command takes whatever is asked. Before each the speed of a forward pass is timed anew.
 
     python benchmarks/plan.py [--shapes smollm2-135m,gpt2-like,wide-ffn] [--documents 16] [--rounds 3]
 """
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -109,15 +109,20 @@ def one(source: str, command: str, documents: int, rounds: int) -> dict[str, flo
     planned_seconds, taken = [], []
     for _ in range(rounds):
         planned_seconds.append(tokens / speed(model, clock=time.process_time))
-        start = time.process_time()
-        run(model, choice)
-        taken.append(time.process_time() - start)
+        whole, least = (cpu_seconds(run, model, replace(choice, limit=limit)) for limit in (choice.limit, 1))
+        taken.append(whole - least)
     return {
         "planned_memory": planned_memory,
         "memory": held,
         "planned_seconds": median(planned_seconds),
         "seconds": median(taken),
     }
+
+
+def cpu_seconds(run: Callable[..., Any], *asked: Any) -> float:
+    start = time.process_time()
+    run(*asked)
+    return time.process_time() - start
 
 
 def planned(model: Any, command: str, choice: Any) -> tuple[float, float]:
@@ -129,7 +134,7 @@ def planned(model: Any, command: str, choice: Any) -> tuple[float, float]:
     found = plan_study(model.hf.config, model.tokenizer, choice, NAMED["small"])
     work, (cell,) = planned_work(found, "float32"), found.cells
     times, batch = (GRADIENT, work.gradient) if command == "importance" else (1 + model.n_layers, work.knock_out)
-    return in_memory(work.weights, batch(CPU)), choice.limit * cell.unit * times
+    return in_memory(work.weights, batch(CPU)), (choice.limit - 1) * cell.unit * times
 
 
 def memory_high_water() -> float:
