@@ -25,6 +25,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ablation.batch_sizes import GRADIENT_TOKENS
 from ablation.choice_batches import ChoiceBatch, backward_through_choices, choice_batches
 from ablation.engine.sharing import may_pad
 from ablation.engine.target_logits import target_log_probabilities
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 Progress = Callable[[int, int], None]
-BATCH_TOKENS = 1024
 TENSORS = (
     "head_token",
     "head_plain",
@@ -193,7 +193,7 @@ def importance(
     *,
     objective: str = "sum",
     replacement: Replacement | None = None,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int = GRADIENT_TOKENS,
     frozen_norm: bool = False,
     recompute: bool | None = None,
     progress: Progress | None = None,

@@ -23,8 +23,9 @@ from side_by_side import alternate, in_rounds, ratios, row, seconds
 from torch import nn
 
 import interp
+from ablation.batch_sizes import GRADIENT_TOKENS
 from ablation.gold import GoldBatch, gold_batches
-from ablation.importance import BATCH_TOKENS, document_losses, importance
+from ablation.importance import document_losses, importance
 from ablation.tasks.tokens import TokenDocument
 from interp.hooks import trace_embedding
 
@@ -111,7 +112,7 @@ def main() -> None:
     torch.set_num_threads(1)
     model = interp.load_model(arguments.model, check=False)
     docs = documents(model, arguments.documents, length=arguments.length, target=arguments.target)
-    batches = list(gold_batches(docs, tokens=BATCH_TOKENS))
+    batches = list(gold_batches(docs, tokens=GRADIENT_TOKENS))
     calls: dict[str, tuple[str, bool, Callable[[], Any]]] = {
         "ours": ("headscope", False, lambda: importance(model, docs)),
         "plain": ("sdpa", False, lambda: plain(model, batches)),

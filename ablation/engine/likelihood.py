@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ablation.batch_sizes import evaluation_tokens
 from ablation.engine.below import Below
 from ablation.engine.packing import Batch, batch_rows, collate, grow, trunk_tree
 from ablation.engine.prefix_plan import Ids, Price, Request, SortedInputs, Trunk, make_plan
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 Progress = Callable[[int, int], None]
-LOGIT_ELEMENTS = 1 << 27
 LONGEST_TREE = 2048
 ROWS_AT_ONCE = 8
 
@@ -148,9 +148,9 @@ def score_requests(
 
 
 def default_budget(model: HookedModel) -> int:
-    """Tokens in a forward pass: what one core's cache likes, more where passes have a price of their own."""
-    tokens = 16384 if is_offloaded(model.hf) else 1024 if model.device.type == "cpu" else 8192
-    return max(256, min(tokens, LOGIT_ELEMENTS // model.vocab_size))
+    """Tokens in a forward pass."""
+    where = "offloaded" if is_offloaded(model.hf) else "cpu" if model.device.type == "cpu" else "gpu"
+    return evaluation_tokens(where, model.vocab_size)
 
 
 def price_for(model: HookedModel) -> Price:

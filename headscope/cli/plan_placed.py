@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ablation.batch_sizes import GRADIENT_TOKENS
 from headscope.cli.engines import LOCAL, RAY
 from headscope.cli.terminal import show_table, status
 from headscope.plan.placement import (
@@ -19,6 +20,7 @@ from headscope.plan.placement import (
     PlannedWork,
     machine,
     placements,
+    planned_work,
 )
 from headscope.plan.workers import Asked, all_held, workers_placed
 from interp.errors import UsageError
@@ -97,13 +99,17 @@ def placed(where: Where, found: Plan) -> Placed | None:
     """None where no machine was described. Raises UsageError for workers that do not fit."""
     if not where.described:
         return None
-    half = where.numbers in ("bfloat16", "float16")
     there = machine(
-        where.on, gpus=where.gpus, gpu_memory=where.gpu_memory, cores=where.cores, host=where.memory, half=half
+        where.on,
+        gpus=where.gpus,
+        gpu_memory=where.gpu_memory,
+        cores=where.cores,
+        host=where.memory,
+        dtype=where.numbers,
     )
     if where.calibrate:
         there = calibrated(there, found.shape, where.numbers)
-    work = PlannedWork(found.shape, where.numbers, found.total, found.operations, where.speed)
+    work = planned_work(found, where.numbers, where.speed)
     if where.engine == RAY:
         return Placed(there, work, [workers_placed(work, there, where.asked)], True)
     return Placed(there, work, placements(work, there, one=where.engine == LOCAL), False)
@@ -159,4 +165,5 @@ def hours_by(found: Placed) -> str:
         return "hours are not known: name the GPU (--device), or give --speed"
     speed = found.work.speed
     rate = found.there.rate if speed is None else f"{speed:,.0f} tokens a second of a worker, as --speed says"
-    return "\n".join([f"hours: {rate}", *(LINKS[one.name] for one in found.ways if one.name in LINKS)])
+    batches = f"batches: {GRADIENT_TOKENS:,} tokens of gradients, those above of evaluations"
+    return "\n".join([batches, f"hours: {rate}", *(LINKS[one.name] for one in found.ways if one.name in LINKS)])

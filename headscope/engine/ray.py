@@ -154,15 +154,20 @@ class RayEngine:
 
     def _wait_ready(self) -> None:
         names: list[str] = []
-        loading = [actor.loading for actor in self.actors]
-        while loading:
-            ready, loading = self.ray.wait(loading, num_returns=1, timeout=SILENT_SECONDS)
+        deaths = 0
+        while loading := {actor.loading: actor for actor in self.actors if not actor.ready}:
+            ready, _ = self.ray.wait(list(loading), num_returns=1, timeout=SILENT_SECONDS)
             if not ready:
                 raise unanswered(f"{len(names)} of {len(self.actors)} workers have loaded the model")
+            actor = loading[ready[0]]
             try:
-                names += [self.answer(reference) for reference in ready]
+                names.append(self.answer(actor.loading))
+                actor.ready = True
             except Lost as error:
-                raise died_loading(error) from error
+                deaths += 1
+                if deaths >= MOST_DEATHS:
+                    raise died_loading(error) from error
+                self.replaced(actor)
         hosts = ", ".join(f"{names.count(name)} on {name}" for name in sorted(set(names)))
         tell(f"{len(names)} workers are ready ({hosts})")
 

@@ -1,10 +1,11 @@
 """Where a model can stand: how many workers of how many devices, what fits beside the weights, and how long it takes.
 
-1. A worker holds the weights, what a batch keeps on its way, and the logits of some tokens. What it needs beyond the
-   weights sets its batch.
+1. A worker holds the weights, what a batch keeps on its way, and the logits of some tokens. Batches are those that the
+   commands run (ablation/batch_sizes.py): where they do not fit, neither does the worker.
 2. One device holds a model, or several do (one after the other: accelerate's map), or weights are brought in for every
    batch from the machine's memory or from its disk. Workers on cores share its memory with the command itself, which
-   holds the weights too.
+   holds the weights too. In memory the process itself counts, and freed blocks that its heap can't give back
+   (`PROCESS`, `HEAP`: fitted to what `benchmarks/plan.py` measures).
 3. A batch takes as long as its arithmetic, or as bringing the weights in, whichever is longer. Workers share the units.
 4. The cheapest placement is the one with the fewest device hours; of these the fastest.
 Arithmetic is the data sheet's, times the share of it that is reached: `REACHED`, an assumption, which a speed that was
@@ -15,26 +16,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from headscope.plan.shapes import GRADIENT_VALUES, WIDTHS, Shape
+from ablation.batch_sizes import GRADIENT_TOKENS, evaluation_tokens
+from headscope.plan.cost import GRADIENT, Plan
+from headscope.plan.shapes import WIDTHS, Shape
 from interp.errors import UsageError
 
 DEVICES = Path(__file__).with_name("devices.json")
 GB = 1e9
 REACHED = 0.3
 CORE_FLOPS = 40e9  # float32, of a core with AVX2 or AVX-512 in matrix products
-HALF_ON_CPU = 1.4  # bfloat16 where the processor has instructions for it
+ON_CPU = {"bfloat16": 1 / 0.40, "float16": 1 / 3.72}  # speed over float32's, as benchmarks/precision.py measured
 HOST_LINK = 25 * GB  # PCI Express 4.0 x16, of 32 in theory
 DISK = 3 * GB  # an NVMe drive reading large files
 SPARE = 0.9  # of a device's memory; the rest is the context, the allocator and fragments
-LOGIT_TOKENS = 1024  # whose logits are held at once, in float32
-LEAST_BATCH, MOST_BATCH = 256, 65_536
+LOGIT_COPIES = 3  # of a gradient: logits, their log-probabilities and what arrives at them
+PROCESS = 0.61 * GB  # Python, torch, the libraries and the tasks
+HEAP = 1.3  # what batches take on the CPU over what they hold
 CORES_A_WORKER = 4
-CPU = "cpu"
+CPU, GPU, OFFLOADED = "cpu", "gpu", "offloaded"
 FROM_MEMORY, FROM_DISK = "weights from memory", "weights from disk"  # brought in for each batch
 
 
@@ -64,9 +68,9 @@ class Machine:
 
 @dataclass(frozen=True)
 class PlacedWorkers:
-    """One way to put the model on the machine. devices: of one worker. batch: its tokens. hours: None if unknown.
+    """One way to put the model on the machine. devices: of one worker. hours: None if unknown.
 
-    held: bytes of one worker on its devices (on the CPU: of memory), at the gradient's batch.
+    batch: tokens of an evaluation. held: bytes of one worker on its devices (on the CPU: of memory).
     """
 
     name: str
@@ -99,7 +103,7 @@ def machine(
     gpu_memory: float | None = None,
     cores: int | None = None,
     host: float | None = None,
-    half: bool = True,
+    dtype: str = "bfloat16",
 ) -> Machine:
     """What a person says there is; cores and memory are this machine's where they are not said.
 
@@ -108,17 +112,24 @@ def machine(
     memory = this_memory() if host is None else host
     if device == CPU:
         count = this_cores() if cores is None else cores
-        flops = CORE_FLOPS * (HALF_ON_CPU if half else 1.0)
+        flops = CORE_FLOPS * ON_CPU.get(dtype, 1.0)
         rate = f"{flops / 1e9:.0f} gigaflops a core (assumed; --calibrate times this machine's)"
         return Machine(CPU, count, memory, memory, flops, rate=rate)
     known = devices().get(device or "")
     if known is None and gpu_memory is None:
         raise UsageError(f"say which GPUs: --device {', '.join(devices())}, or their memory (--gpu-memory 80GB)")
     held = known["memory_gb"] * GB if known is not None and gpu_memory is None else gpu_memory
-    sheet = "teraflops" if half else "teraflops_float32"
+    sheet = "teraflops" if dtype in ("bfloat16", "float16") else "teraflops_float32"
     flops = known[sheet] * 1e12 * REACHED if known is not None else 0.0
     rate = f"{REACHED:.0%} of the data sheet's speed (assumed; --speed replaces it)" if known is not None else ""
     return Machine(device or "gpu", gpus, float(held or 0), memory, flops, rate=rate)
+
+
+def planned_work(found: Plan, dtype: str, speed: float | None = None) -> PlannedWork:
+    """The plan's tokens, those of gradients among them, and the largest share of logits of its tasks."""
+    logits = max(cell.choices / (cell.prompt + cell.choices) for cell in found.cells)
+    ranked = found.tokens["importance"] / GRADIENT
+    return PlannedWork(found.shape, dtype, found.total, found.operations, speed, ranked=ranked, logits=logits)
 
 
 def this_memory() -> float:
@@ -139,6 +150,11 @@ def placements(work: PlannedWork, there: Machine, *, one: bool = False) -> list[
     return sorted(found, key=lambda placed: (placed.device_hours, placed.hours or 0.0, placed.workers * placed.devices))
 
 
+def in_memory(weights: float, batch: float) -> float:
+    """Bytes of a process on the CPU."""
+    return PROCESS + weights + HEAP * batch
+
+
 def _fitting(work: PlannedWork, there: Machine, one: bool) -> Iterator[PlacedWorkers]:
     if there.device == CPU:
         yield from _on_cores(work, there, one)
@@ -147,35 +163,40 @@ def _fitting(work: PlannedWork, there: Machine, one: bool) -> Iterator[PlacedWor
     if whole is not None:
         yield work.on_gpus(there, 1 if one else there.count // whole, whole)
     for name, room, link in ((FROM_MEMORY, there.host * SPARE, HOST_LINK), (FROM_DISK, float("inf"), there.disk)):
-        if whole is None and work.weights <= room:
-            batch = work.streamed_batch(there.memory * SPARE)
-            if batch:
-                yield work.placed(name, 1, 1, batch, there.flops, link=link)
+        if whole is None and work.weights <= room and work.held(OFFLOADED) <= there.memory * SPARE:
+            yield work.placed(name, 1, 1, OFFLOADED, there.flops, link=link)
 
 
 def _on_cores(work: PlannedWork, there: Machine, one: bool) -> Iterator[PlacedWorkers]:
     """As many workers of four cores as memory holds, one worker of all cores, or weights from disk."""
     for cores in dict.fromkeys((there.count if one else min(CORES_A_WORKER, there.count), there.count)):
         workers = there.count // cores
-        while workers > 1 and not work.batch_on_cores(there, workers, driver=True):
+        while workers > 1 and not work.fits_on_cores(there, workers, driver=True):
             workers -= 1
         if workers * cores <= there.count // 2:
             continue  # memory would leave most cores idle
-        if work.batch_on_cores(there, workers, driver=workers > 1):
-            yield work.on_cores(there, workers, cores, driver=workers > 1)
-    if not work.batch(there.host * SPARE) and (batch := work.streamed_batch(there.host * SPARE)):
-        yield work.placed(FROM_DISK, 1, there.count, batch, there.flops * there.count, link=there.disk)
+        if work.fits_on_cores(there, workers, driver=workers > 1):
+            yield work.on_cores(there, workers, cores)
+    room = there.host * SPARE
+    if work.held_in_memory() > room >= work.held_in_memory(OFFLOADED):
+        flops = there.flops * there.count
+        yield work.placed(FROM_DISK, 1, there.count, OFFLOADED, flops, link=there.disk, on_cores=True)
 
 
 @dataclass(frozen=True)
 class PlannedWork:
-    """A study of one model in one dtype. speed: tokens a second of one worker, in place of the machine's operations."""
+    """A study of one model in one dtype. speed: tokens a second of one worker, in place of the machine's operations.
+
+    ranked: tokens that gradients run. logits: the share of tokens whose logits are wanted, at most.
+    """
 
     shape: Shape
     dtype: str
     tokens: float
     operations: float
     speed: float | None = None
+    ranked: float = 0.0
+    logits: float = 0.5
 
     @property
     def width(self) -> int:
@@ -186,77 +207,90 @@ class PlannedWork:
         return float(self.shape.parameters * self.width)
 
     @property
-    def fixed(self) -> float:
-        """Logits, whatever the batch."""
-        return float(LOGIT_TOKENS * self.shape.vocabulary * 4)
+    def stream(self) -> float:
+        """Bytes of a token in front of every block: what knock-outs store, and gradients that run blocks again."""
+        return float(self.shape.d_model * self.shape.layers * self.width)
 
     @property
-    def kept(self) -> float:
-        """Bytes that a gradient keeps of a token."""
-        return float(GRADIENT_VALUES * self.shape.d_model * self.shape.layers * self.width)
+    def block(self) -> float:
+        """Bytes that a gradient keeps of a token in one block: no less than a forward pass has at once."""
+        return self.shape.kept_in(self.dtype) / max(1, self.shape.layers)
+
+    def batch(self, where: str) -> int:
+        """Tokens of an evaluation's batch; where: `cpu`, `gpu` or `offloaded`."""
+        return evaluation_tokens(where, self.shape.vocabulary)
 
     @property
-    def kept_streamed(self) -> float:
-        """The same where each block is run again in the backward pass: one block's, and every block's input."""
-        return float((GRADIENT_VALUES + self.shape.layers) * self.shape.d_model * self.width)
+    def token_logits(self) -> float:
+        """Bytes of the logits that a token of a batch stands for."""
+        return self.logits * self.shape.vocabulary * WIDTHS["float32"]
 
-    def batch(self, room: float) -> int:
-        """The tokens of a batch beside the weights; 0 where they do not fit."""
-        return _power_of_two((room - self.weights - self.fixed) / self.kept)
+    def gradient(self, where: str) -> float:
+        """Bytes of a gradient's batch; blocks are run again where weights are offloaded."""
+        kept = self.stream + self.block if where == OFFLOADED else self.shape.kept_in(self.dtype)
+        return GRADIENT_TOKENS * (kept + LOGIT_COPIES * self.token_logits)
 
-    def streamed_batch(self, room: float) -> int:
-        """The same beside two blocks of weights, the one in work and the next."""
-        blocks = 2 * self.weights / max(1, self.shape.layers)
-        return _power_of_two((room - blocks - self.fixed) / self.kept_streamed)
+    def knock_out(self, where: str) -> float:
+        """Bytes of a knock-out's batch; an evaluation needs less."""
+        return self.batch(where) * (self.stream + self.block + self.token_logits)
 
-    def held(self, batch: int) -> float:
-        """What a worker holds, weights and all."""
-        return self.weights + self.fixed + batch * self.kept
+    def resting(self, where: str) -> float:
+        """Bytes of weights; of two blocks, the one in work and the next, where they are offloaded."""
+        return self.weights if where != OFFLOADED else 2 * self.weights / max(1, self.shape.layers)
+
+    def held(self, where: str) -> float:
+        """Bytes of a worker: weights, and the largest batch."""
+        return self.resting(where) + max(self.gradient(where), self.knock_out(where))
+
+    def held_in_memory(self, where: str = CPU) -> float:
+        """The same on the CPU."""
+        return in_memory(self.resting(where), max(self.gradient(where), self.knock_out(where)))
 
     def fewest(self, there: Machine) -> int | None:
         """The fewest GPUs that hold a worker."""
-        return next((n for n in range(1, there.count + 1) if self.batch(n * there.memory * SPARE)), None)
+        return next((n for n in range(1, there.count + 1) if self.held(GPU) <= n * there.memory * SPARE), None)
 
     def on_gpus(self, there: Machine, workers: int, devices: int) -> PlacedWorkers:
         name = "a model on each GPU" if devices == 1 else f"a model over {devices} GPUs (--device auto)"
-        return self.placed(name, workers, devices, self.batch(devices * there.memory * SPARE), there.flops)
+        return self.placed(name, workers, devices, GPU, there.flops)
 
-    def batch_on_cores(self, there: Machine, workers: int, *, driver: bool) -> int:
-        """Of each, in the machine's memory. driver: whether the command itself stands beside them, with its weights."""
-        return self.batch((there.host * SPARE - (self.weights if driver else 0.0)) / workers)
+    def fits_on_cores(self, there: Machine, workers: int, *, driver: bool) -> bool:
+        """In the machine's memory. driver: whether the command itself stands beside them, with its weights."""
+        beside = PROCESS + self.weights if driver else 0.0
+        return workers * self.held_in_memory() + beside <= there.host * SPARE
 
-    def on_cores(self, there: Machine, workers: int, cores: int, *, driver: bool) -> PlacedWorkers:
-        batch = self.batch_on_cores(there, workers, driver=driver)
-        return self.placed(f"{workers} x {cores} cores", workers, cores, batch, there.flops * cores)
+    def on_cores(self, there: Machine, workers: int, cores: int) -> PlacedWorkers:
+        return self.placed(f"{workers} x {cores} cores", workers, cores, CPU, there.flops * cores, on_cores=True)
+
+    def weight_passes(self, where: str) -> float:
+        """How often all weights are brought in: once a batch, and once more on a gradient's way back."""
+        others = max(0.0, self.tokens - GRADIENT * self.ranked)
+        return others / self.batch(where) + 2 * self.ranked / GRADIENT_TOKENS
 
     def placed(
-        self, name: str, workers: int, devices: int, batch: int, flops: float, *, link: float | None = None
+        self,
+        name: str,
+        workers: int,
+        devices: int,
+        where: str,
+        flops: float,
+        *,
+        link: float | None = None,
+        on_cores: bool = False,
     ) -> PlacedWorkers:
         """link: bytes a second at which weights come in, None where they stay."""
-        held = self.held(batch)
-        if link is not None:
-            held = self.fixed + batch * self.kept_streamed + 2 * self.weights / max(1, self.shape.layers)
-        batches = self.tokens / batch
-        read = 0.0 if link is None else batches * self.weights
+        held = self.held_in_memory(where) if on_cores else self.held(where)
+        read = 0.0 if link is None else self.weight_passes(where) * self.weights
+        found = PlacedWorkers(name, workers, devices, self.batch(where), held, None, read)
         if self.speed is not None:
             seconds = self.tokens / self.speed
         elif flops:
             seconds = self.operations / flops
         else:
-            return PlacedWorkers(name, workers, devices, batch, held, None, read)
+            return found
         if link is not None:
             seconds = max(seconds, read / link)
-        return PlacedWorkers(name, workers, devices, batch, held, seconds / workers / 3600, read)
-
-
-def _power_of_two(tokens: float) -> int:
-    """The largest power of two that is no more, within the least and the most a batch holds."""
-    if tokens < LEAST_BATCH:
-        return 0
-    batch = LEAST_BATCH
-    while 2 * batch <= min(tokens, MOST_BATCH):
-        batch *= 2
-    return batch
+        return replace(found, hours=seconds / workers / 3600)
 
 
 def parse_bytes(text: str) -> float:

@@ -1,6 +1,7 @@
 """A model as its configuration says: layers, heads, widths, parameters; no weights.
 
-1. From a configuration: the model is built on the meta device, and counted.
+1. From a configuration: the model is built of tensors without values, and counted. What a gradient keeps is counted
+   likewise, in a forward pass of such tensors: everything that autograd saves, and what the gates' listeners hold.
 2. From shapes.json, by the model's id on the hub: well-known models, so that they can be planned for without a network
    and within seconds. docs/known_shapes.py makes the file, by the first way.
 """
@@ -13,14 +14,17 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablation.batch_sizes import GRADIENT_TOKENS
 from interp.errors import RefusedModelError
 
 if TYPE_CHECKING:
     from interp.architecture import Layout
+    from interp.model import HookedModel
 
 SHAPES = Path(__file__).with_name("shapes.json")
-GRADIENT_VALUES = 34  # after Korthikanti et al. 2022, without the attention matrix
-BATCH_TOKENS = 1024
+GRADIENT_VALUES = 34  # a width and layer where it can't be counted; Korthikanti et al. 2022, without attention matrices
+COUNTED_TOKENS = 64
+HELD = 2  # values a width and layer that listeners hold: what heads write from, and what the FFN adds
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
 
 
@@ -39,6 +43,8 @@ class Shape:
     embedding_parameters: int
     layers_with_heads: int
     layers_with_ffns: int
+    kept: int  # bytes that a gradient keeps of a token in float32
+    kept_half: int  # and in bfloat16, where norms still work in float32
 
     @property
     def all_heads(self) -> int:
@@ -47,8 +53,16 @@ class Shape:
     def memory(self, dtype: str) -> dict[str, int]:
         """Bytes of weights, of a knock-out's stored residual stream and of a gradient, for a batch of 1,024 tokens."""
         width = WIDTHS[dtype]
-        stream = BATCH_TOKENS * self.d_model * self.layers * width
-        return {"weights": self.parameters * width, "knock-out": stream, "gradient": GRADIENT_VALUES * stream}
+        stream = GRADIENT_TOKENS * self.d_model * self.layers * width
+        return {
+            "weights": self.parameters * width,
+            "knock-out": stream,
+            "gradient": GRADIENT_TOKENS * self.kept_in(dtype),
+        }
+
+    def kept_in(self, dtype: str) -> int:
+        """Bytes that a gradient keeps of a token on its way through all layers."""
+        return self.kept_half if WIDTHS[dtype] == 2 else self.kept * WIDTHS[dtype] // WIDTHS["float32"]
 
 
 def known_shape(model: str) -> Shape | None:
@@ -91,7 +105,52 @@ def shape_of(config: Any) -> Shape:
         embedding_parameters=_embeddings(hf, layout),
         layers_with_heads=len(model.attention_layers),
         layers_with_ffns=len(model.ffn_layers),
+        kept=kept_bytes(config, "float32"),
+        kept_half=kept_bytes(config, "bfloat16"),
     )
+
+
+def kept_bytes(config: Any, dtype: str) -> int:
+    """Bytes a token that a gradient keeps, by a forward pass without values; by `GRADIENT_VALUES` where none can be."""
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from transformers import AutoModelForCausalLM
+
+    from interp.architecture import read_layout
+    from interp.model import HookedModel
+    from interp.quiet import transformers_quietly
+
+    kind = getattr(torch, dtype)
+    with transformers_quietly(), FakeTensorMode(allow_non_fake_inputs=True):
+        hf = AutoModelForCausalLM.from_config(config, dtype=kind).eval().requires_grad_(False)
+        model = HookedModel(hf, None, read_layout(hf))
+        per_layer = model.d_model * WIDTHS[dtype] * model.n_layers
+        try:
+            saved = _saved_bytes(model)
+        except RuntimeError:  # a family that looks at values on its way
+            return GRADIENT_VALUES * per_layer
+    return saved // COUNTED_TOKENS + HELD * per_layer
+
+
+def _saved_bytes(model: HookedModel) -> int:
+    """What autograd saves of a forward pass, the weights themselves left out."""
+    import torch
+
+    from ablation.gate_gradients import gate_sums
+
+    weights = {parameter.untyped_storage()._cdata for parameter in model.hf.parameters()}
+    found: dict[int, Any] = {}
+
+    def keep(value: Any) -> Any:
+        storage = value.untyped_storage()
+        if storage._cdata not in weights:
+            found[storage._cdata] = storage
+        return value
+
+    tokens = torch.zeros(1, COUNTED_TOKENS, dtype=torch.long)
+    with gate_sums(model), torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        model.hf(input_ids=tokens, use_cache=False, logits_to_keep=1)
+    return sum(storage.nbytes() for storage in found.values())
 
 
 def _embeddings(hf: Any, layout: Layout) -> int:

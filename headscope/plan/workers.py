@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from headscope.plan.placement import CPU, GB, LEAST_BATCH, SPARE, Machine, PlacedWorkers, PlannedWork
+from headscope.plan.placement import CPU, GB, GPU, PROCESS, SPARE, Machine, PlacedWorkers, PlannedWork
 from interp.errors import UsageError
 
 
@@ -31,7 +31,7 @@ def workers_placed(work: PlannedWork, there: Machine, asked: Asked) -> PlacedWor
 
 def all_held(work: PlannedWork, there: Machine, placed: PlacedWorkers) -> float:
     """Bytes of the machine's memory that workers and driver hold together."""
-    return work.weights + (placed.held * placed.workers if there.device == CPU else 0.0)
+    return PROCESS + work.weights + (placed.held * placed.workers if there.device == CPU else 0.0)
 
 
 def _on_cores(work: PlannedWork, there: Machine, asked: Asked) -> PlacedWorkers:
@@ -41,13 +41,13 @@ def _on_cores(work: PlannedWork, there: Machine, asked: Asked) -> PlacedWorkers:
     workers = asked.workers or max(1, min(there.count // asked.cpus, most))
     _refuse_too_many(workers, asked.cpus, there.count, "cores", "--cpus-per-worker")
     if workers > most:
-        each = work.held(LEAST_BATCH)
+        each, own = work.held_in_memory(), PROCESS + work.weights
         raise UsageError(
-            f"{workers} workers of at least {_gb(each)} in {work.dtype} and the command's own {_gb(work.weights)} need "
-            f"{_gb(workers * each + work.weights)}, and the machine has {_gb(there.host * SPARE)} to spare: "
+            f"{workers} workers of {_gb(each)} in {work.dtype} and the command's own {_gb(own)} need "
+            f"{_gb(workers * each + own)}, and the machine has {_gb(there.host * SPARE)} to spare: "
             + (f"give at most {most} --workers" if most else "describe more --memory, or leave --engine ray out")
         )
-    return work.on_cores(there, workers, asked.cpus, driver=True)
+    return work.on_cores(there, workers, asked.cpus)
 
 
 def _on_gpus(work: PlannedWork, there: Machine, asked: Asked) -> PlacedWorkers:
@@ -56,7 +56,7 @@ def _on_gpus(work: PlannedWork, there: Machine, asked: Asked) -> PlacedWorkers:
     if fewest is None or devices < fewest:
         instead = f"give --gpus-per-worker {fewest}" if fewest else "without --engine ray its weights are brought in"
         raise UsageError(
-            f"a worker holds at least {_gb(work.held(LEAST_BATCH))} in {work.dtype}, and {devices} x {there.device} "
+            f"a worker holds {_gb(work.held(GPU))} in {work.dtype}, and {devices} x {there.device} "
             f"{'has' if devices == 1 else 'have'} {_gb(devices * there.memory * SPARE)} to spare: {instead}"
         )
     workers = asked.workers or max(1, there.count // devices)
@@ -78,7 +78,7 @@ def _refuse_too_many(workers: int, each: int, held: int, kind: str, flag: str) -
 
 
 def _most_beside_driver(work: PlannedWork, there: Machine) -> int:
-    return max(0, int((there.host * SPARE - work.weights) // work.held(LEAST_BATCH)))
+    return max(0, int((there.host * SPARE - PROCESS - work.weights) // work.held_in_memory()))
 
 
 def _gb(size: float) -> str:

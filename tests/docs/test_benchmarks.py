@@ -78,7 +78,8 @@ def test_the_check_of_a_device_runs_dry(
     assert "check-gpu: cpu gives the CPU's numbers" in said and "DIFFERS" not in said
     assert all(f"{words[0]}: cpu" in said for words in checked.commands(4, 2)) and "bfloat16: " in said
     assert said.count("ok: ") > 20 and "move 0.00e+00" in said
-    assert all(f"ok: {name}" in said for name in ("primary", "contest", "patch", "fv", "importance"))
+    assert all(f"ok: {name}" in said for name in ("primary", "contest", "patch", "fv", "importance", "retrieval"))
+    assert ("doctor",) in list(checked.commands(4, 2))
 
 
 def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,6 +120,14 @@ def test_a_benchmark_runs(name: str, model_folder: Path, tmp_path: Path, monkeyp
     assert all(one["rounds"] == 2 for one in rows if one["limit"] is not None and name != "contest")
     lines = made.page(tmp_path).splitlines()
     assert all(any(one["what"] in line for line in lines) for one in rows)
+
+
+@pytest.mark.longest
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["importance", "knockout"])
+def test_memory_is_about_as_planned(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = program("plan", monkeypatch).compared("small", command, documents=20, rounds=1)
+    assert 0.75 <= found.of_memory <= 1.25, found
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "examples" / "cluster"
 FILES = sorted(FOLDER.iterdir())
 SHELLS = [path for path in FILES if path.suffix in (".sh", ".sbatch")]
 PAGE = (FOLDER.parents[1] / "docs" / "scaling.md").read_text(encoding="utf-8")
-EXPANDED = {"$((GPUS / PER_WORKER))": "4", "$PER_WORKER": "1", "$MODEL": "gpt2", "$HEAD:$PORT": "10.0.0.1:6379"}
+EXPANDED = {"$((GPUS / PER_WORKER))": "2", "$PER_WORKER": "2", "$MODEL": "gpt2", "$HEAD:$PORT": "10.0.0.1:6379"}
 
 
 def commands(path: Path) -> Iterator[list[str]]:

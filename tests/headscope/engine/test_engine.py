@@ -15,7 +15,7 @@ import torch
 
 import interp
 from headscope.engine.passing import Packer, code_hash, from_bytes, to_bytes, unpacked
-from headscope.engine.ray import RayEngine, Resources, _Actor, longest_first
+from headscope.engine.ray import MOST_DEATHS, RayEngine, Resources, _Actor, longest_first
 from headscope.engine.worker import Assignment, Worker, check_same
 from headscope.stages.cells import TaskChoice
 from headscope.stages.contest import ContestChoice, measure_contest
@@ -223,6 +223,71 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> RayEngine:
 def test_a_worker_that_never_loads_ends_in_words(silent: RayEngine) -> None:
     with pytest.raises(HeadscopeError, match=r"no worker has answered.*0 of 2 workers have loaded the model"):
         silent._wait_ready()
+
+
+class Died(Exception):
+    """What Ray says of a dead worker."""
+
+
+class MortalRay:
+    """Ray whose first workers die while they load. Workers are numbers; asked: the options of each."""
+
+    exceptions = mock.Mock(
+        GetTimeoutError=TimeoutError,
+        RayTaskError=KeyError,
+        RayActorError=Died,
+        ObjectLostError=Died,
+        WorkerCrashedError=Died,
+    )
+
+    def __init__(self, deaths: int) -> None:
+        self.deaths, self.asked = deaths, []  # type: tuple[int, list[dict[str, Any]]]
+
+    def remote(self, kind: type) -> Any:
+        return mock.Mock(options=self.options)
+
+    def options(self, **asked: Any) -> Any:
+        self.asked.append(asked)
+        handle = mock.Mock()
+        handle.ready.remote.return_value = len(self.asked)
+        return mock.Mock(remote=lambda assignment: handle)
+
+    def wait(self, references: list[Any], *, num_returns: int = 1, timeout: float) -> tuple[list[Any], list[Any]]:
+        return references[:1], references[1:]
+
+    def get(self, reference: int, *, timeout: float) -> str:
+        if reference <= self.deaths:
+            raise Died(f"worker {reference} ran out of memory")
+        return "node"
+
+
+def mortal(deaths: int, resources: Resources) -> tuple[RayEngine, MortalRay]:
+    ray = MortalRay(deaths)
+    engine = RayEngine("m", {}, resources, ray=ray)
+    engine.assignment = mock.Mock()
+    engine.actors = [engine.new() for _ in range(resources.workers)]
+    return engine, ray
+
+
+@pytest.mark.parametrize("deaths", range(MOST_DEATHS))
+def test_workers_that_die_while_they_load_are_replaced(deaths: int, capsys: pytest.CaptureFixture[str]) -> None:
+    engine, ray = mortal(deaths, Resources(workers=2))
+    engine._wait_ready()
+    assert [actor.ready for actor in engine.actors] == [True, True] and len(ray.asked) == 2 + deaths
+    assert "2 workers are ready (2 on node)" in capsys.readouterr().err
+
+
+def test_three_deaths_while_loading_end_the_command() -> None:
+    engine, _ = mortal(MOST_DEATHS, Resources(workers=2))
+    with pytest.raises(HeadscopeError, match=r"worker died while it loaded the model \(worker 3 ran out of memory\)"):
+        engine._wait_ready()
+
+
+@pytest.mark.parametrize(("gpus", "device"), [(0, "cpu"), (1, "cuda"), (2, "auto"), (4, "auto")])
+def test_a_worker_has_the_gpus_that_were_asked_for(gpus: int, device: str) -> None:
+    engine, ray = mortal(0, Resources(workers=1, cpus=3, gpus=gpus))
+    assert engine.device == device
+    assert ray.asked == [{"num_cpus": 3, "num_gpus": gpus, "max_restarts": 0}]
 
 
 def test_units_that_never_come_back_end_in_words(silent: RayEngine, tmp_path: Path) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from ablation.engine.likelihood import default_budget
 from docs.known_shapes import configurations, shape
 from headscope.plan.calibration import measured_flops
 from headscope.plan.placement import (
@@ -48,7 +52,7 @@ def planned(model: str, device: str, tokens: float = 1e6, **there: float) -> lis
     assert known is not None
     operations = 2.0 * (known.parameters - known.embedding_parameters) * tokens
     kind = "float32" if device == "cpu" else "bfloat16"
-    described = machine(device, half=kind != "float32", **there)  # type: ignore[arg-type]
+    described = machine(device, dtype=kind, **there)  # type: ignore[arg-type]
     return placements(PlannedWork(known, kind, tokens, operations), described)
 
 
@@ -70,15 +74,34 @@ def test_a_model_that_fits_stands_on_every_gpu() -> None:
     assert found.hours == pytest.approx(2 * 124_439_808 * 1e6 / rate / 8 / 3600)
 
 
-def test_a_model_over_two_gpus_uses_them_in_turn() -> None:
+def test_a_model_over_three_gpus_uses_them_in_turn() -> None:
+    """Its weights alone would stand on two: a gradient's 1,024 tokens do not fit beside them."""
     (found,) = planned("facebook/opt-66b", "h100", gpus=8)
-    assert (found.workers, found.devices) == (4, 2) and found.held < 2 * 80 * GB * SPARE
+    assert (found.workers, found.devices) == (2, 3) and 2 * 80 * GB * SPARE < found.held < 3 * 80 * GB * SPARE
+
+
+@pytest.mark.parametrize("place", ["cpu", "cuda"])
+def test_batches_are_the_engines_own(place: str) -> None:
+    """A vocabulary of 50,272 takes its share of a GPU's 8,192 tokens."""
+    model = SimpleNamespace(hf=torch.nn.Linear(1, 1), device=torch.device(place), vocab_size=50_272)
+    there = {"cpu": {"cores": 4, "host": 64 * GB}, "cuda": {"gpus": 1}}[place]
+    found = planned("facebook/opt-125m", "cpu" if place == "cpu" else "h100", **there)
+    assert {one.batch for one in found} == {default_budget(model)} == {1024 if place == "cpu" else 2669}  # type: ignore[arg-type]
+
+
+def test_half_precision_on_cores_is_as_fast_as_measured() -> None:
+    """The last column of the precision table of docs/scaling.md: times over float32's."""
+    page = (Path(__file__).parents[3] / "docs" / "scaling.md").read_text(encoding="utf-8")
+    whole = machine("cpu", cores=1, host=GB, dtype="float32").flops
+    for dtype in ("bfloat16", "float16"):
+        (row,) = re.findall(rf"^\| {dtype} \|.*\| ([0-9.]+) \|$", page, flags=re.MULTILINE)
+        assert whole / machine("cpu", cores=1, host=GB, dtype=dtype).flops == pytest.approx(float(row))
 
 
 def test_weights_stream_from_memory_or_disk_where_no_gpus_hold_them() -> None:
     rich, poor = (planned("facebook/opt-66b", "rtx4090", host=host * GB) for host in (256.0, 64.0))
     assert ["memory" in one.name for one in rich] == [True, False] and ["disk" in one.name for one in poor] == [True]
-    weights, batches = 65_719_701_504 * 2, 1e6 / poor[0].batch
+    weights, batches = 65_719_701_504 * 2, 1e6 / 2669
     assert poor[0].bytes_read == pytest.approx(weights * batches)
     assert poor[0].hours == pytest.approx(weights * batches / DISK / 3600), "the disk sets the pace"
     assert rich[0].hours is not None and rich[0].hours >= weights * batches / HOST_LINK / 3600
@@ -120,9 +143,9 @@ def test_what_is_no_amount(text: str) -> None:
 
 def test_the_command_without_a_network() -> None:
     shown = done("plan", "facebook/opt-66b", "--device", "h100", "--gpus", 8).out
-    assert "65,720 million parameters" in shown and "a model over 2 GPUs" in shown
+    assert "65,720 million parameters" in shown and "a model over 3 GPUs" in shown
     told = json.loads(done("plan", "facebook/opt-66b", "--gpu-memory", "80GB", "--gpus", 8, "--json").out)
-    assert told["placements"][0]["workers"] == 4 and told["placements"][0]["hours"] is None
+    assert told["placements"][0]["workers"] == 2 and told["placements"][0]["hours"] is None
     assert "nothing fits" in done("plan", "facebook/opt-66b", "--gpu-memory", "100MB").out
     refused(command("plan", "facebook/opt-66b", "--gpu-memory", "80"), "'80' is no amount of memory")
     refused(command("plan", "facebook/opt-66b", "--device", "tpu"), "'tpu' is not a value of --device")

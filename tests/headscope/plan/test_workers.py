@@ -7,13 +7,16 @@ import json
 import pytest
 import torch
 
+from ablation.batch_sizes import GRADIENT_TOKENS
 from headscope.plan import calibration
 from headscope.plan.placement import (
     CORE_FLOPS,
     CPU,
     GB,
+    HEAP,
+    LOGIT_COPIES,
+    PROCESS,
     REACHED,
-    SPARE,
     Machine,
     PlacedWorkers,
     PlannedWork,
@@ -44,7 +47,7 @@ def work_of(model: str, dtype: str, speed: float | None = None) -> PlannedWork:
 
 
 def cores(count: int, memory: float) -> Machine:
-    return machine(CPU, cores=count, host=memory * GB, half=False)
+    return machine(CPU, cores=count, host=memory * GB, dtype="float32")
 
 
 def test_each_worker_has_its_own_cores() -> None:
@@ -61,12 +64,12 @@ def test_each_worker_has_its_own_cores() -> None:
 
 
 def test_memory_of_workers_and_driver() -> None:
-    """The batch is as large as it may be; at its power of two it fits, and at the next it would not."""
+    """The process, the weights and a gradient's batch of the size that importance runs; the driver's weights beside."""
     work, there = work_of("facebook/opt-1.3b", "float32"), cores(64, 64)
     found = workers_placed(work, there, Asked(4, cpus=4))
-    weights = 4 * 1_315_758_080
-    assert work.weights == weights and all_held(work, there, found) == found.held * 4 + weights <= 64 * GB * SPARE
-    assert 4 * work.held(2 * found.batch) + weights > 64 * GB * SPARE
+    weights, kept = 4 * 1_315_758_080, 2_329_856 + work.logits * 50_272 * 4 * LOGIT_COPIES
+    assert found.held == pytest.approx(PROCESS + weights + HEAP * GRADIENT_TOKENS * kept)
+    assert all_held(work, there, found) == pytest.approx(4 * found.held + PROCESS + weights) and found.batch == 1024
 
 
 def test_as_many_as_fit_where_nobody_says_how_many() -> None:
@@ -84,25 +87,21 @@ def test_gpus_hold_whole_models() -> None:
     def found(**asked: int) -> PlacedWorkers:
         return workers_placed(work, there, Asked(**asked))
 
-    assert (found().workers, found().devices) == (4, 2) and (found(gpus=3).workers, found(gpus=3).devices) == (2, 3)
+    assert (found().workers, found().devices) == (2, 3) and (found(gpus=4).workers, found(gpus=4).devices) == (2, 4)
     rate = devices()["h100"]["teraflops"] * 1e12 * REACHED
-    assert found(workers=3, gpus=2).hours == pytest.approx(work.operations / rate / 3 / 3600)
-    assert all_held(work, there, found()) == work.weights, "the driver's"
+    assert found(workers=1, gpus=3).hours == pytest.approx(work.operations / rate / 3600)
+    assert all_held(work, there, found()) == PROCESS + work.weights, "the driver's"
 
 
 @pytest.mark.parametrize(
     ("where", "asked", "words"),
     [
         (CORES, ("--workers", 40, "--cpus-per-worker", 2), "40 workers of 2 cores need 80, and there are 64"),
-        (
-            CORES,
-            ("--workers", 2),
-            "2 workers of at least 283.6 GB in float32 and the command's own 262.9 GB need 830.1",
-        ),
+        (CORES, ("--workers", 2), "2 workers of 301.3 GB in float32 and the command's own 263.5 GB need 866.0"),
         (CORES, ("--gpus-per-worker", 1), "--gpus-per-worker 1 is of GPUs"),
-        (GPUS, ("--workers", 5, "--gpus-per-worker", 2), "5 workers of 2 GPUs need 10, and there are 8"),
-        (GPUS, ("--gpus-per-worker", 1), "1 x h100 has 72.0 GB to spare: give --gpus-per-worker 2"),
-        ((*GPUS[:4], "--memory", "100GB"), ("--workers", 4), "the machine has 90.0 GB to spare: say how much there is"),
+        (GPUS, ("--workers", 3, "--gpus-per-worker", 3), "3 workers of 3 GPUs need 9, and there are 8"),
+        (GPUS, ("--gpus-per-worker", 2), "2 x h100 have 144.0 GB to spare: give --gpus-per-worker 3"),
+        ((*GPUS[:4], "--memory", "100GB"), ("--workers", 2), "the machine has 90.0 GB to spare: say how much there is"),
         (("--gpu-memory", "10GB"), ("--workers", 1), "1 x gpu has 9.0 GB to spare: without --engine ray"),
     ],
 )
