@@ -3,11 +3,13 @@
     python benchmarks/patching.py [--model smollm2-135m] [--tokens 100] [--choices 1] [--repeats 5]
 
 Every head's z at the last position is replaced by a given value, and the log-probabilities of four answers are read:
-what function-vector effects of one prompt take (Method 3.5). One process, the same tokens and values. The plain forward
-is Hugging Face's model with sdpa, with all its logits and with the last position's only. A loop pays a forward pass a
-head, whichever head it is: it is run for a few heads of all depths and multiplied; their log-probabilities are compared
-with ours. `choices` is the answers' length in tokens. The limit is tokens: the prompt once, and for each head those
-from the patched position on, from its own block on. The last line is JSON.
+what function-vector effects of one prompt take, of one mean and one-token answers (Method 3.5; `headscope vectors` puts
+two means in, with right labels and with wrong ones, and longer answers take more: `--choices`). One process, the same
+tokens and values. The plain forward is Hugging Face's model with sdpa, with all its logits and with the last position's
+only. A loop pays a forward pass a head, whichever head it is: it is run for a few heads of all depths and multiplied;
+their log-probabilities are compared with ours. `choices` is the answers' length in tokens.
+The limit is tokens: the prompt once, and for each head those from the patched position on, from its own block on. The
+last line is JSON.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ class Definition:
 
 REPEATED, UNREPEATED, WEIGHTS = "repeated sequences", "unrepeated sequences", "weights"
 NATURAL, NEEDLES, ENTITIES = "natural prompts", "needle prompts", "entity prompts"
+SUMMED = "every row of attention was a number, and the last one of each sequence, layer and head summed as it must"
 _PREFIX, _COPYING, _OV = "prefix_matching_score", "copying_score", "ov_copying_score"
 _RETRIEVAL, _CONCEPT = "retrieval_score", "concept_score"
 _CENTRED = 2  # 1 did not centre the unembedding

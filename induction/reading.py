@@ -23,7 +23,6 @@ from interp.model import HookedModel
 from interp.overflow import checked_attention
 
 TOKEN_BUDGET = 4096
-SUMMED = "every row of attention was a number, and the last one of each sequence, layer and head summed as it must"
 Progress = Callable[[int, int], None]
 
 

@@ -86,7 +86,7 @@ def measure_induction(
     anything is written; natural prompts, which a model that reads no English can't have, are left out.
     """
     import induction
-    from induction.reading import SUMMED
+    from induction.definitions import SUMMED
     from induction.scoring import unrepeated_for
     from induction.sequences import drawn_from, fitting_length
 

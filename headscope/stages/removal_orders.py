@@ -11,7 +11,6 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from ablation.names import UNITS
-from ablation.tasks.own_files import written
 from headscope.store.names import AGGREGATE, FFN_RANKINGS, ORDERS, TRANSFER
 from interp.errors import UsageError
 from interp.token_display import counted
@@ -111,7 +110,7 @@ class Rankings:
             heads = self.run.head_score(name, variant, task=task, shots=shots)
             return heads if self.unit == "head" else self._groups(heads, variant, task, shots)
         except UsageError as error:
-            made = self.run.command(*maker(name, variant).split(), "--tasks", written(task), "--shots", str(shots))
+            made = self.run.command(*maker(name, variant).split(), "--shots", str(shots), task=task)
             raise UsageError(
                 f"the run '{self.run.folder}' holds no {name} ({variant}) of {task} at {counted(shots, 'shot')} to "
                 f"rank its {self.component}s by. Run `{made}` first."

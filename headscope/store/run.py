@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from ablation.tasks.own_files import written
 from headscope.store import tables
 from headscope.store.atomic import check_writable
 from headscope.store.attention_example import FILE, AttentionExample, decode_example
@@ -77,9 +78,10 @@ class Run:
         source = str(self.identity.get("source", ""))
         return source if source in EMBEDDED or self.identity.get("revision") else MODEL
 
-    def command(self, name: str, *options: str) -> str:
-        """A command that adds to this run, as a shell takes it."""
-        return command_into(self.folder, name, *options, model=self.typed_model)
+    def command(self, name: str, *options: str, task: str = "") -> str:
+        """A command that adds to this run, as a shell takes it; of a task, as it was typed."""
+        asked = ("--tasks", written(task), *options) if task else options
+        return command_into(self.folder, name, *asked, model=self.typed_model)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

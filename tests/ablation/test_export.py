@@ -204,6 +204,7 @@ def test_the_real_model_without_a_third_of_its_kv_groups(smollm2: HookedModel, t
             assert value == pytest.approx(found, abs=1e-4)
 
 
+@pytest.mark.longest
 @pytest.mark.slow
 def test_the_harness_runs_its_own_way_over_the_exported_model(smollm2: HookedModel, tmp_path: Path) -> None:
     """`simple_evaluate` with our YAML file builds the prompts and loads the folder itself, as `hf` and as ours."""

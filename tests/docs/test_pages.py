@@ -59,6 +59,7 @@ def one_model(smollm2: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interp.loading, "load_model", held)
 
 
+@pytest.mark.longest
 @pytest.mark.slow
 def test_the_tutorial(one_model: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert_true("tutorial.md", tmp_path, monkeypatch, at_least=10)

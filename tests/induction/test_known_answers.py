@@ -68,6 +68,7 @@ def test_tied_embeddings_mislead_the_raw_ov_score(found: InductionScores) -> Non
     assert raw[23, 2] < -0.1 and raw[24, 4] > 0.3
 
 
+@pytest.mark.longest
 def test_induction_heads_retrieve(smollm2: HookedModel) -> None:
     """Six contexts of 256 tokens: 18.6 and 23.7 look at the password, and not at the other keys' passwords."""
     prompts = induction.needle_prompts(smollm2, lengths=(256,), each=2)
@@ -79,6 +80,7 @@ def test_induction_heads_retrieve(smollm2: HookedModel) -> None:
     assert 20 <= int(found.sum()) <= 70
 
 
+@pytest.mark.longest
 def test_token_induction_is_carried_by_heads_that_copy(smollm2: HookedModel) -> None:
     """Eight prompts: patching 23.2 or 18.6 brings the token back, and no head of so small a model the whole name."""
     prompts = induction.entity_prompts(smollm2, prompts=8)

@@ -241,7 +241,7 @@ def test_batches_do_not_matter_and_units_are_taken(family: str) -> None:
 
 
 def test_no_matrix_is_ever_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of every layer a row at a time is read, and only the rows of the answer."""
+    """Of every layer a row at a time is read: the rows of the answer, and the last one, whose sum is checked."""
     read: list[int] = []
     block = FactoredRows.block
 
@@ -253,7 +253,7 @@ def test_no_matrix_is_ever_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = needle_prompts(worded.model("llama"), lengths=(300,), each=1)
     retrieval_score(worded.model("llama"), prompts, draws=0)
     queries = {query for item in prompts.items for query in item.needle.queries}
-    assert read == [1] * 2 * len(queries)
+    assert read == [1] * 2 * (len(queries) + 1)
 
 
 @pytest.mark.parametrize(
@@ -282,9 +282,7 @@ def test_what_overflows_names_head_prompt_and_dtype_and_is_not_kept() -> None:
     held = [set(item.tokens) for item in prompts.items]
     number, rare = next((n, min(own)) for n in (3, 2, 4, 1) if (own := held[n] - set().union(*held[:n])))
     units = tiny.Kept()
-    told = (
-        rf"^retrieval on prompt {number} of head 1\.0 is no finite number: it overflows float16, and 3 others with it; "
-    )
+    told = rf"^the attention of head 1\.0 at token \d+ of sequence {number} is no finite number: it overflows float16; "
     with pytest.raises(HeadscopeError, match=told + "it begins in the residual stream behind layer 0"):
         retrieval_scores(broken_on(rare), prompts, units=units)
     assert not units

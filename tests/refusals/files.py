@@ -104,6 +104,15 @@ def scaled_positions(desk: Desk, how: str) -> Any:
     return interp.load_model(write_gguf(desk.place / "scaled.gguf", tiny_llama(), **SCALED[how]))  # type: ignore[arg-type]
 
 
+UNREAD = {"block": "blk.2.attn_q.weight", "sinks": "blk.1.attn_sinks.weight"}
+
+
+@refusal(RefusedModelError, "of its tensors are read by no part of the model", inputs=tuple(UNREAD))
+def unread_tensors(desk: Desk, which: str) -> Any:
+    more = {UNREAD[which]: np.ones((64, 64), np.float32)}
+    return interp.load_model(write_gguf(desk.place / "more.gguf", tiny_llama(), tensors=more))
+
+
 @refusal(ModelLoadError, "Nothing of it was used")
 def another_wheel(desk: Desk) -> Outcome:
     wheel = desk.place / "carrier-1.0-py3-none-any.whl"

@@ -208,7 +208,7 @@ def unusual(runs: int, share: float, monkeypatch: pytest.MonkeyPatch, **options:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("share", [0.0, 0.4])
+@pytest.mark.parametrize("share", [pytest.param(0.0, marks=pytest.mark.longest), 0.4])
 def test_ordinary_heads_are_called_unusual_in_one_study_of_twenty(
     share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

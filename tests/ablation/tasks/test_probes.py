@@ -164,6 +164,7 @@ def test_halves_share_nothing_and_lose_nothing() -> None:
     assert left != list(range(50))
 
 
+@pytest.mark.longest
 @pytest.mark.slow
 def test_the_embedded_model_learns_the_rule_from_the_demonstrations(smollm2) -> None:  # type: ignore[no-untyped-def]
     import torch

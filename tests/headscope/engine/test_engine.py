@@ -102,7 +102,7 @@ NEVER = {
     ("stages", "kinds"),
     [
         (few, {"evaluation", "importance", "knock_out", "repeat loss"}),
-        pytest.param(every, EVERY, marks=pytest.mark.slow),
+        pytest.param(every, EVERY, marks=[pytest.mark.slow, pytest.mark.longest]),
     ],
 )
 def test_tables_and_units_are_equal_byte_for_byte(

@@ -292,6 +292,7 @@ def test_the_page_is_made_of_what_is_published_beside_it(run: Run, arguments: tu
         )
 
 
+@pytest.mark.longest
 @pytest.mark.slow
 def test_the_same_study_again_computes_nothing_and_changes_nothing(
     run: Run, small: None, arguments: tuple[object, ...], said: str

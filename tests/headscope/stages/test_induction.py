@@ -16,9 +16,8 @@ from headscope.stages.token_counts import mark_of, read_counts
 from headscope.store.glossary import TERMS
 from headscope.store.run import open_run
 from induction import reading, retrieval
-from induction.definitions import DEFINITIONS, versions
+from induction.definitions import DEFINITIONS, SUMMED, versions
 from induction.needles import fewest_tokens
-from induction.reading import SUMMED
 from interp.errors import StoreError, UsageError
 from tests.headscope import tiny
 from tests.headscope.commands import command, refused

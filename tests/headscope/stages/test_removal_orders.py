@@ -37,7 +37,7 @@ def run(tmp_path: Path) -> Run:
 def test_the_command_that_makes_a_missing_score(
     run: Run, component: str, options: dict[str, str], name: str, typed: str
 ) -> None:
-    wanted = f"`headscope {name} org/model{typed} --tasks one --shots 1 -o {shlex.quote(str(run.folder))}`"
+    wanted = f"`headscope {name} org/model --tasks one{typed} --shots 1 -o {shlex.quote(str(run.folder))}`"
     with pytest.raises(UsageError, match=re.escape(wanted)) as refusal:
         Rankings(run, component, ("one",), **options).scores("one", 1)  # type: ignore[arg-type]
     assert "of one at 1 shot to rank" in str(refusal.value)
