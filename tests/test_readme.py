@@ -49,6 +49,7 @@ def test_every_number_of_its_table_has_the_decimals_that_show_its_null() -> None
     assert len(numbers) == 12 * 5 * 4 and {len(decimals) for decimals in numbers} == {script().DECIMALS} == {3}
 
 
+@pytest.mark.longest
 @pytest.mark.slow
 def test_its_table_is_what_the_command_finds(smollm2: Any, tmp_path: Path) -> None:
     import headscope

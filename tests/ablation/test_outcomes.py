@@ -245,7 +245,9 @@ def test_judged_keeps_all_right_answers() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PROBES[:8])
+@pytest.mark.parametrize(
+    "name", [*PROBES[:4], *(pytest.param(name, marks=pytest.mark.longest) for name in PROBES[4:8])]
+)
 def test_the_real_models_outcomes_are_those_of_plain_transformers(smollm2: HookedModel, name: str) -> None:
     """20 documents a task, every choice by itself; a choice that begins another one has a margin in its place."""
     task = load_task(name, shots=1, limit=20, split="train")

@@ -82,7 +82,11 @@ def test_of_what_a_cell_shows_scripts_and_warnings_stay_out() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[] if path.stem == "tour" else [pytest.mark.longest]) for path in NOTEBOOKS],
+    ids=lambda path: path.stem,
+)
 def test_a_notebook_runs_and_shows_without_a_network(path: Path, tmp_path: Path) -> None:
     """nbclient raises at the first cell that fails."""
     displays = shown(executed(path, tmp_path, SMALL[path.stem]))

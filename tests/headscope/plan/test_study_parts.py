@@ -73,6 +73,7 @@ def left_out(run: Run) -> list[str]:
     return list(next(stage for stage in run.stages if stage.command == "study").record["left_out"])
 
 
+@pytest.mark.longest
 @pytest.mark.slow
 def test_a_model_without_ffns(few: None, tmp_path: Path) -> None:
     run = study(without_ffns(model()), out=tmp_path / "run", tasks=TASKS, shots="2", limit=4)
