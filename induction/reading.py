@@ -16,7 +16,7 @@ from torch import Tensor
 
 from induction.groups import Group, TokenGroup
 from interp.attention.rows import AttentionRows
-from interp.checks.reading import sinks_of
+from interp.checks.reading import off_one
 from interp.checks.result import is_precise
 from interp.errors import HeadscopeError
 from interp.model import HookedModel
@@ -195,8 +195,7 @@ def _hand_on(readers: Sequence[Reader[Any]], layer: int, z: Tensor) -> None:
 def refuse_other_sums(model: HookedModel, layer: int, rows: AttentionRows) -> None:
     """The running check of what is read: the last row of each sequence and head sums to 1, to less beside a sink."""
     length = rows.shape[2]
-    off = rows.block(length - 1, length).sum(-1) - 1
-    worst = float((off if sinks_of(model, layer) is None else off.clamp_min(0)).abs().max())
+    worst = off_one(model, layer, rows.block(length - 1, length).sum(-1))
     if not worst < (1e-3 if is_precise(model) else 2e-2):
         raise HeadscopeError(
             f"the last rows of attention of layer {layer} sum to 1 only within {worst:.2g}: the attention route does "

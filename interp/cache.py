@@ -1,8 +1,8 @@
 """Folders that are made once and kept: whole or not there, whatever was killed, copied or damaged in between.
 
 A folder is made under a temporary name and renamed when it is complete. A marker in it holds the size and SHA-256 of
-every file, what was noted when it was made, and its own SHA-256; the folder is used only while all of them hold (0.3 s
-for 540 MB), and is made again otherwise.
+every file, what was noted when it was made, and its own SHA-256; the folder is used only while all of them hold and is
+made again otherwise.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from interp.cache import facts_of, kept_folder, sha256_of
 from interp.errors import ModelLoadError, RefusedModelError, quoted
 from interp.gguf_keys import settle
-from interp.gguf_tensors import unread_tensors
+from interp.gguf_tensors import ROPE_TENSORS, unread_tensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -33,9 +33,6 @@ GPT2_RULE = frozenset({"gpt-2", "phi-2", "roberta-bpe", "mpt", "olmo", "jais", "
 
 # Part of a converted folder's name: those of an earlier conversion are not used.
 CONVERSION = 3
-
-# Where llama.cpp keeps the factors of scaled rotary positions (Llama 3.1 and later, Phi-3).
-ROPE_TENSORS = ("rope_freqs", "rope_factors")
 
 
 @dataclass(frozen=True)

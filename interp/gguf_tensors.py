@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-# Factors and angles of rotary positions, which belong to the configuration (gguf_conversion.py vets the factors).
-ROTARY = ("rope_freqs", "rope_factors", "attn_rot_embd")
+# Where llama.cpp keeps the factors of scaled rotary positions (Llama 3.1 and later, Phi-3), and their angles: they
+# belong to the configuration, and gguf_conversion.py vets the factors.
+ROPE_TENSORS = ("rope_freqs", "rope_factors")
+ROTARY = (*ROPE_TENSORS, "attn_rot_embd")
 
 
 def unread_tensors(model: Any, architecture: str, names: Iterable[str]) -> list[str]:

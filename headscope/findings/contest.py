@@ -18,7 +18,6 @@ from ablation.contest import (
     KEPT,
     LEARNING,
     LEFT_OUT,
-    NEGATIVE,
     RECOGNITION,
     SHARES,
 )
@@ -41,7 +40,7 @@ SCORES = {
 }
 OTHER_WAY = "zero"
 HIGHEST = f"the highest by {SCORES[FUNCTION]}"
-NAMES = {INDUCTION: "the induction heads", NEGATIVE: "the lowest prefix-matching heads of the induction heads' layers"}
+NAMES = {INDUCTION: "the induction heads"}
 
 
 def named_sets(evidence: Evidence) -> dict[str, str]:

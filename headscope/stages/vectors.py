@@ -27,7 +27,7 @@ from headscope.store.ahead import ahead
 from headscope.store.canonical import digest
 from headscope.store.comparisons import FUNCTION_VECTOR, VECTORS, Kind, RankCut, Row, frame, row
 from headscope.store.manifest import Stage
-from headscope.store.run import Run, open_run
+from headscope.store.run import open_run
 from headscope.store.writer import RunWriter, open_stage
 from interp.errors import RefusedModelError, UsageError
 
@@ -44,7 +44,6 @@ SHARD = 5  # queries a unit
 LABELLED = 20  # prompts of a task that label heads are scored on
 TESTED = 10  # prompts of a task that its vectors are added to
 EFFECTS = ("right_choice", "wrong_choice", "right_prob", "wrong_prob", "plain_choice", "plain_prob")
-Head = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -117,15 +116,6 @@ def loaded_tasks(names: Sequence[str], choice: TaskChoice, queries: int) -> tupl
         except UsageError as error:
             left_out[name] = str(error)
     return tasks, left_out
-
-
-def vector_heads(run: Run) -> tuple[Head, ...] | None:
-    """The FV heads of a run, best first; None where it was not looked for them."""
-    stages = [stage for stage in run.stages if stage.command == COMMAND and stage.finished]
-    if not stages or "fv_heads" not in stages[-1].record:
-        return None
-    parts = (name.split(".") for name in stages[-1].record["fv_heads"])
-    return tuple((int(layer), int(head)) for layer, head in parts)
 
 
 @dataclass(frozen=True)

@@ -94,12 +94,18 @@ def rows_sum_to_one(rest: Rest) -> Check:
 
     with model.watch_attention(add):
         model.run(rest.tokens)
-    sink = {layer for layer in sums if sinks_of(model, layer) is not None}
-    off = {n: _largest((s - 1).clamp_min(0) if n in sink else s - 1) for n, s in sums.items()}
+    sink = {layer for layer in sums if _sinks(model, layer) is not None}
+    off = {layer: off_one(model, layer, own) for layer, own in sums.items()}
     where = max(off, key=lambda layer: off[layer])
     note = f"sinks in {len(sink)} layers, whose rows sum below 1; " if sink else ""
     limit = 1e-4 if is_precise(model) else 2e-2
     return Check("attention rows sum to 1", off[where] < limit, off[where], f"{note}worst in layer {where}")
+
+
+def off_one(model: HookedModel, layer: int, sums: Float[Tensor, "*row"]) -> float:
+    """How far the sums of a layer's rows of attention are from 1 at most; how far above it, where a sink takes a part."""
+    off = sums - 1
+    return _largest(off if _sinks(model, layer) is None else off.clamp_min(0))
 
 
 def projections_are_their_weights(rest: Rest, layers: tuple[int, ...]) -> Check:
@@ -118,7 +124,7 @@ def projections_are_their_weights(rest: Rest, layers: tuple[int, ...]) -> Check:
     return Check("projections are their weights", worst[0] < limit, worst[0], f"worst: {worst[1]}")
 
 
-def sinks_of(model: HookedModel, layer: int) -> nn.Parameter | None:
+def _sinks(model: HookedModel, layer: int) -> nn.Parameter | None:
     """What takes attention and gives no value, where the family has it: rows then sum to less than 1."""
     return getattr(model.layout.inner(model.hf, layer, model.layout.attn), "sinks", None)
 

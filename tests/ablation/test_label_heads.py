@@ -102,6 +102,8 @@ def test_a_head_that_writes_the_right_label_is_above_both_nulls() -> None:
     found = label_heads(model, task, draws=400, by_frequency=range(3, 97))
     assert found.tr_share.top(1)[0][:2] == (1, 2) and float(found.tr_share.mean[1, 2]) > 0.95
     assert float(found.tr.p[1, 2]) < 0.02 and float(found.tl.p[1, 2]) < 0.02
+    nulls = {score.name: score.provenance.get("null") for score in (found.tr, found.tl, found.tr_share)}
+    assert nulls == {"tr": "frequency and length", "tl": "permuted labels", "tr_share": None}
     for score in (found.tr, found.tl):
         others = score.p.flatten()[[n for n in range(8) if n != 6]]
         assert float(others.median()) > 0.05

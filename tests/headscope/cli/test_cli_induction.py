@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -32,8 +33,10 @@ from transformers import (
 )
 
 from headscope.cli import main, options
+from headscope.cli.induction import dormant, retrieving
 from headscope.store.run import open_run
 from interp.levels import LEVELS
+from interp.scores import HeadScores, Null
 
 LAYERS, HEADS = 2, 4
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -165,6 +168,40 @@ def test_the_table_fits_the_terminal(
     second = next(line for line in heading.splitlines() if "(signed" in line)
     assert second.index("class") < second.index("(signed, sd)") < second.index("matching"), "the class rests on it"
     assert re.search(r"null -?\d\.\d{3}, p \d\.\d{4}", table), "three decimals: the null is small"
+
+
+def measured(**scores: list[list[float]]) -> Any:
+    """Scores of two layers of two heads, those of `retrieval` beside a null that all but 1.1 are above."""
+    found = []
+    for name, values in scores.items():
+        base, _, variant = name.partition("_")
+        score = HeadScores.from_items(base, torch.tensor([values, values]), variant=variant, n_kv_heads=2)
+        above = torch.tensor([[0.01, 0.01], [0.01, 0.9]])
+        found.append(score.with_nulls(Null("n", torch.zeros(2, 2), above, above)) if base == "retrieval" else score)
+    return SimpleNamespace(further=found, scores=SimpleNamespace(scores=found))
+
+
+def test_retrieval_heads_are_named_where_they_are_above_the_null() -> None:
+    looks = "most at the very token to be fetched, for a share of 0.1 or more of the tokens and above the null"
+    (told,) = retrieving(measured(retrieval=[[0.2, 0.05], [0.3, 0.9]], retrieval_soft=[[1.0, 1.0], [1.0, 1.0]]))
+    assert told == f"2 heads (0.0, 1.0) look {looks}: retrieval heads."
+    (one,) = retrieving(measured(retrieval=[[0.05, 0.05], [0.3, 0.9]]))
+    (none,) = retrieving(measured(retrieval=[[0.0, 0.0], [0.0, 0.9]]))
+    assert one.startswith("1 head (1.0) looks ") and none.startswith("No head looks ")
+    assert retrieving(measured(retrieval_soft=[[0.9, 0.9], [0.9, 0.9]])) == []
+
+
+def test_dormant_heads_rest_on_random_sequences_and_on_texts_alike() -> None:
+    (told,) = dormant(measured(sink=[[0.95, 0.95], [0.5, 0.95]], sink_natural=[[0.95, 0.2], [0.95, 0.91]]))
+    rest = "more than 0.9 of the attention on position 0, in random sequences and in texts: dormant."
+    assert told == f"2 heads (0.0, 1.1) leave {rest}"
+    assert dormant(measured(sink=[[0.95, 0.95], [0.95, 0.95]])) == [], "a model that reads no English"
+
+
+def test_many_names_are_cut() -> None:
+    wide = [[0.95] * 6, [0.95] * 6]
+    (told,) = dormant(measured(sink=wide, sink_natural=wide))
+    assert told.startswith("12 heads (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0, 1.1, 1.2, 1.3 and 2 more) leave ")
 
 
 def test_a_single_sequence_has_no_interval(headscope: Callable[..., Outcome], model: Path, tmp_path: Path) -> None:

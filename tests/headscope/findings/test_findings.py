@@ -937,6 +937,27 @@ def test_an_empty_run_says_what_it_is_of_and_no_more(tmp_path: Path) -> None:
     assert only.sentences == ("2 tasks, seed 0.",)
 
 
+def test_stages_that_take_a_part_of_the_documents_are_told(tmp_path: Path) -> None:
+    folder = write(tmp_path, [], budget={"primary_documents": 40}).run.folder
+    with begin_stage(folder, IDENTITY, Stage("vectors", {"queries": 20})):
+        pass
+    with begin_stage(folder, IDENTITY, Stage("contest", {"limit": 25})):
+        pass
+    each = "documents a task, at most: 40 for the primary question, 20 queries for function vectors, 25 for the contest"
+    assert any(each in line for line in left_out(open_run(folder).manifest))
+
+
+def test_a_task_that_could_not_be_screened_is_told_with_its_reason(tmp_path: Path) -> None:
+    """It is none of those that the model is not shown to learn."""
+    rows = [*screen({"copa": 1.0}, passed=()), row("screen_passes", "mine", "", 5, "choice", 0.0)]
+    reasons = {"mine": "no document has a choice to make", "copa": "the bound is not above 0"}
+    evidence = write(tmp_path, rows, stage=Stage("screen", {}), reasons=reasons)
+    assert list(answer.learnt(evidence)) == [
+        "The model is not shown to learn any of 1 task from 5 demonstrations: copa.",
+        "mine could not be screened: no document has a choice to make.",
+    ]
+
+
 def test_what_was_left_out_cut_or_not_ended_is_told(tmp_path: Path) -> None:
     write(tmp_path, [], cut={"rte, 5 shots": 3}, left_out=["no controls", "nothing at 1 shot"], fewer="Few.")
     begin_stage(tmp_path, IDENTITY, Stage("prune", "x"))

@@ -35,7 +35,7 @@ from headscope.stages.evaluation import replacement_for
 from headscope.stages.induction import measure_induction
 from headscope.stages.primary import conditions_of
 from headscope.stages.screening import learnt_tasks, measure_screening
-from headscope.stages.vectors import Found, measure_vectors, vector_choice, vector_heads
+from headscope.stages.vectors import Found, measure_vectors, vector_choice
 from headscope.store.comparisons import ContestLevel, Kind, level_of
 from headscope.store.manifest import Stage
 from headscope.store.run import Run, open_run
@@ -96,8 +96,8 @@ def test_vectors_are_what_one_call_gives(model: interp.HookedModel, run: Run) ->
         stored = run.head_score(name)
         for part in ("mean", "ci_low", "ci_high", "p", "p_family", "per_item"):
             torch.testing.assert_close(getattr(stored, part), getattr(scores, part), equal_nan=True, atol=1e-6, rtol=0)
-    assert vector_heads(run) == tuple((head.layer, head.head) for head in wanted.heads)
     (stage,) = (stage for stage in run.stages if stage.command == "vectors")
+    assert stage.record["fv_heads"] == [f"{head.layer}.{head.head}" for head in wanted.heads]
     wide = [[float(end[head.layer, head.head]) for end in wanted.over_tasks] for head in wanted.heads]
     np.testing.assert_allclose(np.reshape(stage.record["fv_over_tasks"], (-1, 2)), np.reshape(wide, (-1, 2)), atol=1e-4)
     items = run.items("head-fv")
