@@ -23,7 +23,7 @@ from ablation.contest import (
 )
 from headscope.findings.evidence import Evidence
 from headscope.findings.section import PageTable, Section
-from headscope.findings.words import counted, estimate, number, span, unlike_signs
+from headscope.findings.words import counted, estimate, listed, number, span, unlike_signs
 from headscope.store.comparisons import PRIMARY_ASKED, ContestLevel, Kind
 
 CHOICE, WAY = PRIMARY_ASKED
@@ -70,15 +70,17 @@ def sentences(rows: pd.DataFrame, *, ahead: bool = True, named: Mapping[str, str
     """
     words = named or {}
     groups = [group for group in GROUPS if len(_rows(rows, Kind.CONTEST_BEYOND, b=group))]
-    for group in [group for group in groups if group != ALL_TASKS] or groups:
+    kinds = [group for group in groups if group != ALL_TASKS] or groups
+    for group in kinds:
         yield from _costs(rows, group, words)
-    for group in [group for group in groups if group != ALL_TASKS] or groups:
-        yield from _apart(rows, group)
+    if apart := [told for group in kinds for told in _apart(rows, group)]:
+        yield f"Both sets without the heads that they share, beyond controls at all positions: {'; '.join(apart)}."
     if groups:
         yield from rivals(rows, groups[-1], words) if ahead else ()
         yield from _labels(rows, groups[-1])
-        if raw := [told for part in (_sizes, _doses, _replaced) for told in part(rows, groups[-1])]:
-            yield " ".join(raw)
+        if raw := [told for part in (_sizes, _doses) for told in part(rows, groups[-1])]:
+            yield f"Raw drop of the choice at all positions, {'; '.join(raw)}."
+        yield from _replaced(rows, groups[-1])
     for group in GROUPS:
         yield from _signs(rows, group)
 
@@ -201,11 +203,10 @@ def _apart(rows: pd.DataFrame, group: str) -> Iterator[str]:
     if None in found.values():
         return
     ahead = _row(rows, Kind.CONTEST_AHEAD, FUNCTION, group, "all", overlap=LEFT_OUT)
-    more = f"; {_more(ahead, 'the latter')}" if ahead is not None and isfinite(ahead.ci_low) else ""
+    more = f": {_more(ahead, 'the latter')}" if ahead is not None and isfinite(ahead.ci_low) else ""
     yield (
-        f"On {_tasks(int(found[INDUCTION].n), group)}, each of the two sets without the heads that both hold, beyond "
-        f"controls at all positions: {_told(found[INDUCTION], 'nats')} for the induction heads, "
-        f"{_told(found[FUNCTION])} for those with the highest {SCORES[FUNCTION]}{more}."
+        f"on {_tasks(int(found[INDUCTION].n), group)} {_told(found[INDUCTION], 'nats')} for the induction heads and "
+        f"{_told(found[FUNCTION])} for those with the highest {SCORES[FUNCTION]}{more}"
     )
 
 
@@ -228,32 +229,29 @@ def _as_expected(row: Any) -> str:
 
 
 def _sizes(rows: pd.DataFrame, group: str) -> Iterator[str]:
-    """The raw drop by how many of the highest heads are removed."""
+    """By how many of the highest heads are removed."""
     shares = [f"{share}%" for share in SHARES]
     names = {INDUCTION: "by prefix matching", FUNCTION: f"by {SCORES[FUNCTION]}"}
-    told = _series(rows, group, names, [{"share": share} for share in shares])
-    if told:
-        yield f"Raw drop of the choice without the highest {', '.join(shares)} of heads, at all positions: {told}."
+    if told := _series(rows, group, names, [{"share": share} for share in shares]):
+        yield f"without the highest {listed(shares)} of heads: {told}"
 
 
 def _doses(rows: pd.DataFrame, group: str) -> Iterator[str]:
-    """The raw drop by how far heads are removed: a positive control."""
+    """By how far heads are removed: a positive control."""
     names = {INDUCTION: NAMES[INDUCTION], FUNCTION: HIGHEST}
-    told = _series(rows, group, names, [*({"dose": f"{dose:g}"} for dose in DOSES), {}])
-    if told:
-        doses = ", ".join(f"{100 * dose:g}" for dose in (*DOSES, 1))
-        yield f"Raw drop of the choice by dose, heads removed by {doses}% at all positions: {told}."
+    if told := _series(rows, group, names, [*({"dose": f"{dose:g}"} for dose in DOSES), {}]):
+        yield f"with heads removed by {listed([f'{dose:.0%}' for dose in (*DOSES, 1)])}: {told}"
 
 
 def _series(rows: pd.DataFrame, group: str, names: Mapping[str, str], places: list[dict[str, str]]) -> str:
-    """`by prefix matching +0.15, +0.37; by function-vector score +0.67, +0.79 nats`; empty where there is nothing."""
+    """`by prefix matching +0.15, +0.37 nats and by function-vector score +0.67, +0.79`; empty without any."""
     parts = []
-    for arm in (INDUCTION, FUNCTION):
+    for arm, unit in ((INDUCTION, " nats"), (FUNCTION, "")):
         found = [_row(rows, Kind.CONTEST_DROP, arm, group, "all", **place) for place in places]
         if any(row is not None for row in found):
             values = ", ".join("-" if row is None else _signed(row.value) for row in found)
-            parts.append(f"{names[arm]} {values}")
-    return f"{'; '.join(parts)} nats" if parts else ""
+            parts.append(f"{names[arm]} {values}{unit}")
+    return " and ".join(parts)
 
 
 def _replaced(rows: pd.DataFrame, group: str) -> Iterator[str]:
@@ -264,13 +262,11 @@ def _replaced(rows: pd.DataFrame, group: str) -> Iterator[str]:
         metric = [_row(rows, Kind.CONTEST_DROP, arm, group, "all", way, outcome="metric") for way in (WAY, OTHER_WAY)]
         if None in found:
             continue
-        points = f", {' and '.join(number(100 * row.value, 0) for row in metric)} points" if None not in metric else ""
-        parts.append(f"without {name} {' and '.join(_signed(row.value) for row in found)} nats{points}")
+        points = listed([number(100 * row.value, 0) for row in metric]) if None not in metric else ""
+        accuracy = f" ({points} points of accuracy)" if points else ""
+        parts.append(f"without {name} {listed([_signed(row.value) for row in found])} nats{accuracy}")
     if parts:
-        yield (
-            "Raw drop of the choice and of accuracy (the task's metric) at all positions, heads replaced by their mean "
-            f"and by zero: {'; '.join(parts)}."
-        )
+        yield f"Replaced by their mean and by zero, raw, at all positions: {'; '.join(parts)}."
 
 
 def _more(row: Any, who: str = "they") -> str:

@@ -7,7 +7,6 @@ What is not decided is told with the smallest effect that would have been shown,
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import inf, isfinite, isnan, nan
@@ -134,19 +133,9 @@ def _detectable(beyond: Any, low: float, high: float) -> float:
 
 def look_words(stage: Any) -> str:
     """`the interval of look 1, which allows for 3 looks`: as many as were planned for the documents that there are."""
-    looks, planned = stage.record["looks"], planned_looks(stage)
+    looks, planned = stage.record["looks"], len(stage.record.get("planned_looks", ()))
     allows = f", which allows for {counted(planned, 'look')}" if planned > 1 else ""
     return f"the interval of look {looks[-1].get('look', len(looks))}{allows}"
-
-
-def planned_looks(stage: Any) -> int:
-    """0 where it is not known. A question says at which shares of the documents it is looked at; the protocol asks for
-    shares that whole shards of few documents do not allow.
-    """
-    if planned := stage.record.get("planned_looks"):
-        return len(planned)
-    told = re.search(r"looked at when ([\d%, ]+) of", str(stage.record.get("question", "")))
-    return told[1].count("%") if told else 0
 
 
 def _at_look(look: Mapping[str, Any], beyond: Any, documents: float) -> Verdict:

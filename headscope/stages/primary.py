@@ -157,18 +157,21 @@ class _Asked:
         """The checks at the look that decided, or at the last; and what each look said."""
         looks: list[dict[str, Any]] = []
         for place, look in enumerate(planned):
-            checks = self.all_checked(look, (PRIMARY_WAY,))
+            checks = self.all_checked(look, (PRIMARY_WAY,), after=planned[place - 1] if place else None)
             verdict = decided(checks, place, [one.share for one in planned])
             looks.append({"share": look.share, **verdict})
             if verdict["decided"]:
                 break
         return checks, looks
 
-    def all_checked(self, look: Look, ways: Sequence[str]) -> list[CausalCheck]:
-        """Every task under every set, on the first documents."""
+    def all_checked(self, look: Look, ways: Sequence[str], *, after: Look | None = None) -> list[CausalCheck]:
+        """Every task under every set, on the first documents; after: the look before, whose documents are counted."""
         parts, muted = self.parts(look), replace(self, counter=Progress(0))
-        ahead(self.writer.units, (partial(muted.checked, part, ways) for part in parts))
-        return [self.checked(part, ways) for part in parts]
+        ahead(self.writer.units, (partial(muted.checked, part, ways, 0) for part in parts))
+        fresh = (
+            look.counts if after is None else [now - then for now, then in zip(look.counts, after.counts, strict=True)]
+        )
+        return [self.checked(part, ways, count) for part, count in zip(parts, fresh, strict=True)]
 
     def parts(self, look: Look) -> list[Conditions]:
         """The first documents of every task, in whole shards."""
@@ -177,8 +180,8 @@ class _Asked:
             for both, count in zip(self.conditions, look.counts, strict=True)
         ]
 
-    def checked(self, part: Conditions, ways: Sequence[str]) -> CausalCheck:
-        """One task under every set, removed in these ways; what was run before is read."""
+    def checked(self, part: Conditions, ways: Sequence[str], fresh: int) -> CausalCheck:
+        """One task under every set, removed in these ways; what was run before is read. fresh: documents to count."""
         few, none = part.few, part.none
         begin = min(layer for heads in self.chosen for layer, _ in heads.heads)
         names = dict.fromkeys(way.partition("/")[0] for way in ways)
@@ -195,9 +198,7 @@ class _Asked:
             self.chosen,
             replacements=wanted,
             evaluate=StoredEvaluations(self.writer.units, begin=begin, shard=SHARD),
-            progress=lambda done, total: self.counter.add(
-                len(few.documents), f"{title_of(few)}, set {done} of {total}"
-            ),
+            progress=lambda done, total: self.counter.add(fresh, f"{title_of(few)}, set {done} of {total}"),
         )
 
 

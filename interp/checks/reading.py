@@ -103,7 +103,7 @@ def rows_sum_to_one(rest: Rest) -> Check:
 
 
 def off_one(model: HookedModel, layer: int, sums: Float[Tensor, "*row"]) -> float:
-    """How far the sums of a layer's rows of attention are from 1 at most; how far above it, where a sink takes a part."""
+    """How far the sums of a layer's rows of attention are from 1 at most: above it, where a sink takes a part."""
     off = sums - 1
     return _largest(off if _sinks(model, layer) is None else off.clamp_min(0))
 

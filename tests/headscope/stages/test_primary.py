@@ -219,6 +219,25 @@ def test_a_look_that_decides_is_the_last(model: interp.HookedModel, run: Run, tm
     assert set(chosen(run.comparisons, kind=Kind.PRIMARY_TASK)["n"]) == {24}
 
 
+def test_a_document_is_counted_at_the_look_that_runs_it(model: interp.HookedModel, tmp_path: Path) -> None:
+    """Two looks, of 40 and of 48 documents: the second runs 8 more under every set."""
+    undecided = {"decided": False, "documents": 40, "kind": "undecided", "value": 1, "low": 0, "high": 2}
+    looked = iter([{**undecided, "look": 1}, {**undecided, "look": 2}])
+    told: list[tuple[int, int]] = []
+    measure_induction(model, tmp_path, sequences=3, length=12)
+    with (
+        mock.patch("headscope.stages.primary.learnt_tasks", return_value=TASKS),
+        mock.patch(
+            "headscope.stages.primary.decided", side_effect=lambda _, place, __: {**open_look, "look": place + 1}
+        ),
+    ):
+        one_way = replace(PRIMARY, looks=(0.5, 1.0), ways=())
+        measure_primary(model, tmp_path, CHOICE, one_way, progress=lambda done, total, _: told.append((done, total)))
+    assert [done for done, _ in told] == sorted(done for done, _ in told) and told[-1] == (48 * 4, 48 * 4)
+    (stage,) = (stage for stage in open_run(tmp_path).stages if stage.command == "primary")
+    assert stage.record["planned_looks"] == [40 / 48, 1.0]
+
+
 def test_a_question_asked_after_others_says_so(tmp_path: Path) -> None:
     """What was evaluated for them is read again, so that it was not written down before."""
     assert asked_before(run_with(tmp_path / "one", "a" * 64), "a" * 64) == []
