@@ -227,9 +227,7 @@ def test_a_document_is_counted_at_the_look_that_runs_it(model: interp.HookedMode
     measure_induction(model, tmp_path, sequences=3, length=12)
     with (
         mock.patch("headscope.stages.primary.learnt_tasks", return_value=TASKS),
-        mock.patch(
-            "headscope.stages.primary.decided", side_effect=lambda _, place, __: {**open_look, "look": place + 1}
-        ),
+        mock.patch("headscope.stages.primary.decided", side_effect=lambda *_: next(looked)),
     ):
         one_way = replace(PRIMARY, looks=(0.5, 1.0), ways=())
         measure_primary(model, tmp_path, CHOICE, one_way, progress=lambda done, total, _: told.append((done, total)))
