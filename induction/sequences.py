@@ -328,6 +328,9 @@ def _refuse_impossible(
 ) -> None:
     """Refuse what the model's context, its vocabulary or the candidates can't give; a block is `times` lengths."""
     positions, limit = 1 + block * repeats, model.max_length
+    there = len(candidates) - (bos is None)
+    # The twin without repeats, which other scores read, takes each token once: a length that is advised fits it too.
+    drawable = there // (times * repeats) if there >= times * repeats * SHORTEST else there // times
     if limit is not None and positions > limit:
         longest = (limit - 1) // repeats
         if longest < SHORTEST:
@@ -335,6 +338,7 @@ def _refuse_impossible(
                 f"This model's context of {limit} tokens is too short for random repeated sequences: the shortest take "
                 f"1 + {repeats} x {SHORTEST} = {1 + repeats * SHORTEST}. Score a model with a longer context."
             )
+        longest = min(longest, max(drawable, SHORTEST))
         raise UsageError(
             f"A sequence of 1 + {repeats} x {block} = {positions} tokens is longer than this model's context of "
             f"{limit}. Give length={longest} (--length {longest}) or less"
@@ -342,8 +346,7 @@ def _refuse_impossible(
         )
     needed = block + (bos is None)
     if needed > len(candidates):
-        longest = (len(candidates) - (bos is None)) // times
-        if longest < SHORTEST:
+        if drawable < SHORTEST:
             raise UsageError(
                 f"The {len(candidates)} tokens that can be drawn from this vocabulary (ranked by {candidates.rule}) "
                 f"are too few: the shortest random sequences take {times * SHORTEST + (bos is None)} different ones. "
@@ -352,7 +355,7 @@ def _refuse_impossible(
         raise UsageError(
             f"A sequence {f'without repeats, {times} blocks long, ' if times > 1 else ''}needs {needed} distinct "
             f"tokens, but only {len(candidates)} can be drawn from this vocabulary (ranked by "
-            f"{candidates.rule}). Give length={longest} (--length {longest}) or less."
+            f"{candidates.rule}). Give length={drawable} (--length {drawable}) or less."
         )
     front = -1 if bos is None else bos
     highest = max(int(candidates.ids.max()), front)

@@ -10,7 +10,7 @@ from headscope.findings import contest, pruning
 from headscope.findings.evidence import CHOICE, PRIMARY_LEVEL, Evidence
 from headscope.findings.primary import verdict
 from headscope.findings.section import Section
-from headscope.findings.words import counted, listed, number, span, task_name
+from headscope.findings.words import counted, listed, none_is, number, span, task_name
 from headscope.store.comparisons import CONDITIONS, FULL, Kind
 
 CLASSES = ("copying", "anti-copying", "matching only")
@@ -69,7 +69,7 @@ def looking_back(evidence: Evidence) -> Iterator[str]:
     total = sum(len(rows) for rows in found.values())
     if not total:
         yield (
-            f"None of its {every} heads is classed as an induction head: no head reaches the threshold of looking back "
+            f"{none_is(every)} classed as an induction head: no head reaches the threshold of looking back "
             "to what followed an earlier copy."
         )
         return

@@ -17,7 +17,7 @@ import pandas as pd
 from ablation.function_vectors import TOP_SHARE
 from headscope.findings.evidence import Evidence
 from headscope.findings.section import Section
-from headscope.findings.words import estimate, listed, number, span
+from headscope.findings.words import estimate, listed, none_is, number, span
 from headscope.store.comparisons import Kind, RankCut
 
 LEVEL = 0.05
@@ -39,7 +39,7 @@ def heads(evidence: Evidence) -> Iterator[str]:
         return
     if not called:
         yield (
-            f"None of its {len(scores)} heads is a function-vector head: none of the highest is above the null and "
+            f"{none_is(len(scores))} a function-vector head: none of the highest is above the null and "
             "positive in two thirds of the tasks."
         )
         return

@@ -35,6 +35,11 @@ def estimate(value: float, low: float, high: float, *, digits: int = 2, sign: bo
     return f"{told} ({span(low, high, digits)})" if isfinite(low) and isfinite(high) else told
 
 
+def none_is(heads: int) -> str:
+    """`None of its 270 heads is`, before what a head could have been."""
+    return "Its only head is not" if heads == 1 else f"None of its {heads} heads is"
+
+
 def unlike_signs(first: float, second: float, *, digits: int = 2) -> bool:
     """Whether one lies above 0 and the other below, as they are shown: what rounds to 0 has no sign."""
     return round(float(first), digits) * round(float(second), digits) < 0

@@ -208,15 +208,18 @@ def test_too_few_candidates_are_refused(model: HookedModel, without_bos: HookedM
 
 
 def test_the_longest_length_that_fits_is_told(model: HookedModel, without_bos: HookedModel) -> None:
+    """Of the twin without repeats, too, which other scores read: one piece of advice suffices."""
     few = Candidates(torch.arange(100, 141), "counts", 41)
-    for hooked, longest in ((model, 41), (without_bos, 40)):
-        with pytest.raises(UsageError, match=rf"length={longest} \(--length {longest}\) or less"):
-            repeated_sequences(hooked, length=50, candidates=few)
-        assert repeated_sequences(hooked, length=longest, candidates=few).lengths == (longest,)
-        fits = longest // 4
-        with pytest.raises(UsageError, match=rf"without repeats, 4 blocks long.*--length {fits}\)"):
-            unrepeated_twin(hooked, repeated_sequences(hooked, length=20, candidates=few))
-        assert unrepeated_twin(hooked, repeated_sequences(hooked, length=fits, candidates=few)).repeats == 1
+    for hooked, length in ((model, 50), (without_bos, 50), (model, 5000)):
+        with pytest.raises(UsageError, match=r"length=10 \(--length 10\) or less"):
+            repeated_sequences(hooked, length=length, candidates=few)
+        repeated = repeated_sequences(hooked, length=10, candidates=few)
+        assert unrepeated_twin(hooked, repeated).tokens.shape == (20, 41)
+        with pytest.raises(UsageError, match=r"without repeats, 4 blocks long, needs 4[45] distinct.*--length 10\)"):
+            unrepeated_twin(hooked, repeated_sequences(hooked, length=11, candidates=few))
+    fewer = Candidates(torch.arange(100, 107), "counts", 7)  # too few for a twin: what is asked for has its own limit
+    with pytest.raises(UsageError, match=r"length=7 \(--length 7\) or less"):
+        repeated_sequences(model, length=50, candidates=fewer)
 
 
 def test_a_length_is_fitted_to_context_and_candidates(model: HookedModel, without_bos: HookedModel) -> None:

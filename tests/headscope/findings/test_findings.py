@@ -125,6 +125,9 @@ def test_no_induction_head_is_none_that_reaches_the_threshold(tmp_path: Path) ->
     bare = evidence.run.classes.assign(**{"class": ""})
     with mock.patch.object(Run, "classes", bare):
         (told,) = answer.looking_back(evidence)
+    with mock.patch.object(Run, "classes", bare[:1]):
+        (only,) = answer.looking_back(evidence)
+    assert only.startswith("Its only head is not classed as an induction head")
     assert told == (
         "None of its 270 heads is classed as an induction head: no head reaches the threshold of looking back to what "
         "followed an earlier copy."
