@@ -32,14 +32,17 @@ from ablation.engine.target_logits import target_log_probabilities
 from ablation.evaluation import right_choices
 from ablation.gate_gradients import GateSums, NodeSums, gate_sums, post_norm_layers
 from ablation.gold import GoldBatch, gold_batches, gold_documents
+from ablation.gradient_recheck import recheck_document
 from ablation.loss_scaling import LossScaling
 from ablation.names import HEADS_PER_GROUP, NORMALISATIONS, OBJECTIVES, POSITIONS
+from ablation.outcomes import Choices
 from ablation.provenance import told
 from ablation.replacement import Replacement, by_depth, by_position
 from ablation.statistics.by_cluster import by_cluster
 from interp.errors import UsageError
 from interp.offload import is_offloaded
 from interp.overflow import broken
+from interp.rechecks import EVERY, due
 from interp.recompute import recompute_blocks
 from interp.scores import FFNScores, HeadScores
 
@@ -217,15 +220,17 @@ def importance(
         )
     documents = gold_documents(model, task)
     found = _empty(model, len(documents))
-    again = is_offloaded(model.hf) if recompute is None else recompute
-    way = _Way(replacement, tokens=batch_tokens, frozen_norm=frozen_norm, recompute=again)
+    remade = is_offloaded(model.hf) if recompute is None else recompute
+    way = _Way(replacement, tokens=batch_tokens, frozen_norm=frozen_norm, recompute=remade)
     batches = _by_sum(model, documents, way) if objective == "sum" else _by_choice(model, task, documents, way)
-    done = 0
+    again, done = due(model, "gradients", len(documents), EVERY), 0
     for places, sums, log_likelihoods in batches:
         _store(model, found, documents, places, sums, log_likelihoods)
         done += len(places)
         if progress is not None:
             progress(done, len(documents))
+    for place in again:
+        _recheck(model, task, documents, place, found, objective, way)
     ablation = "zero" if replacement is None else replacement.name
     return _finished(model, task, documents, found, objective=objective, ablation=ablation, frozen_norm=frozen_norm)
 
@@ -364,6 +369,31 @@ def _store(
                 row, *head = (~value.isfinite()).nonzero()[0].tolist()
                 what = f"head {layer}.{head[0]}" if name.startswith("head") else f"layer {layer}"
                 raise broken(model, f"the gate gradient of {what}", document=documents[chosen[row]].id)
+
+
+def _recheck(
+    model: HookedModel,
+    task: Any,
+    documents: Sequence[Any],
+    place: int,
+    found: Mapping[str, Tensor],
+    objective: str,
+    way: _Way,
+) -> None:
+    """The running check of one document (gradient_recheck.py)."""
+    choices = None
+    if objective == "choice":
+        right = right_choices(getattr(task, "documents", documents)[place])
+        choices = Choices.of([documents[place]], right=[right], metric=getattr(task, "metric", "acc"))
+    recheck_document(
+        model,
+        documents[place],
+        float(found["log_likelihoods"][place]),
+        found["head_plain"][place],
+        choices=choices,
+        replacement=way.replacement,
+        frozen_norm=way.frozen_norm,
+    )
 
 
 def _finished(

@@ -3,6 +3,8 @@
 The functions that take them and the command line read the same lists, so that a wrong word is refused at once.
 """
 
+from interp.rechecks import EVERY, PROMPTS_EVERY
+
 ABLATIONS = ("zero", "mean", "resample")  # references.py
 ESTIMATED = ("zero", "mean")  # importance.py: the removals whose cost a gradient estimates
 POSITIONS = ("token", "document", "signed")  # importance.py: how gradients are summed over positions
@@ -11,6 +13,8 @@ OBJECTIVES = ("sum", "choice")  # importance.py: what is differentiated
 UNITS = ("head", "group")  # pruning.py: what an order of heads removes, single ones or whole kv groups
 MINIMUM_DOCUMENTS = 64  # references.py: so many reference documents make a mean
 SAMPLED = 48  # stratified.py: so many heads stand for all, where all are too dear
-RECHECK_EVERY = 1000  # engine/recheck.py: log-likelihoods of which one is computed again by another route
-RECHECKED = f"the first log-likelihood and every {RECHECK_EVERY}th after it agreed with one computed by itself"
+# The running checks, as the manifest tells them: engine/recheck.py, gradient_recheck.py, interp/prompt_rows.py.
+RECHECKED = f"the first log-likelihood and every {EVERY}th after it agreed with one computed by itself"
+GRADIENT_RECHECKED = f"the first document's gradient and every {EVERY}th agreed with a small step along it"
+PATCH_RECHECKED = f"of the first prompt and every {PROMPTS_EVERY}th after it, a patch agreed with a whole run"
 HEADS_PER_GROUP = "heads_per_group"  # in the provenance of scores of kv groups

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from interp import hooks, patching
 from interp.patching import Patch
+from interp.rechecks import PROMPTS_EVERY, due, nth, refuse_unlike
 from interp.resume import passed_over
 from interp.row_joining import Joining, changes_of
 from interp.scored_paths import RowTokens, ScoredPaths
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 KEY_ELEMENTS = 1 << 25  # keys and values that a layer's attention may copy
 ROW_TOKENS = 4096
+PATCHED = "patched prompts"
+STRIDE = 7  # between the patches that are run again, one a prompt
 LOGIT_ELEMENTS = 1 << 26
 
 
@@ -93,7 +96,21 @@ class PromptRows:
         """The outcomes under each patch.
 
         `read` makes something else of a few patches' logits [patch place vocab] at `scored.places`, a row a patch.
+        The running check: of every so-manieth prompt one patch, another each time, is run whole.
         """
+        found = self.unchecked(patches, read)
+        if len(found) and read is None and self.route.resumed and due(self.model, PATCHED, 1, PROMPTS_EVERY):
+            number = nth(self.model, PATCHED) // PROMPTS_EVERY * STRIDE % len(patches)
+            if bool(found[number].isfinite().all()):  # what is not is for the caller to refuse, who knows the prompt
+                again = self.scored.summed(self._one_by_one([patches[number]]))[0]
+                for one, other in zip(found[number].tolist(), again.tolist(), strict=True):
+                    refuse_unlike(self.model, "a log-likelihood under a patch", one, other, way="where rows are shared")
+        return found
+
+    def unchecked(
+        self, patches: Sequence[Patch], read: Callable[[Tensor], Tensor] | None = None
+    ) -> Float[Tensor, "patch ..."]:
+        """The same without the running check, for routes that are on trial."""
         for patch in patches:
             patching.check(self.model, patch, len(self.positions))
         found: dict[int, Tensor] = {}

@@ -27,7 +27,7 @@ from ablation.batch_sizes import evaluation_tokens
 from ablation.engine.below import Below
 from ablation.engine.packing import Batch, batch_rows, collate, grow, trunk_tree
 from ablation.engine.prefix_plan import Ids, Price, Request, SortedInputs, Trunk, make_plan
-from ablation.engine.recheck import recheck
+from ablation.engine.recheck import Case, recheck
 from ablation.engine.sharing import Sharing, attention_arguments, find_sharing
 from ablation.engine.target_logits import logits_at
 from ablation.replacement import Placement, Replacement, by_position
@@ -143,7 +143,7 @@ def score_requests(
         gates = model.gates(heads=heads, ffns=ffns) if replacement is None else nullcontext()
         with gates, shared.run() if shared is not None else nullcontext():
             run.all(sharing)
-        recheck(model, grouped, names, run.scores, gates=run.alone)
+        recheck(model, run.scores, run.alone)
     return run.result()
 
 
@@ -283,10 +283,11 @@ class _Run:
         lengths = torch.tensor([len(self.requests[owner].context) for owner in batch.owners])
         return self.placed(Placement(tuple(self.names[owner] for owner in batch.owners), batch.positions, lengths))
 
-    def alone(self, number: int) -> Any:
-        """The gates over one request that is run by itself."""
-        request = self.requests[number]
-        return self.placed(Placement.whole([self.names[number]], [len(request.context)], len(request.ids) - 1))
+    def alone(self, number: int) -> Case:
+        """One request, to be run by itself under its gates."""
+        name, request = self.names[number], self.requests[number]
+        whole = Placement.whole([name], [len(request.context)], len(request.ids) - 1)
+        return Case(name, request, self.placed(whole))
 
     def placed(self, placement: Placement) -> Any:
         """The gates, and what stands in where."""

@@ -11,6 +11,7 @@ Method 3.2. What costs time in a knock-out is done once or not at all:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +25,7 @@ from torch import Tensor
 from ablation.engine.likelihood import LONGEST_TREE, check_requests, normaliser, sharing_for
 from ablation.engine.packing import Batch, batch_rows, collate, grow
 from ablation.engine.prefix_plan import Price, Request, SortedInputs, make_plan
+from ablation.engine.recheck import Case, recheck
 from ablation.engine.sharing import attention_arguments
 from ablation.engine.target_logits import logits_at
 from ablation.replacement import Placement, Replacement, Sparing
@@ -122,7 +124,34 @@ def plain_and_removed(
         done += len(removals) * len(batch.requests.unique())
         if progress is not None:
             progress(done, len(removals) * count)
+    _recheck(model, prompts, removals, np.concatenate([plain[None], removed]), replacement)
     return plain, removed
+
+
+def _recheck(
+    model: HookedModel,
+    prompts: Prompts,
+    removals: Sequence[Removal],
+    found: Float[np.ndarray, "way request"],
+    replacement: Replacement | None,
+) -> None:
+    """The running check; the first way removes nothing."""
+    count = found.shape[1]
+
+    def alone(number: int) -> Case:
+        way, place = divmod(number, count)
+        request, name = prompts.requests[place], prompts.names[place]
+        if way == 0:
+            return Case(name, request, nullcontext())
+        removal = removals[way - 1]
+        whole = Placement.whole([name], [len(request.context)], len(request.ids) - 1)
+        other: Any = replacement.placed(whole) if replacement is not None else None
+        if removal.spare:
+            other = Sparing(whole.positions == 0, other)
+        gates = model.gates(**_masks(model, [removal], 1), reference=other)
+        return Case(f"{name} without {removal}", request, gates)
+
+    recheck(model, torch.from_numpy(found.ravel()), alone, way="where removals share their prompt")
 
 
 def _refuse_broken(

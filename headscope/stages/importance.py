@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ablation.gradient_recheck import told_of
 from ablation.head_norm import NORM_DOCUMENTS, norm_unit
 from ablation.importance import POSITIONS, Importance, facts, importance
 from ablation.names import ESTIMATED
@@ -119,6 +120,7 @@ def measure_importance(
         if note := facts(model, frozen_norm=frozen_norm).get("post_norm"):
             run.record(post_norm=note)
         run.record(cut={f"{task.task}, {shots_told(task.shots)}": task.cut for task in ranked if task.cut})
+        run.record(running_check=told_of(model, frozen_norm=frozen_norm))
     return tuple(ranked)
 
 

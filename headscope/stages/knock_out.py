@@ -26,6 +26,7 @@ from scipy.stats import t
 from torch import Tensor
 
 from ablation.knock_out import KnockOut, estimate_knock_out, knock_out
+from ablation.names import RECHECKED
 from ablation.outcomes import with_choices
 from ablation.statistics.by_cluster import by_cluster
 from ablation.statistics.intervals import (
@@ -122,7 +123,9 @@ def measure_knock_out(
         run.record(without=without)
         work = _KnockingOut(model, run, choice, component, ablation, heads, _counter(loaded, progress))
         work.ahead(loaded)
-        return tuple(work.stored(draws) for draws in by_task_and_shots(loaded).values())
+        knocked = tuple(work.stored(draws) for draws in by_task_and_shots(loaded).values())
+        run.record(running_check=RECHECKED)
+    return knocked
 
 
 def measure_needed_ffns(
@@ -142,6 +145,7 @@ def measure_needed_ffns(
         knocked = {key: work.knocked(draws) for key, draws in groups.items()}
         rows = frame(needed_rows(knocked, ablation))
         run.add_comparisons(rows)
+        run.record(running_check=RECHECKED)
     return rows
 
 

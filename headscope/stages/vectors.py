@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ablation.names import PATCH_RECHECKED
 from headscope.stages.cells import Progress, TaskChoice, Tell, first, text_length, unlabelled_rows
 from headscope.stages.screening import learnt_tasks
 from headscope.store.ahead import ahead
@@ -98,6 +99,8 @@ def measure_vectors(
         run.replace_comparisons(frame(test_rows(test)), kinds=VECTORS)
         labels = work.label_heads(tasks, left_out)
         run.record(without=left_out, reason="" if learnt else "no task passed the screen")
+        if vectors is not None:
+            run.record(running_check=PATCH_RECHECKED)
     return Found(vectors, labels, test, left_out)
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from ablation.engine.likelihood import _Run, log_likelihoods
-from ablation.engine.prefix_plan import Request
-from ablation.engine.recheck import recheck
+from ablation.engine.likelihood import log_likelihoods
 from ablation.function_vector import vector_test
 from ablation.function_vectors import function_vectors
 from ablation.gate_gradients import GateSums
@@ -20,7 +17,6 @@ from ablation.knock_out import knock_out
 from ablation.label_heads import label_heads
 from ablation.loss_scaling import POWERS, LossScaling
 from ablation.patching import patch
-from ablation.references import make_replacement
 from interp.errors import HeadscopeError
 from interp.model import HookedModel
 from interp.overflow import first_overflow
@@ -201,42 +197,3 @@ def test_the_factor_is_the_largest_that_does_not_overflow_and_never_rises() -> N
     assert not scaling.run(backward(0.5))[0].finite(), "what overflows at 1 is for the caller to refuse"
     assert tried == [*(2.0**k for k in (15, 12, 9, 6)), 2.0**6, 2.0**6, 2.0**3, 1.0]
     assert POWERS[-1] == 0 and LossScaling(torch.float32).powers == LossScaling(torch.bfloat16).powers == [0]
-
-
-# ---- the running check ----------------------------------------------------------------------------------------------
-
-
-def test_the_first_request_and_every_thousandth_are_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = load("llama")
-    requests = [Request((3, 4, 5), (6,))] * 700
-    monkeypatch.setattr("ablation.engine.recheck.plain_log_likelihood", lambda model, request: torch.tensor(-1.0))
-    scores, names = torch.full((700,), -1.0), ["d"] * 700
-    assert [recheck(model, requests, names, scores, gates=lambda _: nullcontext()) for _ in range(3)] == [
-        [0],
-        [300],
-        [600],
-    ]
-
-
-@pytest.mark.parametrize("removed", ["nothing", "zero", "mean", "resample"])
-def test_a_shared_run_that_goes_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch, removed: str) -> None:
-    """As where a mask is lost beyond some length that no check at load reaches."""
-    chosen: dict[str, Any] = {} if removed == "nothing" else {"heads": [(0, 1), (1, 2)]}
-
-    def scored() -> list[list[float]]:
-        model = load("llama")
-        stand_in = make_replacement(model, removed, documents(3, seed=9), minimum=3) if chosen else None
-        return log_likelihoods(model, documents(3), **chosen, replacement=stand_in)
-
-    monkeypatch.setattr("ablation.engine.recheck.RECHECK_EVERY", 1)
-    scored()  # sound, every one of them
-    real = _Run.forward
-
-    def wrong(self: Any, batch: Any, cache: Any) -> None:
-        real(self, batch, cache)
-        if self.strict:
-            self.scores.sub_(0.05)
-
-    monkeypatch.setattr(_Run, "forward", wrong)
-    with pytest.raises(HeadscopeError, match=r"document t/0 is -.* where prefixes are shared and -.* by itself"):
-        scored()

@@ -253,6 +253,12 @@ def recomputed_otherwise(desk: Desk) -> Any:
         return log_likelihoods(load("gpt2"), documents())
 
 
+@refusal(HeadscopeError, "along the gradient of all gates")
+def gradient_of_something_else(desk: Desk) -> Any:
+    with mock.patch("ablation.gate_gradients._dots", lambda a, b: 1.2 * (a * b).sum(-1)):
+        return ffn_importance(load("gpt2"), documents())
+
+
 # ---- tasks ----------------------------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ from ablation.evaluation import evaluate
 from ablation.function_vector import FunctionVector
 from ablation.function_vectors import function_vectors
 from ablation.gains import Conditions
+from ablation.names import PATCH_RECHECKED, RECHECKED
 from ablation.replacement import At
 from headscope.figures.catalogue import draw
 from headscope.figures.contest import contest_dots
@@ -97,6 +98,7 @@ def test_vectors_are_what_one_call_gives(model: interp.HookedModel, run: Run) ->
         for part in ("mean", "ci_low", "ci_high", "p", "p_family", "per_item"):
             torch.testing.assert_close(getattr(stored, part), getattr(scores, part), equal_nan=True, atol=1e-6, rtol=0)
     (stage,) = (stage for stage in run.stages if stage.command == "vectors")
+    assert stage.record["running_check"] == PATCH_RECHECKED
     assert stage.record["fv_heads"] == [f"{head.layer}.{head.head}" for head in wanted.heads]
     wide = [[float(end[head.layer, head.head]) for end in wanted.over_tasks] for head in wanted.heads]
     np.testing.assert_allclose(np.reshape(stage.record["fv_over_tasks"], (-1, 2)), np.reshape(wide, (-1, 2)), atol=1e-4)
@@ -254,6 +256,7 @@ def test_importance_to_the_choice_is_the_librarys(model: interp.HookedModel, run
     best = torch.stack(tables).mean(0).flatten().argmax()
     (stage,) = (stage for stage in run.stages if stage.command == "contest")
     assert stage.record["sets"]["importance, class, kept"] == [f"{best // 4}.{best % 4}"]
+    assert stage.record["running_check"] == f"{RECHECKED}; {PATCH_RECHECKED}"
     assert "names of few tokens" in stage.record["missing_arms"]["concept"]
     assert any("no controls of sets removed by zero" in line for line in stage.record["left_out"])
 

@@ -13,6 +13,7 @@ import torch
 import ablation
 import interp
 from ablation.importance import importance
+from ablation.names import GRADIENT_RECHECKED, RECHECKED
 from ablation.statistics.by_cluster import by_cluster
 from headscope.findings.reading import left_out
 from headscope.stages.cells import TaskChoice, by_task_and_shots, parse_shots
@@ -66,6 +67,7 @@ def test_another_normalisation_stands_beside_the_uniform_one(
     for name, way in ((variant, normalise), (variant.partition("/")[0], "uniform")):
         wanted = ablation.head_importance(model, task, positions=name.partition("/")[0], normalise=way)
         np.testing.assert_allclose(run.head_score("importance", name, task=TASK, shots=2).mean, wanted.mean, rtol=2e-4)
+    assert run.stages[0].record["running_check"] == f"{RECHECKED}; {GRADIENT_RECHECKED}"
     stored = set(run.ffn_scores["variant"])
     assert ("token/paper" in stored) == (normalise == "paper") and "token/layer_l2" not in stored
 
@@ -166,6 +168,7 @@ def test_knock_out_by_other_documents(model: interp.HookedModel, tmp_path: Path,
     wanted = ablation.knock_out(model, task, component="ffn", replacement=replacement).scores(outcome="choice")
     found = open_run(tmp_path / "run").ffn_score(f"knock_out_{ablation_name}", "choice", task=TASK, shots=2)
     np.testing.assert_allclose(found.mean, wanted.mean, atol=2e-5)
+    assert open_run(tmp_path / "run").stages[0].record["running_check"] == RECHECKED
 
 
 # ---- units ----------------------------------------------------------------------------------------------------------
