@@ -28,6 +28,7 @@ from headscope.store.comparisons import (
     INDUCTION_HEADS,
     NO_INTERVAL,
     PRIMARY_ASKED,
+    RELATED,
     CausalLevel,
     Coefficient,
     Kind,
@@ -85,8 +86,9 @@ def _rank(
 def secondaries(stored: pd.DataFrame, ranks: list[Row]) -> tuple[pd.DataFrame, list[Row]]:
     """The primary's effects as they are stored, and the rows of T, with Holm's p over all secondaries together."""
     effects = stored[stored["kind"] == Kind.PRIMARY_EFFECT]
-    asked = effects["level"] == str(CausalLevel(*PRIMARY_ASKED))
-    second = effects[~asked]
+    related = np.array([CausalLevel.parse(level).outcome in RELATED for level in effects["level"]], dtype=bool)
+    alone = related | (effects["level"] == str(CausalLevel(*PRIMARY_ASKED)))
+    second = effects[~alone]
     tested = [line for line in ranks if line["kind"] == Kind.CLASS_RANK]
     adjusted = holm(np.array([*second["p"], *(line["p"] for line in tested)], dtype=float))
     second = second.assign(p_holm=adjusted[: len(second)])
@@ -94,4 +96,4 @@ def secondaries(stored: pd.DataFrame, ranks: list[Row]) -> tuple[pd.DataFrame, l
     corrected = [
         {**line, "p_holm": float(of[line["b"]])} if line["kind"] == Kind.CLASS_RANK else line for line in ranks
     ]
-    return pd.concat([effects[asked], second]), corrected
+    return pd.concat([effects[alone], second]), corrected

@@ -38,7 +38,9 @@ from headscope.store.comparisons import (
     CONDITIONS,
     CONTROL_HEADS,
     FULL,
+    OUTCOMES,
     PRIMARY_ASKED,
+    RELATED,
     CausalLevel,
     ControlSet,
     Kind,
@@ -52,22 +54,27 @@ if TYPE_CHECKING:
 
 PRIMARY_CONTROLS = "group_matched"
 PRIMARY_OUTCOME, PRIMARY_WAY = PRIMARY_ASKED
-OUTCOMES = ("choice", "mass", "metric")
 Grid = Int[np.ndarray, "layer head"]
 
 
 def primary_rows(
     checks: Sequence[CausalCheck], further: Sequence[CausalCheck], sets: Sequence[HeadSet], groups: Grid
 ) -> Iterator[Row]:
-    """The primary from `checks`, and beside it every other outcome and the other ways of removing in `further`."""
+    """The primary from `checks`, and beside it every other outcome and the other ways of removing in `further`.
+
+    All but the first are one family of tests, without the RELATED outcomes.
+    """
     effects: list[Row] = []
     for draws in (checks, further):
         for way in dict.fromkeys(removal.ablation for removal in draws[0].removed) if draws else ():
-            for outcome in OUTCOMES:
+            for outcome in (*OUTCOMES, *RELATED):
                 if outcome in draws[0].full.outcomes:
                     *rows, effect = read_out_rows(draws, outcome, way, sets, groups)
-                    effects.append(effect)
                     yield from rows
+                    if outcome in RELATED:
+                        yield effect
+                    else:
+                        effects.append(effect)
     yield effects[0]
     adjusted = holm(np.array([effect["p"] for effect in effects[1:]], dtype=float))
     yield from ({**effect, "p_holm": float(p)} for effect, p in zip(effects[1:], adjusted, strict=True))

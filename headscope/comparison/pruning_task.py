@@ -37,6 +37,7 @@ from headscope.store.comparisons import (
     FULL,
     NO_INTERVAL,
     NOT_REMOVABLE,
+    RELATED,
     REMOVABLE,
     Kind,
     PruningLevel,
@@ -58,9 +59,9 @@ class Curve:
     """One order on one task: the metric of every unit at every step, and the changes of each outcome.
 
     percents: of the components removed; None for the joint grid, whose steps are no single curve. changes: from the
-    full model, by outcome (`metric`, `choice`, `mass`, `kept`), those that the task has. verdicts: what is removable,
-    by outcome; none of a grid, or of a task whose demonstrations bring nothing to keep. check, area, verdicts: nothing
-    where there is a single cluster of documents, which has no interval.
+    full model, by outcome (`metric`, `choice`, `mass`, `margin`, `per_token`, `kept`), those that the task has.
+    verdicts: what is removable, by outcome; none of a grid, or of a task whose demonstrations bring nothing to keep.
+    check, area, verdicts: nothing where there is a single cluster of documents, which has no interval.
     """
 
     task: str
@@ -80,7 +81,9 @@ class Curve:
     def of(cls, pruning: Pruning, none: Pruning | None = None) -> Curve:
         """none: the same order on the task without demonstrations, for what is kept of the choice gain."""
         first = pruning.steps[0].evaluation
-        changes = {name: pruning.change(name) for name in (METRIC, "choice", "mass") if name in first.outcomes}
+        changes = {
+            name: pruning.change(name) for name in (METRIC, "choice", "mass", *RELATED) if name in first.outcomes
+        }
         if none is not None and "choice" in changes and "choice" in none.steps[0].evaluation.outcomes:
             changes[KEPT] = gain_change(pruning, none)
         clustered, single = len(set(first.clusters)) > 1, pruning.component != "both"

@@ -18,10 +18,10 @@ Rows of `comparisons`, a = `pooled tasks`, b = order (`transfer`: the mean over 
 | pooled_tasks (b = `full model`) | component/ablation | how many of the n tasks are in the mean | none |
 | pooled_task (b = a task) | component/ablation | 1 in the mean, else 0; n clusters | none |
 
-Outcomes are metric, choice, mass and kept; a task that lacks one is left out of it alone. All rows of one component,
-ablation and number of shots are over the tasks of its `pooled_task` rows: `stale` finds the stored ones that a pruning
-of other tasks leaves behind. A step is `p=50`, or `h=70,f=20` in the joint grid. `n` counts tasks. Random and
-layer-matched orders give the median over their draws, and the 5th and 95th percentile as the interval.
+Outcomes are metric, choice, mass, margin, per token and kept; a task that lacks one is left out of it alone. All rows
+of one component, ablation and number of shots are over the tasks of its `pooled_task` rows: `stale` finds the stored
+ones that a pruning of other tasks leaves behind. A step is `p=50`, or `h=70,f=20` in the joint grid. `n` counts tasks.
+Random and layer-matched orders give the median over their draws, and the 5th and 95th percentile as the interval.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from headscope.figures.pruning import metric_label, pruning_curves
 from headscope.figures.rank_matrix import rank_matrix, shot_matrix
 from headscope.figures.retention import KINDS, retention_curves
 from headscope.figures.transfer import transfer_matrix
-from headscope.store.comparisons import AtShots, Kind, KnockOutVariant, ScoreName
+from headscope.store.comparisons import RELATED, AtShots, Kind, KnockOutVariant, ScoreName
 from headscope.store.glossary import FOLDED, TERMS, label_of, term
 from headscope.store.run import Run
 from headscope.store.scores import IMPORTANCE
@@ -137,6 +137,7 @@ def _knockouts(stored: Stored) -> Iterator[Panel]:
     rows = stored.ffn_scores[stored.ffn_scores["score"] == KNOCK_OUT]
     parts = [KnockOutVariant.parse(variant) for variant in rows["variant"]]
     rows = rows.assign(outcome=[part.outcome for part in parts], variant=[part.positions for part in parts])
+    rows = rows[~rows["outcome"].isin(RELATED)]
     for labels in primary_first(combinations(rows, "outcome", "shots"), "outcome", "shots"):
         part, outcome = chosen(rows, **labels), metric_label(str(labels["outcome"]))
         tasks = sorted(set(part["task"]))
@@ -281,6 +282,7 @@ def in_context(shots: Any) -> str:
 
 
 def _by_metric(rows: pd.DataFrame) -> list[Labels]:
+    rows = rows[~rows["metric"].isin(RELATED)]
     return primary_first(combinations(rows, "metric", "shots", "ablation"), "metric", "shots", "ablation")
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from headscope.store.comparisons import CausalLevel, Kind
+from headscope.store.comparisons import OUTCOMES, CausalLevel, Kind
 from headscope.store.snapshot import chosen
 from interp.theme import colour, plain_text, styled
 
@@ -54,9 +54,10 @@ class Dot:
 
 
 def dots_of(comparisons: pd.DataFrame) -> list[Dot]:
-    """The primary's tested set, every outcome and way of removing it."""
+    """The primary's tested set, every outcome that pages tell and way of removing it."""
     drops = chosen(comparisons, kind=Kind.PRIMARY_DROP)
-    levels = [(CausalLevel.parse(text), text) for text in drops["level"]]
+    parsed = [(CausalLevel.parse(text), text) for text in drops["level"]]
+    levels = [(level, text) for level, text in parsed if level.outcome in OUTCOMES]
     order = sorted(levels, key=lambda level: (_place(UNITS, level[0].outcome), _place(WAYS, level[0].ablation)))
     return [
         _dot(chosen(comparisons, level=text), level, next(chosen(drops, level=text).itertuples(index=False)))

@@ -14,7 +14,7 @@ from headscope.findings.evidence import Evidence
 from headscope.findings.primary import UNDECIDED, UNITS, WAYS, verdict
 from headscope.findings.section import Section
 from headscope.findings.words import documents, listed, shots, task_name
-from headscope.store.comparisons import CausalLevel, Coefficient, Kind, ScoreName
+from headscope.store.comparisons import OUTCOMES, CausalLevel, Coefficient, Kind, ScoreName
 from headscope.store.names import AGGREGATE
 from headscope.store.scores import IMPORTANCE
 
@@ -32,7 +32,7 @@ def drops(evidence: Evidence) -> Iterator[str]:
     still: dict[str, list[str]] = {}
     for beyond in evidence.rows(kind=Kind.PRIMARY_BEYOND).itertuples(index=False):
         found, level = verdict(evidence, beyond), CausalLevel.parse(beyond.level)
-        if found.kind == UNDECIDED:
+        if found.kind == UNDECIDED and level.outcome in OUTCOMES:
             needed = "" if isnan(found.documents) else documents(found.documents)  # NaN: not stored
             way = f"replaced {WAYS.get(level.ablation, level.ablation)} {found.size}"
             way = ", ".join(part for part in (way, found.power, needed) if part)

@@ -1,10 +1,10 @@
 """The knock-out stage: what a task loses when one head, or one FFN, is removed, on training documents.
 
 Method 3.2. A unit is a shard of documents with every component removed in turn. Stored is the score `knock_out`, full
-minus removed, by document: `choice`, `mass` and `metric`, those of them that a task has; FFNs twice: at all positions,
-and with position 0 spared (`.../later`). By another ablation than zero it is called `knock_out_mean` or
-`knock_out_resample`; of some of the heads only, `..._sample`. Documents without a choice to make are left out of tasks
-that have others.
+minus removed, by document: `choice`, `mass`, `metric`, `margin` and `per_token`, those of them that a task has; FFNs
+twice: at all positions, and with position 0 spared (`.../later`). By another ablation than zero it is called
+`knock_out_mean` or `knock_out_resample`; of some of the heads only, `..._sample`. Documents without a choice to make
+are left out of tasks that have others.
 
 Which FFNs are needed is asked of validation documents, over all tasks together: rows `ffn_needed` of `comparisons`,
 a = `pooled tasks`, b = the layer, level = outcome/ablation (`.../later`); value = mean cost over tasks, its ends the
@@ -55,7 +55,18 @@ from headscope.stages.cells import (
 )
 from headscope.stages.evaluation import check_ablation, check_references, replacement_for, way_of
 from headscope.store.ahead import ahead
-from headscope.store.comparisons import POOLED, CausalLevel, Kind, KnockOutVariant, Row, frame, row, with_holm
+from headscope.store.comparisons import (
+    OUTCOMES,
+    POOLED,
+    RELATED,
+    CausalLevel,
+    Kind,
+    KnockOutVariant,
+    Row,
+    frame,
+    row,
+    with_holm,
+)
 from headscope.store.manifest import Stage
 from headscope.store.scores import KNOCK_OUT
 from headscope.store.writer import open_stage
@@ -73,7 +84,6 @@ Heads = Sequence[tuple[int, int]]
 Told = Callable[[int, int], None]
 SHARDS = {"head": 4, "ffn": 16}
 PLACES = {"head": ("all",), "ffn": ("all", "later")}
-OUTCOMES = ("choice", "mass", "metric")
 TRIAL = 16
 
 
@@ -246,7 +256,7 @@ def _unit(
 def outcomes_of(knocked: KnockOut) -> tuple[str, ...]:
     """Those that these documents have, choice first where there is one."""
     there = ("metric", *(knocked.offered.available if knocked.offered is not None else ()))
-    return tuple(name for name in OUTCOMES if name in there)
+    return tuple(name for name in (*OUTCOMES, *RELATED) if name in there)
 
 
 def needed_rows(knocked: Mapping[tuple[str, int], Sequence[KnockOut]], ablation: str) -> Iterator[Row]:

@@ -39,7 +39,18 @@ from headscope.stages.repeat_loss import RepeatLoss
 from headscope.stages.screening import learnt_tasks
 from headscope.stages.token_counts import recorded_candidates
 from headscope.store.ahead import ahead
-from headscope.store.comparisons import FULL, INDUCTION_HEADS, PRIMARY, CausalLevel, Kind, Row, frame, row
+from headscope.store.comparisons import (
+    FULL,
+    INDUCTION_HEADS,
+    OUTCOMES,
+    PRIMARY,
+    RELATED,
+    CausalLevel,
+    Kind,
+    Row,
+    frame,
+    row,
+)
 from headscope.store.manifest import Stage
 from headscope.store.run import Run, open_run
 from headscope.store.writer import open_stage
@@ -136,7 +147,7 @@ def measure_primary(
         repeats = repeat_rows(model, writer, chosen[0], choice.seed)
         rows = frame([*primary_rows(checks, further, chosen, layout(model)), *repeats])
         writer.replace_comparisons(rows, kinds=PRIMARY)
-        sets = [check.to_frame(["choice", "mass", "metric"]) for check in (*checks, *further)]
+        sets = [check.to_frame([*OUTCOMES, *RELATED]) for check in (*checks, *further)]
         writer.store_items(ITEMS, pd.concat(sets, ignore_index=True))
         writer.record(looks=looks, draws=DRAWS, running_check=RECHECKED)
     return rows

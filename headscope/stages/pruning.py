@@ -3,9 +3,9 @@
 Method 4. Ranked on train, evaluated on validation; the draws of the demonstrations share the documents out among them.
 With demonstrations, every order is evaluated on the same documents without any too: what is kept of the choice gain?
 Documents without a choice to make are left out of tasks that have others. The rows of `metrics` have the metrics `acc`,
-by which every task's own metric is meant (exact match in ReCoRD, whole questions in MultiRC), `choice` and `mass` in
-nats, and `choice_gain`, what the demonstrations bring. Their summaries (comparison/pruning_task.py) go into
-`comparisons`.
+by which every task's own metric is meant (exact match in ReCoRD, whole questions in MultiRC), `choice`, `mass`,
+`margin` and `per_token` in nats, and `choice_gain`, what the demonstrations bring. Their summaries
+(comparison/pruning_task.py) go into `comparisons`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from headscope.stages.cells import (
 from headscope.stages.evaluation import StoredEvaluations, check_ablation, check_references, replacement_for
 from headscope.stages.removal_orders import Rankings, check_orders, check_percents, check_unit, iterative
 from headscope.store.ahead import ahead
-from headscope.store.comparisons import Row, frame
+from headscope.store.comparisons import RELATED, Row, frame
 from headscope.store.manifest import Stage
 from headscope.store.names import PRUNABLE
 from headscope.store.run import Run, open_run
@@ -253,7 +253,7 @@ def paired(model: HookedModel, choice: TaskChoice, tasks: Sequence[Task]) -> lis
 def measured(pruning: Pruning) -> list[str]:
     """The outcomes that stand in `metrics`, those that the task has."""
     there = pruning.steps[0].evaluation.outcomes
-    return [name for name in (METRIC, "choice", "mass") if name in there]
+    return [name for name in (METRIC, "choice", "mass", *RELATED) if name in there]
 
 
 def gain_rows(pruning: Pruning, curve: Curve) -> Iterator[dict[str, Any]]:

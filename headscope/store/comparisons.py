@@ -79,6 +79,8 @@ class Kind(StrEnum):
     PRUNED_METRIC = "pruned_metric"
     PRUNED_CHOICE = "pruned_choice"
     PRUNED_MASS = "pruned_mass"
+    PRUNED_MARGIN = "pruned_margin"
+    PRUNED_PER_TOKEN = "pruned_per_token"  # noqa: S105 - no password
     PRUNED_KEPT = "pruned_kept"
     POOLED_TASKS = "pooled_tasks"
     POOLED_TASK = "pooled_task"
@@ -131,6 +133,8 @@ COMPARED = tuple(list(Kind)[: list(Kind).index(Kind.EXPLORATORY_FAMILY) + 1])
 SCREENED = tuple(kind for kind in Kind if kind.startswith("screen"))
 PRIMARY = tuple(kind for kind in Kind if kind.startswith("primary_"))
 PRIMARY_ASKED = ("choice", "mean")  # outcome and way of removing of the primary itself; the other effects are secondary
+# What pages tell, and what stands beside it in the tables alone, in no family of tests: near relations of `choice`.
+OUTCOMES, RELATED = ("choice", "mass", "metric"), ("margin", "per_token")
 # By outcome: shown removable up to, shown not removable from, documents that would decide, change at a step.
 REMOVABLE: dict[str, Kind] = {
     "metric": Kind.REMOVABLE_METRIC,
@@ -147,6 +151,8 @@ PRUNED: dict[str, Kind] = {
     "metric": Kind.PRUNED_METRIC,
     "choice": Kind.PRUNED_CHOICE,
     "mass": Kind.PRUNED_MASS,
+    "margin": Kind.PRUNED_MARGIN,
+    "per_token": Kind.PRUNED_PER_TOKEN,
     "kept": Kind.PRUNED_KEPT,
 }
 

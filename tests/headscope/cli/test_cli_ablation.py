@@ -265,7 +265,10 @@ def test_importance_for_removal_by_the_mean_is_asked_for_and_shown(model_folder:
     assert found["heads"] and not any("zero" in stage.options.values() for stage in run.stages)
 
 
-@pytest.mark.parametrize(("outcome", "positions"), [("choice", "all"), ("mass", "later"), ("metric", "later")])
+@pytest.mark.parametrize(
+    ("outcome", "positions"),
+    [("choice", "all"), ("mass", "later"), ("metric", "later"), ("margin", "all"), ("per_token", "later")],
+)
 def test_knock_out_is_that_of_one_call(run: Run, model: interp.HookedModel, outcome: str, positions: str) -> None:
     task = ablation.load_task(TASKS[0], shots=2, limit=KNOCKED, split="train")
     wanted = ablation.knock_out(model, task, component="ffn").scores(outcome=outcome, positions=positions)
@@ -294,11 +297,11 @@ def test_pruned_metrics_are_those_of_one_call(run: Run, model: interp.HookedMode
     ranking = run.head_score("importance", "token", task=TASKS[0], shots=2)
     task = mixed(TASKS[0])
     wanted = ablation.prune(model, task, ranking, component="head", percents=(0, 30, 60))
-    table = wanted.to_frame(("metric", "choice", "mass"))
+    table = wanted.to_frame(("metric", "choice", "mass", "margin", "per_token"))
     rows = run.metrics.query(f"task == '{TASKS[0]}' and shots == 2 and component == 'head' and order == 'own'")
     rows = rows[rows["metric"] != "choice_gain"].sort_values(["percent_heads", "metric"])
     table = table.replace({"metric": {task.metric: "acc"}}).sort_values(["percent_heads", "metric"])
-    assert list(rows["removed_heads"]) == list(table["removed_heads"]) == [0] * 3 + [3] * 3 + [7] * 3
+    assert list(rows["removed_heads"]) == list(table["removed_heads"]) == [0] * 5 + [3] * 5 + [7] * 5
     for name in ("value", "stderr", "n"):
         np.testing.assert_allclose(rows[name], table[name], atol=2e-5)
     for outcome in ("metric", "choice"):

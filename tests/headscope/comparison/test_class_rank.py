@@ -64,7 +64,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     add_costs(made, "knock_out_mean", follows=1.0)
     effects = [
         row("primary_effect", "induction heads", "group_matched", 5, level, value, p=p, n=39)
-        for level, value, p in (("choice/mean", 4.0, 0.001), ("metric/mean", 2.0, 0.02), ("choice/zero", 1.0, 0.3))
+        for level, value, p in (
+            ("choice/mean", 4.0, 0.001),
+            ("metric/mean", 2.0, 0.02),
+            ("margin/mean", 3.0, 0.001),
+            ("choice/zero", 1.0, 0.3),
+        )
     ]
     with begin_stage(folder, IDENTITY, Stage("primary", "x")) as writer:
         writer.replace_comparisons(frame(effects), kinds=PRIMARY)
@@ -128,9 +133,9 @@ def test_its_p_is_that_of_classes_dealt_out_anew_in_every_layer(run: Run) -> Non
 
 
 def test_holm_is_over_t_and_the_primarys_secondary_effects(run: Run) -> None:
-    """The primary itself is in no family."""
+    """The primary itself is in no family, nor is what is nearly choice."""
     effects = run.comparisons.query("kind == 'primary_effect'").set_index("level")
-    assert math.isnan(effects.loc["choice/mean", "p_holm"])
+    assert math.isnan(effects.loc["choice/mean", "p_holm"]) and math.isnan(effects.loc["margin/mean", "p_holm"])
     (found,) = run.comparisons.query("kind == 'class_rank'").itertuples(index=False)
     family = [effects.loc["metric/mean", "p"], effects.loc["choice/zero", "p"], found.p]
     wanted = holm(np.array(family))
