@@ -19,9 +19,10 @@ from headscope.cli.kinds import choice as one_of
 from headscope.cli.kinds import option, path, whole
 from headscope.cli.plan_placed import Placed, Where, placed, show_placements, speed_of
 from headscope.cli.terminal import duration, show_table, status
-from headscope.plan.budget import NAMED
+from headscope.plan.budget import NAMED, TIERS, Budget, parse_budget
 from headscope.plan.placement import device_names, parse_bytes
 from headscope.plan.workers import Asked
+from interp.errors import UsageError
 
 if TYPE_CHECKING:
     from headscope.plan.cost import Plan
@@ -48,7 +49,16 @@ def plan(
     tasks: opt.Tasks = "probes",
     shots: opt.BudgetShots = None,
     data: opt.Data = "hub",
-    budget: Annotated[str, one_of("--budget", tuple(NAMED), help="Of a study; hours depend on the machine.")] = "small",
+    budget: Annotated[
+        str,
+        option(
+            "--budget",
+            help="Of a study; hours need --speed or --calibrate.",
+            metavar=f"<{'|'.join(NAMED)}|hours>",
+            parser=values.checked(parse_budget),
+            autocompletion=lambda: list(NAMED),
+        ),
+    ] = "small",
     limit: opt.AtMost = None,
     speed: Annotated[
         float | None,
@@ -134,6 +144,7 @@ def plan(
       headscope plan gpt2
       headscope plan gpt2 --budget paper --speed 400
       headscope plan --power --effect 0.3
+      headscope plan --budget 0.5 --speed 700 --power
       headscope plan facebook/opt-66b --device h100 --gpus 8
       headscope plan facebook/opt-66b --device cpu --cores 64 --memory 512GB
       headscope plan gpt2 --engine ray --workers 4 --cpus-per-worker 2
@@ -145,13 +156,20 @@ def plan(
     from headscope.plan.cost import plan_study
     from headscope.plan.names import shots_of
 
-    counts = shots or ",".join(map(str, shots_of(names, NAMED[budget])))
+    wanted = parse_budget(budget)
+    if not isinstance(wanted, Budget) and speed is None and not calibrate:
+        raise UsageError(
+            f"what {budget} hours hold depends on the speed: give --speed TOKENS (a second, of a forward pass) or "
+            "--calibrate, which times this machine; or name a budget, small or paper (--budget)"
+        )
+    counts = shots or ",".join(map(str, shots_of(names, wanted if isinstance(wanted, Budget) else TIERS[-1])))
     choice = opt.task_choice(tasks, counts, data=data)
     shape, tokenizer = described(model, loading)
     with status("counting tokens"):
-        found = plan_study(shape, tokenizer, choice, NAMED[budget].limited(limit))
+        chosen = wanted if isinstance(wanted, Budget) else bought(where, shape, tokenizer, choice, wanted)
+        found = plan_study(shape, tokenizer, choice, chosen.limited(limit))
     standing, speed = placed(where, found), speed_of(where, found.shape)
-    shown = None if not power else powers(model, run, choice, found.budget, effect, deviation)
+    shown = None if not power else powers(model, run, choice, found, effect, deviation)
     if as_json:
         print(json.dumps(plain(told(found, speed, standing, shown)), indent=2))
         return
@@ -174,8 +192,20 @@ def described(model: str, loading: opt.Loading) -> tuple[Any, Any]:
         return opt.configuration(model, **loading)
 
 
+def bought(where: Where, config: Any, tokenizer: Any, choice: TaskChoice, hours: float) -> Budget:
+    """What the hours hold at the speed that is given, or timed here."""
+    from headscope.plan.hours import Subject, budget_of_hours
+    from headscope.plan.shapes import Shape, shape_of
+
+    shape = config if isinstance(config, Shape) else shape_of(config)
+    a_second = speed_of(where, shape)
+    if a_second is None:
+        raise UsageError("--calibrate times this machine, not the one that is described: give its --speed")
+    return budget_of_hours(Subject.of_shape(shape, tokenizer), choice, hours, a_second)[0]
+
+
 def powers(
-    model: str, run: Path | None, choice: TaskChoice, budget: Any, effect: float, deviation: float | None
+    model: str, run: Path | None, choice: TaskChoice, found: Plan, effect: float, deviation: float | None
 ) -> Power:
     """What could be shown, by the screen of the run directory where there is one."""
     from headscope.cli.run_folders import check_run
@@ -188,7 +218,8 @@ def powers(
         check_run(folder, "headscope plan --power --run")
     held = open_run(folder) if (folder / MANIFEST).is_file() else None
     with status("counting documents"):
-        return power_of_study(choice, budget, run=held, effect=effect, deviation=deviation)
+        heads = found.shape.all_heads
+        return power_of_study(choice, found.budget, heads=heads, run=held, effect=effect, deviation=deviation)
 
 
 def told(found: Plan, speed: float | None, standing: Placed | None, power: Power | None) -> dict[str, Any]:
@@ -237,6 +268,8 @@ def show(found: Plan, speed: float | None) -> None:
     title = f"budget '{found.budget.name}', in million tokens through the whole model"
     show_table(title, ("stage", "forward-equivalents", "share"), rows)
     time = f"; at {speed:,.0f} tokens a second {duration(found.total / speed)}" if speed else ""
+    if found.budget.without:
+        print(f"no time for: {', '.join(found.budget.without)}")
     print(f"together {found.total / 1e6:,.2f} million tokens, {found.operations:.2e} floating-point operations{time}")
 
 

@@ -285,4 +285,6 @@ def plan_study(config: Any, tokenizer: Any, choice: TaskChoice, budget: Budget) 
     shape = config if isinstance(config, Shape) else shape_of(config)
     tasks = replace(choice, limit=SAMPLE).tasks("train")
     counted = tokens_of(tasks, tokenizer, shape.context, shape.d_model)
-    return Plan(shape, budget, tuple(counted), study_cost(budget, counted, shape.layers, shape.all_heads))
+    cost = study_cost(budget, counted, shape.layers, shape.all_heads)
+    reached = {part: tokens for part, tokens in cost.items() if part.split()[0] not in budget.without}
+    return Plan(shape, budget, tuple(counted), reached)

@@ -8,9 +8,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headscope.plan.budget import TIERS, Budget, fitted, restored
 from headscope.plan.cost import SAMPLE, CellTokens, shares, speed, study_cost, tokens_of
@@ -20,10 +20,30 @@ from interp.errors import UsageError
 from interp.token_display import counted
 
 if TYPE_CHECKING:
+    from headscope.plan.shapes import Shape
     from headscope.stages.cells import TaskChoice
     from interp.model import HookedModel
 
 BEFORE = [name for name in DECIDING if name != PRIMARY]  # paid for all tasks
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What prices depend on of a model; heads: all of them."""
+
+    tokenizer: Any
+    context: int | None
+    d_model: int
+    layers: int
+    heads: int
+
+    @classmethod
+    def of(cls, model: HookedModel) -> Subject:
+        return cls(model.tokenizer, model.max_length, model.d_model, model.n_layers, heads_of(model))
+
+    @classmethod
+    def of_shape(cls, shape: Shape, tokenizer: Any) -> Subject:
+        return cls(tokenizer, shape.context, shape.d_model, shape.layers, shape.all_heads)
 
 
 def begun_with(folder: Path, stage: Stage) -> tuple[Budget, float | None] | None:
@@ -36,14 +56,18 @@ def begun_with(folder: Path, stage: Stage) -> tuple[Budget, float | None] | None
 
 
 def first_budget(model: HookedModel, choice: TaskChoice, hours: float) -> tuple[Budget, float]:
-    """What fits into the hours by a timed forward pass, with the tokens that they hold.
+    """What fits into the hours by a timed forward pass, with the tokens that they hold."""
+    return budget_of_hours(Subject.of(model), choice, hours, speed(model))
+
+
+def budget_of_hours(subject: Subject, choice: TaskChoice, hours: float, a_second: float) -> tuple[Budget, float]:
+    """What fits into the hours at so many tokens a second, with the tokens that they hold.
 
     Raises UsageError where they do not hold the screen, without which nothing is asked.
     """
-    a_second = speed(model)
     tokens = hours * 3600 * a_second
-    budget = fitted_budget(model, choice, tokens)
-    cost = study_cost(budget, _cells(model, choice), model.n_layers, heads_of(model))
+    budget = fitted_budget(subject, choice, tokens)
+    cost = study_cost(budget, _cells(subject, choice), subject.layers, subject.heads)
     least = sum(cost[name] for name in BEFORE)
     if least > tokens:
         raise UsageError(
@@ -55,7 +79,7 @@ def first_budget(model: HookedModel, choice: TaskChoice, hours: float) -> tuple[
 
 
 def fitted_budget(
-    model: HookedModel,
+    subject: Subject,
     choice: TaskChoice,
     tokens: float,
     *,
@@ -67,22 +91,21 @@ def fitted_budget(
     learnt: the tasks of the choice that everything behind the screen is run on. protocol: of the induction scores,
     where they are there already.
     """
-    every = _cells(model, choice)
+    every = _cells(subject, choice)
     cells = every if learnt is None else [cell for cell in every if cell.task in learnt]
-    heads = heads_of(model)
 
     def price(budget: Budget) -> dict[str, float]:
-        before = study_cost(budget, every, model.n_layers, heads)
-        return study_cost(budget, cells, model.n_layers, heads) | {name: before[name] for name in BEFORE}
+        before, behind = (study_cost(budget, part, subject.layers, subject.heads) for part in (every, cells))
+        return behind | {name: before[name] for name in BEFORE}
 
     dear = tuple(sorted(shares(cells).items()))
     return fitted(tokens, price, [replace(tier, shares=dear, protocol=protocol or tier.protocol) for tier in TIERS])
 
 
-def _cells(model: HookedModel, choice: TaskChoice) -> list[CellTokens]:
+def _cells(subject: Subject, choice: TaskChoice) -> list[CellTokens]:
     """What the documents of every task cost, by some of them."""
     tasks = replace(choice, limit=SAMPLE).tasks("train")
-    return tokens_of(tasks, model.tokenizer, model.max_length, model.d_model)
+    return tokens_of(tasks, subject.tokenizer, subject.context, subject.d_model)
 
 
 def heads_of(model: HookedModel) -> int:

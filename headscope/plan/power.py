@@ -8,7 +8,8 @@
    documents than the screen's, documents of a cluster are taken to be independent, an upper limit again.
 3. Per claim, with power .8 and two-sided .05 (ablation/statistics/power.py): the smallest effect shown, the documents a
    task for a wanted effect, and the margin within which an effect of 0 would be shown to lie.
-The primary is looked at three times (ablation/statistics/looks.py): its level is the last look's.
+The primary is looked at three times (ablation/statistics/looks.py): its level is the last look's. A secondary effect
+has the level that Holm gives the smallest p of its family, a head's function vector that of one head among all.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from ablation.statistics.intervals import Estimate, mean_over_tasks
 from ablation.statistics.looks import obrien_fleming_looks
 from ablation.statistics.power import LEVEL, POWER, documents_for, equivalence_bound, planned_estimate, smallest_effect
 from ablation.tasks.reserved import RESERVED
-from headscope.store.comparisons import Kind
+from headscope.plan.cost import contest_documents, vector_queries
+from headscope.store.comparisons import OUTCOMES, Kind
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from headscope.store.run import Run
 
 CHOICE, METRIC = "choice", "metric"
+RANKINGS = 5  # drawn at random: their smallest T differ by a few hundredths
 SCREEN_CONFIDENCE = 0.95  # of the screen's one-sided bound, which its rows hold
 ONE_SIDED = 2 * LEVEL  # the two-sided level whose one side is .05
 UNITS = {CHOICE: "nats", METRIC: "of the metric"}
@@ -83,10 +86,17 @@ class Power:
 
 
 def power_of_study(
-    choice: TaskChoice, budget: Budget, *, run: Run | None = None, effect: float, deviation: float | None = None
+    choice: TaskChoice,
+    budget: Budget,
+    *,
+    heads: int,
+    run: Run | None = None,
+    effect: float,
+    deviation: float | None = None,
 ) -> Power:
     """What the study of this choice and budget could show; run: a run directory, whose screen is read.
 
+    heads: of the model.
     deviation: assumed for all tasks where there is no screen; None: effects are told in standard deviations. Raises
     UsageError where the screen has other tasks, or found none that is learnt.
     """
@@ -97,7 +107,7 @@ def power_of_study(
     claims = tuple(
         claim
         for outcome, found in assumed.items()
-        for claim in claims_of(outcome, unit or UNITS[outcome], found, counted, effect)
+        for claim in claims_of(outcome, unit or UNITS[outcome], found, counted, effect, heads)
     )
     rank, classed = smallest_rank(run) if run is not None else (None, 0)
     return Power(claims, bool(spreads), effect, rank, classed)
@@ -111,7 +121,7 @@ class Documents:
         self._held: dict[tuple[str, str], tuple[int, int]] = {}
 
     def of(self, task: str, stage: str) -> tuple[int, int]:
-        """Documents and clusters of `screen`, `primary`, `knockout` (of FFNs, by which they are needed) or `prune`."""
+        """Documents and clusters of `screen`, `primary`, `vectors`, `contest`, `knockout` (of FFNs) or `prune`."""
         if (task, stage) not in self._held:
             self._held[task, stage] = self._counted(task, stage)
         return self._held[task, stage]
@@ -126,6 +136,8 @@ class Documents:
         split, part, limit = {
             "screen": ("train", "screen", RESERVED),
             "primary": ("validation", "rest", self.budget.primary_documents),
+            "vectors": ("train", "rest", vector_queries(self.budget.primary_documents)),
+            "contest": ("validation", "rest", contest_documents(self.budget.primary_documents)),
         }.get(stage) or ("validation", "rest", self.budget.units(stage, task))
         held = self._loaded(task, split, part, limit)
         return len(held.documents), len({document.cluster for document in held.documents})
@@ -138,7 +150,9 @@ class Documents:
         return load_task(task, shots=0, split=split, part=part, limit=limit, **where)
 
 
-def claims_of(outcome: str, unit: str, spreads: Sequence[Spread], counted: Documents, effect: float) -> Iterator[Claim]:
+def claims_of(
+    outcome: str, unit: str, spreads: Sequence[Spread], counted: Documents, effect: float, heads: int
+) -> Iterator[Claim]:
     """The claims in the order of a study; those of learnt tasks together, and of a single one, the median by spread."""
     learnt = [spread for spread in spreads if spread.passes]
     middle = sorted(learnt, key=lambda spread: spread.deviation)[(len(learnt) - 1) // 2]
@@ -147,15 +161,25 @@ def claims_of(outcome: str, unit: str, spreads: Sequence[Spread], counted: Docum
         ("a task is learnt from its context", "screen", [middle], ONE_SIDED),
         ("primary: heads carry the gain", "primary", learnt, last_look),
         ("primary, one task", "primary", [middle], last_look),
+        ("a secondary: another outcome or way", "primary", learnt, LEVEL / secondaries(counted.budget)),
+        ("a head's function vector adds", "vectors", learnt, LEVEL / heads),
+        ("contest: a kind of head carries it", "contest", learnt, LEVEL),
         ("knocking an FFN out costs", "knockout", learnt, ONE_SIDED),
         ("a pruned share costs, one task", "prune", [middle], ONE_SIDED),
         ("a pruned share costs", "prune", learnt, ONE_SIDED),
     )
     for name, stage, tasks, level in plans:
+        if stage in counted.budget.without or (outcome == METRIC and stage == "vectors"):
+            continue  # not reached; function vectors are scored by choice
         if tasks == learnt == [middle] and name in ("primary: heads carry the gain", "a pruned share costs"):
             continue  # the line of one task says the same
         if estimate := estimate_of(tasks, stage, counted):
             yield claim_of(name, outcome, unit, estimate, len(tasks), effect, level)
+
+
+def secondaries(budget: Budget) -> int:
+    """Tests in the family of the secondaries: T, and every outcome and way of removing but the primary's."""
+    return len(OUTCOMES) * (1 + len(budget.primary_ways))
 
 
 def estimate_of(tasks: Sequence[Spread], stage: str, counted: Documents) -> Estimate | None:
@@ -227,23 +251,25 @@ def screened_spreads(run: Run, names: Sequence[str]) -> Mapping[str, list[Spread
 def smallest_rank(run: Run) -> tuple[float | None, int]:
     """The T that 80% of tests would find (Method 5), and how many heads are classed.
 
-    It depends on how many heads are classed in which layers alone, so that any scores will do for the ranks: here the
-    run's own prefix matching.
+    That of the run's importance, where it has been compared; else the median over rankings drawn at random.
     """
     import numpy as np
 
     from ablation.statistics.class_rank import class_rank
     from ablation.statistics.kv_groups import kv_groups
 
-    table, scores = run.classes, run.head_scores
+    table, scores, rows = run.classes, run.head_scores, run.comparisons
     prefix = scores[(scores["score"] == "prefix_matching") & (scores["variant"] == "")]
     classed = table[table["class"] != ""]
     if classed.empty or prefix.empty:
         return None, 0
     layers, heads = int(table["layer"].max()) + 1, int(table["head"].max()) + 1
-    inside, ranks = np.zeros((layers, heads), dtype=bool), np.full((layers, heads), np.nan)
+    compared = rows[rows["kind"] == Kind.CLASS_RANK_DETECTABLE].sort_values("shots")
+    if len(compared):
+        return float(compared["value"].iloc[-1]), len(classed)
+    inside, there = np.zeros((layers, heads), dtype=bool), np.full((layers, heads), np.nan)
     inside[classed["layer"], classed["head"]] = True
-    ranks[prefix["layer"], prefix["head"]] = prefix["mean"]
-    groups = kv_groups(layers, heads, int(prefix["kv_head"].max()) + 1)
-    found = class_rank(ranks, inside, groups=groups)
-    return float(found.detectable), int(found.n_classed)
+    there[prefix["layer"], prefix["head"]] = 0.0
+    groups, draw = kv_groups(layers, heads, int(prefix["kv_head"].max()) + 1), np.random.default_rng(0)
+    found = [class_rank(there + draw.standard_normal(there.shape), inside, groups=groups) for _ in range(RANKINGS)]
+    return float(np.median([one.detectable for one in found])), int(found[0].n_classed)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headscope.plan.budget import TIERS, Budget, parse_budget
-from headscope.plan.hours import begun_with, first_budget, fitted_budget
+from headscope.plan.hours import Subject, begun_with, first_budget, fitted_budget
 from headscope.plan.names import ASKED, CARRIED, PRIMARY, STAGES, TAIL, WITHOUT_TEXT, shots_of
 from headscope.plan.runners import RUNNERS, Show
 from headscope.plan.study_plan import StudyPlan
@@ -155,7 +155,7 @@ def fitted_to_learnt(model: HookedModel, folder: Path, writer: RunWriter, plan: 
     learnt = carrying(plan, folder).names
     if not learnt or learnt == plan.names:
         return plan
-    found = fitted_budget(model, plan.ranked, plan.tokens, learnt=learnt, protocol=plan.budget.protocol)
+    found = fitted_budget(Subject.of(model), plan.ranked, plan.tokens, learnt=learnt, protocol=plan.budget.protocol)
     told = next(stage.record.get("left_out", ()) for stage in run.stages if stage.same(writer.stage))
     plan = replace(plan, budget=found.limited(plan.limit))
     record_budget(writer, model, plan, parts=[line for line in told if line.startswith(PARTS)])

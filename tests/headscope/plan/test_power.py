@@ -11,7 +11,8 @@ import pytest
 from scipy.stats import t
 
 from ablation.statistics.intervals import cluster_mean
-from ablation.statistics.power import documents_for_equivalence, planned_estimate
+from ablation.statistics.looks import obrien_fleming_looks
+from ablation.statistics.power import documents_for_equivalence, planned_estimate, smallest_effect
 from headscope.plan.budget import SMALL
 from headscope.plan.power import Claim, absence_margin, power_of_study, screened_spreads
 from headscope.stages.cells import TaskChoice
@@ -51,7 +52,7 @@ def screened(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def claims(run: Run | None, **options: float) -> dict[str, Claim]:
-    found = power_of_study(TaskChoice(TASKS, (0, 5)), SMALL, run=run, **{"effect": 0.5, **options})
+    found = power_of_study(TaskChoice(TASKS, (0, 5)), SMALL, heads=144, run=run, **{"effect": 0.5, **options})
     return {claim.name: claim for claim in found.claims if claim.outcome == "choice"}
 
 
@@ -105,8 +106,46 @@ def test_without_a_screen_effects_are_in_standard_deviations() -> None:
 
 def test_ranks_of_a_run_with_classed_heads(tmp_path: Path) -> None:
     write_ranked_run(tmp_path)
-    found = power_of_study(TaskChoice(TASKS, (0, 5)), SMALL, run=Run(tmp_path), effect=0.2)
+    found = power_of_study(TaskChoice(TASKS, (0, 5)), SMALL, heads=12, run=Run(tmp_path), effect=0.2)
     assert found.n_classed == 6 and found.rank is not None and 0.2 < found.rank <= 1
+
+
+def test_secondaries_vectors_and_contest_have_levels_and_documents_of_their_own(screened: Run) -> None:
+    """Holm's first step over three outcomes by mean, zero and mean at the last position, and T; one head of 144."""
+    found = claims(screened)
+    primary, second = found["primary: heads carry the gain"], found["a secondary: another outcome or way"]
+    of = planned_estimate(1.0, clusters=80, documents=80)
+    ratio = smallest_effect(of, level=0.05 / 9) / smallest_effect(of, level=obrien_fleming_looks().nominal[-1])
+    assert second.documents == primary.documents
+    assert second.smallest / primary.smallest == pytest.approx(ratio, rel=0.03)
+    vectors, contest = found["a head's function vector adds"], found["contest: a kind of head carries it"]
+    assert vectors.documents == 2 * 20 and contest.documents == 2 * 20 and vectors.smallest > contest.smallest
+    metric = power_of_study(TaskChoice(TASKS, (0, 5)), SMALL, heads=144, run=screened, effect=0.5)
+    assert not [claim for claim in metric.claims if claim.outcome == "metric" and "vector" in claim.name]
+
+
+def test_the_rank_is_that_of_the_run_once_it_is_compared(tmp_path: Path) -> None:
+    """Before, it is about that of any importance."""
+    write_ranked_run(tmp_path)
+    drawn = power_of_study(TaskChoice(TASKS, (0, 5)), SMALL, heads=12, run=Run(tmp_path), effect=0.2)
+    for shots, smallest in ((0, 0.9), (5, 0.52)):
+        line = row(Kind.CLASS_RANK_DETECTABLE, "induction heads", "knock_out", shots, "within_layer", smallest)
+        with begin_stage(tmp_path, IDENTITY, Stage(f"compare {shots}", {})) as writer:
+            writer.add_comparisons(frame([line]))
+    found = power_of_study(TaskChoice(TASKS, (0, 5)), SMALL, heads=12, run=Run(tmp_path), effect=0.2)
+    assert found.rank == pytest.approx(0.52) and found.n_classed == drawn.n_classed
+
+
+def test_hours_buy_what_a_study_of_as_many_hours_takes() -> None:
+    asked = ("plan", "gpt2", "--tasks", ",".join(TASKS), "--json", "--budget")
+    few, many = (json.loads(done(*asked, hours, "--speed", "700").out) for hours in ("0.1", "3"))
+    assert few["total"] < 0.1 * 3600 * 700 * 1.3 and few["total"] < many["total"] < 3 * 3600 * 700 * 1.3
+    assert few["budget"]["primary_documents"] < many["budget"]["primary_documents"]
+    shown = done(*asked[:-2], "--budget", "0.1", "--speed", "700", "--power").out
+    assert "no time for: " in shown and "prune" in shown and "a pruned share" not in shown
+    refused(command(*asked, "0.5"), "depends on the speed: give --speed TOKENS")
+    refused(command(*asked, "0.001", "--speed", "700"), "0.001 hours hold about 2,520 tokens here")
+    refused(command(*asked, "soon", "--speed", "700"), "'soon' is no budget")
 
 
 def test_the_command(screened: Run) -> None:

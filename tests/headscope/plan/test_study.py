@@ -40,7 +40,7 @@ from headscope.plan.budget import (
     with_primary,
 )
 from headscope.plan.cost import CellTokens, study_cost
-from headscope.plan.hours import fitted_budget
+from headscope.plan.hours import Subject, fitted_budget
 from headscope.plan.names import DECIDING, TAIL
 from headscope.plan.runners import heads_to_knock_out
 from headscope.plan.study import STAGES, fitted_to_learnt, run_part, shots_of, silent, study
@@ -517,8 +517,8 @@ def test_what_tasks_that_are_not_learnt_would_have_cost_goes_to_the_others(
     recorded = writer.record.call_args.kwargs
     assert recorded["budget"] == found.budget.recorded() and found.names == NAMES and recorded["tokens"] == 4e6
     assert "no induction: one head" in recorded["left_out"] and len(recorded["left_out"]) == len(found.left_out()) + 1
-    every, few = (fitted_budget(model, plan.ranked, 4e6, learnt=names) for names in (None, NAMES[:1]))
-    assert fitted_budget(model, plan.ranked, 4e6, learnt=NAMES) == every
+    every, few = (fitted_budget(Subject.of(model), plan.ranked, 4e6, learnt=names) for names in (None, NAMES[:1]))
+    assert fitted_budget(Subject.of(model), plan.ranked, 4e6, learnt=NAMES) == every
     assert few.primary_documents > every.primary_documents and len(few.without) <= len(every.without)
     assert found.budget == replace(few, protocol="quick").limited(50)
     rich = fitted_with(NAMES[:1], "induction", "screen", plan=replace(plan, tokens=1e12)).budget
