@@ -4,7 +4,7 @@
 
 The released code: with the variants called `bansal_released` and `paper`, on the hand-built model of the tests, on
 simulated score tables of the paper's size (64 layers x 72 heads), and on the embedded model. Version 0.1: by its rules,
-which are written down here, beside the present ones, in simulations and on the embedded model.
+which are written down here, beside the present ones, in simulations, on the embedded model and in its published study.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ import torch
 from scipy.special import logsumexp
 from scipy.stats import binom, rankdata
 
+from ablation.statistics.verdict import CHOICE_MARGIN
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "method.md"
+PUBLISHED = ROOT / "docs" / "results" / "smollm2-135m" / "probes"
 BEGIN, END = "<!-- made by docs/deviations.py -->", "<!-- end -->"
 VERSION_0_1 = "<!-- version 0.1: made by docs/deviations.py -->"
 HEADINGS = {
@@ -217,6 +220,95 @@ def outcome(model: Any) -> Iterator[Row]:
     )
 
 
+def published() -> Iterator[Row]:
+    """What version 0.1's way of asking gives in the published study of SmolLM2-135M on the probes."""
+    from ablation.statistics.class_rank import class_rank
+    from ablation.statistics.kv_groups import kv_groups
+    from headscope.comparison.scored import Shelf
+    from headscope.store.run import open_run
+
+    run = open_run(PUBLISHED)
+    rows = run.comparisons
+
+    def of(kind: str, **wanted: Any) -> Any:
+        found = rows[rows["kind"] == kind]
+        for column, value in wanted.items():
+            found = found[found[column] == value]
+        return found
+
+    def only(kind: str, **wanted: Any) -> Any:
+        (line,) = of(kind, **wanted).itertuples(index=False)
+        return line
+
+    exact = {"a": "aggregate", "level": "knock_out_mean/choice"}
+    now, before = (
+        only("knock_out_spearman", b=f"importance/{name}", **exact) for name in ("signed/choice/mean", "signed")
+    )
+    yield (
+        "3.1: importance with the objective `sum`, of removal by zero (`signed`)",
+        "of the choice, and of removal by the mean (`signed/choice/mean`)",
+        f"Spearman of the aggregate with exact knock-outs of {now.n} heads by their mean:",
+        f"{now.value:.2f}",
+        f"{before.value:.2f}",
+    )
+    mean, zero = (only("primary_beyond", level=f"choice/{way}") for way in ("mean", "zero"))
+    yield (
+        "3.3: heads removed by zero",
+        "replaced by their mean, zero beside it",
+        "drop of the choice gain beyond matched heads, in nats:",
+        f"{mean.value:.2f}",
+        f"{zero.value:.2f}",
+    )
+    judged, open_ones = (len(of(f"{kind}_kept")) for kind in ("removable", "deciding"))
+    yield (
+        "4: a removable share is what is shown, with no word for what is not decided",
+        "`undecided` apart, with the documents that would decide",
+        f"of {judged} shares (tasks, orders, components; 95% of the choice gain), told as undecided:",
+        f"{open_ones}",
+        "0",
+    )
+    beyond = only("primary_beyond", level="choice/mean")
+    descriptive = only("induction_importance_descriptive")
+    yield (
+        "5: the primary test is a mean of rank correlations of all layers",
+        "the drop of the choice gain without the induction heads, beyond matched heads",
+        "value and 95% interval (nats; rank correlation):",
+        f"{beyond.value:+.2f} [{beyond.ci_low:.2f}, {beyond.ci_high:.2f}]",
+        f"{descriptive.value:+.2f} [{descriptive.ci_low:.2f}, {descriptive.ci_high:.2f}], p {descriptive.p:.2f}",
+    )
+    shelf, rank = Shelf(run), only("class_rank")
+    table = shelf.aggregate("knock_out_mean", "choice", rank.shots).table
+    layers, heads = table.shape
+    ranked = [
+        class_rank(table, shelf.induction_heads, groups=groups, family=12)
+        for groups in (shelf.groups, kv_groups(layers, heads, heads))
+    ]
+    yield (
+        "5: permutations take the heads of a key-value group for independent ones",
+        "groups are shuffled, then the heads of each",
+        f"T = {rank.value:.2f} of {rank.n} induction heads: p is under .05 where T is farther from 0 than:",
+        *(f"{found.critical:.2f}" for found in ranked),
+    )
+    pairs = of("cross_task", shots=0, level="global")
+    low = pairs.sort_values("value").iloc[0]
+    yield (
+        "5: the paper's .13, its lowest pair of tasks, beside a mean over all pairs",
+        "beside the lowest pair here",
+        f"rank correlation of {low['a']} and {low['b']}; mean over {len(pairs)} pairs:",
+        f"{low['value']:.2f}",
+        f"{pairs['value'].mean():.2f}",
+    )
+    needed = of("ffn_needed", level="choice/mean")
+    shown = needed[(needed["p_holm"] < 0.05)]
+    yield (
+        "5: an FFN is needed if its cost is above the margin",
+        "if its one-sided bound is, over all FFNs together (Holm)",
+        f"of {len(needed)} FFNs, replaced by their mean, needed for the choice:",
+        f"{len(shown)}",
+        f"{int((needed['value'] > CHOICE_MARGIN).sum())}",
+    )
+
+
 def cheap_rows() -> list[Row]:
     """What the released code did, as far as it needs no real model."""
     return [*prefix_matching(), *copying(), *rank_correlation()]
@@ -224,7 +316,7 @@ def cheap_rows() -> list[Row]:
 
 def cheap_rows_of_version_0_1() -> list[Row]:
     """What version 0.1 did, as far as it needs no real model."""
-    return [*screening(), *primary_test()]
+    return [*screening(), *primary_test(), *published()]
 
 
 def table(rows: list[Row], mark: str = BEGIN) -> str:
