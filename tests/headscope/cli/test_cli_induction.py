@@ -477,6 +477,8 @@ def test_a_study_of_a_student_model_scores_its_heads_and_reports(
     assert "the model has no tokenizer" in page and "Importance for tasks was measured" not in page
     refused = headscope(*asked, "--only", "screen")
     assert refused.status == 2 and "must be turned into tokens" in refused.error
+    refused = headscope("vectors", student, "-o", tmp_path / "run")
+    assert refused.status == 2 and "that model has no tokenizer, and a screen reads documents" in refused.error
 
 
 def test_hours_do_not_stop_the_study_of_a_model_that_reads_no_documents(
