@@ -85,7 +85,11 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
         "'knock_out' is not a value of --only: give induction, screen, primary, vectors, contest, importance, "
         "knockout, prune, compare or report; did you mean knockout?",
     ),
-    (("plan", "--budget", "2"), "'2' is not a value of --budget: give small or paper"),
+    (
+        ("plan", "--budget", "2"),
+        "what 2 hours hold depends on the speed: give --speed TOKENS (a second, of a forward pass) or --calibrate, "
+        "which times this machine; or name a budget, small or paper (--budget)",
+    ),
     # orders
     (
         ("prune", "--order", "own,best"),
