@@ -21,6 +21,7 @@ from ablation.tasks.definitions import definition
 from ablation.tasks.labels import labelled
 from ablation.tasks.loading import METRICS, demonstration_pool, evaluated, limited, render, telling_misfits
 from ablation.tasks.names import ICL14
+from ablation.tasks.own_files import named
 from ablation.tasks.rendering import Renderer
 from ablation.tasks.reserved import cluster_of, divided
 from ablation.tasks.task import Task
@@ -87,6 +88,7 @@ def vector_task(
     Rows without a label are counted (`Task.unlabelled`) and left out.
     Raises UsageError for a task without training documents, or with too few for `shots` demonstrations.
     """
+    name = named(name)
     source, place = definition(name, data)
     metric = METRICS.get(name, "acc") if name in ICL14 else "acc"
     if not source.has_training_docs():

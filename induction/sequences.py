@@ -338,7 +338,9 @@ def _refuse_impossible(
                 f"This model's context of {limit} tokens is too short for random repeated sequences: the shortest take "
                 f"1 + {repeats} x {SHORTEST} = {1 + repeats * SHORTEST}. Score a model with a longer context."
             )
-        longest = min(longest, max(drawable, SHORTEST))
+        if drawable < SHORTEST:
+            raise _too_few(candidates, times * SHORTEST + (bos is None))
+        longest = min(longest, drawable)
         raise UsageError(
             f"A sequence of 1 + {repeats} x {block} = {positions} tokens is longer than this model's context of "
             f"{limit}. Give length={longest} (--length {longest}) or less"
@@ -347,11 +349,7 @@ def _refuse_impossible(
     needed = block + (bos is None)
     if needed > len(candidates):
         if drawable < SHORTEST:
-            raise UsageError(
-                f"The {len(candidates)} tokens that can be drawn from this vocabulary (ranked by {candidates.rule}) "
-                f"are too few: the shortest random sequences take {times * SHORTEST + (bos is None)} different ones. "
-                "Give counts=... that cover more tokens (--counts)."
-            )
+            raise _too_few(candidates, times * SHORTEST + (bos is None))
         raise UsageError(
             f"A sequence {f'without repeats, {times} blocks long, ' if times > 1 else ''}needs {needed} distinct "
             f"tokens, but only {len(candidates)} can be drawn from this vocabulary (ranked by "
@@ -364,6 +362,14 @@ def _refuse_impossible(
             f"The candidates must be ids under {model.vocab_size} other than BOS ({bos}); the highest id is {highest}. "
             "Leave candidates out to take them from the model's tokenizer."
         )
+
+
+def _too_few(candidates: Candidates, needed: int) -> UsageError:
+    return UsageError(
+        f"The {len(candidates)} tokens that can be drawn from this vocabulary (ranked by {candidates.rule}) are too "
+        f"few: the shortest random sequences take {needed} different ones. Give counts=... that cover more tokens "
+        "(--counts)."
+    )
 
 
 def _generator(seed: int, protocol: str, repeats: int, index: int) -> torch.Generator:

@@ -8,7 +8,9 @@ from typing import Any
 from torch import nn
 
 from interp.errors import RefusedModelError, UsageError
+from interp.model import HookedModel
 
+SHOWN = 80  # characters of what is no model
 _INSIDE = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
 _MERGE = "its adapters stand beside the weights that headscope reads: give model.merge_and_unload()"
 _SAVE = "save it as an ordinary checkpoint (save_pretrained, through accelerator.unwrap_model) and load that folder"
@@ -41,6 +43,10 @@ def unwrapped(source: nn.Module) -> Any:
     from transformers import PreTrainedModel
 
     if not isinstance(model, PreTrainedModel):
+        if inside := next((name for name, part in model.named_modules() if isinstance(part, PreTrainedModel)), None):
+            raise RefusedModelError(
+                f"{_told(model)} is a PyTorch module around a Hugging Face model: give the one inside, model.{inside}"
+            )
         raise RefusedModelError(
             f"{_told(model)} is a PyTorch module and no Hugging Face model, so headscope can't tell where its heads "
             f"are: {_GPT2}"
@@ -55,8 +61,14 @@ def refuse_source(source: Any) -> None:
             f"a state dict ({len(source)} entries) is weights without a model: build the model, call its "
             "load_state_dict, and give the model"
         )
+    if isinstance(source, HookedModel):
+        raise UsageError("this model is loaded already (a HookedModel): use it as it is")
+    if isinstance(getattr(source, "model", None), nn.Module):  # a pipeline, a Trainer
+        raise UsageError(f"this {_told(source)} is no model but holds one: give its .model, and its tokenizer with it")
+    shown = " ".join(repr(source).split())
+    shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
     raise UsageError(
-        f"{source!r} ({type(source).__name__}) is no model: give `smollm2-135m`, a hub id, a folder, a .gguf file, or "
+        f"{shown} ({_told(source)}) is no model: give `smollm2-135m`, a hub id, a folder, a .gguf file, or "
         "a Hugging Face causal language model in memory"
     )
 
@@ -86,5 +98,5 @@ def _named(module: Any, names: Mapping[str, str]) -> str | None:
     return next((kind.__name__ for kind in type(module).__mro__ if kind.__name__ in names), None)
 
 
-def _told(module: Any) -> str:
+def _told(module: object) -> str:
     return type(module).__name__

@@ -261,6 +261,12 @@ def _weights(folder: str, source: Any, config: Any, options: dict[str, Any]) -> 
     return hf
 
 
+def _devices() -> list[str]:
+    """What this machine has."""
+    cuda = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
 def _device(device: str | torch.device | None) -> str:
     """The device's name, or `auto`; refuses what is no device and what this machine does not have."""
     if device is None:
@@ -272,9 +278,9 @@ def _device(device: str | torch.device | None) -> str:
             raise RuntimeError("weights on it have no values")
         torch.empty(1, device=torch.device(device))
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        why = str(error).splitlines()[0]
+        why = str(error).splitlines()[0].split(". ")[0]  # PyTorch goes on for a page
         raise UsageError(
-            f"{str(device)!r} is not a device of this machine ({why}): give cpu, cuda, cuda:1 or auto"
+            f"{str(device)!r} is not a device of this machine ({why}): give {', '.join(_devices())} or auto"
         ) from error
     return str(device)
 

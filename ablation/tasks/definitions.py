@@ -67,6 +67,8 @@ def users_task(name: str, path: Path, data: str | Path) -> Any:
     except HeadscopeError:
         raise
     except Exception as error:  # the file may run any code, and its documents may be anywhere
+        if isinstance(error, UnicodeDecodeError) or type(error).__name__ == "DatasetGenerationError":
+            raise unreadable(path, error) from error
         raise failure(f"{name} ({path})", home, error) from error
 
 
@@ -105,6 +107,15 @@ def failure(task: str, folder: Path | None, error: Exception) -> UsageError:
     if folder is None and isinstance(error, OSError | ValueError):
         return unreachable_hub(task, "the data set that lm-evaluation-harness names", error)
     return misfit(f"the first document of {task}", error)
+
+
+def unreadable(path: Path, error: Exception) -> UsageError:
+    """The error for files that a task's own definition names and `datasets` fails on."""
+    return UsageError(
+        f"The documents that {str(path)!r} names can't be read ({type(error).__name__}: {error.__cause__ or error}). "
+        "Expected JSON lines in UTF-8; another encoding is converted by `iconv -f UTF-16 -t UTF-8 FILE > new.jsonl` "
+        "(or -f WINDOWS-1252)."
+    )
 
 
 def misfit(document: str, error: Exception) -> UsageError:

@@ -10,6 +10,7 @@ from typing import Any
 from ablation.tasks.definitions import definition, misfit, quiet_harness
 from ablation.tasks.labels import labelled
 from ablation.tasks.names import BOS, DEMOS, ICL14, LABELS
+from ablation.tasks.own_files import named
 from ablation.tasks.rendering import Renderer
 from ablation.tasks.reserved import PARTS, divided
 from ablation.tasks.spread import spread_places
@@ -34,7 +35,7 @@ def load_task(
     labels: str = "true",
     part: str = "all",
 ) -> Task:
-    """A multiple-choice task with its prompts: one of the 14, a probe, or one of lm-evaluation-harness's own.
+    """A multiple-choice task with its prompts: one of the 14, a probe, one of lm-evaluation-harness, or a YAML file.
 
     `limit` takes so many documents of the split (questions in MultiRC), spread over it (spread.py). `data` is `hub` or
     a folder with TASK/{train,validation}.jsonl; with `hub`, HEADSCOPE_DATA is read where it has the task.
@@ -49,6 +50,7 @@ def load_task(
     check_arguments(shots=shots, limit=limit, split=split, demos=demos, bos=bos, labels=labels, part=part)
     if part == "screen" and split != "train":
         raise UsageError("The documents kept for the screen are training documents: load them with split='train'.")
+    name = named(name)
     source, place = definition(name, data)
     metric = METRICS.get(name, "acc") if name in ICL14 else "acc"
     rows, pool, unlabelled = list(evaluated(source, name, split)), demonstration_pool(source, name), 0

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ablation.tasks.names import GROUPS, is_own
+from ablation.tasks.names import GROUPS, is_own, own_case
 from interp.errors import UsageError, quoted
 
 SUFFIXES = (".yaml", ".yml")
@@ -42,6 +42,11 @@ def register(written: str) -> str:
     if held != path.resolve():
         raise UsageError(f"{str(path)!r} and {str(held)!r} both call their task {name!r}: rename one of them.")
     return name
+
+
+def named(written: str) -> str:
+    """The name of the task that is meant by a name in any case, or by a file."""
+    return register(written) if is_file(written) else own_case(written)
 
 
 def file_of(name: str) -> Path | None:

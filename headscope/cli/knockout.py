@@ -61,7 +61,7 @@ def knockout(
 
     folder = opt.run_folder(model, out)
     found, page = opt.measure(
-        f"knock-out of every {component}",
+        f"knock-out of every {named(component)}",
         model=model,
         loading=loading,
         folder=folder,
@@ -87,11 +87,16 @@ def tell_cost(model: Any, cells: Any, *, component: str) -> None:
     typer.echo(f"about {duration(seconds)} if nothing of it is stored yet", err=True)
 
 
+def named(component: str) -> str:
+    """As it is read."""
+    return "FFN" if component == "ffn" else component
+
+
 def show(found: Any, component: str) -> None:
     """The components that each task misses most."""
     rows = [
         (one.task, ", ".join(f"{name} ({loss:+.3f})" for name, loss in one.worst), str(one.shots), str(one.documents))
         for one in found
     ]
-    title = f"the {component}s whose removal costs most, by choice where tasks have one"
+    title = f"the {named(component)}s whose removal costs most, by choice where tasks have one"
     show_table(title, ("task", "worst", "shots", "documents"), rows, left=2)

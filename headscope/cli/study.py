@@ -55,6 +55,7 @@ def study(
       headscope study gpt2 --only compare          # one stage again
     """
     opt.task_choice(tasks, shots or "0", data=data)
+    from headscope.plan.study import holes
     from headscope.plan.study import study as run_study
 
     with opt.resumable():
@@ -80,6 +81,8 @@ def study(
 
         for sentence in answer(Evidence(run)).sentences:
             typer.echo(f"- {sentence}")
+        for line in holes(run):
+            typer.echo(f"Left out: {line}.")
     if publish is not None:
         from headscope.report.published import publish as write
 

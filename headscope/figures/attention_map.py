@@ -2,7 +2,7 @@
 
 Pages draw the same map themselves (report/static/shared/attention_map.js).
 Colour runs from 0 to the highest attention paid to a position other than the first, which takes what a head does not
-need; the bar says so at its end, and a cell beyond it has a plus sign.
+need; the bar says so at its end, and a cell beyond it has a plus sign. Where that comes close to 1, it runs to 1.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from interp.token_display import label
 
 EVERY = 40
 LEAST = 0.05  # of the colour scale: a head that looks at nothing but the first position stays pale
+WHOLE = 0.95  # from here on the colours run to 1: nothing is left that a plus sign could tell
 CAPPED = "+"  # on a cell beyond the end of the colours
 STEPS = 4  # of the colour bar
 ROUNDED = 5e-5
@@ -63,8 +64,9 @@ def causal(pattern: Float[np.ndarray, "query key"]) -> Float[np.ndarray, "query 
 
 
 def saturation(pattern: Float[np.ndarray, "query key"]) -> float:
-    """The highest attention to a position other than the first."""
-    return max(LEAST, float(np.nanmax(pattern[:, 1:], initial=0.0)))
+    """The highest attention to a position other than the first; 1 where it is close."""
+    highest = float(np.nanmax(pattern[:, 1:], initial=0.0))
+    return 1.0 if highest >= WHOLE else max(LEAST, highest)
 
 
 def beyond(values: Float[np.ndarray, "query key"], end: float) -> Bool[np.ndarray, "query key"]:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headscope.plan.budget import TIERS, Budget, parse_budget
+from headscope.plan.budget import NAMED, TIERS, Budget, parse_budget
 from headscope.plan.hours import Subject, begun_with, first_budget, fitted_budget
 from headscope.plan.names import ASKED, CARRIED, PRIMARY, STAGES, TAIL, WITHOUT_TEXT, shots_of
 from headscope.plan.runners import RUNNERS, Show
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 PARTS = tuple(f"no {name}: " for name in STAGES)  # how a line of what is left out begins that names a stage
+NO_SCREEN = "no screen"  # how the reason for no primary question begins (study_plan.py)
 NO_TEXT = "nothing that reads documents is run: the model has no tokenizer, and random sequences take token ids alone"
 NO_FFNS = "no FFN is scored, removed or pruned: the model has none that headscope can place"
 
@@ -81,8 +82,9 @@ def study(
     subject = loaded(model, load)
     if only is not None and only not in WITHOUT_TEXT:
         tokenizer_of(subject, f"the documents of {names[0]}")
-    if not isinstance(wanted, Budget):
-        tokenizer_of(subject, "the documents that a budget in hours is reckoned from")
+    if subject.tokenizer is None and not isinstance(wanted, Budget):
+        plan = replace(plan, budget=NAMED["small"].limited(limit))  # no documents are read: nothing to fit into hours
+    elif not isinstance(wanted, Budget):
         found, tokens = begun_with(folder, stage) or first_budget(subject, plan.ranked, wanted)
         plan = replace(plan, budget=found.limited(limit), tokens=tokens)
     if only in (None, "induction"):
@@ -201,6 +203,12 @@ def carrying(plan: StudyPlan, folder: Path) -> StudyPlan:
     if not plan.answerable:
         return plan
     return replace(plan, names=learnt_tasks(open_run(folder), plan.names), part="rest")
+
+
+def holes(run: Run) -> list[str]:
+    """What of the study this model, these tasks or their scores could not give, as it was noted."""
+    noted = [line for stage in run.stages if stage.command == "study" for line in stage.record.get("left_out", ())]
+    return [line for line in noted if line.startswith((*PARTS, NO_SCREEN, NO_TEXT, NO_FFNS))]
 
 
 def not_learnt(folder: Path, plan: StudyPlan, carried: StudyPlan) -> str:

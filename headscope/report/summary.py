@@ -54,7 +54,7 @@ def measured(manifest: Manifest, data: Mapping[str, Any]) -> list[str]:
             "task."
         )
         sentences += _learning(stage)
-    tasks = sorted({name for stage in manifest.stages for name in stage.tasks})
+    tasks = sorted({name for stage in manifest.stages if stage.command == "importance" for name in stage.tasks})
     if tasks:
         sentences.append(f"Importance for tasks was measured on {len(tasks)}: {', '.join(tasks)}.")
     if manifest.identity.get("quantization"):

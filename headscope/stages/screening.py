@@ -9,7 +9,7 @@ why a task is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from math import inf, nan
 from pathlib import Path
@@ -19,11 +19,13 @@ from ablation.gains import DRAWS
 from ablation.names import RECHECKED
 from ablation.screening import CONFIDENCE, FEWEST, Screen, Screened, load_screen, screen
 from ablation.statistics.power import documents_for
+from ablation.tasks.names import GROUPS
 from headscope.stages.cells import Progress, TaskChoice, Tell, title_of, unlabelled_rows
 from headscope.stages.evaluation import StoredEvaluations
+from headscope.stages.token_counts import UNIFORM
 from headscope.store.ahead import ahead
 from headscope.store.comparisons import SCREENED, Kind, Row, frame, row
-from headscope.store.manifest import Stage, read_manifest
+from headscope.store.manifest import Manifest, Stage, read_manifest
 from headscope.store.run import MODEL, Run, command_into
 from headscope.store.writer import open_stage
 from interp.errors import UsageError
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 LEVELS = ("few", "none", "shuffled")
 COMMAND = "screen"
 SCREEN = ("study", "--only", "screen")  # as it is typed
+USUAL = {"budget": "small", "bos": "auto", "seed": 0}
 __all__ = ["FEWEST", "learnt_tasks", "measure_screening", "screen_rows", "screening_stage", "seen_tasks"]
 
 
@@ -140,10 +143,39 @@ def seen_tasks(folder: str | Path, model: str | None = None) -> tuple[str, ...]:
     if not stages:
         typed = model or (Run(Path(folder)).typed_model if manifest else MODEL)
         raise UsageError(
-            f"the run '{folder}' holds no screen, so nobody knows which tasks the model learns from its context. "
-            f"Run `{command_into(Path(folder), *SCREEN, model=typed)}` first."
+            f"the run '{folder}' holds no screen, so nobody knows which tasks the model learns from its context"
+            f"{_way_to_screen(Path(folder), manifest, typed)}"
         )
     return tuple(stages[-1].tasks)
+
+
+def _way_to_screen(folder: Path, manifest: Manifest | None, model: str) -> str:
+    """One command that suffices: by the protocol of the folder's study, and into another where that can't have one."""
+    if manifest is not None and manifest.identity.get("tokenizer_hash", "") is None:
+        return ": that model has no tokenizer, and a screen reads documents"
+    study = next((stage for stage in manifest.stages if stage.command == "study"), None) if manifest else None
+    if study is None:
+        return f". Run `{command_into(folder, *SCREEN, model=model)}` first."
+    for line in study.record.get("left_out", ()):
+        if line.startswith("no screen"):
+            other = command_into(Path("FOLDER"), *SCREEN, *_typed_tasks(study), model=model)
+            return f"; its study can't have one ({line}). Screen into another folder: `{other}`."
+    return f". Run `{command_into(folder, *SCREEN, *typed_options(study), model=model)}` first."
+
+
+def _typed_tasks(study: Stage) -> list[str]:
+    """Nothing where they are the default."""
+    return [] if list(study.tasks) == list(GROUPS["probes"]) else ["--tasks", ",".join(study.tasks)]
+
+
+def typed_options(study: Stage) -> list[str]:
+    """The options of a study as they are typed, those that are its defaults left out."""
+    held = dict(study.protocol) if isinstance(study.protocol, Mapping) else {}
+    held |= {"seed": study.seed, "shots": ",".join(map(str, study.options.get("shots", ())))}
+    if held.get("counts") not in (None, UNIFORM):
+        held["counts"] = "FILE"  # the manifest has its hash
+    given = [(name, value) for name, value in held.items() if value not in (None, "") and value != USUAL.get(name)]
+    return [*_typed_tasks(study), *(word for name, value in given for word in (f"--{name}", str(value)))]
 
 
 def learnt_tasks(run: Run, names: tuple[str, ...]) -> tuple[str, ...]:

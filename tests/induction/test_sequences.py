@@ -236,11 +236,17 @@ def test_a_length_is_fitted_to_context_and_candidates(model: HookedModel, withou
     assert by_context is not None and by_context.length == 224 and "context of 900 tokens" in by_context.by
 
 
+def short_of(context: int) -> HookedModel:
+    hf = LlamaForCausalLM(LlamaConfig(vocab_size=1200, **{**SIZES, "max_position_embeddings": context}))
+    return interp.load_model(hf, check=False)
+
+
 def test_a_context_or_vocabulary_too_short_for_any_sequence_is_said(pool: Candidates) -> None:
-    hf = LlamaForCausalLM(LlamaConfig(vocab_size=1200, **{**SIZES, "max_position_embeddings": 8}))
-    short = interp.load_model(hf, check=False)
+    short = short_of(8)
     with pytest.raises(UsageError, match=r"context of 8 tokens is too short.*1 \+ 4 x 3 = 13"):
         repeated_sequences(short, candidates=Candidates(torch.arange(100, 1100), "counts", 1000))
+    with pytest.raises(UsageError, match=r"The 2 tokens .* too few"):  # no length that is advised would do
+        repeated_sequences(short_of(16), candidates=Candidates(torch.arange(100, 102), "counts", 2))
     with pytest.raises(UsageError, match=r"The 3 tokens .* too few: .* take 4 different ones.*\(--counts\)"):
         repeated_sequences(short, length=3, repeats=1, candidates=Candidates(torch.arange(100, 103), "counts", 3))
 

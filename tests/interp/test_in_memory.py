@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -42,7 +43,6 @@ def named(name: str, hf: Any) -> nn.Module:
         ("DeepSpeedEngine", "save it as an ordinary checkpoint"),
         ("HookedTransformer", r"before version 4\. Load the checkpoint that it was made from.*GPT2Config"),
         ("TransformerBridge", r"take \.bridge\(\) of what comes back"),
-        ("NanoGPT", r"a PyTorch module and no Hugging Face model.*GPT2LMHeadModel\(transformers\.GPT2Config"),
     ],
 )
 def test_what_cannot_be_taken_off_says_the_way(name: str, way: str) -> None:
@@ -50,9 +50,30 @@ def test_what_cannot_be_taken_off_says_the_way(name: str, way: str) -> None:
         with pytest.raises(RefusedModelError, match=f"{name} is .*{way}"):
             interp.load_model(outside)  # type: ignore[arg-type]
     child = type("Child", (type(named(name, None)),), {})()
-    if name != "NanoGPT":
-        with pytest.raises(RefusedModelError, match=f"Child is no Hugging Face model.*{way}"):
-            interp.load_model(child)
+    with pytest.raises(RefusedModelError, match=f"Child is no Hugging Face model.*{way}"):
+        interp.load_model(child)
+
+
+def test_a_module_of_ones_own_says_the_way() -> None:
+    nano = r"NanoGPT is a PyTorch module and no Hugging Face model.*GPT2LMHeadModel\(transformers\.GPT2Config"
+    with pytest.raises(RefusedModelError, match=nano):
+        interp.load_model(named("NanoGPT", nn.Linear(2, 2)))  # type: ignore[arg-type]
+    for around in (named("Lightning", build("llama")), torch.compile(named("Lightning", build("llama")))):
+        with pytest.raises(RefusedModelError, match=r"Lightning is .* around a Hugging Face model: .* model\.inside$"):
+            interp.load_model(around)  # type: ignore[arg-type]
+    with pytest.raises(RefusedModelError, match=r"AveragedModel is .* model\.module$"):
+        interp.load_model(torch.optim.swa_utils.AveragedModel(build("llama")))  # type: ignore[arg-type]
+
+
+def test_what_holds_a_model_or_is_one_already_says_so() -> None:
+    hf = build("llama")
+    with pytest.raises(UsageError, match=r"this SimpleNamespace is no model but holds one: give its \.model"):
+        interp.load_model(SimpleNamespace(model=hf, tokenizer=None))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="loaded already"):
+        interp.load_model(interp.load_model(hf, check=False))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"^LlamaConfig \{[^\n]*\.\.\. \(LlamaConfig\) is no model") as refused:
+        interp.load_model(hf.config)
+    assert len(str(refused.value)) < 300
 
 
 def test_transformer_lenss_own_models_say_the_way() -> None:

@@ -290,10 +290,11 @@ def test_a_bad_dtype(folder: Path, dtype: str | torch.dtype) -> None:
         interp.load_model(folder, dtype=dtype)
 
 
-@pytest.mark.parametrize("device", ["banana", "cuda:99", "meta", "cpu:x"])
+@pytest.mark.parametrize("device", ["banana", "cuda:99", "meta", "cpu:x", "mps:9", "xpu"])
 def test_a_bad_device(folder: Path, device: str) -> None:
-    with pytest.raises(UsageError, match=f"'{device}' is not a device of this machine"):
+    with pytest.raises(UsageError, match=f"'{device}' is not a device of this machine") as refused:
         interp.load_model(folder, device=device)
+    assert len(str(refused.value)) < 500, "PyTorch's page on where an operator runs is left out"
 
 
 def test_offloading_wants_the_device_auto(folder: Path, tmp_path: Path) -> None:

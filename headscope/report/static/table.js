@@ -67,6 +67,7 @@ const table = {
     const places = this.sorted(this.chosen());
     const shownNow = places.slice(0, this.limit);
     $("table").tHead.replaceChildren(this.head());
+    $("table").style.setProperty("--columns", $("table").tHead.rows[0].cells.length); // on paper, the more the smaller
     $("table").tBodies[0].replaceChildren(...shownNow.map((place) => this.row(place)));
     $("table-note").textContent = places.length ? `${shownNow.length} of ${places.length} heads` + (places.length < scores.entries[0].mean.length ? ` that pass the filters, of ${scores.entries[0].mean.length}` : "") : "No head passes the filters.";
     $("more").hidden = places.length <= this.limit;

@@ -198,6 +198,22 @@ def test_its_documents_may_be_elsewhere(mine: Path, tmp_path: Path, write: Write
     assert load_task(name, data=tmp_path / "data").documents[0].queries[0] == "20 is"
 
 
+def test_a_file_is_a_task_in_python_too(mine: Path) -> None:
+    assert [d.queries for d in load_task(str(mine)).documents] == [d.queries for d in load_task("parity").documents]
+    assert load_task("Probe_Capitals", limit=2).name == "probe_capitals"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_documents_that_a_file_names_and_nobody_can_read(mine: Path, tmp_path: Path, encoding: str) -> None:
+    held = tmp_path / "held.jsonl"
+    held.write_bytes(json.dumps({"number": 3, "label": 0, "more": "\xf6"}, ensure_ascii=False).encode(encoding))
+    files = f"dataset_path: json\ndataset_kwargs:\n  data_files: {{train: {held}, validation: {held}}}\n"
+    loader = "custom_dataset: !function ablation.tasks.data.load\ndataset_kwargs: {task: parity}\n"
+    mine.write_text(YAML.replace(loader, files))
+    with pytest.raises(UsageError, match=r"The documents that '.*mine\.yaml' names can't be read .* in UTF-8; another"):
+        load_task(str(mine))
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_file_of_ones_own_in_another_encoding(mine: Path, encoding: str) -> None:
     mine.write_bytes(YAML.replace("parity", "parity").encode(encoding))

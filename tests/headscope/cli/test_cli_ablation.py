@@ -141,7 +141,7 @@ def test_every_command_says_what_it_did_and_where(first: dict[str, Outcome], fol
     assert "most important heads, 2 tasks at 2 shots" in first["importance"].out
     assert f"stored in {folder}; report: {folder / 'report.html'}" in first["importance"].out
     assert f"`headscope compare {folder}` compares the rankings" in first["importance"].out
-    assert "the ffns whose removal costs most" in first["knockout"].out
+    assert "the FFNs whose removal costs most" in first["knockout"].out
     assert "if nothing of it is stored yet" in first["knockout heads"].error
     assert "pruning: an area of 1 costs nothing" in first["prune"].out
     for order in (

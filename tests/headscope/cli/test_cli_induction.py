@@ -472,9 +472,21 @@ def test_a_study_of_a_student_model_scores_its_heads_and_reports(
     assert [stage.command for stage in run.stages] == ["study", "induction"]
     assert all(stage.finished for stage in run.stages) and (run.folder / "report.html").is_file()
     assert any("the model has no tokenizer" in line for line in run.stages[0].record["left_out"])
-    assert "the model has no tokenizer" in (run.folder / "report.html").read_text(encoding="utf-8")
+    assert "Left out: nothing that reads documents is run: the model has no tokenizer" in made.out
+    page = (run.folder / "report.html").read_text(encoding="utf-8")
+    assert "the model has no tokenizer" in page and "Importance for tasks was measured" not in page
     refused = headscope(*asked, "--only", "screen")
     assert refused.status == 2 and "must be turned into tokens" in refused.error
+    refused = headscope("vectors", student, "-o", tmp_path / "run")
+    assert refused.status == 2 and "that model has no tokenizer, and a screen reads documents" in refused.error
+
+
+def test_hours_do_not_stop_the_study_of_a_model_that_reads_no_documents(
+    headscope: Callable[..., Outcome], student: Path, tmp_path: Path
+) -> None:
+    made = headscope("study", student, "--counts", "uniform", "--budget", "0.5", "-o", tmp_path / "run")
+    assert made.status == 0, made.error
+    assert [stage.command for stage in open_run(tmp_path / "run").stages] == ["study", "induction"]
 
 
 def test_a_student_model_is_scored_into_a_run_with_its_tokens_as_numbers(

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import random
+import re
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -48,10 +50,12 @@ from headscope.plan.study_plan import StudyPlan
 from headscope.stages.cells import TaskChoice, fingerprints
 from headscope.stages.evaluation import reference_task
 from headscope.stages.knock_out import measure_knock_out
+from headscope.stages.screening import seen_tasks
 from headscope.store.manifest import Manifest, Stage
 from headscope.store.run import Run, open_run
 from headscope.store.scores import label
 from headscope.store.units import UnitStore
+from headscope.store.writer import begin_stage
 from interp.errors import StoreError, UsageError
 from tests.headscope import killed_study, tiny
 from tests.headscope.commands import done, tables, units
@@ -610,12 +614,28 @@ def test_only_what_is_learnt_is_carried_on_and_a_screen_must_come_first(
     model: interp.HookedModel, tmp_path: Path, small: None
 ) -> None:
     asked: dict[str, Any] = {"tasks": killed_study.TASKS, "shots": "0,2", "budget": "small", "limit": 12}
-    with pytest.raises(UsageError, match=r"holds no screen.*study MODEL --only screen"):
+    with pytest.raises(UsageError, match=r"holds no screen.*study MODEL --only screen") as refused:
         study(model, out=tmp_path / "run", only="importance", **asked)
+    advised = re.search(r"`headscope study MODEL (.*)`", str(refused.value))
+    assert advised, refused.value
+    given = dict(zip(*[iter(shlex.split(advised[1]))] * 2, strict=True))
+    assert given.pop("-o") == str(tmp_path / "run") and given.pop("--only") == "screen"
+    assert given == {"--tasks": killed_study.TASKS, "--shots": "0,2", "--limit": "12"}, "as the folder has it"
     with mock.patch("headscope.plan.study.learnt_tasks", return_value=NAMES[:1]):
         run = study(model, out=tmp_path / "run", only="importance", **asked)
     assert {stage.tasks for stage in run.stages if stage.command == "importance"} == {NAMES[:1]}
     assert set(run.head_scores["task"]) == {NAMES[0]} and run.stages[0].record["carried"] == [NAMES[0]]
+
+
+def test_a_study_that_can_not_have_a_screen_sends_for_another_folder(tmp_path: Path) -> None:
+    protocol = {"budget": "0.5", "bos": "auto", "limit": 8, "counts": "5a0f"}
+    made = Stage("study", protocol, seed=3, tasks=NAMES, options={"shots": [0, 2]})
+    with begin_stage(tmp_path / "run", {"source": "tiny"}, made) as writer:
+        with pytest.raises(UsageError, match=r"--budget 0.5 --counts FILE --limit 8 --seed 3 --shots 0,2 -o .*` first"):
+            seen_tasks(tmp_path / "run")
+        writer.record(left_out=["no screen and no primary question: they take 12 documents a task at least"])
+    with pytest.raises(UsageError, match=r"its study can't have one \(.* 12 documents .*-o FOLDER`\.$"):
+        seen_tasks(tmp_path / "run")
 
 
 def test_documents_too_few_for_a_screen_are_said_and_all_tasks_are_taken(model: interp.HookedModel) -> None:

@@ -180,6 +180,9 @@ def test_a_scale_that_holds_every_cell_has_no_marked_end() -> None:
     pattern[3, 2] = 0.4
     trace = attention_map(pattern, list("abcd")).data[0]
     assert trace.zmax == 0.4 and trace.colorbar.ticktext[-1] == "0.40" and not np.array(trace.text, dtype=bool).any()
+    pattern[2, 1], pattern[3, 0] = 0.97, 1.0  # nearly all: the colours run to 1
+    trace = attention_map(pattern, list("abcd")).data[0]
+    assert trace.zmax == 1 and trace.colorbar.ticktext[-1] == "1.00" and not np.array(trace.text, dtype=bool).any()
 
 
 def test_a_layers_picture_has_a_map_a_head_on_one_scale() -> None:

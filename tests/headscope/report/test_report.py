@@ -192,6 +192,14 @@ def test_what_the_stage_recorded_is_told(tmp_path: Path) -> None:
     assert "loss falls by 3.46 nats" in text and "Not scored: copying (post-LN)." in text
 
 
+def test_only_tasks_whose_importance_was_measured_are_said_to_be(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", shape=SMALL)
+    begin_stage(tmp_path / "run", IDENTITY, Stage("study", "few", tasks=("copa", "rte"))).finish()
+    assert "Importance for tasks was measured" not in read(render(tmp_path / "run"))[0].text
+    begin_stage(tmp_path / "run", IDENTITY, Stage("importance", "few", tasks=("copa",))).finish()
+    assert "Importance for tasks was measured on 1: copa." in read(render(tmp_path / "run"))[0].text
+
+
 def test_fv_heads_are_told_apart_from_induction_heads(tmp_path: Path) -> None:
     write_run(tmp_path / "run", shape=SMALL)
     with begin_stage(tmp_path / "run", IDENTITY, Stage("vectors", "probes", tasks=("copa",))) as writer:

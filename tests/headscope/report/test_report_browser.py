@@ -12,14 +12,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from headscope.report import render
+from headscope.store.manifest import Stage
 from headscope.store.run import Run, open_run
 from headscope.store.writer import begin_stage
+from induction.definitions import DEFINITIONS
+from interp.scores import HeadScores
 from interp.token_display import shown
 from tests.headscope.accessible import violations
 from tests.headscope.browsed import A4, READY, click_cell, cut_on_paper, intrude, overlaps, printed
-from tests.headscope.synthetic import HOSTILE, Shape, write_run
+from tests.headscope.synthetic import HOSTILE, IDENTITY, SCORES, Shape, write_run
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect
@@ -287,6 +291,21 @@ def test_printing_keeps_every_column(page: Any, report: Path) -> None:
     assert cells.count() == 12
     right = cells.last.evaluate("cell => cell.getBoundingClientRect().right")
     assert right <= 1016 and page.locator("#table").evaluate("table => table.scrollWidth") <= 1016
+
+
+def test_printing_keeps_the_columns_of_all_scores_there_are(page: Any, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", shape=Shape(30, 9, 3))
+    with begin_stage(folder, IDENTITY, Stage("all", "more")) as writer:
+        for entry in DEFINITIONS:
+            if (entry.name, entry.variant) not in SCORES and entry.variant != "bansal_released":
+                values = torch.rand(20, 30, 9, generator=torch.Generator().manual_seed(0))
+                writer.add_scores(HeadScores.from_items(entry.name, values, variant=entry.variant))
+    page.goto(render(folder).as_uri())
+    page.wait_for_selector(READY)
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 1016, "height": 700})
+    assert page.locator("#table thead th").count() >= 22
+    assert page.locator("#table").evaluate("table => table.getBoundingClientRect().right") <= 1016
 
 
 def test_the_report_is_printed_light_and_whole(browser: Any, report: Path) -> None:

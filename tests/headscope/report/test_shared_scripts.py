@@ -114,3 +114,6 @@ def test_the_map_marks_what_lies_beyond_its_scale(shared: Any) -> None:
     assert (cells["zmin"], cells["zmax"]) == (0, 0.6)
     assert cells["text"] == [["+", "", ""], ["", "", ""], ["+", "", ""]]
     assert cells["colorbar"]["ticktext"] == ["0.00", "0.15", "0.30", "0.45", "≥0.60"]
+    for highest, end in ((0.9, 0.9), (0.97, 1)):
+        axes = [axis, [[1.0, None, None], [0.1, highest, None], [0.0, 0.5, 0.5]]]
+        assert shared.evaluate("([keys, rows]) => display.attentionMap.end(rows, keys)", axes) == end

@@ -4,11 +4,13 @@
 display.attentionMap = {
   FONT: 10,
   LEAST: 0.05, // of the colour scale: a head that looks at nothing but the first position stays pale
+  WHOLE: 0.95, // from here on the colours run to 1: nothing is left that a plus sign could tell
 
-  /** The highest attention to a position other than the first, which takes what a head does not need. */
+  /** The highest attention to a position other than the first, which takes what a head does not need; 1 if close. */
   end(rows, keys) {
     const highest = (most, value, at) => (display.known(value) && keys[at].position > 0 ? Math.max(most, value) : most);
-    return rows.reduce((most, row) => row.reduce(highest, most), this.LEAST);
+    const end = rows.reduce((most, row) => row.reduce(highest, most), this.LEAST);
+    return end >= this.WHOLE ? 1 : end;
   },
 
   /** Which of equally spaced labels are shown: as many as lines of this height have room for. */
