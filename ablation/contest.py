@@ -246,7 +246,8 @@ def contest_task(
 ) -> ContestTask:
     """Evaluate a task (k shots, documents that no arm was ranked on) under every removal.
 
-    replacements: by name of ablation, None for zero. evaluate: as ablation.evaluate. at_last: as evaluate_at_last.
+    replacements: by name of ablation, None for zero. evaluate: as ablation.evaluate. at_last: as evaluate_at_last, for
+    all sets of an ablation, since a prompt is run once for all that it is asked.
     progress(n) is told after n more removals.
     """
     removed: dict[RemovedSet, Evaluation] = {}
@@ -255,8 +256,8 @@ def contest_task(
         removed[removal] = evaluate(model, task, heads=removal.heads.mask(model), replacement=stand_in)
         if progress is not None:
             progress(1)
-    for name, arm in dict.fromkeys((one.ablation, one.heads.arm) for one in wanted if one.positions == "last"):
-        asked = [one for one in wanted if (one.ablation, one.heads.arm, one.positions) == (name, arm, "last")]
+    for name in dict.fromkeys(one.ablation for one in wanted if one.positions == "last"):
+        asked = [one for one in wanted if (one.ablation, one.positions) == (name, "last")]
         found = at_last(model, task, [one.heads.heads for one in asked], replacements[name])
         removed |= dict(zip(asked, found, strict=True))
         if progress is not None:

@@ -70,6 +70,7 @@ CONCEPT, IMPORTANCE = "concept", "importance"
 STORED = {FUNCTION: "fv", RECOGNITION: "tr", LEARNING: "tl"}
 CONCEPT_SCORE = "concept_induction"
 HELD = 2  # blocks at which runs begin, whose residual streams are held at once
+SHARD_AT_LAST = 5
 RANKED = 12  # training documents a task that importance to the choice is measured on
 LEAVES_OUT = (UsageError, RefusedModelError, SelfCheckError)  # an arm that a model or a task has not; no broken numbers
 Rankings = dict[str, np.ndarray]
@@ -283,12 +284,12 @@ class _Contest:
     def at_last(
         self, model: HookedModel, task: Task, sets: Sequence[Sequence[Any]], replacement: Replacement | None
     ) -> list[Evaluation]:
-        """Sets removed at the last position, a shard of documents a unit."""
+        """Sets removed at the last position, a few documents a unit: each has a row for every set."""
         from ablation.evaluation import judged
 
         documents, units = list(task.token_documents(model)), []
         start = 0
-        for shard in shards(task, SHARD):
+        for shard in shards(task, SHARD_AT_LAST):
             held = documents[start : start + len(shard.documents)]
             start += len(held)
 

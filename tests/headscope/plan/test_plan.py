@@ -185,8 +185,19 @@ def test_speed_is_tokens_a_second(model_folder: Path) -> None:
     assert speed(interp.load_model(str(model_folder), check=False), rows=1, length=16) > 1
 
 
+def test_speed_is_that_of_the_fastest_pass_and_slow_models_are_timed_three_times(model_folder: Path) -> None:
+    """As beside another process, which slows down all passes but one."""
+    model = interp.load_model(str(model_folder), check=False)
+    for took, wanted, passes in (([5.0, 5.0, 0.5, 5.0, 5.0], 0.5, 4), ([9.0, 8.0, 7.0, 0.5], 7.0, 3)):
+        now, left = [0.0], iter(took)
+        handle = model.hf.register_forward_hook(lambda *_, now=now, left=left: now.append(now[-1] + next(left)))
+        assert speed(model, rows=1, length=16, clock=lambda now=now: now[-1]) == pytest.approx(16 / wanted)
+        handle.remove()
+        assert len(now) == 1 + passes
+
+
 def test_refusals(model_folder: Path) -> None:
     asked = ("plan", model_folder, "--tasks", TASKS[0])
-    refused(command(*asked, "--budget", "2"), "'2' is not a value of --budget", "small or paper")
+    refused(command(*asked, "--budget", "2"), "what 2 hours hold depends on the speed: give --speed TOKENS")
     refused(command(*asked, "--limit", 0), "'0' is not a value of --limit")
     refused(command(*asked, "--shots", "0,900"), "900 shots")
