@@ -30,6 +30,7 @@ from interp import changes
 from interp.architecture import linear_weight
 from interp.attention.rows import FactoredRows, blocks
 from interp.errors import RefusedModelError, UsageError
+from interp.training import refuse_dropout
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -90,6 +91,7 @@ def edit(model: HookedModel, point: Point, change: Edit) -> Iterator[None]:
     """Pass the activation at `point` through `change` (None leaves it) for as long as the context lasts."""
     if point.name not in EDITABLE:
         raise UsageError(f"{point.name} can be read but not changed; what can be changed: {', '.join(EDITABLE)}")
+    refuse_dropout(model.hf)
     with ExitStack() as stack:
         for handle in _attach(model, point, change):
             stack.callback(handle.remove)
@@ -99,6 +101,7 @@ def edit(model: HookedModel, point: Point, change: Edit) -> Iterator[None]:
 @contextmanager
 def capture(model: HookedModel, wanted: Iterable[Point], store: Callable[[Point, Tensor], None]) -> Iterator[None]:
     """Hand every activation at the wanted places to `store`."""
+    refuse_dropout(model.hf)
     attention: dict[str, list[int]] = {}
     with ExitStack() as stack:
         for point in wanted:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from interp.errors import UsageError
 from interp.tokenizing import to_tokens
+from interp.training import refuse_dropout
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 def arguments(model: HookedModel, tokens: Tensor | str, attention_mask: Tensor | None) -> dict[str, Any]:
     """Positions are counted from the first real token: GPT-2 and GPT-Neo are wrong under left padding without them."""
+    refuse_dropout(model.hf)
     if isinstance(tokens, str):
         tokens = to_tokens(model, tokens)
     refuse(model, tokens, attention_mask)

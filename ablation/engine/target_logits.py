@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from interp.training import refuse_dropout
+
 if TYPE_CHECKING:
     from interp.model import HookedModel
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 @contextmanager
 def logits_at(model: HookedModel, rows: Int[Tensor, " pair"], positions: Int[Tensor, " pair"]) -> Iterator[None]:
     """For as long as the context lasts the model gives logits [1 pair vocab], at these (row, position) pairs."""
+    refuse_dropout(model.hf)
 
     def keep(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden = args[0]

@@ -253,6 +253,13 @@ def recomputed_otherwise(desk: Desk) -> Any:
         return log_likelihoods(load("gpt2"), documents())
 
 
+@refusal(UsageError, "is in training mode with dropout")
+def dropped(desk: Desk) -> Any:
+    model = interp.load_model(build("gpt2"), check=False)
+    model.hf.train()
+    return log_likelihoods(model, documents())
+
+
 @refusal(HeadscopeError, "along the gradient of all gates")
 def gradient_of_something_else(desk: Desk) -> Any:
     with mock.patch("ablation.gate_gradients._dots", lambda a, b: 1.2 * (a * b).sum(-1)):
