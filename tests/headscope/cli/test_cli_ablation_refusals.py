@@ -190,7 +190,8 @@ def test_a_missing_number_of_shots_or_task_is_named(model_folder: Path, folder: 
 
 def test_the_primary_question_needs_a_screen(model_folder: Path, folder: Path, tmp_path: Path) -> None:
     asked = ("study", model_folder, "--tasks", TASK, "--shots", "0,2", "--limit", 12, "--only", "primary")
-    refused(command(*asked, "-o", tmp_path / "new"), "holds no screen", "`headscope study MODEL --only screen -o")
+    typed = f"`headscope study MODEL --only screen --tasks {TASK} --limit 12 --shots 0,2 -o"
+    refused(command(*asked, "-o", tmp_path / "new"), "holds no screen", typed)
 
 
 def test_an_order_by_choice_says_which_importance_is_missing(
