@@ -72,8 +72,8 @@ def attention_parts(bench: Bench, look: Mapping[str, Any]) -> dict[str, Any]:
 def note(attention: Attention) -> str:
     lines = "Lines mark where each copy of the block begins. " if attention.tokens.blocks else ""
     return (
-        f"{lines}Colour runs from 0 to the highest attention paid to a position other than the first; cells marked + "
-        "lie above it. Choose a cell to follow its query."
+        f"{lines}Colour runs from 0 to the highest attention paid to a position other than the first, or to 1 where "
+        "that is close; cells marked + lie above it. Choose a cell to follow its query."
     )
 
 
