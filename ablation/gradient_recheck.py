@@ -2,7 +2,8 @@
 
 The log-likelihood is computed again by itself, and the gradient of the loss by all gates together has to be what the
 loss does when the gates move a little along it. Where a step is rounded away (half precision), where a token may be
-sent to other experts, and where the scale of a norm is held fixed, which no run does, only the log-likelihood is.
+sent to other experts, where the scale of a norm is held fixed, which no run does, and where every run reads the weights
+from disk, only the log-likelihood is.
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ from ablation.replacement import Placement, Replacement
 from interp.checks.choices import has_experts
 from interp.checks.result import is_precise
 from interp.errors import HeadscopeError
+from interp.offload import is_offloaded
 from interp.rechecks import refuse_unlike
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
 
 STEPS = (1e-2, 3e-3, 1e-3)  # larger ones first: small ones drown in rounding
-ROUNDING = {torch.float64: 1e-11, torch.float32: 2e-6}  # of a log-likelihood, as a share of it
+ROUNDING = {torch.float64: 1e-11, torch.float32: 2e-6}  # of a log-likelihood, as a share of it and of the logits
+LOGITS = 10.0  # their size: a short answer's log-likelihood is rounded as they are
 SHARE = 0.05  # of the slope: what curves
 TELLING = 4.0  # times what rounds away: a smaller change of the loss says nothing
 
@@ -53,12 +56,12 @@ def recheck_document(
     what = f"the log-likelihood of document {document.id}"
     refuse_unlike(model, what, log_likelihood, again.log_likelihood, way="where its gradient is taken")
     if follows(model, frozen_norm=frozen_norm):
-        _refuse_unlike_slope(plain, slope.double().nan_to_num(), ROUNDING[model.dtype] * again.size)
+        _refuse_unlike_slope(plain, slope.double().nan_to_num(), ROUNDING[model.dtype] * (LOGITS + again.size))
 
 
 def follows(model: HookedModel, *, frozen_norm: bool) -> bool:
     """Whether a small step of the gates can be told to follow the gradient."""
-    return is_precise(model) and not frozen_norm and not has_experts(model)
+    return is_precise(model) and not frozen_norm and not has_experts(model) and not is_offloaded(model.hf)
 
 
 def told_of(model: HookedModel, *, frozen_norm: bool) -> str:

@@ -197,3 +197,9 @@ def test_another_patch_is_run_again_each_time(monkeypatch: pytest.MonkeyPatch) -
     for _ in range(3):
         patch(model, [3, 4, 5, 6], [3, 4, 7, 6], answer=[8], other=[9])
     assert len({head for (head,) in seen[-3:]}) == 3  # those before are of the search for a route
+
+
+def test_gates_that_are_held_around_importance_are_part_of_its_check(all_of_it: list[str]) -> None:
+    model = load("llama", dtype=torch.float64)
+    with model.gates(heads=[(0, 1)], ffns=[1]):
+        importance(model, SmallTask(tuple(documents(2))), objective="choice")
