@@ -25,5 +25,5 @@ def _dropout_of(hf: nn.Module) -> str:
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
             return f"{name}: {module.p:g}"
     values = vars(getattr(hf, "config", None) or object).items()
-    shares = ((name, value) for name, value in values if "drop" in name and isinstance(value, int | float))
+    shares = ((name, value) for name, value in values if "drop" in name and isinstance(value, float))
     return next((f"{name}: {value:g}" for name, value in shares if value > 0), "")

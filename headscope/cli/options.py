@@ -18,6 +18,7 @@ from headscope.cli import help as panels
 from headscope.cli import values
 from headscope.cli.kinds import choice, listed, option, path, shots, text, whole
 from headscope.cli.terminal import progress, status
+from headscope.plan.budget import NAMED, parse_budget
 from interp.levels import LEVELS
 
 if TYPE_CHECKING:
@@ -64,6 +65,14 @@ ScreenTasks = Annotated[
 ]
 Shots = Annotated[str, shots("Numbers of demonstrations in the prompt, separated by commas.")]
 BudgetShots = Annotated[str | None, shots("Numbers of demonstrations.", default="the budget's")]
+
+
+def budget(help: str) -> Any:
+    """What a study may cost."""
+    metavar, named = f"<{'|'.join(NAMED)}|hours>", lambda: list(NAMED)
+    return option("--budget", help=help, metavar=metavar, parser=values.checked(parse_budget), autocompletion=named)
+
+
 Limit = Annotated[
     int | None, whole("--limit", low=1, help="Documents of each task, spread over its passages.", panel=panels.PROMPTS)
 ]

@@ -19,7 +19,7 @@ from headscope.cli.kinds import choice as one_of
 from headscope.cli.kinds import option, path, whole
 from headscope.cli.plan_placed import Placed, Where, placed, show_placements, speed_of
 from headscope.cli.terminal import duration, show_table, status
-from headscope.plan.budget import NAMED, TIERS, Budget, parse_budget
+from headscope.plan.budget import TIERS, Budget, parse_budget
 from headscope.plan.placement import device_names, parse_bytes
 from headscope.plan.workers import Asked
 from interp.errors import UsageError
@@ -27,6 +27,7 @@ from interp.errors import UsageError
 if TYPE_CHECKING:
     from headscope.plan.cost import Plan
     from headscope.plan.power import Claim, Power
+    from headscope.plan.shapes import Shape
     from headscope.stages.cells import TaskChoice
 
 POWER, WHERE = panels.POWER, panels.WHERE
@@ -49,16 +50,7 @@ def plan(
     tasks: opt.Tasks = "probes",
     shots: opt.BudgetShots = None,
     data: opt.Data = "hub",
-    budget: Annotated[
-        str,
-        option(
-            "--budget",
-            help="Of a study; hours need --speed or --calibrate.",
-            metavar=f"<{'|'.join(NAMED)}|hours>",
-            parser=values.checked(parse_budget),
-            autocompletion=lambda: list(NAMED),
-        ),
-    ] = "small",
+    budget: Annotated[str, opt.budget("Of a study; hours need --speed or --calibrate.")] = "small",
     limit: opt.AtMost = None,
     speed: Annotated[
         float | None,
@@ -155,6 +147,7 @@ def plan(
     names = opt.task_choice(tasks, "0", data=data).names
     from headscope.plan.cost import plan_study
     from headscope.plan.names import shots_of
+    from headscope.plan.shapes import Shape, shape_of
 
     wanted = parse_budget(budget)
     if not isinstance(wanted, Budget) and speed is None and not calibrate:
@@ -164,11 +157,13 @@ def plan(
         )
     counts = shots or ",".join(map(str, shots_of(names, wanted if isinstance(wanted, Budget) else TIERS[-1])))
     choice = opt.task_choice(tasks, counts, data=data)
-    shape, tokenizer = described(model, loading)
+    config, tokenizer = described(model, loading)
+    shape = config if isinstance(config, Shape) else shape_of(config)
+    speed = speed_of(where, shape)
     with status("counting tokens"):
-        chosen = wanted if isinstance(wanted, Budget) else bought(where, shape, tokenizer, choice, wanted)
+        chosen = wanted if isinstance(wanted, Budget) else bought(shape, tokenizer, choice, wanted, speed)
         found = plan_study(shape, tokenizer, choice, chosen.limited(limit))
-    standing, speed = placed(where, found), speed_of(where, found.shape)
+    standing = placed(where, found)
     shown = None if not power else powers(model, run, choice, found, effect, deviation)
     if as_json:
         print(json.dumps(plain(told(found, speed, standing, shown)), indent=2))
@@ -192,16 +187,13 @@ def described(model: str, loading: opt.Loading) -> tuple[Any, Any]:
         return opt.configuration(model, **loading)
 
 
-def bought(where: Where, config: Any, tokenizer: Any, choice: TaskChoice, hours: float) -> Budget:
-    """What the hours hold at the speed that is given, or timed here."""
+def bought(shape: Shape, tokenizer: Any, choice: TaskChoice, hours: float, speed: float | None) -> Budget:
+    """What the hours hold at the speed that is given, or was timed here."""
     from headscope.plan.hours import Subject, budget_of_hours
-    from headscope.plan.shapes import Shape, shape_of
 
-    shape = config if isinstance(config, Shape) else shape_of(config)
-    a_second = speed_of(where, shape)
-    if a_second is None:
+    if speed is None:
         raise UsageError("--calibrate times this machine, not the one that is described: give its --speed")
-    return budget_of_hours(Subject.of_shape(shape, tokenizer), choice, hours, a_second)[0]
+    return budget_of_hours(Subject.of_shape(shape, tokenizer), choice, hours, speed)[0]
 
 
 def powers(

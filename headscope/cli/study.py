@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from headscope.cli import engines, values
+from headscope.cli import engines
 from headscope.cli import options as opt
-from headscope.cli.kinds import choice, option, path
+from headscope.cli.kinds import choice, path
 from headscope.cli.terminal import progress
-from headscope.plan.budget import NAMED, parse_budget
 from headscope.plan.names import STAGES
 
 
@@ -26,14 +25,7 @@ def study(
     data: opt.Data = "hub",
     limit: opt.AtMost = None,
     budget: Annotated[
-        str,
-        option(
-            "--budget",
-            help="small, paper (the full measure), or hours, as 0.5: what decides comes first.",
-            metavar=f"<{'|'.join(NAMED)}|hours>",
-            parser=values.checked(parse_budget),
-            autocompletion=lambda: list(NAMED),
-        ),
+        str, opt.budget("small, paper (the full measure), or hours, as 0.5: what decides comes first.")
     ] = "small",
     only: Annotated[str | None, choice("--only", STAGES, help=f"One stage: {', '.join(STAGES)}.")] = None,
     publish: Annotated[Path | None, path("--publish", help="Folder for the tables and a page of findings.")] = None,
