@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from ablation.contest import (
     contest_task,
     controlled,
     copied_units,
+    evaluate_at_last,
     matches,
     removals,
     with_random,
@@ -147,8 +149,10 @@ def test_drops_are_evaluations_one_by_one() -> None:
     replacements = {"mean": means, "zero": None}
     wanted = removals(sets)
     counted: list[int] = []
-    found = contest_task(model, task, wanted, replacements, progress=counted.append)
+    at_last = mock.Mock(wraps=evaluate_at_last)
+    found = contest_task(model, task, wanted, replacements, at_last=at_last, progress=counted.append)
     assert sum(counted) == len(wanted)
+    assert at_last.call_count == 2, "a prompt is run once by mean and once by zero, for the sets of all arms"
     full = evaluate(model, task)
     for removal in wanted:
         stand_in = replacements[removal.ablation]
