@@ -229,6 +229,8 @@ def test_dots_of_a_run_are_the_rows_of_its_primary(run: Run) -> None:
     controls = rows[(rows["kind"] == "primary_control") & (rows["level"] == "choice/mean")]["value"]
     assert (dots[0].value, dots[0].interval) == (drop["value"], (drop["ci_low"], drop["ci_high"]))
     assert dots[0].controls == tuple(controls) and len(controls) == 39
+    related = rows[rows["level"] == "choice/mean"].assign(level="margin/mean")
+    assert len(dots_of(pd.concat([rows, related]))) == len(dots), "what is nearly choice stands in the tables alone"
     without = dots_of(rows[rows["kind"] != "primary_control"])
     np.testing.assert_allclose(without[0].reach, dots[0].reach, atol=1e-6)
 

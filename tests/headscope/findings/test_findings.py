@@ -583,6 +583,7 @@ def test_what_repeats_do_to_the_loss_has_its_direction(tmp_path: Path, whole: fl
 def test_documents_that_are_not_stored_are_not_told_as_none(tmp_path: Path) -> None:
     """A look without its documents, beside another way for which no number would do."""
     rows = [*one_question(-0.1, 0.5), *one_question(-0.1, 0.5, level="choice/zero", n=inf)]
+    rows += one_question(-0.1, 0.5, level="margin/mean")  # nearly choice: told nowhere
     looks = [{"kind": "undecided", "value": 0.2, "low": -0.2, "high": 0.6}]
     (told,) = undecided.drops(write(tmp_path, rows, stage=Stage("primary", {}), looks=looks))
     by_mean, by_zero = told.split("; ")
