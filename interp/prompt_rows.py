@@ -29,7 +29,6 @@ from interp.resume import passed_over
 from interp.row_joining import Joining, changes_of
 from interp.scored_paths import RowTokens, ScoredPaths
 from interp.shared_keys import new_cache, shared_cache
-from interp.training import refuse_dropout
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -218,7 +217,6 @@ def _logits(
     model: HookedModel, rows: RowTokens, cache: Any, places: Sequence[tuple[int, int]]
 ) -> Float[Tensor, "place vocab"]:
     """The model's logits at (row, query) places only."""
-    refuse_dropout(model.hf)
     index = torch.tensor(places, device=model.device).T
 
     def keep(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -16,6 +16,7 @@ from ablation.importance import importance
 from ablation.knock_out import knock_out
 from ablation.patching import patch
 from induction.sequences import drawn_from
+from interp import hooks
 from interp.errors import UsageError
 from interp.model import HookedModel
 from tests.ablation.documents import SmallTask, documents
@@ -24,6 +25,8 @@ from tests.interp.families import build
 TOKENS = torch.tensor([[3, 4, 5, 6]])
 USES: dict[str, Callable[[HookedModel], Any]] = {
     "run": lambda model: model(TOKENS),
+    "capture": lambda model: captured(model),
+    "gates": lambda model: gated(model),
     "cache": lambda model: model.run_with_cache(TOKENS, ["z"]),
     "scores": lambda model: induction.prefix_matching_score(
         model, induction.repeated_sequences(model, length=8, sequences=2, candidates=drawn_from(model, None, "uniform"))
@@ -34,6 +37,17 @@ USES: dict[str, Callable[[HookedModel], Any]] = {
     "patching": lambda model: patch(model, [3, 4, 5], [3, 4, 6], answer=[7], other=[9]),
     "attribution": lambda model: direct_attribution(model, [3, 4, 5], [7], [9]),
 }
+
+
+def captured(model: HookedModel) -> None:
+    """What is read while the user runs the Hugging Face model."""
+    with hooks.capture(model, [hooks.Point("z", 0)], lambda point, value: None):
+        model.hf(TOKENS)
+
+
+def gated(model: HookedModel) -> None:
+    with model.gates(heads=[(0, 1)]):
+        model.hf(TOKENS)
 
 
 def dropping(place: str) -> HookedModel:

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 import pytest
 
 from headscope import figures
-from headscope.figures.catalogue import _profiles, reliable
+from headscope.figures.catalogue import _knockouts, _profiles, _pruning, reliable
 from headscope.figures.dots import Dot, dot_plot, dots_of
 from headscope.figures.importance_scatter import importance_scatter
 from headscope.figures.joint_grid import joint_grid
@@ -265,6 +265,20 @@ def test_aggregate_importance_gives_each_task_the_same_weight(tmp_path: Path) ->
     assert found is not None
     np.testing.assert_allclose(found, [[0.375, 0.625]])
     assert stored.aggregate("signed", 5) is None
+
+
+@pytest.mark.parametrize("name", ["knockout", "pruning"])
+def test_outcomes_that_are_nearly_choice_have_no_panel(run: Run, name: str) -> None:
+    stored = Stored(run)
+    draw = {"knockout": _knockouts, "pruning": _pruning("head")}[name]
+    panels = [panel.title for panel in draw(stored)]
+    table, column = {"knockout": ("ffn_scores", "variant"), "pruning": ("metrics", "metric")}[name]
+    rows = getattr(stored, table)
+    related = rows[rows["score"] == "knock_out"] if name == "knockout" else rows
+    related = related[related[column] == related[column].iloc[0]]
+    assert panels
+    vars(stored)[table] = pd.concat([rows, *(related.assign(**{column: other}) for other in ("margin", "per_token"))])
+    assert [panel.title for panel in draw(stored)] == panels
 
 
 def test_profiles_of_importance_are_the_aggregates_and_samples_say_how_many_heads(tmp_path: Path) -> None:
