@@ -24,7 +24,7 @@ from headscope.plan.runners import RUNNERS, Show
 from headscope.plan.study_plan import StudyPlan
 from headscope.stages.cells import Tell, parse_shots
 from headscope.stages.screening import COMMAND as SCREEN
-from headscope.stages.screening import learnt_tasks
+from headscope.stages.screening import NO_SCREEN, learnt_tasks
 from headscope.stages.token_counts import mark_of, read_counts
 from headscope.store.manifest import Stage, read_manifest
 from headscope.store.run import Run, check_output_folder, open_run
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 PARTS = tuple(f"no {name}: " for name in STAGES)  # how a line of what is left out begins that names a stage
-NO_SCREEN = "no screen"  # how the reason for no primary question begins (study_plan.py)
 NO_TEXT = "nothing that reads documents is run: the model has no tokenizer, and random sequences take token ids alone"
 NO_FFNS = "no FFN is scored, removed or pruned: the model has none that headscope can place"
 

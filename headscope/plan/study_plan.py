@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from headscope.plan.budget import PAPER, Budget
 from headscope.plan.names import shots_of
 from headscope.stages.cells import TaskChoice
-from headscope.stages.screening import FEWEST
+from headscope.stages.screening import FEWEST, NO_SCREEN
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,9 @@ class StudyPlan:
     def unanswerable(self) -> str:
         """Why there is no screen and no primary question; empty where there are."""
         if not (0 in self.shots and self.most):
-            return "no screen, no primary and no gain over 0 shots: they compare 0 shots with more"
+            return f"{NO_SCREEN}, no primary and no gain over 0 shots: they compare 0 shots with more"
         if self.budget.primary_documents < FEWEST:
-            return f"no screen and no primary question: they take {FEWEST} documents a task at least"
+            return f"{NO_SCREEN} and no primary question: they take {FEWEST} documents a task at least"
         return ""
 
     def left_out(self) -> list[str]:

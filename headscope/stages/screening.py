@@ -37,9 +37,10 @@ if TYPE_CHECKING:
 
 LEVELS = ("few", "none", "shuffled")
 COMMAND = "screen"
+NO_SCREEN = "no screen"  # how a study's line begins that says why it can't have one
 SCREEN = ("study", "--only", "screen")  # as it is typed
 USUAL = {"budget": "small", "bos": "auto", "seed": 0}
-__all__ = ["FEWEST", "learnt_tasks", "measure_screening", "screen_rows", "screening_stage", "seen_tasks"]
+__all__ = ["FEWEST", "NO_SCREEN", "learnt_tasks", "measure_screening", "screen_rows", "screening_stage", "seen_tasks"]
 
 
 def screening_stage(choice: TaskChoice) -> Stage:
@@ -157,7 +158,7 @@ def _way_to_screen(folder: Path, manifest: Manifest | None, model: str) -> str:
     if study is None:
         return f". Run `{command_into(folder, *SCREEN, model=model)}` first."
     for line in study.record.get("left_out", ()):
-        if line.startswith("no screen"):
+        if line.startswith(NO_SCREEN):
             other = command_into(Path("FOLDER"), *SCREEN, *_typed_tasks(study), model=model)
             return f"; its study can't have one ({line}). Screen into another folder: `{other}`."
     return f". Run `{command_into(folder, *SCREEN, *typed_options(study), model=model)}` first."
