@@ -28,7 +28,7 @@ def retention_curves(rows: pd.DataFrame, *, title: str = "") -> go.Figure:
     return styled(
         traces,
         x="heads removed, least important first, %",
-        y="share left (dashed: of the excess over null)",
+        y="share left (dashed: excess over null)",
         title=title,
         height=420,
         hovermode="x unified",

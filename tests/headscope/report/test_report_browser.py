@@ -101,10 +101,12 @@ def click_head(page: Any, layer: int, head: int) -> None:
 
 
 def walk_down(page: Any) -> None:
-    """Scroll through the page, so that every figure comes into view."""
-    for place in range(0, page.evaluate("document.documentElement.scrollHeight"), 500):
-        page.evaluate(f"scrollTo(0, {place})")
-        page.wait_for_timeout(40)
+    """Bring every figure into view, one after the other, until each is drawn and keeps its place."""
+    while left := page.evaluate("figures.waiting().length"):
+        page.evaluate("figures.waiting()[0].scrollIntoView({ block: 'center' })")
+        page.wait_for_function("(left) => figures.waiting().length < left", arg=left)
+    page.wait_for_function("() => [...figures.drawn.keys()].every((box) => box.querySelector('.main-svg'))")
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def column(page: Any, name: str) -> list[float]:
