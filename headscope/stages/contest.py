@@ -23,13 +23,16 @@ from torch import Tensor
 from ablation.causal import existing
 from ablation.contest import (
     CLASS,
+    CONTROL,
     CONTROLS,
     DOSES,
     FUNCTION,
     INDUCTION,
+    KEPT,
     LEARNING,
     RECOGNITION,
     SHARES,
+    TESTED,
     WAYS,
     ContestSet,
     ContestTask,
@@ -46,7 +49,7 @@ from ablation.names import PATCH_RECHECKED, RECHECKED
 from ablation.statistics.standardised import FEWEST_CONTROLS
 from headscope.comparison.contest import contest_rows, set_table
 from headscope.stages.cells import Progress, TaskChoice, Tell, shards, text_length, title_of, unlabelled_rows
-from headscope.stages.evaluation import StoredEvaluations, replacement_for, way_of
+from headscope.stages.evaluation import EVALUATION_SHARD, StoredEvaluations, replacement_for, way_of
 from headscope.stages.induction import entity_sizes
 from headscope.stages.primary import REST, SHARD, heads_of_class, layout, listed, with_references
 from headscope.stages.screening import learnt_tasks
@@ -152,6 +155,7 @@ def measure_contest(
         writer.record(arms=sorted({one.arm for one in sets}), sets=sets_told(sets))
         writer.record(documents={title_of(task): task.fingerprint[:16] for task in tasks})
         writer.record(unlabelled=unlabelled_rows(tasks))
+        work.asked.update(_mark(one.heads.mask(model)) for one in wanted if of_primary(one.heads))
         counter = Progress(len(wanted) * len(tasks), progress)
         ahead(writer.units, (partial(work.contested, task, wanted, Progress(0)) for task in tasks))
         found = [work.contested(task, wanted, counter) for task in tasks]
@@ -160,6 +164,11 @@ def measure_contest(
         writer.store_items(ITEMS, set_table(found, wanted))
         writer.record(draws=DRAWS, running_check=f"{RECHECKED}; {PATCH_RECHECKED}")
     return rows
+
+
+def of_primary(one: ContestSet) -> bool:
+    """Whether the primary question removes this set too: the induction heads and their controls."""
+    return (one.arm, one.share, one.overlap) == (INDUCTION, CLASS, KEPT) and one.role in (TESTED, CONTROL)
 
 
 def sets_told(sets: Sequence[ContestSet]) -> dict[str, list[str]]:
@@ -180,7 +189,8 @@ class _Contest:
     writer: RunWriter
     choice: TaskChoice
     tell: Tell | None = None
-    evaluators: dict[int, StoredEvaluations] = field(default_factory=dict, repr=False)
+    evaluators: dict[tuple[int, int], StoredEvaluations] = field(default_factory=dict, repr=False)
+    asked: set[bytes] = field(default_factory=set, repr=False)
 
     # --- arms ---------------------------------------------------------------------------------------------------------
 
@@ -273,13 +283,18 @@ class _Contest:
         )
 
     def evaluate(self, model: HookedModel, task: Task, *, heads: Any = None, replacement: Any = None) -> Evaluation:
-        """By units; runs of sets that begin at the same block share what stands below it: matched ones mostly do."""
+        """By units; runs of sets that begin at the same block share what stands below it: matched ones mostly do.
+
+        What the primary question removes too is run in its shards, so that it is read; all else in larger ones, which
+        run the demonstrations less often.
+        """
         begin = 0 if heads is None else first_removed(heads, None)
-        if begin not in self.evaluators:
+        shard = SHARD if heads is None or _mark(heads) in self.asked else EVALUATION_SHARD
+        if (begin, shard) not in self.evaluators:
             while len(self.evaluators) >= HELD:
                 self.evaluators.pop(next(iter(self.evaluators)))
-            self.evaluators[begin] = StoredEvaluations(self.writer.units, begin=begin, shard=SHARD)
-        return self.evaluators[begin](model, task, heads=heads, replacement=replacement)
+            self.evaluators[begin, shard] = StoredEvaluations(self.writer.units, begin=begin, shard=shard)
+        return self.evaluators[begin, shard](model, task, heads=heads, replacement=replacement)
 
     def at_last(
         self, model: HookedModel, task: Task, sets: Sequence[Sequence[Any]], replacement: Replacement | None
@@ -307,6 +322,10 @@ class _Contest:
         ends = np.cumsum([len(document.choices) for document in documents])
         values = torch.cat([unit["log_likelihoods"] for unit in units], dim=1).numpy()
         return [judged(task, documents, [part.tolist() for part in np.split(row, ends[:-1])]) for row in values]
+
+
+def _mark(heads: Any) -> bytes:
+    return bytes(heads.values.float().numpy().tobytes())
 
 
 def _choice_importance(model: HookedModel, shard: Task) -> dict[str, Tensor]:

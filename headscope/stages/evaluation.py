@@ -96,7 +96,7 @@ class StoredEvaluations:
     @property
     def shared_key(self) -> str:
         """One copy is enough for a worker (headscope/engine/)."""
-        return f"evaluations from block {self.begin}"
+        return f"evaluations of {self.shard} documents from block {self.begin}"
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {"units": None, "begin": self.begin, "shard": self.shard, "most_below": MOST_BELOW}

@@ -32,9 +32,9 @@ from headscope.findings.evidence import Evidence
 from headscope.findings.page import page_of
 from headscope.stages.cells import Progress, TaskChoice, title_of
 from headscope.stages.contest import ContestChoice, _Contest, measure_contest
-from headscope.stages.evaluation import replacement_for
+from headscope.stages.evaluation import StoredEvaluations, replacement_for, way_of
 from headscope.stages.induction import measure_induction
-from headscope.stages.primary import conditions_of
+from headscope.stages.primary import PrimaryChoice, conditions_of, measure_primary
 from headscope.stages.screening import learnt_tasks, measure_screening
 from headscope.stages.vectors import Found, measure_vectors, vector_choice
 from headscope.store.comparisons import ContestLevel, Kind, level_of
@@ -317,6 +317,33 @@ def test_a_task_without_documents_is_left_out_and_the_others_are_the_primarys(
     assert stage.record["without_references"] == {TASKS[1]: "the screen saw all passages"}
     kept = conditions_of(TASKS[0], CHOICE).few.select(range(3))
     assert stage.record["documents"] == {title_of(kept): kept.fingerprint[:16]}
+
+
+def test_the_primary_and_the_contest_run_what_both_ask_once(
+    model: interp.HookedModel, run: Run, tmp_path: Path
+) -> None:
+    """What both remove is one unit in both; sets of the contest alone take a task's documents together."""
+    shutil.copytree(run.folder, tmp_path / "run")
+    for unit in (tmp_path / "run" / "units").iterdir():
+        unit.unlink()
+    own, ran = StoredEvaluations._run, []
+
+    def noted(self: Any, model: Any, shard: Any, masks: Any, replacement: Any) -> Any:
+        way = "whole" if masks["heads"] is None else way_of(replacement)[0]
+        ran.append((shard.task.shots, len(shard.documents), way))
+        return own(self, model, shard, masks, replacement)
+
+    with (
+        mock.patch.object(StoredEvaluations, "_run", noted),
+        mock.patch("headscope.stages.contest.learnt_tasks", return_value=TASKS),
+        mock.patch("headscope.stages.primary.learnt_tasks", return_value=TASKS),
+    ):
+        primary = PrimaryChoice(controls=3, ways=(), looks=(1.0,))
+        measure_primary(model, tmp_path / "run", CHOICE, primary)
+        assert set(ran) == {(shots, size, way) for shots in (0, 2) for size in (20, 4) for way in ("whole", "mean")}
+        ran.clear()
+        measure_contest(model, tmp_path / "run", CHOICE, CONTEST)
+    assert set(ran) == {(2, 24, "mean"), (2, 24, "zero"), (2, 20, "zero"), (2, 4, "zero")}
 
 
 def test_concept_prompts_are_drawn_from_the_runs_own_tokens(
