@@ -3,8 +3,8 @@
     python docs/reliability.py [--fast] [--without-study]
 
 The attacks are those of the slow tests (tests/headscope/test_faults.py, tests/test_fuzz.py), made more often, and the
-bad inputs of tests/refusals. Commands are killed on tiny random models, one by one, and in a study that runs all
-of their stages.
+bad inputs of tests/refusals. Commands are killed on tiny random models, one by one, in a study that runs all of
+their stages, and with Ray's workers.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,10 @@ def attacks(home: Path, *, fast: bool, study: bool) -> Iterator[Any]:
     yield from commands(model, home / "commands", most=max(1, 6 // share))
     if study:
         yield studied(model, home / "study", most=max(4, 16 // share))
+        (home / "sigkill").mkdir()
+        yield processes.killed_study(model, home / "sigkill", max(2, 20 // share))
+    if find_spec("ray") is not None:
+        yield from on_ray(model, home / "ray", drivers=max(1, 4 // share), workers=max(2, 20 // share))
 
 
 def commands(model: Path, home: Path, *, most: int) -> Iterator[Any]:
@@ -86,6 +91,21 @@ def studied(model: Path, home: Path, *, most: int) -> Any:
     home.mkdir()
     loaded = interp.load_model(str(model), check=False)
     return faults.killed_ever_later(STUDIED, lambda folder: killed_study.work(loaded, folder), home, most=most)
+
+
+def on_ray(model: Path, home: Path, *, drivers: int, workers: int) -> Iterator[Any]:
+    """Two workers: the command that holds them killed so often in two stages, and one of them, again and again."""
+    from tests.headscope.engine import ray_kills
+
+    home.mkdir()
+    with ray_kills.one_thread():
+        undisturbed = ray_kills.without_workers(model, home)
+        shares = [(1 + n) / (1 + drivers) for n in range(drivers)]
+        for name in ray_kills.HOW:
+            (home / f"killed-{name}").mkdir()
+            yield ray_kills.killed_drivers(name, model, undisturbed, home / f"killed-{name}", shares)
+        with ray_kills.at_work(model) as engine:
+            yield ray_kills.killed_workers(engine, model, home, workers)
 
 
 def together(told: list[Any]) -> list[Any]:

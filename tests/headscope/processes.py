@@ -1,4 +1,4 @@
-"""Faults of whole processes, counted as in faults.py: too little memory, two writers at once, one of them killed."""
+"""Faults of whole processes, counted as in faults.py: too little memory, two writers at once, kills by SIGKILL."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
+from tests.headscope.commands import units
 from tests.headscope.faults import Told, contents, stored_names, unreadable
 from tests.headscope.forking import DONE, KILLED, forks
 from tests.headscope.limited_memory import told as told_beside
@@ -85,4 +86,28 @@ def two_processes(home: Path, rounds: int) -> Told:
             told.wrong += not same
             shutil.rmtree(folder)
     told.wrong += sum(how != DONE for how in ended)
+    return told
+
+
+def killed_study(model: Path, home: Path, kills: int) -> Told:
+    """A study (killed_study.py) that is killed at random numbers of units, in `killed`, beside one in `whole`."""
+    told, draw = Told("a study killed by SIGKILL at random moments, and given again"), random.Random(7)
+    whole, folder = home / "whole", home / "killed"
+    with forks("killed_study.py", model) as script:
+        script.begin(whole)
+        if script.ended() != DONE:
+            raise AssertionError(f"the study in {whole} did not end")
+        total = len(units(whole))
+        for moment in sorted(draw.sample(range(1, total), kills)):
+            child = script.begin(folder)
+            while len(units(folder)) < moment:
+                time.sleep(0.002)
+            time.sleep(0.05 * draw.random())
+            script.kill(child)
+            told.made += script.ended() == KILLED
+            told.lost += unreadable(folder) + (len(units(folder)) < moment)
+        script.begin(folder)
+        same = script.ended() == DONE and contents(folder) == contents(whole) and units(folder) == units(whole)
+    told.mended += told.made * same
+    told.wrong += not same
     return told

@@ -6,11 +6,9 @@ Tests of the one whole study are slow ones; test_study_parts.py runs studies wit
 from __future__ import annotations
 
 import json
-import random
 import re
 import shlex
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -57,9 +55,8 @@ from headscope.store.scores import label
 from headscope.store.units import UnitStore
 from headscope.store.writer import begin_stage
 from interp.errors import StoreError, UsageError
-from tests.headscope import killed_study, tiny
+from tests.headscope import killed_study, processes, tiny
 from tests.headscope.commands import done, tables, units
-from tests.headscope.forking import DONE, KILLED, forks
 
 NAMES = tuple(killed_study.TASKS.split(","))
 
@@ -664,24 +661,10 @@ def test_a_study_of_everything_else_keeps_its_kind() -> None:
 @pytest.mark.slow
 def test_a_study_killed_at_five_random_moments_ends_as_one_never_killed(model_folder: Path, tmp_path: Path) -> None:
     """SIGKILL after a random number of units; then the same call to the end. Tables are equal byte for byte."""
-    draw = random.Random(7)
-    with forks("killed_study.py", model_folder) as script:
-        whole, killed = tmp_path / "whole", tmp_path / "killed"
-        script.begin(whole)
-        assert script.ended() == DONE
-        total = len(units(whole))
-        moments = sorted(draw.sample(range(1, total), 5))
-        for moment in moments:
-            child = script.begin(killed)
-            while len(units(killed)) < moment:
-                time.sleep(0.002)
-            time.sleep(0.05 * draw.random())
-            script.kill(child)
-            assert script.ended() == KILLED
-            assert moment <= len(units(killed)) < total
-        script.begin(killed)
-        assert script.ended() == DONE
-    assert units(killed) == units(whole) and tables(killed) == tables(whole)
+    told = processes.killed_study(model_folder, tmp_path, 5)
+    assert (told.made, told.mended, told.lost, told.wrong) == (5, 5, 0, 0)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert tables(killed) == tables(whole)
     run = open_run(killed)
     assert {"vector_raise", "contest_drop"} <= set(run.comparisons["kind"]) and "fv" in set(run.head_scores["score"])
     assert timeless(open_run(killed)) == timeless(open_run(whole))
