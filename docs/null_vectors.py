@@ -61,7 +61,7 @@ def drawn(found: FunctionVectors) -> list[np.ndarray]:
 
 
 def calls(draws: Sequence[np.ndarray]) -> tuple[int, int, int]:
-    """Of all pairs of draws, in the orders by task: how many, and in how many any head is above null, and any called."""
+    """Pairs of draws in the orders by task: how many, and in how many of them any head is above null, and called."""
     from ablation.function_vectors import POSITIVE_SHARE, TOP_SHARE
     from ablation.statistics.sign_flips import sign_flips
 

@@ -155,7 +155,7 @@ def main() -> None:
     asked, begin = parser.parse_args(), time.monotonic()
     with tempfile.TemporaryDirectory() as home:
         told = together(list(attacks(Path(home), fast=asked.fast, study=not asked.without_study)))
-        rows = [one.row() for one in told] + [refused(Path(home)), fuzzed(Path(home), 300 if asked.fast else 5_000)]
+        rows = [one.row() for one in told] + [refused(Path(home)), fuzzed(Path(home), 300 if asked.fast else 100_000)]
     lines = [f"| {' | '.join(cells)} |" for cells in (HEADINGS, ["---"] * len(HEADINGS), *rows)]
     made = sum(one.made for one in told)
     ended = sum(one.lost + one.wrong for one in told)
