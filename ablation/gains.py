@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ablation.evaluation import LOG_LIKELIHOOD, Evaluate, Evaluation, evaluate
+from ablation.names import DEMO_DRAWS
 from ablation.outcomes import Outcome, with_choices
 from ablation.tasks.task import Task
 from interp.errors import UsageError
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 CONTRASTS = {"gain": ("few", "none"), "learning": ("few", "shuffled"), "format": ("shuffled", "none")}
 CONDITIONS = ("few", "none", "shuffled")
-DRAWS = 3
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def mixed_draws(draws: Sequence[Task]) -> Task:
     return replace(first, documents=tuple(draws[draw].documents[place] for place, draw in places))
 
 
-def load_conditions(name: str, *, shots: int, draws: int = DRAWS, seed: int = 0, **options: Any) -> Conditions:
+def load_conditions(name: str, *, shots: int, draws: int = DEMO_DRAWS, seed: int = 0, **options: Any) -> Conditions:
     """A task with `shots` demonstrations, with none and with shuffled labels, from `draws` draws of demonstrations.
 
     `options` as in load_task. Draw k is that of seed + k.

@@ -11,6 +11,7 @@ POSITIONS = ("token", "document", "signed")  # importance.py: how gradients are 
 NORMALISATIONS = ("uniform", "paper", "layer_l2")  # importance.py: how documents and layers are made comparable
 OBJECTIVES = ("sum", "choice")  # importance.py: what is differentiated
 UNITS = ("head", "group")  # pruning.py: what an order of heads removes, single ones or whole kv groups
+DEMO_DRAWS = 3  # gains.py: so many sets of demonstrations share out a task's documents
 MINIMUM_DOCUMENTS = 64  # references.py: so many reference documents make a mean
 SAMPLED = 48  # stratified.py: so many heads stand for all, where all are too dear
 # The running checks, as the manifest tells them: engine/recheck.py, gradient_recheck.py, interp/prompt_rows.py.

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ablation.evaluation import Evaluate, evaluate
-from ablation.gains import DRAWS, Conditions, Shots, load_conditions, with_common_choices
+from ablation.gains import Conditions, Shots, load_conditions, with_common_choices
+from ablation.names import DEMO_DRAWS
 from ablation.statistics.intervals import ClusterEstimate
 from ablation.tasks.reserved import RESERVED
 from interp.errors import UsageError
@@ -129,7 +130,13 @@ def screen(
 
 
 def load_screen(
-    names: Sequence[str], *, shots: int, limit: int | None = None, draws: int = DRAWS, seed: int = 0, **options: Any
+    names: Sequence[str],
+    *,
+    shots: int,
+    limit: int | None = None,
+    draws: int = DEMO_DRAWS,
+    seed: int = 0,
+    **options: Any,
 ) -> tuple[Conditions, ...]:
     """The documents that are kept for the screen of these tasks; `options` as in load_task.
 

@@ -19,7 +19,7 @@ from statistics import median
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ablation.names import MINIMUM_DOCUMENTS, SAMPLED
+from ablation.names import DEMO_DRAWS, MINIMUM_DOCUMENTS, SAMPLED
 from ablation.tasks.reserved import RESERVED
 from headscope.plan.budget import Budget
 from headscope.plan.shapes import Shape, shape_of
@@ -183,7 +183,7 @@ def _but_heads(budget: Budget, cells: Sequence[CellTokens], layers: int, heads: 
         "primary": asked * (1 + budget.controls) * (1 + len(budget.primary_ways)) * PRIMARY_SHARE
         + _means(both, "fixed"),
         "vectors": sum(_vectors(cell, budget, heads) for cell in at_most),
-        "contest": sum(_contest(cell, budget) for cell in at_most) + _means(at_most, "fixed"),
+        "contest": sum(_contest(cell, budget) for cell in at_most) + _means(at_most, "fixed", DEMO_DRAWS),
         "importance": budget.rank_documents * ranked * GRADIENT + _means(at_most),
         "knockout FFNs": FFN_KNOCK_OUTS * knocked * (1 + layers) + _means(at_most),
         "prune heads": one_pass * masks["heads"] + stood,
@@ -216,7 +216,7 @@ def _contest(cell: CellTokens, budget: Budget) -> float:
     arms = CONTEST_EVERY if budget.contest_controls == "all" else CONTEST_ARMS
     sets = arms * (1 + budget.controls) + CONTEST_BARE
     last = documents * cell.per_unit * (1 + cell.choices)
-    return (cell.evaluated(documents, "fixed") + last) * sets * CONTEST_SHARE
+    return (cell.evaluated(documents, "fixed", DEMO_DRAWS) + last) * sets * CONTEST_SHARE
 
 
 def _masks(budget: Budget, tasks: int) -> dict[str, int]:

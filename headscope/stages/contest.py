@@ -44,8 +44,7 @@ from ablation.contest import (
     with_random,
 )
 from ablation.engine.below import first_removed
-from ablation.gains import DRAWS
-from ablation.names import PATCH_RECHECKED, RECHECKED
+from ablation.names import DEMO_DRAWS, PATCH_RECHECKED, RECHECKED
 from ablation.statistics.standardised import FEWEST_CONTROLS
 from headscope.comparison.contest import contest_rows, set_table
 from headscope.stages.cells import Progress, TaskChoice, Tell, shards, text_length, title_of, unlabelled_rows
@@ -162,7 +161,7 @@ def measure_contest(
         rows = frame(contest_rows(found, wanted, layout(model)))
         writer.replace_comparisons(rows, kinds=CONTEST)
         writer.store_items(ITEMS, set_table(found, wanted))
-        writer.record(draws=DRAWS, running_check=f"{RECHECKED}; {PATCH_RECHECKED}")
+        writer.record(draws=DEMO_DRAWS, running_check=f"{RECHECKED}; {PATCH_RECHECKED}")
     return rows
 
 

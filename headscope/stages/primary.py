@@ -26,8 +26,8 @@ import pandas as pd
 
 from ablation.causal import causal_check, existing, removal_ways
 from ablation.control_sets import KINDS, all_sets
-from ablation.gains import DRAWS, Conditions, load_conditions, with_common_choices
-from ablation.names import RECHECKED
+from ablation.gains import Conditions, load_conditions, with_common_choices
+from ablation.names import DEMO_DRAWS, RECHECKED
 from ablation.statistics.kv_groups import kv_groups
 from ablation.statistics.looks import EVEN
 from ablation.statistics.standardised import FEWEST_CONTROLS
@@ -149,7 +149,7 @@ def measure_primary(
         writer.replace_comparisons(rows, kinds=PRIMARY)
         sets = [check.to_frame([*OUTCOMES, *RELATED]) for check in (*checks, *further)]
         writer.store_items(ITEMS, pd.concat(sets, ignore_index=True))
-        writer.record(looks=looks, draws=DRAWS, running_check=RECHECKED)
+        writer.record(looks=looks, draws=DEMO_DRAWS, running_check=RECHECKED)
     return rows
 
 

@@ -15,8 +15,7 @@ from math import inf, nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablation.gains import DRAWS
-from ablation.names import RECHECKED
+from ablation.names import DEMO_DRAWS, RECHECKED
 from ablation.screening import CONFIDENCE, FEWEST, Screen, Screened, load_screen, screen
 from ablation.statistics.power import documents_for
 from ablation.tasks.names import GROUPS
@@ -75,7 +74,7 @@ def measure_screening(
         screened = Screen(tuple(of[name] for name in choice.names))
         reasons = {condition.task: condition.reason for condition in screened.tasks if not condition.passes}
         run.record(sentence=screened.sentence, learnt=list(screened.learnt), reasons=reasons)
-        run.record(draws=DRAWS, running_check=RECHECKED)
+        run.record(draws=DEMO_DRAWS, running_check=RECHECKED)
         run.replace_comparisons(frame(screen_rows(screened)), kinds=SCREENED)
     return screened
 
