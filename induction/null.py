@@ -6,9 +6,11 @@ the same (query, key) entries on an unrepeated sequence. The repeats are never p
 token is still there, and induction heads keep their score.
 
 Every draw is a draw of the reported statistic, the mean over sequences. N1 knows its per-sequence value for every d, so
-draws pick among them. Where a per-sequence value has to be drawn itself (the tokens of copying), n sequences share the
-B draws: B / n values each, recombined into B means; sum over sequences, that is as many values as drawing B means.
-Where every item has one value under the null beside its own, the two are swapped at random (`swapped_null`).
+draws pick among them (each way to pick once, where there are no more than draws); what a pick among a few varies too
+little, beside a score that is none of them, is made good. Where a per-sequence value has to be drawn itself (the tokens
+of copying), n sequences share the B draws: B / n values each, recombined into B means; sum over sequences, that is as
+many values as drawing B means. Where every item has one value under the null beside its own, the two are swapped at
+random (`swapped_null`).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.scores import Null
@@ -56,14 +58,33 @@ def wrong_token_null(
     """
     if any(len(table) == 0 for table in tables):
         return None
-    generator = np.random.default_rng((seed, 1))
-    total, count = (torch.zeros(draws, *observed.shape, dtype=torch.float64) for _ in range(2))
-    for item, table in enumerate(tables):
+    picks = _picks([len(table) for table in tables], draws, np.random.default_rng((seed, 1)))
+    total, count = (torch.zeros(picks.shape[1], *observed.shape, dtype=torch.float64) for _ in range(2))
+    for item, (table, chosen) in enumerate(zip(tables, picks, strict=True)):
         values = table.double() if scored is None else table.double().masked_fill(~scored[item], torch.nan)
-        picked = values[torch.from_numpy(generator.integers(0, len(table), size=draws))]
+        picked = _spread(values)[torch.from_numpy(chosen)]
         total += picked.nan_to_num(nan=0.0)
         count += ~picked.isnan()
     return Null.from_draws(name, observed, (total / count).float(), two_sided=two_sided, partial=True)
+
+
+def _picks(lengths: Sequence[int], draws: int, generator: np.random.Generator) -> Int[np.ndarray, "item draw"]:
+    """One of so many values of every item for every draw; each way to pick once, where there are no more."""
+    ways = math.prod(lengths)
+    if ways <= draws:
+        return np.stack(np.unravel_index(np.arange(ways), lengths))
+    return np.stack([generator.integers(0, length, size=draws) for length in lengths])
+
+
+def _spread(values: Float[Tensor, "value layer head"]) -> Float[Tensor, "value layer head"]:
+    """Values of one item, so that one of them differs from their mean as much as another, that is none of them, does.
+
+    Of m alike, that one's distance from the mean of these varies by (m + 1) / m, and theirs by (m - 1) / m.
+    """
+    count = (~values.isnan()).sum(0)
+    factor = torch.where(count > 1, (count + 1) / (count - 1).clamp_min(1), 1.0).sqrt()
+    mean = values.nanmean(0)
+    return mean + (values - mean) * factor
 
 
 def position_null(

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from induction.definitions import definition
 from induction.null import ANOTHER_DISTANCE, DRAWS, position_null, wrong_token_null
 from induction.prefix_matching import LookBack
 from induction.reading import TOKEN_BUDGET, Progress, Reader, probabilities, read
@@ -27,7 +28,10 @@ _BLOCK_ELEMENTS = 1 << 20
 
 
 class PreviousToken(Reader[SequenceGroup]):
-    """Reads A[i, i-1]; with `further` also A[i, i-d] for d = 2..L-1, the table of its null."""
+    """Reads A[i, i-1]; with `further` also how much more A[i, i-d] is for d = 2..L-1, the table of its null.
+
+    Both are read at the queries that have a token d places back: early queries see few keys, and more of each of them.
+    """
 
     name = "previous token"
 
@@ -37,7 +41,7 @@ class PreviousToken(Reader[SequenceGroup]):
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {**super().settings, "further": self.further}
+        return {**super().settings, "further": self.further, "same queries": True}
 
     def start(self, batch: SequenceGroup) -> None:
         super().start(batch)
@@ -46,15 +50,28 @@ class PreviousToken(Reader[SequenceGroup]):
 
     def attention(self, layer: int, rows: AttentionRows) -> None:
         queries = torch.arange(2, rows.shape[2], device=self.batch.tokens.device)
-        self.keep("previous", layer, probabilities(rows, queries, queries - 1).mean(-1))
+        previous = probabilities(rows, queries, queries - 1)
+        self.keep("previous", layer, previous.mean(-1))
         if self.further:
-            self.keep("further", layer, mean_by_distance(rows, max(self.batch.length, NEAREST))[..., NEAREST:])
+            further = mean_by_distance(rows, max(self.batch.length, NEAREST))[..., NEAREST:]
+            self.keep("further", layer, further - mean_of_last(previous, further.shape[-1]))
 
     def scores(self) -> HeadScores:
-        return HeadScores.from_items("previous_token", self.items("previous"), n_kv_heads=self.model.n_kv_heads)
+        told = {"version": definition("previous_token").version}
+        return HeadScores.from_items(
+            "previous_token", self.items("previous"), n_kv_heads=self.model.n_kv_heads, provenance=told
+        )
 
     def tables(self) -> list[Float[Tensor, "_ layer head"]]:
-        return [item.movedim(-1, 0) for item in self.ragged("further")]
+        further = self.ragged("further")
+        return [item.movedim(-1, 0) + own for item, own in zip(further, self.items("previous"), strict=True)]
+
+
+def mean_of_last(values: Float[Tensor, "batch head query"], count: int) -> Float[Tensor, "batch head left_out"]:
+    """The mean of all but the first, but the first two ... but the first `count` values; NaN where none is left."""
+    sums = torch.nn.functional.pad(values.flip(-1).cumsum(-1).flip(-1), (0, count + 1))
+    left = torch.arange(values.shape[-1] - 1, values.shape[-1] - 1 - count, -1, device=values.device).clamp_min(0)
+    return sums[..., 1 : count + 1] / left
 
 
 def mean_by_distance(rows: AttentionRows, end: int) -> Float[Tensor, "batch head distance"]:
@@ -108,7 +125,7 @@ def previous_token_score(
 
 
 def previous_with_null(reader: PreviousToken, *, draws: int, seed: int) -> HeadScores:
-    """The score beside A[i, i-d] for d uniform on 2..L-1 (Method 2.7)."""
+    """The score beside A[i, i-d] for d uniform on 2..L-1, at the same queries (Method 2.7)."""
     scores = reader.scores()
     if not draws:
         return scores

@@ -17,7 +17,7 @@ from induction.groups import TokenGroup
 from induction.null import DRAWS, values_per_sequence
 from induction.ov_circuit import ov_copying_score
 from induction.reading import TOKEN_BUDGET, Progress, Reader, Units, read
-from induction.sequences import RepeatedSequences, unrepeated_twin
+from induction.sequences import SHORTEST, RepeatedSequences, unrepeated_twin
 from induction.texts import NaturalPrompts
 from induction.wrong_token import WrongToken
 from interp.errors import RefusedModelError, UsageError
@@ -156,8 +156,11 @@ def unrepeated_for(model: HookedModel, repeated: RepeatedSequences) -> RepeatedS
 
 
 def _refuse_short_blocks(repeated: RepeatedSequences) -> None:
-    if min(group.block for group in repeated) < 3:
-        raise UsageError("a block of 2 tokens has no wrong token to compare with (N1): give length=3 or more")
+    if min(group.block for group in repeated) < SHORTEST:
+        raise UsageError(
+            "a block of 2 tokens has no wrong token to compare with (N1), one of 3 no choice among them: give "
+            f"length={SHORTEST} or more"
+        )
 
 
 def _copying_readers(

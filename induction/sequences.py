@@ -36,7 +36,7 @@ Protocol = Literal["quick", "paper"]
 # How often the block stands in a protocol's repeated sequence, and so how many times L its unrepeated one is long.
 REPEATS = 4
 SEQUENCES = {"quick": 20, "paper": 100}
-SHORTEST = 3  # a block of two tokens has no wrong token to compare with
+SHORTEST = 4  # a block of two tokens has no wrong token to compare with, one of three no choice among them
 MOST_SEED = 2**32 - 1  # what every generator that is seeded from it takes
 # A model's tokenizer, what was known of it, and the candidates made then.
 _KEPT: WeakKeyDictionary[HookedModel, tuple[Any, tuple[object, ...], Candidates]] = WeakKeyDictionary()

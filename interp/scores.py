@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 BOOTSTRAP_DRAWS = 2000
 FAMILY_LEVEL = 0.05
+ROUNDED = 1e-6  # of a score: what float32 rounds away in sums of so many attended keys
 
 
 class ScoredHead(NamedTuple):
@@ -103,6 +104,7 @@ class Null:
     ) -> Null:
         """p-values of `observed` against `draws` of the same statistic; two-sided counts distance from their mean.
 
+        What differs by what float32 rounds away is a tie.
         partial: draws that do not exist for a component (NaN) do not count for it; otherwise they leave it without p.
         """
         there = ~draws.isnan()
@@ -111,6 +113,7 @@ class Null:
         seen, null = observed.double(), draws.double()
         if two_sided:
             seen, null = (seen - centre).abs(), (null - centre).abs()
+        seen = seen - ROUNDED * observed.double().abs()
         count = len(draws)
         p = (1 + (null >= seen).sum(0)) / ((there.sum(0) if partly else count) + 1)
         highest = null.flatten(1).masked_fill(null.flatten(1).isnan(), -torch.inf).amax(1)

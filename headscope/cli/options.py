@@ -117,7 +117,7 @@ Ablation = Annotated[
     str, choice("--ablation", ABLATIONS, help="What removed parts give: zero, mean or resample.", panel=panels.REMOVED)
 ]
 Length = Annotated[
-    int | None, whole("--length", low=3, help="Block length L of the random sequences, in place of the protocol's.")
+    int | None, whole("--length", low=4, help="Block length L of the random sequences, in place of the protocol's.")
 ]
 Counts = Annotated[
     str | None,

@@ -175,8 +175,10 @@ def duplicate_token(attention: Array, pairs: Pairs) -> float:
 
 
 def previous_token(attention: Array, distance: int = 1) -> float:
-    """From the second content token on; other distances are its null."""
-    return float(np.mean([attention[i, i - distance] for i in range(1 + distance, len(attention))]))
+    """From the second content token on. Another distance is its null: what it has more, at queries that have both."""
+    own = np.mean([attention[i, i - 1] for i in range(2, len(attention))])
+    more = [attention[i, i - distance] - attention[i, i - 1] for i in range(1 + distance, len(attention))]
+    return float(own + np.mean(more))
 
 
 def wrong_copies(tokens: list[int], length: int, further: int) -> Pairs:

@@ -15,12 +15,14 @@ from induction import InductionHeads, induction_heads
 from induction.copying import Copying
 from induction.null import N1, N2, recombined, recombined_null, values_per_sequence, wrong_token_null
 from induction.reading import read
+from induction.scoring import induction_scores
 from induction.sequences import repeated_sequences, unrepeated_twin
 from interp.errors import UsageError
 from interp.model import HookedModel
 from interp.scores import HeadScores, Null
 from tests.induction import tiny
 from tests.induction.tokenizers import opt_like, pair_merges
+from tests.interp.families import build
 
 DRAWS = 2000
 
@@ -76,11 +78,16 @@ def test_a_draw_is_the_same_for_all_heads() -> None:
 
 def test_wrong_tokens_are_drawn_uniformly_and_alone_for_each_sequence() -> None:
     tables = [torch.arange(4.0).view(4, 1, 1) + 10 * n for n in range(3)]
-    null = wrong_token_null(torch.full((1, 1), 12.5), tables, draws=20000, seed=1)
-    assert null is not None
-    assert null.mean.item() == pytest.approx(11.5, abs=0.02)
-    # three uniform numbers on 0..3 sum to 8 or 9 in 4 of 64 cases
-    assert null.p.item() == pytest.approx(4 / 64, abs=0.01)
+    every = wrong_token_null(torch.full((1, 1), 12.8), tables, draws=64, seed=1)
+    assert every is not None and every.mean.item() == pytest.approx(11.5), "each way to pick once"
+    # Three numbers on 0..3, spread by the root of 5/3, are at least 12.8 on average where they sum to 8 or 9.
+    assert every.p.item() == pytest.approx(5 / 65)
+    long = [torch.arange(40.0).view(40, 1, 1) + 10 * n for n in range(3)]
+    null = wrong_token_null(torch.full((1, 1), 45.0), long, draws=20000, seed=1)
+    assert null is not None and null.mean.item() == pytest.approx(29.5, abs=0.3)
+    sums = np.add.outer(np.add.outer(np.arange(40.0), np.arange(40.0)), np.arange(40.0)) / 3 - 19.5
+    exact = float((29.5 + sums * (41 / 39) ** 0.5 >= 45.0).mean())
+    assert null.p.item() == pytest.approx(exact, rel=0.2)
     assert wrong_token_null(torch.zeros(1, 1), [torch.zeros(0, 1, 1)], draws=9) is None
 
 
@@ -169,3 +176,33 @@ def test_classes_of_other_scores_are_refused() -> None:
         induction_heads(alone.with_nulls(prefix.nulls[0]), signed)
     with pytest.raises(UsageError, match="N1"):
         induction_heads(prefix, HeadScores.from_items("copying", torch.rand(3, 1, 1), variant="signed"))
+
+
+def test_few_wrong_tokens_give_no_surer_p_than_many() -> None:
+    """Heads whose values are all alike: above null in 5% of studies, however short the block is."""
+    generator = torch.Generator().manual_seed(3)
+    for shifts in (2, 3, 8, 48):
+        values = torch.randn(20, shifts + 1, 40, 50, generator=generator)  # item, own and others, layer, head
+        null = wrong_token_null(values[:, 0].mean(0), list(values[:, 1:]), draws=500, seed=0)
+        assert null is not None
+        low = float((null.p <= 0.05).double().mean())
+        assert low == pytest.approx(0.05, abs=0.02), shifts
+    one = wrong_token_null(torch.ones(1, 1), [torch.zeros(1, 1, 1)] * 20)
+    assert one is not None and one.p.item() == 0.5, "a block with a single wrong token can show nothing"
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_attention_that_sees_all_keys_alike_is_above_no_null(family: str) -> None:
+    """Early queries see few keys, and more of each; what float32 rounds away is a tie."""
+    hf = build(family)
+    for name, weight in hf.named_parameters():
+        if "q_proj" in name or "c_attn" in name:
+            weight.data[..., : hf.config.hidden_size] = 0
+    model = interp.load_model(hf, check=False)
+    found = induction_scores(model, repeated_sequences(model, length=15, counts="uniform", sequences=4))
+    for name in ("prefix_matching", "previous_token", "duplicate_token"):
+        score = found.get(name)
+        assert len(score.nulls) >= 1 and not score.above_null().any(), name
+        for null in score.nulls:
+            torch.testing.assert_close(null.mean, score.mean, rtol=1e-4, atol=0)
+            assert null.p_family.min() > 0.05, (name, null.name)

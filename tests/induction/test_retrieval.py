@@ -209,7 +209,7 @@ def test_an_induction_head_retrieves_and_other_heads_do_not() -> None:
     for scores in (hard, soft, right, soft_right):
         assert scores.mean[1, :3].tolist() == pytest.approx([1] * 3, abs=1e-4)
         assert scores.mean[0].max() < 0.1 and scores.nulls[0].mean[1, :3].max() < 1e-4
-        assert scores.p_family[1, 0] == pytest.approx(1 / 201)
+        assert scores.p_family[1, 0] == pytest.approx(1 / 9)  # of three prompts with two other keys each: 8 ways
     assert soft.mean[0, 1] == pytest.approx(np.mean([1 / n for n in (14, 15, 16)]), rel=1e-5)  # looks at all alike
     assert retrieval_heads(hard).tolist() == [[False] * 5, [True] * 3 + [False] * 2]
     assert hard.kv_group_max().shape == (2, 5)

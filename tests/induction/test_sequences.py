@@ -243,11 +243,11 @@ def short_of(context: int) -> HookedModel:
 
 def test_a_context_or_vocabulary_too_short_for_any_sequence_is_said(pool: Candidates) -> None:
     short = short_of(8)
-    with pytest.raises(UsageError, match=r"context of 8 tokens is too short.*1 \+ 4 x 3 = 13"):
+    with pytest.raises(UsageError, match=r"context of 8 tokens is too short.*1 \+ 4 x 4 = 17"):
         repeated_sequences(short, candidates=Candidates(torch.arange(100, 1100), "counts", 1000))
     with pytest.raises(UsageError, match=r"The 2 tokens .* too few"):  # no length that is advised would do
-        repeated_sequences(short_of(16), candidates=Candidates(torch.arange(100, 102), "counts", 2))
-    with pytest.raises(UsageError, match=r"The 3 tokens .* too few: .* take 4 different ones.*\(--counts\)"):
+        repeated_sequences(short_of(20), candidates=Candidates(torch.arange(100, 102), "counts", 2))
+    with pytest.raises(UsageError, match=r"The 3 tokens .* too few: .* take 5 different ones.*\(--counts\)"):
         repeated_sequences(short, length=3, repeats=1, candidates=Candidates(torch.arange(100, 103), "counts", 3))
 
 

@@ -29,6 +29,7 @@ from headscope.store.manifest import Stage
 from headscope.store.run import TABLE_FILES, open_run
 from headscope.store.sealed import copy_sealed
 from headscope.store.writer import begin_stage
+from induction.sequences import candidates_of
 from interp.errors import HeadscopeError, RefusedModelError, UsageError
 from interp.scores import HeadScores, Ranking
 from tests.ablation.documents import SmallTask, documents
@@ -141,8 +142,8 @@ def context_too_short(desk: Desk) -> Any:
 @refusal(UsageError, "are too few: the shortest random sequences take")
 def vocabulary_too_small(desk: Desk) -> Any:
     model = tiny.model("llama")
-    few = induction.Candidates(torch.arange(7, 18), "counts", 11)
-    return measure_induction(model, desk.out, length=3, candidates=few)
+    few = induction.Candidates(torch.arange(7, 22), "counts", 15)
+    return measure_induction(model, desk.out, length=4, candidates=few)
 
 
 @refusal(UsageError, "copying is scored on sequences without repeats")
@@ -182,7 +183,9 @@ def no_room_for_needles(desk: Desk) -> Any:
 
 @refusal(UsageError, "leave concept out (--also)")
 def no_room_for_entities(desk: Desk) -> Any:
-    return measure_induction(worded.short(13), desk.out, sequences=2, length=3, also=("concept",))
+    model = worded.short(40)
+    few = replace(candidates_of(model), ids=candidates_of(model).ids[:20])
+    return measure_induction(model, desk.out, sequences=2, length=4, candidates=few, also=("concept",))
 
 
 # ---- ablation -------------------------------------------------------------------------------------------------------

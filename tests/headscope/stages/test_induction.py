@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from headscope.store.run import open_run
 from induction import reading, retrieval
 from induction.definitions import DEFINITIONS, SUMMED, versions
 from induction.needles import fewest_tokens
+from induction.sequences import candidates_of
 from interp.errors import StoreError, UsageError
 from tests.headscope import tiny
 from tests.headscope.commands import command, refused
@@ -132,8 +134,9 @@ def test_entity_prompts_fit_themselves_too(tmp_path: Path) -> None:
     assert found.protocol.endswith("; concept fitted to it: length 19")
     for wanted in induction.concept_scores(model, induction.entity_prompts(model, length=19)):
         assert torch.equal(run.head_score(wanted.name, wanted.variant).mean, wanted.mean)
-    with pytest.raises(UsageError, match=r"allows 40 names and 5 tokens: leave concept out \(--also\)"):
-        measure_induction(worded.short(13), tmp_path / "short", sequences=2, length=3, also=("concept",))
+    few = replace(candidates_of(model), ids=candidates_of(model).ids[:20])
+    with pytest.raises(UsageError, match=r"allows 40 names and 1 tokens: leave concept out \(--also\)"):
+        measure_induction(model, tmp_path / "few", sequences=2, length=4, candidates=few, also=("concept",))
 
 
 def test_scores_of_another_definition_never_stand_in_the_same_folder(
