@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from interp.model import HookedModel
 
 FULL_BYTES = 4 << 30
-SAMPLES = 1024
+SAMPLES, MARKED = 1024, 16
 VOLATILE = frozenset({"transformers_version", "dtype", "torch_dtype"})
 
 
@@ -51,8 +51,22 @@ def weight_hash(hf: nn.Module, *, full_bytes: int = FULL_BYTES) -> WeightHash:
     return WeightHash(digest.hexdigest(), full)
 
 
+def weight_mark(hf: nn.Module) -> str:
+    """What tells that weights in memory were changed since: where they are, how often written to, some of their values.
+
+    A write through `.data` counts nothing, so that values are looked at too: `MARKED` of every weight.
+    """
+    digest = hashlib.sha256()
+    for name, weight in _weights(hf, load=False):
+        if not weight.is_meta:
+            written = None if weight.is_inference() else weight._version
+            digest.update(f"{name} {weight.data_ptr()} {written}\n".encode())
+            digest.update(_bytes(_sampled(weight.detach(), MARKED)))
+    return digest.hexdigest()
+
+
 def identity(model: HookedModel) -> dict[str, Any]:
-    """What a stored number is filed under; the hash is computed once a model.
+    """What a stored number is filed under; the hash is computed once, and again when weights were changed.
 
     How it was checked is no part of it: the numbers are the same.
     """
@@ -115,9 +129,9 @@ def _weights(hf: nn.Module, *, load: bool) -> Iterator[tuple[str, Tensor]]:
             yield path, getattr(module, name).detach()
 
 
-def _sampled(weight: Tensor) -> Tensor:
+def _sampled(weight: Tensor, count: int | None = None) -> Tensor:
     flat = weight.flatten()
-    places = torch.linspace(0, flat.numel() - 1, min(SAMPLES, flat.numel()), dtype=torch.float64).long()
+    places = torch.linspace(0, flat.numel() - 1, min(count or SAMPLES, flat.numel()), dtype=torch.float64).long()
     return flat[places.to(flat.device)]
 
 

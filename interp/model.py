@@ -23,7 +23,7 @@ from interp.architecture import Layout, linear_outputs, linear_width
 from interp.attention import door, eager, named, sdpa
 from interp.attention.door import Listener, Route
 from interp.errors import RefusedModelError
-from interp.identity import WeightHash, identity, weight_hash
+from interp.identity import WeightHash, identity, weight_hash, weight_mark
 from interp.masks import FFNs, Heads
 from interp.token_display import counted
 
@@ -52,6 +52,7 @@ class HookedModel:
     layout: Layout
     caught: Caught = "sdpa"
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    _hashes: dict[str, WeightHash] = field(default_factory=dict, init=False, repr=False)
 
     def __repr__(self) -> str:
         heads = f"{counted(self.n_layers, 'layer')} x {counted(self.n_heads, 'head')}"
@@ -331,10 +332,14 @@ class HookedModel:
         tokens = torch.arange(2)[None] + self.vocab_size // 2
         return norms.is_read_by(norm, unembed, lambda: self(tokens))
 
-    @cached_property
+    @property
     def weight_hash(self) -> WeightHash:
-        """SHA-256 over the weights (identity.py), computed when first asked for."""
-        return weight_hash(self.hf)
+        """SHA-256 over the weights (identity.py), computed when first asked for, and again where they were changed."""
+        mark = weight_mark(self.hf)
+        if mark not in self._hashes:
+            self._hashes.clear()
+            self._hashes[mark] = weight_hash(self.hf)
+        return self._hashes[mark]
 
     @cached_property
     def block_returns(self) -> tuple[int, ...]:

@@ -121,3 +121,16 @@ def test_an_identity_says_what_made_the_numbers(tmp_path: Path) -> None:
     assert told["weight_hash_covers"] == "all bytes"
     assert set(told["versions"]) == {"torch", "transformers", "transformer-lens"}
     assert load("bloom").identity()["route"] == "eager" and load("gemma2").identity()["route"] == "chunked"
+
+
+@pytest.mark.parametrize("through_data", [False, True])
+def test_weights_that_are_changed_after_loading_are_another_model(through_data: bool) -> None:
+    """A step of training in a notebook: what is stored for the old weights is not theirs."""
+    model = interp.load_model(build("llama"), check=False)
+    before = model.weight_hash
+    assert model.weight_hash is before, "the bytes are read once while nothing is changed"
+    weight = model.hf.model.layers[1].self_attn.q_proj.weight
+    with torch.no_grad():
+        (weight.data if through_data else weight).mul_(1.5)
+    assert model.weight_hash.sha256 == weight_hash(model.hf).sha256 != before.sha256
+    assert model.identity()["weight_hash"] == model.weight_hash.sha256

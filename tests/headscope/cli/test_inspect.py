@@ -10,6 +10,7 @@ import pytest
 
 from headscope.cli import inspect, options
 from headscope.store.run import open_run
+from interp import HookedModel
 from interp.errors import ModelLoadError, StoreError, UsageError
 from interp.identity import WeightHash
 from tests.headscope.tiny_model import tiny_model
@@ -73,7 +74,7 @@ def test_a_local_runs_model_is_found_again_where_it_is(
     assert bench.model is model and bench.why == "" and loaded == [(str(home), {})]
     without = inspect.make_bench(run, None, "hub", {}, with_model=True)
     assert f"`headscope inspect {shlex.quote(run)} --model PATH` loads it from where it is." in without.why
-    monkeypatch.setitem(model.__dict__, "weight_hash", WeightHash("0" * 64, True))
+    monkeypatch.setattr(HookedModel, "weight_hash", WeightHash("0" * 64, True))
     with pytest.raises(StoreError, match=r"models of mine' is not the model of '.*run': .* now has other weights"):
         inspect.make_bench(run, None, "hub", {}, with_model=True, model_at=str(home))
     for target, no_model in (("smollm2-135m", False), (run, True)):
