@@ -42,6 +42,7 @@ from ablation.statistics.by_cluster import by_cluster
 from interp.errors import UsageError
 from interp.offload import is_offloaded
 from interp.overflow import broken
+from interp.patching import refuse_by_place
 from interp.rechecks import EVERY, due
 from interp.recompute import recompute_blocks
 from interp.scores import FFNScores, HeadScores
@@ -218,6 +219,7 @@ def importance(
             f"importance by gradient estimates removal by zero or by the mean, not by {replacement.name}: knock the "
             "heads out (ablation.knock_out)"
         )
+    refuse_by_place(model)
     documents = gold_documents(model, task)
     found = _empty(model, len(documents))
     remade = is_offloaded(model.hf) if recompute is None else recompute

@@ -21,6 +21,8 @@ from interp.errors import UsageError
 if TYPE_CHECKING:
     from interp.model import HookedModel
 
+_HELD = "_headscope_patched_by_place"
+
 
 @dataclass(frozen=True, eq=False)
 class Patch:
@@ -47,6 +49,8 @@ def patched(model: HookedModel, patch: Patch, positions: Sequence[int] | None = 
     """
     check(model, patch, None if positions is None else len(positions))
     with ExitStack() as stack:
+        if positions is not None:
+            stack.enter_context(_by_place(model))
         for layer in patch.layers:
             heads = {head: value for (where, head), value in patch.heads.items() if where == layer}
             if heads:
@@ -56,6 +60,28 @@ def patched(model: HookedModel, patch: Patch, positions: Sequence[int] | None = 
                     change = partial(_written, values[layer], positions)
                     stack.enter_context(hooks.edit(model, hooks.Point(name, layer), change))
         yield
+
+
+@contextmanager
+def _by_place(model: HookedModel) -> Iterator[None]:
+    """Have it known that what runs is changed at places in a row."""
+    told = vars(model.hf)
+    told[_HELD] = told.get(_HELD, 0) + 1
+    try:
+        yield
+    finally:
+        told[_HELD] -= 1
+
+
+def refuse_by_place(model: HookedModel) -> None:
+    """Raises UsageError while a patch at positions is held: documents share rows, or are padded, and would be hit
+    elsewhere.
+    """
+    if vars(model.hf).get(_HELD):
+        raise UsageError(
+            "a patch at positions is held while documents are scored, which share rows: it would fall on other places "
+            "than in a text alone. Run one text under it (model.run), or give documents to ablation.patch"
+        )
 
 
 def check(model: HookedModel, patch: Patch, positions: int | None) -> None:

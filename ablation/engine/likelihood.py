@@ -35,6 +35,7 @@ from interp.errors import UsageError
 from interp.masks import FFNs, Heads, ffn_mask, head_mask
 from interp.offload import is_offloaded
 from interp.overflow import broken
+from interp.patching import refuse_by_place
 from interp.shown import one_line
 
 if TYPE_CHECKING:
@@ -169,7 +170,8 @@ def _grouped(requests: Sequence[tuple[Ids, Ids]], names: Sequence[str]) -> list[
 
 
 def check_requests(model: HookedModel, requests: Sequence[Request]) -> None:
-    """Raises UsageError for inputs longer than the model's context, and for ids it does not have."""
+    """Raises UsageError for inputs longer than the model's context, for ids it does not have, and under a patch."""
+    refuse_by_place(model)
     limit = model.max_length
     for number, request in enumerate(requests):
         ids = request.ids

@@ -16,6 +16,8 @@ from ablation.engine.below import Below, first_removed
 from ablation.engine.likelihood import default_budget, log_likelihoods, score_requests
 from ablation.engine.prefix_plan import Price, Request
 from ablation.engine.sharing import Sharing, find_sharing, plain_log_likelihood, rotary_types, window_of
+from ablation.importance import head_importance
+from ablation.knock_out import knock_out
 from ablation.references import make_replacement
 from ablation.replacement import At, Placement
 from interp.errors import HeadscopeError, UsageError
@@ -395,3 +397,21 @@ def test_replacements_want_a_name_a_request() -> None:
     replacement = make_replacement(model, "mean", documents(2), minimum=1)
     with pytest.raises(UsageError, match="1 document names"):
         score_requests(model, requests(), replacement=replacement, documents=["a"])
+
+
+def test_a_patch_at_positions_is_refused_while_documents_share_rows() -> None:
+    """It would fall on other places than in a text alone."""
+    model, held = load("llama"), documents()
+    values = {(1, 1): torch.ones(1, model.d_value)}
+    plain = log_likelihoods(model, held)
+    for ask in (
+        lambda: log_likelihoods(model, held),
+        lambda: head_importance(model, held),
+        lambda: knock_out(model, held, component="head"),
+    ):
+        with (
+            pytest.raises(UsageError, match=r"a patch at positions is held .* ablation\.patch"),
+            model.patched(values, positions=[-1]),
+        ):
+            ask()
+    assert log_likelihoods(model, held) == plain, "nothing of it is left"
