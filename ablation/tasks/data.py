@@ -3,8 +3,9 @@
 `load` is what the YAML files name as `custom_dataset`: the harness calls it with the YAML's `dataset_kwargs` and the
 `metadata` of its TaskManager, where `data_root` is the folder. Four columns are added to the hub's fields:
 `document_id` (task, split, row), `cluster_id` (Method 4), `unit_id` (what one metric value is about: the question in
-MultiRC) and `pool_id` (demonstrations come from the same pool only; the probes use it). Documents that bring a column
-of this name keep it. A folder may also define a task that nobody else knows: TASK/task.yaml, a file of the harness.
+MultiRC) and `pool_id` (demonstrations come from the same pool only; the probes use it). A document that brings a
+column of this name keeps it. A folder may also define a task that nobody else knows: TASK/task.yaml, a file of the
+harness.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
 from ablation.tasks.clusters import by_text, twins
 from ablation.tasks.labels import as_numbers
 from ablation.tasks.names import ICL14
+from ablation.tasks.rows import COLUMNS, PLACE, column_text
 from interp.errors import UsageError
 
 SPLITS = ("train", "validation")
-COLUMNS = ("document_id", "cluster_id", "unit_id", "pool_id")
 VARIABLE = "HEADSCOPE_DATA"
 DEFINITION = "task.yaml"
 
@@ -35,18 +37,22 @@ def load(
     hub_validation: str = "validation",
     cluster: str | None = None,
     unit: Sequence[str] | None = None,
+    fields: Sequence[str] = (),
     data_root: str | None = None,
     **ignored: Any,
 ) -> Any:
     """The task's train and validation documents as a DatasetDict, with the four columns.
 
     `path`, `name` and `hub_validation` say where the hub keeps them; `cluster` is a field name or `twins`; `unit` are
-    the fields that make documents one unit. The harness passes more keywords, which are ignored.
+    the fields that make documents one unit; `fields` are those that a prompt is made of, and every row of a folder must
+    have them. The harness passes more keywords, which are ignored.
     """
     from datasets import DatasetDict
 
     if data_root is not None:
         splits = read_folder(Path(data_root), task)
+        for name, (split, rows) in product(fields, splits.items()):
+            field(rows, name, task=task, split=split)
     else:
         splits = read_hub(task, str(path), name, {"train": "train", "validation": hub_validation})
     columns = {split: identify(rows, task=task, split=split, unit=unit) for split, rows in splits.items()}
@@ -60,7 +66,7 @@ def identify(rows: Any, *, task: str, split: str, unit: Sequence[str] | None) ->
     units = ids
     if unit:
         texts = zip(*(field(rows, name, task=task, split=split) for name in unit), strict=True)
-        units = by_text(f"{task}/{split}", ["\n".join(parts) for parts in texts])
+        units = by_text(f"{task}/{split}", ["\n".join(map(str, parts)) for parts in texts])
     return {"document_id": ids, "cluster_id": list(ids), "unit_id": units, "pool_id": [""] * len(ids)}
 
 
@@ -87,21 +93,33 @@ def label_clusters(
 
 
 def with_columns(rows: Any, columns: Mapping[str, list[str]]) -> Any:
-    """The dataset with the columns that it has not."""
+    """The dataset with the four columns as text: its own values, and these where a row has none."""
     for name, values in columns.items():
-        if name not in rows.column_names:
-            rows = rows.add_column(name, values)
+        if name in rows.column_names:
+            own = [column_text({name: value}, name) for value in rows[name]]
+            values = [held or default for held, default in zip(own, values, strict=True)]
+            rows = rows.remove_columns(name)
+        rows = rows.add_column(name, values)
     return rows
 
 
-def field(rows: Any, name: str, *, task: str, split: str) -> Sequence[str]:
-    """One column of a split, or a sentence that says which one is missing."""
+def field(rows: Any, name: str, *, task: str, split: str) -> list[Any]:
+    """One column of a split, or a sentence that says where it is missing."""
     if name not in rows.column_names:
+        held = ", ".join(column for column in rows.column_names if column != PLACE)
         raise UsageError(
-            f"The {split} documents of {task} have no field {name!r}: they have {', '.join(rows.column_names)}. "
+            f"The {split} documents of {task} have no field {name!r}: they have {held}. "
             "Documents must carry the field names of the Hugging Face data set."
         )
-    return rows[name]
+    values = list(rows[name])
+    if None in values:
+        number = values.index(None)
+        line = f" ({rows[number][PLACE]})" if PLACE in rows.column_names else ""
+        raise UsageError(
+            f"The field {name!r} of {task}/{split}/{number}{line} is null or absent, and every document needs it. "
+            "Give it, or delete the line."
+        )
+    return values
 
 
 def folder_for(task: str, data: str | Path) -> Path | None:
@@ -140,16 +158,43 @@ def missing_folder(folder: Path, task: str) -> UsageError:
 
 def read_folder(root: Path, task: str) -> dict[str, Any]:
     """Both splits of a task from its folder."""
-    from datasets import Dataset
-
     rows = {split: read_rows(root / task / f"{split}.jsonl") for split in SPLITS}
     if task in ICL14:
         rows = {split: as_numbers(held) for split, held in rows.items()}
-    return {split: Dataset.from_list(held) for split, held in rows.items()}
+    return {split: as_dataset(held) for split, held in rows.items()}
+
+
+def as_dataset(rows: Sequence[dict[str, Any]]) -> Any:
+    """The rows as a dataset, with each field that any of them has: null in the others."""
+    from datasets import Dataset
+
+    rows = [{**row, **{name: column_text(row, name) for name in COLUMNS if name in row}} for row in rows]
+    columns = {name: [row.get(name) for row in rows] for name in dict.fromkeys(chain(*rows))}
+    try:
+        return Dataset.from_dict(columns)
+    except Exception as error:  # Arrow has several kinds for values that make no column.
+        raise mixed_field(columns, error) from error
+
+
+def mixed_field(columns: Mapping[str, list[Any]], error: Exception) -> UsageError:
+    """The error for a field that holds values of unlike kinds: it names the first two."""
+    from datasets import Dataset
+
+    for name, values in columns.items():
+        try:
+            Dataset.from_dict({name: values})
+        except Exception:
+            kinds: dict[str, str] = {}
+            for value, at in zip(values, columns[PLACE], strict=True):
+                kinds.setdefault(type(value).__name__, at)
+            kinds.pop("NoneType", None)
+            told = " and ".join(f"{kind} ({at})" for kind, at in kinds.items()) if len(kinds) > 1 else str(error)
+            return UsageError(f"The field {name!r} holds values of unlike kinds: {told}. Write all of them alike.")
+    return UsageError(f"The documents make no table: {error}. Expected one JSON object a line, with like fields.")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The documents of one file, one JSON object a line."""
+    """The documents of one file, one JSON object a line, each with where it stands."""
     if not path.is_file():
         raise UsageError(f"There is no file {str(path)!r}. Expected one JSON object a line, in the hub's field names.")
     rows = []
@@ -162,7 +207,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
             raise UsageError(f"Line {number} of {str(path)!r} is no JSON: {error}. Mend or delete the line.") from error
         if not isinstance(row, dict):
             raise UsageError(f"Line {number} of {str(path)!r} is a {type(row).__name__}, expected a JSON object.")
-        rows.append(row)
+        rows.append({**row, PLACE: f"line {number} of {str(path)!r}"})
     if not rows:
         raise UsageError(f"The file {str(path)!r} holds no documents. Expected one JSON object a line.")
     return rows

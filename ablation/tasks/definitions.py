@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import random
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ablation.tasks.choices import choices_of
 from ablation.tasks.data import DEFINITION, definition_in_folder, folder_for, unreachable_hub
+from ablation.tasks.labels import refuse_no_gold, right_choices
 from ablation.tasks.names import ICL14, PROBES, STOCK_PREFIX
 from ablation.tasks.own_files import file_of
+from ablation.tasks.rows import PLACE, Row, misfit
 from ablation.tasks.stock import stock_task
 from interp.errors import HeadscopeError, UsageError
 
@@ -104,9 +108,12 @@ def failure(task: str, folder: Path | None, error: Exception) -> UsageError:
             f"lm-evaluation-harness's own code of {task} can't be imported with the libraries of this environment "
             f"({error}): name another task; the project's own are {', '.join(ICL14)}."
         )
+    tried, row = first_document(error) or (None, {})
+    if tried is not None and (told := mistake_in(tried, row)) is not None:
+        return told
     if folder is None and isinstance(error, OSError | ValueError):
         return unreachable_hub(task, "the data set that lm-evaluation-harness names", error)
-    return misfit(f"the first document of {task}", error)
+    return misfit(f"the first document of {task}{f' ({row[PLACE]})' if row.get(PLACE) else ''}", error, row)
 
 
 def unreadable(path: Path, error: Exception) -> UsageError:
@@ -118,12 +125,26 @@ def unreadable(path: Path, error: Exception) -> UsageError:
     )
 
 
-def misfit(document: str, error: Exception) -> UsageError:
-    """The error for documents whose fields are not those that the prompt needs."""
-    return UsageError(
-        f"No prompt can be made from {document}: {type(error).__name__}: {error}. "
-        "Expected the field names and values of the Hugging Face data set, with gold labels."
-    )
+def first_document(error: Exception) -> tuple[Any, Row] | None:
+    """The task whose first document the harness failed at while it built the task, and that document."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if "test_doc" in frame.f_locals:
+            return frame.f_locals["self"], frame.f_locals["test_doc"]
+    return None
+
+
+def mistake_in(task: Any, row: Row) -> UsageError | None:
+    """What is wrong with the choices or the label of a task's first document, where it is these."""
+    row = {PLACE: f"the first document of {task.config.task}", **row}
+    try:
+        with quiet_harness():
+            choices = choices_of(task, row)
+            refuse_no_gold(row, right_choices(task, row, "acc")[0], choices)
+    except UsageError as told:
+        return told
+    except Exception:  # another field, or the task's own code
+        return None
+    return None
 
 
 @contextmanager

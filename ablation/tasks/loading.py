@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ablation.tasks.definitions import definition, misfit, quiet_harness
+from ablation.tasks.definitions import definition, quiet_harness
 from ablation.tasks.labels import labelled
 from ablation.tasks.names import BOS, DEMOS, ICL14, LABELS
 from ablation.tasks.own_files import named
 from ablation.tasks.rendering import Renderer
 from ablation.tasks.reserved import PARTS, divided
+from ablation.tasks.rows import distinct, identified, misfit, telling_row
 from ablation.tasks.spread import spread_places
 from ablation.tasks.task import Task
 from ablation.tasks.tokens import Document
@@ -106,7 +107,7 @@ def render(renderer: Renderer, rows: Iterable[Mapping[str, Any]], limit: int | N
     """The documents that the limit takes."""
     documents: list[Document] = []
     for row in limited(rows, limit):
-        with telling_misfits(str(row.get("document_id", "the task"))):
+        with quiet_harness(), telling_row(row):
             documents.append(renderer.document(row))
     return tuple(documents)
 
@@ -133,24 +134,23 @@ def limited(rows: Iterable[Mapping[str, Any]], limit: int | None) -> list[Mappin
     return [held[place] for place in spread_places(units, clusters, limit)]
 
 
-def evaluated(source: Any, name: str, split: str) -> Iterator[Mapping[str, Any]]:
+def evaluated(source: Any, name: str, split: str) -> Sequence[Mapping[str, Any]]:
     """The rows of the split; `validation` is the split that the harness evaluates."""
     rows = source.training_docs() if split == "train" else source.eval_docs
     if rows is None:
         raise UsageError(f"{name} has no train documents: use `split='validation'`.")
-    return (numbered(row, name, split, index) for index, row in enumerate(rows))
+    return distinct([numbered(row, name, split, index) for index, row in enumerate(rows)])
 
 
 def demonstration_pool(source: Any, name: str) -> Sequence[Mapping[str, Any]]:
     """The rows that demonstrations are drawn from: train, or what one of the harness's own tasks says."""
     sampler = getattr(source, "sampler", None)
     split = "train" if source.has_training_docs() and source.fewshot_cfg.split in (None, "train") else "demonstrations"
-    return [numbered(row, name, split, index) for index, row in enumerate(sampler.df if sampler else [])]
+    return distinct([numbered(row, name, split, index) for index, row in enumerate(sampler.df if sampler else [])])
 
 
 def numbered(row: Mapping[str, Any], name: str, split: str, index: int) -> Mapping[str, Any]:
-    """The row with a document id and a cluster, where its data set has none of ours."""
-    if "document_id" in row:
-        return row
-    identifier = f"{name}/{split}/{index}"
-    return {**row, "document_id": identifier, "cluster_id": identifier, "pool_id": ""}
+    """The row with the columns that its data set does not give: a document id, and a cluster of its own."""
+    default = f"{name}/{split}/{index}"
+    row = identified(row, {"document_id": default, "cluster_id": default, "pool_id": ""})
+    return identified(row, {"unit_id": row["document_id"]})

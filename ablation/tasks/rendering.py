@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from ablation.tasks.labels import place, right_choices
+from ablation.tasks.choices import choices_of
+from ablation.tasks.labels import meant, refuse_no_gold, right_choices
+from ablation.tasks.nulls import refuse_nulls
+from ablation.tasks.rows import Row, telling_row
 from ablation.tasks.sampler import draw
 from ablation.tasks.tokens import Demonstration, Document
-from interp.errors import UsageError
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,8 @@ class Renderer:
         identifier = str(row["document_id"])
         continuations = self.continuations(row)
         gold, right = right_choices(self.definition, row, self.metric)
-        if not 0 <= gold < len(continuations):
-            raise UsageError(
-                f"{identifier} has no gold label among its {len(continuations)} choices (got {gold}). "
-                "Expected labelled documents: test splits without labels can't be used."
-            )
+        refuse_no_gold(row, gold, continuations)
+        refuse_nulls(row, self.texts)
         preamble, queries = self.queries(row, len(continuations))
         return Document(
             id=identifier,
@@ -58,9 +55,15 @@ class Renderer:
             pool=str(row.get("pool_id") or ""),
         )
 
+    def texts(self, row: Row) -> tuple[str, ...]:
+        """All that a row itself gives to its prompts."""
+        continuations = self.continuations(row)
+        preamble, queries = self.queries(row, len(continuations))
+        return preamble, *queries, *continuations
+
     def continuations(self, row: Row) -> tuple[str, ...]:
         """What is scored behind each context."""
-        task, choices = self.definition, self.definition.doc_to_choice(row)
+        task, choices = self.definition, choices_of(self.definition, row)
         texts = [task.doc_to_target(row)] * len(choices) if task.multiple_input else choices
         return tuple(f"{task.config.target_delimiter}{text}" for text in texts)
 
@@ -84,7 +87,7 @@ class Renderer:
     def random_choice(self, row: Row, shown: Row) -> int:
         """One of a demonstration's choices (of the wrong ones), seeded by the document and the demonstration."""
         key = f"{self.seed}|{row['document_id'] if self.demos == 'document' else ''}|{shown['document_id']}|label"
-        places = list(range(len(self.definition.doc_to_choice(shown))))
+        places = list(range(len(choices_of(self.definition, shown))))
         if self.labels == "wrong":
             _, right = right_choices(self.definition, shown, self.metric)
             places = [place for place in places if place not in right] or places
@@ -93,7 +96,10 @@ class Renderer:
     def turn(self, index: int, choice: int | None) -> str:
         """A row of the pool as a demonstration, with its gold answer or with another choice; rendered once."""
         if (index, choice) not in self.shown:
-            self.shown[index, choice] = render_turn(self.definition, self.pool[index], choice)
+            row = self.pool[index]
+            with telling_row(row):
+                self.shown[index, choice] = render_turn(self.definition, row, choice)
+                refuse_nulls(row, lambda row: (render_turn(self.definition, row, choice),))
         return self.shown[index, choice]
 
 
@@ -101,14 +107,14 @@ def render_turn(task: Any, row: Row, choice: int | None) -> str:
     """Text, answer and blank line of one demonstration, by the harness's few-shot settings."""
     settings = task.fewshot_cfg
     text = task.doc_to_text(row, settings.doc_to_text)
-    choices = task.doc_to_choice(row, settings.doc_to_choice) if settings.doc_to_choice else None
+    choices = choices_of(task, row, settings.doc_to_choice) if settings.doc_to_choice else None
     answer = task.doc_to_target(row, settings.doc_to_target)
     if task.multiple_input and choices is not None:
         text, choices = choices[text if choice is None else choice], None
     elif choice is not None:
         answer = choice
-    elif choices is not None and not isinstance(answer, list) and answer not in choices:
-        answer = place(answer, choices)  # "1", 1.0 and true are places too
+    elif choices is not None:
+        answer = first_right(task, row, answer, choices)  # "1", 1.0 and true are places too
     turn = task.build_qa_turn(
         q=text,
         c=choices,
@@ -118,3 +124,9 @@ def render_turn(task: Any, row: Row, choice: int | None) -> str:
         few_delim=settings.fewshot_delimiter,
     )
     return "".join(message.to_text() for message in turn)
+
+
+def first_right(task: Any, row: Row, answer: Any, choices: Sequence[str]) -> Any:
+    """The place of the first choice that a label, or a list of labels, means; the label itself where it means none."""
+    found = [meant(task, row, one, choices) for one in (answer if isinstance(answer, list) else [answer])]
+    return next((gold for gold in found if 0 <= gold < len(choices)), answer)

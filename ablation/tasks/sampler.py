@@ -14,11 +14,11 @@ from functools import cache
 from random import Random
 from typing import Any
 
-from ablation.tasks.data import COLUMNS
+from ablation.tasks.rows import COLUMNS, PLACE, column_text
 from interp.errors import UsageError
 
 # Numbers of a row that say nothing about its content.
-NUMBERING = frozenset({*COLUMNS, "idx", "ind", "id"})
+NUMBERING = frozenset({*COLUMNS, PLACE, "idx", "ind", "id"})
 
 
 def draw(
@@ -57,16 +57,23 @@ def random_order(n: int, key: str) -> Iterator[int]:
 
 def may_show(row: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
     """Whether a row of the pool may stand in the document's prompt."""
-    if row.get("pool_id") != document.get("pool_id"):
+    if column_text(row, "pool_id") != column_text(document, "pool_id"):
         return False
-    if row["cluster_id"] == document["cluster_id"]:
+    if column_text(row, "cluster_id") == column_text(document, "cluster_id"):
         return False
     return content(row) != content(document)
 
 
 def content(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row without its numbering."""
-    return {name: value for name, value in row.items() if name not in NUMBERING}
+    """The row without its numbering, and without nulls: a field that other rows have is null in this one."""
+    return without_nulls({name: value for name, value in row.items() if name not in NUMBERING})
+
+
+def without_nulls(value: Any) -> Any:
+    """An object without its fields that are null, and those of the objects in it."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: without_nulls(held) for name, held in value.items() if held is not None}
 
 
 @cache

@@ -134,6 +134,70 @@ def code_page(desk: Desk, encoding: str) -> Outcome:
     return desk.ask("importance", desk.model, *asked)
 
 
+OWN = """task: own
+output_type: multiple_choice
+custom_dataset: !function ablation.tasks.data.load
+dataset_kwargs: {task: own}
+training_split: train
+validation_split: validation
+doc_to_text: "{{q}}"
+doc_to_choice: c
+doc_to_target: label
+"""
+ROW = {"q": "It is", "c": ["1", "2", "3"], "label": 0}
+
+
+def read_own(desk: Desk, *changes: dict[str, Any]) -> Outcome:
+    """A task of one's own whose documents differ from ROW so."""
+    folder = desk.place / "data" / "own"
+    folder.mkdir(parents=True)
+    (folder / "task.yaml").write_text(OWN)
+    for split in ("train", "validation"):
+        (folder / f"{split}.jsonl").write_text("\n".join(json.dumps({**ROW, **change}) for change in changes))
+    asked = ("--tasks", "own", "--data", folder.parent, "--shots", 0, "-o", desk.out)
+    return desk.ask("importance", desk.model, *asked)
+
+
+@refusal(UsageError, "is null or absent")
+def no_text(desk: Desk) -> Outcome:
+    return read_own(desk, {}, {"q": None})
+
+
+@refusal(UsageError, "which means none of its", inputs=(3, "4", 0.5, "maybe"))
+def a_label_out_of_range(desk: Desk, label: Any) -> Outcome:
+    return read_own(desk, {"label": label})
+
+
+@refusal(UsageError, "do not tell which is meant")
+def digits_of_two_readings(desk: Desk) -> Outcome:
+    return read_own(desk, {"label": "1"}, {"label": "2"})
+
+
+@refusal(UsageError, "no list. Expected a list of texts")
+def choices_in_one_text(desk: Desk) -> Outcome:
+    return read_own(desk, {"c": "ab"})
+
+
+@refusal(UsageError, "no text. Expected a list of texts")
+def choices_in_numbers(desk: Desk) -> Outcome:
+    return read_own(desk, {"c": [1, 2]})
+
+
+@refusal(UsageError, "is empty, so there is nothing to score")
+def an_empty_choice(desk: Desk) -> Outcome:
+    return read_own(desk, {"c": ["a", ""]})
+
+
+@refusal(UsageError, "Two documents have the document_id")
+def two_of_one_id(desk: Desk) -> Outcome:
+    return read_own(desk, {"document_id": "a"}, {"document_id": "a"})
+
+
+@refusal(UsageError, "holds values of unlike kinds")
+def unlike_kinds(desk: Desk) -> Outcome:
+    return read_own(desk, {}, {"q": 5})
+
+
 class TooMuch:
     """As PyTorch says it; the size is more than any machine has."""
 

@@ -68,14 +68,19 @@ def test_documents_that_do_not_fit(tmp_path: Path, write: Any) -> None:
     good = {"premise": "A.", "choice1": "B.", "choice2": "C.", "question": "cause", "label": 0}
     lacking = {name: value for name, value in good.items() if name != "choice2"}
     write(tmp_path, "copa", [good], [lacking])
-    with pytest.raises(UsageError, match=r"No prompt can be made from the first document of copa: KeyError: 'choice2'"):
+    with pytest.raises(
+        UsageError,
+        match=r"validation documents of copa have no field 'choice2': they have premise, choice1, question, label\.",
+    ):
         load_task("copa", data=tmp_path)
     write(tmp_path, "copa", [good], [good, {**good, "question": "why"}])
-    with pytest.raises(UsageError, match=r"No prompt can be made from copa/validation/1: KeyError: 'why'"):
+    with pytest.raises(
+        UsageError, match=r"No prompt can be made from copa/validation/1 \(line 2 of .*\): KeyError: 'why'"
+    ):
         load_task("copa", data=tmp_path)
     assert len(load_task("copa", data=tmp_path, limit=1).documents) == 1
     write(tmp_path, "copa", [good], [good, {**good, "label": -1}])
-    with pytest.raises(UsageError, match=r"copa/validation/1 has no gold label among its 2 choices \(got -1\)"):
+    with pytest.raises(UsageError, match=r"copa/validation/1 .* has no gold label among its 2 choices \(got -1\)"):
         load_task("copa", data=tmp_path)
     write(tmp_path, "boolq", [good], [good])
     with pytest.raises(UsageError, match=r"train documents of boolq have no field 'passage': they have premise, "):
