@@ -6,6 +6,8 @@ without a traceback and leaves with a non-zero status; anything that is not one 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 LONGEST_VALUE = 120
 
 
@@ -14,6 +16,11 @@ def quoted(value: object, *, longest: int = LONGEST_VALUE) -> str:
     text = repr(str(value))
     half = longest // 2
     return text if len(text) <= longest else f"{text[:half]}...{text[-half:]} ({len(str(value)):,} characters)"
+
+
+def field_of(parts: Iterable[str | int]) -> str:
+    """Where in a file a value stands, as an error shows it: names with dots between, each cut where it is long."""
+    return ".".join(name if len(name) <= LONGEST_VALUE else f"{name[:LONGEST_VALUE]}..." for name in map(str, parts))
 
 
 class HeadscopeError(Exception):

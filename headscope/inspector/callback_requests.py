@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from headscope.inspector.asked import CHARACTERS
-from interp.errors import quoted
+from interp.errors import field_of, quoted
 
 if TYPE_CHECKING:
     from dash import Dash
@@ -195,7 +195,7 @@ def _validator_of(name: str) -> Callable[..., Any]:
 
 def _told(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or part[:1].islower())
+    where = field_of(part for part in first["loc"] if isinstance(part, int) or part[:1].islower())
     return f"{where or 'the value'} is {quoted(first['input'])}; {first['msg'][:1].lower()}{first['msg'][1:]}."
 
 

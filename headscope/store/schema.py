@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from headscope.store.canonical import canonical
-from interp.errors import UsageError, quoted
+from interp.errors import UsageError, field_of, quoted
 
 LARGEST_SEED = 2**64 - 1
 
@@ -162,7 +162,7 @@ def check(content: Any) -> None:
         StoredManifest.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        where = field_of(first["loc"]) or "the file"
         raise ValueError(
             f"{where} is {quoted(first['input'])}; {first['msg'][:1].lower()}{first['msg'][1:]}"
         ) from error

@@ -137,6 +137,7 @@ WRONG: list[tuple[tuple[Any, ...], Any, str]] = [
     (("files", "head_scores.parquet"), "00", "files.head_scores.parquet"),
     (("files", "head_scores.parquet"), ["00"], "files.head_scores.parquet.0"),
     (("files", "../other"), ["0" * 64], "files"),
+    (("files", "9" * 5000), ["0" * 64], "files.999"),
     (("files", "/etc/passwd"), ["0" * 64], "files"),
     ((*STAGE_0, "record", "deep"), DEEP, ""),
     ((*STAGE_0, "record", "lone"), "\ud800", ""),
@@ -151,7 +152,7 @@ def test_a_manifest_of_wrong_types_is_refused_by_field(folder: Path, where: Any,
     path.write_bytes(sealed(changed(json.loads(path.read_bytes()), where, value)))
     with pytest.raises(StoreError, match=r"manifest.json in .* can't be read") as told:
         open_run(folder)
-    assert f"({field}" in str(told.value)
+    assert f"({field}" in str(told.value) and len(str(told.value)) < 1000
 
 
 @pytest.mark.parametrize(
