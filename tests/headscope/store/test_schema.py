@@ -137,7 +137,7 @@ WRONG: list[tuple[tuple[Any, ...], Any, str]] = [
     (("files", "head_scores.parquet"), "00", "files.head_scores.parquet"),
     (("files", "head_scores.parquet"), ["00"], "files.head_scores.parquet.0"),
     (("files", "../other"), ["0" * 64], "files"),
-    (("files", "9" * 5000), ["0" * 64], "files.999"),
+    (("files", "9" * 5000), "00", "files.999"),
     (("files", "/etc/passwd"), ["0" * 64], "files"),
     ((*STAGE_0, "record", "deep"), DEEP, ""),
     ((*STAGE_0, "record", "lone"), "\ud800", ""),
