@@ -27,7 +27,7 @@ from ablation.provenance import told
 from ablation.replacement import Placement, Replacement
 from ablation.statistics.by_cluster import by_cluster
 from interp.errors import UsageError
-from interp.masks import HeadMask
+from interp.masks import HeadMask, listed_heads
 from interp.patch_route import find_route
 from interp.patched_rows import prepare
 from interp.patching import Patch
@@ -58,10 +58,10 @@ class Backups:
 def backups(
     model: HookedModel,
     task: Any,
-    removed: Sequence[Head],
+    removed: Sequence[Head] | str | Any,
     *,
     replacement: Replacement | None,
-    candidates: Sequence[Head] | None = None,
+    candidates: Sequence[Head] | str | Any = None,
     limit: int = DOCUMENTS,
     controls: int = CONTROLS,
     seed: int = 0,
@@ -73,7 +73,8 @@ def backups(
     Every head, document and set costs a run of the prompt from the head's block on: name candidates, or few documents,
     on a large model. progress(done, total) counts documents. Raises UsageError for heads that do not exist.
     """
-    gone = tuple(dict.fromkeys((int(layer), int(head)) for layer, head in removed))
+    gone = tuple(dict.fromkeys(listed_heads(removed)))
+    candidates = None if candidates is None else listed_heads(candidates)
     exists = np.zeros((model.n_layers, model.n_heads), dtype=bool)
     exists[list(model.attention_layers)] = True
     asked = _candidates(gone, candidates, exists)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ablation.engine.likelihood import Progress, log_likelihoods
+from ablation.gold import refuse_no_documents
 from ablation.outcomes import OUTCOMES, Choices, Outcome
 from ablation.replacement import Replacement
 from interp.errors import UsageError
@@ -147,6 +148,7 @@ def evaluate(
     `heads` and `ffns` (masks: 1 keeps, 0 removes; or lists of what goes) and `replacement` (zero if None) are Method
     3.3's. Raises UsageError for a task that does not fit the model.
     """
+    refuse_no_documents(task, whole=True)
     documents = list(task.token_documents(model))
     rows = log_likelihoods(
         model, documents, heads=heads, ffns=ffns, replacement=replacement, token_budget=token_budget, progress=progress

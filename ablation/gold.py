@@ -16,7 +16,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ablation.replacement import GoldDocument
-from interp.errors import UsageError
+from interp.errors import UsageError, quoted
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -40,10 +40,19 @@ class GoldBatch:
 
 def gold_documents(model: HookedModel, task: Any) -> list[Any]:
     """The token documents of a task; a sequence of token documents is taken as it is."""
+    refuse_no_documents(task)
     documents = list(task.token_documents(model) if hasattr(task, "token_documents") else task)
     if not documents:
         raise UsageError("there is no document to score: the task is empty (a limit of 0?); give at least one")
     return documents
+
+
+def refuse_no_documents(task: Any, *, whole: bool = False) -> None:
+    """Raises UsageError for the name of a task in its place, and for what has no documents; `whole`: for no task."""
+    if isinstance(task, str):
+        raise UsageError(f"{quoted(task)} is a name: give the task itself, ablation.load_task({quoted(task)})")
+    if not hasattr(task, "token_documents") and (whole or not isinstance(task, Iterable)):
+        raise UsageError(f"a value of type {type(task).__name__} is no task: give what ablation.load_task returns")
 
 
 def gold_batches(documents: Sequence[GoldDocument], *, tokens: int, padding: bool = True) -> Iterator[GoldBatch]:

@@ -23,7 +23,7 @@ from torch import Tensor
 from ablation.engine.likelihood import default_budget
 from ablation.engine.removals import Prompts, Removal, packed, plain_and_removed, run_plain, run_removed
 from ablation.evaluation import LOG_LIKELIHOOD, METRIC, choices_of
-from ablation.gold import gold_documents
+from ablation.gold import gold_documents, refuse_no_documents
 from ablation.outcomes import OUTCOMES, Choices
 from ablation.provenance import told
 from ablation.references import make_replacement
@@ -31,8 +31,10 @@ from ablation.replacement import Replacement
 from ablation.statistics.by_cluster import by_cluster
 from ablation.tasks.spread import spread_places
 from interp.errors import UsageError
+from interp.masks import listed_heads, listed_layers
 from interp.scores import FFNScores, HeadScores
 from interp.shown import one_line
+from interp.whole import whole_number
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 Component = Literal["head", "ffn", "kv_group"]
 COMPONENTS: tuple[str, ...] = get_args(Component)
 POSITIONS = ("all", "later")
+Listed = Sequence[tuple[int, int]] | str | Any  # heads as gates take them: pairs, rows of `scores.top()`, "18.6,17.3"
 HEAD_DOCUMENTS = 48  # and for kv groups
 
 
@@ -79,8 +82,8 @@ class KnockOut:
         *,
         component: str,
         ablation: str = "zero",
-        layers: Sequence[int] | None = None,
-        heads: Sequence[tuple[int, int]] | None = None,
+        layers: Sequence[int] | Any = None,
+        heads: Listed | None = None,
         positions: Sequence[str] | None = None,
     ) -> KnockOut:
         """From what `pieces` gave of some of the task's documents, then of others, all of them in order.
@@ -201,8 +204,8 @@ def knock_out(
     replacement: Replacement | None = None,
     references: Sequence[Any] | None = None,
     seed: int = 0,
-    layers: Sequence[int] | None = None,
-    heads: Sequence[tuple[int, int]] | None = None,
+    layers: Sequence[int] | Any = None,
+    heads: Listed | None = None,
     positions: Sequence[str] | None = None,
     batch_tokens: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -243,7 +246,8 @@ def chosen_documents(task: Any, component: str, limit: int | None) -> Any:
     """So many documents, spread over the task's; a unit of the metric that would be cut in two is left out."""
     if component not in COMPONENTS:
         raise UsageError(f"{component!r} can't be knocked out; there are {', '.join(COMPONENTS)}")
-    if limit is not None and limit < 1:
+    refuse_no_documents(task)
+    if limit is not None and whole_number(limit, "limit") < 1:
         raise UsageError(f"a limit of {limit} leaves nothing to score: give at least 1, or no limit")
     count = limit if limit is not None else HEAD_DOCUMENTS if component != "ffn" else None
     if not hasattr(task, "token_documents"):
@@ -260,8 +264,8 @@ def all_removals(
     model: HookedModel,
     component: str,
     *,
-    layers: Sequence[int] | None = None,
-    heads: Sequence[tuple[int, int]] | None = None,
+    layers: Sequence[int] | Any = None,
+    heads: Listed | None = None,
     positions: Sequence[str] | None = None,
 ) -> tuple[Removal, ...]:
     """Every component (or these heads), in order, once for each of the positions."""
@@ -273,7 +277,7 @@ def all_removals(
         raise UsageError(
             f"{model.layout.architecture} has no {component} that headscope can place: none can be removed"
         )
-    wanted = there if layers is None else tuple(dict.fromkeys(layers))
+    wanted = there if layers is None else tuple(dict.fromkeys(listed_layers(layers)))
     if missing := sorted(set(wanted) - set(there)):
         raise UsageError(f"layers {missing} have no {component} to remove; there are {there[0]} to {there[-1]}")
     width = model.n_heads // model.n_kv_heads if component == "kv_group" else 1
@@ -284,12 +288,13 @@ def all_removals(
     return tuple(Removal(*one, name == "later", width) for one in found for name in POSITIONS if name in places)
 
 
-def _only(heads: Sequence[tuple[int, int]], found: Sequence[Any], component: str) -> list[Any]:
+def _only(heads: Listed, found: Sequence[Any], component: str) -> list[Any]:
     """These heads, in the order of all of them."""
-    chosen = {(int(layer), int(head)) for layer, head in heads}
+    given = listed_heads(heads)
+    chosen = set(given)
     if component != "head" or not chosen <= set(found):
         odd = sorted(chosen - set(found))[:3] if component == "head" else component
-        raise UsageError(f"heads={list(heads)[:3]!r}...: single heads of this model can be named, got {odd}")
+        raise UsageError(f"heads={given[:3]!r}...: single heads of this model can be named, got {odd}")
     return [one for one in found if one in chosen]
 
 

@@ -25,7 +25,7 @@ from ablation.names import HEADS_PER_GROUP
 from ablation.provenance import told
 from ablation.statistics.aggregate import tasks_aggregate
 from interp.errors import UsageError
-from interp.masks import FFNMask, HeadMask
+from interp.masks import FFNMask, HeadMask, listed_heads
 from interp.scores import FFNScores, HeadScores, Ranking
 from interp.shown import one_line
 
@@ -78,7 +78,7 @@ def inverse(scores: Scores) -> Order:
 
 
 def aggregate(
-    scores: Mapping[str, Scores], *, without: str | None = None, rule: str = "share", name: str = "aggregate"
+    scores: Mapping[str, Scores] | Any, *, without: str | None = None, rule: str = "share", name: str = "aggregate"
 ) -> Order:
     """The average over tasks of scores divided by their sum (`paper`: of the scores as they are).
 
@@ -86,6 +86,11 @@ def aggregate(
     `token` and `document`, and `signed` scores are not divided by almost nothing. A task without any score is left out,
     and named in the provenance; a component that one of the others has no score for has none.
     """
+    if not isinstance(scores, Mapping):
+        raise UsageError(
+            f"scores are given by task, for example {{'copa': ..., 'rte': ...}}, got a value of type "
+            f"{type(scores).__name__}"
+        )
     held = {task: value for task, value in scores.items() if task != without}
     mean, used = aggregate_scores(list(held.values()), rule=rule)
     first = next(iter(held.values()))
@@ -154,7 +159,7 @@ def even_over_layers(order: Order | Scores) -> Order:
 def without_groups(model: HookedModel, groups: Iterable[tuple[int, int]]) -> HeadMask:
     """The mask without these kv groups, (layer, group): all heads that read one key and value go together."""
     width = model.n_heads // model.n_kv_heads
-    held = [(int(layer), int(group)) for layer, group in groups]
+    held = listed_heads(groups)
     for layer, group in held:
         if layer not in model.attention_layers or not 0 <= group < model.n_kv_heads:
             raise UsageError(

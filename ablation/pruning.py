@@ -9,7 +9,7 @@ in statistics/verdict.py; everything they need is kept, item by item.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 
 from ablation.evaluation import LOG_LIKELIHOOD, METRIC, Evaluate, Evaluation, evaluate
 from ablation.gains import Shots
+from ablation.gold import refuse_no_documents
 from ablation.names import UNITS
 from ablation.orders import Order, Scores, by_scores
 from ablation.provenance import refuse_other_model
@@ -165,7 +166,7 @@ def prune(
     *,
     component: str | None = None,
     unit: str | None = None,
-    percents: Sequence[Any] | None = None,
+    percents: Sequence[Any] | Any = None,
     ablation: str = "zero",
     references: Sequence[Any] | None = None,
     replacement: Replacement | None = None,
@@ -185,6 +186,7 @@ def prune(
     """
     orders = tuple(_as_order(one) for one in (order if isinstance(order, tuple) else (order,)))
     kind = _check(model, orders, component, unit)
+    refuse_no_documents(task, whole=True)
     if replacement is None:
         evaluated = task.token_documents(model) if ablation != "zero" else ()
         replacement = make_replacement(model, ablation, references, evaluated=evaluated)
@@ -275,17 +277,23 @@ def _check_unit(model: HookedModel, kind: str, unit: str | None) -> None:
         )
 
 
-def _sizes(kind: str, percents: Sequence[Any] | None) -> Iterator[tuple[float, float]]:
+def _sizes(kind: str, percents: Sequence[Any] | Any) -> Iterator[tuple[float, float]]:
     """(percent of heads, percent of FFNs) of every step."""
+    told, width = ("pairs (heads, FFNs)", 2) if kind == "both" else ("numbers", 1)
+    if isinstance(percents, str) or not isinstance(percents, Iterable | None):
+        raise UsageError(f"percents of {kind!r} are {told}, for example (0, 10), got {percents!r}")
     for given in percents if percents is not None else GRID if kind == "both" else PERCENTS:
-        if isinstance(given, tuple) != (kind == "both"):
-            raise UsageError(
-                f"percents of {kind!r} are {'pairs (heads, FFNs)' if kind == 'both' else 'numbers'}, got {given!r}"
-            )
+        pair = given if isinstance(given, tuple) else (given,)
+        if isinstance(given, tuple) != (kind == "both") or len(pair) != width or not all(map(_is_number, pair)):
+            raise UsageError(f"percents of {kind!r} are {told}, got {given!r}")
         if isinstance(given, tuple):
             yield float(given[0]), float(given[1])
         else:
             yield (0.0, float(given)) if kind == "ffn" else (float(given), 0.0)
+
+
+def _is_number(given: object) -> bool:
+    return isinstance(given, int | float | np.integer | np.floating) and not isinstance(given, bool)
 
 
 def _masks(

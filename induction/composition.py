@@ -9,16 +9,18 @@ The baseline of two random matrices is exactly 1 / sqrt(d_model); what is report
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from induction.circuits import DirectPath
-from interp.errors import RefusedModelError, UsageError
+from interp.errors import RefusedModelError, UsageError, quoted
+from interp.masks import listed_heads
 from interp.model import HookedModel
 from interp.norms import probe
 from interp.shown import one_line
@@ -43,14 +45,35 @@ class Composition:
     rank: Float[Tensor, "kind later earlier"]
 
     def of(self, earlier: Head, later: Head, kind: Kind = "k") -> float:
-        """How many times the baseline `later` composes with `earlier`."""
-        return float(self.ratio[self.kinds.index(kind), self._flat(later), self._flat(earlier)])
+        """How many times the baseline `later` composes with `earlier`; NaN for a pair that was not asked for.
+
+        Raises UsageError for heads and kinds that are not there.
+        """
+        return float(self.ratio[self._kind(kind), self._flat(later), self._flat(earlier)])
 
     def rank_of(self, earlier: Head, later: Head, kind: Kind = "k") -> int:
-        return int(self.rank[self.kinds.index(kind), self._flat(later), self._flat(earlier)])
+        """The place of `earlier` among all earlier heads. Raises UsageError for a pair that has none."""
+        place = float(self.rank[self._kind(kind), self._flat(later), self._flat(earlier)])
+        if math.isnan(place):
+            raise UsageError(
+                f"heads {earlier} and {later} have no rank: the first must stand in an earlier layer than the second, "
+                "and the pair must be one that was asked for"
+            )
+        return int(place)
+
+    def _kind(self, kind: str) -> int:
+        if kind not in self.kinds:
+            raise UsageError(f"there is no {kind!r}-composition here: the kinds are {', '.join(self.kinds)}")
+        return self.kinds.index(kind)
 
     def _flat(self, head: Head) -> int:
-        return head[0] * self.n_heads + head[1]
+        ((layer, number),) = listed_heads([head])
+        layers = self.ratio.shape[-1] // self.n_heads
+        if not (0 <= layer < layers and 0 <= number < self.n_heads):
+            raise UsageError(
+                f"head {layer}.{number} does not exist: there are layers 0-{layers - 1}, heads 0-{self.n_heads - 1}"
+            )
+        return layer * self.n_heads + number
 
 
 def composition_scores(
@@ -60,7 +83,9 @@ def composition_scores(
 
     Raises UsageError for all pairs of a model with more than 1,000 heads: ask for pairs.
     """
-    wanted = None if pairs is None else list(pairs)
+    if odd := [kind for kind in kinds if kind not in KINDS]:
+        raise UsageError(f"there is no {odd[0]!r}-composition: the kinds are {', '.join(KINDS)}")
+    wanted = None if pairs is None else list(map(_pair, pairs))
     rows = _later_heads(model, wanted)
     count = model.n_layers * model.n_heads
     ratio = torch.full((len(kinds), count, count), torch.nan)
@@ -80,6 +105,13 @@ def composition_scores(
             keep[later * model.n_heads + other, layer * model.n_heads + head] = True
         ratio, rank = (value.masked_fill(~keep, torch.nan) for value in (ratio, rank))
     return Composition(tuple(kinds), model.n_heads, ratio * model.d_model**0.5, rank)
+
+
+def _pair(given: Any) -> tuple[Head, Head]:
+    found = listed_heads(given)
+    if len(found) != 2:
+        raise UsageError(f"{quoted(given)} is no pair of heads: give (earlier, later), for example ((0, 1), (3, 2))")
+    return found[0], found[1]
 
 
 def _later_heads(model: HookedModel, pairs: list[tuple[Head, Head]] | None) -> list[int]:

@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from induction.entities import KINDS, EntityPrompt, EntityPrompts
-from induction.null import DRAWS, OTHER_ENTITY, swapped_null
+from induction.null import DRAWS, OTHER_ENTITY, check_draws, swapped_null
 from induction.reading import Progress, Units
 from interp.errors import UsageError
 from interp.model import HookedModel
@@ -58,6 +58,7 @@ def concept_score(
     variant: `concept` (names, second token), `token` (random tokens, first token), and the other two cells,
     `names_first` and `random_second`. draws: of the null; 0 leaves it out. progress: in prompts.
     """
+    check_draws(draws)
     if variant not in CELLS:
         raise UsageError(f"there is no variant {variant!r} of concept induction; there are: {', '.join(CELLS)}")
     effects = patching_effects(model, prompts, progress=progress, units=units)
@@ -73,6 +74,7 @@ def concept_scores(
     units: Units | None = None,
 ) -> tuple[HeadScores, ...]:
     """The whole 2 x 2 from the same runs: `concept_induction`, `token_induction`, and each with the other token."""
+    check_draws(draws)
     effects = patching_effects(model, prompts, progress=progress, units=units)
     return tuple(_cell(model, prompts, effects, variant, draws=draws) for variant in CELLS)
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from induction.bansal_released import released_copying
 from induction.circuits import DirectPath, content_columns
 from induction.direct_effect import direct_effect_score
-from induction.null import DRAWS, recombined_null, values_per_sequence
+from induction.null import DRAWS, check_draws, recombined_null, values_per_sequence
 from induction.reading import TOKEN_BUDGET, Progress, Reader, read
 from induction.sequences import RepeatedSequences, SequenceGroup
 from interp.attention.rows import AttentionRows
@@ -182,6 +182,7 @@ def copying_score(
     ones. draws: of the null; 0 leaves it out. Raises UsageError for the wrong kind of sequences, RefusedModelError for
     families without a direct path from heads to logits (post-LN).
     """
+    check_draws(draws)
     options = {"token_budget": token_budget, "progress": progress}
     if variant in ("successor", "signed"):
         return direct_effect_score(model, sequences, variant, draws=draws, **options)  # type: ignore[arg-type]

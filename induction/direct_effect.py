@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from induction.circuits import DirectPath, content_columns
-from induction.null import DRAWS, shift_table, wrong_token_null
+from induction.null import DRAWS, check_draws, shift_table, wrong_token_null
 from induction.reading import TOKEN_BUDGET, Progress, Reader, read
 from induction.sequences import RepeatedSequences, SequenceGroup
 from interp.errors import UsageError
@@ -108,6 +108,7 @@ def direct_effect_score(
     progress: Progress | None = None,
 ) -> HeadScores:
     """`successor` (in [0, 1]), `signed` (in standard deviations) or `signed_auc` (in [-1, 1]), one value a head."""
+    check_draws(draws)
     reader = DirectEffect(model)
     read(model, sequences, [reader], token_budget=token_budget, progress=progress)
     return reader.with_null(variant, draws=draws, seed=sequences.seed)

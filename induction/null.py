@@ -24,7 +24,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from interp.errors import UsageError
 from interp.scores import Null
+from interp.whole import whole_number
 
 DRAWS = 2000
 N1 = "N1 wrong token"
@@ -33,6 +35,12 @@ N3 = "token drawn at random"
 ANOTHER_DISTANCE = "another distance"
 N1_OTHER = "N1 another key's value"
 OTHER_ENTITY = "another entity"
+
+
+def check_draws(draws: int) -> None:
+    """Raises UsageError for what is no number of draws; 0 is one, and leaves the nulls out."""
+    if whole_number(draws, "draws") < 0:
+        raise UsageError(f"draws={draws}: a null is drawn 1 time or more, and 0 leaves it out")
 
 
 def shift_table(by_place: Float[Tensor, "layer head place"], first: int) -> Float[Tensor, "shift layer head"]:

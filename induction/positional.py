@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from induction.definitions import definition
-from induction.null import ANOTHER_DISTANCE, DRAWS, position_null, wrong_token_null
+from induction.null import ANOTHER_DISTANCE, DRAWS, check_draws, position_null, wrong_token_null
 from induction.prefix_matching import LookBack
 from induction.reading import TOKEN_BUDGET, Progress, Reader, probabilities, read
 from induction.sequences import RepeatedSequences, SequenceGroup, unrepeated_twin
@@ -117,6 +117,7 @@ def previous_token_score(
     progress: Progress | None = None,
 ) -> HeadScores:
     """Attention on the token before, in [0, 1]; on repeated sequences it is read on their unrepeated twins."""
+    check_draws(draws)
     if sequences.repeats > 1:
         sequences = unrepeated_twin(model, sequences)
     reader = PreviousToken(model, further=draws > 0)
@@ -142,6 +143,7 @@ def duplicate_token_score(
     progress: Progress | None = None,
 ) -> HeadScores:
     """Attention on earlier copies of the current token, in [0, 1]."""
+    check_draws(draws)
     reader, fold = DuplicateToken(model), WrongToken(model)
     read(model, sequences, [reader, fold] if draws else [reader], token_budget=token_budget, progress=progress)
     if not draws:

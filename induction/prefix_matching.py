@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 
 from induction.bansal_released import released_prefix_matching
-from induction.null import DRAWS, position_null, wrong_token_null
+from induction.null import DRAWS, check_draws, position_null, wrong_token_null
 from induction.reading import TOKEN_BUDGET, Progress, Reader, probabilities, read
 from induction.sequences import RepeatedSequences, SequenceGroup, Targets, unrepeated_twin
 from induction.wrong_token import WrongToken
@@ -101,6 +101,7 @@ def prefix_matching_score(
     nulls out and costs one plain forward pass, otherwise N2 runs unrepeated sequences too.
     Raises UsageError where the sequences do not repeat or the model's context is too short for them.
     """
+    check_draws(draws)
     if variant == "bansal_released":
         return released_prefix_matching(model, sequences, token_budget=token_budget, progress=progress)
     reader, fold = PrefixMatching(model), WrongToken(model)

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from induction.needles import Needle, NeedleGroup, NeedlePrompts
-from induction.null import DRAWS, N1_OTHER, wrong_token_null
+from induction.null import DRAWS, N1_OTHER, check_draws, wrong_token_null
 from induction.reading import TOKEN_BUDGET, Progress, Reader, Units, read
 from interp.attention.rows import AttentionRows
 from interp.errors import UsageError
@@ -116,6 +116,7 @@ def retrieval_score(
     variant: `soft` for the attention there; `right`, `soft_right` over the items that the model gets right. draws: of
     the null; 0 leaves it out. The provenance tells length, depth and right or wrong, item by item.
     """
+    check_draws(draws)
     if variant not in get_args(Variant):
         raise UsageError(f"there is no retrieval variant {variant!r}; there are: {', '.join(get_args(Variant))}")
     found = _read(model, prompts, token_budget=token_budget, progress=progress, units=units)
@@ -132,6 +133,7 @@ def retrieval_scores(
     units: Units | None = None,
 ) -> tuple[HeadScores, ...]:
     """All variants from the same passes; without those over right items where the model is right on none."""
+    check_draws(draws)
     found = _read(model, prompts, token_budget=token_budget, progress=progress, units=units)
     variants: tuple[Variant, ...] = ("", "soft", "right", "soft_right")
     there = variants if bool(found.right.any()) else variants[:2]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from induction import copying, direct_effect, positional, prefix_matching, sinks
 from induction.classes import InductionHeads, induction_heads
 from induction.groups import TokenGroup
-from induction.null import DRAWS, values_per_sequence
+from induction.null import DRAWS, check_draws, values_per_sequence
 from induction.ov_circuit import ov_copying_score
 from induction.reading import TOKEN_BUDGET, Progress, Reader, Units, read
 from induction.sequences import SHORTEST, RepeatedSequences, unrepeated_twin
@@ -61,6 +61,7 @@ def induction_scores(
     natural: prompts on which the sink is read too (texts.natural_prompts); without them it is told for the repeated
     sequences alone.
     """
+    check_draws(draws)
     if draws < FEWEST_DRAWS:
         raise UsageError(f"the classes need nulls: with fewer than {FEWEST_DRAWS} draws no head could be above one")
     _refuse_short_blocks(repeated)

@@ -31,6 +31,7 @@ from induction.vocabulary import Candidates, Counts, candidate_tokens
 from interp.errors import UsageError
 from interp.model import HookedModel
 from interp.shown import one_line
+from interp.whole import whole_number
 
 Protocol = Literal["quick", "paper"]
 # How often the block stands in a protocol's repeated sequence, and so how many times L its unrepeated one is long.
@@ -237,7 +238,7 @@ def candidates_of(model: HookedModel, counts: Counts | None = None) -> Candidate
     """What may be drawn for a model: its tokenizer's candidates without the ids its configuration calls control.
 
     Without counts they are made once a model, for the whole vocabulary is encoded; anew when its tokenizer or what must
-    not be drawn changes.
+    not be drawn changes. What is handed out is a copy: writing to it changes no later draw.
     """
     tokenizer, never = model.tokenizer, _control_ids(model.hf.config)
     if tokenizer is None or counts is not None:
@@ -247,7 +248,7 @@ def candidates_of(model: HookedModel, counts: Counts | None = None) -> Candidate
     if kept is None or kept[0] is not tokenizer or kept[1] != known:
         kept = (tokenizer, known, candidate_tokens(tokenizer, model.vocab_size, never=never))
         _KEPT[model] = kept
-    return kept[2]
+    return replace(kept[2], ids=kept[2].ids.clone())
 
 
 def unrepeated_twin(model: HookedModel, sequences: RepeatedSequences) -> RepeatedSequences:
@@ -288,6 +289,10 @@ class _Size(NamedTuple):
 
 def _plan(protocol: str, length: int | None, repeats: int, sequences: int | None, seed: int) -> list[_Size]:
     """The size of each sequence of the protocol; refuses what no model could give."""
+    whole_number(repeats, "repeats"), whole_number(seed, "a seed")
+    for name, value in (("length", length), ("sequences", sequences)):
+        if value is not None:
+            whole_number(value, name)
     if protocol not in SEQUENCES:
         raise UsageError(f"There is no protocol {protocol!r}; there are: {', '.join(SEQUENCES)}.")
     if repeats < 1 or (length is not None and length < 2):

@@ -41,10 +41,11 @@ def gates(
 ) -> Iterator[None]:
     """Hold the gates for as long as the context lasts; a leading batch axis gives each sequence its own mask.
 
-    A list of heads, or of the layers of FFNs, is what is removed.
+    A list of heads, or of the layers of FFNs, is what is removed. The values of a tensor may leave 0 to 1, as steps
+    along a gradient do; those of a HeadMask, of an FFNMask and of a numpy array may not.
 
     Layers without heads (or without an FFN) have nothing to gate: their entries of a mask are not looked at.
-    Raises UsageError for masks of another shape or with NaN.
+    Raises UsageError for masks of another shape, of integers, or with NaN.
     """
     head_values = _values(head_mask(heads, model.n_layers, model.n_heads), (model.n_layers, model.n_heads), "heads")
     ffn_values = _values(ffn_mask(ffns, model.n_layers), (model.n_layers,), "ffns")
@@ -95,10 +96,17 @@ def _values(mask: HeadMask | FFNMask | Tensor | None, shape: tuple[int, ...], wh
     if mask is None:
         return None
     values = mask if isinstance(mask, Tensor) else mask.values
-    if tuple(values.shape[-len(shape) :]) != shape or values.dim() > len(shape) + 1:
+    if tuple(values.shape[-len(shape) :]) != shape or values.dim() > len(shape) + 1 or not values.numel():
         raise UsageError(
             f"the mask over {what} must have shape {shape} (or one such mask a sequence), got {tuple(values.shape)}"
         )
+    _refuse_odd(values, what, beyond=isinstance(mask, Tensor))
+    return values
+
+
+def _refuse_odd(values: Tensor, what: str, *, beyond: bool) -> None:
+    """NaN and infinity; without `beyond` also values outside of 0 to 1."""
     if not bool(torch.isfinite(values).all()):
         raise UsageError(f"the mask over {what} holds NaN or infinity; 1 keeps, 0 removes, between interpolates")
-    return values
+    if not beyond and not bool(((values >= 0) & (values <= 1)).all()):
+        raise UsageError(f"the mask over {what} holds values outside of 0 to 1; 1 keeps, 0 removes")

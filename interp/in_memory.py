@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from interp.errors import RefusedModelError, UsageError
 from interp.model import HookedModel
@@ -74,7 +75,7 @@ def refuse_source(source: Any) -> None:
 
 
 def refuse_changed_inside(model: Any) -> None:
-    """Adapters, compiled parts and another library's views in the place of a model's own modules."""
+    """Adapters, computed weights, compiled parts and another library's views in the place of a model's own modules."""
     for name, module in model.named_modules():
         if type(module).__module__.partition(".")[0] == "transformer_lens":
             raise RefusedModelError(
@@ -85,6 +86,12 @@ def refuse_changed_inside(model: Any) -> None:
             raise RefusedModelError(
                 f"{_told(model)} holds adapters ({name}, {_told(module)}), which stand beside the weights that "
                 "headscope reads: merge them, with merge_and_unload() of the PEFT model around it"
+            )
+        if parametrize.is_parametrized(module) or isinstance(vars(module).get("weight"), Tensor):
+            raise RefusedModelError(
+                f"{name} ({_told(module)}) computes its weights anew in every run (a parametrisation, or weight or "
+                "spectral norm), so that there is no matrix to read: make them plain, by "
+                "torch.nn.utils.parametrize.remove_parametrizations, or by remove_weight_norm or remove_spectral_norm"
             )
         if _named(module, _INSIDE) is not None or getattr(module, "_compiled_call_impl", None) is not None:
             raise RefusedModelError(

@@ -5,21 +5,24 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from interp.errors import UsageError
-from interp.tokenizing import to_tokens
+from interp.tokenizing import Given, to_tokens, token_ids
 from interp.training import refuse_dropout
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
 
 
-def arguments(model: HookedModel, tokens: Tensor | str, attention_mask: Tensor | None) -> dict[str, Any]:
+def arguments(model: HookedModel, given: Given, attention_mask: Any) -> dict[str, Any]:
     """Positions are counted from the first real token: GPT-2 and GPT-Neo are wrong under left padding without them."""
     refuse_dropout(model.hf)
-    if isinstance(tokens, str):
-        tokens = to_tokens(model, tokens)
+    tokens = read(model, given)
+    if attention_mask is not None and not isinstance(attention_mask, Tensor):
+        attention_mask = _as_mask(attention_mask)
     refuse(model, tokens, attention_mask)
     found: dict[str, Any] = {"input_ids": tokens.to(model.device), "use_cache": False}
     if attention_mask is not None and not bool(attention_mask.all()):
@@ -28,6 +31,18 @@ def arguments(model: HookedModel, tokens: Tensor | str, attention_mask: Tensor |
         if takes_positions(model):
             found["position_ids"] = (mask.long().cumsum(1) - 1).clamp_min(0)
     return found
+
+
+def read(model: HookedModel, given: Given) -> Tensor:
+    """The ids of a text, or those that are given. Raises UsageError for what is neither."""
+    return to_tokens(model, given) if isinstance(given, str) else token_ids(given)
+
+
+def _as_mask(given: Any) -> Tensor:
+    try:
+        return torch.tensor(np.asarray(given))
+    except (TypeError, ValueError) as error:
+        raise UsageError("the attention mask must be a tensor, or an array or lists of equal length") from error
 
 
 def takes_positions(model: HookedModel) -> bool:

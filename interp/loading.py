@@ -134,7 +134,9 @@ def wrap(hf: Any, tokenizer: Any, provenance: Mapping[str, Any], *, check: Level
     told = {**provenance, "architecture": layout.architecture, "dtype": dtype, "check": check}
     model = HookedModel(hf, tokenizer, layout, provenance=told)
     refusals.other_heads(model)
+    refusals.shared_parts(model)
     model = _that_answers(model)
+    refusals.unlike_unembedding(model)
     verify(model, check)
     return model
 

@@ -184,28 +184,30 @@ class HookedModel:
 
     # --- running ---------------------------------------------------------------------------------------------------
 
-    def __call__(self, tokens: Tokens | str, attention_mask: Mask = None) -> Float[Tensor, "batch query vocab"]:
+    def __call__(self, tokens: tokenizing.Given, attention_mask: Mask = None) -> Float[Tensor, "batch query vocab"]:
         """Logits at every position; a text is read as the tokenizer reads it."""
         return self.hf(**self.inputs(tokens, attention_mask)).logits
 
-    def run(self, tokens: Tokens | str, attention_mask: Mask = None) -> Float[Tensor, "batch query d_model"]:
+    def run(self, tokens: tokenizing.Given, attention_mask: Mask = None) -> Float[Tensor, "batch query d_model"]:
         """The blocks and the final norm without the logits: enough, and cheaper, for anything that is read by hooks."""
         return self.hf.base_model(**self.inputs(tokens, attention_mask))[0]
 
-    def inputs(self, tokens: Tokens | str, attention_mask: Mask = None) -> dict[str, Any]:
+    def inputs(self, tokens: tokenizing.Given, attention_mask: Mask = None) -> dict[str, Any]:
         """Arguments for the Hugging Face model: positions counted from the first real token under padding."""
         return inputs.arguments(self, tokens, attention_mask)
 
     def run_with_cache(
-        self, tokens: Tokens | str, names: Sequence[str | tuple[str, int]] | None = None, attention_mask: Mask = None
+        self,
+        tokens: tokenizing.Given,
+        names: Sequence[str | tuple[str, int]] | None = None,
+        attention_mask: Mask = None,
     ) -> tuple[Float[Tensor, "batch query vocab"], Cache]:
         """Logits and the activations at `names` (hooks.py lists the places).
 
         A name without a layer means every layer that has such a place. Without names: resid_pre, resid_post, z,
         mlp_out and pattern, of all layers, as long as they take 2 GiB at most; beyond that, UsageError asks for names.
         """
-        if isinstance(tokens, str):
-            tokens = self.to_tokens(tokens)
+        tokens = inputs.read(self, tokens)
         names = usual.names(self, tokens) if names is None else names
         there = {"mlp_out": self.ffn_layers, **dict.fromkeys(hooks.OF_HEADS, self.attention_layers)}
         wanted = [
@@ -220,7 +222,7 @@ class HookedModel:
         return logits, cache
 
     def generate(
-        self, tokens: Tokens | str, max_new_tokens: int = 20, *, temperature: float = 0.0, seed: int = 0
+        self, tokens: tokenizing.Given, max_new_tokens: int = 20, *, temperature: float = 0.0, seed: int = 0
     ) -> Int[Tensor, "batch longer"] | str:
         """The text (or the tokens) with what the model writes behind it, under whatever is held on it (usual.py)."""
         return usual.generate(self, tokens, max_new_tokens, temperature=temperature, seed=seed)

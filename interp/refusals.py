@@ -160,6 +160,44 @@ def other_heads(model: HookedModel) -> None:
             )
 
 
+def shared_parts(model: HookedModel) -> None:
+    """One module in two layers: what is held on it in one layer would be held in the other too."""
+    for told, modules in _parts(model).items():
+        first: dict[int, int] = {}
+        for layer, module in modules:
+            if first.setdefault(id(module), layer) != layer:
+                raise RefusedModelError(
+                    f"layers {first[id(module)]} and {layer} share one {told}, so that neither can be read or removed "
+                    "alone: give each layer a module of its own, copy.deepcopy of it for example"
+                )
+
+
+def _parts(model: HookedModel) -> dict[str, list[tuple[int, torch.nn.Module]]]:
+    """Every layer's block, attention and FFN."""
+    layout, hf, layers = model.layout, model.hf, range(model.n_layers)
+    attention = ((layer, layout.inner(hf, layer, layout.attn)) for layer in layers)
+    return {
+        "block": [(layer, layout.block(hf, layer)) for layer in layers],
+        "attention": [(layer, module) for layer, module in attention if module is not None],
+        "FFN": [(layer, module) for layer in layers for module in layout.ffn_modules(hf, layer)],
+    }
+
+
+def unlike_unembedding(model: HookedModel) -> None:
+    """An unembedding of another dtype than the blocks, where the model does not cast between the two."""
+    dtype = model.hf.get_submodule(model.layout.unembed).weight.dtype
+    if dtype == model.dtype:
+        return
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, 2, dtype=torch.long))
+    except RuntimeError as error:
+        raise RefusedModelError(
+            f"{model.layout.architecture} does not run with an unembedding in {dtype} behind blocks in {model.dtype}: "
+            f"cast the whole model, for example by model.to({model.dtype})"
+        ) from error
+
+
 def quantised(model: HookedModel) -> None:
     """Projections of attention, or an unembedding, that hold no matrix of numbers: packed integers and the like."""
     places = {"o": "output projection", "q": "q projection", "k": "k projection", "v": "v projection", "qkv": "q, k, v"}

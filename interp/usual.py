@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,8 +18,10 @@ from jaxtyping import Int
 from torch import Tensor
 
 from interp.errors import UsageError
+from interp.inputs import read
 from interp.overflow import refuse_broken_logits
-from interp.tokenizing import to_string, to_tokens
+from interp.tokenizing import Given, to_string
+from interp.whole import whole_number
 
 if TYPE_CHECKING:
     from interp.model import HookedModel
@@ -57,7 +60,7 @@ def names(model: HookedModel, tokens: Tokens) -> list[str]:
 
 
 def generate(
-    model: HookedModel, start: Tokens | str, max_new_tokens: int, *, temperature: float, seed: int
+    model: HookedModel, start: Given, max_new_tokens: int, *, temperature: float, seed: int
 ) -> Int[Tensor, "batch longer"] | str:
     """`start` and at most so many tokens more; a text comes back for a text.
 
@@ -65,13 +68,15 @@ def generate(
     where its context is full. Raises UsageError for more than one sequence and values out of range, HeadscopeError
     where the logits are no finite numbers.
     """
-    if max_new_tokens < 1 or temperature < 0:
+    if whole_number(max_new_tokens, "max_new_tokens") < 1 or not 0 <= temperature < inf:
         raise UsageError(
             f"max_new_tokens is 1 or more and temperature 0 or more, got {max_new_tokens} and {temperature}"
         )
-    tokens = to_tokens(model, start) if isinstance(start, str) else start.to(model.device)
-    if len(tokens) != 1:
-        raise UsageError(f"one sequence at a time is written on, got {len(tokens)}: call generate for each")
+    tokens = read(model, start).to(model.device)
+    if tokens.dim() != 2 or len(tokens) != 1:
+        raise UsageError(
+            f"one sequence at a time is written on, [1 query], got shape {tuple(tokens.shape)}: call generate for each"
+        )
     stream, endings = torch.Generator().manual_seed(seed), ends(model)
     for _ in range(max_new_tokens):
         if model.max_length is not None and tokens.shape[1] >= model.max_length:

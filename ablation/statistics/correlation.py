@@ -5,7 +5,7 @@
 3. Centre the ranks and scale them to length 1, so that a correlation is a dot product; that is also what the
    permutation tests and the reliabilities work with.
 Within layers, a layer whose heads all score the same in either table says nothing: it is skipped and counted.
-A table of FFN scores is passed with one head a layer, `scores[:, None]`.
+Scores of FFNs count as one head a layer.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from scipy.stats import kendalltau, rankdata
 
+from ablation.statistics.given import Scored, table_of
 from interp.errors import UsageError
 
 Level = Literal["global", "within_layer"]
@@ -102,17 +103,20 @@ def mean_correlation(a: StandardRanks, b: StandardRanks) -> Float[np.ndarray, "*
     return np.asarray(np.clip(value, -1.0, 1.0))
 
 
-def spearman(a: Float[np.ndarray, "layer head"], b: Float[np.ndarray, "layer head"]) -> Correlation:
-    """Spearman's rho of the scores over all heads, ties averaged (Method 5)."""
-    return _spearman(a, b, level="global")
+def spearman(a: Scored, b: Scored) -> Correlation:
+    """Spearman's rho of the scores over all heads, ties averaged (Method 5).
+
+    Tables [layer head]: arrays, tensors, or scores, whose mean is taken.
+    """
+    return _spearman(table_of(a), table_of(b), level="global")
 
 
-def spearman_within_layers(a: Float[np.ndarray, "layer head"], b: Float[np.ndarray, "layer head"]) -> Correlation:
+def spearman_within_layers(a: Scored, b: Scored) -> Correlation:
     """Mean over layers of Spearman's rho inside the layer: blind to a trend over layers (Method 5)."""
-    return _spearman(a, b, level="within_layer")
+    return _spearman(table_of(a), table_of(b), level="within_layer")
 
 
-def _spearman(a: Float[np.ndarray, "layer head"], b: Float[np.ndarray, "layer head"], *, level: Level) -> Correlation:
+def _spearman(a: Shaped[np.ndarray, "..."], b: Shaped[np.ndarray, "..."], *, level: Level) -> Correlation:
     valid = shared_heads(a, b)
     ranks_a, ranks_b = (standard_ranks(scores, valid=valid, level=level) for scores in (a, b))
     used = int((ranks_a.varies & ranks_b.varies).sum())
@@ -126,8 +130,9 @@ def _spearman(a: Float[np.ndarray, "layer head"], b: Float[np.ndarray, "layer he
     )
 
 
-def kendall(a: Float[np.ndarray, "layer head"], b: Float[np.ndarray, "layer head"]) -> Correlation:
+def kendall(a: Scored, b: Scored) -> Correlation:
     """Kendall's tau-b of the scores over all heads (Method 5)."""
+    a, b = table_of(a), table_of(b)
     valid = shared_heads(a, b)
     left, right = a[valid].astype(np.float64), b[valid].astype(np.float64)
     undefined = left.size < 2 or np.ptp(left) == 0 or np.ptp(right) == 0
@@ -139,13 +144,14 @@ def kendall(a: Float[np.ndarray, "layer head"], b: Float[np.ndarray, "layer head
     )
 
 
-def bansal_released(a: Float[np.ndarray, "layer head"], b: Float[np.ndarray, "layer head"]) -> Correlation:
+def bansal_released(a: Scored, b: Scored) -> Correlation:
     """What the paper's released script calls the rank correlation: Spearman of the two `argsort` outputs (Method 5).
 
     It correlates the NUMBERS of the heads that stand at equal places of the two orders, not the ranks of one head in
     both: identical rankings give 1, but strongly related ones come out near 0, and a trend over layers alone passes
     for agreement. It is here for comparison with the paper's figures only; read `spearman` instead.
     """
+    a, b = table_of(a), table_of(b)
     valid = shared_heads(a, b)
     orders = [np.argsort(scores[valid], kind="stable").astype(np.float64)[None] for scores in (a, b)]
     every = np.ones((1, orders[0].size), dtype=bool)

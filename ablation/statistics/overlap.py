@@ -24,6 +24,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.special import gammaln
 
 from ablation.statistics.correlation import shared_heads
+from ablation.statistics.given import Scored, table_of, whole_percents
 from ablation.statistics.kv_groups import group_of_valid
 from interp.errors import UsageError
 
@@ -92,15 +93,19 @@ class Overlap:
 
 
 def overlap(
-    a: Float[np.ndarray, "layer head"],
-    b: Float[np.ndarray, "layer head"],
+    a: Scored,
+    b: Scored,
     *,
     percents: Sequence[int] = tuple(range(1, 31)),
     tie_breaks: int = 100,
     groups: Int[np.ndarray, "layer head"] | None = None,
     seed: int | np.random.Generator = 0,
 ) -> Overlap:
-    """Overlap of the highest-scoring heads of two tables, at each percentage."""
+    """Overlap of the highest-scoring heads of two tables, at each percentage.
+
+    Tables [layer head]: arrays, tensors, or scores, whose mean is taken.
+    """
+    a, b, percents = table_of(a), table_of(b), whole_percents(percents)
     valid = shared_heads(a, b)
     n = int(valid.sum())
     if not n or tie_breaks < 1 or any(not 1 <= percent <= 100 for percent in percents):

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from scipy.stats import rankdata
 
 from ablation.statistics.correlation import head_blocks, shared_heads
+from ablation.statistics.given import Scored, table_of
 from ablation.statistics.kv_groups import group_of_valid, permuted_heads
 from ablation.statistics.permutation import ROUNDING, Alternative, permutation_count
 from interp.errors import UsageError
@@ -42,9 +43,9 @@ class PartialCorrelation:
 
 
 def partial_spearman_within_layers(
-    score: Float[np.ndarray, "layer head"],
-    importance: Float[np.ndarray, "layer head"],
-    covariates: Sequence[Float[np.ndarray, "layer head"]],
+    score: Scored,
+    importance: Scored,
+    covariates: Sequence[Scored],
     *,
     family: int = 1,
     alternative: Alternative = "two_sided",
@@ -56,8 +57,9 @@ def partial_spearman_within_layers(
         raise UsageError("No covariates were given; without any, use permutation_test at level 'within_layer'.")
     if alternative not in ("two_sided", "greater"):
         raise UsageError(f"Unknown alternative {alternative!r}; expected 'two_sided' or 'greater'.")
-    valid = shared_heads(score, importance, *covariates)
-    table = np.stack([scores[valid].astype(np.float64) for scores in (score, importance, *covariates)])
+    tables = list(map(table_of, (score, importance, *covariates)))
+    valid = shared_heads(*tables)
+    table = np.stack([scores[valid].astype(np.float64) for scores in tables])
     blocks = head_blocks(valid, "within_layer")
     count, generator = permutation_count(family), np.random.default_rng(seed)
     group_of, found = group_of_valid(groups, valid), []

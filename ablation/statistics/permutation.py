@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.stats import norm
 
 from ablation.statistics.correlation import Level, StandardRanks, head_blocks, shared_heads, standard_ranks
+from ablation.statistics.given import Scored, table_of
 from ablation.statistics.kv_groups import group_of_valid, permuted_heads
 from interp.errors import UsageError
 
@@ -104,8 +105,8 @@ def permutation_count(family: int) -> int:
 
 
 def permutation_test(
-    a: Float[np.ndarray, "layer head"],
-    b: Float[np.ndarray, "layer head"],
+    a: Scored,
+    b: Scored,
     *,
     level: Level,
     family: int = 1,
@@ -114,8 +115,9 @@ def permutation_test(
     seed: int | np.random.Generator = 0,
 ) -> PermutationTest:
     """Test one Spearman coefficient; `family` is the number of tests whose p are corrected together with it."""
+    rows, columns = table_of(a)[None], table_of(b)[None]
     table, null = _test_pairs(
-        a[None], b[None], level=level, family=family, alternative=alternative, groups=groups, seed=seed, keep=True
+        rows, columns, level=level, family=family, alternative=alternative, groups=groups, seed=seed, keep=True
     )
     could = Detectable.of(null[:, 0, 0], alternative)
     return PermutationTest(

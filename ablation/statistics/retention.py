@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ablation.statistics.correlation import shared_heads
+from ablation.statistics.given import Scored, table_of, whole_percents
 from interp.errors import UsageError
 
 
@@ -34,19 +35,21 @@ class Retention:
 
 
 def retention(
-    score: Float[np.ndarray, "layer head"],
-    importance: Float[np.ndarray, "layer head"],
+    score: Scored,
+    importance: Scored,
     *,
-    null_mean: Float[np.ndarray, "layer head"] | None = None,
+    null_mean: Scored | None = None,
     percents: Sequence[int] = tuple(range(0, 100, 10)),
 ) -> Retention:
     """Share of `score` that survives pruning by `importance`, lowest first.
 
+    Tables [layer head]: arrays, tensors, or scores, whose mean is taken.
     Raises UsageError for negative scores (a share of a total that cancels means nothing) and percentages outside
     0..100.
     """
-    tables = [score, importance] if null_mean is None else [score, importance, null_mean]
-    valid = shared_heads(*tables)
+    score, importance, percents = table_of(score), table_of(importance), whole_percents(percents)
+    null_mean = None if null_mean is None else table_of(null_mean)
+    valid = shared_heads(score, importance, *(() if null_mean is None else (null_mean,)))
     flat = score[valid].astype(np.float64)
     if not flat.size or flat.min() < 0:
         raise UsageError(

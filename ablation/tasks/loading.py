@@ -17,14 +17,15 @@ from ablation.tasks.rows import distinct, identified, misfit, telling_row
 from ablation.tasks.spread import spread_places
 from ablation.tasks.task import Task
 from ablation.tasks.tokens import Document
-from interp.errors import HeadscopeError, UsageError
+from interp.errors import HeadscopeError, UsageError, quoted
+from interp.whole import whole_number
 
 METRICS = {"record": "em", "multirc": "question_acc"}
 SPLITS = ("validation", "train")
 
 
 def load_task(
-    name: str,
+    name: str | Path,
     *,
     shots: int = 0,
     limit: int | None = None,
@@ -51,7 +52,9 @@ def load_task(
     check_arguments(shots=shots, limit=limit, split=split, demos=demos, bos=bos, labels=labels, part=part)
     if part == "screen" and split != "train":
         raise UsageError("The documents kept for the screen are training documents: load them with split='train'.")
-    name = named(name)
+    if not isinstance(name, str | Path):
+        raise UsageError(f"A task is given by its name or its file, got {quoted(name)} ({type(name).__name__}).")
+    name = named(str(name))
     source, place = definition(name, data)
     metric = METRICS.get(name, "acc") if name in ICL14 else "acc"
     rows, pool, unlabelled = list(evaluated(source, name, split)), demonstration_pool(source, name), 0
@@ -93,9 +96,9 @@ def load_task(
 
 def check_arguments(*, shots: int, limit: int | None, **words: str) -> None:
     """Refuse values out of range."""
-    if shots < 0:
+    if whole_number(shots, "shots") < 0:
         raise UsageError(f"The number of shots is {shots}. Expected 0 (no demonstrations) or more.")
-    if limit is not None and limit < 1:
+    if limit is not None and whole_number(limit, "limit") < 1:
         raise UsageError(f"The limit is {limit}. Expected at least 1 document; leave it out to use all of them.")
     known = {"split": SPLITS, "demos": DEMOS, "bos": BOS, "labels": LABELS, "part": PARTS}
     for name, word in words.items():

@@ -84,6 +84,12 @@ def test_some_heads_and_few_documents(model: HookedModel) -> None:
     assert not found.scores.nulls and found.controls == ()
 
 
+def test_heads_are_named_as_gates_take_them(model: HookedModel) -> None:
+    for removed in ([(0.9, 1.2)], [(True, False)], 3):
+        with pytest.raises(UsageError, match=r"is not a head|is no list of heads"):
+            backups(model, documents(), removed, replacement=None)
+
+
 def test_heads_that_are_not_there_are_refused(model: HookedModel) -> None:
     with pytest.raises(UsageError, match=r"head 2\.0 does not exist"):
         backups(model, documents(2), [(2, 0)], replacement=None)

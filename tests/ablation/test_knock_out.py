@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from jaxtyping import config
 
 from ablation.engine.likelihood import log_likelihoods
 from ablation.evaluation import evaluate
+from ablation.importance import head_importance
 from ablation.knock_out import KnockOut, estimate_knock_out, knock_out
 from ablation.outcomes import OUTCOMES
 from ablation.references import make_replacement
@@ -268,6 +270,50 @@ def test_single_heads_can_be_named() -> None:
     for component, heads in (("head", [(2, 0)]), ("ffn", [(0, 0)])):
         with pytest.raises(UsageError, match="single heads of this model"):
             knock_out(model, docs, component=component, heads=heads)
+
+
+def test_heads_are_named_as_gates_take_them() -> None:
+    model, docs = load("llama"), documents()
+    wanted = knock_out(model, docs, component="head", heads=[(0, 1), (1, 2)]).removed
+    for heads in ("0.1,1.2", ["0.1", "L1H2"], [(np.int64(0), 1), (1, 2, 0.5)]):
+        assert np.array_equal(knock_out(model, docs, component="head", heads=heads).removed, wanted)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"component": "head", "heads": [(0.9, 1.7)]}, r"'\(0\.9, 1\.7\)' is not a head"),
+        ({"component": "head", "heads": 3}, "of type int is no list of heads"),
+        ({"component": "ffn", "layers": [True]}, r"'True' \(bool\) is no layer"),
+        ({"component": "ffn", "layers": [1.0]}, r"'1\.0' \(float\) is no layer"),
+        ({"component": "ffn", "layers": 1}, r"'1' \(int\) is no list of layers"),
+        ({"component": "ffn", "limit": 2.5}, "limit is a whole number"),
+    ],
+)
+def test_what_names_no_component_is_refused(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], sentence: str
+) -> None:
+    monkeypatch.setattr(config, "jaxtyping_disable", True)  # as a user has it: the tests' own check would come first
+    with pytest.raises(UsageError, match=sentence):
+        knock_out(load("llama"), documents(), **options)
+
+
+def test_the_name_of_a_task_is_no_task() -> None:
+    model = load("llama")
+    for use in (
+        lambda: knock_out(model, "copa", component="ffn"),
+        lambda: evaluate(model, "copa"),
+        lambda: head_importance(model, "copa"),
+    ):
+        with pytest.raises(UsageError, match=r"'copa' is a name: give the task itself, ablation\.load_task\('copa'\)"):
+            use()
+    for use in (
+        lambda: evaluate(model, documents()),
+        lambda: evaluate(model, None),
+        lambda: head_importance(model, None),
+    ):
+        with pytest.raises(UsageError, match=r"is no task: give what ablation\.load_task returns"):
+            use()
 
 
 def test_a_family_without_ffns_has_none_to_knock_out() -> None:

@@ -204,3 +204,9 @@ def test_what_makes_no_sense_is_refused() -> None:
         orders.aggregate_scores([some_heads()], rule="median")
     with pytest.raises(UsageError, match="iterative"):
         iterative_order(load("gpt2"), documents(), component="neuron")
+
+
+def test_scores_to_aggregate_are_given_by_task() -> None:
+    scores = FFNScores.from_items("importance", torch.rand(3, 2))
+    with pytest.raises(UsageError, match=r"scores are given by task, for example \{'copa': .* type list"):
+        orders.aggregate([scores, scores])

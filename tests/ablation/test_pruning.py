@@ -144,6 +144,17 @@ def test_percentages_need_not_be_whole() -> None:
         prune(model, TASK, scores, percents=(0.5, 90)).removable()
 
 
+@pytest.mark.parametrize("percents", ["0,10", 10, ("10",), (True,), (None,), ((1, 2, 3),)])
+def test_percents_that_are_no_numbers_are_refused(percents: Any) -> None:
+    model, task = load("llama"), SmallTask(tuple(documents()))
+    order = orders.by_scores(importance(model, task).heads())
+    with pytest.raises(UsageError, match="percents of 'head' are numbers"):
+        prune(model, task, order, percents=percents)
+    both = (order, orders.by_scores(importance(model, task).ffns()))
+    with pytest.raises(UsageError, match="percents of 'both' are pairs"):
+        prune(model, task, both, component="both", percents=percents)
+
+
 def choosing(gain: float) -> Any:
     """An evaluator whose full model gains so much choice from two demonstrations, and loses a tenth of it a head."""
 

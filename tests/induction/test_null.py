@@ -7,6 +7,7 @@ import string
 import numpy as np
 import pytest
 import torch
+from jaxtyping import config
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import induction
@@ -140,6 +141,22 @@ def test_scores_of_the_papers_lengths_have_nulls(long: HookedModel) -> None:
     assert {len(scores.nulls) for scores in found.scores} == {0, 1, 2}
     chance = np.mean([np.mean([1 / i for i in range(2, 4 * length + 1)]) for length in (25, 27, 29, 31)])
     assert found.get("copying", "argmax").provenance["chance"] == pytest.approx(chance)
+
+
+@pytest.mark.parametrize("draws", [-1, 2.5, True])
+def test_draws_are_0_or_more(monkeypatch: pytest.MonkeyPatch, draws: object) -> None:
+    monkeypatch.setattr(config, "jaxtyping_disable", True)  # as a user has it: the tests' own check would come first
+    model = tiny.model("llama")
+    repeated, plain = tiny.sequences(model), tiny.unrepeated(model)
+    for score, given in (
+        (induction.prefix_matching_score, repeated),
+        (induction.duplicate_token_score, repeated),
+        (induction.previous_token_score, plain),
+        (induction.copying_score, plain),
+        (induction.induction_scores, repeated),
+    ):
+        with pytest.raises(UsageError, match="draws"):
+            score(model, given, draws=draws)  # type: ignore[operator]
 
 
 def scored(mean: list[float], p: list[float], *, signed: bool = False, null_mean: float = 0.0) -> HeadScores:

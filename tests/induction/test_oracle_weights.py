@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from jaxtyping import config
 
 import interp
 from induction import composition_scores, copying_score, ov_copying_score, prefix_matching_score
@@ -72,6 +73,46 @@ def test_pairs_that_do_not_exist_are_refused() -> None:
     for pair, sentence in ((((1, 0), (1, 1)), "not in an earlier layer"), (((0, 4), (1, 1)), r"no head 0\.4")):
         with pytest.raises(UsageError, match=sentence):
             composition_scores(model, pairs=[pair])
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "sentence"),
+    [
+        ((0, 5), (1, 0), r"head 0\.5 does not exist: there are layers 0-1, heads 0-3"),
+        ((0, 0), (2, 0), r"head 2\.0 does not exist"),
+        ((0, -1), (1, 0), r"head 0\.-1 does not exist"),
+    ],
+)
+def test_asking_for_heads_that_do_not_exist_is_refused(
+    earlier: tuple[int, int], later: tuple[int, int], sentence: str
+) -> None:
+    """Head 0.5 of four would otherwise be 1.1."""
+    found = composition_scores(tiny.model("llama"))
+    for ask in (found.of, found.rank_of):
+        with pytest.raises(UsageError, match=sentence):
+            ask(earlier, later)
+
+
+def test_a_pair_that_was_not_asked_for_has_no_rank() -> None:
+    found = composition_scores(tiny.model("llama"))
+    assert np.isnan(found.of((1, 0), (0, 0)))
+    with pytest.raises(
+        UsageError, match=r"heads \(1, 0\) and \(0, 0\) have no rank: the first must stand in an earlier"
+    ):
+        found.rank_of((1, 0), (0, 0))
+
+
+def test_kinds_and_pairs_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "jaxtyping_disable", True)  # as a user has it: the tests' own check would come first
+    model = tiny.model("llama")
+    with pytest.raises(UsageError, match="there is no 'o'-composition: the kinds are q, k, v"):
+        composition_scores(model, kinds=("o",))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="there is no 'q'-composition here: the kinds are k"):
+        composition_scores(model, kinds=("k",)).of((0, 0), (1, 0), "q")
+    with pytest.raises(UsageError, match=r"'\(0\.5, 1\)' is not a head"):
+        composition_scores(model, pairs=[((0.5, 1), (1, 1))])  # type: ignore[list-item]
+    with pytest.raises(UsageError, match="is no pair of heads"):
+        composition_scores(model, pairs=[((0, 1),)])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("family", ["cohere", "deepseek_v3", "opt-350m", "bitnet"])

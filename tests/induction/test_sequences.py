@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import config
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import interp
@@ -163,7 +164,9 @@ def test_control_ids_of_the_configuration_are_never_drawn(model: HookedModel, po
 def test_candidates_are_made_once_and_anew_when_the_tokenizer_changes(without_bos: HookedModel) -> None:
     model = dataclasses.replace(without_bos)
     first = candidates_of(model)
-    assert candidates_of(model) is first
+    with pytest.MonkeyPatch.context() as held:
+        held.setattr("induction.sequences.candidate_tokens", None)  # made once
+        assert torch.equal(candidates_of(model).ids, first.ids)
     special = int(first.ids[3])
     model.tokenizer.add_special_tokens({"sep_token": model.tokenizer.convert_ids_to_tokens(special)})
     try:
@@ -171,6 +174,23 @@ def test_candidates_are_made_once_and_anew_when_the_tokenizer_changes(without_bo
     finally:
         model.tokenizer.sep_token = None
     assert special in first.ids
+
+
+def test_writing_to_what_was_handed_out_changes_no_later_draw(model: HookedModel) -> None:
+    first = repeated_sequences(model, length=10, sequences=2)
+    wanted = first.tokens.clone()
+    first.candidates.ids[:] = first.candidates.ids.flip(0)
+    candidates_of(model).ids.zero_()
+    first.tokens.zero_()
+    assert torch.equal(repeated_sequences(model, length=10, sequences=2).tokens, wanted)
+
+
+@pytest.mark.parametrize("name", ["length", "repeats", "sequences", "seed"])
+@pytest.mark.parametrize("value", [5.0, 5.5, True, "5"])
+def test_sizes_are_whole_numbers(monkeypatch: pytest.MonkeyPatch, model: HookedModel, name: str, value: object) -> None:
+    monkeypatch.setattr(config, "jaxtyping_disable", True)  # as a user has it: the tests' own check would come first
+    with pytest.raises(UsageError, match=f"{name} is a whole number, got '{value}'"):
+        repeated_sequences(model, **{name: value})  # type: ignore[arg-type]
 
 
 def test_batches_are_the_group_in_parts(model: HookedModel, pool: Candidates) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
+from jaxtyping import config
 from torch import Tensor
 
 from interp import HookedModel
@@ -213,6 +217,72 @@ def test_hooks_are_gone_after_an_exception(llama: HookedModel) -> None:
 def test_bad_input_is_refused(llama: HookedModel, tokens: Tensor, mask: Tensor | None, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         llama(tokens, mask)
+
+
+def test_ids_come_as_tensors_arrays_or_lists(llama: HookedModel) -> None:
+    wanted, mask = llama(TOKENS), torch.ones_like(TOKENS)
+    mask[0, :2] = 0
+    for given in (TOKENS.int(), TOKENS.numpy(), TOKENS.numpy().astype(np.int16), TOKENS.tolist()):
+        assert torch.equal(llama(given), wanted)
+        assert torch.equal(llama.run_with_cache(given, ["z"])[0], wanted)
+    assert torch.equal(llama.generate(TOKENS[:1].tolist(), 2), llama.generate(TOKENS[:1], 2))
+    assert llama.to_str_tokens(TOKENS[:1].numpy()) == llama.to_str_tokens(TOKENS[0])
+
+
+def test_an_attention_mask_comes_as_lists_too(monkeypatch: pytest.MonkeyPatch, llama: HookedModel) -> None:
+    monkeypatch.setattr(config, "jaxtyping_disable", True)  # as a user has it: the tests' own check would come first
+    mask = torch.ones_like(TOKENS)
+    mask[0, :2] = 0
+    assert torch.equal(llama(TOKENS, mask.tolist()), llama(TOKENS, mask))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="the attention mask must be a tensor, or an array or lists of equal length"):
+        llama(TOKENS, [[1], [1, 0]])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (torch.zeros(1, 3), r"token ids are whole numbers, got torch\.float32"),
+        (torch.ones(1, 3, dtype=torch.bool), r"token ids are whole numbers, got torch\.bool"),
+        (np.ones((1, 3)), "token ids are whole numbers, got float64 from a ndarray"),
+        ([[1, 2.5]], "token ids are whole numbers, got float64 from a list"),
+        ([[True, False]], "token ids are whole numbers, got bool from a list"),
+        (["a text"], "token ids are whole numbers, got <U6 from a list"),
+        (None, "token ids are whole numbers, got object from a NoneType"),
+        ([[1, 2], [3]], "give rows of equal length"),
+        ([1, 2], r"tokens must be \[batch query\] .* got shape \(2,\)"),
+        ([[]], "at least one of each"),
+    ],
+)
+def test_what_is_no_table_of_ids_is_refused(
+    monkeypatch: pytest.MonkeyPatch, llama: HookedModel, given: Any, sentence: str
+) -> None:
+    monkeypatch.setattr(config, "jaxtyping_disable", True)
+    with pytest.raises(UsageError, match=sentence):
+        llama(given)
+
+
+def test_ids_are_not_rounded_to_be_shown(monkeypatch: pytest.MonkeyPatch, llama: HookedModel) -> None:
+    monkeypatch.setattr(config, "jaxtyping_disable", True)
+    for given in ([3, 4.5], torch.tensor([3.0, 4.5])):
+        with pytest.raises(UsageError, match="token ids are whole numbers"):
+            llama.to_str_tokens(given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"max_new_tokens": 2.5}, r"max_new_tokens is a whole number, got '2\.5'"),
+        ({"max_new_tokens": True}, "max_new_tokens is a whole number, got 'True'"),
+        ({"temperature": float("nan")}, "temperature 0 or more, got 20 and nan"),
+        ({"temperature": float("inf")}, "temperature 0 or more, got 20 and inf"),
+    ],
+)
+def test_writing_on_takes_numbers_that_mean_something(
+    monkeypatch: pytest.MonkeyPatch, llama: HookedModel, options: dict[str, Any], sentence: str
+) -> None:
+    monkeypatch.setattr(config, "jaxtyping_disable", True)
+    with pytest.raises(UsageError, match=sentence):
+        llama.generate(TOKENS[:1], **options)
 
 
 def test_run_is_the_model_without_its_logits(llama: HookedModel) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import config
 from torch import Tensor
 
 from interp import FFNMask, HeadMask, HookedModel, parse_heads
@@ -165,6 +167,83 @@ def test_heads_are_read_as_people_write_them() -> None:
     assert parse_heads("") == []
     with pytest.raises(UsageError, match=r"'18-6' is not a head: write layer\.head"):
         parse_heads("18.6,18-6")
+
+
+def test_a_numpy_mask_is_a_mask_like_a_tensor(llama: HookedModel) -> None:
+    """Also one that keeps everything: it was once read as numbers of layers."""
+    heads, ffns = np.ones((LAYERS, HEADS)), np.array([1.0, 0.0], dtype=np.float32)
+    heads[0, 1], heads[1, 2] = 0.0, 0.5
+    wanted = logits(llama, heads=torch.tensor(heads), ffns=torch.tensor(ffns))
+    assert torch.equal(logits(llama, heads=heads, ffns=ffns), wanted)
+    assert torch.equal(logits(llama, ffns=np.ones(LAYERS)), logits(llama))
+    keep = np.array([True, False])
+    assert torch.equal(logits(llama, ffns=keep), logits(llama, ffns=[1]))
+    assert torch.equal(logits(llama, ffns=torch.tensor(keep)), logits(llama, ffns=[1]))
+
+
+def test_numbers_of_any_library_name_heads_and_layers(llama: HookedModel) -> None:
+    heads, ffns = [(np.int64(0), torch.tensor(1))], [np.int32(1)]
+    assert torch.equal(logits(llama, heads=heads, ffns=ffns), logits(llama, heads=[(0, 1)], ffns=[1]))
+    assert torch.equal(logits(llama, ffns=(n for n in [1])), logits(llama, ffns=[1]))
+
+
+@pytest.mark.parametrize(
+    ("masks", "sentence"),
+    [
+        ({"ffns": np.array([1, 1])}, r"ffns= of int64 can't be read: a mask holds floats or booleans"),
+        ({"ffns": torch.tensor([0, 1])}, r"ffns= of torch\.int64 can't be read"),
+        ({"heads": np.array([[0, 1]])}, r"heads= of int64 can't be read.*\.tolist\(\) makes"),
+        ({"heads": torch.ones(LAYERS, HEADS, dtype=torch.long)}, r"heads= of torch\.int64 can't be read"),
+        ({"heads": torch.ones(LAYERS, HEADS, dtype=torch.cfloat)}, r"heads= of torch\.complex64 can't be read"),
+        ({"heads": np.array([["a"]])}, "heads= of <U1 can't be read"),
+        ({"ffns": [True, False]}, r"'True' \(bool\) is no layer"),
+        ({"ffns": [np.True_]}, r"'True' \(bool\w*\) is no layer"),
+        ({"ffns": [torch.tensor(True)]}, r"'tensor\(True\)' \(Tensor\) is no layer"),
+        ({"ffns": [1.0]}, r"'1\.0' \(float\) is no layer: give whole numbers, for example \[3, 4\]"),
+        ({"ffns": ["1"]}, r"'1' \(str\) is no layer"),
+        ({"ffns": "1"}, r"'1' \(str\) is no list of layers"),
+        ({"ffns": 1}, r"'1' \(int\) is no list of layers"),
+        ({"ffns": HeadMask.keep_all(LAYERS, HEADS)}, r"\(HeadMask\) is no list of layers"),
+        ({"heads": [(0.9, 1.7)]}, r"'\(0\.9, 1\.7\)' is not a head"),
+        ({"heads": [(True, False)]}, r"'\(True, False\)' is not a head"),
+        ({"heads": [("0", "1")]}, "is not a head"),
+        ({"heads": [(0, 1, 1)]}, r"'\(0, 1, 1\)' is not a head"),
+        ({"heads": {(0, 1): 0.5}}, "of type dict is no list of heads"),
+        ({"heads": 3}, "of type int is no list of heads"),
+        ({"heads": FFNMask.keep_all(LAYERS)}, "of type FFNMask is no list of heads"),
+        ({"heads": np.full((LAYERS, HEADS), 2.0)}, "mask over heads holds values outside of 0 to 1"),
+        ({"ffns": np.array([1.0, np.nan])}, "mask over ffns holds values outside of 0 to 1"),
+        ({"heads": HeadMask(torch.full((LAYERS, HEADS), -1.0))}, "mask over heads holds values outside of 0 to 1"),
+        ({"ffns": FFNMask(torch.tensor([1.0, 2.0]))}, "mask over ffns holds values outside of 0 to 1"),
+        ({"heads": torch.zeros(0, LAYERS, HEADS)}, r"must have shape \(2, 4\) .* got \(0, 2, 4\)"),
+        ({"ffns": torch.zeros(0, LAYERS)}, r"must have shape \(2,\) .* got \(0, 2\)"),
+        ({"heads": torch.zeros(LAYERS, HEADS, device="meta")}, "mask over heads lies on meta"),
+    ],
+)
+def test_what_is_neither_a_mask_nor_a_list_is_refused(
+    llama: HookedModel, masks: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        logits(llama, **masks)
+
+
+def test_masks_hold_tensors_of_floats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "jaxtyping_disable", True)  # as a user has it: the tests' own check would come first
+    for values in (np.ones((2, 4)), [[1.0]], torch.ones(2, 4, dtype=torch.cfloat), torch.ones(2, 4, device="meta")):
+        with pytest.raises(UsageError, match="a HeadMask holds a tensor of floats, got"):
+            HeadMask(values)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="a FFNMask holds a tensor of floats, got ndarray float64"):
+        FFNMask(np.ones(2))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"'1\.0' .* is no layer"):
+        FFNMask.keep_all(LAYERS).without([1.0])
+
+
+def test_a_tensor_of_gates_may_leave_0_to_1(llama: HookedModel) -> None:
+    """Steps along a gradient do, on both sides of 1 (ablation/gradient_recheck.py)."""
+    _, cache = llama.run_with_cache(TOKENS, [("z", 0)])
+    with llama.gates(heads=torch.full((LAYERS, HEADS), 1.5)):
+        _, gated = llama.run_with_cache(TOKENS, [("z", 0)])
+    torch.testing.assert_close(gated["z", 0], 1.5 * cache["z", 0])
 
 
 def test_layers_without_heads_ignore_their_gates() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 import interp
 from interp.errors import RefusedModelError, UsageError
@@ -104,6 +105,52 @@ def test_parts_compiled_in_their_place_are_refused() -> None:
     hf.compile()
     with pytest.raises(RefusedModelError, match=r"the model \(LlamaForCausalLM\) is compiled or wrapped in its place"):
         interp.load_model(hf)
+
+
+class Doubled(nn.Module):
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return 2 * weight
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda part: parametrize.register_parametrization(part, "weight", Doubled()),
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.spectral_norm,
+    ],
+)
+@pytest.mark.parametrize("name", ["self_attn.o_proj", "mlp.down_proj"])
+def test_weights_that_are_computed_anew_are_refused(compute: Any, name: str) -> None:
+    hf = build("llama")
+    compute(hf.model.layers[0].get_submodule(name))
+    with pytest.raises(RefusedModelError, match=rf"model\.layers\.0\.{name} .* computes its weights anew"):
+        interp.load_model(hf, check=False)
+
+
+@pytest.mark.parametrize(("name", "told"), [("mlp", "FFN"), ("self_attn", "attention"), (None, "block")])
+def test_a_module_in_two_layers_is_refused(name: str | None, told: str) -> None:
+    hf = build("llama")
+    first, second = hf.model.layers[0], hf.model.layers[1]
+    if name is None:
+        hf.model.layers[1] = first
+    else:
+        setattr(second, name, getattr(first, name))
+    with pytest.raises(RefusedModelError, match=f"layers 0 and 1 share one {told}"):
+        interp.load_model(hf, check=False)
+
+
+def test_an_unembedding_of_another_dtype_is_refused() -> None:
+    hf = build("llama")
+    hf.lm_head.double()
+    with pytest.raises(RefusedModelError, match=r"an unembedding in torch\.float64 behind blocks in torch\.float32"):
+        interp.load_model(hf, check=False)
+
+
+def test_an_unembedding_of_another_dtype_that_casts_is_served() -> None:
+    hf = build("llama")
+    hf.lm_head.double().register_forward_pre_hook(lambda module, args: (args[0].double(),))
+    assert interp.load_model(hf, check=False)(TOKENS).dtype == torch.float64
 
 
 def test_a_folder_with_an_adapter(tmp_path: Path) -> None:

@@ -165,6 +165,27 @@ def compiled_inside(desk: Desk, make: Any) -> Any:
     return interp.load_model(make())
 
 
+@refusal(RefusedModelError, "computes its weights anew in every run")
+def parametrised(desk: Desk) -> Any:
+    hf = build("llama")
+    nn.utils.parametrizations.weight_norm(hf.model.layers[0].self_attn.o_proj)
+    return interp.load_model(hf)
+
+
+@refusal(RefusedModelError, "so that neither can be read or removed alone", inputs=("mlp", "self_attn"))
+def one_module_in_two_layers(desk: Desk, name: str) -> Any:
+    hf = build("llama")
+    setattr(hf.model.layers[1], name, getattr(hf.model.layers[0], name))
+    return interp.load_model(hf)
+
+
+@refusal(RefusedModelError, "does not run with an unembedding in")
+def unembedding_of_another_dtype(desk: Desk) -> Any:
+    hf = build("llama")
+    hf.lm_head.double()
+    return interp.load_model(hf)
+
+
 @refusal(RefusedModelError, "has no unembedding and predicts no token", inputs=("llama", "gpt2", "opt"))
 def headless(desk: Desk, family: str) -> Any:
     return interp.load_model(transformers.AutoModel.from_config(build(family).config))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jaxtyping import config
 
 from ablation.tasks import ICL14, PROBES, expand_task_names, load_task
 from interp.errors import UsageError
@@ -24,6 +25,24 @@ def test_groups_and_lists_of_names() -> None:
     for nothing in ("", " , "):
         with pytest.raises(UsageError, match=r"No task was named.*probes"):
             expand_task_names(nothing)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sentence"),
+    [
+        (None, {}, r"A task is given by its name or its file, got 'None' \(NoneType\)"),
+        (["copa"], {}, r"by its name or its file, got .* \(list\)"),
+        ("probe_labels", {"limit": 2.5}, r"limit is a whole number, got '2\.5'"),
+        ("probe_labels", {"limit": True}, "limit is a whole number, got 'True'"),
+        ("probe_labels", {"shots": 1.0}, r"shots is a whole number, got '1\.0'"),
+    ],
+)
+def test_what_is_no_name_or_no_number_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: Any, options: dict[str, Any], sentence: str
+) -> None:
+    monkeypatch.setattr(config, "jaxtyping_disable", True)  # as a user has it: the tests' own check would come first
+    with pytest.raises(UsageError, match=sentence):
+        load_task(name, **options)
 
 
 @pytest.mark.parametrize(
