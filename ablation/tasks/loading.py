@@ -13,6 +13,7 @@ from ablation.tasks.names import BOS, DEMOS, ICL14, LABELS
 from ablation.tasks.own_files import named
 from ablation.tasks.rendering import Renderer
 from ablation.tasks.reserved import PARTS, divided
+from ablation.tasks.sources import sources_of
 from ablation.tasks.spread import spread_places
 from ablation.tasks.task import Task
 from ablation.tasks.tokens import Document
@@ -54,6 +55,7 @@ def load_task(
     source, place = definition(name, data)
     metric = METRICS.get(name, "acc") if name in ICL14 else "acc"
     rows, pool, unlabelled = list(evaluated(source, name, split)), demonstration_pool(source, name), 0
+    sources = sources_of(source, split, rows, pool, shots=shots)
     with telling_misfits(name):
         held, pool = len(pool), labelled(source, pool, metric)
         unlabelled = held - len(pool)
@@ -87,6 +89,7 @@ def load_task(
         bos=bos,
         data=place,
         unlabelled=unlabelled,
+        sources=sources,
     )
 
 

@@ -36,6 +36,7 @@ from headscope.stages.cells import (
     check_component,
     cut_prompts,
     fingerprints,
+    sources_of,
     title_of,
     unlabelled_rows,
 )
@@ -212,7 +213,7 @@ def measure_pruning(
     ranked = tuple(_rankings(source, choice, prune))
     check_rankings(ranked, loaded, prune)
     check_references(choice, [task for pair in pairs for task in pair if task is not None], prune.ablation)
-    with open_stage(model, folder, stage) as run:
+    with open_stage(model, folder, stage, sources=sources_of(loaded)) as run:
         run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded), unlabelled=unlabelled_rows(loaded))
         pruner = Pruner(
             model, StoredEvaluations(run.units), choice, prune, ranked, _progress(pairs, choice, prune, progress)
