@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import interp
+from ablation.names import COPIES
+from ablation.references import mean_of
+from ablation.tasks import load_task
 from headscope.stages.cells import TaskChoice
+from headscope.stages.evaluation import replacement_for
 from headscope.stages.importance import measure_importance
 from headscope.stages.knock_out import measure_knock_out
 from headscope.stages.pruning import PruneChoice, measure_pruning
 from headscope.store.manifest import SOURCES
 from headscope.store.run import open_run
-from interp.errors import StoreError
+from interp.errors import StoreError, UsageError
 from tests.headscope.sums import YAML, last_row_mended, rows, write, write_sums
 from tests.headscope.tiny_model import tiny_model
 from tests.refusals.case import contents
@@ -101,6 +106,22 @@ def test_a_command_may_be_run_again_on_mended_documents_where_no_other_has_read_
     measure_knock_out(*given, component="head")
     last, other = (stage.record[SOURCES] for stage in open_run(tmp_path / "run").stages)
     assert last == other and set(last) == {"sums, train"}
+
+
+@pytest.mark.parametrize("copies", [4, 5])
+def test_a_few_documents_of_both_splits_do_not_stand_in_and_many_are_refused(
+    model: interp.HookedModel, data: Path, tmp_path: Path, copies: int
+) -> None:
+    write(data / "train.jsonl", rows(0, 64))
+    write(data / "validation.jsonl", [*rows(0, copies), *rows(100, 64 - copies)])
+    given = choice(data, limit=None)
+    if copies > COPIES:
+        with pytest.raises(UsageError, match=r"^5 of 64 reference documents of sums are copies of evaluated ones"):
+            measure_knock_out(model, tmp_path / "run", given, component="ffn", ablation="mean")
+        return
+    stands_in = replacement_for(model, given, given.tasks("train")[0], "mean")
+    rest = load_task("sums", data=data.parent).select(range(copies, 64)).token_documents(model)
+    torch.testing.assert_close(stands_in.made.z_rest, mean_of(model, rest).z_rest)  # type: ignore[union-attr]
 
 
 def test_a_run_of_before_that_notes_no_sources_is_read(model: interp.HookedModel, data: Path, tmp_path: Path) -> None:
