@@ -84,6 +84,10 @@ class Manifest:
         """What the first stage that noted something by this name noted; None where none did."""
         return next((stage.record[name] for stage in self.stages if name in stage.record), None)
 
+    def stage_like(self, stage: Stage) -> Stage:
+        """This stage as the manifest has it; itself where it is not there."""
+        return next((other for other in self.stages if stage.same(other)), stage)
+
     def with_stage(self, stage: Stage, folder: Path) -> Manifest:
         """The manifest with the stage added, or put in place of itself. Raises StoreError for another protocol."""
         for other in self.stages:

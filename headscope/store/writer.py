@@ -80,10 +80,17 @@ class RunWriter(Run):
             put_sealed(self.folder, {**files, table.file: encode(table.merged(stored, rows))})
         self._update(lambda stage: _with_provenance(stage, name, provenance))
 
-    def add_metrics(self, rows: pd.DataFrame) -> None:
-        """Store evaluations of pruned models, in the columns of `metrics.parquet`."""
+    def add_metrics(self, rows: pd.DataFrame, *, alone: bool = False) -> pd.DataFrame:
+        """Store evaluations of pruned models, in the columns of `metrics.parquet`; the stored rows that had to go.
+
+        alone: all stored rows of the same orders of the same tasks go, at whatever steps: they are by another ranking.
+        """
         with _locked(self.folder):
-            self._merge(tables.METRICS, rows)
+            stored = tables.METRICS.read(self.folder, rewriting=True)
+            gone = tables.of_orders(stored, rows) if alone else stored.head(0)
+            replacing = pd.concat([part for part in (gone, rows[stored.columns]) if len(part)], ignore_index=True)
+            self._merge(tables.METRICS, rows, stored=stored, replacing=replacing)
+        return gone
 
     def add_comparisons(self, rows: pd.DataFrame, *, without: Stale | None = None) -> None:
         """Store comparisons of rankings, in the columns of `comparisons.parquet`.
@@ -139,6 +146,26 @@ class RunWriter(Run):
         """Note what was found on the way (vocabulary rule, skipped lengths) in this stage of the manifest."""
         values = noted(facts)
         self._update(lambda stage: replace(stage, record={**stage.record, **values}))
+
+    def otherwise(self, name: str, key: str, value: str) -> bool:
+        """Whether a stage of this command holds another value for this key under this name (`record_alone`)."""
+        held = (stage.record.get(name, {}).get(key, value) for stage in self._of_command(self.manifest))
+        return any(one != value for one in held)
+
+    def record_alone(self, name: str, key: str, value: str) -> None:
+        """Note what a folder holds one of for a command: the other stages of the command forget what they noted."""
+        with _locked(self.folder):
+            manifest = self.manifest
+            stages = tuple(
+                _noting(stage, name, key, value if stage.same(self.stage) else None)
+                if stage.command == self.stage.command
+                else stage
+                for stage in manifest.stages
+            )
+            settled(replace(manifest, stages=stages), self.folder).write(self.folder)
+
+    def _of_command(self, manifest: Manifest) -> list[Stage]:
+        return [stage for stage in manifest.stages if stage.command == self.stage.command]
 
     def finish(self) -> None:
         """Mark the stage as finished; until then the report calls it interrupted."""
@@ -276,6 +303,13 @@ def _refuse_other_shape(stored: pd.DataFrame, rows: pd.DataFrame, *, folder: Pat
 def _with_provenance(stage: Stage, name: str, provenance: Mapping[str, Any]) -> Stage:
     known = {**stage.record.get("scores", {}), name: dict(provenance)}
     return replace(stage, record={**stage.record, "scores": known}) if provenance else stage
+
+
+def _noting(stage: Stage, name: str, key: str, value: str | None) -> Stage:
+    """The stage with this value for the key under this name, or without the key where there is none."""
+    rest = {other: held for other, held in stage.record.get(name, {}).items() if other != key}
+    told = rest if value is None else {**rest, key: value}
+    return replace(stage, record={**stage.record, name: told}) if told or name in stage.record else stage
 
 
 def _record_so_far(manifest: Manifest, stage: Stage, sources: Mapping[str, str] | None) -> Mapping[str, Any]:
