@@ -24,7 +24,7 @@ from torch import Tensor
 from ablation.control_sets import control_sets
 from ablation.gold import gold_documents
 from ablation.provenance import told
-from ablation.replacement import Placement, Replacement
+from ablation.replacement import Placement, Replacement, refuse_evaluated
 from ablation.statistics.by_cluster import by_cluster
 from interp.errors import UsageError
 from interp.masks import HeadMask, listed_heads
@@ -81,6 +81,7 @@ def backups(
     matched = control_sets(gone, exists, kind="layer_matched", n=controls, seed=seed) if controls else []
     sets = [gone, *(one.heads for one in matched)]
     documents = gold_documents(model, task)[:limit]
+    refuse_evaluated(replacement, documents)
     alone, rises = [], []
     for number, document in enumerate(documents):
         lone = _divergences(model, document, (), asked, replacement)

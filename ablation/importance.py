@@ -37,7 +37,7 @@ from ablation.loss_scaling import LossScaling
 from ablation.names import HEADS_PER_GROUP, NORMALISATIONS, OBJECTIVES, POSITIONS
 from ablation.outcomes import Choices
 from ablation.provenance import told
-from ablation.replacement import Replacement, by_depth, by_position
+from ablation.replacement import Replacement, by_depth, by_position, refuse_evaluated
 from ablation.statistics.by_cluster import by_cluster
 from interp.errors import UsageError
 from interp.offload import is_offloaded
@@ -221,6 +221,7 @@ def importance(
         )
     refuse_by_place(model)
     documents = gold_documents(model, task)
+    refuse_evaluated(replacement, documents)
     found = _empty(model, len(documents))
     remade = is_offloaded(model.hf) if recompute is None else recompute
     way = _Way(replacement, tokens=batch_tokens, frozen_norm=frozen_norm, recompute=remade)

@@ -27,7 +27,7 @@ from ablation.gold import gold_documents, refuse_no_documents
 from ablation.outcomes import OUTCOMES, Choices
 from ablation.provenance import told
 from ablation.references import make_replacement
-from ablation.replacement import Replacement
+from ablation.replacement import Replacement, refuse_evaluated
 from ablation.statistics.by_cluster import by_cluster
 from ablation.tasks.spread import spread_places
 from interp.errors import UsageError
@@ -221,6 +221,7 @@ def knock_out(
     documents = gold_documents(model, chosen)
     if replacement is None:
         replacement = make_replacement(model, ablation, references, evaluated=documents, seed=seed)
+    refuse_evaluated(replacement, documents)
     removals = all_removals(model, component, layers=layers, heads=heads, positions=positions)
     plain, removed = plain_and_removed(
         model,

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ablation.references import Means
-from ablation.replacement import Deferred, Replacement
+from ablation.replacement import Deferred, Replacement, refuse_evaluated
 from interp.errors import UsageError
 from interp.patched_rows import prepare
 from interp.patching import Patch
@@ -35,6 +35,7 @@ def without_at_last(
     replacement: means, or None for zero. Raises UsageError for what goes by document.
     """
     means = means_of(replacement)
+    refuse_evaluated(replacement, documents)
     found: list[list[list[float]]] = [[] for _ in sets]
     for document in documents:
         rows: list[list[float]] = [[0.0] * len(document.choices) for _ in sets]

@@ -13,6 +13,7 @@ OBJECTIVES = ("sum", "choice")  # importance.py: what is differentiated
 UNITS = ("head", "group")  # pruning.py: what an order of heads removes, single ones or whole kv groups
 DEMO_DRAWS = 3  # gains.py: so many sets of demonstrations share out a task's documents
 MINIMUM_DOCUMENTS = 64  # references.py: so many reference documents make a mean
+COPIES = 4  # headscope/stages/evaluation.py: so many of them may be copies of evaluated ones, and are left out
 SAMPLED = 48  # stratified.py: so many heads stand for all, where all are too dear
 # The running checks, as the manifest tells them: engine/recheck.py, gradient_recheck.py, interp/prompt_rows.py.
 RECHECKED = f"the first log-likelihood and every {EVERY}th after it agreed with one computed by itself"

@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import torch
 from einops import einsum
@@ -24,7 +25,7 @@ from ablation.engine.packing import Batch
 from ablation.engine.prefix_plan import Request
 from ablation.engine.removals import packed, target_scores
 from ablation.names import ABLATIONS, MINIMUM_DOCUMENTS
-from ablation.replacement import GoldDocument, Placement, Replacement
+from ablation.replacement import GoldDocument, MadeOf, Placement, Replacement, refuse_evaluated
 from interp import hooks
 from interp.errors import UsageError
 from interp.gating import Reference
@@ -46,7 +47,8 @@ def make_replacement(
 ) -> Replacement | None:
     """The replacement called `zero` (None), `mean` or `resample`, made from reference documents.
 
-    Raises UsageError for fewer than `minimum` of them, and for any that is `evaluated` as well.
+    Raises UsageError for fewer than `minimum` of them, and for any that is `evaluated` as well, by its
+    id or its text.
     """
     if ablation not in ABLATIONS:
         raise UsageError(f"{ablation!r} is no kind of ablation; the kinds are {', '.join(ABLATIONS)}")
@@ -58,13 +60,9 @@ def make_replacement(
             f"{ablation} ablation needs at least {minimum} reference documents that are not evaluated, "
             f"got {len(held)}: give more, from the train split for example, or take ablation='zero'"
         )
-    shared = {document.id for document in held} & {document.id for document in evaluated}
-    if shared:
-        raise UsageError(
-            f"{len(shared)} documents are reference and evaluated at once (such as {min(shared)!r}): mean "
-            "and resample ablation need disjoint ones, for example the train split"
-        )
-    return mean_of(model, held) if ablation == "mean" else DocumentSamples(model, tuple(held), seed)
+    samples = DocumentSamples(model, tuple(held), seed)
+    refuse_evaluated(samples, evaluated)
+    return mean_of(model, held) if ablation == "mean" else samples
 
 
 # ---- mean -----------------------------------------------------------------------------------------------------------
@@ -81,6 +79,7 @@ class Means:
     n_documents: int
     name: str = "mean"
     by_position: bool = True
+    made_of: MadeOf = field(default_factory=MadeOf, repr=False, compare=False)
 
     def placed(self, placement: Placement) -> Reference:
         return _PlacedMeans(self, placement.positions == 0)
@@ -142,7 +141,8 @@ def mean_of(
             progress(done, len(documents))
     divided = {key: total / count.clamp_min(1).view(2, *[1] * (total.dim() - 1)) for key, total in sums.items()}
     z, ffn = (_stacked(model, name, divided) for name in ("z", "mlp_out"))
-    return Means(z_first=z[0], z_rest=z[1], ffn_first=ffn[0], ffn_rest=ffn[1], n_documents=len(documents))
+    told: dict[str, Any] = {"n_documents": len(documents), "made_of": MadeOf.of(documents)}
+    return Means(z_first=z[0], z_rest=z[1], ffn_first=ffn[0], ffn_rest=ffn[1], **told)
 
 
 def _passing(batch: Batch) -> Float[Tensor, "batch query"]:
@@ -179,6 +179,11 @@ class DocumentSamples:
     seed: int = 0
     name: str = "resample"
     kept: dict[int, dict[tuple[str, int], Tensor]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def made_of(self) -> MadeOf:
+        """The documents that stand in."""
+        return MadeOf.of(self.documents)
 
     def chosen(self, document: str) -> int:
         """The place of the document that stands in for this one; never itself where there is another."""

@@ -4,12 +4,15 @@ A component with gate m gives m z + (1 - m) z_ref. `zero` has no reference; `mea
 documents (references.py). Their references speak of absolute positions, and a key-value cache or a packed prompt hides
 them: whoever runs the model says with a `Placement` what stands where, and enters the gates with `placed(placement)`.
 Ask for `placed` outside of any gates: a resampled document is run when it is first needed.
+
+What is evaluated must not stand in for itself. A replacement says which documents it was `made_of`, and whoever is
+given one asks `refuse_evaluated` before anything is run. A `Deferred` says nothing: its maker knows what is evaluated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
@@ -33,6 +36,53 @@ class GoldDocument(Protocol):
     def context(self) -> tuple[int, ...]: ...
     @property
     def target(self) -> tuple[int, ...]: ...
+
+
+Text = tuple[tuple[int, ...], tuple[int, ...]]  # prompt and answer
+
+
+@dataclass(frozen=True)
+class MadeOf:
+    """The documents that a replacement was made of, by id and by text: a copy under another id is the same document."""
+
+    ids: frozenset[str] = frozenset()
+    texts: Mapping[Text, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, documents: Sequence[GoldDocument]) -> MadeOf:
+        """Of these."""
+        texts = {(document.context, document.target): document.id for document in documents}
+        return cls(frozenset(document.id for document in documents), texts)
+
+    def twin(self, document: Any) -> str | None:
+        """The id of the reference that this document is, or is a copy of; None where it is none."""
+        if document.id in self.ids:
+            return str(document.id)
+        return next((self.texts[text] for text in _texts(document) if text in self.texts), None)
+
+
+def _texts(document: Any) -> Iterator[Text]:
+    """The prompt with each of its answers; of a document without choices, with its own."""
+    if hasattr(document, "choices"):
+        yield from zip(document.contexts, document.choices, strict=True)
+    else:
+        yield document.context, document.target
+
+
+def refuse_evaluated(replacement: Any, documents: Iterable[Any]) -> None:
+    """Raises UsageError where some of these documents, or copies of them, are what the replacement was made of."""
+    made_of = getattr(replacement, "made_of", None)
+    if made_of is None or not made_of.ids:
+        return
+    twins = {document.id: made_of.twin(document) for document in documents}
+    shared = {name: twin for name, twin in twins.items() if twin is not None}
+    if shared:
+        name = min(shared)
+        copy = "" if shared[name] == name else f", a copy of {shared[name]!r}"
+        raise UsageError(
+            f"{len(shared)} documents are reference and evaluated at once (such as {name!r}{copy}): mean and resample "
+            "ablation need disjoint ones, for example the train split"
+        )
 
 
 @dataclass(frozen=True)
@@ -139,6 +189,11 @@ class At:
     @property
     def by_position(self) -> bool:
         return self.positions == "later" and by_position(self.inner)
+
+    @property
+    def made_of(self) -> MadeOf | None:
+        """What the inner replacement was made of."""
+        return getattr(self.inner, "made_of", None)
 
     def placed(self, placement: Placement) -> Reference:
         first, last = placement.positions == 0, placement.positions == placement.context_lengths[:, None] - 1

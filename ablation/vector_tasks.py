@@ -24,6 +24,7 @@ from ablation.tasks.names import ICL14
 from ablation.tasks.own_files import named
 from ablation.tasks.rendering import Renderer
 from ablation.tasks.reserved import cluster_of, divided
+from ablation.tasks.sources import sources_of
 from ablation.tasks.task import Task
 from interp.errors import UsageError
 from interp.shown import one_line
@@ -94,6 +95,7 @@ def vector_task(
     if not source.has_training_docs():
         raise UsageError(f"{name} has no train documents, so mean set, queries and demonstrations can't be kept apart")
     training, pool = list(evaluated(source, name, "train")), demonstration_pool(source, name)
+    sources = sources_of(source, "train", training, pool, shots=shots)
     with telling_misfits(name):
         held, training, pool = (
             (len(training), len(pool)),
@@ -111,7 +113,7 @@ def vector_task(
         renderer = Renderer(source, pool, shots=k, seed=drawn, demos="document", labels=labels, metric=metric)
         chosen = limited([row for row in rows if cluster_of(row) in clusters], limit)
         documents = render(renderer, chosen, None)
-        return Task(name, k, documents, metric, "train", drawn, "document", labels, bos, place, unlabelled)
+        return Task(name, k, documents, metric, "train", drawn, "document", labels, bos, place, unlabelled, sources)
 
     null = task(mean, mean_documents, "wrong", shots)
     asking = task(asked, queries, "wrong", shots)

@@ -30,7 +30,7 @@ from ablation.engine.prefix_plan import Ids, Price, Request, SortedInputs, Trunk
 from ablation.engine.recheck import Case, recheck
 from ablation.engine.sharing import Sharing, attention_arguments, find_sharing
 from ablation.engine.target_logits import logits_at
-from ablation.replacement import Placement, Replacement, by_position
+from ablation.replacement import Placement, Replacement, by_position, refuse_evaluated
 from interp.errors import UsageError
 from interp.masks import FFNs, Heads, ffn_mask, head_mask
 from interp.offload import is_offloaded
@@ -85,6 +85,7 @@ def log_likelihoods(
     `progress(done, total)` counts choices. Raises UsageError for empty or over-long token ids.
     """
     held = list(documents)
+    refuse_evaluated(replacement, held)
     requests = [(context, choice) for d in held for context, choice in zip(d.contexts, d.choices, strict=True)]
     names = [document.id for document in held for _ in document.choices]
     scores = score_requests(

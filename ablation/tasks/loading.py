@@ -14,6 +14,7 @@ from ablation.tasks.own_files import named
 from ablation.tasks.rendering import Renderer
 from ablation.tasks.reserved import PARTS, divided
 from ablation.tasks.rows import distinct, identified, misfit, telling_row
+from ablation.tasks.sources import sources_of
 from ablation.tasks.spread import spread_places
 from ablation.tasks.task import Task
 from ablation.tasks.tokens import Document
@@ -58,6 +59,7 @@ def load_task(
     source, place = definition(name, data)
     metric = METRICS.get(name, "acc") if name in ICL14 else "acc"
     rows, pool, unlabelled = list(evaluated(source, name, split)), demonstration_pool(source, name), 0
+    sources = sources_of(source, split, rows, pool, shots=shots)
     with telling_misfits(name):
         held, pool = len(pool), labelled(source, pool, metric)
         unlabelled = held - len(pool)
@@ -91,6 +93,7 @@ def load_task(
         bos=bos,
         data=place,
         unlabelled=unlabelled,
+        sources=sources,
     )
 
 

@@ -44,7 +44,8 @@ class Task:
 
     `metric` is `acc`, `em` (ReCoRD) or `question_acc` (MultiRC); `data` is `built in`, `hub`, `folder` or `file`;
     `split`, `seed`, `demos`, `labels` and `bos` are what `load_task` was asked for. `unlabelled` counts the training
-    rows that do not say what is right: they are no demonstrations.
+    rows that do not say what is right: they are no demonstrations. `sources`: hashes of all rows that the prompts are
+    made of, by split (sources.py).
     """
 
     name: str
@@ -58,6 +59,7 @@ class Task:
     bos: str
     data: str
     unlabelled: int = 0
+    sources: tuple[tuple[str, str], ...] = ()
 
     def token_documents(self, model: Any) -> TokenDocuments:
         """The documents as token ids, tokenised when they are asked for.

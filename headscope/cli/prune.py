@@ -116,7 +116,7 @@ def prune(
     if rankings is not None:
         check_run(rankings, "--rankings")
     from headscope.cli.missing import check_scores
-    from headscope.stages.pruning import SPLIT, PruneChoice, measure_pruning
+    from headscope.stages.pruning import SPLIT, PruneChoice, measure_pruning, replaced
 
     wanted = PruneChoice(
         component=component,
@@ -146,6 +146,8 @@ def prune(
         print(json.dumps({"summaries": told(summaries), "report": str(page)}, indent=2, allow_nan=False))
         return
     show(summaries)
+    for line in replaced(folder, wanted.stage(choice)):
+        print(f"taken out of the folder: {line}")
     print(f"stored in {folder}; report: {page}")
 
 

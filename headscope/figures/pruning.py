@@ -2,7 +2,7 @@
 
 1. Mean over the documents is what `metrics` holds; the mean over tasks and demonstration seeds is taken here.
 2. An order that was drawn many times (random, layer-matched) is its median and the band from its 5th to 95th percentile
-   over draws; any other order is one line.
+   over the draws of each step; any other order is one line.
 Left out: the standard error of a mean over tasks, which the rows do not determine.
 """
 
@@ -94,8 +94,15 @@ def _line(order: str, values: pd.Series, look: tuple[str, str, str] | None = Non
 
 def _with_band(order: str, draws: pd.DataFrame) -> list[go.Scatter]:
     label, role, _ = LOOK[order]
-    line = _line(order, draws.median(axis=1), (f"{label} ({draws.shape[1]} draws)", role, "solid"))
+    line = _line(order, draws.median(axis=1), (f"{label} ({_draws_told(draws)})", role, "solid"))
     if draws.shape[1] < 2:
         return [line]
     low, high = (draws.quantile(q, axis=1).tolist() for q in (0.05, 0.95))
     return [band(list(draws.index), low, high, name=label, fill=BANDS[order], group=order), line]
+
+
+def _draws_told(draws: pd.DataFrame) -> str:
+    """`20 draws`, or `3 to 20 draws` where steps have unlike numbers of them."""
+    counts = draws.notna().sum(axis=1)
+    low, high = int(counts.min()), int(counts.max())
+    return f"{low} to {high} draws" if low < high else f"{high} draws"

@@ -162,6 +162,11 @@ def fingerprints(tasks: tuple[Task, ...]) -> Mapping[str, str]:
     return {f"{title_of(task)}, seed {task.seed}": task.fingerprint[:16] for task in tasks}
 
 
+def sources_of(tasks: Iterable[Task]) -> dict[str, str]:
+    """A hash of all rows that each task's prompts are made of, by split: every stage in a folder must read the same."""
+    return {f"{task.name}, {part}": mark[:16] for task in tasks for part, mark in task.sources}
+
+
 def cut_prompts(model: HookedModel, tasks: tuple[Task, ...]) -> dict[str, int]:
     """How many prompts of each task and number of shots were longer than the model's context, where there are any."""
     cut: dict[str, int] = {}

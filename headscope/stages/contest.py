@@ -47,7 +47,16 @@ from ablation.engine.below import first_removed
 from ablation.names import DEMO_DRAWS, PATCH_RECHECKED, RECHECKED
 from ablation.statistics.standardised import FEWEST_CONTROLS
 from headscope.comparison.contest import contest_rows, set_table
-from headscope.stages.cells import Progress, TaskChoice, Tell, shards, text_length, title_of, unlabelled_rows
+from headscope.stages.cells import (
+    Progress,
+    TaskChoice,
+    Tell,
+    shards,
+    sources_of,
+    text_length,
+    title_of,
+    unlabelled_rows,
+)
 from headscope.stages.evaluation import EVALUATION_SHARD, StoredEvaluations, replacement_for, way_of
 from headscope.stages.induction import entity_sizes
 from headscope.stages.primary import REST, SHARD, heads_of_class, layout, listed, with_references
@@ -130,7 +139,7 @@ def measure_contest(
     name, classed = heads_of_class(run)
     conditions, without = with_references(model, learnt, choice)
     tasks = [condition.few for condition in conditions]
-    with open_stage(model, folder, contest.stage(choice)) as writer:
+    with open_stage(model, folder, contest.stage(choice), sources=sources_of(tasks)) as writer:
         writer.record(set=name, without_references=without, left_out=contest.left_out())
         if not tasks:
             writer.record(reason="no task passed the screen" if not learnt else "no task has documents enough")

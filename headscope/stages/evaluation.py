@@ -2,7 +2,8 @@
 
 The key of a unit is what determines its numbers: the documents, the mask and what stands in for what is removed. Equal
 masks of different orders are therefore run once. What stands in for removed components (Method 3.3) is made of the
-other split of the same task, at the same shots: what is evaluated never stands in for itself.
+other split of the same task, at the same shots: what is evaluated never stands in for itself. Of documents that stand
+in both splits, a few are left out, and many refused.
 """
 
 from __future__ import annotations
@@ -179,11 +180,18 @@ def check_ablation(name: str) -> None:
 
 def check_references(choice: TaskChoice, tasks: Sequence[Task], ablation: str, *, part: str | None = None) -> None:
     """Raises UsageError where a task has too few documents to stand in, before the stage is opened."""
-    from ablation.names import MINIMUM_DOCUMENTS
+    from ablation.names import COPIES, MINIMUM_DOCUMENTS
 
     check_ablation(ablation)
     for task in tasks if ablation != "zero" else ():
-        count = len(reference_task(choice, task, MINIMUM_DOCUMENTS, part=part).documents)
+        references = reference_task(choice, task, MINIMUM_DOCUMENTS, part=part)
+        count = len(references.documents)
+        if (copies := count - len(without_copies(references, task).documents)) > COPIES:
+            raise UsageError(
+                f"{copies} of {count} reference documents of {task.name} are copies of evaluated ones: {ablation} "
+                f"ablation needs disjoint ones, and the {OTHER[task.split]} split repeats the {task.split} split. Mend "
+                "the documents, leave the task out, or take --ablation zero."
+            )
         if count < MINIMUM_DOCUMENTS:
             raise UsageError(
                 f"{ablation} ablation needs {MINIMUM_DOCUMENTS} reference documents; the {OTHER[task.split]} "
@@ -215,16 +223,25 @@ def replacement_for(
     check_ablation(ablation)
     if ablation == "zero":
         return None
-    references = reference_task(choice, task, MINIMUM_DOCUMENTS, part=part)
+    references = without_copies(reference_task(choice, task, MINIMUM_DOCUMENTS, part=part), task)
     made = partial(_made, model, ablation, references, task, seed)
     return Deferred(ablation, made, hashlib.sha256(f"{references.fingerprint}|{seed}".encode()).hexdigest())
 
 
 def _made(model: HookedModel, ablation: str, references: Task, evaluated: Task, seed: int) -> Any:
+    from ablation.names import COPIES, MINIMUM_DOCUMENTS
     from ablation.references import make_replacement
 
     documents = list(references.token_documents(model))
-    return make_replacement(model, ablation, documents, evaluated=evaluated.token_documents(model), seed=seed)
+    how: dict[str, Any] = {"seed": seed, "minimum": MINIMUM_DOCUMENTS - COPIES}
+    return make_replacement(model, ablation, documents, evaluated=evaluated.token_documents(model), **how)
+
+
+def without_copies(references: Task, evaluated: Task) -> Task:
+    """The reference documents whose prompt and answer are not those of an evaluated one."""
+    seen = {(document.context, document.target) for document in evaluated.documents}
+    texts = [(document.context, document.target) for document in references.documents]
+    return references.select(place for place, text in enumerate(texts) if text not in seen)
 
 
 def reference_task(choice: TaskChoice, task: Task, count: int, *, part: str | None = None) -> Task:

@@ -35,6 +35,7 @@ from headscope.stages.cells import (
     first,
     shards,
     shots_told,
+    sources_of,
     text_length,
     title_of,
     unlabelled_rows,
@@ -110,7 +111,7 @@ def measure_importance(
     how: dict[str, Any] = {"objective": objective, "frozen_norm": frozen_norm}
     stage = importance_stage(choice, ablation=ablation, normalise=normalise, **how)
     counter = Progress(sum(len(task.documents) for task in loaded), progress)
-    with open_stage(model, folder, stage) as run:
+    with open_stage(model, folder, stage, sources=sources_of(loaded)) as run:
         run.record(unlabelled=unlabelled_rows(loaded))
         run.record(documents=fingerprints(loaded), data={task.name: task.data for task in loaded})
         run.record(without_choice=left_out)

@@ -49,6 +49,7 @@ from headscope.stages.cells import (
     fingerprints,
     first,
     shards,
+    sources_of,
     text_length,
     title_of,
     unlabelled_rows,
@@ -128,7 +129,7 @@ def measure_knock_out(
     stage = knockout_stage(choice, component, ablation, heads=heads)
     loaded, without = with_some_choice(model, choice.tasks(SPLIT) if tasks is None else tasks)
     check_references(choice, loaded, ablation)
-    with open_stage(model, folder, stage) as run:
+    with open_stage(model, folder, stage, sources=sources_of(loaded)) as run:
         run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded), unlabelled=unlabelled_rows(loaded))
         run.record(without=without)
         work = _KnockingOut(model, run, choice, component, ablation, heads, _counter(loaded, progress))
@@ -146,7 +147,7 @@ def measure_needed_ffns(
     stage = knockout_stage(choice, "ffn", ablation, split="validation")
     loaded, without = with_some_choice(model, choice.tasks("validation"))
     check_references(choice, loaded, ablation)
-    with open_stage(model, folder, stage) as run:
+    with open_stage(model, folder, stage, sources=sources_of(loaded)) as run:
         run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded), unlabelled=unlabelled_rows(loaded))
         run.record(without=without)
         work = _KnockingOut(model, run, choice, "ffn", ablation, None, _counter(loaded, progress))

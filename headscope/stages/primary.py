@@ -33,7 +33,7 @@ from ablation.statistics.looks import EVEN
 from ablation.statistics.standardised import FEWEST_CONTROLS
 from headscope.comparison.primary import PRIMARY_CONTROLS, PRIMARY_WAY, decided, primary_rows
 from headscope.comparison.scored import Shelf
-from headscope.stages.cells import Progress, TaskChoice, Tell, first, title_of, unlabelled_rows
+from headscope.stages.cells import Progress, TaskChoice, Tell, first, sources_of, title_of, unlabelled_rows
 from headscope.stages.evaluation import StoredEvaluations, check_references, replacement_for
 from headscope.stages.repeat_loss import RepeatLoss
 from headscope.stages.screening import learnt_tasks
@@ -131,7 +131,7 @@ def measure_primary(
     chosen = sets_of(model, name, heads, primary, choice.seed)
     if reason := unanswerable(tasks, learnt, len(chosen) - 1):
         return unanswered(model, folder, stage, reason, without)
-    with open_stage(model, folder, stage) as writer:
+    with open_stage(model, folder, stage, sources=sources_of(condition.few for condition in conditions)) as writer:
         planned = looks_at([len(condition.few.documents) for condition in conditions], primary.looks)
         text = question(name, heads, tasks, choice, primary, planned)
         mark = hashlib.sha256(text.encode()).hexdigest()

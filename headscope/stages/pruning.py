@@ -36,12 +36,14 @@ from headscope.stages.cells import (
     check_component,
     cut_prompts,
     fingerprints,
+    sources_of,
     title_of,
     unlabelled_rows,
 )
 from headscope.stages.evaluation import StoredEvaluations, check_ablation, check_references, replacement_for
 from headscope.stages.removal_orders import Rankings, check_orders, check_percents, check_unit, iterative
 from headscope.store.ahead import ahead
+from headscope.store.canonical import digest
 from headscope.store.comparisons import RELATED, Row, frame
 from headscope.store.manifest import Stage
 from headscope.store.names import PRUNABLE
@@ -62,6 +64,7 @@ PERCENTS = (0, 5, 10, 15, *range(20, 100, 10))
 GRID = (tuple(range(0, 80, 10)), tuple(range(0, 60, 10)))
 DRAWS = 20
 GAIN = "choice_gain"
+RANKINGS, REPLACED = "rankings", "replaced"  # in the manifest
 
 
 @dataclass(frozen=True)
@@ -145,9 +148,27 @@ class Pruner:
                 prunings = [self.pruned(task, orders, way) for task, way in ways]
                 curve = Curve.of(prunings[0], *prunings[1:])
                 rows = [*prunings[0].rows(measured(prunings[0])), *gain_rows(prunings[0], curve)]
-                run.add_metrics(pd.DataFrame(rows))
+                first = curve.order not in {other.order for other in curves}
+                self.stored(run, few, orders if first else None, pd.DataFrame(rows))
                 curves.append(curve)
         return curves
+
+    def stored(self, run: RunWriter, task: Task, orders: tuple[Order, ...] | None, rows: pd.DataFrame) -> None:
+        """Store one order's rows; those of another ranking by the same name go, and that is told. None: a further draw.
+
+        The first draw stands for all: the others are drawn of the same scores by the next seeds.
+        """
+        if orders is None:
+            run.add_metrics(rows)
+            return
+        key = f"{orders[0].name} of {title_of(task)}, by {self.prune.ablation}"
+        mark = digest([one.ranking.order.tolist() for one in orders])[:16]
+        gone = run.add_metrics(rows, alone=run.otherwise(RANKINGS, key, mark))
+        run.record_alone(RANKINGS, key, mark)
+        if steps := steps_told(gone, rows):
+            before = run.manifest.stage_like(run.stage).record.get(REPLACED, ())
+            line = f"{key}, at {steps}: by another ranking than this command's"
+            run.record(**{REPLACED: list(dict.fromkeys([*before, line]))})
 
     def ways(self, few: Task, none: Task | None) -> list[tuple[Task, Replacement | None]]:
         """The task with demonstrations and without, each with what stands in for what is removed."""
@@ -212,7 +233,7 @@ def measure_pruning(
     ranked = tuple(_rankings(source, choice, prune))
     check_rankings(ranked, loaded, prune)
     check_references(choice, [task for pair in pairs for task in pair if task is not None], prune.ablation)
-    with open_stage(model, folder, stage) as run:
+    with open_stage(model, folder, stage, sources=sources_of(loaded)) as run:
         run.record(documents=fingerprints(loaded), cut=cut_prompts(model, loaded), unlabelled=unlabelled_rows(loaded))
         pruner = Pruner(
             model, StoredEvaluations(run.units), choice, prune, ranked, _progress(pairs, choice, prune, progress)
@@ -254,6 +275,18 @@ def measured(pruning: Pruning) -> list[str]:
     """The outcomes that stand in `metrics`, those that the task has."""
     there = pruning.steps[0].evaluation.outcomes
     return [name for name in (METRIC, "choice", "mass", *RELATED) if name in there]
+
+
+def steps_told(gone: pd.DataFrame, rows: pd.DataFrame) -> str:
+    """`20%, 50%`: the steps that went and did not come again; empty where there are none."""
+    sizes = ["percent_heads", "percent_ffns"]
+    left = sorted({*gone[sizes].itertuples(index=False, name=None)} - {*rows[sizes].itertuples(index=False, name=None)})
+    return ", ".join(" and ".join(f"{size:g}%" for size in step if size or not any(step)) for step in left)
+
+
+def replaced(folder: str | Path, stage: Stage) -> list[str]:
+    """The rows of earlier commands that this stage has taken out of the folder, a line an order."""
+    return list(open_run(folder).manifest.stage_like(stage).record.get(REPLACED, ()))
 
 
 def gain_rows(pruning: Pruning, curve: Curve) -> Iterator[dict[str, Any]]:

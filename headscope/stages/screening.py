@@ -19,7 +19,7 @@ from ablation.names import DEMO_DRAWS, RECHECKED
 from ablation.screening import CONFIDENCE, FEWEST, Screen, Screened, load_screen, screen
 from ablation.statistics.power import documents_for
 from ablation.tasks.names import GROUPS
-from headscope.stages.cells import Progress, TaskChoice, Tell, title_of, unlabelled_rows
+from headscope.stages.cells import Progress, TaskChoice, Tell, sources_of, title_of, unlabelled_rows
 from headscope.stages.evaluation import StoredEvaluations
 from headscope.stages.token_counts import UNIFORM
 from headscope.store.ahead import ahead
@@ -54,7 +54,8 @@ def measure_screening(
     check_limit(choice)
     conditions, unfit = loaded(choice)
     counter = Progress(len(conditions), progress)
-    with open_stage(model, folder, screening_stage(choice)) as run:
+    sources = sources_of(condition.few for condition in conditions)
+    with open_stage(model, folder, screening_stage(choice), sources=sources) as run:
         run.record(documents={title_of(condition.few): condition.few.fingerprint[:16] for condition in conditions})
         run.record(unlabelled=unlabelled_rows([condition.few for condition in conditions]))
         run.record(choices={condition.few.name: choices_of(condition.few) for condition in conditions})

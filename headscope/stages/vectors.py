@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ablation.names import PATCH_RECHECKED
-from headscope.stages.cells import Progress, TaskChoice, Tell, first, text_length, unlabelled_rows
+from headscope.stages.cells import Progress, TaskChoice, Tell, first, sources_of, text_length, unlabelled_rows
 from headscope.stages.screening import learnt_tasks
 from headscope.store.ahead import ahead
 from headscope.store.canonical import digest
@@ -88,7 +88,8 @@ def measure_vectors(
         )
     learnt = learnt_tasks(open_run(folder), choice.names)
     tasks, left_out = loaded_tasks(learnt, choice, queries)
-    with open_stage(model, folder, vectors_stage(choice, queries=queries)) as run:
+    stage, sources = vectors_stage(choice, queries=queries), sources_of(task.queries for task in tasks)
+    with open_stage(model, folder, stage, sources=sources) as run:
         run.record(documents={task.name: task.queries.fingerprint[:16] for task in tasks})
         run.record(unlabelled=unlabelled_rows([task.queries for task in tasks]))
         total = sum(len(task.queries.documents) + LABELLED for task in tasks)

@@ -26,6 +26,7 @@ from interp.errors import LONGEST_VALUE, StoreError, UsageError, quoted
 
 FORMAT = 1
 FILE = MANIFEST
+SOURCES = "sources"  # of a stage's record: hashes of the rows that its tasks' prompts are made of
 LARGEST = 64 << 20  # bytes of a manifest that is read
 PACKAGES = ("headscope", "torch", "transformers", "transformer-lens", "numpy", "lm-eval")
 
@@ -83,6 +84,10 @@ class Manifest:
         """What the first stage that noted something by this name noted; None where none did."""
         return next((stage.record[name] for stage in self.stages if name in stage.record), None)
 
+    def stage_like(self, stage: Stage) -> Stage:
+        """This stage as the manifest has it; itself where it is not there."""
+        return next((other for other in self.stages if stage.same(other)), stage)
+
     def with_stage(self, stage: Stage, folder: Path) -> Manifest:
         """The manifest with the stage added, or put in place of itself. Raises StoreError for another protocol."""
         for other in self.stages:
@@ -106,6 +111,17 @@ class Manifest:
             f"the folder '{folder}' belongs to another model: it holds {describe(mine)}, and you asked for "
             f"{describe(asked)}; they differ in {', '.join(differ)}. Choose another folder with -o, or delete this one."
         )
+
+    def refuse_other_documents(self, stage: Stage, sources: Mapping[str, str], folder: Path) -> None:
+        """Raises StoreError where another stage read other documents under the name of a task and split."""
+        for other in self.stages:
+            before = {} if stage.same(other) else other.record.get(SOURCES) or {}
+            if differ := sorted(name for name in sources.keys() & before.keys() if sources[name] != before[name]):
+                raise StoreError(
+                    f"the folder '{folder}' holds `headscope {other.command}` of other documents or prompts of "
+                    f"{'; '.join(differ)}: documents of one name would be paired that are not the same. Give the "
+                    "earlier documents (--data), or choose another folder with -o."
+                )
 
     def write(self, folder: Path) -> None:
         content: dict[str, Any] = {

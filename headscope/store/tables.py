@@ -54,6 +54,7 @@ SWEEP = {
     "removed_ffns": "int64",
     "metric": "str",
 }
+ORDER_KEY = ("task", "shots", "component", "order", "ablation")
 
 
 # What no row can hold, whatever its table; a grid of layers and heads is made from the first two.
@@ -201,6 +202,11 @@ CLASSES = Table(
     "classes", {"layer": "int64", "head": "int64", "class": "str"}, ("layer", "head"), ("layer", "head"), {}
 )
 TABLES = (HEAD_SCORES, FFN_SCORES, HEAD_NULLS, FFN_NULLS, METRICS, COMPARISONS, CLASSES)
+
+
+def of_orders(stored: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The stored evaluations by orders of removal that `rows` have too, of the same tasks, at any step and draw."""
+    return stored[_index(stored, ORDER_KEY).isin(_index(rows, ORDER_KEY))]
 
 
 def _index(frame: pd.DataFrame, names: tuple[str, ...]) -> Any:

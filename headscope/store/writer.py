@@ -21,7 +21,7 @@ from headscope.store.atomic import make_writable, remove_empty, remove_stale
 from headscope.store.attention_example import LEVELS, AttentionExample
 from headscope.store.canonical import noted
 from headscope.store.items import encoded
-from headscope.store.manifest import FILE, Manifest, Stage, check_identity, read_manifest
+from headscope.store.manifest import FILE, SOURCES, Manifest, Stage, check_identity, read_manifest
 from headscope.store.parquet import encode
 from headscope.store.run import EXAMPLE, TABLE_FILES, Run, item_file, item_files, vector_file
 from headscope.store.scores import item_frame, label, null_rows, score_rows, tables_of
@@ -80,10 +80,17 @@ class RunWriter(Run):
             put_sealed(self.folder, {**files, table.file: encode(table.merged(stored, rows))})
         self._update(lambda stage: _with_provenance(stage, name, provenance))
 
-    def add_metrics(self, rows: pd.DataFrame) -> None:
-        """Store evaluations of pruned models, in the columns of `metrics.parquet`."""
+    def add_metrics(self, rows: pd.DataFrame, *, alone: bool = False) -> pd.DataFrame:
+        """Store evaluations of pruned models, in the columns of `metrics.parquet`; the stored rows that had to go.
+
+        alone: all stored rows of the same orders of the same tasks go, at whatever steps: they are by another ranking.
+        """
         with _locked(self.folder):
-            self._merge(tables.METRICS, rows)
+            stored = tables.METRICS.read(self.folder, rewriting=True)
+            gone = tables.of_orders(stored, rows) if alone else stored.head(0)
+            replacing = pd.concat([part for part in (gone, rows[stored.columns]) if len(part)], ignore_index=True)
+            self._merge(tables.METRICS, rows, stored=stored, replacing=replacing)
+        return gone
 
     def add_comparisons(self, rows: pd.DataFrame, *, without: Stale | None = None) -> None:
         """Store comparisons of rankings, in the columns of `comparisons.parquet`.
@@ -139,6 +146,26 @@ class RunWriter(Run):
         """Note what was found on the way (vocabulary rule, skipped lengths) in this stage of the manifest."""
         values = noted(facts)
         self._update(lambda stage: replace(stage, record={**stage.record, **values}))
+
+    def otherwise(self, name: str, key: str, value: str) -> bool:
+        """Whether a stage of this command holds another value for this key under this name (`record_alone`)."""
+        held = (stage.record.get(name, {}).get(key, value) for stage in self._of_command(self.manifest))
+        return any(one != value for one in held)
+
+    def record_alone(self, name: str, key: str, value: str) -> None:
+        """Note what a folder holds one of for a command: the other stages of the command forget what they noted."""
+        with _locked(self.folder):
+            manifest = self.manifest
+            stages = tuple(
+                _noting(stage, name, key, value if stage.same(self.stage) else None)
+                if stage.command == self.stage.command
+                else stage
+                for stage in manifest.stages
+            )
+            settled(replace(manifest, stages=stages), self.folder).write(self.folder)
+
+    def _of_command(self, manifest: Manifest) -> list[Stage]:
+        return [stage for stage in manifest.stages if stage.command == self.stage.command]
 
     def finish(self) -> None:
         """Mark the stage as finished; until then the report calls it interrupted."""
@@ -206,13 +233,15 @@ class RunWriter(Run):
         put_sealed(self.folder, {table.file: encode(table.merged(old, rows, replacing=replacing))})
 
 
-def open_stage(model: HookedModel, folder: str | Path, stage: Stage) -> RunWriter:
+def open_stage(
+    model: HookedModel, folder: str | Path, stage: Stage, *, sources: Mapping[str, str] | None = None
+) -> RunWriter:
     """`begin_stage` for this very model, whose scores have to be numbers wherever it has heads and FFNs.
 
     How it was checked when it was loaded is noted.
     """
     layers = {"head": tuple(model.attention_layers), "ffn": tuple(model.ffn_layers)}
-    writer = replace(begin_stage(folder, identity_of(model), stage), layers=layers)
+    writer = replace(begin_stage(folder, identity_of(model), stage, sources=sources), layers=layers)
     writer.record(check=model.provenance.get("check", "off"))
     return writer
 
@@ -222,20 +251,24 @@ def identity_of(model: HookedModel) -> dict[str, Any]:
     return {name: value for name, value in model.identity().items() if name != "versions"}
 
 
-def begin_stage(folder: str | Path, identity: Mapping[str, Any], stage: Stage) -> RunWriter:
+def begin_stage(
+    folder: str | Path, identity: Mapping[str, Any], stage: Stage, *, sources: Mapping[str, str] | None = None
+) -> RunWriter:
     """A writer for this stage of this model, in a new folder or in one that holds the same model.
 
+    sources: hashes of the rows that its tasks' prompts are made of, by task and split.
+
     Raises StoreError, before anything is written, where the folder is another model's, holds the command by another
-    protocol, is in another format or can't be written to.
+    protocol or other documents of these tasks, is in another format or can't be written to.
     """
     folder = Path(folder)
     check_identity(identity)
-    _admit(folder, identity, stage)
+    _admit(folder, identity, stage, sources)
     make_writable(folder)
     with _locked(folder):
-        manifest = _admit(folder, identity, stage)
+        manifest = _admit(folder, identity, stage, sources)
         known = any(stage.same(other) for other in manifest.stages)
-        stage = replace(stage, started=_now(), finished="", record=_record_so_far(manifest, stage))
+        stage = replace(stage, started=_now(), finished="", record=_record_so_far(manifest, stage, sources))
         manifest = adopted(manifest.with_stage(stage, folder), folder, [*TABLE_FILES, *item_files(folder)])
         manifest = settled(manifest, folder)
         manifest.write(folder)
@@ -246,7 +279,7 @@ def begin_stage(folder: str | Path, identity: Mapping[str, Any], stage: Stage) -
     return RunWriter(folder, stage, units, began=None if known else (manifest, len(units)))
 
 
-def _admit(folder: Path, identity: Mapping[str, Any], stage: Stage) -> Manifest:
+def _admit(folder: Path, identity: Mapping[str, Any], stage: Stage, sources: Mapping[str, str] | None) -> Manifest:
     """The manifest that this stage of this model may be added to, a new one in an unused folder."""
     manifest = read_manifest(folder)
     if manifest is None:
@@ -254,6 +287,7 @@ def _admit(folder: Path, identity: Mapping[str, Any], stage: Stage) -> Manifest:
         manifest = Manifest(identity)
     manifest.refuse_other(identity, folder)
     manifest.with_stage(stage, folder)
+    manifest.refuse_other_documents(stage, sources or {}, folder)
     return manifest
 
 
@@ -271,9 +305,17 @@ def _with_provenance(stage: Stage, name: str, provenance: Mapping[str, Any]) -> 
     return replace(stage, record={**stage.record, "scores": known}) if provenance else stage
 
 
-def _record_so_far(manifest: Manifest, stage: Stage) -> Mapping[str, Any]:
-    """What an interrupted run of this very stage had recorded."""
-    return next((other.record for other in manifest.stages if other.same(stage)), stage.record)
+def _noting(stage: Stage, name: str, key: str, value: str | None) -> Stage:
+    """The stage with this value for the key under this name, or without the key where there is none."""
+    rest = {other: held for other, held in stage.record.get(name, {}).items() if other != key}
+    told = rest if value is None else {**rest, key: value}
+    return replace(stage, record={**stage.record, name: told}) if told or name in stage.record else stage
+
+
+def _record_so_far(manifest: Manifest, stage: Stage, sources: Mapping[str, str] | None) -> Mapping[str, Any]:
+    """What an interrupted run of this very stage had recorded, and which documents are read now."""
+    before = next((other.record for other in manifest.stages if other.same(stage)), stage.record)
+    return {**before, SOURCES: dict(sources)} if sources else before
 
 
 def _refuse_orphans(folder: Path) -> None:

@@ -60,7 +60,7 @@ def losses(
 @pytest.mark.parametrize("ablation", ["zero", "mean"])
 def test_signed_importance_is_minus_the_slope_of_the_loss_in_the_gate(family: str, kind: Any, ablation: str) -> None:
     model, docs, step = load(family, dtype=torch.float64), kind(2), 3e-3
-    replacement = mean_of(model, documents(5, seed=3)) if ablation == "mean" else None
+    replacement = mean_of(model, documents(5, seed=3, name="ref")) if ablation == "mean" else None
     found = importance(model, docs, objective="choice", replacement=replacement)
     scale = float(found.head_plain.abs().amax())
     for layer, head in ((0, 1), (1, 3), (1, None)):

@@ -175,7 +175,7 @@ def test_layer_l2_gives_every_layer_norm_one() -> None:
 @pytest.mark.parametrize("ablation", ["zero", "mean"])
 def test_signed_importance_is_minus_the_slope_of_the_loss_in_the_gate(family: str, ablation: str) -> None:
     model, docs = load(family, dtype=torch.float64), documents(2)
-    means = mean_of(model, documents(5, seed=3)) if ablation == "mean" else None
+    means = mean_of(model, documents(5, seed=3, name="ref")) if ablation == "mean" else None
     found = importance(model, docs, replacement=means)
     for layer, head in ((0, 1), (1, 3), (1, None)):
         rise = [_loss(model, docs, layer, head, 1 + sign * 1e-2, means) for sign in (1, -1)]

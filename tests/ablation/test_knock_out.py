@@ -17,7 +17,8 @@ from ablation.evaluation import evaluate
 from ablation.importance import head_importance
 from ablation.knock_out import KnockOut, estimate_knock_out, knock_out
 from ablation.outcomes import OUTCOMES
-from ablation.references import make_replacement
+from ablation.references import DocumentSamples, make_replacement
+from ablation.replacement import Deferred
 from ablation.tasks.spread import spread_places
 from interp.errors import UsageError
 from interp.masks import HeadMask
@@ -212,7 +213,7 @@ def test_a_reference_at_the_same_distance_from_the_end_gives_itself_back() -> No
     """Resampling from a document equal to the evaluated one, but in name, changes nothing."""
     model, docs = load("llama"), documents(1)
     twin = [type(docs[0])("other", "c", "other", docs[0].contexts, docs[0].choices, docs[0].gold, 0, 0)]
-    replacement = make_replacement(model, "resample", twin, evaluated=docs, minimum=1)
+    replacement = Deferred("resample", lambda: DocumentSamples(model, tuple(twin)))  # which nobody looks into
     found = knock_out(model, docs, component="head", replacement=replacement)
     gold = found.gold[0]
     np.testing.assert_allclose(found.removed[:, gold], np.full(8, found.plain[gold]), atol=1e-5)

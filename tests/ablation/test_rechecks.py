@@ -69,7 +69,7 @@ def test_a_shared_run_that_goes_wrong_is_noticed(
 
     def scored() -> list[list[float]]:
         model = load("llama")
-        stand_in = make_replacement(model, removed, documents(3, seed=9), minimum=3) if chosen else None
+        stand_in = make_replacement(model, removed, documents(3, seed=9, name="ref"), minimum=3) if chosen else None
         return log_likelihoods(model, documents(3), **chosen, replacement=stand_in)
 
     scored()
@@ -94,7 +94,7 @@ def test_a_knock_out_that_goes_wrong_is_noticed(
 ) -> None:
     """Removed at all positions, and with position 0 spared."""
     model = load(family)
-    stand_in = make_replacement(model, ablation, documents(3, seed=9), minimum=3)
+    stand_in = make_replacement(model, ablation, documents(3, seed=9, name="ref"), minimum=3)
 
     def knocked() -> Any:
         return knock_out(
@@ -123,7 +123,7 @@ def test_a_gradient_that_goes_wrong_is_noticed(
 ) -> None:
     model = load(family, dtype=torch.float32 if family == "mixtral" else torch.float64)
     real = gate_gradients._dots
-    stand_in = make_replacement(model, ablation, documents(3, seed=9), minimum=3)
+    stand_in = make_replacement(model, ablation, documents(3, seed=9, name="ref"), minimum=3)
 
     def ranked() -> Any:
         return importance(model, SmallTask(tuple(documents(3))), objective=objective, replacement=stand_in)

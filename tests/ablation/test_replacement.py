@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,12 +10,18 @@ import numpy as np
 import pytest
 import torch
 
+from ablation.backups import backups
+from ablation.engine.likelihood import log_likelihoods
 from ablation.evaluation import evaluate
+from ablation.importance import importance
 from ablation.knock_out import knock_out
+from ablation.last_position import without_at_last
+from ablation.pruning import prune
 from ablation.references import DocumentSamples, Means, make_replacement, mean_of
 from ablation.replacement import At, Placement, Sparing
 from interp.errors import UsageError
 from interp.masks import FFNMask, HeadMask
+from interp.scores import HeadScores
 from tests.ablation.documents import SmallTask, documents, partial
 from tests.interp.families import build, load
 
@@ -175,4 +182,43 @@ def test_too_few_and_shared_references_are_refused() -> None:
         make_replacement(model, "mean", docs[:63])
     with pytest.raises(UsageError, match="at once"):
         make_replacement(model, "resample", docs, evaluated=[replace(docs[3])])
+    with pytest.raises(UsageError, match="'x', a copy of 't/3'"):
+        make_replacement(model, "mean", docs, evaluated=[replace(docs[3], id="x")])
     assert make_replacement(model, "zero") is None
+
+
+# --- what is evaluated must not stand in for itself -------------------------------------------------------------------
+
+WAYS: dict[str, Callable[..., Any]] = {
+    "evaluate": lambda model, docs, way: evaluate(model, SmallTask(docs), heads=[(0, 1)], replacement=way),
+    "log_likelihoods": lambda model, docs, way: log_likelihoods(model, docs, heads=[(0, 1)], replacement=way),
+    "prune": lambda model, docs, way: prune(model, SmallTask(docs), ORDER, percents=(0, 25), replacement=way),
+    "importance": lambda model, docs, way: importance(model, docs, replacement=way),
+    "knock_out": lambda model, docs, way: knock_out(model, docs, component="ffn", replacement=way),
+    "at the last position": lambda model, docs, way: without_at_last(model, docs, [((0, 1),)], way),
+    "backups": lambda model, docs, way: backups(model, docs, [(0, 1)], replacement=way, controls=0),
+}
+ORDER = HeadScores.from_items("importance", torch.arange(8.0).reshape(1, 2, 4))
+REFERENCES = tuple(documents(6, seed=8, name="r"))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_replacement_made_of_what_is_evaluated_is_refused(way: str, copied: bool) -> None:
+    """By its id, and by its text under another id: one such document among others is enough."""
+    model = load("llama")
+    means = mean_of(model, REFERENCES)
+    leaked = replace(REFERENCES[4], id="other") if copied else replace(REFERENCES[4], contexts=((5, 6),) * 3)
+    told = "'other', a copy of 'r/4'" if copied else "'r/4'"
+    with pytest.raises(UsageError, match=rf"^1 documents are reference and evaluated at once \(such as {told}\)"):
+        WAYS[way](model, (*documents(2), leaked), means)
+    assert WAYS[way](model, tuple(documents(2)), means)
+
+
+@pytest.mark.parametrize("way", ["evaluate", "knock_out"])
+@pytest.mark.parametrize("at", ["", "later"])
+def test_resampled_documents_and_single_positions_are_looked_at_too(way: str, at: str) -> None:
+    model = load("llama")
+    samples: Any = DocumentSamples(model, REFERENCES)
+    with pytest.raises(UsageError, match="reference and evaluated at once"):
+        WAYS[way](model, REFERENCES[:1], At(at, samples) if at else samples)

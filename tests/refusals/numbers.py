@@ -36,6 +36,7 @@ from tests.ablation.documents import SmallTask, documents
 from tests.headscope.commands import Outcome
 from tests.headscope.several import model_run
 from tests.headscope.store import stored
+from tests.headscope.sums import rows, write, write_sums
 from tests.induction import tiny, worded
 from tests.interp import saved
 from tests.interp.families import FAMILIES, VOCAB, build, load
@@ -215,6 +216,24 @@ def too_few_references(desk: Desk, way: str) -> Outcome:
 def references_among_the_evaluated(desk: Desk, way: str) -> Any:
     given = documents(64)
     return knock_out(load("gpt2"), given, component="ffn", ablation=way, references=given)
+
+
+@refusal(UsageError, "reference and evaluated at once", inputs=("importance", "knock_out", "log_likelihoods"))
+def mean_of_the_evaluated(desk: Desk, name: str) -> Any:
+    model, given = load("gpt2"), documents(64)
+    means = ablation.make_replacement(model, "mean", given)
+    if name == "knock_out":
+        return knock_out(model, given[:1], component="ffn", replacement=means)
+    return getattr(ablation, name if name != "importance" else "head_importance")(model, given[:1], replacement=means)
+
+
+@refusal(UsageError, "are copies of evaluated ones", inputs=("mean", "resample"))
+def references_that_are_copies(desk: Desk, way: str) -> Outcome:
+    data = write_sums(desk.place / "data")
+    for split in ("train", "validation"):
+        write(data / f"{split}.jsonl", rows(0, 64))
+    asked = ("--tasks", "sums", "--data", data.parent, "--shots", 0, "--limit", 64, "-o", desk.out)
+    return desk.ask("knockout", desk.model, *asked, "--ablation", way)
 
 
 @refusal(UsageError, "was computed on another model")

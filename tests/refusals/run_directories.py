@@ -23,8 +23,9 @@ from headscope.store.sealed import put_sealed
 from headscope.store.writer import begin_stage
 from interp.errors import StoreError, UsageError
 from tests.headscope import tiny
-from tests.headscope.commands import Outcome
+from tests.headscope.commands import Outcome, command
 from tests.headscope.store import stored
+from tests.headscope.sums import last_row_mended, write_sums
 from tests.interp.families import load
 from tests.refusals.case import Desk, refusal
 
@@ -40,6 +41,19 @@ def another_model(desk: Desk, name: str) -> Outcome:
 @refusal(StoreError, "One folder holds one protocol of a command", inputs=(("--seed", 4), ("--length", 9)))
 def another_protocol(desk: Desk, option: tuple[object, ...]) -> Outcome:
     return desk.ask("induction", desk.model, *option, "--check", "off", "-o", desk.run_of_model())
+
+
+@refusal(
+    StoreError,
+    "documents of one name would be paired that are not the same",
+    inputs=(("knockout",), ("importance", "--objective", "choice")),
+)
+def other_documents(desk: Desk, asked: tuple[object, ...]) -> Outcome:
+    data = write_sums(desk.place / "data")
+    options = ("--tasks", "sums", "--data", data.parent, "--shots", "0", "--limit", 4, "--check", "off", "-o", desk.out)
+    assert command("importance", desk.model, *options).status == 0
+    last_row_mended(data)
+    return desk.ask(asked[0], desk.model, *asked[1:], *options)
 
 
 @refusal(StoreError, "it is unknown which model the numbers belong to", inputs=TABLE_FILES)

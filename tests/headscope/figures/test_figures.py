@@ -93,6 +93,17 @@ def test_pruning_averages_tasks_and_seeds_and_bands_draws() -> None:
     np.testing.assert_allclose(shade.y, [0.5, 0.49, 0.31, 0.5])  # 95th percentile out, 5th back
 
 
+def test_pruning_tells_how_many_draws_the_steps_have() -> None:
+    """Two commands with unlike numbers of draws: steps of both are one line, and its label says so."""
+    rows = [
+        metric("a", 0, "head", 0.5 + draw / 10, percent_heads=p, order="random", order_seed=draw)
+        for p, draws in ((0.0, 4), (30.0, 2), (50.0, 4))
+        for draw in range(draws)
+    ]
+    figure = pruning_curves(frame(*rows), component="head")
+    np.testing.assert_allclose(trace(figure, "random (2 to 4 draws)").y, [0.65, 0.55, 0.65])
+
+
 def test_pruning_leaves_out_percentages_that_a_task_lacks() -> None:
     rows = frame(
         metric("a", 0, "head", 0.8), metric("b", 0, "head", 0.4), metric("a", 0, "head", 0.7, percent_heads=10.0)
