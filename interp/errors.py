@@ -6,7 +6,10 @@ without a traceback and leaves with a non-zero status; anything that is not one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 LONGEST_VALUE = 120
 

@@ -6,15 +6,15 @@ from operator import index
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from interp.errors import UsageError, quoted
 
 
 def whole(value: Any) -> int | None:
     """The value as an int; None for what is no whole number. 1.0 is none, and True is none."""
-    if isinstance(value, bool | np.bool_) or (isinstance(value, Tensor) and value.dtype == torch.bool):
+    if (
+        isinstance(value, bool | np.bool_) or str(getattr(value, "dtype", "")) == "torch.bool"
+    ):  # torch loads for seconds
         return None
     try:
         return index(value)

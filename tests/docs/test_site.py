@@ -123,7 +123,7 @@ def test_defaults_and_shapes_stay_as_they_are_written(entries: dict[str, str]) -
 def test_a_class_has_its_methods_and_properties(entries: dict[str, str]) -> None:
     for name in ("run_with_cache", "gates", "generate", "weight_hash", "attention_view"):
         assert f"interp.HookedModel.{name}" in entries, name
-    assert "tokens: Tokens | str, names" in entries["interp.HookedModel.run_with_cache"]
+    assert "tokens: Given, names" in entries["interp.HookedModel.run_with_cache"]
     assert not [name for name in entries if "._" in name and not name.endswith(("__call__", "__getitem__"))]
 
 
