@@ -88,7 +88,7 @@ class RunWriter(Run):
         with _locked(self.folder):
             stored = tables.METRICS.read(self.folder, rewriting=True)
             gone = tables.of_orders(stored, rows) if alone else stored.head(0)
-            replacing = pd.concat([part for part in (gone, rows[stored.columns]) if len(part)], ignore_index=True)
+            replacing = pd.concat([gone, rows[stored.columns]], ignore_index=True) if len(gone) else rows
             self._merge(tables.METRICS, rows, stored=stored, replacing=replacing)
         return gone
 
