@@ -2,10 +2,10 @@
 
     python docs/mutants.py [--sample 300] [--seed 0] [--table] [NAME...]
 
-mutmut makes the changes in the files named under [tool.mutmut] and runs the tests that reach them; there are some
-16,000, which take a night. `--sample` runs so many of them, drawn by a hash of their names, so that the share that is
-noticed in the sample stands for all; NAME (as "interp.scores*") runs those of one file, and leaves the page as it is.
-What was run before in mutants/ is kept and counted. `--table`: nothing is run.
+mutmut makes the changes in the files named under [tool.mutmut] and runs the tests that reach them. `--sample` runs so
+many of them, drawn by a hash of their names, so that the share that is noticed in the sample stands for all; NAME (as
+"interp.scores*") runs those of one file, and leaves the page as it is. What was run before in mutants/ is kept and
+counted. `--table`: nothing is run.
 """
 
 from __future__ import annotations

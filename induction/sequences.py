@@ -289,8 +289,7 @@ class _Size(NamedTuple):
 
 def _plan(protocol: str, length: int | None, repeats: int, sequences: int | None, seed: int) -> list[_Size]:
     """The size of each sequence of the protocol; refuses what no model could give."""
-    whole_number(repeats, "repeats"), whole_number(seed, "a seed")
-    for name, value in (("length", length), ("sequences", sequences)):
+    for name, value in {"repeats": repeats, "a seed": seed, "length": length, "sequences": sequences}.items():
         if value is not None:
             whole_number(value, name)
     if protocol not in SEQUENCES:

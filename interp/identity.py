@@ -47,7 +47,7 @@ def weight_hash(hf: nn.Module, *, full_bytes: int = FULL_BYTES) -> WeightHash:
     digest = hashlib.sha256(b"full" if full else b"sampled")
     for name, weight in _weights(hf, load=True):
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}\n".encode())
-        digest.update(_bytes(weight if full else _sampled(weight)))
+        digest.update(_bytes(weight if full else _sampled(weight, SAMPLES)))
     return WeightHash(digest.hexdigest(), full)
 
 
@@ -129,9 +129,9 @@ def _weights(hf: nn.Module, *, load: bool) -> Iterator[tuple[str, Tensor]]:
             yield path, getattr(module, name).detach()
 
 
-def _sampled(weight: Tensor, count: int | None = None) -> Tensor:
+def _sampled(weight: Tensor, count: int) -> Tensor:
     flat = weight.flatten()
-    places = torch.linspace(0, flat.numel() - 1, min(count or SAMPLES, flat.numel()), dtype=torch.float64).long()
+    places = torch.linspace(0, flat.numel() - 1, min(count, flat.numel()), dtype=torch.float64).long()
     return flat[places.to(flat.device)]
 
 

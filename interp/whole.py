@@ -12,9 +12,8 @@ from interp.errors import UsageError, quoted
 
 def whole(value: Any) -> int | None:
     """The value as an int; None for what is no whole number. 1.0 is none, and True is none."""
-    if (
-        isinstance(value, bool | np.bool_) or str(getattr(value, "dtype", "")) == "torch.bool"
-    ):  # torch loads for seconds
+    told = str(getattr(value, "dtype", ""))  # of a tensor; torch, which light commands do without, is not loaded
+    if isinstance(value, bool | np.bool_) or told == "torch.bool":
         return None
     try:
         return index(value)

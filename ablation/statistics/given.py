@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from interp.errors import UsageError
+from interp.whole import whole
 
 # An array, a tensor, or HeadScores and FFNScores, whose mean is taken.
 Scored = Any
@@ -34,10 +35,10 @@ def table_of(given: Scored) -> Shaped[np.ndarray, "..."]:
 
 def whole_percents(percents: Any) -> list[int]:
     """Percentages as a list of ints. Raises UsageError for text and for what is no whole number."""
-    found = [percents] if isinstance(percents, str) else list(percents)
-    if any(isinstance(one, bool) or not isinstance(one, int | np.integer) for one in found):
+    found = [None] if isinstance(percents, str) else [whole(one) for one in percents]
+    if None in found:
         raise UsageError(f"percents are whole numbers, for example (10, 20); got {percents!r}.")
-    return list(map(int, found))
+    return [one for one in found if one is not None]
 
 
 def _no_table(given: object) -> UsageError:

@@ -116,8 +116,10 @@ Labels = Annotated[
 Ablation = Annotated[
     str, choice("--ablation", ABLATIONS, help="What removed parts give: zero, mean or resample.", panel=panels.REMOVED)
 ]
+SHORTEST = 4  # as in induction/sequences.py, which loads torch
 Length = Annotated[
-    int | None, whole("--length", low=4, help="Block length L of the random sequences, in place of the protocol's.")
+    int | None,
+    whole("--length", low=SHORTEST, help="Block length L of the random sequences, in place of the protocol's."),
 ]
 Counts = Annotated[
     str | None,

@@ -10,7 +10,7 @@ left out stands in the manifest; rows are in comparison/contest.py, all sets in 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,7 +163,7 @@ def measure_contest(
         writer.record(arms=sorted({one.arm for one in sets}), sets=sets_told(sets))
         writer.record(documents={title_of(task): task.fingerprint[:16] for task in tasks})
         writer.record(unlabelled=unlabelled_rows(tasks))
-        work.asked.update(_mark(one.heads.mask(model)) for one in wanted if of_primary(one.heads))
+        work = replace(work, asked=frozenset(_mark(one.heads.mask(model)) for one in wanted if of_primary(one.heads)))
         counter = Progress(len(wanted) * len(tasks), progress)
         ahead(writer.units, (partial(work.contested, task, wanted, Progress(0)) for task in tasks))
         found = [work.contested(task, wanted, counter) for task in tasks]
@@ -198,7 +198,7 @@ class _Contest:
     choice: TaskChoice
     tell: Tell | None = None
     evaluators: dict[tuple[int, int], StoredEvaluations] = field(default_factory=dict, repr=False)
-    asked: set[bytes] = field(default_factory=set, repr=False)
+    asked: frozenset[bytes] = field(default=frozenset(), repr=False)  # the masks of the primary's sets
 
     # --- arms ---------------------------------------------------------------------------------------------------------
 

@@ -163,7 +163,7 @@ class Pruner:
             return
         key = f"{orders[0].name} of {title_of(task)}, by {self.prune.ablation}"
         mark = digest([one.ranking.order.tolist() for one in orders])[:16]
-        gone = run.add_metrics(rows, alone=run.otherwise(RANKINGS, key, mark))
+        gone = run.add_metrics(rows, alone=run.holds_other(RANKINGS, key, mark))
         run.record_alone(RANKINGS, key, mark)
         if steps := steps_told(gone, rows):
             before = run.manifest.stage_like(run.stage).record.get(REPLACED, ())

@@ -147,7 +147,7 @@ class RunWriter(Run):
         values = noted(facts)
         self._update(lambda stage: replace(stage, record={**stage.record, **values}))
 
-    def otherwise(self, name: str, key: str, value: str) -> bool:
+    def holds_other(self, name: str, key: str, value: str) -> bool:
         """Whether a stage of this command holds another value for this key under this name (`record_alone`)."""
         held = (stage.record.get(name, {}).get(key, value) for stage in self._of_command(self.manifest))
         return any(one != value for one in held)

@@ -6,17 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-YAML = """task: sums
-output_type: multiple_choice
-custom_dataset: !function ablation.tasks.data.load
-dataset_kwargs: {task: sums}
-training_split: train
-validation_split: validation
-doc_to_text: "{{question}}"
-doc_to_choice: answers
-doc_to_target: label
-fewshot_delimiter: "\\n"
-"""
+from tests.ablation.tasks.own_yaml import own_yaml
+
+YAML = own_yaml("sums", "{{question}}", "answers")
 
 
 def rows(first: int, count: int) -> list[dict[str, Any]]:

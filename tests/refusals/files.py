@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 import interp
 from headscope.store.run import open_run
 from interp.errors import ModelLoadError, RefusedModelError, UsageError
+from tests.ablation.tasks.own_yaml import own_yaml
 from tests.headscope.commands import ROOT, Outcome, command
 from tests.interp.gguf_files import tiny_llama, write_gguf
 from tests.interp.saved import write_config
@@ -134,16 +135,7 @@ def code_page(desk: Desk, encoding: str) -> Outcome:
     return desk.ask("importance", desk.model, *asked)
 
 
-OWN = """task: own
-output_type: multiple_choice
-custom_dataset: !function ablation.tasks.data.load
-dataset_kwargs: {task: own}
-training_split: train
-validation_split: validation
-doc_to_text: "{{q}}"
-doc_to_choice: c
-doc_to_target: label
-"""
+OWN = own_yaml("own", "{{q}}", "c")
 ROW = {"q": "It is", "c": ["1", "2", "3"], "label": 0}
 
 

@@ -14,19 +14,10 @@ from ablation.tasks.data import definition_in_folder
 from ablation.tasks.labels import place
 from interp.errors import UsageError
 from tests.ablation.tasks.conftest import ROWS
+from tests.ablation.tasks.own_yaml import own_yaml
 
 Write = Callable[[Path, str, list[dict[str, Any]], list[dict[str, Any]]], None]
-YAML = """task: parity
-output_type: multiple_choice
-custom_dataset: !function ablation.tasks.data.load
-dataset_kwargs: {task: parity}
-training_split: train
-validation_split: validation
-doc_to_text: "{{number}} is"
-doc_to_choice: [odd, even]
-doc_to_target: label
-fewshot_delimiter: "\\n"
-"""
+YAML = own_yaml("parity", "{{number}} is", "[odd, even]")
 
 
 def texts(task: Task) -> list[Any]:

@@ -14,19 +14,10 @@ from ablation.tasks.prompts import wsc_text
 from ablation.tasks.sampler import may_show
 from interp.errors import UsageError
 from tests.ablation.tasks.conftest import ROWS
+from tests.ablation.tasks.own_yaml import own_yaml
 
 Row = dict[str, Any]
-YAML = """task: own
-output_type: multiple_choice
-custom_dataset: !function ablation.tasks.data.load
-dataset_kwargs: {task: own}
-training_split: train
-validation_split: validation
-doc_to_text: "{{q}}"
-doc_to_choice: c
-doc_to_target: label
-fewshot_delimiter: "\\n"
-"""
+YAML = own_yaml("own", "{{q}}", "c")
 LOADER = "custom_dataset: !function ablation.tasks.data.load\ndataset_kwargs: {task: own}\n"
 FIELDS = {
     "hellaswag": ("activity_label", "ctx_a", "ctx_b", "endings"),

@@ -12,6 +12,7 @@ import torch
 
 import induction
 import interp
+from headscope.cli import options
 from headscope.stages.induction import measure_induction, stage_of
 from headscope.stages.token_counts import mark_of, read_counts
 from headscope.store.glossary import TERMS
@@ -19,7 +20,7 @@ from headscope.store.run import open_run
 from induction import reading, retrieval
 from induction.definitions import DEFINITIONS, SUMMED, versions
 from induction.needles import fewest_tokens
-from induction.sequences import candidates_of
+from induction.sequences import SHORTEST, candidates_of
 from interp.errors import StoreError, UsageError
 from tests.headscope import tiny
 from tests.headscope.commands import command, refused
@@ -137,6 +138,10 @@ def test_entity_prompts_fit_themselves_too(tmp_path: Path) -> None:
     few = replace(candidates_of(model), ids=candidates_of(model).ids[:20])
     with pytest.raises(UsageError, match=r"allows 40 names and 1 tokens: leave concept out \(--also\)"):
         measure_induction(model, tmp_path / "few", sequences=2, length=4, candidates=few, also=("concept",))
+
+
+def test_the_command_line_knows_the_shortest_block() -> None:
+    assert options.SHORTEST == SHORTEST
 
 
 def test_scores_of_another_definition_never_stand_in_the_same_folder(
